@@ -1,0 +1,1 @@
+"""The P/I/T format, templates, teachers and rendering."""

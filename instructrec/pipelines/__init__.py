@@ -1,0 +1,1 @@
+"""SeqIO sources and converters; the only TensorFlow zone."""

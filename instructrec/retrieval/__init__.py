@@ -1,0 +1,1 @@
+"""Baseline rankers and retrievers."""
