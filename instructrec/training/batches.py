@@ -1,0 +1,341 @@
+"""Training batches as a pure function of (seed, step).
+
+Nothing is consumed: `BatchStream.batch(step)` computes which examples a step
+trains on, so resuming needs only the step, and the global order does not
+depend on the number of processes.
+
+The order: position n of the endless stream falls into a block of
+`_BLOCK` positions. Each block holds each task in exact proportion to its
+rate, shuffled by (seed, block); the k-th use of a task takes the k-th example
+of the task's own shuffles, one per epoch, by (seed, task, epoch).
+
+With packing, each block's examples are laid first-fit into rows of the given
+lengths, and a step takes the next `batch_size` rows.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from instructrec.training import token_dataset
+
+Batch = dict[str, np.ndarray]
+
+_BLOCK = 4096
+# How many unfinished rows first-fit packing looks back on.
+_OPEN_ROWS = 32
+
+
+def _generator(*key: int) -> np.random.Generator:
+  return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def shift_right(
+  tokens: Int[np.ndarray, "*batch length"],
+) -> Int[np.ndarray, "*batch length"]:
+  """Decoder inputs of `tokens`: one step later, starting with 0."""
+  shifted = np.zeros_like(tokens)
+  shifted[..., 1:] = tokens[..., :-1]
+  return shifted
+
+
+def to_features(
+  inputs: Int[np.ndarray, "batch inputs_length"],
+  targets: Int[np.ndarray, "batch *candidates targets_length"],
+) -> Batch:
+  """The batch that `RankingModel` reads, from padded tokens.
+
+  Args:
+    inputs: instruction tokens, 0 where padded.
+    targets: response tokens, 0 where padded; or a list of them per example.
+
+  Returns:
+    `encoder_input_tokens`, `decoder_input_tokens`, `decoder_target_tokens`
+    (int32) and `decoder_loss_weights` (float32; 1 where there is a target).
+  """
+  return {
+    "encoder_input_tokens": inputs,
+    "decoder_input_tokens": shift_right(targets),
+    "decoder_target_tokens": targets,
+    "decoder_loss_weights": (targets > 0).astype(np.float32),
+  }
+
+
+def list_batch(
+  dataset: token_dataset.TokenDataset,
+  examples: Int[np.ndarray, " batch"],
+  *,
+  inputs_length: int,
+  targets_length: int,
+  num_candidates: int,
+) -> Batch:
+  """A batch of candidate lists, one encoder input each.
+
+  Args:
+    dataset: examples with candidate lists.
+    examples: which of them.
+    inputs_length: width of the instructions, in tokens.
+    targets_length: width of a candidate, in tokens.
+    num_candidates: slots of a list; unused ones are padding.
+
+  Returns:
+    As `to_features`, with decoder arrays of rank 3.
+
+  Raises:
+    ValueError: where a list is longer than `num_candidates`.
+  """
+  counts = dataset.num_candidates[examples]
+  if counts.max() > num_candidates:
+    raise ValueError(
+      f"{dataset.name} has a list of {counts.max()} candidates, expected at "
+      f"most {num_candidates}"
+    )
+  slots = np.arange(num_candidates)
+  where = slots < counts[:, None]
+  assert dataset.lists is not None
+  rows = np.where(where, dataset.lists[examples][:, None] + slots, 0)
+  targets = dataset.targets.pad(rows.reshape(-1), targets_length)
+  targets = targets.reshape(*rows.shape, targets_length)
+  targets[~where] = 0
+  return to_features(dataset.inputs.pad(examples, inputs_length), targets)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BatchStream:
+  """Endless, seekable training batches over a mixture of tasks.
+
+  Attributes:
+    datasets: the tokenized examples of each task.
+    rates: relative weight of each task.
+    batch_size: rows of the global batch.
+    inputs_length: width of the instructions, in tokens; longer ones are cut.
+    targets_length: width of the responses, in tokens; longer ones are an
+      error, for a cut response teaches the wrong thing.
+    seed: of the order.
+    pack: whether several examples share a row.
+    process_index: this process's place among `process_count`.
+    process_count: how many processes share the global batch.
+  """
+
+  datasets: Mapping[str, token_dataset.TokenDataset]
+  rates: Mapping[str, float]
+  batch_size: int
+  inputs_length: int
+  targets_length: int
+  seed: int
+  pack: bool = False
+  process_index: int = 0
+  process_count: int = 1
+
+  def __post_init__(self) -> None:
+    """Checks the parts against each other.
+
+    Raises:
+      ValueError: for empty tasks, rates that fit no task, a batch that does
+        not divide over the processes, or targets that would be cut.
+    """
+    if set(self.datasets) != set(self.rates) or not self.datasets:
+      raise ValueError(
+        f"rates are given for {sorted(self.rates)}, the tasks are "
+        f"{sorted(self.datasets)}; expected one rate a task"
+      )
+    if self.batch_size % self.process_count:
+      raise ValueError(
+        f"the global batch of {self.batch_size} rows does not divide over "
+        f"{self.process_count} processes"
+      )
+    for name, dataset in self.datasets.items():
+      if not len(dataset):
+        raise ValueError(f"{name} has no examples")
+      if self.rates[name] <= 0:
+        raise ValueError(
+          f"the rate of {name} is {self.rates[name]}, expected more than 0"
+        )
+      longest = int(dataset.targets.lengths.max())
+      if longest > self.targets_length:
+        share = np.mean(dataset.targets.lengths > self.targets_length)
+        raise ValueError(
+          f"{name}: {share:.2%} of the targets exceed {self.targets_length} "
+          f"tokens, the longest has {longest}; set the length of 'targets' to "
+          f"at least {longest}, a cut response would be learnt as such"
+        )
+
+  @property
+  def num_examples(self) -> int:
+    """Examples of all tasks together."""
+    return sum(len(dataset) for dataset in self.datasets.values())
+
+  @property
+  def truncated_inputs(self) -> float:
+    """Fraction of all examples whose instruction is cut."""
+    longer = sum(
+      int((dataset.inputs.lengths > self.inputs_length).sum())
+      for dataset in self.datasets.values()
+    )
+    return longer / self.num_examples
+
+  @functools.cached_property
+  def _names(self) -> list[str]:
+    return sorted(self.datasets)
+
+  @functools.cached_property
+  def _block_counts(self) -> Int[np.ndarray, " tasks"]:
+    """How often each task occurs in a block (largest remainders)."""
+    rates = np.array([self.rates[name] for name in self._names])
+    exact = rates / rates.sum() * _BLOCK
+    counts = np.floor(exact).astype(np.int64)
+    order = np.argsort(counts - exact, kind="stable")
+    counts[order[: _BLOCK - counts.sum()]] += 1
+    return counts
+
+  @functools.lru_cache(maxsize=32)  # noqa: B019 - streams live as long as runs
+  def _epoch_order(self, task: int, epoch: int) -> Int[np.ndarray, " examples"]:
+    size = len(self.datasets[self._names[task]])
+    return _generator(self.seed, 1, task, epoch).permutation(size)
+
+  @functools.lru_cache(maxsize=8)  # noqa: B019
+  def _block(
+    self, block: int
+  ) -> tuple[Int[np.ndarray, " block"], Int[np.ndarray, " block"]]:
+    """Task and example of each position of a block."""
+    tasks = np.repeat(np.arange(len(self._names)), self._block_counts)
+    tasks = _generator(self.seed, 0, block).permutation(tasks)
+    examples = np.zeros(_BLOCK, np.int64)
+    for task, name in enumerate(self._names):
+      (slots,) = np.nonzero(tasks == task)
+      uses = block * self._block_counts[task] + np.arange(len(slots))
+      epochs, within = np.divmod(uses, len(self.datasets[name]))
+      for epoch in np.unique(epochs):
+        chosen = epochs == epoch
+        order = self._epoch_order(task, int(epoch))
+        examples[slots[chosen]] = order[within[chosen]]
+    return tasks, examples
+
+  def _lengths(self, block: int) -> Int[np.ndarray, "block 2"]:
+    """Tokens of each position's instruction and response, after cutting."""
+    tasks, examples = self._block(block)
+    lengths = np.zeros((_BLOCK, 2), np.int64)
+    for task, name in enumerate(self._names):
+      chosen = tasks == task
+      dataset = self.datasets[name]
+      lengths[chosen, 0] = np.minimum(
+        dataset.inputs.lengths[examples[chosen]], self.inputs_length
+      )
+      lengths[chosen, 1] = dataset.targets.lengths[examples[chosen]]
+    return lengths
+
+  @functools.lru_cache(maxsize=8)  # noqa: B019
+  def _packed_rows(self, block: int) -> list[list[int]]:
+    """First-fit packing of a block: the positions that share each row."""
+    rows: list[list[int]] = []
+    room: list[tuple[int, int]] = []
+    open_rows: list[int] = []
+    for position, (inputs, targets) in enumerate(self._lengths(block).tolist()):
+      for row in open_rows:
+        left_inputs, left_targets = room[row]
+        if inputs <= left_inputs and targets <= left_targets:
+          rows[row].append(position)
+          room[row] = (left_inputs - inputs, left_targets - targets)
+          break
+      else:
+        rows.append([position])
+        room.append((self.inputs_length - inputs, self.targets_length - targets))
+        open_rows.append(len(rows) - 1)
+        if len(open_rows) > _OPEN_ROWS:
+          open_rows.remove(min(open_rows, key=lambda row: sum(room[row])))
+    return rows
+
+  @functools.cached_property
+  def _row_starts(self) -> list[int]:
+    """First packed row of each block known so far (grows on demand)."""
+    return [0]
+
+  def _row(self, row: int) -> list[tuple[int, int]]:
+    """The (task, example) pairs of a row of the endless stream."""
+    if not self.pack:
+      block, position = divmod(row, _BLOCK)
+      positions: Sequence[int] = [position]
+    else:
+      starts = self._row_starts
+      while starts[-1] <= row:
+        starts.append(starts[-1] + len(self._packed_rows(len(starts) - 1)))
+      block = int(np.searchsorted(starts, row, side="right")) - 1
+      positions = self._packed_rows(block)[row - starts[block]]
+    tasks, examples = self._block(block)
+    return [(int(tasks[p]), int(examples[p])) for p in positions]
+
+  def examples(self, step: int) -> list[list[tuple[str, int]]]:
+    """Which examples this process's rows of a step hold.
+
+    Args:
+      step: the training step, from 0.
+
+    Returns:
+      For each row, the (task name, example index) pairs in it.
+    """
+    size = self.batch_size // self.process_count
+    first = step * self.batch_size + self.process_index * size
+    return [
+      [(self._names[task], example) for task, example in self._row(row)]
+      for row in range(first, first + size)
+    ]
+
+  def batch(self, step: int) -> Batch:
+    """This process's share of the batch of a step.
+
+    Args:
+      step: the training step, from 0.
+
+    Returns:
+      Arrays `[batch_size / process_count, length]`; see `to_features`. Packed
+      batches add `encoder_segment_ids`, `encoder_positions` and the same for
+      the decoder (int32; segments count from 1, padding is 0).
+    """
+    rows = self.examples(step)
+    flat = [pair for row in rows for pair in row]
+    inputs = np.zeros((len(flat), self.inputs_length), np.int32)
+    targets = np.zeros((len(flat), self.targets_length), np.int32)
+    for name, dataset in self.datasets.items():
+      (slots,) = np.nonzero([pair[0] == name for pair in flat])
+      examples = np.array([flat[slot][1] for slot in slots], np.int64)
+      inputs[slots] = dataset.inputs.pad(examples, self.inputs_length)
+      targets[slots] = dataset.targets.pad(examples, self.targets_length)
+    features = to_features(inputs, targets)
+    if not self.pack:
+      return features
+    return _pack_features(features, [len(row) for row in rows])
+
+
+def _pack_features(features: Batch, row_sizes: Sequence[int]) -> Batch:
+  """Joins consecutive examples into rows; see `BatchStream.batch`."""
+  row_of = np.repeat(np.arange(len(row_sizes)), row_sizes)
+  first = np.cumsum(row_sizes) - row_sizes
+  segment = np.arange(len(row_of)) - first[row_of] + 1
+  packed: Batch = {}
+  for side, source in (
+    ("encoder", "encoder_input_tokens"),
+    ("decoder", "decoder_target_tokens"),
+  ):
+    where = features[source] > 0
+    lengths = where.sum(1)
+    # An example starts where those before it in its row end.
+    ends = np.cumsum(lengths)
+    starts = ends - lengths - (ends - lengths)[first][row_of]
+    example, column = np.nonzero(where)
+    to = (row_of[example], starts[example] + column)
+    shape = (len(row_sizes), features[source].shape[1])
+
+    def place(values: np.ndarray, shape=shape, to=to) -> np.ndarray:
+      result = np.zeros(shape, values.dtype)
+      result[to] = values
+      return result
+
+    for name, array in features.items():
+      if name.startswith(side):
+        packed[name] = place(array[example, column])
+    packed[f"{side}_segment_ids"] = place(segment[example].astype(np.int32))
+    packed[f"{side}_positions"] = place(column.astype(np.int32))
+  return packed

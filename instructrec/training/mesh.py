@@ -1,0 +1,196 @@
+"""The device mesh and the rules that lay logical axes over it.
+
+Every parameter and activation of the models names its axes ("embed", "mlp",
+"heads" ...). A mesh has two axes, "data" and "model"; the rules below say
+which logical axis goes to which mesh axis, as in T5X's
+`standard_logical_axis_rules` (1-D activations; 1-D or 2-D parameters).
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax import traverse_util
+from flax.linen import partitioning
+
+AxisRules = tuple[tuple[str, str | None], ...]
+
+_ACTIVATION_RULES: AxisRules = (
+  ("batch", "data"),
+  ("vocab", "model"),
+  ("mlp", "model"),
+  ("heads", "model"),
+  ("joined_kv", "model"),
+  ("embed", None),
+  ("kv", None),
+  ("length", None),
+  ("relpos_buckets", None),
+  ("layers", None),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+  """Shape of the device mesh.
+
+  Attributes:
+    data: devices along the data axis; -1 takes all that `model` leaves.
+    model: devices along the model axis (tensor parallelism).
+    shard_parameters: whether parameters and optimizer state are also split
+      over the data axis ("2-D parameter partitioning" in T5X, ZeRO-3
+      elsewhere). Costs a gather per layer, saves memory.
+  """
+
+  data: int = -1
+  model: int = 1
+  shard_parameters: bool = False
+
+  def __post_init__(self) -> None:
+    """Checks the sizes.
+
+    Raises:
+      ValueError: where a size is not positive (or -1 for `data`).
+    """
+    if self.data < 1 and self.data != -1:
+      raise ValueError(
+        f"MeshConfig.data is {self.data}; expected a positive number of "
+        "devices, or -1 for all that are left"
+      )
+    if self.model < 1:
+      raise ValueError(
+        f"MeshConfig.model is {self.model}; expected a positive number"
+      )
+
+  @property
+  def activation_rules(self) -> AxisRules:
+    """Rules for activations and batches."""
+    return _ACTIVATION_RULES
+
+  @property
+  def parameter_rules(self) -> AxisRules:
+    """Rules for parameters and what mirrors them."""
+    if not self.shard_parameters:
+      return _ACTIVATION_RULES
+    return (("embed", "data"), *_ACTIVATION_RULES)
+
+
+def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
+  """Arranges the devices of all processes as a (data, model) mesh.
+
+  Args:
+    config: the wanted shape.
+
+  Returns:
+    A mesh with the axes "data" and "model".
+
+  Raises:
+    ValueError: where the devices do not divide as asked.
+  """
+  devices = jax.devices()
+  data = config.data
+  if data == -1:
+    data = len(devices) // config.model
+  if data * config.model != len(devices) or data == 0:
+    raise ValueError(
+      f"a mesh of {data} (data) x {config.model} (model) needs "
+      f"{max(data, 1) * config.model} devices, but this run has "
+      f"{len(devices)} {devices[0].platform} devices; change "
+      "MeshConfig.data or MeshConfig.model"
+    )
+  return jax.sharding.Mesh(
+    np.asarray(devices).reshape(data, config.model), ("data", "model")
+  )
+
+
+@contextlib.contextmanager
+def use(mesh: jax.sharding.Mesh, config: MeshConfig) -> Iterator[None]:
+  """Makes `mesh` and the activation rules current for the models inside."""
+  with mesh, partitioning.axis_rules(config.activation_rules):
+    yield
+
+
+def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+  """Splits the leading axis of each array of a batch over "data"."""
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+
+
+def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+  """A copy on every device."""
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def parameter_shardings(
+  params_axes: Any, mesh: jax.sharding.Mesh, config: MeshConfig
+) -> Any:
+  """Shardings of the parameters from their logical axis names.
+
+  Args:
+    params_axes: the "params_axes" collection of the model's variables.
+    mesh: the device mesh.
+    config: gives the rules.
+
+  Returns:
+    A tree like the parameters, of `NamedSharding`s.
+  """
+  names = partitioning.get_axis_names(params_axes)
+
+  def sharding(axes: Any) -> jax.sharding.NamedSharding:
+    spec = nn.logical_to_mesh_axes(tuple(axes), config.parameter_rules)
+    return jax.sharding.NamedSharding(mesh, spec)
+
+  return jax.tree.map(
+    sharding,
+    names,
+    is_leaf=lambda x: isinstance(x, jax.sharding.PartitionSpec),
+  )
+
+
+def optimizer_shardings(
+  opt_state: Any, params: Any, param_shardings: Any, mesh: jax.sharding.Mesh
+) -> Any:
+  """Shardings of an optax state: like the parameter that a leaf belongs to.
+
+  A leaf belongs to the parameter whose path ends its own. It has the
+  parameter's shape (Adam's moments), or that shape less one axis (Adafactor's
+  factored moments; the axis is found by size, and where two fit, the leaf is
+  copied to every device, as is everything that mirrors no parameter).
+
+  Args:
+    opt_state: optimizer state, arrays or `ShapeDtypeStruct`s.
+    params: parameters, arrays or `ShapeDtypeStruct`s.
+    param_shardings: a tree like `params`.
+    mesh: the device mesh.
+
+  Returns:
+    A tree like `opt_state`, of `NamedSharding`s.
+  """
+  shapes = traverse_util.flatten_dict(params)
+  shardings = traverse_util.flatten_dict(param_shardings)
+
+  def sharding(path: Any, leaf: Any) -> jax.sharding.NamedSharding:
+    keys = tuple(p.key for p in path if isinstance(p, jax.tree_util.DictKey))
+    if keys not in shapes:
+      return replicated(mesh)
+    shape, spec = shapes[keys].shape, shardings[keys].spec
+    spec = (*spec, *[None] * (len(shape) - len(spec)))
+    if leaf.shape == shape:
+      return jax.sharding.NamedSharding(
+        mesh, jax.sharding.PartitionSpec(*spec)
+      )
+    dropped = [
+      axis
+      for axis in range(len(shape))
+      if leaf.shape == shape[:axis] + shape[axis + 1 :]
+    ]
+    if len(dropped) != 1:
+      return replicated(mesh)
+    axis = dropped[0]
+    return jax.sharding.NamedSharding(
+      mesh, jax.sharding.PartitionSpec(*spec[:axis], *spec[axis + 1 :])
+    )
+
+  return jax.tree_util.tree_map_with_path(sharding, opt_state)

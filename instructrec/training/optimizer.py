@@ -1,0 +1,67 @@
+"""Optimizers by name, for gin: Adafactor as T5X sets it, and AdamW."""
+
+import optax
+
+from instructrec.training import schedules
+
+
+def adafactor(
+  learning_rate: schedules.Schedule | float,
+  *,
+  decay_rate: float = 0.8,
+  clipping_threshold: float = 1.0,
+  multiply_by_parameter_scale: bool = True,
+  min_dim_size_to_factor: int = 128,
+) -> optax.GradientTransformation:
+  """Adafactor with the settings T5 was trained with.
+
+  Second moments decay as `1 - (step + 1) ** -decay_rate`, updates are clipped
+  to a root mean square of `clipping_threshold` per parameter and scaled by
+  `max(rms(parameter), 1e-3)`; no momentum (Shazeer and Stern, 2018; the
+  defaults of `t5x.adafactor.Adafactor`).
+
+  Args:
+    learning_rate: a number, or a schedule of the step.
+    decay_rate: exponent of the second moment's decay.
+    clipping_threshold: largest root mean square of an update.
+    multiply_by_parameter_scale: whether the step is relative to the
+      parameter's own size. True for pretrained T5 checkpoints.
+    min_dim_size_to_factor: matrices smaller than this on either side keep
+      full second moments.
+
+  Returns:
+    The gradient transformation.
+  """
+  return optax.adafactor(
+    learning_rate=learning_rate,
+    decay_rate=decay_rate,
+    clipping_threshold=clipping_threshold,
+    multiply_by_parameter_scale=multiply_by_parameter_scale,
+    min_dim_size_to_factor=min_dim_size_to_factor,
+  )
+
+
+def adamw(
+  learning_rate: schedules.Schedule | float,
+  *,
+  b1: float = 0.9,
+  b2: float = 0.999,
+  weight_decay: float = 0.01,
+  max_grad_norm: float | None = 1.0,
+) -> optax.GradientTransformation:
+  """AdamW with gradient clipping by global norm.
+
+  Args:
+    learning_rate: a number, or a schedule of the step.
+    b1: decay of the first moment.
+    b2: decay of the second moment.
+    weight_decay: decoupled weight decay per unit of learning rate.
+    max_grad_norm: largest global gradient norm; None for no clipping.
+
+  Returns:
+    The gradient transformation.
+  """
+  adam = optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+  if max_grad_norm is None:
+    return adam
+  return optax.chain(optax.clip_by_global_norm(max_grad_norm), adam)

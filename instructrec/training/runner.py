@@ -1,0 +1,383 @@
+"""The embedded runner: trains a `RankingModel` with nothing but PyPI.
+
+One loop: take the batch of the step, update, and every so often log, evaluate
+the loss on validation data, and save. Left out on purpose: any knowledge of
+tasks and tokens (`instructrec.training.batches` has it) and of metrics of
+ranking (`instructrec.evaluation`).
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from instructrec import progress
+from instructrec.models import protocol
+from instructrec.training import (
+  batches,
+  checkpoints,
+  mesh,
+  trackers,
+  train_step,
+)
+
+
+class DivergedError(RuntimeError):
+  """The loss stopped being a finite number."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+  """What a training run needs besides data.
+
+  Attributes:
+    model: what to train.
+    optimizer: how to update it.
+    train_steps: updates in all.
+    seed: of the initial parameters and of dropout.
+    mesh: the device mesh.
+    num_microbatches: parts of a batch computed one after the other.
+    log_period: steps between rows of the training log.
+    eval_period: steps between evaluations of the validation loss.
+    eval_steps: validation batches of each evaluation.
+    checkpoint_period: steps between checkpoints.
+    keep_checkpoints: how many newest stay; None keeps all.
+  """
+
+  model: protocol.RankingModel
+  optimizer: optax.GradientTransformation
+  train_steps: int
+  seed: int = 0
+  mesh: mesh.MeshConfig = dataclasses.field(default_factory=mesh.MeshConfig)
+  num_microbatches: int = 1
+  log_period: int = 50
+  eval_period: int = 500
+  eval_steps: int = 20
+  checkpoint_period: int = 500
+  keep_checkpoints: int | None = 3
+
+  def __post_init__(self) -> None:
+    """Checks the counts.
+
+    Raises:
+      ValueError: where one is not positive.
+    """
+    for field in (
+      "train_steps",
+      "num_microbatches",
+      "log_period",
+      "eval_period",
+      "eval_steps",
+      "checkpoint_period",
+    ):
+      if getattr(self, field) < 1:
+        raise ValueError(
+          f"TrainConfig.{field} is {getattr(self, field)}, expected at least 1"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+  """A model and its state laid out on a mesh, with compiled steps.
+
+  Attributes:
+    config: the run's settings.
+    mesh: the device mesh.
+    shardings: where each part of the state lies.
+    abstract_state: shapes, dtypes and shardings of the state.
+    input_shapes: shapes of the global batch.
+  """
+
+  config: TrainConfig
+  mesh: jax.sharding.Mesh
+  shardings: train_step.TrainState
+  abstract_state: train_step.TrainState
+  input_shapes: dict[str, tuple[int, ...]]
+
+  @classmethod
+  def create(
+    cls, config: TrainConfig, input_shapes: dict[str, tuple[int, ...]]
+  ) -> "Trainer":
+    """Plans the layout; allocates nothing.
+
+    Args:
+      config: the run's settings.
+      input_shapes: shapes of the global batch.
+
+    Returns:
+      The trainer.
+
+    Raises:
+      ValueError: where mesh, batch and microbatches do not divide.
+    """
+    device_mesh = mesh.make_mesh(config.mesh)
+    rows = next(iter(input_shapes.values()))[0]
+    data = device_mesh.shape["data"]
+    if rows % (data * config.num_microbatches):
+      raise ValueError(
+        f"a batch of {rows} rows does not divide over {data} data devices x "
+        f"{config.num_microbatches} microbatches; make the batch size a "
+        f"multiple of {data * config.num_microbatches}"
+      )
+    variables = jax.eval_shape(
+      lambda rng: config.model.get_initial_variables(rng, input_shapes),
+      jax.random.key(0),
+    )
+    params = variables["params"]
+    param_shardings = mesh.parameter_shardings(
+      variables["params_axes"], device_mesh, config.mesh
+    )
+    shapes = jax.eval_shape(
+      lambda rng: train_step.init_state(
+        config.model, config.optimizer, rng, input_shapes
+      ),
+      jax.random.key(0),
+    )
+    shardings = train_step.TrainState(
+      step=mesh.replicated(device_mesh),
+      params=param_shardings,
+      opt_state=mesh.optimizer_shardings(
+        shapes.opt_state, params, param_shardings, device_mesh
+      ),
+    )
+    return cls(
+      config=config,
+      mesh=device_mesh,
+      shardings=shardings,
+      abstract_state=checkpoints.abstract(shapes, shardings),
+      input_shapes=input_shapes,
+    )
+
+  def init(self) -> train_step.TrainState:
+    """The state at step 0, made on the devices where it belongs."""
+    with mesh.use(self.mesh, self.config.mesh):
+      init = jax.jit(
+        functools.partial(
+          train_step.init_state,
+          self.config.model,
+          self.config.optimizer,
+          input_shapes=self.input_shapes,
+        ),
+        out_shardings=self.shardings,
+      )
+      return init(jax.random.key(self.config.seed))
+
+  def to_global(self, batch: batches.Batch) -> dict[str, jax.Array]:
+    """Arrays over all processes from this process's rows."""
+    sharding = mesh.batch_sharding(self.mesh)
+    return {
+      name: jax.make_array_from_process_local_data(sharding, array)
+      for name, array in batch.items()
+    }
+
+  @functools.cached_property
+  def step_fn(self) -> Callable[..., tuple[train_step.TrainState, Any]]:
+    """The compiled update `(state, batch, rng) -> (state, metrics)`."""
+    return jax.jit(
+      functools.partial(
+        train_step.train_step,
+        model=self.config.model,
+        optimizer=self.config.optimizer,
+        num_microbatches=self.config.num_microbatches,
+      ),
+      donate_argnums=0,
+      out_shardings=(self.shardings, None),
+    )
+
+  @functools.cached_property
+  def eval_fn(self) -> Callable[..., Any]:
+    """The compiled evaluation `(params, batch) -> metrics`."""
+    return jax.jit(lambda p, b: self.config.model.eval_fn(p, b)[1])
+
+
+def _compute(metrics: dict[str, Any]) -> dict[str, float]:
+  return {name: float(m.compute()) for name, m in metrics.items()}
+
+
+def _position(stream: batches.BatchStream, seed: int) -> dict[str, Any]:
+  """What fixes which data, and which dropout, each step sees."""
+  return {
+    "seed": stream.seed,
+    "run_seed": seed,
+    "batch_size": stream.batch_size,
+    "pack": stream.pack,
+    "lengths": [stream.inputs_length, stream.targets_length],
+    "rates": dict(sorted(stream.rates.items())),
+    "examples": {n: len(d) for n, d in sorted(stream.datasets.items())},
+    "data": {
+      n: d.meta.get("fingerprint") for n, d in sorted(stream.datasets.items())
+    },
+  }
+
+
+class _StopOnSignal:
+  """Notes SIGTERM (a preemption), so that the loop can save and end."""
+
+  def __init__(self) -> None:
+    self.received = False
+    self._previous: Any = None
+
+  def __enter__(self) -> "_StopOnSignal":
+    try:
+      self._previous = signal.signal(signal.SIGTERM, self._note)
+    except ValueError:
+      # Only the main thread may handle signals; elsewhere the caller does.
+      self._previous = None
+    return self
+
+  def _note(self, *unused: object) -> None:
+    self.received = True
+
+  def __exit__(self, *unused: object) -> None:
+    if self._previous is not None:
+      signal.signal(signal.SIGTERM, self._previous)
+
+
+def train(
+  config: TrainConfig,
+  stream: batches.BatchStream,
+  validation: batches.BatchStream | None,
+  output_dir: str | os.PathLike[str],
+) -> train_step.TrainState:
+  """Trains to `config.train_steps`, going on from the newest checkpoint.
+
+  Writes `metrics.jsonl`, `tensorboard/` and `checkpoints/` under
+  `output_dir`. On SIGTERM it saves and exits with status 143.
+
+  Args:
+    config: the run's settings.
+    stream: training batches.
+    validation: validation batches, or None.
+    output_dir: the run's folder.
+
+  Returns:
+    The final state.
+
+  Raises:
+    DivergedError: where the loss is not finite; the last checkpoint stays.
+    CheckpointMismatchError: where the folder holds another run.
+  """
+  output = pathlib.Path(output_dir)
+  output.mkdir(parents=True, exist_ok=True)
+  shapes = {
+    name: (stream.batch_size, *array.shape[1:])
+    for name, array in stream.batch(0).items()
+  }
+  trainer = Trainer.create(config, shapes)
+  store = checkpoints.Checkpoints(
+    output / "checkpoints", keep=config.keep_checkpoints
+  )
+  position = _position(stream, config.seed)
+  if store.steps:
+    state = store.restore(trainer.abstract_state, position)
+  else:
+    state = trainer.init()
+  start = int(state.step)
+  logs = []
+  if jax.process_index() == 0:
+    logs = [
+      trackers.JsonlTracker(output, resume_step=start),
+      trackers.TensorBoardTracker(output),
+    ]
+  try:
+    with (
+      _StopOnSignal() as stop,
+      mesh.use(trainer.mesh, config.mesh),
+      progress.Progress(
+        config.train_steps, "train", unit="step", initial=start
+      ) as line,
+    ):
+      for state, split, values in _loop(trainer, state, stream, validation):
+        step = int(state.step)
+        if split == "checkpoint":
+          store.save(state, position)
+        elif split == "step":
+          line.advance()
+        else:
+          for log in logs:
+            log.write(step, split, values)
+          if split == "train":
+            line.note(
+              f"loss {values['loss']:.3f}, {values['tokens_per_s']:,.0f} tok/s"
+            )
+        if stop.received:
+          store.save(state, position)
+          store.wait()
+          raise SystemExit(128 + signal.SIGTERM)
+  finally:
+    for log in logs:
+      log.close()
+    store.close()
+  return state
+
+
+def _loop(
+  trainer: Trainer,
+  state: train_step.TrainState,
+  stream: batches.BatchStream,
+  validation: batches.BatchStream | None,
+) -> Iterator[tuple[train_step.TrainState, str, dict[str, float]]]:
+  """Yields (state, event, values) as training goes; see `train`."""
+  config = trainer.config
+  rng = jax.random.key(config.seed)
+  merged: dict[str, Any] | None = None
+  since, time_0 = 0, time.perf_counter()
+  for step in range(int(state.step), config.train_steps):
+    batch = trainer.to_global(stream.batch(step))
+    state, metrics = trainer.step_fn(state, batch, rng)
+    merged = (
+      metrics
+      if merged is None
+      else {name: merged[name].merge(metrics[name]) for name in metrics}
+    )
+    since += 1
+    done = step + 1
+    last = done == config.train_steps
+    yield state, "step", {}
+    if done % config.log_period == 0 or last:
+      values = _compute(merged)
+      seconds = time.perf_counter() - time_0
+      values["steps_per_s"] = since / seconds
+      values["tokens_per_s"] = values.pop("target_tokens") / seconds
+      merged, since, time_0 = None, 0, time.perf_counter()
+      if not np.isfinite(values["loss"]):
+        raise DivergedError(
+          f"the training loss is {values['loss']} between steps "
+          f"{done - config.log_period} and {done}; the last checkpoint is "
+          "kept. Lower the learning rate or train in float32"
+        )
+      yield state, "train", values
+    if validation is not None and (done % config.eval_period == 0 or last):
+      yield state, "validation", _validate(trainer, state, validation)
+      time_0 = time.perf_counter()
+    if done % config.checkpoint_period == 0 or last:
+      yield state, "checkpoint", {}
+
+
+def _validate(
+  trainer: Trainer,
+  state: train_step.TrainState,
+  validation: batches.BatchStream,
+) -> dict[str, float]:
+  """Metrics over the same first `eval_steps` validation batches each time."""
+  merged: dict[str, Any] | None = None
+  for step in range(trainer.config.eval_steps):
+    batch = trainer.to_global(validation.batch(step))
+    metrics = trainer.eval_fn(state.params, batch)
+    merged = (
+      metrics
+      if merged is None
+      else {name: merged[name].merge(metrics[name]) for name in metrics}
+    )
+  assert merged is not None
+  values = _compute(merged)
+  del values["target_tokens"]
+  return values

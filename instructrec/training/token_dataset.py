@@ -1,0 +1,165 @@
+"""Tokenized examples on disk, read by index through memory maps.
+
+The SeqIO pipeline writes them once (`instructrec.pipelines.token_cache`); from
+here on nothing needs TensorFlow, and any example is one array slice away, so
+that the order of training data can be a pure function of (seed, step).
+
+A folder holds, for each feature, `<feature>.tokens.npy` (int32, all rows end
+to end) and `<feature>.offsets.npy` (int64, rows + 1); for candidate lists also
+`<feature>.lists.npy` (int64, examples + 1: which rows belong to which
+example); `columns.parquet` with the examples' other fields; and `meta.json`.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Int
+
+FORMAT_VERSION = 1
+EOS_ID = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+  """Token rows of different lengths, end to end.
+
+  Attributes:
+    tokens: all rows' tokens.
+    offsets: row i is `tokens[offsets[i]:offsets[i + 1]]`.
+  """
+
+  tokens: Int[np.ndarray, " tokens"]
+  offsets: Int[np.ndarray, " rows_plus_1"]
+
+  def __len__(self) -> int:
+    return len(self.offsets) - 1
+
+  @property
+  def lengths(self) -> Int[np.ndarray, " rows"]:
+    """Length of each row, in tokens."""
+    return np.diff(self.offsets)
+
+  def pad(
+    self, rows: Int[np.ndarray, " batch"], length: int
+  ) -> Int[np.ndarray, "batch length"]:
+    """Gathers rows into a matrix padded with 0.
+
+    A row longer than `length` keeps its first `length - 1` tokens and ends
+    with EOS, as SeqIO's `append_eos_after_trim` does.
+
+    Args:
+      rows: which rows.
+      length: width of the result, in tokens.
+
+    Returns:
+      int32 tokens.
+    """
+    starts, lengths = self.offsets[rows], self.lengths[rows]
+    columns = np.arange(length)
+    where = columns < np.minimum(lengths, length)[:, None]
+    # Positions past the end of a row are read from its start, then zeroed.
+    positions = np.where(where, starts[:, None] + columns, starts[:, None])
+    padded = np.where(where, self.tokens[positions], 0).astype(np.int32)
+    padded[lengths > length, length - 1] = EOS_ID
+    return padded
+
+  def save(self, directory: pathlib.Path, name: str) -> None:
+    """Writes `<name>.tokens.npy` and `<name>.offsets.npy`."""
+    np.save(directory / f"{name}.tokens.npy", self.tokens)
+    np.save(directory / f"{name}.offsets.npy", self.offsets)
+
+  @classmethod
+  def load(cls, directory: pathlib.Path, name: str) -> "Ragged":
+    """Maps the two files into memory."""
+    return cls(
+      np.load(directory / f"{name}.tokens.npy", mmap_mode="r"),
+      np.load(directory / f"{name}.offsets.npy"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenDataset:
+  """The tokenized examples of one task and split.
+
+  Attributes:
+    name: task and split, for messages.
+    inputs: one row an example.
+    targets: one row an example, or one a candidate where `lists` is given.
+    lists: for candidate lists, example i has the target rows
+      `lists[i]:lists[i + 1]`; else None.
+    columns: the other fields of the examples, one row each (`request_id`,
+      `candidate_ids`, `label` ...).
+    meta: what it was made from.
+  """
+
+  name: str
+  inputs: Ragged
+  targets: Ragged
+  lists: Int[np.ndarray, " examples_plus_1"] | None
+  columns: pl.DataFrame
+  meta: dict[str, Any]
+
+  def __len__(self) -> int:
+    return len(self.inputs)
+
+  @property
+  def num_candidates(self) -> Int[np.ndarray, " examples"]:
+    """Candidates of each example.
+
+    Raises:
+      ValueError: where the examples carry no candidate lists.
+    """
+    if self.lists is None:
+      raise ValueError(
+        f"{self.name} holds single targets; candidates are in the tasks whose "
+        "names end in _rerank"
+      )
+    return np.diff(self.lists)
+
+  def save(self, directory: pathlib.Path) -> None:
+    """Writes the data set into an existing, empty folder."""
+    self.inputs.save(directory, "inputs")
+    self.targets.save(directory, "targets")
+    if self.lists is not None:
+      np.save(directory / "targets.lists.npy", self.lists)
+    self.columns.write_parquet(directory / "columns.parquet")
+    meta = {
+      **self.meta,
+      "format_version": FORMAT_VERSION,
+      "name": self.name,
+      "num_examples": len(self),
+    }
+    (directory / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+
+  @classmethod
+  def load(cls, directory: pathlib.Path) -> "TokenDataset":
+    """Opens a folder that `save` wrote; tokens stay on disk.
+
+    Args:
+      directory: the folder.
+
+    Returns:
+      The data set.
+
+    Raises:
+      ValueError: where another format version wrote it.
+    """
+    meta = json.loads((directory / "meta.json").read_text())
+    if meta["format_version"] != FORMAT_VERSION:
+      raise ValueError(
+        f"{directory} has token format version {meta['format_version']}, "
+        f"expected {FORMAT_VERSION}; delete the folder, it is made anew"
+      )
+    lists = directory / "targets.lists.npy"
+    return cls(
+      name=meta["name"],
+      inputs=Ragged.load(directory, "inputs"),
+      targets=Ragged.load(directory, "targets"),
+      lists=np.load(lists) if lists.exists() else None,
+      columns=pl.read_parquet(directory / "columns.parquet"),
+      meta=meta,
+    )

@@ -1,0 +1,91 @@
+"""Where the numbers of a run go: JSONL always, TensorBoard event files too."""
+
+import json
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Mapping
+
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer import record_writer
+
+
+class JsonlTracker:
+  """Appends one JSON object a row to `metrics.jsonl`.
+
+  Rows have `step`, `split` and the values. A resumed run drops the rows after
+  the step that it goes on from, so that no step stands twice.
+
+  Args:
+    directory: the run's folder.
+    resume_step: rows of later steps are dropped.
+  """
+
+  def __init__(
+    self, directory: str | os.PathLike[str], *, resume_step: int = 0
+  ) -> None:
+    self.path = pathlib.Path(directory) / "metrics.jsonl"
+    kept = []
+    if self.path.exists():
+      for line in self.path.read_text().splitlines():
+        # The last line of a killed run may be cut; its step is redone.
+        if line.endswith("}") and json.loads(line)["step"] <= resume_step:
+          kept.append(line)
+    temporary = self.path.with_suffix(".tmp")
+    temporary.write_text("".join(f"{line}\n" for line in kept))
+    temporary.replace(self.path)
+    self._file = self.path.open("a")
+
+  def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+    """Appends a row.
+
+    Args:
+      step: updates made.
+      split: "train" or "validation".
+      values: numbers by name.
+    """
+    row = {"step": step, "split": split, **values}
+    self._file.write(json.dumps(row) + "\n")
+    self._file.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._file.close()
+
+
+class TensorBoardTracker:
+  """Writes TensorBoard scalars, without TensorFlow.
+
+  Args:
+    directory: the run's folder; the event file goes to its `tensorboard`.
+  """
+
+  def __init__(self, directory: str | os.PathLike[str]) -> None:
+    folder = pathlib.Path(directory) / "tensorboard"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = (
+      f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}"
+    )
+    self._file = (folder / name).open("wb")
+    self._writer = record_writer.RecordWriter(self._file)
+    self._add(event_pb2.Event(file_version="brain.Event:2"))
+
+  def _add(self, event: event_pb2.Event) -> None:
+    event.wall_time = time.time()
+    self._writer.write(event.SerializeToString())
+
+  def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+    """Writes scalars named `<split>/<name>`; see `JsonlTracker.write`."""
+    scalars = [
+      summary_pb2.Summary.Value(tag=f"{split}/{name}", simple_value=value)
+      for name, value in values.items()
+    ]
+    self._add(
+      event_pb2.Event(step=step, summary=summary_pb2.Summary(value=scalars))
+    )
+    self._file.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._file.close()

@@ -1,0 +1,155 @@
+"""The one training step: loss, gradient, update, as a pure function."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from instructrec.models import protocol
+
+Batch = dict[str, Any]
+Metrics = dict[str, Any]
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Everything that training changes.
+
+  Attributes:
+    step: updates made so far.
+    params: the model's parameters.
+    opt_state: the optimizer's state.
+  """
+
+  step: Int[Array, ""]
+  params: Any
+  opt_state: Any
+
+
+def init_state(
+  model: protocol.RankingModel,
+  optimizer: optax.GradientTransformation,
+  rng: PRNGKeyArray,
+  input_shapes: dict[str, tuple[int, ...]],
+) -> TrainState:
+  """A fresh state at step 0.
+
+  Args:
+    model: gives the initial parameters.
+    optimizer: gives the initial optimizer state.
+    rng: key of the initialisers.
+    input_shapes: shape of each array of a batch.
+
+  Returns:
+    The state.
+  """
+  params = model.get_initial_variables(rng, input_shapes)["params"]
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    opt_state=optimizer.init(params),
+  )
+
+
+def _split(batch: Batch, num_microbatches: int) -> Batch:
+  """Microbatches along a new leading axis; rows dealt out in turn.
+
+  Dealing in turn keeps each microbatch spread over the data axis of the mesh
+  as the whole batch was.
+  """
+
+  def split(x: Array) -> Array:
+    if x.shape[0] % num_microbatches:
+      raise ValueError(
+        f"a batch of {x.shape[0]} rows does not divide into "
+        f"{num_microbatches} microbatches"
+      )
+    rows = x.reshape(-1, num_microbatches, *x.shape[1:])
+    return jnp.swapaxes(rows, 0, 1)
+
+  return jax.tree.map(split, batch)
+
+
+def compute_gradients(
+  model: protocol.RankingModel,
+  params: Any,
+  batch: Batch,
+  dropout_rng: PRNGKeyArray | None,
+  num_microbatches: int = 1,
+) -> tuple[Any, Metrics]:
+  """Gradient of the loss summed over the batch, and its metrics.
+
+  Args:
+    model: its `loss_fn` returns a sum over tokens, so that microbatches add
+      up to the whole batch.
+    params: where to take the gradient.
+    batch: the global batch.
+    dropout_rng: key of the dropout; None for none.
+    num_microbatches: parts computed one after the other to save memory.
+
+  Returns:
+    Gradients (float32, like `params`) and merged metrics.
+  """
+  grad_fn = jax.grad(model.loss_fn, has_aux=True)
+  if num_microbatches == 1:
+    return grad_fn(params, batch, dropout_rng)
+
+  def add(carry: tuple[Any, Metrics], xs: tuple[Batch, Array]):
+    microbatch, index = xs
+    rng = None if dropout_rng is None else jax.random.fold_in(dropout_rng, index)
+    grads, metrics = grad_fn(params, microbatch, rng)
+    merged = {name: carry[1][name].merge(metrics[name]) for name in metrics}
+    return (jax.tree.map(jnp.add, carry[0], grads), merged), None
+
+  microbatches = _split(batch, num_microbatches)
+  indices = jnp.arange(num_microbatches)
+  first = jax.tree.map(lambda x: x[0], (microbatches, indices))
+  rest = jax.tree.map(lambda x: x[1:], (microbatches, indices))
+  rng = None if dropout_rng is None else jax.random.fold_in(dropout_rng, 0)
+  carry, _ = jax.lax.scan(add, grad_fn(params, first[0], rng), rest)
+  return carry
+
+
+def train_step(
+  state: TrainState,
+  batch: Batch,
+  rng: PRNGKeyArray,
+  *,
+  model: protocol.RankingModel,
+  optimizer: optax.GradientTransformation,
+  num_microbatches: int = 1,
+) -> tuple[TrainState, Metrics]:
+  """One update.
+
+  The summed gradient is divided by the number of target tokens of the global
+  batch, so neither microbatches nor devices change it. (T5X leaves the sum
+  undivided; Adafactor, which normalises each update, does not notice.)
+
+  Args:
+    state: before the update.
+    batch: the global batch.
+    rng: key of the run; the step is folded in, so a resumed run draws the
+      same dropout as an unbroken one.
+    model: gives loss and metrics.
+    optimizer: gives the update.
+    num_microbatches: see `compute_gradients`.
+
+  Returns:
+    The state after the update, and the batch's metrics.
+  """
+  dropout_rng = jax.random.fold_in(rng, state.step)
+  grads, metrics = compute_gradients(
+    model, state.params, batch, dropout_rng, num_microbatches
+  )
+  num_tokens = jnp.maximum(batch["decoder_loss_weights"].sum(), 1.0)
+  grads = jax.tree.map(lambda g: g / num_tokens, grads)
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  state = TrainState(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    opt_state=opt_state,
+  )
+  return state, metrics

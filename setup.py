@@ -1,0 +1,100 @@
+"""Build script: packages, extras and the gin files as package data."""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+_VERSION = re.search(
+  r'__version__ = "([^"]+)"',
+  (_ROOT / "instructrec" / "__init__.py").read_text(),
+).group(1)
+
+# The gin files live in `gin/` beside the package, where T5X users look for
+# them; a wheel carries them as `instructrec/gin`. The folder never becomes a
+# top-level package: that would shadow gin-config.
+_GIN_PACKAGES = {
+  ".".join(("instructrec", *folder.relative_to(_ROOT).parts)): str(
+    folder.relative_to(_ROOT)
+  )
+  for folder in [_ROOT / "gin", *sorted((_ROOT / "gin").rglob("*"))]
+  if folder.is_dir()
+}
+
+_CORE = [
+  "clu>=0.0.12",
+  "flax>=0.12",
+  "gin-config>=0.5",
+  "jax>=0.10",
+  "jaxtyping>=0.3",
+  "matplotlib>=3.9",
+  "numpy>=2.1",
+  "optax>=0.2.5",
+  "orbax-checkpoint>=0.11",
+  "polars>=1.30",
+  "protobuf>=5",
+  "pyarrow>=18",
+  "pydantic>=2.10",
+  "pyyaml>=6",
+  "rich>=13",
+  "scipy>=1.13",
+  # 0.2.3 needs a protobuf that Apache Beam does not allow.
+  "sentencepiece>=0.2,<0.2.3",
+  "seqio>=0.0.20",
+  "tensorboard>=2.18",
+  "tensorflow>=2.18",
+  "tensorflow-datasets>=4.9.9",
+  "tensorflow-text>=2.18",
+  "tqdm>=4.66",
+  "typer>=0.15",
+]
+
+setuptools.setup(
+  name="instructrec",
+  version=_VERSION,
+  description="Recommendation as instruction following, in JAX.",
+  long_description=(_ROOT / "README.md").read_text(),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  python_requires=">=3.11,<3.14",
+  packages=[
+    *setuptools.find_packages(include=["instructrec*", "tasks*"]),
+    *_GIN_PACKAGES,
+  ],
+  package_dir=_GIN_PACKAGES,
+  package_data={
+    "instructrec.instructions": ["templates/*.yaml"],
+    **{package: ["*.gin"] for package in _GIN_PACKAGES},
+  },
+  entry_points={"console_scripts": ["instructrec=instructrec.cli.main:main"]},
+  install_requires=_CORE,
+  extras_require={
+    # What T5X needs from PyPI. T5X and AirIO are not there, and PyPI refuses
+    # packages that depend on URLs: requirements/t5x.txt names their commits.
+    "t5x": ["cached-property", "fiddle>=0.3", "jestimator>=0.3.3"],
+    "tpu": ["jax[tpu]>=0.10"],
+    "cuda": ["jax[cuda13]>=0.10"],
+    "beam": ["apache-beam>=2.77", "protobuf<7"],
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
+    "teacher": ["openai>=2", "tenacity>=9"],
+    "dev": [
+      "beartype>=0.20",
+      "hypothesis>=6.100",
+      "mypy>=1.15",
+      "pytest>=8",
+      "pytest-cov>=6",
+      "pytest-xdist>=3.6",
+      "pytrec-eval-terrier>=0.5.6",
+      "ruff>=0.12",
+      "types-pyyaml",
+    ],
+  },
+  classifiers=[
+    "License :: OSI Approved :: Apache Software License",
+    "Programming Language :: Python :: 3.11",
+    "Programming Language :: Python :: 3.12",
+    "Programming Language :: Python :: 3.13",
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+  ],
+)
