@@ -242,7 +242,9 @@ class BatchStream:
           break
       else:
         rows.append([position])
-        room.append((self.inputs_length - inputs, self.targets_length - targets))
+        room.append(
+          (self.inputs_length - inputs, self.targets_length - targets)
+        )
         open_rows.append(len(rows) - 1)
         if len(open_rows) > _OPEN_ROWS:
           open_rows.remove(min(open_rows, key=lambda row: sum(room[row])))

@@ -103,7 +103,9 @@ class Checkpoints:
       args=ocp.args.Composite(state=_restore_args(abstract_state)),
     )["state"]
 
-  def restore_params(self, abstract_params: Any, step: int | None = None) -> Any:
+  def restore_params(
+    self, abstract_params: Any, step: int | None = None
+  ) -> Any:
     """Restores the parameters alone.
 
     Args:

@@ -178,9 +178,7 @@ def optimizer_shardings(
     shape, spec = shapes[keys].shape, shardings[keys].spec
     spec = (*spec, *[None] * (len(shape) - len(spec)))
     if leaf.shape == shape:
-      return jax.sharding.NamedSharding(
-        mesh, jax.sharding.PartitionSpec(*spec)
-      )
+      return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
     dropped = [
       axis
       for axis in range(len(shape))

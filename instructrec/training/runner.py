@@ -281,6 +281,7 @@ def train(
   else:
     state = trainer.init()
   start = int(state.step)
+  events = _loop(trainer, state, stream, validation)
   logs = []
   if jax.process_index() == 0:
     logs = [
@@ -295,8 +296,7 @@ def train(
         config.train_steps, "train", unit="step", initial=start
       ) as line,
     ):
-      for state, split, values in _loop(trainer, state, stream, validation):
-        step = int(state.step)
+      for step, state, split, values in events:
         if split == "checkpoint":
           store.save(state, position)
         elif split == "step":
@@ -324,8 +324,12 @@ def _loop(
   state: train_step.TrainState,
   stream: batches.BatchStream,
   validation: batches.BatchStream | None,
-) -> Iterator[tuple[train_step.TrainState, str, dict[str, float]]]:
-  """Yields (state, event, values) as training goes; see `train`."""
+) -> Iterator[tuple[int, train_step.TrainState, str, dict[str, float]]]:
+  """Yields (step, state, event, values) as training goes; see `train`.
+
+  The step is counted here: reading it from the state would wait for the
+  device after every update.
+  """
   config = trainer.config
   rng = jax.random.key(config.seed)
   merged: dict[str, Any] | None = None
@@ -341,7 +345,7 @@ def _loop(
     since += 1
     done = step + 1
     last = done == config.train_steps
-    yield state, "step", {}
+    yield done, state, "step", {}
     if done % config.log_period == 0 or last:
       values = _compute(merged)
       seconds = time.perf_counter() - time_0
@@ -354,12 +358,12 @@ def _loop(
           f"{done - config.log_period} and {done}; the last checkpoint is "
           "kept. Lower the learning rate or train in float32"
         )
-      yield state, "train", values
+      yield done, state, "train", values
     if validation is not None and (done % config.eval_period == 0 or last):
-      yield state, "validation", _validate(trainer, state, validation)
+      yield done, state, "validation", _validate(trainer, state, validation)
       time_0 = time.perf_counter()
     if done % config.checkpoint_period == 0 or last:
-      yield state, "checkpoint", {}
+      yield done, state, "checkpoint", {}
 
 
 def _validate(

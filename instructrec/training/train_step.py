@@ -99,7 +99,9 @@ def compute_gradients(
 
   def add(carry: tuple[Any, Metrics], xs: tuple[Batch, Array]):
     microbatch, index = xs
-    rng = None if dropout_rng is None else jax.random.fold_in(dropout_rng, index)
+    rng = (
+      None if dropout_rng is None else jax.random.fold_in(dropout_rng, index)
+    )
     grads, metrics = grad_fn(params, microbatch, rng)
     merged = {name: carry[1][name].merge(metrics[name]) for name in metrics}
     return (jax.tree.map(jnp.add, carry[0], grads), merged), None

@@ -1,0 +1,57 @@
+# make quickstart | test | lint | format | lock | clean
+#
+# Each target that needs it makes a virtual environment in .venv first, from
+# the locked versions where there is a lock for this Python.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN_DIR ?= runs/quickstart
+PYTEST_ARGS ?= -n 2
+
+BIN := $(VENV)/bin
+LOCK := requirements/py$(shell $(PYTHON) -c \
+  'import sys; print("%d%d" % sys.version_info[:2])').txt
+SOURCES := $(shell git ls-files instructrec tasks gin setup.py \
+  pyproject.toml README.md 2>/dev/null)
+
+.PHONY: quickstart test lint format types lock clean
+
+# Third-party packages; made anew only when the lock or the extras change.
+$(BIN)/.dependencies: setup.py $(wildcard $(LOCK))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "InstructRec needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check \
+	  $(if $(wildcard $(LOCK)),--constraint $(LOCK)) '.[dev]'
+	touch $@
+
+# The package itself: installed as a user gets it, so that a file missing from
+# the wheel fails here and not with the user.
+$(BIN)/.installed: $(BIN)/.dependencies $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --force-reinstall .
+	touch $@
+
+quickstart: $(BIN)/.installed
+	$(BIN)/instructrec quickstart --output $(RUN_DIR)
+
+test: $(BIN)/.installed
+	$(BIN)/pytest $(PYTEST_ARGS) --cov=instructrec --cov-report=term
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(BIN)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Resolves the newest versions that fit setup.py and records them.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --disable-pip-version-check '.[dev]'
+	build/lock/bin/pip freeze --exclude instructrec > $(LOCK)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

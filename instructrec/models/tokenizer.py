@@ -1,0 +1,114 @@
+"""SentencePiece text to ids and back, without TensorFlow.
+
+The ids are those of `seqio.SentencePieceVocabulary` with the same file: 0 is
+padding, 1 ends a sequence (EOS), 2 is unknown.
+"""
+
+import hashlib
+import itertools
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import sentencepiece
+
+PAD_ID = 0
+EOS_ID = 1
+UNKNOWN_ID = 2
+EXTRA_IDS = 100
+"""Sentinel ids after the pieces, as T5 counts them; unused by instructions."""
+
+
+class Tokenizer:
+  """Encodes and decodes with a SentencePiece model file.
+
+  Args:
+    path: the model file.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where its special ids are not those of T5.
+  """
+
+  def __init__(self, path: str | os.PathLike[str]) -> None:
+    self.path = pathlib.Path(path)
+    if not self.path.is_file():
+      raise FileNotFoundError(
+        f"no SentencePiece model at {self.path}; `instructrec generate` "
+        "writes one to <output>/vocabulary/sentencepiece.model"
+      )
+    self._model = sentencepiece.SentencePieceProcessor(
+      model_file=str(self.path)
+    )
+    found = (
+      self._model.pad_id(),
+      self._model.eos_id(),
+      self._model.unk_id(),
+    )
+    if found != (PAD_ID, EOS_ID, UNKNOWN_ID):
+      raise ValueError(
+        f"{self.path} has (pad, eos, unk) = {found}, expected "
+        f"{(PAD_ID, EOS_ID, UNKNOWN_ID)} as T5 has them"
+      )
+
+  @property
+  def vocab_size(self) -> int:
+    """Pieces and sentinels."""
+    return self._model.get_piece_size() + EXTRA_IDS
+
+  def fingerprint(self) -> str:
+    """The SHA-256 of the model file."""
+    return fingerprint(self.path)
+
+  def encode(self, text: str) -> list[int]:
+    """Ids of `text`, with EOS at the end."""
+    return [*self._model.encode(text), EOS_ID]
+
+  def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+    """As `encode`, of many texts."""
+    return [[*ids, EOS_ID] for ids in self._model.encode(list(texts))]
+
+  def decode(self, ids: Iterable[int]) -> str:
+    """Text of `ids` up to the first EOS; padding and sentinels are dropped."""
+    size = self._model.get_piece_size()
+    kept = itertools.takewhile(lambda i: i != EOS_ID, map(int, ids))
+    return self._model.decode([i for i in kept if 0 < i < size])
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+  """The SHA-256 of a model file, as "sha256:<hex>"."""
+  digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+  return f"sha256:{digest}"
+
+
+def train(
+  texts: Iterable[str], path: str | os.PathLike[str], *, vocab_size: int
+) -> None:
+  """Trains a unigram SentencePiece model with T5's special ids.
+
+  Characters that the texts lack fall back to bytes, so that any text has ids
+  other than unknown.
+
+  Args:
+    texts: what to train on; only training data, or the vocabulary leaks.
+    path: where to write the model file.
+    vocab_size: pieces at most; fewer where the texts do not yield as many.
+  """
+  path = pathlib.Path(path)
+  with path.open("wb") as file:
+    sentencepiece.SentencePieceTrainer.train(
+      sentence_iterator=iter(texts),
+      model_writer=file,
+      model_type="unigram",
+      vocab_size=vocab_size,
+      hard_vocab_limit=False,
+      byte_fallback=True,
+      character_coverage=1.0,
+      max_sentence_length=65536,
+      pad_id=PAD_ID,
+      eos_id=EOS_ID,
+      unk_id=UNKNOWN_ID,
+      bos_id=-1,
+      num_threads=1,
+      minloglevel=2,
+    )

@@ -1,0 +1,44 @@
+"""Opens the data of a run: SeqIO mixture -> `BatchStream`s."""
+
+import importlib
+import os
+
+import jax
+
+from instructrec.pipelines import token_cache
+from instructrec.training import batches, data_config
+
+
+def open_stream(
+  config: data_config.DataConfig,
+  split: str,
+  data_dir: str | os.PathLike[str],
+) -> batches.BatchStream:
+  """This process's stream over one split of the configured mixture.
+
+  Args:
+    config: the run's data settings.
+    split: which split.
+    data_dir: the TFDS data folder.
+
+  Returns:
+    The stream.
+
+  Raises:
+    ValueError: for unknown mixtures and for targets that do not fit.
+    FileNotFoundError: where the data set is not there.
+  """
+  for module in config.modules:
+    importlib.import_module(module)
+  rates = token_cache.mixture_rates(config.mixture)
+  return batches.BatchStream(
+    datasets={name: token_cache.load(name, split, data_dir) for name in rates},
+    rates=rates,
+    batch_size=config.batch_size,
+    inputs_length=config.inputs_length,
+    targets_length=config.targets_length,
+    seed=config.seed,
+    pack=config.pack,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )

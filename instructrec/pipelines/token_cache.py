@@ -1,0 +1,207 @@
+"""SeqIO task -> `TokenDataset` on disk, made once; TensorFlow ends here.
+
+The cache lies in `<data_dir>/token_cache`, one folder a task and split, named
+by a hash of what it was made from (data, vocabulary, task), so that it is
+never stale. It is written to a temporary folder and renamed.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+import seqio
+import tensorflow as tf
+
+from instructrec import progress
+from instructrec.models import tokenizer
+from instructrec.pipelines import tfds_writer
+from instructrec.training import token_dataset
+
+_ROWS_PER_READ = 1024
+_COLUMNS = (
+  "example_id",
+  "request_id",
+  "user_id",
+  "template_id",
+  "task_form",
+  "intention_origin",
+  "label",
+)
+_LIST_COLUMNS = ("candidate_ids",)
+
+
+def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
+  """A hash of the metadata of the TFDS config that the task reads."""
+  config = task.source.tfds_dataset.name.split("/")[1].split(":")[0]
+  folder = data_dir / tfds_writer.NAME / config / tfds_writer.VERSION
+  info = folder / "dataset_info.json"
+  if not info.is_file():
+    raise FileNotFoundError(
+      f"task {task.name} reads {folder}, which holds no data set; run "
+      f"`instructrec generate --output {data_dir}` or name the folder it "
+      "wrote with --tfds_data_dir"
+    )
+  digest = hashlib.sha256(info.read_bytes())
+  manifest = data_dir / "manifest.json"
+  if manifest.is_file():
+    digest.update(json.loads(manifest.read_text())["fingerprint"].encode())
+  return digest.hexdigest()
+
+
+def mixture_rates(name: str) -> dict[str, float]:
+  """Tasks of a mixture with their rates; a task is a mixture of itself.
+
+  Args:
+    name: a registered mixture or task.
+
+  Returns:
+    Rates by task name, adding up to 1.
+
+  Raises:
+    ValueError: where nothing of that name is registered.
+  """
+  known = sorted([*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()])
+  if name not in known:
+    raise ValueError(
+      f"no SeqIO task or mixture is called {name!r}; registered: "
+      f"{', '.join(known)}"
+    )
+  found = seqio.get_mixture_or_task(name)
+  if isinstance(found, seqio.Task):
+    return {name: 1.0}
+  rates = {task.name: float(found.get_rate(task)) for task in found.tasks}
+  total = sum(rates.values())
+  return {task: rate / total for task, rate in rates.items()}
+
+
+def load(
+  task_name: str, split: str, data_dir: str | os.PathLike[str]
+) -> token_dataset.TokenDataset:
+  """The tokenized examples of a task, from the cache or through SeqIO.
+
+  Args:
+    task_name: a registered SeqIO task.
+    split: "train", "validation" or "test".
+    data_dir: the TFDS data folder.
+
+  Returns:
+    The data set, mapped from disk.
+
+  Raises:
+    FileNotFoundError: where the data set is not there.
+    ValueError: where it has no such split.
+  """
+  data_dir = pathlib.Path(data_dir)
+  task = seqio.TaskRegistry.get(task_name)
+  feature = task.output_features["inputs"]
+  sources = {
+    "task": task_name,
+    "split": split,
+    "data": _data_fingerprint(task, data_dir),
+    "vocabulary": tokenizer.fingerprint(
+      feature.vocabulary.sentencepiece_model_file
+    ),
+    "format_version": token_dataset.FORMAT_VERSION,
+  }
+  digest = hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+  folder = data_dir / "token_cache" / f"{task_name}-{split}-{digest[:12]}"
+  if not folder.is_dir():
+    seqio.set_tfds_data_dir_override(str(data_dir))
+    if split not in task.splits:
+      raise ValueError(
+        f"task {task_name} has the splits {tuple(task.splits)}, not {split!r}"
+      )
+    temporary = folder.with_name(f"{folder.name}.incomplete-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    _build(task, split, {**sources, "fingerprint": digest}).save(temporary)
+    temporary.rename(folder)
+  return token_dataset.TokenDataset.load(folder)
+
+
+def _batches(
+  task: seqio.Task, split: str
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+  """Rows of the task in ragged batches, with the size of each."""
+  dataset = task.get_dataset(
+    sequence_length=None, split=split, shuffle=False, use_cached=False
+  )
+  wanted = {"inputs", "targets", *_COLUMNS, *_LIST_COLUMNS}
+  dataset = dataset.map(
+    lambda row: {name: row[name] for name in row if name in wanted}
+  )
+  for batch in dataset.ragged_batch(_ROWS_PER_READ):
+    yield int(batch["label"].shape[0]), batch
+
+
+def _ragged(values: list[np.ndarray], lengths: list[np.ndarray]):
+  offsets = np.concatenate([[0], *lengths]).cumsum()
+  return token_dataset.Ragged(np.concatenate(values), offsets)
+
+
+def _build(
+  task: seqio.Task, split: str, meta: Mapping[str, Any]
+) -> token_dataset.TokenDataset:
+  """Reads a whole task split into arrays."""
+  is_list = task.output_features["targets"].rank == 2
+  tokens: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
+  lengths: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
+  lists: list[np.ndarray] = []
+  columns: list[pl.DataFrame] = []
+  with progress.Progress(
+    task.num_input_examples(split), f"tokenize {task.name} {split}"
+  ) as line:
+    for size, batch in _batches(task, split):
+      tokens["inputs"].append(batch["inputs"].values.numpy())
+      lengths["inputs"].append(batch["inputs"].row_lengths().numpy())
+      targets = batch["targets"]
+      if is_list:
+        # [rows, candidates, padded] with zeros after each candidate's EOS.
+        counts, padded = _candidate_rows(targets)
+        lists.append(counts)
+        kept = padded > 0
+        tokens["targets"].append(padded[kept])
+        lengths["targets"].append(kept.sum(1))
+      else:
+        tokens["targets"].append(targets.values.numpy())
+        lengths["targets"].append(targets.row_lengths().numpy())
+      columns.append(_columns(batch))
+      line.advance(size)
+  return token_dataset.TokenDataset(
+    name=f"{task.name}/{split}",
+    inputs=_ragged(tokens["inputs"], lengths["inputs"]),
+    targets=_ragged(tokens["targets"], lengths["targets"]),
+    lists=np.concatenate([[0], *lists]).cumsum() if is_list else None,
+    columns=pl.concat(columns),
+    meta=dict(meta),
+  )
+
+
+def _candidate_rows(
+  targets: tf.RaggedTensor,
+) -> tuple[np.ndarray, np.ndarray]:
+  """List lengths, and all candidates of the batch as one padded matrix."""
+  counts = targets.row_lengths().numpy()
+  return counts, targets.values.to_tensor().numpy()
+
+
+def _columns(batch: Mapping[str, Any]) -> pl.DataFrame:
+  def texts(array: np.ndarray) -> list[str]:
+    return [value.decode() for value in array.tolist()]
+
+  data: dict[str, Any] = {}
+  for name in _COLUMNS:
+    values = batch[name].numpy()
+    data[name] = values if name == "label" else texts(values)
+  for name in _LIST_COLUMNS:
+    flat = texts(batch[name].values.numpy())
+    splits = batch[name].row_splits.numpy()
+    data[name] = [flat[a:b] for a, b in itertools.pairwise(splits)]
+  return pl.DataFrame(data)

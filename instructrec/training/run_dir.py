@@ -1,0 +1,154 @@
+"""What a run leaves in its folder, and how it is opened again.
+
+`<model_dir>/run.json` says where its data are and under which versions it
+ran; `config.gin` holds every binding; `vocabulary/` a copy of the
+SentencePiece model; `checkpoints/`, `metrics.jsonl`, `tensorboard/` come from
+the runner.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+
+from instructrec.models import tokenizer
+from instructrec.training import (
+  checkpoints,
+  data_config,
+  gin_config,
+  mesh,
+  runner,
+  train_step,
+)
+
+CONFIG = "config.gin"
+RECORD = "run.json"
+VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A run's settings and folder.
+
+  Attributes:
+    directory: the model folder.
+    train: settings of training, with the model.
+    data: settings of the data.
+    record: the content of `run.json`.
+  """
+
+  directory: pathlib.Path
+  train: runner.TrainConfig
+  data: data_config.DataConfig
+  record: dict[str, Any]
+
+  @property
+  def tokenizer(self) -> tokenizer.Tokenizer:
+    """The run's own copy of its vocabulary."""
+    return tokenizer.Tokenizer(self.directory / VOCABULARY)
+
+  def _shapes(self) -> dict[str, tuple[int, ...]]:
+    inputs = (1, self.data.inputs_length)
+    targets = (1, self.data.targets_length)
+    return {
+      "encoder_input_tokens": inputs,
+      "decoder_input_tokens": targets,
+      "decoder_target_tokens": targets,
+    }
+
+  def initial_params(self) -> Any:
+    """The parameters that training began with, from the run's seed."""
+    return jax.jit(
+      lambda rng: train_step.init_state(
+        self.train.model, self.train.optimizer, rng, self._shapes()
+      ).params
+    )(jax.random.key(self.train.seed))
+
+  def params(self, step: int | None = None) -> tuple[Any, int]:
+    """Parameters of a checkpoint, whole on each device.
+
+    Args:
+      step: which checkpoint; None for the newest.
+
+    Returns:
+      The parameters and their step.
+
+    Raises:
+      FileNotFoundError: where there is no such checkpoint.
+    """
+    device_mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
+    shapes = jax.eval_shape(self.initial_params)
+    sharding = mesh.replicated(device_mesh)
+    abstract = checkpoints.abstract(
+      shapes, jax.tree.map(lambda _: sharding, shapes)
+    )
+    store = checkpoints.Checkpoints(self.directory / "checkpoints", keep=None)
+    try:
+      restored = store.restore_params(abstract, step)
+      return restored, store.steps[-1] if step is None else step
+    finally:
+      store.close()
+
+
+def save(
+  directory: str | os.PathLike[str],
+  *,
+  vocabulary: str | os.PathLike[str],
+  record: dict[str, Any],
+) -> None:
+  """Writes `config.gin`, `run.json` and the vocabulary.
+
+  Args:
+    directory: the model folder; made where it is missing.
+    vocabulary: the SentencePiece model of the data.
+    record: what `run.json` holds; JSON values.
+
+  Raises:
+    ValueError: where the folder holds a run with another vocabulary.
+  """
+  folder = pathlib.Path(directory)
+  copy = folder / VOCABULARY
+  copy.parent.mkdir(parents=True, exist_ok=True)
+  if copy.exists() and (
+    tokenizer.fingerprint(copy) != tokenizer.fingerprint(vocabulary)
+  ):
+    raise ValueError(
+      f"{folder} holds a run with another vocabulary than {vocabulary}; "
+      "train into another folder"
+    )
+  if not copy.exists():
+    shutil.copyfile(vocabulary, copy)
+  (folder / CONFIG).write_text(gin_config.config_text())
+  (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def load(directory: str | os.PathLike[str]) -> Run:
+  """Opens a run's folder.
+
+  Args:
+    directory: the model folder.
+
+  Returns:
+    The run.
+
+  Raises:
+    FileNotFoundError: where no run was started in the folder.
+  """
+  folder = pathlib.Path(directory).absolute()
+  for name in (CONFIG, RECORD):
+    if not (folder / name).is_file():
+      raise FileNotFoundError(
+        f"{folder} holds no run ({name} is missing); `instructrec train "
+        f"--model_dir={directory}` makes one"
+      )
+  gin_config.parse([str(folder / CONFIG)])
+  return Run(
+    directory=folder,
+    train=gin_config.build(runner.TrainConfig),
+    data=gin_config.build(data_config.DataConfig),
+    record=json.loads((folder / RECORD).read_text()),
+  )

@@ -1,0 +1,1 @@
+"""SeqIO registrations; import a module to register its tasks."""

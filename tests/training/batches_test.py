@@ -1,0 +1,188 @@
+import collections
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instructrec.training import batches, token_dataset
+
+
+def dataset(name, count, seed=0, longest=9):
+  rng = np.random.default_rng(seed)
+
+  def ragged():
+    lengths = rng.integers(1, longest + 1, count)
+    tokens = rng.integers(2, 100, lengths.sum()).astype(np.int32)
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    tokens[offsets[1:] - 1] = token_dataset.EOS_ID
+    return token_dataset.Ragged(tokens, offsets)
+
+  return token_dataset.TokenDataset(
+    name, ragged(), ragged(), None, pl.DataFrame(), {}
+  )
+
+
+def stream(*, sizes=(300, 50), rates=(3.0, 1.0), **changes):
+  names = [f"task{i}" for i in range(len(sizes))]
+  settings_ = {
+    "datasets": {
+      n: dataset(n, s, i)
+      for i, (n, s) in enumerate(zip(names, sizes, strict=True))
+    },
+    "rates": (
+      rates if isinstance(rates, dict) else dict(zip(names, rates, strict=True))
+    ),
+    "batch_size": 8,
+    "inputs_length": 12,
+    "targets_length": 12,
+    "seed": 3,
+    **changes,
+  }
+  return batches.BatchStream(**settings_)
+
+
+def assert_same(a, b):
+  assert a.keys() == b.keys()
+  for name in a:
+    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_batch_is_a_function_of_seed_and_step(pack):
+  forwards = stream(pack=pack)
+  expected = [forwards.batch(step) for step in range(30)]
+  # A fresh stream that jumps straight to a step gives the same batch.
+  for step in (29, 7, 0):
+    assert_same(stream(pack=pack).batch(step), expected[step])
+  other = stream(pack=pack, seed=4).batch(7)
+  assert not np.array_equal(
+    other["encoder_input_tokens"], expected[7]["encoder_input_tokens"]
+  )
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_the_batch_of_one(pack, processes):
+  whole = stream(pack=pack).batch(5)
+  parts = [
+    stream(pack=pack, process_index=i, process_count=processes).batch(5)
+    for i in range(processes)
+  ]
+  joined = {n: np.concatenate([p[n] for p in parts]) for n in whole}
+  assert_same(joined, whole)
+
+
+def test_each_epoch_of_a_task_has_every_example_once():
+  one = stream(sizes=(40,), rates=(1.0,), batch_size=8)
+  drawn = [e for s in range(15) for row in one.examples(s) for _, e in row]
+  for epoch in range(3):
+    assert sorted(drawn[epoch * 40 : (epoch + 1) * 40]) == list(range(40))
+  assert drawn[:40] != drawn[40:80]
+
+
+def test_rates_are_exact_over_a_block():
+  mixed = stream(batch_size=4096)
+  counts = collections.Counter(row[0][0] for row in mixed.examples(2))
+  assert counts == {"task0": 3072, "task1": 1024}
+
+
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(
+  rates=st.lists(st.floats(0.01, 10), min_size=1, max_size=5),
+)
+def test_apportioned_counts_fill_the_block(rates):
+  made = stream(sizes=(5,) * len(rates), rates=rates)
+  counts = made._block_counts
+  exact = np.array(rates) / sum(rates) * counts.sum()
+  assert counts.sum() == 4096
+  assert np.abs(counts - exact).max() < 1
+
+
+def test_packed_rows_hold_whole_examples_and_lose_none():
+  packed = stream(pack=True, batch_size=64)
+  plain = stream(pack=False)
+  rows = packed._packed_rows(0)
+  assert sorted(p for row in rows for p in row) == list(range(4096))
+  assert len(rows) < 0.75 * 4096
+  batch = packed.batch(0)
+  for row, pairs in enumerate(packed.examples(0)):
+    for segment, (name, example) in enumerate(pairs, start=1):
+      for side, source, tokens in (
+        ("encoder", "encoder_input_tokens", "inputs"),
+        ("decoder", "decoder_target_tokens", "targets"),
+      ):
+        where = batch[f"{side}_segment_ids"][row] == segment
+        ragged = getattr(plain.datasets[name], tokens)
+        np.testing.assert_array_equal(
+          batch[source][row][where],
+          ragged.tokens[ragged.offsets[example] : ragged.offsets[example + 1]],
+        )
+        np.testing.assert_array_equal(
+          batch[f"{side}_positions"][row][where], np.arange(where.sum())
+        )
+  # Decoder inputs start anew in each segment.
+  starts = (batch["decoder_positions"] == 0) & (
+    batch["decoder_segment_ids"] > 0
+  )
+  assert (batch["decoder_input_tokens"][starts] == 0).all()
+
+
+def test_targets_that_would_be_cut_are_an_error():
+  with pytest.raises(ValueError, match=r"exceed 4 tokens, the longest has 9"):
+    stream(targets_length=4)
+
+
+def test_cut_instructions_are_counted():
+  made = stream(inputs_length=4)
+  lengths = np.concatenate([d.inputs.lengths for d in made.datasets.values()])
+  assert made.truncated_inputs == pytest.approx((lengths > 4).mean())
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"rates": {"task0": 1.0}}, "one rate a task"),
+    ({"rates": {"task0": 1.0, "task1": 0.0}}, "rate of task1 is 0"),
+    ({"process_count": 3}, "8 rows does not divide over 3 processes"),
+  ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    stream(**changes)
+
+
+def test_list_batches_keep_candidates_apart_and_pad_short_lists():
+  data = dataset("lists", 5)
+  lists = token_dataset.TokenDataset(
+    "lists/test",
+    token_dataset.Ragged(data.inputs.tokens, data.inputs.offsets[:3]),
+    data.targets,
+    np.array([0, 2, 5]),
+    pl.DataFrame(),
+    {},
+  )
+  batch = batches.list_batch(
+    lists,
+    np.array([1, 0]),
+    inputs_length=10,
+    targets_length=9,
+    num_candidates=3,
+  )
+  assert batch["decoder_target_tokens"].shape == (2, 3, 9)
+  expected = data.targets.pad(np.array([2, 3, 4]), 9)
+  np.testing.assert_array_equal(batch["decoder_target_tokens"][0], expected)
+  assert batch["decoder_loss_weights"][1, 2].sum() == 0
+  np.testing.assert_array_equal(
+    batch["decoder_input_tokens"][..., 1:],
+    batch["decoder_target_tokens"][..., :-1],
+  )
+  with pytest.raises(ValueError, match="a list of 3 candidates"):
+    batches.list_batch(
+      lists,
+      np.array([1]),
+      inputs_length=10,
+      targets_length=9,
+      num_candidates=2,
+    )

@@ -1,0 +1,61 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from instructrec.training import token_dataset
+
+
+def make(rows, targets, lists=None, name="toy/train"):
+  def ragged(values):
+    offsets = np.cumsum([0, *map(len, values)])
+    return token_dataset.Ragged(
+      np.array([t for row in values for t in row], np.int32), offsets
+    )
+
+  return token_dataset.TokenDataset(
+    name=name,
+    inputs=ragged(rows),
+    targets=ragged(targets),
+    lists=lists,
+    columns=pl.DataFrame({"request_id": [str(i) for i in range(len(rows))]}),
+    meta={"fingerprint": "f"},
+  )
+
+
+def test_pad_gathers_rows_and_cuts_with_eos_at_the_end():
+  data = make([[5, 6, 1], [7, 1], [2, 3, 4, 8, 1]], [[1]] * 3)
+  padded = data.inputs.pad(np.array([2, 0, 1]), 4)
+  np.testing.assert_array_equal(
+    padded, [[2, 3, 4, 1], [5, 6, 1, 0], [7, 1, 0, 0]]
+  )
+  assert padded.dtype == np.int32
+
+
+def test_save_and_load_give_the_same_data(tmp_path):
+  lists = np.array([0, 2, 3])
+  data = make([[5, 1], [6, 7, 1]], [[8, 1], [9, 1], [3, 4, 1]], lists)
+  data.save(tmp_path)
+  again = token_dataset.TokenDataset.load(tmp_path)
+  assert again.name == "toy/train"
+  np.testing.assert_array_equal(again.inputs.tokens, data.inputs.tokens)
+  np.testing.assert_array_equal(again.targets.offsets, data.targets.offsets)
+  np.testing.assert_array_equal(again.num_candidates, [2, 1])
+  assert again.columns.equals(data.columns)
+  assert again.meta["fingerprint"] == "f"
+
+
+def test_single_targets_have_no_candidates():
+  with pytest.raises(ValueError, match="end in _rerank"):
+    _ = make([[1]], [[1]]).num_candidates
+
+
+def test_another_format_version_is_refused(tmp_path):
+  make([[1]], [[1]]).save(tmp_path)
+  meta = json.loads((tmp_path / "meta.json").read_text())
+  (tmp_path / "meta.json").write_text(
+    json.dumps({**meta, "format_version": 99})
+  )
+  with pytest.raises(ValueError, match="token format version 99, expected 1"):
+    token_dataset.TokenDataset.load(tmp_path)
