@@ -1,0 +1,157 @@
+"""Building blocks of the T5 network: norm, dense, embedding, gated MLP.
+
+Every parameter is float32 and names its logical axes, which a mesh's rules
+turn into a sharding; activations have the `dtype` of the configuration.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import partitioning
+from jaxtyping import Array, Float, Int
+
+from instructrec.models import config as config_lib
+
+Initializer = Callable[..., Any]
+
+_ACTIVATION_FNS: dict[str, Callable[[Array], Array]] = {
+  # T5 1.1 was trained with the tanh approximation.
+  "gelu": lambda x: jax.nn.gelu(x, approximate=True),
+  "relu": jax.nn.relu,
+  "silu": jax.nn.silu,
+  "linear": lambda x: x,
+}
+
+fan_in_normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+fan_in_truncated_normal = nn.initializers.variance_scaling(
+  1.0, "fan_in", "truncated_normal"
+)
+
+
+class RMSNorm(nn.Module):
+  """Divides by the root mean square of the last axis; no mean, no offset.
+
+  Attributes:
+    dtype: type of the result; the mean square is taken in float32.
+    epsilon: added to the mean square.
+  """
+
+  dtype: Any = jnp.float32
+  epsilon: float = 1e-6
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*dims embed"]) -> Float[Array, "..."]:
+    """Normalises `x` of any rank along its last axis."""
+    scale = partitioning.param_with_axes(
+      "scale", nn.initializers.ones, (x.shape[-1],), jnp.float32, axes=("embed",)
+    )
+    x = x.astype(jnp.float32)
+    mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    normed = x * jax.lax.rsqrt(mean_square + self.epsilon)
+    return normed.astype(self.dtype) * scale.astype(self.dtype)
+
+
+class Dense(nn.Module):
+  """A matrix product over the last axis, without offset.
+
+  Attributes:
+    features: size of the result's last axis.
+    kernel_axes: logical names of the matrix's two axes.
+    dtype: type of the product.
+    kernel_init: initialiser of the [in, out] matrix.
+  """
+
+  features: int
+  kernel_axes: tuple[str, str]
+  dtype: Any = jnp.float32
+  kernel_init: Initializer = fan_in_truncated_normal
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*dims inputs"]) -> Float[Array, "..."]:
+    """Maps [..., inputs] to [..., features]."""
+    kernel = partitioning.param_with_axes(
+      "kernel",
+      self.kernel_init,
+      (x.shape[-1], self.features),
+      jnp.float32,
+      axes=self.kernel_axes,
+    )
+    return jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+
+
+class Embed(nn.Module):
+  """The table of token vectors, read by both stacks.
+
+  Vectors are not scaled on the way in.
+
+  Attributes:
+    vocab_size: rows of the table.
+    features: width of a vector.
+    dtype: type of the vectors returned.
+  """
+
+  vocab_size: int
+  features: int
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.embedding = partitioning.param_with_axes(
+      "embedding",
+      nn.initializers.normal(stddev=1.0),
+      (self.vocab_size, self.features),
+      jnp.float32,
+      axes=("vocab", "embed"),
+    )
+
+  def __call__(
+    self, tokens: Int[Array, "batch length"]
+  ) -> Float[Array, "batch length embed"]:
+    """Looks up the vectors of `tokens`."""
+    vectors = jnp.take(self.embedding.astype(self.dtype), tokens, axis=0)
+    return partitioning.with_sharding_constraint(
+      vectors, ("batch", "length", "embed")
+    )
+
+  def attend(
+    self, x: Float[Array, "batch length embed"]
+  ) -> Float[Array, "batch length vocab"]:
+    """Products of `x` with every row of the table, in float32."""
+    return jnp.dot(x.astype(jnp.float32), self.embedding.T)
+
+
+class GatedMlp(nn.Module):
+  """The feed-forward block; its branches are multiplied before `wo`.
+
+  Attributes:
+    config: sizes, activations, dropout rate and dtype.
+  """
+
+  config: config_lib.T5Config
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "batch length embed"], deterministic: bool
+  ) -> Float[Array, "batch length embed"]:
+    """Applies the block; dropout unless `deterministic`."""
+    cfg = self.config
+    hidden = None
+    for index, activation in enumerate(cfg.mlp_activations):
+      # Names follow the public checkpoints: one branch has no number.
+      name = "wi" if len(cfg.mlp_activations) == 1 else f"wi_{index}"
+      branch = _ACTIVATION_FNS[activation](
+        Dense(cfg.mlp_dim, ("embed", "mlp"), dtype=cfg.dtype, name=name)(x)
+      )
+      hidden = branch if hidden is None else hidden * branch
+    # The same units are dropped at all positions, as T5 does.
+    hidden = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))(
+      hidden, deterministic=deterministic
+    )
+    hidden = partitioning.with_sharding_constraint(
+      hidden, ("batch", "length", "mlp")
+    )
+    return Dense(cfg.emb_dim, ("mlp", "embed"), dtype=cfg.dtype, name="wo")(
+      hidden
+    )

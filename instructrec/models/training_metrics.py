@@ -1,0 +1,89 @@
+"""What a training step reports, as metrics that merge over microbatches."""
+
+from typing import Any
+
+import flax.struct
+import jax.numpy as jnp
+from clu import metrics as clu_metrics
+from jaxtyping import Array, Float, Int
+
+from instructrec.models import losses
+
+
+@flax.struct.dataclass
+class Sum(clu_metrics.Metric):
+  """A total that adds up over microbatches, steps and hosts.
+
+  Attributes:
+    total: float32.
+  """
+
+  total: Any
+
+  @classmethod
+  def empty(cls) -> "Sum":
+    """The sum of nothing."""
+    return cls(total=jnp.zeros((), jnp.float32))
+
+  @classmethod
+  def from_model_output(cls, values: Float[Array, "*dims"], **_: Any) -> "Sum":
+    """The sum of `values`."""
+    return cls(total=jnp.sum(values).astype(jnp.float32))
+
+  def merge(self, other: "Sum") -> "Sum":
+    """Both together."""
+    return type(self)(total=self.total + other.total)
+
+  def compute(self) -> Float[Array, ""]:
+    """The total."""
+    return self.total
+
+
+def weighted_average(
+  values: Float[Array, "*dims"], weights: Float[Array, "*dims"]
+) -> clu_metrics.Average:
+  """An average over loss weights.
+
+  `clu`'s own constructor takes only masks; both of its fields are floats here,
+  so that a merge keeps their types, as a compiled loop demands.
+
+  Args:
+    values: one number a token.
+    weights: its weight; 0 takes no part.
+
+  Returns:
+    A metric with the value sum(values * weights) / sum(weights).
+  """
+  return clu_metrics.Average(
+    total=losses.weighted_sum(values, weights),
+    count=jnp.sum(weights.astype(jnp.float32)),
+  )
+
+
+def of_batch(
+  logits: Float[Array, "*dims vocab"],
+  targets: Int[Array, "*dims"],
+  weights: Float[Array, "*dims"],
+  token_loss: losses.TokenLoss,
+) -> dict[str, clu_metrics.Metric]:
+  """The metrics of one batch.
+
+  Args:
+    logits: the model's logits.
+    targets: token ids.
+    weights: loss weights; 0 is padding.
+    token_loss: loss of every token.
+
+  Returns:
+    loss: nats per target token, with z-loss and smoothing; z_loss: nats per
+    target token; accuracy: fraction of target tokens that have the largest
+    logit (the smallest id among equals counts); target_tokens: sum of the
+    weights.
+  """
+  correct = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
+  return {
+    "loss": weighted_average(token_loss.total, weights),
+    "z_loss": weighted_average(token_loss.z_loss, weights),
+    "accuracy": weighted_average(correct, weights),
+    "target_tokens": Sum.from_model_output(weights),
+  }
