@@ -46,7 +46,11 @@ class RMSNorm(nn.Module):
   def __call__(self, x: Float[Array, "*dims embed"]) -> Float[Array, "..."]:
     """Normalises `x` of any rank along its last axis."""
     scale = partitioning.param_with_axes(
-      "scale", nn.initializers.ones, (x.shape[-1],), jnp.float32, axes=("embed",)
+      "scale",
+      nn.initializers.ones,
+      (x.shape[-1],),
+      jnp.float32,
+      axes=("embed",),
     )
     x = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)

@@ -63,9 +63,7 @@ def _with_remat(layer_cls: Any, policy: str) -> Any:
   )
   # `deterministic` is the last argument of both layers; self counts as 0.
   static = 4 if layer_cls is EncoderLayer else 6
-  return nn.remat(
-    layer_cls, policy=checkpoint_policy, static_argnums=(static,)
-  )
+  return nn.remat(layer_cls, policy=checkpoint_policy, static_argnums=(static,))
 
 
 class EncoderLayer(nn.Module):

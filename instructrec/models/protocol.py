@@ -1,0 +1,87 @@
+"""The seam between models and whatever trains them.
+
+Method names, argument order and batch keys are T5X's, so one object serves
+`t5x/train.py` and the embedded runner; nothing is inherited from T5X.
+
+A batch is a mapping of arrays, token id 0 is padding:
+
+  encoder_input_tokens  [batch, inputs] int32
+  decoder_input_tokens  [batch, length] or [batch, candidates, length] int32
+  decoder_target_tokens as decoder_input_tokens
+  decoder_loss_weights  as decoder_input_tokens, any number type
+  encoder_segment_ids, encoder_positions   [batch, inputs], packed rows only
+  decoder_segment_ids, decoder_positions   [batch, length], packed rows only
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from clu import metrics as clu_metrics
+from jaxtyping import PRNGKeyArray
+
+Batch = Mapping[str, Any]
+Params = Any
+Metrics = dict[str, clu_metrics.Metric]
+
+
+@runtime_checkable
+class RankingModel(Protocol):
+  """A model that trains on, ranks and generates target texts.
+
+  `isinstance` tests that all names are there; T5X calls the methods by
+  position as well as by keyword, so parameter names are part of it.
+  """
+
+  @property
+  def FEATURE_CONVERTER_CLS(self) -> Callable[..., Any]:  # noqa: N802
+    """Called with `pack=...`; makes the SeqIO feature converter."""
+
+  @property
+  def optimizer_def(self) -> Any:
+    """T5X's optimizer definition; None where T5X does not train."""
+
+  @property
+  def input_vocabulary(self) -> Any:
+    """SeqIO vocabulary of the inputs, or None."""
+
+  @property
+  def output_vocabulary(self) -> Any:
+    """SeqIO vocabulary of the targets, or None."""
+
+  def get_initial_variables(
+    self,
+    rng: PRNGKeyArray,
+    input_shapes: Mapping[str, Any],
+    input_types: Mapping[str, Any] | None = None,
+  ) -> Mapping[str, Any]:
+    """Fresh variables: the collections "params" and "params_axes".
+
+    Must be a bound method: T5X finds the model by its `__self__`.
+    """
+
+  def loss_fn(
+    self, params: Params, batch: Batch, dropout_rng: PRNGKeyArray | None
+  ) -> tuple[Any, Metrics]:
+    """Loss to differentiate, a sum over tokens; dropout unless rng is None."""
+
+  def eval_fn(self, params: Params, batch: Batch) -> tuple[Any, Metrics]:
+    """Loss and metrics without dropout."""
+
+  def score_batch(
+    self, params: Params, batch: Batch, return_intermediates: bool = False
+  ) -> Any:
+    """Log-likelihoods of the targets in nats, one a candidate."""
+
+  def predict_batch(
+    self, params: Params, batch: Batch, rng: PRNGKeyArray | None = None
+  ) -> Any:
+    """Token ids of generated targets."""
+
+  def predict_batch_with_aux(
+    self,
+    params: Params,
+    batch: Batch,
+    rng: PRNGKeyArray | None = None,
+    **kwargs: Any,
+  ) -> tuple[Any, Mapping[str, Any]]:
+    """Token ids of generated targets, and a mapping of further arrays."""

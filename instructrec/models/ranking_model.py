@@ -1,0 +1,359 @@
+"""T5 as a `RankingModel`: trains on targets, scores candidates, generates."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from instructrec.models import (
+  decoding,
+  losses,
+  protocol,
+  scoring,
+  t5,
+  training_metrics,
+)
+
+_PACKING_KEYS = (
+  "encoder_segment_ids",
+  "decoder_segment_ids",
+  "encoder_positions",
+  "decoder_positions",
+)
+
+
+def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
+  """Stands where a converter should be, and says so when it is called."""
+  raise ValueError(
+    "this model was built without a feature converter, which only SeqIO "
+    "pipelines need; expected feature_converter_cls=... in T5RankingModel"
+  )
+
+
+def shift_right(targets: Int[Array, "*dims length"]) -> Int[Array, "..."]:
+  """Decoder inputs: `targets` one to the right along the last axis, 0 first.
+
+  Args:
+    targets: token ids of any rank, unpacked.
+
+  Returns:
+    An array of the same shape; the last token of `targets` falls off.
+  """
+  widths = [(0, 0)] * (targets.ndim - 1) + [(1, 0)]
+  return jnp.pad(targets, widths)[..., :-1]
+
+
+class T5RankingModel:
+  """Loss, candidate scores and generation over one `t5.T5` module.
+
+  Satisfies `protocol.RankingModel`, where the batch keys are listed. Targets of
+  rank 3 [batch, candidates, length] are candidates (or several targets) of one
+  input: the encoder runs once per input for all of them.
+
+  Example:
+    >>> model = T5RankingModel(t5.T5(config))
+    >>> variables = model.get_initial_variables(rng, input_shapes)
+    >>> scores = model.score_batch(variables["params"], batch)
+    >>> scores.shape
+    (8, 20)
+  """
+
+  def __init__(
+    self,
+    module: t5.T5,
+    *,
+    input_vocabulary: Any = None,
+    output_vocabulary: Any = None,
+    optimizer_def: Any = None,
+    feature_converter_cls: Callable[..., Any] | None = None,
+    z_loss: float = 1e-4,
+    label_smoothing: float = 0.0,
+    loss_normalizing_factor: float | None = None,
+    score_normalization: str = "sum",
+    num_beams: int = 1,
+    num_decodes: int = 1,
+    length_penalty_alpha: float = decoding.DEFAULT_ALPHA,
+    max_decode_length: int | None = None,
+    eos_id: int = 1,
+  ):
+    """Takes the module and the settings of loss, scores and decoding.
+
+    Args:
+      module: the network.
+      input_vocabulary: kept for T5X, which compares it with the data's.
+      output_vocabulary: likewise.
+      optimizer_def: kept for T5X's trainer.
+      feature_converter_cls: what `FEATURE_CONVERTER_CLS` gives; needed only
+        where SeqIO makes the batches.
+      z_loss: weight of the squared log normaliser in the loss.
+      label_smoothing: mass taken from the target token, in [0, 1).
+      loss_normalizing_factor: constant the summed loss is divided by; None
+        leaves the sum.
+      score_normalization: "sum" adds the log-probabilities of a candidate's
+        tokens, "mean" divides that by their number.
+      num_beams: 1 is greedy.
+      num_decodes: sequences returned by prediction, at most num_beams.
+      length_penalty_alpha: exponent of the length penalty of beams.
+      max_decode_length: most tokens generated; None takes the length of the
+        batch's decoder_input_tokens.
+      eos_id: the end token.
+
+    Raises:
+      ValueError: if a setting is out of its range.
+    """
+    scoring.check_normalization(score_normalization)
+    if not 1 <= num_decodes <= num_beams:
+      raise ValueError(
+        f"num_decodes is {num_decodes} with num_beams {num_beams}; expected "
+        "1 <= num_decodes <= num_beams"
+      )
+    if max_decode_length is not None and max_decode_length < 1:
+      raise ValueError(
+        f"max_decode_length is {max_decode_length}; expected at least 1, or "
+        "None for the length of decoder_input_tokens"
+      )
+    if loss_normalizing_factor is not None and (
+      isinstance(loss_normalizing_factor, str) or loss_normalizing_factor <= 0
+    ):
+      raise ValueError(
+        f"loss_normalizing_factor is {loss_normalizing_factor!r}; expected a "
+        "positive number or None (factors that depend on the batch would "
+        "change with the number of microbatches)"
+      )
+    if z_loss < 0.0 or not 0.0 <= label_smoothing < 1.0:
+      raise ValueError(
+        f"z_loss is {z_loss!r} and label_smoothing {label_smoothing!r}; "
+        "expected z_loss >= 0 and label_smoothing in [0, 1)"
+      )
+    if length_penalty_alpha < 0.0:
+      raise ValueError(
+        f"length_penalty_alpha is {length_penalty_alpha!r}; expected 0 or more"
+      )
+    self.module = module
+    self.input_vocabulary = input_vocabulary
+    self.output_vocabulary = output_vocabulary
+    self.optimizer_def = optimizer_def
+    self._feature_converter_cls = feature_converter_cls
+    self._z_loss = z_loss
+    self._label_smoothing = label_smoothing
+    self._loss_normalizing_factor = loss_normalizing_factor
+    self._score_normalization = score_normalization
+    self._num_beams = num_beams
+    self._num_decodes = num_decodes
+    self._alpha = length_penalty_alpha
+    self._max_decode_length = max_decode_length
+    self._eos_id = eos_id
+
+  @property
+  def FEATURE_CONVERTER_CLS(self) -> Callable[..., Any]:  # noqa: N802
+    """The converter class given; calling it without one is an error."""
+    return self._feature_converter_cls or _no_feature_converter
+
+  def get_initial_variables(
+    self,
+    rng: PRNGKeyArray,
+    input_shapes: Mapping[str, Any],
+    input_types: Mapping[str, Any] | None = None,
+  ) -> dict[str, Any]:
+    """Fresh variables.
+
+    Args:
+      rng: key of the initialisers.
+      input_shapes: shape of each array of a batch; parameters depend on none
+        of the sizes.
+      input_types: accepted for T5X and not read: tokens are always integers.
+
+    Returns:
+      {"params": ..., "params_axes": ...}, both named as in T5X checkpoints.
+    """
+    del input_types
+    inputs = jnp.ones(tuple(input_shapes["encoder_input_tokens"]), jnp.int32)
+    shape = tuple(input_shapes["decoder_input_tokens"])
+    # Candidates are rows of their own to the module.
+    targets = jnp.ones((inputs.shape[0], shape[-1]), jnp.int32)
+    variables = self.module.init(
+      rng, inputs, targets, targets, enable_dropout=False
+    )
+    return dict(variables)
+
+  def _logits(
+    self,
+    params: protocol.Params,
+    arrays: dict[str, Array],
+    dropout_rng: PRNGKeyArray | None = None,
+  ) -> Float[Array, "*targets vocab"]:
+    """Logits of the shape of the targets plus the vocabulary."""
+    targets = arrays["decoder_target_tokens"]
+    length = targets.shape[-1]
+    logits = self.module.apply(
+      {"params": params},
+      arrays["encoder_input_tokens"],
+      # [batch, candidates, length] -> [batch * candidates, length]
+      arrays["decoder_input_tokens"].reshape(-1, length),
+      targets.reshape(-1, length),
+      **{key: arrays[key] for key in _PACKING_KEYS if key in arrays},
+      enable_dropout=dropout_rng is not None,
+      rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+    )
+    return logits.reshape(*targets.shape, logits.shape[-1])
+
+  def loss_fn(
+    self,
+    params: protocol.Params,
+    batch: protocol.Batch,
+    dropout_rng: PRNGKeyArray | None,
+  ) -> tuple[Float[Array, ""], protocol.Metrics]:
+    """The training loss: weighted nats summed over tokens.
+
+    Args:
+      params: parameters.
+      batch: see `protocol`; targets of rank 2 or 3.
+      dropout_rng: None switches dropout off.
+
+    Returns:
+      The sum (over loss_normalizing_factor, if there is one), so that
+      gradients of microbatches add up to that of the batch, and the metrics
+      of `training_metrics.of_batch`.
+    """
+    arrays = scoring.check_batch(batch)
+    logits = self._logits(params, arrays, dropout_rng)
+    targets = arrays["decoder_target_tokens"]
+    weights = arrays["decoder_loss_weights"]
+    token_loss = losses.cross_entropy(
+      logits,
+      targets,
+      z_loss=self._z_loss,
+      label_smoothing=self._label_smoothing,
+    )
+    loss = losses.weighted_sum(token_loss.total, weights)
+    if self._loss_normalizing_factor is not None:
+      loss = loss / self._loss_normalizing_factor
+    metrics = training_metrics.of_batch(logits, targets, weights, token_loss)
+    return loss, metrics
+
+  def eval_fn(
+    self, params: protocol.Params, batch: protocol.Batch
+  ) -> tuple[Float[Array, ""], protocol.Metrics]:
+    """`loss_fn` without dropout."""
+    return self.loss_fn(params, batch, None)
+
+  def score_batch(
+    self,
+    params: protocol.Params,
+    batch: protocol.Batch,
+    return_intermediates: bool = False,
+  ) -> Any:
+    """Log-likelihood of every candidate given its input, in nats.
+
+    Args:
+      params: parameters.
+      batch: see `protocol`; targets of rank 2 or 3.
+      return_intermediates: return the scores of single tokens as well.
+
+    Returns:
+      Float32 scores [batch] for targets of rank 2, [batch, candidates] for
+      rank 3. A candidate whose loss weights are all zero is a padded slot:
+      -inf. With return_intermediates, a pair of the scores and
+      {"decoder": {"token_scores", "target_tokens", "loss_weights"}}, each a
+      tuple of one array as in T5X.
+    """
+    arrays = scoring.check_batch(batch)
+    targets = arrays["decoder_target_tokens"]
+    weights = arrays["decoder_loss_weights"]
+    logits = self._logits(params, arrays)
+    token_scores = scoring.token_scores(logits, targets, weights)
+    scores = scoring.candidate_scores(
+      token_scores, weights, normalization=self._score_normalization
+    )
+    if not return_intermediates:
+      return scores
+    decoder = {
+      "token_scores": (token_scores,),
+      "target_tokens": (targets,),
+      "loss_weights": (weights,),
+    }
+    return scores, {"decoder": decoder}
+
+  def _max_length(self, batch: protocol.Batch) -> int:
+    if self._max_decode_length is not None:
+      return self._max_decode_length
+    if "decoder_input_tokens" not in batch:
+      raise ValueError(
+        "no length to decode to: the batch has no 'decoder_input_tokens' and "
+        "T5RankingModel was given no max_decode_length"
+      )
+    return batch["decoder_input_tokens"].shape[-1]
+
+  def _decode(
+    self, params: protocol.Params, batch: protocol.Batch
+  ) -> decoding.Decodes:
+    tokens = jnp.asarray(batch["encoder_input_tokens"])
+    max_length = self._max_length(batch)
+
+    def apply(method: str, *args: Any, **kwargs: Any) -> Any:
+      return self.module.apply(
+        {"params": params}, *args, method=method, **kwargs
+      )
+
+    encoded = apply("encode", tokens, enable_dropout=False)
+    memory, cache = apply(
+      "start_decoding",
+      encoded,
+      tokens,
+      num_sequences=tokens.shape[0] * self._num_beams,
+      max_length=max_length,
+    )
+
+    def step(
+      newest: jax.Array, cache: t5.DecodingCache
+    ) -> tuple[jax.Array, t5.DecodingCache]:
+      return apply("decode_step", newest, cache, memory)
+
+    return decoding.beam_search(
+      step,
+      cache,
+      batch_size=tokens.shape[0],
+      num_beams=self._num_beams,
+      max_length=max_length,
+      eos_id=self._eos_id,
+      alpha=self._alpha,
+    )
+
+  def predict_batch_with_aux(
+    self,
+    params: protocol.Params,
+    batch: protocol.Batch,
+    rng: PRNGKeyArray | None = None,
+  ) -> tuple[Int[Array, "..."], dict[str, Float[Array, "..."]]]:
+    """Generates targets by greedy or beam search.
+
+    Args:
+      params: parameters.
+      batch: needs encoder_input_tokens, unpacked.
+      rng: accepted for T5X and not read: the search is deterministic.
+
+    Returns:
+      Token ids with the end token, then 0; and {"scores": log-probabilities
+      in nats, "beam_scores": those over the length penalty}. Without a
+      decodes axis if num_decodes is 1 ([batch, length] and [batch]), else best
+      first ([batch, decodes, length] and [batch, decodes]).
+    """
+    del rng
+    decodes = self._decode(params, batch)
+    kept = 0 if self._num_decodes == 1 else slice(self._num_decodes)
+    aux = {
+      "scores": decodes.log_probs[:, kept],
+      "beam_scores": decodes.scores[:, kept],
+    }
+    return decodes.sequences[:, kept], aux
+
+  def predict_batch(
+    self,
+    params: protocol.Params,
+    batch: protocol.Batch,
+    rng: PRNGKeyArray | None = None,
+  ) -> Int[Array, "..."]:
+    """The token ids of `predict_batch_with_aux`."""
+    return self.predict_batch_with_aux(params, batch, rng)[0]
