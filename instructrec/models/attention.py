@@ -83,6 +83,7 @@ class Attention(nn.Module):
   config: config_lib.T5Config
 
   def setup(self):
+    """Makes the parameters and submodules."""
     cfg = self.config
 
     def query_init(key, shape, dtype):

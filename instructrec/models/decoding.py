@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from instructrec.models import t5
+from instructrec.models import stacks, t5
 
 DEFAULT_ALPHA = 0.6
 
 # (tokens [sequences], cache) -> (logits [sequences, vocab], cache)
 StepFn = Callable[
-  [jax.Array, t5.DecodingCache], tuple[jax.Array, t5.DecodingCache]
+  [jax.Array, stacks.DecodingCache], tuple[jax.Array, stacks.DecodingCache]
 ]
 
 
@@ -60,17 +60,17 @@ def _token_log_probs(
 
 
 class _GreedyState(NamedTuple):
-  index: jax.Array
+  step: jax.Array
   tokens: jax.Array  # [batch]
   sequences: jax.Array  # [batch, length]
   log_probs: jax.Array  # [batch]
   ended: jax.Array  # [batch]
-  cache: t5.DecodingCache
+  cache: stacks.DecodingCache
 
 
 def greedy_search(
   step_fn: StepFn,
-  cache: t5.DecodingCache,
+  cache: stacks.DecodingCache,
   *,
   batch_size: int,
   max_length: int,
@@ -90,18 +90,18 @@ def greedy_search(
   """
 
   def unfinished(state: _GreedyState) -> jax.Array:
-    return (state.index < max_length) & ~jnp.all(state.ended)
+    return (state.step < max_length) & ~jnp.all(state.ended)
 
-  def step(state: _GreedyState) -> _GreedyState:
+  def advance(state: _GreedyState) -> _GreedyState:
     logits, new_cache = step_fn(state.tokens, state.cache)
     log_probs = _token_log_probs(logits)
     tokens = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
     gained = jnp.take_along_axis(log_probs, tokens[:, None], axis=-1)[:, 0]
     tokens = jnp.where(state.ended, t5.PAD_ID, tokens)
     return _GreedyState(
-      index=state.index + 1,
+      step=state.step + 1,
       tokens=tokens,
-      sequences=state.sequences.at[:, state.index].set(tokens),
+      sequences=state.sequences.at[:, state.step].set(tokens),
       log_probs=state.log_probs + jnp.where(state.ended, 0.0, gained),
       ended=state.ended | (tokens == eos_id),
       cache=new_cache,
@@ -109,9 +109,9 @@ def greedy_search(
 
   last = jax.lax.while_loop(
     unfinished,
-    step,
+    advance,
     _GreedyState(
-      index=jnp.zeros((), jnp.int32),
+      step=jnp.zeros((), jnp.int32),
       tokens=jnp.full((batch_size,), t5.PAD_ID, jnp.int32),
       sequences=jnp.full((batch_size, max_length), t5.PAD_ID, jnp.int32),
       log_probs=jnp.zeros((batch_size,), jnp.float32),
@@ -124,14 +124,14 @@ def greedy_search(
 
 
 class _BeamState(NamedTuple):
-  index: jax.Array
+  step: jax.Array
   alive_sequences: jax.Array  # [batch, beams, length]
   alive_log_probs: jax.Array  # [batch, beams], best first
   alive_tokens: jax.Array  # [batch, beams]
   done_sequences: jax.Array  # [batch, beams, length]
   done_log_probs: jax.Array  # [batch, beams]
   done_scores: jax.Array  # [batch, beams], best first
-  cache: t5.DecodingCache
+  cache: stacks.DecodingCache
 
 
 def _take(x: jax.Array, index: jax.Array) -> jax.Array:
@@ -152,11 +152,11 @@ def _beam_step(
   top, flat = jax.lax.top_k(candidates.reshape(batch, -1), 2 * beams)
   parent, token = flat // vocab, (flat % vocab).astype(jnp.int32)
   sequences = _take(state.alive_sequences, parent)
-  sequences = sequences.at[:, :, state.index].set(token)
+  sequences = sequences.at[:, :, state.step].set(token)
   ends = token == eos_id
 
   # [batch, beams + 2 * beams] -> [batch, beams]: the best ends so far.
-  end_scores = top / length_penalty(state.index + 1, alpha)
+  end_scores = top / length_penalty(state.step + 1, alpha)
   end_scores = jnp.where(ends, end_scores, -jnp.inf)
   done_scores, kept = jax.lax.top_k(
     jnp.concatenate([state.done_scores, end_scores], axis=1), beams
@@ -172,7 +172,7 @@ def _beam_step(
   alive_log_probs, going = jax.lax.top_k(jnp.where(ends, -jnp.inf, top), beams)
   rows = jnp.arange(batch)[:, None] * beams + _take(parent, going)
   return _BeamState(
-    index=state.index + 1,
+    step=state.step + 1,
     alive_sequences=_take(sequences, going),
     alive_log_probs=alive_log_probs,
     alive_tokens=_take(token, going),
@@ -208,7 +208,7 @@ def _ranked(state: _BeamState, max_length: int, alpha: float) -> Decodes:
 
 def beam_search(
   step_fn: StepFn,
-  cache: t5.DecodingCache,
+  cache: stacks.DecodingCache,
   *,
   batch_size: int,
   num_beams: int,
@@ -258,7 +258,7 @@ def beam_search(
     # Log-probabilities only fall, and no divisor exceeds that of max_length.
     bound = state.alive_log_probs[:, 0] / length_penalty(max_length, alpha)
     settled = state.done_scores[:, -1] >= bound
-    return (state.index < max_length) & ~jnp.all(settled)
+    return (state.step < max_length) & ~jnp.all(settled)
 
   shape = (batch_size, num_beams)
   nothing = jnp.full(shape, -jnp.inf, jnp.float32)
@@ -267,7 +267,7 @@ def beam_search(
     unfinished,
     lambda state: _beam_step(state, step_fn, eos_id, alpha),
     _BeamState(
-      index=jnp.zeros((), jnp.int32),
+      step=jnp.zeros((), jnp.int32),
       alive_sequences=blank,
       # All beams begin alike; only the first may count.
       alive_log_probs=nothing.at[:, 0].set(0.0),

@@ -102,6 +102,7 @@ class Embed(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
+    """Makes the parameters and submodules."""
     self.embedding = partitioning.param_with_axes(
       "embedding",
       nn.initializers.normal(stddev=1.0),

@@ -33,7 +33,7 @@ class RankingModel(Protocol):
   """
 
   @property
-  def FEATURE_CONVERTER_CLS(self) -> Callable[..., Any]:  # noqa: N802
+  def FEATURE_CONVERTER_CLS(self) -> Callable[..., Any]:
     """Called with `pack=...`; makes the SeqIO feature converter."""
 
   @property

@@ -12,10 +12,12 @@ from instructrec.models import (
   losses,
   protocol,
   scoring,
+  stacks,
   t5,
   training_metrics,
 )
 
+# In the order of `T5.__call__`.
 _PACKING_KEYS = (
   "encoder_segment_ids",
   "decoder_segment_ids",
@@ -147,7 +149,7 @@ class T5RankingModel:
     self._eos_id = eos_id
 
   @property
-  def FEATURE_CONVERTER_CLS(self) -> Callable[..., Any]:  # noqa: N802
+  def FEATURE_CONVERTER_CLS(self) -> Callable[..., Any]:
     """The converter class given; calling it without one is an error."""
     return self._feature_converter_cls or _no_feature_converter
 
@@ -187,13 +189,13 @@ class T5RankingModel:
     """Logits of the shape of the targets plus the vocabulary."""
     targets = arrays["decoder_target_tokens"]
     length = targets.shape[-1]
-    logits = self.module.apply(
+    logits: Any = self.module.apply(
       {"params": params},
       arrays["encoder_input_tokens"],
       # [batch, candidates, length] -> [batch * candidates, length]
       arrays["decoder_input_tokens"].reshape(-1, length),
       targets.reshape(-1, length),
-      **{key: arrays[key] for key in _PACKING_KEYS if key in arrays},
+      *(arrays.get(key) for key in _PACKING_KEYS),
       enable_dropout=dropout_rng is not None,
       rngs=None if dropout_rng is None else {"dropout": dropout_rng},
     )
@@ -307,8 +309,8 @@ class T5RankingModel:
     )
 
     def step(
-      newest: jax.Array, cache: t5.DecodingCache
-    ) -> tuple[jax.Array, t5.DecodingCache]:
+      newest: jax.Array, cache: stacks.DecodingCache
+    ) -> tuple[jax.Array, stacks.DecodingCache]:
       return apply("decode_step", newest, cache, memory)
 
     return decoding.beam_search(

@@ -67,6 +67,7 @@ class RelativePositionBias(nn.Module):
   bidirectional: bool
 
   def setup(self):
+    """Makes the parameters and submodules."""
     cfg = self.config
     self.rel_embedding = partitioning.param_with_axes(
       "rel_embedding",
