@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import flax.core
 import flax.linen as nn
 import jax
 import numpy as np
@@ -136,7 +137,7 @@ def parameter_shardings(
   Returns:
     A tree like the parameters, of `NamedSharding`s.
   """
-  names = partitioning.get_axis_names(params_axes)
+  names = flax.core.unfreeze(partitioning.get_axis_names(params_axes))
 
   def sharding(axes: Any) -> jax.sharding.NamedSharding:
     spec = nn.logical_to_mesh_axes(tuple(axes), config.parameter_rules)

@@ -24,7 +24,7 @@ from instructrec.models import protocol
 from instructrec.training import (
   batches,
   checkpoints,
-  mesh,
+  mesh as mesh_lib,
   trackers,
   train_step,
 )
@@ -56,7 +56,7 @@ class TrainConfig:
   optimizer: optax.GradientTransformation
   train_steps: int
   seed: int = 0
-  mesh: mesh.MeshConfig = dataclasses.field(default_factory=mesh.MeshConfig)
+  mesh: mesh_lib.MeshConfig = dataclasses.field(default_factory=mesh_lib.MeshConfig)
   num_microbatches: int = 1
   log_period: int = 50
   eval_period: int = 500
@@ -118,7 +118,7 @@ class Trainer:
     Raises:
       ValueError: where mesh, batch and microbatches do not divide.
     """
-    device_mesh = mesh.make_mesh(config.mesh)
+    device_mesh = mesh_lib.make_mesh(config.mesh)
     rows = next(iter(input_shapes.values()))[0]
     data = device_mesh.shape["data"]
     if rows % (data * config.num_microbatches):
@@ -132,7 +132,7 @@ class Trainer:
       jax.random.key(0),
     )
     params = variables["params"]
-    param_shardings = mesh.parameter_shardings(
+    param_shardings = mesh_lib.parameter_shardings(
       variables["params_axes"], device_mesh, config.mesh
     )
     shapes = jax.eval_shape(
@@ -142,9 +142,9 @@ class Trainer:
       jax.random.key(0),
     )
     shardings = train_step.TrainState(
-      step=mesh.replicated(device_mesh),
+      step=mesh_lib.replicated(device_mesh),
       params=param_shardings,
-      opt_state=mesh.optimizer_shardings(
+      opt_state=mesh_lib.optimizer_shardings(
         shapes.opt_state, params, param_shardings, device_mesh
       ),
     )
@@ -158,7 +158,7 @@ class Trainer:
 
   def init(self) -> train_step.TrainState:
     """The state at step 0, made on the devices where it belongs."""
-    with mesh.use(self.mesh, self.config.mesh):
+    with mesh_lib.use(self.mesh, self.config.mesh):
       init = jax.jit(
         functools.partial(
           train_step.init_state,
@@ -172,7 +172,7 @@ class Trainer:
 
   def to_global(self, batch: batches.Batch) -> dict[str, jax.Array]:
     """Arrays over all processes from this process's rows."""
-    sharding = mesh.batch_sharding(self.mesh)
+    sharding = mesh_lib.batch_sharding(self.mesh)
     return {
       name: jax.make_array_from_process_local_data(sharding, array)
       for name, array in batch.items()
@@ -291,7 +291,7 @@ def train(
   try:
     with (
       _StopOnSignal() as stop,
-      mesh.use(trainer.mesh, config.mesh),
+      mesh_lib.use(trainer.mesh, config.mesh),
       progress.Progress(
         config.train_steps, "train", unit="step", initial=start
       ) as line,

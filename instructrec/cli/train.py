@@ -1,0 +1,118 @@
+"""`instructrec train`: gin in, a trained model folder out."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+
+def split_gin_args(args: list[str]) -> list[str]:
+  """The bindings in `--gin.NAME=value` arguments.
+
+  Args:
+    args: arguments that are no options of the command.
+
+  Returns:
+    Bindings such as "NAME=value".
+
+  Raises:
+    typer.BadParameter: for anything else among them.
+  """
+  bindings = []
+  for arg in args:
+    if not arg.startswith("--gin.") or "=" not in arg:
+      raise typer.BadParameter(
+        f"unknown argument {arg!r}; gin bindings are written "
+        "--gin.NAME=value, e.g. --gin.TRAIN_STEPS=100"
+      )
+    bindings.append(arg.removeprefix("--gin."))
+  return bindings
+
+
+def train(
+  context: typer.Context,
+  gin_file: Annotated[
+    list[str],
+    typer.Option(help="Gin file, e.g. gin/quickstart.gin; may be repeated."),
+  ],
+  tfds_data_dir: Annotated[
+    pathlib.Path, typer.Option(help="Folder that `generate` wrote.")
+  ],
+  model_dir: Annotated[
+    pathlib.Path,
+    typer.Option(help="Folder of the run; an unfinished run in it goes on."),
+  ],
+) -> None:
+  """Train a model; any binding can be set as [b]--gin.NAME=value[/b].
+
+  The vocabulary is the one in the data folder. A run that was stopped goes on
+  from its newest checkpoint when the same command is given again.
+  """
+  run(
+    gin_file,
+    split_gin_args(context.args),
+    tfds_data_dir=tfds_data_dir,
+    model_dir=model_dir,
+  )
+
+
+def run(
+  gin_files: list[str],
+  bindings: list[str],
+  *,
+  tfds_data_dir: pathlib.Path,
+  model_dir: pathlib.Path,
+) -> None:
+  """Trains; the function behind the command and the quickstart.
+
+  Args:
+    gin_files: paths of gin files.
+    bindings: gin bindings over them.
+    tfds_data_dir: the folder that `generate` wrote.
+    model_dir: the folder of the run.
+  """
+  import os
+  import time
+
+  from instructrec.evaluation import environment
+  from instructrec.models import tokenizer
+  from instructrec.pipelines import generate, streams, vocabulary
+  from instructrec.training import data_config, gin_config, run_dir, runner
+
+  gin_config.parse(gin_files, bindings)
+  config = gin_config.build(runner.TrainConfig)
+  data = gin_config.build(data_config.DataConfig)
+  gin_config.check_all_used()
+  vocabulary_path = tfds_data_dir.absolute() / generate.VOCABULARY
+  found = tokenizer.Tokenizer(vocabulary_path).vocab_size
+  limit = config.model.module.config.vocab_size
+  if found > limit:
+    raise ValueError(
+      f"{vocabulary_path} has {found} ids, the model {limit}; set "
+      f"--gin.VOCAB_SIZE to at least {found}"
+    )
+  os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(vocabulary_path)
+  record = {
+    "command": {"gin_files": gin_files, "bindings": bindings},
+    "tfds_data_dir": str(tfds_data_dir.absolute()),
+    "environment": environment.describe(),
+  }
+  run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
+  stream = streams.open_stream(data, "train", tfds_data_dir)
+  validation = None
+  if data.validation_split is not None:
+    validation = streams.open_stream(data, data.validation_split, tfds_data_dir)
+  typer.echo(
+    f"{stream.num_examples:,} training examples of {len(stream.datasets)} "
+    f"tasks; {stream.truncated_inputs:.1%} of the instructions are cut at "
+    f"{data.inputs_length} tokens"
+  )
+  started = time.perf_counter()
+  state = runner.train(config, stream, validation, model_dir)
+  seconds = time.perf_counter() - started
+  record["train_seconds"] = round(seconds, 1)
+  run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
+  typer.echo(
+    f"trained to step {int(state.step)} in {seconds:,.0f} s; checkpoints and "
+    f"logs in {model_dir}"
+  )

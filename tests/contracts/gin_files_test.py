@@ -1,0 +1,76 @@
+"""Every shipped gin file parses; every launch file builds its configs."""
+
+import pathlib
+
+import pytest
+
+from instructrec.training import data_config, gin_config, runner
+
+_GIN = next(
+  path
+  for path in (
+    pathlib.Path(folder) / "gin" for folder in gin_config.search_paths()[1:]
+  )
+  if path.is_dir()
+)
+_FILES = sorted(
+  str(p.relative_to(_GIN.parent)) for p in _GIN.rglob("*.gin")
+)
+_LAUNCHES = [name for name in _FILES if name.count("/") == 1]
+
+
+def test_the_gin_folder_is_no_package():
+  # It would shadow gin-config.
+  assert not list(_GIN.rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("name", _FILES)
+def test_the_file_opens_with_its_purpose(name):
+  assert (_GIN.parent / name).read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", _FILES)
+def test_the_file_parses(name):
+  gin_config.parse([name])
+
+
+@pytest.mark.parametrize("name", _LAUNCHES)
+def test_the_launch_builds_and_uses_all_its_bindings(name):
+  gin_config.parse([name])
+  train = gin_config.build(runner.TrainConfig)
+  data = gin_config.build(data_config.DataConfig)
+  gin_config.check_all_used()
+  assert train.model.module.config.vocab_size > 0
+  assert data.mixture == "instructrec_v1"
+
+
+@pytest.mark.parametrize(
+  ("size", "millions"),
+  [
+    ("small", 77),
+    ("base", 248),
+    ("large", 783),
+    ("xl", 2850),
+    ("xxl", 11135),
+  ],
+)
+def test_the_sizes_have_the_published_number_of_parameters(size, millions):
+  import jax
+  import numpy as np
+
+  gin_config.parse([f"gin/models/{size}.gin", "gin/runs/train.gin"], [])
+  from instructrec.models import ranking_model
+
+  import gin
+
+  model = gin.get_configurable(ranking_model.T5RankingModel)()
+  shapes = {
+    "encoder_input_tokens": (1, 8),
+    "decoder_input_tokens": (1, 8),
+    "decoder_target_tokens": (1, 8),
+  }
+  params = jax.eval_shape(
+    lambda rng: model.get_initial_variables(rng, shapes), jax.random.key(0)
+  )["params"]
+  count = sum(np.prod(p.shape) for p in jax.tree.leaves(params)) / 1e6
+  assert count == pytest.approx(millions, rel=0.005)

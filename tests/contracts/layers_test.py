@@ -1,0 +1,150 @@
+"""Which module may import what: DESIGN.md, "Layers"."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import instructrec
+
+_PACKAGE = pathlib.Path(instructrec.__file__).parent
+
+# Each folder with the folders it may import from, itself aside.
+_MAY_IMPORT = {
+  "data": set(),
+  "instructions": {"data"},
+  "models": set(),
+  "evaluation": set(),
+  "retrieval": {"data"},
+  "training": {"models"},
+  "serving": {"models", "instructions", "data"},
+  "pipelines": {
+    "data",
+    "instructions",
+    "models",
+    "evaluation",
+    "retrieval",
+    "training",
+  },
+  "cli": {
+    "data",
+    "instructions",
+    "models",
+    "evaluation",
+    "retrieval",
+    "training",
+    "serving",
+    "pipelines",
+  },
+}
+_TENSORFLOW = {"tensorflow", "seqio", "tensorflow_datasets", "tensorflow_text"}
+_NO_JAX = {"data", "instructions", "evaluation"}
+
+
+def _modules():
+  return sorted(
+    path
+    for path in _PACKAGE.rglob("*.py")
+    if path.relative_to(_PACKAGE).parts[0] in _MAY_IMPORT
+  )
+
+
+def _imports(path):
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(
+  "path", _modules(), ids=lambda p: str(p.relative_to(_PACKAGE))
+)
+def test_imports_point_up_the_layers(path):
+  folder = path.relative_to(_PACKAGE).parts[0]
+  for name in _imports(path):
+    parts = name.split(".")
+    if parts[0] == "instructrec" and len(parts) > 2:
+      assert parts[1] in _MAY_IMPORT[folder] | {folder}, name
+    if folder != "pipelines":
+      assert parts[0] not in _TENSORFLOW, name
+      assert parts[0] != "t5x", name
+    if folder in _NO_JAX:
+      assert parts[0] not in {"jax", "flax", "optax"}, name
+    assert parts[0] != "pickle", name
+
+
+def test_no_module_outside_pipelines_loads_tensorflow(tmp_path):
+  """Imports them all in a fresh process and looks at what came along."""
+  names = [
+    ".".join(("instructrec", *path.relative_to(_PACKAGE).with_suffix("").parts))
+    for path in _PACKAGE.rglob("*.py")
+    if path.relative_to(_PACKAGE).parts[0] != "pipelines"
+  ]
+  names = [name.removesuffix(".__init__") for name in names]
+  code = (
+    "import importlib, sys\n"
+    f"for name in {names!r}: importlib.import_module(name)\n"
+    f"found = {_TENSORFLOW!r} & set(sys.modules)\n"
+    "sys.exit(f'loaded {found}' if found else 0)\n"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=tmp_path,
+    env=_environment(),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("folder", sorted(_NO_JAX))
+def test_jax_free_folders_load_no_jax(folder, tmp_path):
+  names = [
+    f"instructrec.{folder}.{path.stem}"
+    for path in (_PACKAGE / folder).glob("*.py")
+    if path.stem != "__init__"
+  ]
+  code = (
+    "import importlib, sys\n"
+    f"for name in {names!r}: importlib.import_module(name)\n"
+    "sys.exit('loaded jax' if 'jax' in sys.modules else 0)\n"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=tmp_path,
+    env=_environment(),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+
+
+def test_help_loads_neither_tensorflow_nor_jax(tmp_path):
+  code = (
+    "import sys\n"
+    "import instructrec.cli.main\n"
+    "heavy = {'tensorflow', 'jax', 'numpy', 'polars', 'seqio'}\n"
+    "found = heavy & set(sys.modules)\n"
+    "sys.exit(f'loaded {found}' if found else 0)\n"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=tmp_path,
+    env=_environment(),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+
+
+def _environment():
+  """Finds the package under test wherever this process found it."""
+  import os
+
+  return {**os.environ, "PYTHONPATH": str(_PACKAGE.parent)}
