@@ -1,0 +1,109 @@
+"""A small network and batches, shared by the tests of the models."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from instructrec.models import config, ranking_model, t5
+
+TINY = config.T5Config(
+  vocab_size=31,
+  emb_dim=16,
+  num_heads=2,
+  num_encoder_layers=2,
+  num_decoder_layers=2,
+  # Heads that do not add up to emb_dim find mixed-up axes.
+  head_dim=6,
+  mlp_dim=24,
+  dropout_rate=0.1,
+)
+SHAPES = {
+  "encoder_input_tokens": (2, 8),
+  "decoder_input_tokens": (2, 5),
+  "decoder_target_tokens": (2, 5),
+  "decoder_loss_weights": (2, 5),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """A model with its parameters."""
+
+  model: ranking_model.T5RankingModel
+  params: Any
+  params_axes: Any
+
+  def with_settings(self, **settings: Any) -> ranking_model.T5RankingModel:
+    """Another model over the same module."""
+    return ranking_model.T5RankingModel(self.model.module, **settings)
+
+
+def make_setup(cfg: config.T5Config = TINY, **settings: Any) -> Setup:
+  model = ranking_model.T5RankingModel(t5.T5(cfg), **settings)
+  variables = jax.jit(
+    lambda rng: model.get_initial_variables(rng, SHAPES)["params"]
+  )(jax.random.PRNGKey(0))
+  axes = jax.eval_shape(
+    lambda rng: model.get_initial_variables(rng, SHAPES), jax.random.PRNGKey(0)
+  )["params_axes"]
+  return Setup(model, variables, axes)
+
+
+def make_batch(
+  inputs: list[list[int]],
+  targets: list[Any],
+  *,
+  input_length: int = 8,
+  target_length: int = 5,
+) -> dict[str, np.ndarray]:
+  """A padded batch; `targets` holds one list of tokens, or of lists, a row."""
+
+  def pad(tokens: list[int], length: int) -> list[int]:
+    return tokens + [0] * (length - len(tokens))
+
+  if targets and targets[0] and isinstance(targets[0][0], list):
+    most = max(len(row) for row in targets)
+    rows: list[Any] = [
+      [
+        pad(candidate, target_length)
+        for candidate in row + [[]] * (most - len(row))
+      ]
+      for row in targets
+    ]
+  else:
+    rows = [pad(row, target_length) for row in targets]
+  target = np.array(rows, np.int32)
+  shifted = np.zeros_like(target)
+  shifted[..., 1:] = target[..., :-1]
+  return {
+    "encoder_input_tokens": np.array(
+      [pad(row, input_length) for row in inputs], np.int32
+    ),
+    "decoder_input_tokens": shifted,
+    "decoder_target_tokens": target,
+    "decoder_loss_weights": (target > 0).astype(np.int32),
+  }
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Setup:
+  return make_setup()
+
+
+# The import mode keeps tests from importing this file; fixtures hand over.
+@pytest.fixture(scope="session", name="make_setup")
+def make_setup_fixture():
+  return make_setup
+
+
+@pytest.fixture(scope="session", name="make_batch")
+def make_batch_fixture():
+  return make_batch
+
+
+@pytest.fixture(scope="session", name="tiny_config")
+def tiny_config_fixture() -> config.T5Config:
+  return TINY
