@@ -1,0 +1,64 @@
+"""Filters over interaction logs: duplicates, k-core, newest interactions."""
+
+import polars as pl
+
+from instructrec.data import interaction
+
+
+def deduplicate(log: interaction.InteractionLog) -> interaction.InteractionLog:
+  """Keeps the first interaction of each user with each item."""
+  return interaction.InteractionLog(
+    log.frame.unique(["user_id", "item_id"], keep="first", maintain_order=True)
+  )
+
+
+def clip_users(
+  log: interaction.InteractionLog, *, newest: int
+) -> interaction.InteractionLog:
+  """Keeps each user's newest interactions.
+
+  Args:
+    log: the interactions.
+    newest: how many a user keeps.
+
+  Returns:
+    The shorter log.
+  """
+  from_end = pl.int_range(pl.len()).reverse().over("user_id")
+  return interaction.InteractionLog(log.frame.filter(from_end < newest))
+
+
+def k_core(
+  log: interaction.InteractionLog, *, min_user: int, min_item: int
+) -> interaction.InteractionLog:
+  """The largest part in which everyone has enough interactions.
+
+  Drops users and items with too few until none is left to drop, since each
+  drop may take others below the bound.
+
+  Args:
+    log: the interactions.
+    min_user: interactions that a user needs.
+    min_item: interactions that an item needs.
+
+  Returns:
+    The core.
+
+  Raises:
+    ValueError: where nothing is left.
+  """
+  frame = log.frame
+  while True:
+    kept = frame.filter(
+      (pl.len().over("user_id") >= min_user)
+      & (pl.len().over("item_id") >= min_item)
+    )
+    if kept.height == frame.height:
+      break
+    frame = kept
+  if not frame.height:
+    raise ValueError(
+      f"no interactions are left with at least {min_user} a user and "
+      f"{min_item} an item ({len(log)} before); lower the bounds"
+    )
+  return interaction.InteractionLog(frame)
