@@ -1,0 +1,183 @@
+"""Prepared data on disk: interactions, items, requests with candidates.
+
+A folder of Parquet files and a `manifest.json` that says how it was made and
+fixes every file by its SHA-256. It is written to a temporary folder and
+renamed, so that nothing half written is ever found.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import polars as pl
+
+from instructrec.data import catalog, interaction, splits
+
+FORMAT_VERSION = 1
+_TABLES = ("interactions", "items", "requests", "training")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+  """What `instructrec prepare` makes.
+
+  Attributes:
+    log: all interactions.
+    catalog: the items.
+    split: requests with `candidates` and `label`.
+    manifest: how it was made: source, parameters, seeds, counts, warnings.
+  """
+
+  log: interaction.InteractionLog
+  catalog: catalog.Catalog
+  split: splits.Split
+  manifest: dict[str, Any]
+
+  @property
+  def fingerprint(self) -> str:
+    """SHA-256 over the four tables, as "sha256:<hex>"."""
+    return self.manifest["fingerprint"]
+
+
+def _file_sha256(path: pathlib.Path) -> str:
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _counts(
+  log: interaction.InteractionLog,
+  items: catalog.Catalog,
+  requests: pl.DataFrame,
+) -> dict[str, Any]:
+  by_split = requests.group_by("split", maintain_order=True).len()
+  return {
+    "users": log.num_users,
+    "items": len(items),
+    "interactions": len(log),
+    "reviews": len(log) - log.frame["review"].null_count(),
+    "title_collisions": items.num_title_collisions,
+    "requests": dict(by_split.iter_rows()),
+  }
+
+
+def save(
+  directory: str | os.PathLike[str],
+  *,
+  log: interaction.InteractionLog,
+  items: catalog.Catalog,
+  split: splits.Split,
+  record: dict[str, Any],
+  overwrite: bool = False,
+) -> PreparedData:
+  """Writes prepared data, complete or not at all.
+
+  Args:
+    directory: the folder to make.
+    log: all interactions.
+    items: the catalogue.
+    split: requests with candidates.
+    record: source, parameters and seeds, JSON values.
+    overwrite: whether an existing folder is replaced.
+
+  Returns:
+    The data with its manifest.
+
+  Raises:
+    FileExistsError: where the folder exists and is not to be replaced.
+  """
+  final = pathlib.Path(directory).absolute()
+  if final.exists() and not overwrite:
+    raise FileExistsError(
+      f"{final} exists; choose another --output, or pass --overwrite"
+    )
+  temporary = final.with_name(f"{final.name}.incomplete")
+  shutil.rmtree(temporary, ignore_errors=True)
+  temporary.mkdir(parents=True)
+  tables = {
+    "interactions": log.frame,
+    "items": items.frame,
+    "requests": split.requests,
+    "training": split.training_log.frame,
+  }
+  contents = {
+    name: interaction.frame_fingerprint(frame) for name, frame in tables.items()
+  }
+  for name, frame in tables.items():
+    frame.write_parquet(temporary / f"{name}.parquet")
+  manifest = {
+    "format_version": FORMAT_VERSION,
+    **record,
+    "split": {"name": split.name, **split.parameters},
+    "warnings": list(split.warnings),
+    "counts": _counts(log, items, split.requests),
+    "files": {
+      f"{name}.parquet": _file_sha256(temporary / f"{name}.parquet")
+      for name in tables
+    },
+    "contents": contents,
+    "fingerprint": "sha256:"
+    + hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
+  }
+  (temporary / "manifest.json").write_text(
+    json.dumps(manifest, indent=2) + "\n"
+  )
+  if final.exists():
+    shutil.rmtree(final)
+  temporary.rename(final)
+  return PreparedData(log, items, split, manifest)
+
+
+def load(directory: str | os.PathLike[str]) -> PreparedData:
+  """Opens prepared data and checks every file against the manifest.
+
+  Args:
+    directory: what `save` wrote.
+
+  Returns:
+    The data.
+
+  Raises:
+    FileNotFoundError: where the folder holds no prepared data.
+    ValueError: where a file was changed, or the format is another one.
+  """
+  folder = pathlib.Path(directory)
+  path = folder / "manifest.json"
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"{folder} holds no prepared data (manifest.json is missing); "
+      f"`instructrec prepare --output {folder}` makes it"
+    )
+  manifest = json.loads(path.read_text())
+  if manifest.get("format_version") != FORMAT_VERSION or (
+    "files" not in manifest
+  ):
+    raise ValueError(
+      f"{path} has format version {manifest.get('format_version')!r}, "
+      f"expected {FORMAT_VERSION} of prepared data; prepare it anew"
+    )
+  for name, expected in manifest["files"].items():
+    found = _file_sha256(folder / name)
+    if found != expected:
+      raise ValueError(
+        f"{folder / name} has SHA-256 {found[:12]}..., the manifest says "
+        f"{expected[:12]}...; the file was changed, prepare the data anew"
+      )
+  frames = {n: pl.read_parquet(folder / f"{n}.parquet") for n in _TABLES}
+  parameters = dict(manifest["split"])
+  split = splits.Split(
+    name=parameters.pop("name"),
+    requests=frames["requests"],
+    training_log=interaction.InteractionLog(frames["training"]),
+    parameters=parameters,
+    warnings=tuple(manifest["warnings"]),
+  )
+  return PreparedData(
+    interaction.InteractionLog(frames["interactions"]),
+    catalog.Catalog(frames["items"]),
+    split,
+    manifest,
+  )

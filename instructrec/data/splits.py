@@ -1,0 +1,252 @@
+"""Time-ordered splits: leave-one-out and global time.
+
+Both turn a log into *requests*, one row each: the history a model may see and
+the target it is to rank first. Within a request everything in the history is
+older than the target; `instructrec.data.leaks` checks it.
+"""
+
+import dataclasses
+from typing import Any
+
+import polars as pl
+
+from instructrec.data import interaction
+
+REQUEST_SCHEMA: dict[str, pl.DataType] = {
+  "split": pl.String(),
+  "request_id": pl.String(),
+  "user_id": pl.String(),
+  "history": pl.List(pl.String()),
+  "target": pl.String(),
+  "target_order": pl.Int64(),
+  "last_history_order": pl.Int64(),
+  "target_review": pl.String(),
+  "history_review": pl.String(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Requests of all splits, and the log that training may see.
+
+  Attributes:
+    name: "leave_one_out" or "global_time".
+    requests: one row a request; see `REQUEST_SCHEMA`. `history` has item ids,
+      oldest first, never empty; `history_review` is the newest review in it.
+    training_log: the interactions that baselines are fit on.
+    parameters: what the split was made with.
+    warnings: what a reader of its figures should know.
+  """
+
+  name: str
+  requests: pl.DataFrame
+  training_log: interaction.InteractionLog
+  parameters: dict[str, Any]
+  warnings: tuple[str, ...] = ()
+
+
+def _with_positions(log: interaction.InteractionLog) -> pl.DataFrame:
+  return log.frame.with_columns(
+    pl.int_range(pl.len()).over("user_id").alias("position"),
+    pl.len().over("user_id").alias("length"),
+  )
+
+
+def _requests(
+  frame: pl.DataFrame, wanted: pl.DataFrame, max_history: int
+) -> pl.DataFrame:
+  """Requests whose history is the user's rows before the target's position.
+
+  Args:
+    frame: all interactions with `position` (0 is a user's oldest).
+    wanted: `split`, `user_id`, `position` and `first` (the oldest position
+      that the history may use) of each target.
+    max_history: longest history.
+
+  Returns:
+    A table of `REQUEST_SCHEMA`.
+  """
+  users = frame.group_by("user_id", maintain_order=True).agg(
+    "item_id", "order", "review"
+  )
+  joined = wanted.join(users, on="user_id", how="left", maintain_order="left")
+  start = pl.max_horizontal("first", pl.col("position") - max_history)
+  size = pl.col("position") - start
+  return (
+    joined.with_columns(start.alias("start"), size.alias("size"))
+    .filter(pl.col("size") > 0)
+    .with_columns(
+      pl.format("{}-{}-{}", "split", "user_id", "position").alias("request_id"),
+      pl.col("item_id").list.slice("start", "size").alias("history"),
+      pl.col("item_id").list.get("position").alias("target"),
+      pl.col("order").list.get("position").alias("target_order"),
+      pl.col("order")
+      .list.get(pl.col("position") - 1)
+      .alias("last_history_order"),
+      pl.col("review").list.get("position").alias("target_review"),
+      pl.col("review")
+      .list.slice("start", "size")
+      .list.drop_nulls()
+      .list.last()
+      .alias("history_review"),
+    )
+    .select(pl.col(name).cast(dtype) for name, dtype in REQUEST_SCHEMA.items())
+  )
+
+
+def _train_targets(
+  frame: pl.DataFrame, end: pl.Expr, max_targets: int | None
+) -> pl.DataFrame:
+  """Targets of training: positions 1 to `end` of each user, newest kept."""
+  found = frame.filter((pl.col("position") >= 1) & (pl.col("position") < end))
+  if max_targets is not None:
+    found = found.filter(pl.col("position") >= end - max_targets)
+  return found.select(
+    pl.lit("train").alias("split"),
+    "user_id",
+    "position",
+    pl.lit(0).alias("first"),
+  )
+
+
+def leave_one_out(
+  log: interaction.InteractionLog,
+  *,
+  max_history: int = 20,
+  max_train_targets: int | None = None,
+) -> Split:
+  """The last item of each user is test, the one before it validation.
+
+  The protocol of the InstructRec paper (section 4.1). Users with fewer than
+  three interactions go to training alone. Training and test overlap in time,
+  so figures are comparable with papers rather than with a deployment; use
+  `global_time` for that.
+
+  Args:
+    log: the interactions.
+    max_history: longest history; the newest items are kept.
+    max_train_targets: newest training targets of each user; None for all.
+
+  Returns:
+    The split.
+  """
+  frame = _with_positions(log)
+  held_out = pl.when(pl.col("length") >= 3).then(2).otherwise(0)
+  end = pl.col("length") - held_out
+  train = _train_targets(frame, end, max_train_targets)
+
+  def last_but(count: int, split: str) -> pl.DataFrame:
+    return frame.filter(
+      (pl.col("length") >= 3) & (pl.col("position") == pl.col("length") - count)
+    ).select(
+      pl.lit(split).alias("split"),
+      "user_id",
+      "position",
+      pl.lit(0).alias("first"),
+    )
+
+  wanted = pl.concat([train, last_but(2, "validation"), last_but(1, "test")])
+  training = frame.filter(pl.col("position") < end)
+  return Split(
+    name="leave_one_out",
+    requests=_requests(frame, wanted, max_history),
+    training_log=interaction.InteractionLog(training),
+    parameters={
+      "max_history": max_history,
+      "max_train_targets": max_train_targets,
+    },
+  )
+
+
+def global_time(
+  log: interaction.InteractionLog,
+  *,
+  validation_fraction: float = 0.1,
+  test_fraction: float = 0.1,
+  max_history: int = 20,
+  max_train_targets: int | None = None,
+) -> Split:
+  """Training ends before validation begins, validation before test.
+
+  The cuts are quantiles of all timestamps. In each of the two windows a user's
+  last interaction is the target ("global temporal split, last target"); the
+  history is everything of that user strictly earlier, also inside the window.
+
+  Args:
+    log: the interactions, with timestamps.
+    validation_fraction: share of the interactions in the validation window.
+    test_fraction: share in the test window.
+    max_history: longest history; the newest items are kept.
+    max_train_targets: newest training targets of each user; None for all.
+
+  Returns:
+    The split.
+
+  Raises:
+    ValueError: where timestamps are missing, or a fraction leaves nothing.
+  """
+  missing = log.frame["timestamp"].null_count()
+  if missing:
+    raise ValueError(
+      f"global_time needs timestamps, but {missing} of {len(log)} "
+      "interactions have none; use leave_one_out for such logs"
+    )
+  if not (
+    validation_fraction > 0
+    and test_fraction > 0
+    and validation_fraction + test_fraction < 1
+  ):
+    raise ValueError(
+      f"validation_fraction {validation_fraction} and test_fraction "
+      f"{test_fraction} must be positive and leave something to train on"
+    )
+  times = log.frame["timestamp"]
+  cuts = [
+    int(times.quantile(1 - share, interpolation="higher"))
+    for share in (validation_fraction + test_fraction, test_fraction)
+  ]
+  frame = _with_positions(log)
+  window = (
+    pl.when(pl.col("timestamp") < cuts[0])
+    .then(pl.lit("train"))
+    .when(pl.col("timestamp") < cuts[1])
+    .then(pl.lit("validation"))
+    .otherwise(pl.lit("test"))
+  )
+  frame = frame.with_columns(window.alias("split"))
+  in_train = (pl.col("split") == "train").sum().over("user_id")
+  train = _train_targets(
+    frame.filter(pl.col("split") == "train"), in_train, max_train_targets
+  )
+  # Several interactions may share a timestamp: a target's history ends before
+  # the first of them, so the target is the first of the user's last moment.
+  last = (
+    frame.filter(pl.col("split") != "train")
+    .filter(
+      pl.col("timestamp") == pl.col("timestamp").max().over("user_id", "split")
+    )
+    .filter(
+      pl.col("position") == pl.col("position").min().over("user_id", "split")
+    )
+    .select("split", "user_id", "position", pl.lit(0).alias("first"))
+  )
+  requests = _requests(frame, pl.concat([train, last]), max_history)
+  # Training, too, must not rank an item by others of the same moment.
+  requests = requests.filter(
+    pl.col("last_history_order") < pl.col("target_order")
+  )
+  return Split(
+    name="global_time",
+    requests=requests,
+    training_log=interaction.InteractionLog(
+      frame.filter(pl.col("split") == "train")
+    ),
+    parameters={
+      "validation_fraction": validation_fraction,
+      "test_fraction": test_fraction,
+      "validation_from": cuts[0],
+      "test_from": cuts[1],
+      "max_history": max_history,
+      "max_train_targets": max_train_targets,
+    },
+  )
