@@ -1,0 +1,80 @@
+"""Tests of the losses, by formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from instructrec.models import losses
+
+LOGITS = np.random.default_rng(0).normal(size=(2, 3, 7)).astype(np.float32) * 3
+TARGETS = np.random.default_rng(1).integers(0, 7, (2, 3)).astype(np.int32)
+
+
+def _loss(**settings):
+  return losses.cross_entropy(
+    jnp.asarray(LOGITS), jnp.asarray(TARGETS), **settings
+  )
+
+
+def _log_z():
+  return np.log(np.exp(LOGITS.astype(np.float64)).sum(-1))
+
+
+def test_uniform_logits_cost_log_vocab():
+  loss = losses.cross_entropy(jnp.zeros((1, 8)), jnp.array([3]))
+  np.testing.assert_allclose(loss.total, [np.log(8)], rtol=1e-6)
+
+
+def test_is_minus_the_log_probability_of_the_target():
+  chosen = np.take_along_axis(LOGITS, TARGETS[..., None], -1)[..., 0]
+  np.testing.assert_allclose(_loss().total, _log_z() - chosen, rtol=1e-5)
+  np.testing.assert_array_equal(_loss().z_loss, np.zeros((2, 3)))
+
+
+def test_z_loss_is_the_squared_log_normalizer():
+  with_z = _loss(z_loss=0.01)
+  np.testing.assert_allclose(with_z.z_loss, 0.01 * _log_z() ** 2, rtol=1e-5)
+  np.testing.assert_allclose(
+    with_z.total, _loss().total + with_z.z_loss, rtol=1e-5
+  )
+
+
+def test_smoothing_is_the_divergence_from_the_smoothed_target():
+  s = 0.2
+  q = np.full(LOGITS.shape, s / 6)
+  np.put_along_axis(q, TARGETS[..., None], 1 - s, -1)
+  log_p = LOGITS - _log_z()[..., None]
+  expected = (q * (np.log(q) - log_p)).sum(-1)
+  np.testing.assert_allclose(
+    _loss(label_smoothing=s).total, expected, rtol=1e-4
+  )
+
+
+def test_smoothing_is_zero_at_its_minimum():
+  s, vocab = 0.1, 11
+  q = jnp.full((vocab,), s / (vocab - 1)).at[4].set(1 - s)
+
+  def at(logits):
+    return losses.cross_entropy(logits, jnp.array(4), label_smoothing=s).total
+
+  np.testing.assert_allclose(at(jnp.log(q)), 0.0, atol=1e-6)
+  np.testing.assert_allclose(jax.grad(at)(jnp.log(q)), 0.0, atol=1e-6)
+
+
+def test_huge_logits_and_bfloat16_stay_finite():
+  logits = jnp.array([[1e4, -1e4, 0.0]], jnp.bfloat16)
+  loss = losses.cross_entropy(logits, jnp.array([1]), z_loss=1e-4)
+  assert loss.total.dtype == jnp.float32
+  assert np.all(np.isfinite(loss.total))
+
+
+def test_smoothing_out_of_range_is_an_error():
+  with pytest.raises(ValueError, match=r"label_smoothing is 1\.0; expected"):
+    _loss(label_smoothing=1.0)
+
+
+def test_weight_zero_hides_even_what_is_not_finite():
+  values = jnp.array([1.0, jnp.inf, jnp.nan, 2.0])
+  weights = jnp.array([1.0, 0.0, 0.0, 0.5])
+  assert losses.weighted_sum(values, weights) == 2.0

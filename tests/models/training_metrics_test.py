@@ -1,0 +1,66 @@
+"""Tests of the metrics of a step."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from clu import metrics as clu_metrics
+
+from instructrec.models import losses, training_metrics
+
+
+def _dtypes(metric):
+  return [leaf.dtype for leaf in jax.tree.leaves(metric)]
+
+
+def test_average_is_over_weights():
+  average = training_metrics.weighted_average(
+    jnp.array([1.0, 5.0, jnp.nan]), jnp.array([3.0, 1.0, 0.0])
+  )
+  assert average.compute() == 2.0
+
+
+def test_sum_merges_with_nothing():
+  total = training_metrics.Sum.from_model_output(jnp.array([1.0, 2.0]))
+  assert total.merge(training_metrics.Sum.empty()).compute() == 3.0
+
+
+def test_metrics_of_a_batch():
+  logits = jnp.array([[[0.0, 2.0], [3.0, 0.0], [9.0, 0.0]]])
+  targets = jnp.array([[1, 1, 0]])
+  weights = jnp.array([[1.0, 1.0, 0.0]])
+  loss = losses.cross_entropy(logits, targets, z_loss=0.1)
+  metrics = training_metrics.of_batch(logits, targets, weights, loss)
+  assert metrics["accuracy"].compute() == 0.5
+  assert metrics["target_tokens"].compute() == 2.0
+  np.testing.assert_allclose(
+    metrics["loss"].compute(), loss.total[0, :2].mean(), rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    metrics["z_loss"].compute(), loss.z_loss[0, :2].mean(), rtol=1e-6
+  )
+
+
+def test_metrics_of_microbatches_merge_to_those_of_the_batch(tiny, make_batch):
+  rng = np.random.default_rng(0)
+  batch = make_batch(
+    [rng.integers(2, 31, 5).tolist() for _ in range(4)],
+    # Of different lengths: an average of averages would be wrong.
+    [rng.integers(2, 31, n).tolist() for n in (1, 5, 2, 4)],
+  )
+  halves = [{k: v[i : i + 2] for k, v in batch.items()} for i in (0, 2)]
+  eval_fn = jax.jit(tiny.model.eval_fn)
+  loss, metrics = eval_fn(tiny.params, batch)
+  parts = [eval_fn(tiny.params, half) for half in halves]
+  np.testing.assert_allclose(loss, parts[0][0] + parts[1][0], rtol=1e-5)
+  assert sorted(metrics) == ["accuracy", "loss", "target_tokens", "z_loss"]
+  for name, metric in metrics.items():
+    # T5X rebuilds metrics field by field and sums them in a compiled loop.
+    assert isinstance(metric, clu_metrics.Metric)
+    assert dataclasses.is_dataclass(metric)
+    merged = parts[0][1][name].merge(parts[1][1][name])
+    assert _dtypes(merged) == _dtypes(metric)
+    assert float(merged.compute()) == pytest.approx(float(metric.compute()))
+    assert merged.compute_value().value == merged.compute()
