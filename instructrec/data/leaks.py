@@ -23,8 +23,9 @@ def check_split(
 
   Raises:
     LeakError: where a request id repeats, a history is newer than its
-      target (for global time: not strictly older), a held-out interaction is in the training log, or (for
-      global time) training reaches past the first cut.
+      target (for global time: not strictly older), a held-out interaction is
+      in the training log, or (for global time) training reaches past the
+      first cut.
   """
   requests = split.requests
   repeated = requests.filter(pl.col("request_id").is_duplicated())

@@ -110,7 +110,7 @@ def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
 @contextlib.contextmanager
 def use(mesh: jax.sharding.Mesh, config: MeshConfig) -> Iterator[None]:
   """Makes `mesh` and the activation rules current for the models inside."""
-  with mesh, partitioning.axis_rules(config.activation_rules):
+  with jax.set_mesh(mesh), partitioning.axis_rules(config.activation_rules):
     yield
 
 

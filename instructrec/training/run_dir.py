@@ -63,9 +63,11 @@ class Run:
   def initial_params(self) -> Any:
     """The parameters that training began with, from the run's seed."""
     return jax.jit(
-      lambda rng: train_step.init_state(
-        self.train.model, self.train.optimizer, rng, self._shapes()
-      ).params
+      lambda rng: (
+        train_step.init_state(
+          self.train.model, self.train.optimizer, rng, self._shapes()
+        ).params
+      )
     )(jax.random.key(self.train.seed))
 
   def params(self, step: int | None = None) -> tuple[Any, int]:

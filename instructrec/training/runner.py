@@ -24,9 +24,11 @@ from instructrec.models import protocol
 from instructrec.training import (
   batches,
   checkpoints,
-  mesh as mesh_lib,
   trackers,
   train_step,
+)
+from instructrec.training import (
+  mesh as mesh_lib,
 )
 
 
@@ -56,7 +58,9 @@ class TrainConfig:
   optimizer: optax.GradientTransformation
   train_steps: int
   seed: int = 0
-  mesh: mesh_lib.MeshConfig = dataclasses.field(default_factory=mesh_lib.MeshConfig)
+  mesh: mesh_lib.MeshConfig = dataclasses.field(
+    default_factory=mesh_lib.MeshConfig
+  )
   num_microbatches: int = 1
   log_period: int = 50
   eval_period: int = 500

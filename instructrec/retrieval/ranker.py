@@ -1,0 +1,51 @@
+"""The interface of baselines: fit on a training log, score requests."""
+
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from instructrec.data import catalog, interaction, request
+
+
+class Ranker(Protocol):
+  """Something that scores candidates without reading instructions."""
+
+  name: str
+
+  def fit(
+    self, training_log: interaction.InteractionLog, items: catalog.Catalog
+  ) -> Self:
+    """Learns from what training may see.
+
+    Args:
+      training_log: interactions of the training split alone.
+      items: the catalogue.
+
+    Returns:
+      Itself.
+    """
+    ...
+
+  def score(
+    self, requests: Sequence[request.RankingRequest]
+  ) -> Float[np.ndarray, "requests candidates"]:
+    """Scores each request's candidates; higher is better.
+
+    Args:
+      requests: what to score.
+
+    Returns:
+      float64; slots past the end of a shorter list are minus infinity.
+    """
+    ...
+
+
+def pad(rows: Sequence[Sequence[float]]) -> Float[np.ndarray, "requests n"]:
+  """Rows of different lengths as one array, filled with minus infinity."""
+  width = max(map(len, rows), default=0)
+  result = np.full((len(rows), width), -np.inf)
+  for i, row in enumerate(rows):
+    result[i, : len(row)] = row
+  return result
