@@ -5,8 +5,10 @@ subcommand imports what it needs when it runs.
 """
 
 import sys
+from typing import Any
 
 import typer
+import typer.core
 
 from instructrec.cli import (
   evaluate,
@@ -26,14 +28,32 @@ app = typer.Typer(
   pretty_exceptions_enable=False,
   rich_markup_mode="rich",
 )
+
+
+class _Command(typer.core.TyperCommand):
+  """Options with underscores, as T5X and absl have them; dashes do as well."""
+
+  def __init__(self, *args: Any, **kwargs: Any) -> None:
+    super().__init__(*args, **kwargs)
+    for parameter in self.params:
+      parameter.opts = [
+        f"--{name[2:].replace('-', '_')}" if name.startswith("--") else name
+        for name in parameter.opts
+      ]
+
+
+_NAMES = {"token_normalize_func": lambda name: name.replace("-", "_")}
 _GIN = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-app.command()(prepare.prepare)
-app.command()(generate.generate)
-app.command(context_settings=_GIN)(train.train)
-app.command()(evaluate.evaluate)
-app.command()(rank.rank)
-app.command()(quickstart.quickstart)
+for _function in (
+  prepare.prepare,
+  generate.generate,
+  evaluate.evaluate,
+  rank.rank,
+  quickstart.quickstart,
+):
+  app.command(cls=_Command, context_settings=_NAMES)(_function)
+app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(train.train)
 
 
 def main() -> None:

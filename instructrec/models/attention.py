@@ -164,7 +164,7 @@ class Attention(nn.Module):
   def __call__(
     self,
     x: Float[Array, "batch length embed"],
-    mask: Bool[Array, "#batch 1 length length"],
+    mask: Bool[Array, "#batch 1 #length length"],
     bias: Float[Array, "1 heads length length"] | None,
     deterministic: bool,
   ) -> Float[Array, "batch length embed"]:

@@ -13,9 +13,7 @@ _GIN = next(
   )
   if path.is_dir()
 )
-_FILES = sorted(
-  str(p.relative_to(_GIN.parent)) for p in _GIN.rglob("*.gin")
-)
+_FILES = sorted(str(p.relative_to(_GIN.parent)) for p in _GIN.rglob("*.gin"))
 _LAUNCHES = [name for name in _FILES if name.count("/") == 1]
 
 
@@ -59,9 +57,8 @@ def test_the_sizes_have_the_published_number_of_parameters(size, millions):
   import numpy as np
 
   gin_config.parse([f"gin/models/{size}.gin", "gin/runs/train.gin"], [])
-  from instructrec.models import ranking_model
-
   import gin
+  from instructrec.models import ranking_model
 
   model = gin.get_configurable(ranking_model.T5RankingModel)()
   shapes = {

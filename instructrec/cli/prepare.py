@@ -1,0 +1,259 @@
+"""`instructrec prepare`: raw logs in, splits and candidate sets out."""
+
+import enum
+import pathlib
+from typing import Annotated, Any
+
+import typer
+
+
+class Source(enum.StrEnum):
+  """Kinds of raw data."""
+
+  synthetic = "synthetic"
+  table = "table"
+  recbole = "recbole"
+  movielens = "movielens"
+  amazon = "amazon"
+
+
+class SplitName(enum.StrEnum):
+  """How requests are split."""
+
+  leave_one_out = "leave_one_out"
+  global_time = "global_time"
+
+
+class Negatives(enum.StrEnum):
+  """How negatives are drawn."""
+
+  uniform = "uniform"
+  popularity = "popularity"
+
+
+class OnBadRow(enum.StrEnum):
+  """What to do with rows that cannot be read."""
+
+  error = "error"
+  skip = "skip"
+
+
+_Path = pathlib.Path
+
+
+def prepare(
+  source: Annotated[Source, typer.Option(help="Kind of raw data.")],
+  output: Annotated[_Path, typer.Option(help="Folder to make.")],
+  input: Annotated[
+    _Path | None,
+    typer.Option(
+      help="recbole, movielens: the folder. table: interactions. amazon: "
+      "reviews."
+    ),
+  ] = None,
+  items: Annotated[
+    _Path | None,
+    typer.Option(help="table: items. amazon: metadata."),
+  ] = None,
+  reviews: Annotated[
+    _Path | None, typer.Option(help="table: review texts, by user and item.")
+  ] = None,
+  column: Annotated[
+    list[str] | None,
+    typer.Option(
+      help="table: a column's name where it differs, e.g. "
+      "--column=user_id=customer; may be repeated."
+    ),
+  ] = None,
+  num_users: Annotated[
+    int, typer.Option(help="synthetic: how many users.")
+  ] = 2000,
+  num_items: Annotated[
+    int, typer.Option(help="synthetic: how many items.")
+  ] = 400,
+  min_interactions: Annotated[
+    int, typer.Option(help="k of the k-core of users and items; 1 for none.")
+  ] = 5,
+  split: Annotated[
+    SplitName, typer.Option(help="How requests are split.")
+  ] = SplitName.leave_one_out,
+  max_history: Annotated[
+    int, typer.Option(help="Longest history, in items; the newest are kept.")
+  ] = 20,
+  max_train_targets: Annotated[
+    int | None,
+    typer.Option(help="Newest training targets of each user; all if left out."),
+  ] = None,
+  num_negatives: Annotated[
+    int, typer.Option(help="Candidates beside the target.")
+  ] = 9,
+  negatives: Annotated[
+    Negatives, typer.Option(help="How they are drawn.")
+  ] = Negatives.uniform,
+  seed: Annotated[
+    int, typer.Option(help="Of candidates and synthetic data.")
+  ] = 0,
+  on_bad_row: Annotated[
+    OnBadRow, typer.Option(help="Stop at a bad row, or count and report it.")
+  ] = OnBadRow.error,
+  overwrite: Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing output.")
+  ] = False,
+) -> None:
+  """Read raw logs; filter, split by time, draw candidates, freeze all."""
+  run(
+    source=source.value,
+    output=output,
+    input_path=input,
+    items=items,
+    reviews=reviews,
+    columns=dict(_assignment(text) for text in column or ()),
+    num_users=num_users,
+    num_items=num_items,
+    min_interactions=min_interactions,
+    split=split.value,
+    max_history=max_history,
+    max_train_targets=max_train_targets,
+    num_negatives=num_negatives,
+    negatives=negatives.value,
+    seed=seed,
+    on_bad_row=on_bad_row.value,
+    overwrite=overwrite,
+  )
+
+
+def _assignment(text: str) -> tuple[str, str]:
+  name, equals, value = text.partition("=")
+  if not equals:
+    raise typer.BadParameter(
+      f"--column={text}: expected NAME=COLUMN, e.g. user_id=customer"
+    )
+  return name, value
+
+
+def _load(
+  source: str,
+  input_path: _Path | None,
+  items: _Path | None,
+  reviews: _Path | None,
+  columns: dict[str, str],
+  policy: Any,
+) -> Any:
+  """Reads a raw source; returns log, catalogue and bad rows."""
+  from instructrec.data import amazon, movielens, recbole, table
+
+  if input_path is None or (source in ("table", "amazon") and items is None):
+    needed = (
+      "--input and --items" if source in ("table", "amazon") else "--input"
+    )
+    raise ValueError(f"source {source} needs {needed}")
+  if source == "movielens":
+    return movielens.load(input_path, policy=policy)
+  if source == "recbole":
+    return recbole.load(input_path, policy=policy)
+  assert items is not None
+  if source == "amazon":
+    return amazon.load(input_path, items, policy=policy)
+  try:
+    return table.load(
+      input_path, items, reviews, columns=columns, policy=policy
+    )
+  except TypeError as error:
+    raise ValueError(f"--column: {error}") from error
+
+
+def run(
+  *,
+  source: str,
+  output: _Path,
+  input_path: _Path | None = None,
+  items: _Path | None = None,
+  reviews: _Path | None = None,
+  columns: dict[str, str] | None = None,
+  num_users: int = 2000,
+  num_items: int = 400,
+  min_interactions: int = 5,
+  split: str = "leave_one_out",
+  max_history: int = 20,
+  max_train_targets: int | None = None,
+  num_negatives: int = 9,
+  negatives: str = "uniform",
+  seed: int = 0,
+  on_bad_row: str = "error",
+  overwrite: bool = False,
+) -> None:
+  """Prepares; the function behind the command. Arguments are its options."""
+  import dataclasses
+
+  from instructrec.data import (
+    bad_rows,
+    candidates,
+    dataset,
+    filtering,
+    leaks,
+    splits,
+    synthetic,
+  )
+
+  if source == "synthetic":
+    log, catalog = synthetic.generate(num_users, num_items, seed=seed)
+    bad = bad_rows.BadRows()
+  else:
+    log, catalog, bad = _load(
+      source, input_path, items, reviews, columns or {}, on_bad_row
+    )
+  typer.echo(
+    f"read {len(log):,} interactions of {log.num_users:,} users with "
+    f"{len(catalog):,} items; {bad.report()}"
+  )
+  log = filtering.deduplicate(log)
+  if min_interactions > 1:
+    log = filtering.k_core(
+      log, min_user=min_interactions, min_item=min_interactions
+    )
+  split_fn = {
+    "leave_one_out": splits.leave_one_out,
+    "global_time": splits.global_time,
+  }[split]
+  made = split_fn(
+    log, max_history=max_history, max_train_targets=max_train_targets
+  )
+  warnings = leaks.check_split(made, log)
+  requests = candidates.sample_candidates(
+    made.requests,
+    catalog,
+    log,
+    num_negatives=num_negatives,
+    strategy=negatives,
+    seed=seed,
+  )
+  made = dataclasses.replace(
+    made, requests=requests, warnings=(*made.warnings, *warnings)
+  )
+  prepared = dataset.save(
+    output,
+    log=log,
+    items=catalog,
+    split=made,
+    overwrite=overwrite,
+    record={
+      "source": {
+        "kind": source,
+        "input": None if input_path is None else str(input_path),
+      },
+      "min_interactions": min_interactions,
+      "candidates": {"num_negatives": num_negatives, "strategy": negatives},
+      "seed": seed,
+      "bad_rows": bad.report(),
+    },
+  )
+  counts = prepared.manifest["counts"]
+  typer.echo(
+    f"kept {counts['interactions']:,} interactions of {counts['users']:,} "
+    f"users ({min_interactions}-core), {counts['reviews']:,} with a review\n"
+    f"requests: {counts['requests']}, each with {num_negatives} {negatives} "
+    "negatives"
+  )
+  for warning in made.warnings:
+    typer.echo(f"note: {warning}")
+  typer.echo(f"written to {output}; fingerprint {prepared.fingerprint[:23]}")

@@ -1,0 +1,58 @@
+"""`instructrec quickstart`: the whole method on synthetic data."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+
+def quickstart(
+  output: Annotated[
+    pathlib.Path, typer.Option(help="Folder for data, model and report.")
+  ] = pathlib.Path("runs/quickstart"),
+  num_users: Annotated[int, typer.Option(help="Synthetic users.")] = 2000,
+  num_items: Annotated[int, typer.Option(help="Synthetic items.")] = 400,
+  train_steps: Annotated[
+    int | None, typer.Option(help="Updates; the gin file's if left out.")
+  ] = None,
+  num_requests: Annotated[
+    int, typer.Option(help="Test requests a task type.")
+  ] = 1000,
+  seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+) -> None:
+  """Logs -> instructions -> fine-tuning -> report, on a synthetic shop."""
+  from instructrec.cli import evaluate, generate, prepare, rank, train
+
+  bindings = [f"SEED = {seed}"]
+  if train_steps is not None:
+    bindings += [
+      f"TRAIN_STEPS = {train_steps}",
+      f"WARMUP_STEPS = {train_steps // 10}",
+    ]
+  typer.echo("1/5 prepare: a synthetic shop with users, items and reviews")
+  prepare.run(
+    source="synthetic",
+    output=output / "prepared",
+    num_users=num_users,
+    num_items=num_items,
+    seed=seed,
+    overwrite=True,
+  )
+  typer.echo("\n2/5 generate: instructions for three kinds of task")
+  generate.run(
+    output / "prepared", output / "instructions", seed=seed, overwrite=True
+  )
+  typer.echo("\n3/5 train: a tiny T5 from scratch")
+  train.run(
+    ["gin/quickstart.gin"],
+    bindings,
+    tfds_data_dir=output / "instructions",
+    model_dir=output / "model",
+  )
+  typer.echo("\n4/5 evaluate: rerank the target among ten candidates")
+  report = evaluate.run(
+    output / "model", output / "report", num_requests=num_requests, seed=seed
+  )
+  typer.echo("\n5/5 rank: one customer's history and a sentence")
+  rank.run_example(output / "model")
+  typer.echo(f"\nOpen {report} for tables and pictures.")

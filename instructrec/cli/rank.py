@@ -1,0 +1,83 @@
+"""`instructrec rank`: a history and a sentence in, ranked titles out."""
+
+import pathlib
+from typing import Annotated, Any
+
+import typer
+
+
+def rank(
+  model_dir: Annotated[
+    pathlib.Path, typer.Option(help="Folder that `train` wrote.")
+  ],
+  history: Annotated[
+    list[str] | None,
+    typer.Option(help="Title of an item bought, oldest first; repeat it."),
+  ] = None,
+  text: Annotated[
+    str | None, typer.Option(help="What the customer says, in free words.")
+  ] = None,
+  candidate: Annotated[
+    list[str] | None,
+    typer.Option(help="Title to rank; the whole catalogue if left out."),
+  ] = None,
+  top: Annotated[int, typer.Option(help="How many places to print.")] = 10,
+) -> None:
+  """Rank candidates for a history and a sentence of free text."""
+  ranker = _open(model_dir)
+  find = ranker.catalog.find_title
+  _print(
+    ranker,
+    [find(title) for title in history or ()],
+    text,
+    None if not candidate else [find(title) for title in candidate],
+    top,
+  )
+
+
+def _open(model_dir: pathlib.Path) -> Any:
+  import json
+
+  from instructrec.data import dataset
+  from instructrec.serving import ranker
+  from instructrec.training import run_dir
+
+  opened = run_dir.load(model_dir)
+  manifest = json.loads(
+    (pathlib.Path(opened.record["tfds_data_dir"]) / "manifest.json").read_text()
+  )
+  params, _ = opened.params()
+  return ranker.InstructionRanker(
+    model=opened.train.model,
+    params=params,
+    tokenizer=opened.tokenizer,
+    catalog=dataset.load(manifest["prepared_dir"]).catalog,
+    inputs_length=opened.data.inputs_length,
+    targets_length=opened.data.targets_length,
+  )
+
+
+def _print(
+  ranker: Any,
+  history: list[str],
+  text: str | None,
+  candidates: list[str] | None,
+  top: int,
+) -> None:
+  ranked = ranker.rank(history, text, candidates)
+  typer.echo(f"instruction: {ranker.instruction(history, text)}")
+  typer.echo(f"{len(ranked)} candidates, log-likelihood in nats:")
+  for place, found in enumerate(ranked[:top], start=1):
+    typer.echo(f"{place:3d}. {found.score:9.3f}  {found.title}")
+
+
+def run_example(model_dir: pathlib.Path) -> None:
+  """Ranks the catalogue for two of its items and a wish made of one's title.
+
+  Args:
+    model_dir: the folder that `train` wrote.
+  """
+  ranker = _open(model_dir)
+  first = ranker.catalog.item_ids[:2]
+  word = ranker.catalog.title(first[0]).split()[1].lower()
+  _print(ranker, first, f"Something to do with {word} would be nice.", None, 5)

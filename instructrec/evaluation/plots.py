@@ -1,0 +1,109 @@
+"""The pictures of a report: metric bars with intervals, and the loss curve."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends import backend_agg
+from matplotlib.figure import Figure
+
+from instructrec.evaluation import results
+
+# Okabe and Ito's colours, told apart by the colour-blind.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_METRICS = ("HR@1", "HR@3", "HR@5", "NDCG@5", "NDCG@10", "MRR")
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+  backend_agg.FigureCanvasAgg(figure)
+  figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+def metric_bars(
+  result: results.EvaluationResult, path: str | os.PathLike[str]
+) -> None:
+  """Bars of each method's metrics, with intervals and the chance level.
+
+  Args:
+    result: one group's result.
+    path: the PNG to write.
+  """
+  figure = Figure(figsize=(9, 4.2))
+  axes = figure.add_subplot()
+  places = np.arange(len(_METRICS))
+  width = 0.8 / len(result.methods)
+  for number, (name, row) in enumerate(result.methods.items()):
+    means = np.array([row[m].mean for m in _METRICS])
+    errors = np.array(
+      [[row[m].mean - row[m].low, row[m].high - row[m].mean] for m in _METRICS]
+    ).T
+    left = places - 0.4 + (number + 0.5) * width
+    axes.bar(
+      left,
+      means,
+      width * 0.92,
+      yerr=np.maximum(errors, 0),
+      capsize=2.5,
+      error_kw={"elinewidth": 1},
+      color=_COLOURS[number % len(_COLOURS)],
+      label=name,
+    )
+  for place, metric in enumerate(_METRICS):
+    axes.plot(
+      [place - 0.42, place + 0.42],
+      [result.chance[metric]] * 2,
+      color="black",
+      linestyle=":",
+      linewidth=1.4,
+      label="chance" if place == 0 else None,
+    )
+  axes.set_xticks(places, _METRICS)
+  axes.set_ylim(0, 1)
+  axes.set_ylabel("mean over requests")
+  axes.set_title(
+    f"{result.group}: {result.num_requests:,} requests, "
+    f"{result.num_candidates[1]} candidates, 95% intervals"
+  )
+  axes.grid(axis="y", alpha=0.3)
+  axes.set_axisbelow(True)
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.legend(frameon=False, ncols=2, loc="upper left")
+  _save(figure, path)
+
+
+def loss_curve(
+  rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
+) -> None:
+  """Training and validation loss against the step.
+
+  Args:
+    rows: rows of a run's `metrics.jsonl`.
+    path: the PNG to write.
+
+  Raises:
+    ValueError: where no row holds a training loss.
+  """
+  if not any(row["split"] == "train" for row in rows):
+    raise ValueError("metrics.jsonl holds no training loss to plot")
+  figure = Figure(figsize=(7, 3.8))
+  axes = figure.add_subplot()
+  for number, split in enumerate(("train", "validation")):
+    found = [row for row in rows if row["split"] == split]
+    if found:
+      axes.plot(
+        [row["step"] for row in found],
+        [row["loss"] for row in found],
+        color=_COLOURS[number],
+        marker="o" if split == "validation" else None,
+        markersize=4,
+        label=split,
+      )
+  axes.set_xlabel("step")
+  axes.set_ylabel("loss (nats per target token)")
+  axes.set_title("Loss")
+  axes.set_ylim(bottom=0)
+  axes.grid(alpha=0.3)
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.legend(frameon=False)
+  _save(figure, path)

@@ -1,0 +1,131 @@
+"""Reranks candidate lists with a trained run and its baselines."""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from instructrec.data import dataset, request
+from instructrec.evaluation import results
+from instructrec.pipelines import generate, token_cache, vocabulary
+from instructrec.retrieval import popularity, random_ranker, ranker
+from instructrec.training import run_dir, scoring, token_dataset
+
+MODEL, UNTRAINED = "trained model", "untrained model"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+  """Which requests to rerank, and with what.
+
+  Attributes:
+    run: the trained run.
+    prepared: the logs behind the instructions, for the baselines.
+    tfds_data_dir: the instructions.
+    split: "validation" or "test".
+    num_requests: how many requests a task type, drawn by `seed`; None for
+      all.
+    batch_size: requests scored at once.
+    seed: of the subset, the random baseline and the bootstrap.
+  """
+
+  run: run_dir.Run
+  prepared: dataset.PreparedData
+  tfds_data_dir: pathlib.Path
+  split: str = "test"
+  num_requests: int | None = None
+  batch_size: int = 32
+  seed: int = 0
+
+  def _tasks(self) -> list[str]:
+    for module in self.run.data.modules:
+      importlib.import_module(module)
+    return [
+      f"{name}_rerank"
+      for name in sorted(token_cache.mixture_rates(self.run.data.mixture))
+    ]
+
+  def _subset(self, size: int) -> Int[np.ndarray, " requests"]:
+    if self.num_requests is None or self.num_requests >= size:
+      return np.arange(size)
+    rng = np.random.default_rng(self.seed)
+    return np.sort(rng.choice(size, self.num_requests, replace=False))
+
+  def __call__(self) -> list[results.EvaluationResult]:
+    """Scores every task type.
+
+    Returns:
+      One result a task type.
+
+    Raises:
+      FileNotFoundError: where instructions or checkpoint are missing.
+    """
+    os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(
+      self.tfds_data_dir.absolute() / generate.VOCABULARY
+    )
+    trained, _ = self.run.params()
+    untrained = self.run.initial_params()
+    baselines: list[ranker.Ranker] = [
+      popularity.Popularity().fit(
+        self.prepared.split.training_log, self.prepared.catalog
+      ),
+      random_ranker.Random(self.seed),
+    ]
+    return [
+      self._task(name, trained, untrained, baselines) for name in self._tasks()
+    ]
+
+  def _task(
+    self,
+    name: str,
+    trained: Any,
+    untrained: Any,
+    baselines: list[ranker.Ranker],
+  ) -> results.EvaluationResult:
+    data = token_cache.load(name, self.split, self.tfds_data_dir)
+    examples = self._subset(len(data))
+    group = name.removeprefix(f"{self.run.data.mixture}_")
+    group = group.removesuffix("_rerank")
+    rows = data.columns[examples]
+    requests = [
+      request.RankingRequest(row["request_id"], row["user_id"], (), tuple(ids))
+      for row, ids in zip(
+        rows.iter_rows(named=True), rows["candidate_ids"], strict=True
+      )
+    ]
+    scores = {
+      MODEL: self._scores(data, examples, trained, f"{group}: model"),
+      UNTRAINED: self._scores(data, examples, untrained, f"{group}: untrained"),
+      **{baseline.name: baseline.score(requests) for baseline in baselines},
+    }
+    counts = data.num_candidates[examples]
+    return results.evaluate(
+      group,
+      scores,
+      rows["label"].to_numpy(),
+      request_ids=rows["request_id"].to_list(),
+      where=np.arange(counts.max()) < counts[:, None],
+      seed=self.seed,
+    )
+
+  def _scores(
+    self,
+    data: token_dataset.TokenDataset,
+    examples: Int[np.ndarray, " requests"],
+    params: Any,
+    label: str,
+  ) -> Float[np.ndarray, "requests candidates"]:
+    return scoring.score_lists(
+      self.run.train.model,
+      params,
+      data,
+      examples,
+      inputs_length=self.run.data.inputs_length,
+      targets_length=self.run.data.targets_length,
+      batch_size=self.batch_size,
+      label=label,
+    )

@@ -1,0 +1,1 @@
+"""Ranks requests one at a time, without TensorFlow."""

@@ -1,0 +1,64 @@
+import jax
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from instructrec.training import mesh
+
+
+def test_a_mesh_takes_all_devices():
+  made = mesh.make_mesh(mesh.MeshConfig())
+  assert dict(made.shape) == {"data": len(jax.devices()), "model": 1}
+
+
+def test_a_mesh_that_does_not_fit_says_what_it_needs():
+  with pytest.raises(ValueError, match=r"needs 35 devices, but this run has"):
+    mesh.make_mesh(mesh.MeshConfig(data=5, model=7))
+
+
+@pytest.mark.parametrize("sizes", [{"data": 0}, {"data": -2}, {"model": 0}])
+def test_sizes_must_be_positive(sizes):
+  with pytest.raises(ValueError, match="expected a positive number"):
+    mesh.MeshConfig(**sizes)
+
+
+def shape(*dims):
+  return jax.ShapeDtypeStruct(dims, "float32")
+
+
+def test_optimizer_state_lies_as_the_parameter_it_belongs_to():
+  device_mesh = mesh.make_mesh(mesh.MeshConfig())
+  params = {"mlp": {"wi": shape(256, 512)}, "square": {"w": shape(256, 256)}}
+  specs = {"mlp": {"wi": P("data", "model")}, "square": {"w": P(None, "model")}}
+  shardings = jax.tree.map(
+    lambda spec: jax.sharding.NamedSharding(device_mesh, spec),
+    specs,
+    is_leaf=lambda x: isinstance(x, P),
+  )
+  adam = jax.eval_shape(optax.adam(1e-3).init, params)
+  found = mesh.optimizer_shardings(adam, params, shardings, device_mesh)
+  assert found[0].mu["mlp"]["wi"].spec == P("data", "model")
+  assert found[0].nu["square"]["w"].spec == P(None, "model")
+  assert found[0].count.spec == P()
+
+  factored = jax.eval_shape(optax.adafactor(1e-3).init, params)
+  found = mesh.optimizer_shardings(factored, params, shardings, device_mesh)
+  specs_by_shape = {
+    leaf.shape: sharding.spec
+    for leaf, sharding in zip(
+      jax.tree.leaves(factored), jax.tree.leaves(found), strict=True
+    )
+  }
+  assert specs_by_shape[(512,)] == P("model")
+  # Either axis of a square could be the one that is left: a copy is safe.
+  assert specs_by_shape[(256,)] in (P("data"), P())
+
+
+def test_sharded_parameters_go_over_data_too():
+  axes = {
+    "wi": {"kernel_axes": jax.tree_util.Partial(lambda: None)},
+  }
+  del axes
+  config = mesh.MeshConfig(shard_parameters=True)
+  assert ("embed", "data") in config.parameter_rules
+  assert ("embed", "data") not in config.activation_rules

@@ -1,0 +1,285 @@
+"""Resume, meshes and microbatches: the same run whatever its circumstances."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import instructrec
+from instructrec.models import config as model_config
+from instructrec.models import ranking_model, t5
+from instructrec.training import (
+  batches,
+  checkpoints,
+  mesh,
+  optimizer,
+  runner,
+  schedules,
+  token_dataset,
+  train_step,
+)
+
+_ROOT = pathlib.Path(instructrec.__file__).parent.parent
+
+# Runs as a script in other processes, so it stands on its own.
+SCRIPT = """
+import pathlib, sys, time
+sys.path.insert(0, {tests!r})
+import runner_test as here
+
+data, model = map(int, sys.argv[1].split('x'))
+here.run(sys.argv[2], data=data, model=model, steps=int(sys.argv[3]),
+         delay=float(sys.argv[4]))
+"""
+
+
+def dataset(seed=0, count=64):
+  """Targets that repeat the first input tokens: something to learn."""
+  import polars as pl
+
+  rng = np.random.default_rng(seed)
+  inputs = rng.integers(3, 60, (count, 8)).astype(np.int32)
+  inputs[:, -1] = 1
+  targets = np.concatenate([inputs[:, :4], inputs[:, -1:]], axis=1)
+
+  def ragged(rows):
+    return token_dataset.Ragged(
+      rows.reshape(-1), np.arange(len(rows) + 1) * rows.shape[1]
+    )
+
+  return token_dataset.TokenDataset(
+    "copy/train",
+    ragged(inputs),
+    ragged(targets),
+    None,
+    pl.DataFrame(),
+    {"fingerprint": str(seed)},
+  )
+
+
+def stream(*, pack=False, seed=0):
+  return batches.BatchStream(
+    datasets={"copy": dataset()},
+    rates={"copy": 1.0},
+    batch_size=8,
+    inputs_length=16,
+    targets_length=12,
+    seed=seed,
+    pack=pack,
+  )
+
+
+def model(dropout=0.1):
+  config = model_config.T5Config(
+    vocab_size=64,
+    dtype="float32",
+    emb_dim=16,
+    num_heads=2,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    head_dim=8,
+    mlp_dim=32,
+    dropout_rate=dropout,
+  )
+  return ranking_model.T5RankingModel(t5.T5(config))
+
+
+def train_config(*, steps, data=1, model_axis=1, **changes):
+  return runner.TrainConfig(
+    **{
+      "model": model(changes.pop("dropout", 0.1)),
+      "optimizer": optimizer.adamw(1e-2),
+      "train_steps": steps,
+      "mesh": mesh.MeshConfig(data=data, model=model_axis),
+      "log_period": 1,
+      "checkpoint_period": 4,
+      "eval_period": 4,
+      "eval_steps": 2,
+      **changes,
+    }
+  )
+
+
+def run(directory, *, steps, data=1, model=1, delay=0.0, **changes):
+  source = stream(pack=True)
+  if delay:
+    # Gives the test time to kill the run between two checkpoints.
+    inner = type(source).batch
+    type(source).batch = lambda self, step: (
+      time.sleep(delay),
+      inner(self, step),
+    )[1]
+  config = train_config(steps=steps, data=data, model_axis=model, **changes)
+  return runner.train(config, source, stream(seed=1), directory)
+
+
+def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0):
+  """Starts `run` in a fresh process with as many devices as the mesh asks."""
+  data, model_axis = map(int, mesh_shape.split("x"))
+  return subprocess.Popen(
+    [
+      sys.executable,
+      "-c",
+      SCRIPT.format(tests=str(pathlib.Path(__file__).parent)),
+      mesh_shape,
+      str(directory),
+      str(steps),
+      str(delay),
+    ],
+    env={
+      **os.environ,
+      "PYTHONPATH": str(_ROOT),
+      "JAX_PLATFORMS": "cpu",
+      "XLA_FLAGS": (
+        f"--xla_force_host_platform_device_count={data * model_axis}"
+      ),
+    },
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process):
+  _, err = process.communicate(timeout=300)
+  assert process.returncode == 0, err
+
+
+def losses(directory, split="train"):
+  lines = (pathlib.Path(directory) / "metrics.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  return {r["step"]: r["loss"] for r in rows if r["split"] == split}
+
+
+def params(directory, step):
+  shapes = {
+    "encoder_input_tokens": (8, 16),
+    "decoder_input_tokens": (8, 12),
+    "decoder_target_tokens": (8, 12),
+  }
+  config = train_config(steps=1)
+  trainer = runner.Trainer.create(config, shapes)
+  store = checkpoints.Checkpoints(pathlib.Path(directory) / "checkpoints")
+  return store.restore_params(trainer.abstract_state.params, step)
+
+
+def assert_trees_equal(a, b, **tolerance):
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("unbroken")
+  finish(spawn(directory, steps=10))
+  return directory
+
+
+def test_training_lowers_the_loss_and_validates(unbroken):
+  found = losses(unbroken)
+  assert list(found) == list(range(1, 11))
+  assert found[10] < found[1]
+  assert list(losses(unbroken, "validation")) == [4, 8, 10]
+
+
+def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
+  process = spawn(tmp_path, steps=10, delay=0.3)
+  deadline = time.monotonic() + 240
+  while time.monotonic() < deadline:
+    log = tmp_path / "metrics.jsonl"
+    if log.exists() and log.read_text().count('"train"') >= 6:
+      break
+    time.sleep(0.05)
+  process.kill()
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL
+  saved = sorted(p.name for p in (tmp_path / "checkpoints").glob("check*"))
+  assert "checkpoint_4" in saved
+  assert "checkpoint_10" not in saved
+  finish(spawn(tmp_path, steps=10))
+  assert losses(tmp_path) == losses(unbroken)
+  assert_trees_equal(params(tmp_path, 10), params(unbroken, 10), rtol=0, atol=0)
+
+
+def test_sigterm_saves_and_exits_143(tmp_path):
+  process = spawn(tmp_path, steps=1000, delay=0.2)
+  log = tmp_path / "metrics.jsonl"
+  deadline = time.monotonic() + 240
+  while time.monotonic() < deadline:
+    if log.exists() and log.read_text().count('"train"') >= 2:
+      break
+    time.sleep(0.05)
+  process.terminate()
+  process.communicate(timeout=120)
+  assert process.returncode == 143
+  saved = list((tmp_path / "checkpoints").glob("checkpoint_*"))
+  last = max(losses(tmp_path))
+  assert max(int(p.name.split("_")[1]) for p in saved) >= last
+
+
+@pytest.mark.parametrize("shape", ["2x2", "4x1"])
+def test_four_devices_give_the_losses_of_one(unbroken, tmp_path, shape):
+  finish(spawn(tmp_path, mesh_shape=shape, steps=10))
+  one, four = losses(unbroken), losses(tmp_path)
+  np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-5)
+
+
+def test_microbatches_add_up_to_the_whole_gradient():
+  batch = stream(pack=True).batch(0)
+  whole_model = model(dropout=0.0)
+  state = train_step.init_state(
+    whole_model,
+    optimizer.adamw(1e-2),
+    jax.random.key(0),
+    {name: array.shape for name, array in batch.items()},
+  )
+  whole, metrics = train_step.compute_gradients(
+    whole_model, state.params, batch, jax.random.key(1)
+  )
+  parts, part_metrics = train_step.compute_gradients(
+    whole_model, state.params, batch, jax.random.key(1), num_microbatches=4
+  )
+  assert_trees_equal(parts, whole, rtol=1e-4, atol=1e-5)
+  for name in metrics:
+    np.testing.assert_allclose(
+      part_metrics[name].compute(), metrics[name].compute(), rtol=1e-5
+    )
+
+
+def test_another_data_order_is_refused(unbroken):
+  config = train_config(steps=12)
+  with pytest.raises(
+    checkpoints.CheckpointMismatchError, match=r"seed = 0, this run has 5"
+  ):
+    runner.train(config, stream(pack=True, seed=5), None, unbroken)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+  config = train_config(
+    steps=10, optimizer=optimizer.adamw(schedules.constant(float("nan")))
+  )
+  with pytest.raises(runner.DivergedError, match="training loss is nan"):
+    runner.train(config, stream(), None, tmp_path)
+
+
+def test_a_batch_that_does_not_divide_is_refused(tmp_path):
+  config = train_config(steps=1, num_microbatches=3)
+  with pytest.raises(ValueError, match="make the batch size a multiple of 3"):
+    runner.train(config, stream(), None, tmp_path)
+
+
+def test_counts_must_be_positive():
+  with pytest.raises(ValueError, match=r"TrainConfig.log_period is 0"):
+    train_config(steps=1, log_period=0)
+
+
+def test_a_checkpoint_that_is_not_there_lists_those_that_are(unbroken):
+  store = checkpoints.Checkpoints(unbroken / "checkpoints")
+  with pytest.raises(FileNotFoundError, match=r"no checkpoint_3.*\[4, 8, 10\]"):
+    store.restore_params({"x": jnp.zeros(1)}, 3)
