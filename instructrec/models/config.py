@@ -1,6 +1,7 @@
 """Sizes and numerics of the T5 network, one frozen and checked dataclass."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ class T5Config:
   num_decoder_layers: int = 6
   head_dim: int = 64
   mlp_dim: int = 2048
-  mlp_activations: tuple[str, ...] = ("gelu", "linear")
+  mlp_activations: Sequence[str] = ("gelu", "linear")
   dropout_rate: float = 0.1
   logits_via_embedding: bool = False
   float32_attention_logits: bool = False

@@ -6,20 +6,27 @@ Among equals the smaller token id, then the better beam, wins.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from instructrec.models import stacks, t5
+from instructrec.models import t5
 
 DEFAULT_ALPHA = 0.6
 
+
+@runtime_checkable
+class Cache(Protocol):
+  """What a step function remembers: a pytree of arrays."""
+
+  def select(self, sequences: Int[Array, "sequences"]) -> Any:
+    """The cache whose sequence i is sequence `sequences[i]` of this one."""
+
+
 # (tokens [sequences], cache) -> (logits [sequences, vocab], cache)
-StepFn = Callable[
-  [jax.Array, stacks.DecodingCache], tuple[jax.Array, stacks.DecodingCache]
-]
+StepFn = Callable[[jax.Array, Any], tuple[jax.Array, Any]]
 
 
 class Decodes(NamedTuple):
@@ -65,12 +72,12 @@ class _GreedyState(NamedTuple):
   sequences: jax.Array  # [batch, length]
   log_probs: jax.Array  # [batch]
   ended: jax.Array  # [batch]
-  cache: stacks.DecodingCache
+  cache: Cache
 
 
 def greedy_search(
   step_fn: StepFn,
-  cache: stacks.DecodingCache,
+  cache: Cache,
   *,
   batch_size: int,
   max_length: int,
@@ -131,7 +138,7 @@ class _BeamState(NamedTuple):
   done_sequences: jax.Array  # [batch, beams, length]
   done_log_probs: jax.Array  # [batch, beams]
   done_scores: jax.Array  # [batch, beams], best first
-  cache: stacks.DecodingCache
+  cache: Cache
 
 
 def _take(x: jax.Array, index: jax.Array) -> jax.Array:
@@ -208,7 +215,7 @@ def _ranked(state: _BeamState, max_length: int, alpha: float) -> Decodes:
 
 def beam_search(
   step_fn: StepFn,
-  cache: stacks.DecodingCache,
+  cache: Cache,
   *,
   batch_size: int,
   num_beams: int,

@@ -72,7 +72,7 @@ class T5RankingModel:
     feature_converter_cls: Callable[..., Any] | None = None,
     z_loss: float = 1e-4,
     label_smoothing: float = 0.0,
-    loss_normalizing_factor: float | None = None,
+    loss_normalizing_factor: float | int | str | None = None,
     score_normalization: str = "sum",
     num_beams: int = 1,
     num_decodes: int = 1,
@@ -116,6 +116,7 @@ class T5RankingModel:
         f"max_decode_length is {max_decode_length}; expected at least 1, or "
         "None for the length of decoder_input_tokens"
       )
+    # T5X's special factors are strings; gin hands them over unchecked.
     if loss_normalizing_factor is not None and (
       isinstance(loss_normalizing_factor, str) or loss_normalizing_factor <= 0
     ):

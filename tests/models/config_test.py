@@ -13,7 +13,7 @@ from instructrec.models import config
   ("field", "value", "message"),
   [
     ("vocab_size", 0, r"vocab_size is 0; expected a positive whole number"),
-    ("head_dim", 2.5, r"head_dim is 2\.5; expected a positive whole"),
+    ("head_dim", -3, r"head_dim is -3; expected a positive whole"),
     ("num_heads", True, r"num_heads is True"),
     ("dtype", "int32", r"dtype is 'int32'; expected a floating type"),
     ("mlp_activations", (), r"mlp_activations is empty"),

@@ -15,6 +15,7 @@ import pathlib
 
 import flax
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -63,12 +64,12 @@ def _params(arrays):
 def _check(case, arrays):
   module = t5.T5(CONFIGS[case])
   params = _params(arrays)
-  targets = arrays["targets"]
+  targets = jnp.asarray(arrays["targets"])
   logits = module.apply(
     {"params": params},
-    arrays["inputs"],
+    jnp.asarray(arrays["inputs"]),
     ranking_model.shift_right(targets),
-    jax.numpy.asarray(targets),
+    targets,
     enable_dropout=False,
   )
   np.testing.assert_allclose(
@@ -93,7 +94,7 @@ def _check(case, arrays):
   ended = np.any(theirs == 1, axis=1)
   ours, aux = jax.jit(beams.predict_batch_with_aux)(params, batch)
   batch["decoder_target_tokens"] = theirs
-  batch["decoder_input_tokens"] = ranking_model.shift_right(theirs)
+  batch["decoder_input_tokens"] = ranking_model.shift_right(jnp.asarray(theirs))
   batch["decoder_loss_weights"] = theirs != 0
   their_scores = beams.score_batch(params, batch)
   same = np.all(ours == theirs, axis=1)
@@ -112,7 +113,7 @@ def test_recording_holds_every_parameter(case):
   arrays = _load(case)
   expected = jax.eval_shape(
     lambda rng: t5.T5(CONFIGS[case]).init(
-      rng, *[np.ones((1, 2), np.int32)] * 3, enable_dropout=False
+      rng, *[jnp.ones((1, 2), jnp.int32)] * 3, enable_dropout=False
     ),
     jax.random.PRNGKey(0),
   )["params"]
