@@ -1,6 +1,7 @@
 """Searches against brute force, each other and the scores."""
 
 import dataclasses
+import functools
 import itertools
 
 import flax.struct
@@ -199,7 +200,7 @@ def _inputs(rows=4):
 def _teacher_forced(model, params, batch, sequences):
   """Scores of decodes [batch, decodes, length] by `score_batch`."""
   sequences = jnp.asarray(sequences)
-  return model.score_batch(
+  return jax.jit(model.score_batch)(
     params,
     {
       **batch,
@@ -214,12 +215,12 @@ def test_greedy_equals_teacher_forced_argmax(tiny, sharp):
   model = tiny.with_settings(max_decode_length=7)
   batch = _inputs()
   tokens, aux = jax.jit(model.predict_batch_with_aux)(sharp, batch)
-  logits = model.module.apply(
+  forward = functools.partial(model.module.apply, enable_dropout=False)
+  logits = jax.jit(forward)(
     {"params": sharp},
     jnp.asarray(batch["encoder_input_tokens"]),
     ranking_model.shift_right(tokens),
     tokens,
-    enable_dropout=False,
   )
   chosen = np.asarray(tokens)
   best = np.asarray(jnp.argmax(logits.at[..., 0].set(-jnp.inf), -1))

@@ -1,5 +1,7 @@
 """Properties of loss, candidate scores and prediction."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,10 +28,9 @@ def scores_fixture(tiny, make_batch, score):
 
 def test_scores_are_sums_of_log_probabilities(tiny, make_batch, scores):
   batch = make_batch(INPUTS[:1], CANDIDATES[0][:1])
-  logits = tiny.model.module.apply(
-    {"params": tiny.params},
-    *(jnp.asarray(batch[k]) for k in list(batch)[:3]),
-    enable_dropout=False,
+  forward = functools.partial(tiny.model.module.apply, enable_dropout=False)
+  logits = jax.jit(forward)(
+    {"params": tiny.params}, *(jnp.asarray(batch[k]) for k in list(batch)[:3])
   )
   log_probs = np.asarray(jax.nn.log_softmax(logits))[0]
   expected = sum(log_probs[i, t] for i, t in enumerate(CANDIDATES[0][0]))

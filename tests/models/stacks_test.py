@@ -1,6 +1,7 @@
 """The decoding cache gives what whole sequences give."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +19,17 @@ def _steps(module, params, inputs, shifted):
   def apply(method, *args, **kwargs):
     return module.apply({"params": params}, *args, method=method, **kwargs)
 
-  encoded = apply("encode", inputs, enable_dropout=False)
-  memory, cache = apply(
-    "start_decoding",
-    encoded,
-    inputs,
-    num_sequences=shifted.shape[0],
-    max_length=shifted.shape[1],
-  )
+  @jax.jit
+  def start(inputs):
+    return apply(
+      "start_decoding",
+      apply("encode", inputs, enable_dropout=False),
+      inputs,
+      num_sequences=shifted.shape[0],
+      max_length=shifted.shape[1],
+    )
+
+  memory, cache = start(inputs)
   step = jax.jit(
     lambda tokens, cache: apply("decode_step", tokens, cache, memory)
   )
@@ -45,8 +49,8 @@ def test_cached_steps_equal_whole_sequences(tied, tiny_config, make_setup):
   # Three sequences share each row's encoder output.
   targets = jnp.asarray(RNG.integers(2, 31, (6, 5)), jnp.int32)
   shifted = ranking_model.shift_right(targets)
-  whole = module.apply(
-    {"params": setup.params}, inputs, shifted, targets, enable_dropout=False
+  whole = jax.jit(functools.partial(module.apply, enable_dropout=False))(
+    {"params": setup.params}, inputs, shifted, targets
   )
   logits, cache, memory = _steps(module, setup.params, inputs, shifted)
   np.testing.assert_allclose(logits, whole, atol=1e-5)
