@@ -244,6 +244,7 @@ class Generator:
       target_title=target.title,
       target_id=target.item_id,
       history_titles=slots.history if has_user else (),
+      item_title=item,
     )
     if found:
       raise leaks.InstructionLeakError(

@@ -25,6 +25,7 @@ def problems(
   target_title: str,
   target_id: str,
   history_titles: Sequence[str],
+  item_title: str | None = None,
 ) -> list[str]:
   """What gives the answer away, in words; empty where nothing does.
 
@@ -33,6 +34,7 @@ def problems(
     target_title: title of the right item.
     target_id: its id.
     history_titles: titles of the history.
+    item_title: title of the item that a T0 instruction asks about.
 
   Returns:
     Problems.
@@ -40,9 +42,9 @@ def problems(
   text = row.inputs
   if row.task_form == instruction_format.TaskForm.T3:
     text = text.replace(render.join_titles(row.candidates), " ")
-  if row.task_form == instruction_format.TaskForm.T0:
+  if item_title is not None:
     # The item in question may be the target: that is what is asked.
-    text = text.replace(render.quote(target_title), " ", 1)
+    text = text.replace(render.quote(item_title), " ", 1)
   found = []
   if target_id in row.history_ids:
     found.append(f"the target {target_id} is in the history")

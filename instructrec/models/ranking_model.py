@@ -142,7 +142,7 @@ class T5RankingModel:
     self._z_loss = z_loss
     self._label_smoothing = label_smoothing
     self._loss_normalizing_factor = loss_normalizing_factor
-    self._score_normalization = score_normalization
+    self.score_normalization = score_normalization
     self._num_beams = num_beams
     self._num_decodes = num_decodes
     self._alpha = length_penalty_alpha
@@ -268,7 +268,7 @@ class T5RankingModel:
     logits = self._logits(params, arrays)
     token_scores = scoring.token_scores(logits, targets, weights)
     scores = scoring.candidate_scores(
-      token_scores, weights, normalization=self._score_normalization
+      token_scores, weights, normalization=self.score_normalization
     )
     if not return_intermediates:
       return scores
