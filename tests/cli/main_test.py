@@ -1,0 +1,241 @@
+"""The main job through the command line, small, in one process."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from instructrec.cli import main, train
+
+_TRAIN = [
+  "train",
+  "--gin_file=gin/quickstart.gin",
+  "--gin.TRAIN_STEPS=6",
+  "--gin.WARMUP_STEPS=2",
+  "--gin.BATCH_SIZE=4",
+  "--gin.EVAL_PERIOD=3",
+  "--gin.EVAL_STEPS=1",
+  "--gin.CHECKPOINT_PERIOD=3",
+  "--gin.LOG_PERIOD=2",
+]
+
+
+def call(*args):
+  result = CliRunner().invoke(main.app, [str(a) for a in args])
+  if result.exception and not isinstance(result.exception, SystemExit):
+    raise result.exception
+  return result
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("work")
+  result = call(
+    "prepare",
+    "--source=synthetic",
+    f"--output={folder / 'prepared'}",
+    "--num_users=60",
+    "--num_items=40",
+    "--min_interactions=1",
+  )
+  assert result.exit_code == 0, result.output
+  assert "60 users" in result.output
+  result = call(
+    "generate",
+    f"--data={folder / 'prepared'}",
+    f"--output={folder / 'instructions'}",
+    "--vocab_size=500",
+  )
+  assert result.exit_code == 0, result.output
+  result = call(
+    *_TRAIN,
+    f"--tfds_data_dir={folder / 'instructions'}",
+    f"--model_dir={folder / 'model'}",
+  )
+  assert result.exit_code == 0, result.output
+  return folder
+
+
+@pytest.fixture(scope="module")
+def report(work):
+  result = call("evaluate", f"--model_dir={work / 'model'}", "--num_requests=9")
+  assert result.exit_code == 0, result.output
+  return work / "model" / "report"
+
+
+@pytest.mark.tf
+def test_training_leaves_config_logs_and_checkpoints(work):
+  model = work / "model"
+  rows = [json.loads(x) for x in (model / "metrics.jsonl").open()]
+  assert [r["step"] for r in rows if r["split"] == "train"] == [2, 4, 6]
+  assert [r["step"] for r in rows if r["split"] == "validation"] == [3, 6]
+  assert (model / "checkpoints" / "checkpoint_6").is_dir()
+  assert "TRAIN_STEPS = 6" in (model / "config.gin").read_text()
+  record = json.loads((model / "run.json").read_text())
+  assert record["environment"]["packages"]["jax"]
+  assert list((model / "tensorboard").glob("events*"))
+
+
+@pytest.mark.tf
+def test_generation_counts_and_fixes_its_rows(work):
+  manifest = json.loads((work / "instructions/manifest.json").read_text())
+  requests = pl.read_parquet(work / "prepared/requests.parquet")
+  for task in ("sequential", "product_search", "personalized_search"):
+    assert sum(manifest["rows"][task].values()) == requests.height
+  again = work / "again"
+  call("generate", f"--data={work / 'prepared'}", f"--output={again}")
+  other = json.loads((again / "manifest.json").read_text())
+  assert other["fingerprint"] == manifest["fingerprint"]
+
+
+@pytest.mark.tf
+def test_the_report_has_every_method_and_the_chance_level(report):
+  record = json.loads((report / "report.json").read_text())
+  groups = {result["group"]: result for result in record["results"]}
+  assert set(groups) == {"sequential", "product_search", "personalized_search"}
+  methods = {"trained model", "untrained model", "popularity", "random"}
+  for result in groups.values():
+    assert set(result["methods"]) == methods
+    assert result["chance"]["HR@1"] == pytest.approx(0.1)
+    assert result["num_requests"] == 9
+  text = (report / "report.md").read_text()
+  for picture in (*report.glob("*.png"),):
+    assert f"]({picture.name})" in text
+  assert len(list(report.glob("*.png"))) == 4
+  rows = pl.read_parquet(report / "per_request.parquet")
+  assert rows.height == 3 * 4 * 9
+
+
+@pytest.mark.tf
+def test_ranking_prints_the_best_candidates(work):
+  items = pl.read_parquet(work / "prepared/items.parquet")["title"].to_list()
+  result = call(
+    "rank",
+    f"--model_dir={work / 'model'}",
+    f"--history={items[0]}",
+    "--text=something with pirates",
+    f"--candidate={items[1]}",
+    f"--candidate={items[2]}",
+  )
+  assert result.exit_code == 0, result.output
+  assert "something with pirates" in result.output
+  assert "2 candidates" in result.output
+  assert items[1] in result.output
+  assert items[2] in result.output
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    (["rank", "--history=No such title"], "no item is called"),
+    (["rank"], "needs a history, a sentence, or both"),
+    (["evaluate", "--split=holdout"], "not 'holdout'"),
+  ],
+)
+def test_mistakes_name_what_is_wrong(work, args, message):
+  with pytest.raises(ValueError, match=message):
+    call(args[0], f"--model_dir={work / 'model'}", *args[1:])
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize(
+  ("extra", "message"),
+  [
+    ("--gin.TRAIN_STEP=3", r"no macro 'TRAIN_STEP' \(did you mean TRAIN_STEPS"),
+    ("--gin.VOCAB_SIZE=64", "set --gin.VOCAB_SIZE to at least"),
+  ],
+)
+def test_wrong_bindings_stop_a_run_before_it_starts(
+  work, tmp_path, extra, message
+):
+  with pytest.raises(ValueError, match=message):
+    call(
+      *_TRAIN,
+      extra,
+      f"--tfds_data_dir={work / 'instructions'}",
+      f"--model_dir={tmp_path / 'model'}",
+    )
+  assert not (tmp_path / "model").exists()
+
+
+def test_existing_output_is_not_replaced_unasked(work):
+  with pytest.raises(FileExistsError, match="pass --overwrite"):
+    call("prepare", "--source=synthetic", f"--output={work / 'prepared'}")
+  with pytest.raises(FileExistsError, match="pass --overwrite"):
+    call(
+      "generate",
+      f"--data={work / 'prepared'}",
+      f"--output={work / 'instructions'}",
+    )
+
+
+def test_other_arguments_of_train_are_refused():
+  assert train.split_gin_args(["--gin.A=1", "--gin.b.C='x'"]) == [
+    "A=1",
+    "b.C='x'",
+  ]
+  with pytest.raises(Exception, match="unknown argument '--steps=3'"):
+    train.split_gin_args(["--steps=3"])
+
+
+@pytest.mark.parametrize("source", ["table", "recbole", "movielens", "amazon"])
+def test_raw_sources_ask_for_their_files(source, tmp_path):
+  with pytest.raises(ValueError, match=f"source {source} needs --input"):
+    call("prepare", f"--source={source}", f"--output={tmp_path / 'x'}")
+
+
+def test_a_table_is_prepared_by_global_time(tmp_path):
+  rows = [
+    {"user": f"u{u}", "item_id": f"i{(u + k) % 30}", "timestamp": 100 * k + u}
+    for u in range(20)
+    for k in range(10)
+  ]
+  pl.DataFrame(rows).write_csv(tmp_path / "log.csv")
+  items = [{"item_id": f"i{i}", "title": f"Title {i}"} for i in range(30)]
+  pl.DataFrame(items).write_csv(tmp_path / "items.tsv", separator="\t")
+  result = call(
+    "prepare",
+    "--source=table",
+    f"--input={tmp_path / 'log.csv'}",
+    f"--items={tmp_path / 'items.tsv'}",
+    "--column=user_id=user",
+    "--split=global_time",
+    "--min_interactions=2",
+    f"--output={tmp_path / 'out'}",
+  )
+  assert result.exit_code == 0, result.output
+  manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+  assert manifest["counts"]["requests"]["test"] == 20
+  assert manifest["warnings"] == []
+
+
+def test_help_names_every_command_and_option():
+  text = call("--help").output
+  for name in ("prepare", "generate", "train", "evaluate", "rank"):
+    assert name in text
+  assert "--on_bad_row" in call("prepare", "--help").output
+
+
+def test_a_mistake_is_a_message_and_not_a_traceback(tmp_path):
+  result = subprocess.run(
+    [
+      sys.executable,
+      "-m",
+      "instructrec.cli.main",
+      "evaluate",
+      f"--model_dir={tmp_path}",
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=pathlib.Path(main.__file__).parent.parent.parent,
+  )
+  assert result.returncode == 1
+  assert "instructrec: error:" in result.stderr
+  assert "holds no run" in result.stderr
+  assert "Traceback" not in result.stderr
