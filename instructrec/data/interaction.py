@@ -71,11 +71,11 @@ class InteractionLog:
         raise ValueError(
           f"{nulls} interactions have no {name}; expected one in each row"
         )
-    first_row = pl.int_range(pl.len()).min().over("user_id")
     self.frame = (
-      frame.with_columns(first_row.alias("_user"))
+      frame.with_row_index("_row")
+      .with_columns(pl.col("_row").min().over("user_id").alias("_user"))
       .sort("_user", "order", maintain_order=True)
-      .drop("_user")
+      .drop("_row", "_user")
     )
 
   def __len__(self) -> int:

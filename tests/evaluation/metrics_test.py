@@ -1,0 +1,163 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import pytrec_eval
+
+from instructrec.evaluation import metrics
+
+
+def brute_force(scores, label):
+  """Means over all orders in which ties can be broken."""
+  values = []
+  for noise in itertools.permutations(range(len(scores))):
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], noise[i]))
+    rank = order.index(label) + 1
+    values.append(
+      [float(rank <= k) for k in metrics.HIT_RATE_AT]
+      + [1 / math.log2(rank + 1) if rank <= k else 0.0 for k in metrics.NDCG_AT]
+      + [1 / rank]
+    )
+  return dict(zip(metrics.NAMES, np.mean(values, axis=0), strict=True))
+
+
+def test_equal_to_pytrec_eval_where_nothing_ties():
+  rng = np.random.default_rng(0)
+  scores = rng.permuted(np.tile(np.arange(50.0), (300, 1)), axis=1)
+  labels = rng.integers(0, 50, 300)
+  found = metrics.per_request(scores, labels)
+  evaluator = pytrec_eval.RelevanceEvaluator(
+    {f"q{i}": {f"d{label}": 1} for i, label in enumerate(labels)},
+    {"success.1,3,5,10", "ndcg_cut.3,5,10", "recip_rank"},
+  )
+  reference = evaluator.evaluate(
+    {
+      f"q{i}": {f"d{j}": float(s) for j, s in enumerate(row)}
+      for i, row in enumerate(scores)
+    }
+  )
+  names = {
+    **{f"HR@{k}": f"success_{k}" for k in metrics.HIT_RATE_AT},
+    **{f"NDCG@{k}": f"ndcg_cut_{k}" for k in metrics.NDCG_AT},
+    "MRR": "recip_rank",
+  }
+  for ours, theirs in names.items():
+    expected = [reference[f"q{i}"][theirs] for i in range(300)]
+    np.testing.assert_allclose(found[ours], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+  ("scores", "label"),
+  [
+    ([1, 1, 1, 1], 2),
+    ([2, 1, 1, 0], 1),
+    ([0, 3, 3, 3, 5], 3),
+    ([1, 1, 2, 2, 0, 0], 4),
+    ([4, 3, 2, 1], 0),
+  ],
+)
+def test_ties_count_at_their_expected_value(scores, label):
+  found = metrics.per_request(np.array([scores], float), np.array([label]))
+  for name, value in brute_force(scores, label).items():
+    assert found[name][0] == pytest.approx(value, abs=1e-12)
+
+
+def test_a_constant_scorer_gets_chance_exactly():
+  found = metrics.per_request(np.zeros((7, 10)), np.arange(7))
+  chance = metrics.chance(10)
+  for name, values in found.items():
+    assert (values == chance[name]).all()
+  assert chance["HR@1"] == pytest.approx(0.1)
+  assert chance["HR@3"] == pytest.approx(0.3)
+  # The levels that the InstructRec paper's tables compare with.
+  assert chance["NDCG@3"] == pytest.approx(0.213, abs=5e-4)
+  assert chance["NDCG@5"] == pytest.approx(0.295, abs=5e-4)
+  assert metrics.chance([10, 20])["HR@1"] == pytest.approx(0.075)
+
+
+def test_candidates_may_come_in_any_order():
+  rng = np.random.default_rng(1)
+  scores = rng.integers(0, 4, (50, 12)).astype(float)
+  labels = rng.integers(0, 12, 50)
+  order = np.array([rng.permutation(12) for _ in range(50)])
+  shuffled = np.take_along_axis(scores, order, 1)
+  moved = np.argmax(order == labels[:, None], axis=1)
+  before = metrics.per_request(scores, labels)
+  after = metrics.per_request(shuffled, moved)
+  for name in metrics.NAMES:
+    np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_a_nan_is_worst_and_ties_with_other_nans():
+  nan, low = np.nan, -np.inf
+  scores = np.array([[nan, low, 1.0], [nan, nan, 0.0], [2.0, nan, nan]])
+  found = metrics.per_request(scores, np.array([0, 0, 0]))
+  np.testing.assert_allclose(found["MRR"], [1 / 3, (1 / 2 + 1 / 3) / 2, 1.0])
+
+
+def test_infinite_and_huge_scores_keep_their_order():
+  scores = np.array([[np.inf, 1e308, -np.inf], [-1e308, -np.inf, 0.0]])
+  found = metrics.per_request(scores, np.array([1, 1]))
+  np.testing.assert_allclose(found["MRR"], [1 / 2, 1 / 3])
+
+
+def test_slots_without_candidate_do_not_count():
+  scores = np.array([[1.0, 9.0, 5.0, 9.0]])
+  where = np.array([[True, False, True, False]])
+  found = metrics.per_request(scores, np.array([0]), where=where)
+  assert found["MRR"][0] == 0.5
+  assert found["HR@3"][0] == 1.0
+
+
+def test_chunks_do_not_change_anything(monkeypatch):
+  rng = np.random.default_rng(2)
+  scores, labels = rng.normal(size=(37, 5)), rng.integers(0, 5, 37)
+  whole = metrics.per_request(scores, labels)
+  monkeypatch.setattr(metrics, "_CHUNK", 4)
+  for name, values in metrics.per_request(scores, labels).items():
+    np.testing.assert_array_equal(values, whole[name])
+
+
+@pytest.mark.parametrize(
+  ("scores", "labels", "where", "message"),
+  [
+    (np.zeros((2, 3)), np.zeros(3, int), None, r"labels \(3,\)"),
+    (np.zeros((2, 3)), np.array([0, 3]), None, "labels go from 0 to 3"),
+    (np.zeros((1, 2)), np.array([0]), np.ones((1, 3), bool), "where has shape"),
+    (
+      np.zeros((1, 2)),
+      np.array([1]),
+      np.array([[True, False]]),
+      "a slot without candidate",
+    ),
+  ],
+)
+def test_what_does_not_fit_is_named(scores, labels, where, message):
+  with pytest.raises(ValueError, match=message):
+    metrics.per_request(scores, labels, where=where)
+
+
+def test_sampled_candidates_can_invert_the_order_of_methods():
+  """Why ranks among few candidates are no ranks in the catalogue.
+
+  Method A puts the right item at rank 100 of 12,101 for everyone; method B at
+  rank 2 for 15% of the users and at 3,000 for the rest. In the catalogue only
+  B ever hits the first ten; among 19 random negatives A looks no worse, and
+  among 999 it looks four times as good (Krichene and Rendle, KDD 2020).
+  """
+  size, users = 12_101, 4_000
+  rng = np.random.default_rng(3)
+  ranks = {
+    "A": np.full(users, 100),
+    "B": np.where(np.arange(users) < 0.15 * users, 2, 3_000),
+  }
+
+  def hit_rate(rank, negatives):
+    better = rng.hypergeometric(rank - 1, size - rank, negatives)
+    return metrics.from_ranks(better, np.ones(users, int))["HR@10"].mean()
+
+  full = {name: (rank <= 10).mean() for name, rank in ranks.items()}
+  assert full == {"A": 0.0, "B": pytest.approx(0.15)}
+  assert hit_rate(ranks["A"], 19) >= hit_rate(ranks["B"], 19)
+  assert hit_rate(ranks["A"], 999) > 4 * hit_rate(ranks["B"], 999)

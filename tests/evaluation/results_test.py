@@ -1,0 +1,140 @@
+"""Intervals, results and the report."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from instructrec.evaluation import (
+  environment,
+  intervals,
+  metrics,
+  plots,
+  report,
+  results,
+)
+
+
+def test_intervals_cover_the_mean_as_often_as_they_say():
+  rng = np.random.default_rng(0)
+  draws = (rng.random((200, 400)) < 0.3).astype(float)
+  # Each column is a data set of its own.
+  found = intervals.bootstrap(draws.T, seed=1, num_resamples=600)
+  covered = np.mean([i.low <= 0.3 <= i.high for i in found])
+  assert 0.90 <= covered <= 0.99
+
+
+def test_intervals_are_those_of_the_seed_and_of_theory():
+  values = np.random.default_rng(1).normal(2.0, 1.0, (2500, 1))
+  (one,) = intervals.bootstrap(values, seed=5)
+  assert one == intervals.bootstrap(values, seed=5)[0]
+  assert one != intervals.bootstrap(values, seed=6)[0]
+  assert one.mean == pytest.approx(values.mean())
+  assert one.high - one.low == pytest.approx(2 * 1.96 / 50, rel=0.1)
+
+
+def test_a_constant_has_no_width():
+  (one,) = intervals.bootstrap(np.ones((9, 1)), seed=0)
+  assert (one.low, one.mean, one.high) == pytest.approx((1, 1, 1))
+
+
+def test_nothing_and_nan_cannot_be_resampled():
+  with pytest.raises(ValueError, match="no requests to resample"):
+    intervals.bootstrap(np.zeros((0, 1)), seed=0)
+  with pytest.raises(ValueError, match="not a number"):
+    intervals.bootstrap(np.array([[np.nan]]), seed=0)
+
+
+@pytest.fixture(scope="module")
+def found():
+  rng = np.random.default_rng(2)
+  labels = rng.integers(0, 10, 300)
+  noise = rng.normal(size=(300, 10))
+  good = noise.copy()
+  good[np.arange(300), labels] += 2
+  good[0, (labels[0] + 1) % 10] = np.nan
+  return results.evaluate(
+    "sequential",
+    {"noise": noise, "good": good, "flat": np.zeros((300, 10))},
+    labels,
+    request_ids=[f"r{i}" for i in range(300)],
+  )
+
+
+def test_methods_are_sorted_and_compared_in_pairs(found):
+  assert next(iter(found.methods)) == "good"
+  first = found.differences[0]
+  assert (first.method, first.metric) == ("good", "HR@1")
+  assert first.is_outside
+  gap = (
+    found.methods["good"]["HR@1"].mean
+    - found.methods[first.reference]["HR@1"].mean
+  )
+  assert first.interval.mean == pytest.approx(gap)
+  assert found.num_nan == {"noise": 0, "good": 1, "flat": 0}
+  for name in metrics.NAMES:
+    assert found.methods["flat"][name].mean == pytest.approx(found.chance[name])
+
+
+def test_the_headline_says_what_the_intervals_say(found):
+  assert "**good** reaches HR@1" in report.headline(found)
+  assert "ahead of" in report.headline(found)
+  rng = np.random.default_rng(3)
+  tie = results.evaluate(
+    "g",
+    {"a": rng.normal(size=(40, 10)), "b": rng.normal(size=(40, 10))},
+    np.zeros(40, int),
+    request_ids=[str(i) for i in range(40)],
+  )
+  assert "not distinguishable from" in report.headline(tie)
+  alone = results.evaluate(
+    "g", {"a": np.zeros((4, 10))}, np.zeros(4, int), request_ids=list("abcd")
+  )
+  assert report.headline(alone).endswith("(chance 0.100).")
+
+
+def context(**changes):
+  return report.Context(
+    **{
+      "title": "Report",
+      "commands": ["instructrec evaluate"],
+      "protocol": {"ties": "expected"},
+      "data": {"fingerprint": "sha256:0"},
+      "seeds": {"evaluation": 0},
+      "environment": environment.describe(),
+      "config": "SEED = 0",
+      "warnings": ["be careful"],
+      "training_log": [
+        {"step": 1, "split": "train", "loss": 2.0},
+        {"step": 1, "split": "validation", "loss": 2.5},
+      ],
+      **changes,
+    }
+  )
+
+
+def test_the_report_holds_tables_pictures_and_requests(found, tmp_path):
+  path = report.write(tmp_path / "report", [found], context())
+  text = path.read_text()
+  assert "| *chance* | 0.100" in text
+  assert "be careful" in text
+  assert "{'good': 1}" in text
+  for name in ("metrics-sequential.png", "loss.png"):
+    assert (path.parent / name).read_bytes().startswith(b"\x89PNG")
+    assert f"({name})" in text
+  record = json.loads((path.parent / "report.json").read_text())
+  assert record["results"][0]["methods"]["good"]["HR@1"]["mean"] > 0.3
+  assert record["environment"]["packages"]["numpy"] == np.__version__
+  rows = pl.read_parquet(path.parent / "per_request.parquet")
+  means = rows.group_by("method").agg(pl.col("MRR").mean())
+  for name, mean in means.iter_rows():
+    assert mean == pytest.approx(found.methods[name]["MRR"].mean)
+
+
+def test_no_training_log_no_curve(found, tmp_path):
+  path = report.write(tmp_path, [found], context(training_log=[]))
+  assert not (tmp_path / "loss.png").exists()
+  assert "loss.png" not in path.read_text()
+  with pytest.raises(ValueError, match="no training loss"):
+    plots.loss_curve([], tmp_path / "x.png")
