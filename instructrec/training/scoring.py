@@ -1,8 +1,8 @@
 """Scores the candidate lists of a data set, in compiled batches.
 
-Lists are sorted by the length of their instruction and padded only to the
-next multiple of `_LENGTH_STEP`, so that a short instruction does not pay for
-the longest one; each width is compiled once.
+Lists go into buckets by the length of their instruction and of their longest
+candidate, so that no list is padded to the longest of all; each bucket is
+compiled once.
 """
 
 from typing import Any
@@ -15,12 +15,16 @@ from instructrec import progress
 from instructrec.models import protocol
 from instructrec.training import batches, token_dataset
 
-_LENGTH_STEP = 64
-_TARGET_STEP = 8
+_INPUT_STEP = 128
+_TARGET_STEP = 16
 
 
-def _round_up(value: int, step: int, limit: int) -> int:
-  return min(-(-value // step) * step, limit)
+def _buckets(
+  lengths: Int[np.ndarray, " requests"], step: int, limit: int
+) -> Int[np.ndarray, " requests"]:
+  """Each length rounded up to `step` times a power of two, or to `limit`."""
+  doublings = np.ceil(np.log2(np.maximum(lengths / step, 1))).astype(np.int64)
+  return np.minimum(step * 2**doublings, limit)
 
 
 def score_lists(
@@ -60,26 +64,34 @@ def score_lists(
       f"{targets_length}; raise the length of the targets"
     )
   width = int(dataset.num_candidates[examples].max())
-  tokens = _round_up(longest, _TARGET_STEP, targets_length)
+  inputs = _buckets(
+    np.minimum(dataset.inputs.lengths[examples], inputs_length),
+    _INPUT_STEP,
+    inputs_length,
+  )
+  assert dataset.lists is not None
+  longest_of_list = np.maximum.reduceat(
+    dataset.targets.lengths, dataset.lists[:-1]
+  )
+  targets = _buckets(longest_of_list[examples], _TARGET_STEP, targets_length)
   score_fn = jax.jit(model.score_batch)
-  lengths = np.minimum(dataset.inputs.lengths[examples], inputs_length)
-  order = np.argsort(lengths, kind="stable")
   scores = np.full((len(examples), width), -np.inf)
+  shapes = np.stack([inputs, targets], axis=1)
   with progress.Progress(len(examples), label, unit="list") as line:
-    for start in range(0, len(order), batch_size):
-      chosen = order[start : start + batch_size]
-      # The last batch is filled up with repeats, to be compiled as the others.
-      filled = np.resize(chosen, batch_size)
-      batch = batches.list_batch(
-        dataset,
-        examples[filled],
-        inputs_length=_round_up(
-          int(lengths[chosen].max()), _LENGTH_STEP, inputs_length
-        ),
-        targets_length=tokens,
-        num_candidates=width,
-      )
-      result = np.asarray(score_fn(params, batch), np.float64)
-      scores[chosen] = result[: len(chosen)]
-      line.advance(len(chosen))
+    for shape in np.unique(shapes, axis=0):
+      (members,) = np.nonzero((shapes == shape).all(1))
+      for start in range(0, len(members), batch_size):
+        chosen = members[start : start + batch_size]
+        # The last batch is filled up with repeats, to be compiled as the
+        # others.
+        batch = batches.list_batch(
+          dataset,
+          examples[np.resize(chosen, batch_size)],
+          inputs_length=int(shape[0]),
+          targets_length=int(shape[1]),
+          num_candidates=width,
+        )
+        result = np.asarray(score_fn(params, batch), np.float64)
+        scores[chosen] = result[: len(chosen)]
+        line.advance(len(chosen))
   return scores
