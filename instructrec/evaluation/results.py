@@ -3,14 +3,14 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from instructrec.evaluation import intervals, metrics
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Difference:
   @property
   def is_outside(self) -> bool:
     """Whether the interval leaves out zero."""
-    return self.interval.low > 0 or self.interval.high < 0
+    return self.interval.excludes_zero
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +45,13 @@ class EvaluationResult:
     num_candidates: shortest and longest list.
     chance: each metric's level where the order says nothing.
     methods: method -> metric -> mean and interval, best method first.
-    differences: each method against the next best, at each metric.
+    differences: each method against each one after it, at each metric.
     num_nan: scores that were not a number, by method.
     per_request: method -> metric -> value of each request.
     request_ids: the requests, in the order of `per_request`.
+    expected_ranks: method -> expected rank of the right candidate, by request.
+    descriptions: what a method is, where it was said.
+    num_resamples: of the bootstrap.
   """
 
   group: str
@@ -60,6 +63,87 @@ class EvaluationResult:
   num_nan: dict[str, int]
   per_request: dict[str, dict[str, Float[np.ndarray, " requests"]]]
   request_ids: Sequence[str]
+  expected_ranks: dict[str, Float[np.ndarray, " requests"]] = dataclasses.field(
+    default_factory=dict
+  )
+  descriptions: dict[str, str] = dataclasses.field(default_factory=dict)
+  num_resamples: int = intervals.NUM_RESAMPLES
+
+  def difference(self, method: str, reference: str, metric: str) -> Difference:
+    """How much better one method is than another.
+
+    Args:
+      method: the one.
+      reference: the other.
+      metric: which metric.
+
+    Returns:
+      The difference `method - reference`.
+
+    Raises:
+      KeyError: where there is no such pair or metric.
+    """
+    for found in self.differences:
+      if found.metric == metric:
+        if (found.method, found.reference) == (method, reference):
+          return found
+        if (found.reference, found.method) == (method, reference):
+          return Difference(method, reference, metric, -found.interval)
+    raise KeyError(
+      f"no difference of {method!r} and {reference!r} at {metric!r}; the "
+      f"methods are {list(self.methods)}, the metrics {list(self.chance)}"
+    )
+
+  def differences_from(self, reference: str) -> list[Difference]:
+    """Each other method against one, at each metric.
+
+    Args:
+      reference: a method.
+
+    Returns:
+      The differences, best method first.
+
+    Raises:
+      KeyError: where there is no such method.
+    """
+    if reference not in self.methods:
+      raise KeyError(
+        f"no method {reference!r}; the methods are {list(self.methods)}"
+      )
+    return [
+      self.difference(name, reference, metric)
+      for name in self.methods
+      if name != reference
+      for metric in self.chance
+    ]
+
+  def rows(self) -> list[dict[str, Any]]:
+    """The table, a row for each method and metric, and for chance.
+
+    Returns:
+      Rows of `group, method, metric, mean, low, high`; chance has no interval.
+    """
+    found: list[dict[str, Any]] = [
+      {
+        "group": self.group,
+        "method": name,
+        "metric": metric,
+        **dataclasses.asdict(interval),
+      }
+      for name, row in self.methods.items()
+      for metric, interval in row.items()
+    ]
+    return found + [
+      {
+        "group": self.group,
+        "method": "chance",
+        "metric": metric,
+        "mean": value,
+        "low": None,
+        "high": None,
+      }
+      for metric, value in self.chance.items()
+    ]
 
   def to_json(self) -> dict[str, Any]:
     """Everything but the values of single requests, as JSON values."""
@@ -68,17 +152,93 @@ class EvaluationResult:
       "group": self.group,
       "num_requests": self.num_requests,
       "num_candidates": list(self.num_candidates),
+      "num_resamples": self.num_resamples,
       "chance": self.chance,
       "methods": {
         name: {m: dataclasses.asdict(i) for m, i in row.items()}
         for name, row in self.methods.items()
       },
+      "descriptions": self.descriptions,
       "differences": [
         {**dataclasses.asdict(d), "outside_zero": d.is_outside}
         for d in self.differences
       ],
       "num_nan": self.num_nan,
     }
+
+  @classmethod
+  def from_json(cls, record: Mapping[str, Any]) -> Self:
+    """Reads what `to_json` gave.
+
+    Args:
+      record: JSON values.
+
+    Returns:
+      The result, without values of single requests: they are in the Parquet
+      file of the report.
+
+    Raises:
+      ValueError: where the record is of another schema version.
+    """
+    version = record.get("schema_version")
+    if version != SCHEMA_VERSION:
+      raise ValueError(
+        f"the result has schema_version {version}, expected {SCHEMA_VERSION}; "
+        "evaluate again with this version of instructrec"
+      )
+    return cls(
+      group=record["group"],
+      num_requests=record["num_requests"],
+      num_candidates=tuple(record["num_candidates"]),
+      chance=dict(record["chance"]),
+      methods={
+        name: {m: intervals.Interval(**i) for m, i in row.items()}
+        for name, row in record["methods"].items()
+      },
+      differences=[
+        Difference(
+          d["method"],
+          d["reference"],
+          d["metric"],
+          intervals.Interval(**d["interval"]),
+        )
+        for d in record["differences"]
+      ],
+      num_nan=dict(record["num_nan"]),
+      per_request={},
+      request_ids=[],
+      descriptions=dict(record["descriptions"]),
+      num_resamples=record["num_resamples"],
+    )
+
+
+def _check(
+  group: str,
+  scores: Mapping[str, Float[np.ndarray, "requests candidates"]],
+  labels: Int[np.ndarray, " requests"],
+  request_ids: Sequence[str],
+  descriptions: Mapping[str, str],
+) -> None:
+  if not scores:
+    raise ValueError(f"{group}: there are no methods to evaluate")
+  if not len(labels):
+    raise ValueError(f"{group}: there are no requests to evaluate")
+  if len(request_ids) != len(labels):
+    raise ValueError(
+      f"{group}: there are {len(request_ids)} request ids and {len(labels)} "
+      "labels, expected one each a request"
+    )
+  shapes = {name: values.shape for name, values in scores.items()}
+  if len(set(shapes.values())) > 1:
+    raise ValueError(
+      f"{group}: scores have shapes {shapes}, expected the same candidates "
+      "for every method"
+    )
+  if unknown := set(descriptions) - set(scores):
+    raise ValueError(
+      f"{group}: descriptions of {sorted(unknown)}, expected some of the "
+      f"methods {list(scores)}"
+    )
 
 
 def evaluate(
@@ -89,7 +249,8 @@ def evaluate(
   request_ids: Sequence[str],
   where: Bool[np.ndarray, "requests candidates"] | None = None,
   seed: int = 0,
-  num_resamples: int = 2000,
+  num_resamples: int = intervals.NUM_RESAMPLES,
+  descriptions: Mapping[str, str] | None = None,
 ) -> EvaluationResult:
   """Metrics of several methods on the same requests.
 
@@ -101,35 +262,37 @@ def evaluate(
     where: which slots hold candidates; None for all.
     seed: of the bootstrap.
     num_resamples: of the bootstrap.
+    descriptions: a sentence on what a method is, for any of them.
 
   Returns:
     The result; methods sorted by the mean of NDCG@10, best first.
 
   Raises:
-    ValueError: where shapes do not fit.
+    ValueError: where shapes do not fit, or there is nothing to evaluate.
   """
-  any_scores = next(iter(scores.values()))
+  descriptions = dict(descriptions or {})
+  _check(group, scores, labels, request_ids, descriptions)
   if where is None:
-    where = np.ones(any_scores.shape, bool)
-  counts = where.sum(1)
-  per_request = {
-    name: metrics.per_request(values, labels, where=where)
+    where = np.ones(next(iter(scores.values())).shape, bool)
+  ranks = {
+    name: metrics.tied_ranks(values, labels, where=where)
     for name, values in scores.items()
   }
-  order = sorted(
-    per_request, key=lambda name: -per_request[name]["NDCG@10"].mean()
-  )
+  counts = where.sum(1)
+  found = {name: metrics.from_ranks(*pair) for name, pair in ranks.items()}
+  order = sorted(found, key=lambda name: -found[name]["NDCG@10"].mean())
   tables = {
-    name: np.stack(list(per_request[name].values()), axis=1) for name in order
+    name: np.stack(list(found[name].values()), axis=1) for name in order
   }
-  columns = list(tables.values()) + [
-    tables[a] - tables[b] for a, b in itertools.pairwise(order)
-  ]
-  found = intervals.bootstrap(
+  pairs = list(itertools.combinations(order, 2))
+  # Differences are columns of their own: taken after the resampling, equal
+  # methods would differ by the rounding of two sums.
+  columns = [*tables.values(), *(tables[a] - tables[b] for a, b in pairs)]
+  resampled = intervals.bootstrap(
     np.concatenate(columns, axis=1), seed=seed, num_resamples=num_resamples
   )
   width = len(metrics.NAMES)
-  rows = [found[i : i + width] for i in range(0, len(found), width)]
+  rows = [resampled[i : i + width] for i in range(0, len(resampled), width)]
   return EvaluationResult(
     group=group,
     num_requests=len(labels),
@@ -137,19 +300,24 @@ def evaluate(
     chance=metrics.chance(counts),
     methods={
       name: dict(zip(metrics.NAMES, row, strict=True))
-      for name, row in zip(order, rows, strict=False)
+      for name, row in zip(order, rows[: len(order)], strict=True)
     },
     differences=[
       Difference(method, reference, metric, interval)
-      for method, reference, row in zip(
-        order, order[1:], rows[len(order) :], strict=False
+      for (method, reference), row in zip(
+        pairs, rows[len(order) :], strict=True
       )
       for metric, interval in zip(metrics.NAMES, row, strict=True)
     ],
     num_nan={
-      name: int(np.isnan(values[where]).sum())
+      name: metrics.count_nan(values, where=where)
       for name, values in scores.items()
     },
-    per_request={name: per_request[name] for name in order},
+    per_request={name: found[name] for name in order},
     request_ids=list(request_ids),
+    expected_ranks={
+      name: metrics.expected_rank(*ranks[name]) for name in order
+    },
+    descriptions=descriptions,
+    num_resamples=num_resamples,
   )
