@@ -2,7 +2,7 @@
 
 import enum
 import pathlib
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -96,7 +96,7 @@ def run(
     teacher,
     template_set,
     seed=seed,
-    protocol=protocol,
+    protocol=cast(instruction_generate.Protocol, protocol),
     max_history=max_history,
   )
   total = prepared.split.requests.height * len(generator.tasks)

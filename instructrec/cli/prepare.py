@@ -2,7 +2,7 @@
 
 import enum
 import pathlib
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -224,7 +224,7 @@ def run(
     catalog,
     log,
     num_negatives=num_negatives,
-    strategy=negatives,
+    strategy=cast(candidates.Strategy, negatives),
     seed=seed,
   )
   made = dataclasses.replace(

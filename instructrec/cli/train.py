@@ -1,7 +1,7 @@
 """`instructrec train`: gin in, a trained model folder out."""
 
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,14 +85,14 @@ def run(
   gin_config.check_all_used()
   vocabulary_path = tfds_data_dir.absolute() / generate.VOCABULARY
   found = tokenizer.Tokenizer(vocabulary_path).vocab_size
-  limit = config.model.module.config.vocab_size
+  limit = config.model.vocab_size
   if found > limit:
     raise ValueError(
       f"{vocabulary_path} has {found} ids, the model {limit}; set "
       f"--gin.VOCAB_SIZE to at least {found}"
     )
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(vocabulary_path)
-  record = {
+  record: dict[str, Any] = {
     "command": {"gin_files": gin_files, "bindings": bindings},
     "tfds_data_dir": str(tfds_data_dir.absolute()),
     "environment": environment.describe(),

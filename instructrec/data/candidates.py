@@ -91,7 +91,7 @@ def sample_candidates(
     counts = np.bincount(touched["item"].to_numpy(), minlength=len(items))
     drawable = int((counts > 0).sum())
     cumulative = np.cumsum(counts) / counts.sum()
-  most = touched.group_by("user_id").len()["len"].max()
+  most = int(touched.group_by("user_id").len()["len"].to_numpy().max())
   if drawable < most + num_negatives:
     raise ValueError(
       f"the catalogue has {drawable} items to draw from; a user with {most} "

@@ -6,6 +6,7 @@ older than the target; `instructrec.data.leaks` checks it.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import polars as pl
@@ -201,8 +202,9 @@ def global_time(
       f"{test_fraction} must be positive and leave something to train on"
     )
   times = log.frame["timestamp"]
+  ordered = times.sort().to_numpy()
   cuts = [
-    int(times.quantile(1 - share, interpolation="higher"))
+    int(ordered[math.ceil((1 - share) * (len(ordered) - 1))])
     for share in (validation_fraction + test_fraction, test_fraction)
   ]
   frame = _with_positions(log)

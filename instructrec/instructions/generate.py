@@ -243,7 +243,7 @@ class Generator:
       row,
       target_title=target.title,
       target_id=target.item_id,
-      history_titles=slots.history if has_user else (),
+      history_titles=(slots.history or ()) if has_user else (),
       item_title=item,
     )
     if found:

@@ -120,7 +120,7 @@ class OfflineTeacher:
     self, history: Sequence[Item], review: str | None
   ) -> list[tuple[str, float]]:
     """Keyphrases of a history; newer items and praised words weigh more."""
-    weights: collections.Counter[str] = collections.Counter()
+    weights: dict[str, float] = collections.defaultdict(float)
     for age, item in enumerate(reversed(history)):
       for place, phrase in enumerate(self._keyphrases(item)):
         weights[phrase] += 0.9**age / (1 + 0.3 * place)

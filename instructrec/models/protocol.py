@@ -48,6 +48,14 @@ class RankingModel(Protocol):
   def output_vocabulary(self) -> Any:
     """SeqIO vocabulary of the targets, or None."""
 
+  @property
+  def vocab_size(self) -> int:
+    """Token ids that the network knows (ours; T5X does not ask)."""
+
+  @property
+  def score_normalization(self) -> str:
+    """Either "sum" or "mean" of token log-likelihoods (ours, likewise)."""
+
   def get_initial_variables(
     self,
     rng: PRNGKeyArray,

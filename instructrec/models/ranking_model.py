@@ -154,6 +154,11 @@ class T5RankingModel:
     """The converter class given; calling it without one is an error."""
     return self._feature_converter_cls or _no_feature_converter
 
+  @property
+  def vocab_size(self) -> int:
+    """Token ids that the network knows."""
+    return self.module.config.vocab_size
+
   def get_initial_variables(
     self,
     rng: PRNGKeyArray,

@@ -57,17 +57,20 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       raise ValueError(
         "candidate lists cannot be packed; evaluate them with pack=False"
       )
-    return self._convert_lists(ds, task_feature_lengths)
+    inputs = task_feature_lengths.get("inputs")
+    if not isinstance(inputs, int):
+      raise ValueError(
+        f"feature 'inputs' has the length {inputs!r}; expected an integer"
+      )
+    return self._convert_lists(ds, inputs, *length)
 
   def _convert_lists(
-    self, ds: tf.data.Dataset, lengths: Lengths
+    self, ds: tf.data.Dataset, inputs: int, candidates: int, tokens: int
   ) -> tf.data.Dataset:
-    candidates, tokens = lengths["targets"]
-
     def convert(example: Mapping[str, Any]) -> dict[str, tf.Tensor]:
       targets = _fit(example["targets"], (candidates, tokens))
       return {
-        "encoder_input_tokens": _fit(example["inputs"], (lengths["inputs"],)),
+        "encoder_input_tokens": _fit(example["inputs"], (inputs,)),
         "decoder_target_tokens": targets,
         "decoder_input_tokens": tf.pad(targets, [[0, 0], [1, 0]])[:, :-1],
         "decoder_loss_weights": tf.cast(targets > 0, tf.int32),

@@ -40,16 +40,19 @@ def _candidates_as_targets(ds: tf.data.Dataset) -> tf.data.Dataset:
   )
 
 
-def _densify(ds: tf.data.Dataset) -> tf.data.Dataset:
-  """Candidate lists as matrices padded with 0."""
+def _end_and_densify(
+  ds: tf.data.Dataset, output_features: Mapping[str, seqio.Feature]
+) -> tf.data.Dataset:
+  """Candidates that end with EOS, as a matrix padded with 0."""
+  eos = output_features["targets"].vocabulary.eos_id
 
-  def densify(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {
-      name: value.to_tensor() if isinstance(value, tf.RaggedTensor) else value
-      for name, value in row.items()
-    }
+  def convert(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    targets = row["targets"]
+    ends = tf.fill([targets.nrows(), 1], tf.cast(eos, targets.dtype))
+    targets = tf.concat([targets, ends], axis=1).to_tensor()
+    return {**row, "targets": targets}
 
-  return ds.map(densify, num_parallel_calls=tf.data.AUTOTUNE)
+  return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def register(
@@ -82,7 +85,8 @@ def register(
   }
   lists = {
     "inputs": single["inputs"],
-    "targets": seqio.Feature(vocabulary, add_eos=True, rank=2),
+    # Each candidate gets its EOS below; SeqIO's own step knows one row only.
+    "targets": seqio.Feature(vocabulary, add_eos=False, rank=2),
   }
   for task_type in TASK_TYPES:
     seqio.TaskRegistry.add(
@@ -101,9 +105,9 @@ def register(
       preprocessors=[
         _candidates_as_targets,
         seqio.preprocessors.tokenize,
-        seqio.preprocessors.append_eos,
-        _densify,
+        _end_and_densify,
         seqio.CacheDatasetPlaceholder(),
+        seqio.preprocessors.append_eos_after_trim,
       ],
       postprocess_fn=metrics.label,
       metric_fns=[metrics.ranking],

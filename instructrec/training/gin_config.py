@@ -82,7 +82,7 @@ def build(cls: type[_T]) -> _T:
   try:
     configurable = gin.get_configurable(selector)
   except (KeyError, ValueError):
-    configurable = gin.external_configurable(
+    configurable = gin_state.external_configurable(
       cls, name=cls.__qualname__, module=cls.__module__
     )
   try:
@@ -150,4 +150,4 @@ def _nearest(name: str, known: Any) -> str:
 
 def config_text() -> str:
   """All bindings, as a gin file that restores them."""
-  return gin.config_str()
+  return gin_state.config_str()

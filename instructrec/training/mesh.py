@@ -141,6 +141,7 @@ def parameter_shardings(
 
   def sharding(axes: Any) -> jax.sharding.NamedSharding:
     spec = nn.logical_to_mesh_axes(tuple(axes), config.parameter_rules)
+    assert spec is not None
     return jax.sharding.NamedSharding(mesh, spec)
 
   return jax.tree.map(

@@ -286,7 +286,7 @@ def train(
     state = trainer.init()
   start = int(state.step)
   events = _loop(trainer, state, stream, validation)
-  logs = []
+  logs: list[trackers.Tracker] = []
   if jax.process_index() == 0:
     logs = [
       trackers.JsonlTracker(output, resume_step=start),

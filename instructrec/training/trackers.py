@@ -6,9 +6,28 @@ import pathlib
 import socket
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer import record_writer
+
+
+class Tracker(Protocol):
+  """Takes the numbers of a run."""
+
+  def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+    """Takes a row.
+
+    Args:
+      step: updates made.
+      split: "train" or "validation".
+      values: numbers by name.
+    """
+    ...
+
+  def close(self) -> None:
+    """Flushes and closes."""
+    ...
 
 
 class JsonlTracker:
@@ -38,13 +57,7 @@ class JsonlTracker:
     self._file = self.path.open("a")
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-    """Appends a row.
-
-    Args:
-      step: updates made.
-      split: "train" or "validation".
-      values: numbers by name.
-    """
+    """Appends a row; see `Tracker.write`."""
     row = {"step": step, "split": split, **values}
     self._file.write(json.dumps(row) + "\n")
     self._file.flush()
@@ -76,7 +89,7 @@ class TensorBoardTracker:
     self._writer.write(event.SerializeToString())
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-    """Writes scalars named `<split>/<name>`; see `JsonlTracker.write`."""
+    """Writes scalars named `<split>/<name>`; see `Tracker.write`."""
     scalars = [
       summary_pb2.Summary.Value(tag=f"{split}/{name}", simple_value=value)
       for name, value in values.items()

@@ -6,7 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from instructrec.models import protocol
 
@@ -19,12 +19,12 @@ class TrainState:
   """Everything that training changes.
 
   Attributes:
-    step: updates made so far.
+    step: updates made so far, an int32 scalar.
     params: the model's parameters.
     opt_state: the optimizer's state.
   """
 
-  step: Int[Array, ""]
+  step: Any
   params: Any
   opt_state: Any
 

@@ -155,7 +155,7 @@ def test_a_changed_file_is_named(prepared, tmp_path):
 
 def test_other_folders_are_no_prepared_data(prepared, tmp_path):
   saved, folder = prepared
-  with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
+  with pytest.raises(FileNotFoundError, match=r"manifest\.json is missing"):
     dataset.load(tmp_path)
   (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 9}))
   with pytest.raises(ValueError, match="format version 9, expected 1"):

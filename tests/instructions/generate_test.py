@@ -107,7 +107,7 @@ def test_the_paper_protocol_says_what_it_used(prepared):
   )
   assert origins["personalized_search", "target_review"] > 0
   assert ("personalized_search", "history") not in origins
-  assert set(o for t, o in origins if t == "product_search") == {
+  assert {o for t, o in origins if t == "product_search"} == {
     "target_attributes"
   }
 

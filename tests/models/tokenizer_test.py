@@ -1,0 +1,59 @@
+import pytest
+
+from instructrec.models import tokenizer
+
+TEXTS = ["Space Chess and Go", "Chess for two", "a kite, a kite!"] * 30
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  path = tmp_path_factory.mktemp("vocabulary") / "spm.model"
+  tokenizer.train(TEXTS, path, vocab_size=400)
+  return tokenizer.Tokenizer(path)
+
+
+def test_texts_come_back(trained):
+  for text in (*TEXTS[:3], "unseen: Zürich"):
+    ids = trained.encode(text)
+    assert ids[-1] == tokenizer.EOS_ID
+    assert tokenizer.UNKNOWN_ID not in ids
+    assert max(ids) < trained.vocab_size
+    assert trained.decode(ids) == text
+  assert trained.encode_all(TEXTS[:2]) == [*map(trained.encode, TEXTS[:2])]
+
+
+def test_decoding_ends_at_eos_and_skips_padding_and_sentinels(trained):
+  ids = trained.encode("Go")
+  padded = [0, *ids, 5, 6, trained.vocab_size - 1]
+  assert trained.decode(padded) == "Go"
+
+
+def test_training_is_deterministic(trained, tmp_path):
+  tokenizer.train(TEXTS, tmp_path / "again.model", vocab_size=400)
+  again = tokenizer.Tokenizer(tmp_path / "again.model")
+  assert again.fingerprint() == trained.fingerprint()
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no SentencePiece model at"):
+    tokenizer.Tokenizer(tmp_path / "none.model")
+
+
+def test_other_special_ids_are_refused(tmp_path):
+  import sentencepiece
+
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(TEXTS),
+    model_prefix=str(tmp_path / "other"),
+    vocab_size=60,
+    hard_vocab_limit=False,
+    minloglevel=2,
+  )
+  with pytest.raises(ValueError, match=r"expected \(0, 1, 2\)"):
+    tokenizer.Tokenizer(tmp_path / "other.model")
+
+
+def test_the_real_t5_vocabulary(shared_data):
+  real = tokenizer.Tokenizer(shared_data / "t5_vocab" / "spiece.model")
+  assert real.vocab_size == 32_100
+  assert real.encode("Hello world") == [8774, 296, 1]

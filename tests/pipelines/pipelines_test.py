@@ -1,0 +1,325 @@
+"""TFDS on disk, SeqIO tasks, converter and token cache hold the same data."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from instructrec.data import candidates, dataset, splits, synthetic
+from instructrec.instructions import generate as instruction_generate
+from instructrec.instructions import offline, templates
+from instructrec.models import tokenizer
+from instructrec.training import batches, data_config
+
+pytestmark = pytest.mark.tf
+
+_TASK = "instructrec_v1_sequential"
+
+
+@pytest.fixture(scope="module")
+def rows():
+  log, items = synthetic.generate(num_users=30, num_items=40, seed=9)
+  split = splits.leave_one_out(log, max_train_targets=3)
+  requests = candidates.sample_candidates(split.requests, items, log, seed=1)
+  split = dataclasses.replace(split, requests=requests)
+  prepared = dataset.PreparedData(log, items, split, {})
+  return list(
+    instruction_generate.Generator(
+      prepared, offline.OfflineTeacher(items), templates.load()
+    ).rows()
+  )
+
+
+@pytest.fixture(scope="module")
+def data_dir(rows, tmp_path_factory):
+  from instructrec.pipelines import generate
+
+  folder = tmp_path_factory.mktemp("tfds") / "data"
+  generate.write(rows, folder, vocab_size=400, record={"seed": 0})
+  return folder
+
+
+@pytest.fixture(scope="module")
+def registered(data_dir):
+  """Tasks registered with this data set's vocabulary."""
+  import seqio
+
+  from instructrec.pipelines import generate, registry
+
+  seqio.set_tfds_data_dir_override(str(data_dir))
+  vocabulary = seqio.SentencePieceVocabulary(
+    str(data_dir / generate.VOCABULARY), extra_ids=tokenizer.EXTRA_IDS
+  )
+  return registry.register(
+    vocabulary, prefix="toy_v1", rates={"sequential": 3, "product_search": 1}
+  )
+
+
+def test_tfds_reads_what_was_written(rows, data_dir):
+  import tensorflow_datasets as tfds
+
+  found = list(
+    tfds.as_numpy(
+      tfds.load(
+        "instructrec/sequential:1.0.0", split="test", data_dir=str(data_dir)
+      )
+    )
+  )
+  expected = [r for r in rows if (r.task, r.split) == ("sequential", "test")]
+  assert len(found) == len(expected)
+  by_id = {row.example_id: row for row in expected}
+  for example in found:
+    row = by_id[example["example_id"].decode()]
+    assert example["inputs"].decode() == row.inputs
+    assert example["label"] == row.label
+    for name in ("candidates", "candidate_ids", "history_ids"):
+      values = tuple(value.decode() for value in example[name])
+      assert values == getattr(row, name)
+
+
+def test_the_same_rows_give_the_same_bytes(rows, data_dir, tmp_path):
+  from instructrec.pipelines import generate
+
+  generate.write(rows, tmp_path / "again", vocab_size=400, record={"seed": 0})
+  files = [
+    p.relative_to(data_dir) for p in sorted(data_dir.rglob("*tfrecord*"))
+  ]
+  assert files
+  for name in [*files, generate.VOCABULARY, generate.MANIFEST]:
+    assert (data_dir / name).read_bytes() == (
+      tmp_path / "again" / name
+    ).read_bytes()
+
+
+def test_shards_roll_and_keep_every_row(rows, tmp_path, monkeypatch):
+  import tensorflow_datasets as tfds
+
+  from instructrec.pipelines import tfds_writer
+
+  monkeypatch.setattr(tfds_writer, "_ROWS_PER_SHARD", 20)
+  with tfds_writer.InstructionWriter(tmp_path, description="d") as writer:
+    for row in rows:
+      writer.write(row)
+  counts = writer.counts()["sequential"]
+  assert len(list((tmp_path / "instructrec/sequential").rglob("*train*"))) > 3
+  loaded = tfds.builder("instructrec/sequential", data_dir=str(tmp_path))
+  for split, count in counts.items():
+    assert loaded.info.splits[split].num_examples == count
+    assert len(list(loaded.as_dataset(split=split))) == count
+
+
+def test_a_broken_generation_leaves_nothing_under_the_final_name(
+  rows, tmp_path
+):
+  from instructrec.pipelines import generate
+
+  def breaking():
+    yield rows[0]
+    raise RuntimeError("power cut")
+
+  with pytest.raises(RuntimeError, match="power cut"):
+    generate.write(breaking(), tmp_path / "out", record={})
+  assert not (tmp_path / "out").exists()
+  with pytest.raises(ValueError, match="no requests to write"):
+    generate.write([], tmp_path / "out", record={})
+  # What was left does not stand in the way of the next run.
+  generate.write(rows, tmp_path / "out", vocab_size=400, record={})
+  with pytest.raises(FileExistsError, match="--overwrite"):
+    generate.write(rows, tmp_path / "out", record={})
+  generate.write(
+    rows[: len(rows) // 2],
+    tmp_path / "out",
+    vocab_size=400,
+    record={},
+    overwrite=True,
+  )
+  manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+  assert sum(manifest["templates"].values()) == len(rows) // 2
+
+
+def test_each_task_type_has_its_tasks_and_both_mixtures(registered):
+  from instructrec.pipelines import registry, token_cache
+
+  assert len(registered) == 2 * len(registry.TASK_TYPES) + 2
+  assert token_cache.mixture_rates("toy_v1") == pytest.approx(
+    {"toy_v1_sequential": 0.75, "toy_v1_product_search": 0.25}
+  )
+  assert token_cache.mixture_rates("toy_v1_sequential") == {
+    "toy_v1_sequential": 1.0
+  }
+  with pytest.raises(ValueError, match="no SeqIO task or mixture"):
+    token_cache.mixture_rates("toy_v2")
+  import seqio
+
+  with pytest.raises(ValueError, match=r"\['hats'\]"):
+    registry.register(seqio.ByteVocabulary(), prefix="x", rates={"hats": 1.0})
+
+
+def test_the_cache_holds_the_tokens_of_our_tokenizer(
+  rows, data_dir, registered
+):
+  from instructrec.pipelines import generate, token_cache
+
+  data = token_cache.load("toy_v1_sequential_rerank", "test", data_dir)
+  ours = tokenizer.Tokenizer(data_dir / generate.VOCABULARY)
+  by_id = {row.example_id: row for row in rows}
+  assert len(data) == 30
+  for i, columns in enumerate(data.columns.iter_rows(named=True)):
+    row = by_id[columns["example_id"]]
+    assert columns["label"] == row.label
+    assert tuple(columns["candidate_ids"]) == row.candidate_ids
+    start, end = data.inputs.offsets[i : i + 2]
+    assert data.inputs.tokens[start:end].tolist() == ours.encode(row.inputs)
+    for candidate, j in zip(
+      row.candidates, range(data.lists[i], data.lists[i + 1]), strict=True
+    ):
+      start, end = data.targets.offsets[j : j + 2]
+      assert data.targets.tokens[start:end].tolist() == ours.encode(candidate)
+  # A second load maps the same folder.
+  assert (
+    token_cache.load("toy_v1_sequential_rerank", "test", data_dir).meta
+    == data.meta
+  )
+
+
+def test_missing_data_and_splits_are_named(data_dir, registered, tmp_path):
+  from instructrec.pipelines import token_cache
+
+  with pytest.raises(FileNotFoundError, match="instructrec generate --output"):
+    token_cache.load("toy_v1_sequential", "train", tmp_path)
+  with pytest.raises(ValueError, match="not 'holdout'"):
+    token_cache.load("toy_v1_sequential", "holdout", data_dir)
+
+
+def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
+  """T5X's way and the embedded runner's way to a batch are the same."""
+  import seqio
+
+  from instructrec.pipelines import feature_converter, streams
+
+  lengths = {"inputs": 160, "targets": 24}
+  converted = seqio.get_dataset(
+    "toy_v1_sequential",
+    lengths,
+    dataset_split="train",
+    shuffle=False,
+    feature_converter=feature_converter.RankingFeatureConverter(pack=False),
+  )
+  stream = streams.open_stream(
+    data_config.DataConfig(
+      mixture="toy_v1_sequential",
+      inputs_length=160,
+      targets_length=24,
+      batch_size=8,
+      modules=(),
+    ),
+    "train",
+    data_dir,
+  )
+  data = stream.datasets["toy_v1_sequential"]
+  everything = np.arange(len(data))
+  ours = batches.to_features(
+    data.inputs.pad(everything, 160), data.targets.pad(everything, 24)
+  )
+  theirs = list(converted.as_numpy_iterator())
+  assert len(theirs) == len(data)
+  for name, array in ours.items():
+    np.testing.assert_array_equal(array, [row[name] for row in theirs], name)
+
+
+def test_the_converter_gives_the_arrays_of_list_batches(data_dir, registered):
+  import seqio
+
+  from instructrec.pipelines import feature_converter, token_cache
+
+  converted = seqio.get_dataset(
+    "toy_v1_sequential_rerank",
+    {"inputs": 160, "targets": (12, 24)},
+    dataset_split="test",
+    shuffle=False,
+    feature_converter=feature_converter.RankingFeatureConverter(pack=False),
+  )
+  data = token_cache.load("toy_v1_sequential_rerank", "test", data_dir)
+  ours = batches.list_batch(
+    data,
+    np.arange(len(data)),
+    inputs_length=160,
+    targets_length=24,
+    num_candidates=12,
+  )
+  theirs = list(converted.as_numpy_iterator())
+  for name, array in ours.items():
+    np.testing.assert_array_equal(array, [row[name] for row in theirs], name)
+
+
+@pytest.mark.parametrize(
+  ("task", "length", "pack", "message"),
+  [
+    ("toy_v1_sequential_rerank", 24, False, "candidate list"),
+    ("toy_v1_sequential", (10, 24), False, "has rank 1"),
+    ("toy_v1_sequential_rerank", (10, 24), True, "cannot be packed"),
+  ],
+)
+def test_lengths_that_do_not_fit_are_refused(
+  data_dir, registered, task, length, pack, message
+):
+  import seqio
+
+  from instructrec.pipelines import feature_converter
+
+  dataset_ = seqio.get_mixture_or_task(task).get_dataset(None, split="test")
+  converter = feature_converter.RankingFeatureConverter(pack=pack)
+  with pytest.raises(ValueError, match=message):
+    converter(dataset_, {"inputs": 160, "targets": length})
+
+
+def test_seqio_evaluates_lists_with_our_metrics(data_dir, registered):
+  """The Evaluator of SeqIO, fed with scores, logs HR, NDCG and MRR."""
+  import seqio
+
+  from instructrec.pipelines import feature_converter, token_cache
+
+  data = token_cache.load("toy_v1_sequential_rerank", "test", data_dir)
+  evaluator = seqio.Evaluator(
+    mixture_or_task_name="toy_v1_sequential_rerank",
+    feature_converter=feature_converter.RankingFeatureConverter(pack=False),
+    eval_split="test",
+    sequence_length={"inputs": 160, "targets": (10, 24)},
+  )
+  perfect = np.zeros((len(data), 10))
+  perfect[np.arange(len(data)), data.columns["label"].to_numpy()] = 1
+
+  def score_fn(dataset_):
+    return [(int(i), perfect[int(i)].tolist()) for i, _ in dataset_]
+
+  found, _ = evaluator.evaluate(
+    compute_metrics=True,
+    step=0,
+    predict_fn=lambda dataset_: [],
+    score_fn=score_fn,
+  )
+  (values,) = found.result().values()
+  assert values["HR@1"] == 1.0
+  assert values["num_nan"] == 0
+
+
+def test_the_shipped_tasks_register_by_import():
+  import seqio
+
+  import tasks.instructrec
+
+  assert _TASK in tasks.instructrec.NAMES
+  assert set(tasks.instructrec.NAMES) <= {
+    *seqio.TaskRegistry.names(),
+    *seqio.MixtureRegistry.names(),
+  }
+
+
+def test_without_a_setting_the_vocabulary_is_t5s(monkeypatch):
+  from instructrec.pipelines import vocabulary
+
+  monkeypatch.delenv(vocabulary.ENVIRONMENT_VARIABLE, raising=False)
+  assert vocabulary.default().sentencepiece_model_file == vocabulary.PUBLIC_T5
+  monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, "/some/file.model")
+  assert vocabulary.default().extra_ids == tokenizer.EXTRA_IDS
