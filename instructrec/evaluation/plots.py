@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure
 
@@ -12,6 +13,7 @@ from instructrec.evaluation import results
 
 # Okabe and Ito's colours, told apart by the colour-blind.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_HATCHES = (None, "//", "..", "xx")
 _METRICS = ("HR@1", "HR@3", "HR@5", "NDCG@5", "NDCG@10", "MRR")
 
 
@@ -33,12 +35,14 @@ def metric_bars(
   axes = figure.add_subplot()
   places = np.arange(len(_METRICS))
   width = 0.8 / len(result.methods)
+  highest = max(result.chance[m] for m in _METRICS)
   for number, (name, row) in enumerate(result.methods.items()):
     means = np.array([row[m].mean for m in _METRICS])
     errors = np.array(
       [[row[m].mean - row[m].low, row[m].high - row[m].mean] for m in _METRICS]
     ).T
     left = places - 0.4 + (number + 0.5) * width
+    highest = max(highest, *(row[m].high for m in _METRICS))
     axes.bar(
       left,
       means,
@@ -47,6 +51,10 @@ def metric_bars(
       capsize=2.5,
       error_kw={"elinewidth": 1},
       color=_COLOURS[number % len(_COLOURS)],
+      # More methods than colours: patterns tell them apart.
+      hatch=_HATCHES[number // len(_COLOURS) % len(_HATCHES)],
+      edgecolor="white",
+      linewidth=0,
       label=name,
     )
   for place, metric in enumerate(_METRICS):
@@ -55,21 +63,35 @@ def metric_bars(
       [result.chance[metric]] * 2,
       color="black",
       linestyle=":",
-      linewidth=1.4,
+      linewidth=1.6,
       label="chance" if place == 0 else None,
     )
   axes.set_xticks(places, _METRICS)
-  axes.set_ylim(0, 1)
+  axes.set_ylim(0, min(1.0, 1.08 * highest))
   axes.set_ylabel("mean over requests")
+  short, long = result.num_candidates
+  length = f"{short}" if short == long else f"{short} to {long}"
   axes.set_title(
-    f"{result.group}: {result.num_requests:,} requests, "
-    f"{result.num_candidates[1]} candidates, 95% intervals"
+    f"{result.group}: {result.num_requests:,} requests, {length} candidates, "
+    "95% intervals"
   )
   axes.grid(axis="y", alpha=0.3)
   axes.set_axisbelow(True)
   axes.spines[["top", "right"]].set_visible(False)
-  axes.legend(frameon=False, ncols=2, loc="upper left")
+  # Below the axes, where no bar can be hidden.
+  axes.legend(
+    frameon=False, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.1)
+  )
   _save(figure, path)
+
+
+def _points(
+  rows: Sequence[Mapping[str, Any]], split: str
+) -> tuple[list[float], list[float]]:
+  found = [
+    row for row in rows if row["split"] == split and row.get("loss") is not None
+  ]
+  return [row["step"] for row in found], [row["loss"] for row in found]
 
 
 def loss_curve(
@@ -78,31 +100,41 @@ def loss_curve(
   """Training and validation loss against the step.
 
   Args:
-    rows: rows of a run's `metrics.jsonl`.
+    rows: rows of a run's `metrics.jsonl`; those without a loss are left out.
     path: the PNG to write.
 
   Raises:
     ValueError: where no row holds a training loss.
   """
-  if not any(row["split"] == "train" for row in rows):
+  steps, losses = _points(rows, "train")
+  if not steps:
     raise ValueError("metrics.jsonl holds no training loss to plot")
-  figure = Figure(figsize=(7, 3.8))
+  figure = Figure(figsize=(8, 4))
   axes = figure.add_subplot()
-  for number, split in enumerate(("train", "validation")):
-    found = [row for row in rows if row["split"] == split]
-    if found:
-      axes.plot(
-        [row["step"] for row in found],
-        [row["loss"] for row in found],
-        color=_COLOURS[number],
-        marker="o" if split == "validation" else None,
-        markersize=4,
-        label=split,
-      )
-  axes.set_xlabel("step")
+  # A lone point makes no line.
+  axes.plot(
+    steps,
+    losses,
+    color=_COLOURS[0],
+    linewidth=1.3,
+    marker="." if len(steps) < 30 else None,
+    label="training",
+  )
+  steps, losses = _points(rows, "validation")
+  if np.isfinite(losses).any():
+    best = int(np.nanargmin(losses))
+    axes.plot(
+      steps,
+      losses,
+      color=_COLOURS[5],
+      marker="o",
+      markersize=4,
+      label=f"validation (lowest {losses[best]:.3f} at step {steps[best]:,})",
+    )
+  axes.set_xlabel("training step")
   axes.set_ylabel("loss (nats per target token)")
   axes.set_title("Loss")
-  axes.set_ylim(bottom=0)
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
   axes.grid(alpha=0.3)
   axes.spines[["top", "right"]].set_visible(False)
   axes.legend(frameon=False)

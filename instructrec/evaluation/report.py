@@ -1,10 +1,11 @@
 """Writes an evaluation as a folder: report.md, report.json, pictures, Parquet.
 
-Every sentence of the report is computed from the results; none is fixed.
+Every sentence on the figures is computed from the results; none is fixed.
 """
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,9 @@ from typing import Any
 
 import polars as pl
 
-from instructrec.evaluation import metrics, plots, results
+from instructrec.evaluation import markdown, plots, results
+
+SCHEMA_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +29,10 @@ class Context:
     data: facts of the data, its fingerprint among them.
     seeds: seeds by what they fix.
     environment: versions and machine; see `environment.describe`.
-    config: the run's gin configuration.
+    config: the run's configuration as text.
     warnings: what limits the figures.
-    training_log: rows of the run's `metrics.jsonl`.
+    training_log: rows of the run's `metrics.jsonl`; see `read_training_log`.
+    wall_seconds: how long each stage took.
   """
 
   title: str
@@ -40,122 +44,202 @@ class Context:
   config: str
   warnings: Sequence[str]
   training_log: Sequence[Mapping[str, Any]]
+  wall_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def read_training_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """Reads the rows of a run's `metrics.jsonl`.
+
+  Args:
+    path: the file; each line an object with `step`, `split` and numbers.
+
+  Returns:
+    The rows.
+
+  Raises:
+    ValueError: where a line is no such object; it is named.
+  """
+  rows = []
+  lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+  for number, line in enumerate(lines, start=1):
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError as error:
+      raise ValueError(
+        f"{path}:{number}: {error}; expected one JSON object a line. If the "
+        "run was killed while writing, resume it or remove the line"
+      ) from error
+    if not isinstance(row, dict) or not {"step", "split"} <= row.keys():
+      raise ValueError(
+        f"{path}:{number}: found {line[:80]!r}, expected an object with step "
+        "and split"
+      )
+    rows.append(row)
+  return rows
 
 
 def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
-  """One sentence: which method leads, and whether the lead is clear.
+  """What leads, what it clearly beats, and what it does not.
 
   Args:
     result: one group's result.
     metric: the metric to speak of.
 
   Returns:
-    The sentence.
+    One or two sentences. "Ahead" means that the interval of the paired
+    difference leaves out zero.
   """
-  order = list(result.methods)
-  best = order[0]
-  lead = next(
-    (d for d in result.differences if d.metric == metric and d.method == best),
-    None,
-  )
-  mean = result.methods[best][metric].mean
-  text = f"**{best}** reaches {metric} {mean:.3f}"
-  if lead is None:
-    return f"{text} (chance {result.chance[metric]:.3f})."
-  gap = lead.interval
-  verb = (
-    "ahead of"
-    if gap.low > 0
-    else "behind"
-    if gap.high < 0
-    else "not distinguishable from"
-  )
-  return (
-    f"{text} (chance {result.chance[metric]:.3f}), {verb} "
-    f"{lead.reference}: difference {gap.mean:+.3f} "
-    f"[{gap.low:+.3f}, {gap.high:+.3f}]."
-  )
+  best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
+  own, chance = result.methods[best][metric], result.chance[metric]
+  text = f"**{best}** reaches {metric} {own.mean:.3f}"
+  if own.high < chance:
+    text += ", below chance"
+  elif own.low <= chance:
+    text += ", not distinguishable from chance"
+  text += f" (chance {chance:.3f})"
+  beaten: list[str] = []
+  unclear: list[str] = []
+  for other in result.methods:
+    if other == best:
+      continue
+    gap = result.difference(best, other, metric)
+    (beaten if gap.is_outside else unclear).append(
+      f"{other} ({markdown.signed(gap.interval)})"
+    )
+  if beaten:
+    text += f", ahead of {_listing(beaten)}"
+  if unclear:
+    text += f"{'; but' if beaten else ','} not distinguishable from "
+    text += _listing(unclear)
+  text += "."
+  pairs = [d for d in result.differences if d.metric == metric]
+  if pairs and not any(d.is_outside for d in pairs):
+    text += f" No method is clearly ahead of another at {metric}."
+  return text
 
 
-def table(result: results.EvaluationResult) -> str:
-  """All methods and metrics with intervals, as a Markdown table.
-
-  Args:
-    result: one group's result.
-
-  Returns:
-    The table; its last row is the chance level.
-  """
-  lines = [
-    "| method | " + " | ".join(metrics.NAMES) + " |",
-    "|---" * (len(metrics.NAMES) + 1) + "|",
-  ]
-  for name, row in result.methods.items():
-    cells = [
-      f"{row[m].mean:.3f} [{row[m].low:.3f}, {row[m].high:.3f}]"
-      for m in metrics.NAMES
-    ]
-    lines.append(f"| {name} | " + " | ".join(cells) + " |")
-  chance = [f"{result.chance[m]:.3f}" for m in metrics.NAMES]
-  lines.append("| *chance* | " + " | ".join(chance) + " |")
-  return "\n".join(lines)
+def _listing(names: Sequence[str]) -> str:
+  return ", ".join(names[:-1]) + " and " + names[-1] if names[1:] else names[0]
 
 
-def _facts(values: Mapping[str, Any]) -> str:
-  lines = ["| | |", "|---|---|"]
-  for name, value in values.items():
-    text = json.dumps(value) if isinstance(value, dict | list) else value
-    lines.append(f"| {name} | {text} |")
-  return "\n".join(lines)
+def _picture_names(found: Sequence[results.EvaluationResult]) -> list[str]:
+  """A file name for each group; a group may be named anything."""
+  names: list[str] = []
+  for result in found:
+    plain = "".join(
+      c if c.isalnum() or c in "._-" else "-" for c in result.group
+    )
+    name, number = f"metrics-{plain}.png", 2
+    while name in names:
+      name, number = f"metrics-{plain}-{number}.png", number + 1
+    names.append(name)
+  return names
 
 
-def _group_section(result: results.EvaluationResult) -> list[str]:
-  differences = [
-    f"- {d.method} - {d.reference}: {d.metric} {d.interval.mean:+.3f} "
-    f"[{d.interval.low:+.3f}, {d.interval.high:+.3f}]"
-    f"{'' if d.is_outside else ' (includes 0)'}"
-    for d in result.differences
-    if d.metric in ("HR@1", "NDCG@10")
-  ]
+def _remarks(result: results.EvaluationResult) -> list[str]:
+  remarks = []
+  if result.num_requests < 100:
+    remarks.append(
+      f"> **Note:** {result.num_requests} requests are few; intervals of so "
+      "few tend to be too narrow."
+    )
+  full = [name for name, value in result.chance.items() if value > 1 - 1e-9]
+  if full:
+    remarks.append(
+      f"{', '.join(full)} {'is' if len(full) == 1 else 'are'} 1 for every "
+      "method: no list has more candidates."
+    )
+  return [line for remark in remarks for line in (remark, "")]
+
+
+def _group_section(result: results.EvaluationResult, picture: str) -> list[str]:
   nan = {name: count for name, count in result.num_nan.items() if count}
-  return [
+  short, long = result.num_candidates
+  length = f"{short}" if short == long else f"{short} to {long}"
+  lines = [
     f"## {result.group}",
     "",
-    headline(result),
+    f"{result.num_requests:,} requests of {length} candidates. Means over "
+    f"requests with 95% bootstrap intervals ({result.num_resamples:,} "
+    "resamples); chance is what any order gets that knows nothing.",
     "",
-    f"{result.num_requests:,} requests. Means over requests with 95% "
-    "bootstrap intervals.",
+    markdown.metric_table(result),
     "",
-    table(result),
-    "",
-    f"![Metrics of {result.group}](metrics-{result.group}.png)",
-    "",
-    "Paired differences on the same requests:",
-    "",
-    *differences,
-    "",
-    f"Scores that were not a number: {nan or 'none'}.",
+    *_remarks(result),
+    *(f"- {name}: {text}" for name, text in result.descriptions.items()),
+    *([""] if result.descriptions else []),
+    f"![Metrics of {result.group}]({picture})",
     "",
   ]
+  if result.differences:
+    lines += [
+      "Paired differences on the same requests (in bold where the interval "
+      "leaves out 0; each holds for itself, without a correction for the "
+      "number of comparisons):",
+      "",
+      markdown.difference_table(result),
+      "",
+    ]
+  return [*lines, f"Scores that were not a number: {nan or 'none'}.", ""]
 
 
 def _markdown(
-  found: Sequence[results.EvaluationResult], context: Context
+  found: Sequence[results.EvaluationResult],
+  pictures: Sequence[str],
+  context: Context,
 ) -> str:
   lines = [f"# {context.title}", ""]
   lines += [f"- {result.group}: {headline(result)}" for result in found]
-  lines += ["", *(f"> **Note:** {text}" for text in context.warnings), ""]
-  for result in found:
-    lines += _group_section(result)
+  for warning in context.warnings:
+    lines += ["", f"> **Note:** {warning}"]
+  lines.append("")
+  for result, picture in zip(found, pictures, strict=True):
+    lines += _group_section(result, picture)
   if context.training_log:
     lines += ["## Training", "", "![Loss](loss.png)", ""]
-  lines += ["## Protocol", "", _facts(context.protocol), ""]
-  lines += ["## Data", "", _facts(context.data), ""]
-  lines += ["## Seeds", "", _facts(context.seeds), ""]
-  lines += ["## Environment", "", _facts(context.environment), ""]
-  lines += ["## Commands", "", "```", *context.commands, "```", ""]
-  lines += ["## Configuration", "", "```", context.config.strip(), "```", ""]
-  return "\n".join(lines)
+  sections = {
+    "Protocol": context.protocol,
+    "Data": context.data,
+    "Seeds": context.seeds,
+    "Wall time": {
+      name: f"{seconds:,.1f} s"
+      for name, seconds in context.wall_seconds.items()
+    },
+    "Environment": context.environment,
+  }
+  for heading, values in sections.items():
+    if values:
+      lines += [f"## {heading}", "", markdown.facts(values), ""]
+  lines += ["## Commands", "", markdown.fenced("\n".join(context.commands)), ""]
+  lines += ["## Configuration", "", markdown.fenced(context.config.strip())]
+  return "\n".join([*lines, ""])
+
+
+def _finite(value: Any) -> Any:
+  """JSON has no NaN and no infinity: null stands for them."""
+  if isinstance(value, Mapping):
+    return {str(key): _finite(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def _per_request(found: Sequence[results.EvaluationResult]) -> pl.DataFrame:
+  return pl.concat(
+    pl.DataFrame(
+      {
+        "group": result.group,
+        "request_id": result.request_ids,
+        "method": name,
+        "expected_rank": result.expected_ranks[name],
+        **values,
+      }
+    )
+    for result in found
+    for name, values in result.per_request.items()
+  )
 
 
 def write(
@@ -165,38 +249,45 @@ def write(
 ) -> pathlib.Path:
   """Writes the report's folder.
 
+  Beside report.md are report.json (all means, intervals and differences),
+  per_request.parquet (a row for each group, request and method) and pictures.
+
   Args:
-    directory: made where it is missing.
+    directory: made where it is missing; files of the same name are replaced.
     found: one result a group.
     context: how the figures came about.
 
   Returns:
     The path of report.md.
+
+  Raises:
+    ValueError: where there is no result, two have the same group, or one has
+      no values of single requests.
   """
+  groups = [result.group for result in found]
+  if not groups or len(set(groups)) < len(groups):
+    raise ValueError(f"results are of {groups}, expected one for each group")
+  for result in found:
+    if not result.per_request:
+      raise ValueError(
+        f"the result of {result.group!r} has no values of single requests, as "
+        "after reading it from JSON; evaluate again to write a report"
+      )
   folder = pathlib.Path(directory)
   folder.mkdir(parents=True, exist_ok=True)
-  for result in found:
-    plots.metric_bars(result, folder / f"metrics-{result.group}.png")
+  pictures = _picture_names(found)
+  for result, picture in zip(found, pictures, strict=True):
+    plots.metric_bars(result, folder / picture)
   if context.training_log:
     plots.loss_curve(context.training_log, folder / "loss.png")
-  frames = [
-    pl.DataFrame(
-      {
-        "group": result.group,
-        "request_id": result.request_ids,
-        "method": name,
-        **values,
-      }
-    )
-    for result in found
-    for name, values in result.per_request.items()
-  ]
-  pl.concat(frames).write_parquet(folder / "per_request.parquet")
+  _per_request(found).write_parquet(folder / "per_request.parquet")
   record = {
+    "schema_version": SCHEMA_VERSION,
     "results": [result.to_json() for result in found],
     **dataclasses.asdict(context),
   }
-  (folder / "report.json").write_text(json.dumps(record, indent=2) + "\n")
+  text = json.dumps(_finite(record), indent=2, allow_nan=False)
+  (folder / "report.json").write_text(text + "\n", encoding="utf-8")
   path = folder / "report.md"
-  path.write_text(_markdown(found, context))
+  path.write_text(_markdown(found, pictures, context), encoding="utf-8")
   return path

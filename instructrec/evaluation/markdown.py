@@ -1,0 +1,122 @@
+"""Tables and blocks of a report in Markdown."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from instructrec.evaluation import intervals, metrics, results
+
+_COMPARED = ("HR@1", "NDCG@10", "MRR")
+
+
+def cell(value: Any) -> str:
+  """A value as the text of a table cell, on one line and with no bare pipe.
+
+  Args:
+    value: anything JSON has; mappings and lists are spelt out.
+
+  Returns:
+    The text.
+  """
+  if value is None:
+    text = "none"
+  elif isinstance(value, Mapping):
+    text = ", ".join(f"{name}: {cell(item)}" for name, item in value.items())
+  elif isinstance(value, list | tuple):
+    text = ", ".join(map(cell, value))
+  else:
+    text = str(value)
+  # Cells nest, so a pipe may be escaped already.
+  return re.sub(r"(?<!\\)\|", r"\\|", " ".join(text.split()))
+
+
+def signed(interval: intervals.Interval) -> str:
+  """A difference with its interval, as `+0.120 [+0.080, +0.160]`.
+
+  Args:
+    interval: of a difference.
+
+  Returns:
+    The text.
+  """
+  low, high = f"{interval.low:+.3f}", f"{interval.high:+.3f}"
+  return f"{interval.mean:+.3f} [{low}, {high}]"
+
+
+def metric_table(result: results.EvaluationResult) -> str:
+  """All methods and metrics with intervals; the last row is chance.
+
+  Args:
+    result: one group's result.
+
+  Returns:
+    The table.
+  """
+  lines = [
+    "| method | " + " | ".join(metrics.NAMES) + " |",
+    "|---" * (len(metrics.NAMES) + 1) + "|",
+  ]
+  for name, row in result.methods.items():
+    cells = [
+      f"{row[m].mean:.3f} [{row[m].low:.3f}, {row[m].high:.3f}]"
+      for m in metrics.NAMES
+    ]
+    lines.append(f"| {cell(name)} | " + " | ".join(cells) + " |")
+  chance = [f"{result.chance[m]:.3f}" for m in metrics.NAMES]
+  lines.append("| *chance* | " + " | ".join(chance) + " |")
+  return "\n".join(lines)
+
+
+def difference_table(result: results.EvaluationResult) -> str:
+  """Each pair of methods, in bold where they clearly differ.
+
+  Args:
+    result: one group's result.
+
+  Returns:
+    The table.
+  """
+  lines = [
+    "| difference | " + " | ".join(_COMPARED) + " |",
+    "|---" * (len(_COMPARED) + 1) + "|",
+  ]
+  pairs = dict.fromkeys((d.method, d.reference) for d in result.differences)
+  for method, reference in pairs:
+    cells = []
+    for metric in _COMPARED:
+      found = result.difference(method, reference, metric)
+      text = signed(found.interval)
+      cells.append(f"**{text}**" if found.is_outside else text)
+    name = f"{cell(method)} - {cell(reference)}"
+    lines.append(f"| {name} | " + " | ".join(cells) + " |")
+  return "\n".join(lines)
+
+
+def facts(values: Mapping[str, Any]) -> str:
+  """Names and values as a table without a heading.
+
+  Args:
+    values: by name.
+
+  Returns:
+    The table.
+  """
+  lines = ["| | |", "|---|---|"]
+  lines += [
+    f"| {cell(name)} | {cell(value)} |" for name, value in values.items()
+  ]
+  return "\n".join(lines)
+
+
+def fenced(text: str) -> str:
+  """A block of literal text, whatever backticks it holds.
+
+  Args:
+    text: shown as it is.
+
+  Returns:
+    The block.
+  """
+  longest = max(map(len, re.findall("`+", text)), default=0)
+  fence = "`" * max(3, longest + 1)
+  return f"{fence}\n{text}\n{fence}"
