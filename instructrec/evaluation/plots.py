@@ -36,7 +36,10 @@ def metric_bars(
   places = np.arange(len(_METRICS))
   width = 0.8 / len(result.methods)
   highest = max(result.chance[m] for m in _METRICS)
+  # By name, so that a method keeps its colour in the pictures of all groups.
+  styles = {name: i for i, name in enumerate(sorted(result.methods))}
   for number, (name, row) in enumerate(result.methods.items()):
+    style = styles[name]
     means = np.array([row[m].mean for m in _METRICS])
     errors = np.array(
       [[row[m].mean - row[m].low, row[m].high - row[m].mean] for m in _METRICS]
@@ -50,9 +53,9 @@ def metric_bars(
       yerr=np.maximum(errors, 0),
       capsize=2.5,
       error_kw={"elinewidth": 1},
-      color=_COLOURS[number % len(_COLOURS)],
+      color=_COLOURS[style % len(_COLOURS)],
       # More methods than colours: patterns tell them apart.
-      hatch=_HATCHES[number // len(_COLOURS) % len(_HATCHES)],
+      hatch=_HATCHES[style // len(_COLOURS) % len(_HATCHES)],
       edgecolor="white",
       linewidth=0,
       label=name,
