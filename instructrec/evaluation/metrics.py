@@ -247,7 +247,11 @@ def chance(
       f"num_candidates is {num_candidates}, expected lists of at least one "
       "candidate"
     )
+  lengths, times = np.unique(counts, return_counts=True)
   values = from_ranks(
-    np.zeros_like(counts), counts, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
+    np.zeros_like(lengths), lengths, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
   )
-  return {name: float(value.mean()) for name, value in values.items()}
+  # Shares, not a mean over requests: where all lists are of one length, the
+  # level is that length's to the last bit, and a constant scorer's too.
+  shares = times / len(counts)
+  return {name: float(value @ shares) for name, value in values.items()}

@@ -161,3 +161,129 @@ def test_sampled_candidates_can_invert_the_order_of_methods():
   assert full == {"A": 0.0, "B": pytest.approx(0.15)}
   assert hit_rate(ranks["A"], 19) >= hit_rate(ranks["B"], 19)
   assert hit_rate(ranks["A"], 999) > 4 * hit_rate(ranks["B"], 999)
+
+
+def test_any_cut_off_may_be_asked_for():
+  scores = np.arange(30.0)[None, ::-1]
+  found = metrics.per_request(
+    scores, np.array([19]), hit_rate_at=(19, 20), ndcg_at=(19, 20)
+  )
+  assert {name: float(value[0]) for name, value in found.items()} == {
+    "HR@19": 0.0,
+    "HR@20": 1.0,
+    "NDCG@19": 0.0,
+    "NDCG@20": pytest.approx(1 / math.log2(21)),
+    "MRR": pytest.approx(1 / 20),
+  }
+  assert metrics.chance(40, hit_rate_at=(20,))["HR@20"] == pytest.approx(0.5)
+  with pytest.raises(ValueError, match=r"cut-offs are \(0,\)"):
+    metrics.per_request(scores, np.array([0]), hit_rate_at=(0,))
+
+
+def test_chance_is_the_mean_over_all_ranks():
+  for size in (1, 2, 7, 20, 100):
+    every = metrics.from_ranks(np.arange(size), np.ones(size, int))
+    for name, value in metrics.chance(size).items():
+      assert value == pytest.approx(every[name].mean(), abs=1e-12)
+  # Levels that a harness with wrong ties misses: constant scores of 20.
+  assert metrics.chance(20)["HR@1"] == pytest.approx(0.05)
+  assert metrics.chance(20)["NDCG@10"] == pytest.approx(0.227, abs=5e-4)
+
+
+def test_chance_weighs_lists_by_how_many_there_are():
+  mixed, ten, two = map(metrics.chance, ([10, 2, 10, 10], 10, 2))
+  for name, value in mixed.items():
+    assert value == pytest.approx(0.75 * ten[name] + 0.25 * two[name])
+  for counts in ([], [3, 0]):
+    with pytest.raises(ValueError, match="at least one candidate"):
+      metrics.chance(counts)
+
+
+def test_nan_is_counted_where_there_are_candidates(monkeypatch):
+  scores = np.full((5, 3), np.nan)
+  scores[:, 0] = 1.0
+  assert metrics.count_nan(scores) == 10
+  where = np.array([[True, True, False]] * 5)
+  assert metrics.count_nan(scores, where=where) == 5
+  monkeypatch.setattr(metrics, "_CHUNK", 2)
+  assert metrics.count_nan(scores, where=where) == 5
+  assert metrics.count_nan(np.zeros((0, 3))) == 0
+
+
+def test_a_nan_of_another_candidate_changes_nothing_for_a_number():
+  rng = np.random.default_rng(4)
+  scores = rng.normal(size=(40, 8))
+  labels = rng.integers(0, 8, 40)
+  low = scores.copy()
+  beside = (labels + 1) % 8
+  scores[np.arange(40), beside] = np.nan
+  low[np.arange(40), beside] = -np.inf
+  with_nan = metrics.per_request(scores, labels)
+  for name, values in metrics.per_request(low, labels).items():
+    np.testing.assert_array_equal(with_nan[name], values)
+
+
+def test_padding_is_as_if_it_were_not_there():
+  """A masked slot may hold anything, a NaN and the largest number too."""
+  rng = np.random.default_rng(5)
+  scores = rng.integers(0, 3, (60, 6)).astype(float)
+  labels = rng.integers(0, 6, 60)
+  padded = np.concatenate(
+    [scores, np.full((60, 1), np.nan), np.full((60, 1), np.inf)], axis=1
+  )
+  where = np.arange(8) < 6
+  found = metrics.per_request(
+    padded, labels, where=np.broadcast_to(where, padded.shape)
+  )
+  for name, values in metrics.per_request(scores, labels).items():
+    np.testing.assert_array_equal(found[name], values)
+
+
+def test_low_precision_scores_tie_as_they_are():
+  """In float16, 1000 and 1000.2 are the same score."""
+  scores = np.array([[1000.0, 1000.2]])
+  exact = metrics.per_request(scores, np.array([0]))
+  assert exact["HR@1"][0] == 0.0
+  coarse = metrics.per_request(scores.astype(np.float16), np.array([0]))
+  assert coarse["HR@1"][0] == 0.5
+
+
+def test_expected_ranks_are_in_the_middle_of_a_tie():
+  greater, equal = metrics.tied_ranks(
+    np.array([[3.0, 1.0, 1.0, 0.0], [0.0] * 4]), np.array([1, 3])
+  )
+  np.testing.assert_array_equal(
+    metrics.expected_rank(greater, equal), [2.5, 2.5]
+  )
+
+
+def test_errors_name_the_row_of_the_whole_batch(monkeypatch):
+  monkeypatch.setattr(metrics, "_CHUNK", 2)
+  where = np.ones((7, 3), bool)
+  where[5, 1] = False
+  labels = np.full(7, 1)
+  with pytest.raises(ValueError, match="label of request 5 is 1"):
+    metrics.per_request(np.zeros((7, 3)), labels, where=where)
+  # Labels for the first chunks alone must not pass as all of them.
+  with pytest.raises(ValueError, match=r"labels \(4,\)"):
+    metrics.per_request(np.zeros((7, 3)), labels[:4])
+  with pytest.raises(ValueError, match="dtype float64, expected integers"):
+    metrics.per_request(np.zeros((7, 3)), labels.astype(float))
+
+
+def test_no_requests_give_no_values():
+  found = metrics.per_request(np.zeros((0, 10)), np.zeros(0, int))
+  assert list(found) == list(metrics.NAMES)
+  assert all(len(values) == 0 for values in found.values())
+
+
+def test_a_hundred_thousand_lists_take_a_moment():
+  import time
+
+  rng = np.random.default_rng(6)
+  scores = rng.random((100_000, 100), dtype=np.float32)
+  labels = rng.integers(0, 100, 100_000)
+  started = time.process_time()
+  found = metrics.per_request(scores, labels)
+  assert time.process_time() - started < 2.0
+  assert found["HR@10"].mean() == pytest.approx(0.1, abs=0.01)

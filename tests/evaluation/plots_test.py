@@ -1,0 +1,107 @@
+import matplotlib.figure
+import numpy as np
+import pytest
+
+from instructrec.evaluation import metrics, plots, results
+
+
+@pytest.fixture
+def axes(monkeypatch):
+  """The axes of the figures that were saved, in order."""
+  found = []
+  save = plots._save
+
+  def keep(figure: matplotlib.figure.Figure, path):
+    found.append(figure.axes[0])
+    save(figure, path)
+
+  monkeypatch.setattr(plots, "_save", keep)
+  return found
+
+
+def evaluated(names):
+  rng = np.random.default_rng(0)
+  return results.evaluate(
+    "sequential",
+    {name: rng.normal(size=(120, 10)) for name in names},
+    rng.integers(0, 10, 120),
+    request_ids=[str(i) for i in range(120)],
+    num_resamples=100,
+  )
+
+
+def test_bars_are_the_means_with_their_intervals(tmp_path, axes):
+  result = evaluated(["b", "a"])
+  plots.metric_bars(result, tmp_path / "x.png")
+  assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+  handles, labels = axes[0].get_legend_handles_labels()
+  bars = dict(zip(labels, handles, strict=True))
+  for name, row in result.methods.items():
+    heights = [bar.get_height() for bar in bars[name]]
+    assert heights == [row[m].mean for m in plots._METRICS]
+    segments = bars[name].errorbar.lines[2][0].get_segments()
+    for segment, metric in zip(segments, plots._METRICS, strict=True):
+      assert sorted(segment[:, 1]) == pytest.approx(
+        [row[metric].low, row[metric].high]
+      )
+  chance = [float(line.get_ydata()[0]) for line in axes[0].lines[-6:]]
+  assert chance == [metrics.chance(10)[m] for m in plots._METRICS]
+  assert "120 requests, 10 candidates" in axes[0].get_title()
+
+
+def test_a_method_keeps_its_colour(tmp_path, axes):
+  names = [f"method {i}" for i in range(8)]
+  result = evaluated(names)
+  plots.metric_bars(result, tmp_path / "x.png")
+  plots.metric_bars(evaluated(names[::-1]), tmp_path / "y.png")
+  looks = []
+  for one in axes:
+    handles, labels = one.get_legend_handles_labels()
+    looks.append(
+      {
+        label: (handle[0].get_facecolor(), handle[0].get_hatch())
+        for label, handle in zip(labels, handles, strict=True)
+        if label != "chance"
+      }
+    )
+  assert looks[0] == looks[1]
+  assert len(set(looks[0].values())) == 8
+
+
+def test_the_curve_shows_both_losses(tmp_path, axes):
+  rows = [
+    {"step": 1, "split": "train", "loss": 3.0},
+    {"step": 2, "split": "train", "loss": float("nan")},
+    {"step": 2, "split": "train", "learning_rate": 0.1},
+    {"step": 2, "split": "validation", "loss": 2.5},
+    {"step": 3, "split": "validation", "loss": 2.25},
+    {"step": 4, "split": "validation", "loss": 2.75},
+  ]
+  plots.loss_curve(rows, tmp_path / "x.png")
+  training, validation = axes[0].lines
+  assert list(training.get_xdata()) == [1, 2]
+  assert list(validation.get_ydata()) == [2.5, 2.25, 2.75]
+  assert validation.get_label() == "validation (lowest 2.250 at step 3)"
+  assert axes[0].get_ylabel() == "loss (nats per target token)"
+
+
+def test_validation_may_be_missing(tmp_path, axes):
+  plots.loss_curve(
+    [{"step": 1, "split": "train", "loss": 3.0}], tmp_path / "x.png"
+  )
+  assert len(axes[0].lines) == 1
+
+
+def test_pictures_leave_pyplot_alone(tmp_path):
+  """A global state keeps figures alive and may want a display."""
+  import subprocess
+  import sys
+
+  code = (
+    "import sys\n"
+    "from instructrec.evaluation import plots\n"
+    "plots.loss_curve([{'step': 1, 'split': 'train', 'loss': 1.0}],"
+    f" {str(tmp_path / 'x.png')!r})\n"
+    "sys.exit('matplotlib.pyplot' in sys.modules)\n"
+  )
+  assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,230 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from instructrec.evaluation import metrics, report, results
+
+
+def evaluated(group, scores, labels, **changes):
+  return results.evaluate(
+    group,
+    scores,
+    labels,
+    request_ids=[f"r{i}" for i in range(len(labels))],
+    num_resamples=400,
+    **changes,
+  )
+
+
+def lifted(lift, labels, seed):
+  """Scores of noise, with the right candidate lifted."""
+  scores = np.random.default_rng(seed).normal(size=(len(labels), 10))
+  scores[np.arange(len(labels)), labels] += lift
+  return scores
+
+
+@pytest.fixture(scope="module")
+def labels():
+  return np.random.default_rng(0).integers(0, 10, 250)
+
+
+@pytest.fixture(scope="module")
+def clear(labels):
+  return evaluated(
+    "product search/b",
+    {
+      "model": lifted(2.0, labels, 1),
+      "untrained": lifted(0.0, labels, 2),
+      "flat": np.zeros((250, 10)),
+    },
+    labels,
+    descriptions={"flat": "says nothing"},
+  )
+
+
+def context(**changes):
+  arguments = {
+    "title": "Report",
+    "commands": ["instructrec evaluate --model_dir=m"],
+    "protocol": {"ties": "expected value", "score": "mean | sum"},
+    "data": {"fingerprint": "sha256:0"},
+    "seeds": {"evaluation": 7},
+    "environment": {"commit": None, "packages": {"numpy": "1.2"}},
+    "config": "SEED = 0",
+    "warnings": [],
+    "training_log": [],
+  }
+  return report.Context(**{**arguments, **changes})
+
+
+def test_the_headline_names_all_that_is_beaten(clear):
+  text = report.headline(clear)
+  assert text.startswith("**model** reaches HR@1")
+  assert "ahead of" in text
+  assert "untrained (+" in text
+  assert "flat (+" in text
+  assert "not distinguishable" not in text
+
+
+def test_the_headline_tells_clear_from_unclear(labels):
+  result = evaluated(
+    "g",
+    {
+      "one": lifted(2.0, labels, 1),
+      "same": lifted(2.0, labels, 1),
+      "noise": lifted(0.0, labels, 2),
+    },
+    labels,
+  )
+  text = report.headline(result)
+  assert "ahead of noise (+" in text
+  assert (
+    "; but not distinguishable from same (+0.000 [+0.000, +0.000])." in text
+  )
+  assert "No method" not in text
+
+
+def test_the_headline_says_when_nothing_beats_anything(labels):
+  result = evaluated(
+    "g",
+    {"a": lifted(0.0, labels, 3), "b": lifted(0.0, labels, 4)},
+    labels,
+  )
+  text = report.headline(result, "NDCG@10")
+  assert "not distinguishable from chance" in text
+  assert text.endswith("No method is clearly ahead of another at NDCG@10.")
+
+
+@pytest.mark.parametrize("count", [1, 120, 997])
+def test_a_constant_scorer_is_at_chance_not_below_it(count):
+  """Rounding in a mean must not show as a finding."""
+  flat = {"flat": np.zeros((count, 10))}
+  result = evaluated("g", flat, np.zeros(count, int))
+  for metric in metrics.NAMES:
+    assert result.methods["flat"][metric].mean == result.chance[metric]
+    assert "not distinguishable from chance" in report.headline(result, metric)
+
+
+def test_the_headline_admits_what_is_below_chance(labels):
+  result = evaluated("g", {"wrong": lifted(-9.0, labels, 5)}, labels)
+  assert "HR@1 0.000, below chance (chance 0.100)." in report.headline(result)
+
+
+def test_the_headline_speaks_of_the_leader_at_its_metric(labels):
+  """The order of methods follows NDCG@10, which may differ from HR@1's."""
+  rank_2 = np.zeros((250, 10))
+  rank_2[np.arange(250), labels] = 1
+  rank_2[np.arange(250), (labels + 1) % 10] = 2
+  rows = np.arange(250)
+  sometimes_first = np.zeros((250, 10))
+  sometimes_first[rows, labels] = np.where(rows % 4 == 0, 1, -1)
+  result = evaluated("g", {"two": rank_2, "rare": sometimes_first}, labels)
+  assert next(iter(result.methods)) == "two"
+  assert report.headline(result).startswith("**rare** reaches HR@1 0.252")
+
+
+def test_the_page_holds_what_a_reader_needs(clear, labels, tmp_path):
+  few = evaluated("sequential", {"m": lifted(1, labels[:9], 1)}, labels[:9])
+  log = [{"step": 1, "split": "train", "loss": 1.0}]
+  path = report.write(
+    tmp_path / "deep" / "report",
+    [clear, few],
+    context(
+      training_log=log,
+      warnings=["Look out.", "Twice."],
+      wall_seconds={"training": 1234.56},
+      config="`````",
+    ),
+  )
+  text = path.read_text()
+  assert text.startswith("# Report\n")
+  assert "> **Note:** Look out.\n\n> **Note:** Twice.\n" in text
+  assert "- flat: says nothing" in text
+  assert "(400 resamples)" in text
+  assert "9 requests are few" in text
+  assert "HR@10 is 1 for every method" in text
+  assert r"| score | mean \| sum |" in text
+  assert "| commit | none |" in text
+  assert "| packages | numpy: 1.2 |" in text
+  assert "| training | 1,234.6 s |" in text
+  assert "``````\n`````\n``````" in text
+  assert "instructrec evaluate --model_dir=m" in text
+  # Every picture that the page shows is there, whatever the group's name.
+  assert sorted(p.name for p in path.parent.glob("*.png")) == [
+    "loss.png",
+    "metrics-product-search-b.png",
+    "metrics-sequential.png",
+  ]
+  for picture in path.parent.glob("*.png"):
+    assert f"]({picture.name})" in text
+
+
+def test_groups_of_like_names_keep_their_pictures(clear, labels, tmp_path):
+  scores = {"m": lifted(1, labels, 1)}
+  found = [evaluated(name, scores, labels) for name in ("a b", "a/b")]
+  report.write(tmp_path, found, context())
+  assert {p.name for p in tmp_path.glob("*.png")} == {
+    "metrics-a-b.png",
+    "metrics-a-b-2.png",
+  }
+
+
+def test_the_json_can_be_read_back(clear, tmp_path):
+  log = [{"step": 1, "split": "train", "loss": 1.0, "norm": float("nan")}]
+  path = report.write(tmp_path, [clear], context(training_log=log))
+
+  def refuse(text):
+    raise AssertionError(f"{text} is not JSON")
+
+  record = json.loads(
+    (path.parent / "report.json").read_text(), parse_constant=refuse
+  )
+  assert record["training_log"][0]["norm"] is None
+  assert record["seeds"] == {"evaluation": 7}
+  again = results.EvaluationResult.from_json(record["results"][0])
+  assert again.methods == clear.methods
+  assert again.differences == clear.differences
+  with pytest.raises(ValueError, match="no values of single requests"):
+    report.write(tmp_path, [again], context())
+
+
+def test_single_requests_add_up_to_the_table(clear, tmp_path):
+  report.write(tmp_path, [clear], context())
+  frame = pl.read_parquet(tmp_path / "per_request.parquet")
+  assert frame.columns == [
+    "group",
+    "request_id",
+    "method",
+    "expected_rank",
+    *metrics.NAMES,
+  ]
+  assert frame.height == 3 * 250
+  flat = frame.filter(method="flat")
+  assert set(flat["expected_rank"]) == {5.5}
+  for name, row in clear.methods.items():
+    for metric, interval in row.items():
+      mean = frame.filter(method=name)[metric].mean()
+      assert mean == pytest.approx(interval.mean, abs=1e-12)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_each_group_has_one_result(clear, tmp_path, number):
+  with pytest.raises(ValueError, match="expected one for each group"):
+    report.write(tmp_path, [clear] * number, context())
+
+
+def test_the_training_log_is_read_line_by_line(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text('{"step": 1, "split": "train", "loss": 2.5}\n')
+  assert report.read_training_log(path) == [
+    {"step": 1, "split": "train", "loss": 2.5}
+  ]
+  with path.open("a") as file:
+    file.write('{"step": 2, "spl')
+  with pytest.raises(ValueError, match=r"metrics.jsonl:2: .*one JSON object"):
+    report.read_training_log(path)
+  path.write_text('{"loss": 2.5}\n')
+  with pytest.raises(ValueError, match="expected an object with step and spl"):
+    report.read_training_log(path)
