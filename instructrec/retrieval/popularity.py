@@ -1,6 +1,5 @@
 """Scores a candidate by how often it occurs in the training log."""
 
-import collections
 from collections.abc import Sequence
 from typing import Self
 
@@ -17,20 +16,27 @@ class Popularity:
   name = "popularity"
 
   def __init__(self) -> None:
-    self._counts: collections.Counter[str] = collections.Counter()
+    self._counts: dict[str, int] | None = None
 
   def fit(
     self, training_log: interaction.InteractionLog, items: catalog.Catalog
   ) -> Self:
     """Counts the items; see `Ranker.fit`."""
     del items
-    self._counts = collections.Counter(training_log.frame["item_id"])
+    counts = training_log.frame["item_id"].value_counts()
+    self._counts = dict(counts.iter_rows())
     return self
 
   def score(
     self, requests: Sequence[request.RankingRequest]
   ) -> Float[np.ndarray, "requests candidates"]:
-    """Counts of the candidates; see `Ranker.score`."""
+    """Counts of the candidates, 0 for an unseen one; see `Ranker.score`."""
+    counts = self._counts
+    if counts is None:
+      raise RuntimeError(
+        "the popularity baseline has counted nothing yet; call fit with the "
+        "training log before score"
+      )
     return ranker.pad(
-      [[float(self._counts[i]) for i in r.candidates] for r in requests]
+      [[float(counts.get(i, 0)) for i in r.candidates] for r in requests]
     )

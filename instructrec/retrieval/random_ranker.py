@@ -44,4 +44,5 @@ class Random:
   def _uniform(self, request_id: str, item_id: str) -> float:
     text = f"{self.seed}\x1f{request_id}\x1f{item_id}".encode()
     digest = hashlib.blake2b(text, digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64
+    # The 53 bits that a float64 holds: 64 would round some numbers up to 1.
+    return (int.from_bytes(digest) >> 11) / 2**53

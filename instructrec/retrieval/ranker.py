@@ -10,7 +10,11 @@ from instructrec.data import catalog, interaction, request
 
 
 class Ranker(Protocol):
-  """Something that scores candidates without reading instructions."""
+  """Something that scores candidates without reading instructions.
+
+  Attributes:
+    name: of the method in reports.
+  """
 
   name: str
 
@@ -37,13 +41,25 @@ class Ranker(Protocol):
       requests: what to score.
 
     Returns:
-      float64; slots past the end of a shorter list are minus infinity.
+      float64; slots past the end of a shorter list are minus infinity. What
+      a candidate gets depends neither on its place in the list nor on the
+      other requests.
+
+    Raises:
+      RuntimeError: where the ranker needs `fit` and was not fitted.
     """
     ...
 
 
 def pad(rows: Sequence[Sequence[float]]) -> Float[np.ndarray, "requests n"]:
-  """Rows of different lengths as one array, filled with minus infinity."""
+  """Rows of different lengths as one array, filled with minus infinity.
+
+  Args:
+    rows: scores of each request's candidates.
+
+  Returns:
+    float64, as wide as the longest row.
+  """
   width = max(map(len, rows), default=0)
   result = np.full((len(rows), width), -np.inf)
   for i, row in enumerate(rows):
