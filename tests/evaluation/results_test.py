@@ -138,3 +138,117 @@ def test_no_training_log_no_curve(found, tmp_path):
   assert "loss.png" not in path.read_text()
   with pytest.raises(ValueError, match="no training loss"):
     plots.loss_curve([], tmp_path / "x.png")
+
+
+def test_every_pair_is_compared_both_ways_round(found):
+  pairs = {(d.method, d.reference) for d in found.differences}
+  assert len(pairs) == 3
+  for method in found.methods:
+    for reference in found.methods:
+      if method == reference:
+        continue
+      for metric in metrics.NAMES:
+        gap = found.difference(method, reference, metric)
+        assert (gap.method, gap.reference) == (method, reference)
+        back = found.difference(reference, method, metric)
+        assert back.interval == -gap.interval
+        assert back.is_outside == gap.is_outside
+        assert gap.interval.mean == pytest.approx(
+          found.methods[method][metric].mean
+          - found.methods[reference][metric].mean
+        )
+  with pytest.raises(KeyError, match="no difference of 'good' and 'bad'"):
+    found.difference("good", "bad", "MRR")
+
+
+def test_differences_are_those_of_the_paired_bootstrap(found):
+  gap = found.difference("noise", "flat", "MRR").interval
+  paired = intervals.paired_difference(
+    found.per_request["noise"]["MRR"], found.per_request["flat"]["MRR"], seed=0
+  )
+  assert gap.low == pytest.approx(paired.low, abs=1e-9)
+  assert gap.high == pytest.approx(paired.high, abs=1e-9)
+
+
+def test_all_methods_can_be_held_against_one(found):
+  gaps = found.differences_from("flat")
+  assert {d.method for d in gaps} == {"good", "noise"}
+  assert {d.reference for d in gaps} == {"flat"}
+  assert len(gaps) == 2 * len(metrics.NAMES)
+  with pytest.raises(KeyError, match="no method 'worst'"):
+    found.differences_from("worst")
+
+
+def test_rows_hold_methods_and_chance(found):
+  rows = pl.DataFrame(found.rows())
+  assert rows.height == 4 * len(metrics.NAMES)
+  chance = rows.filter(method="chance", metric="HR@1")
+  assert chance["mean"].to_list() == [pytest.approx(0.1)]
+  assert chance["low"].to_list() == [None]
+  good = rows.filter(method="good", metric="MRR").row(0, named=True)
+  assert good["low"] < good["mean"] < good["high"]
+
+
+def test_results_survive_json(found):
+  record = json.loads(json.dumps(found.to_json()))
+  again = results.EvaluationResult.from_json(record)
+  assert again.to_json() == found.to_json()
+  assert again.num_candidates == found.num_candidates
+  with pytest.raises(ValueError, match="schema_version 1, expected"):
+    results.EvaluationResult.from_json({**record, "schema_version": 1})
+
+
+def test_equal_methods_have_no_difference():
+  scores = np.random.default_rng(7).normal(size=(211, 10))
+  same = results.evaluate(
+    "g",
+    {"a": scores, "b": 2 * scores},
+    np.arange(211) % 10,
+    request_ids=[str(i) for i in range(211)],
+    num_resamples=300,
+  )
+  for gap in same.differences:
+    assert gap.interval == intervals.Interval(0.0, 0.0, 0.0)
+    assert not gap.is_outside
+
+
+def test_lists_of_several_lengths_have_a_chance_of_their_own():
+  where = np.arange(6) < np.array([[2], [6]])
+  mixed = results.evaluate(
+    "g",
+    {"flat": np.zeros((2, 6))},
+    np.array([1, 4]),
+    request_ids=["a", "b"],
+    where=where,
+    num_resamples=20,
+  )
+  assert mixed.num_candidates == (2, 6)
+  assert mixed.chance["HR@1"] == pytest.approx((1 / 2 + 1 / 6) / 2)
+  np.testing.assert_allclose(mixed.expected_ranks["flat"], [1.5, 3.5])
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"scores": {}}, "g: there are no methods"),
+    (
+      {"labels": np.zeros(0, int), "request_ids": []},
+      "g: there are no requests",
+    ),
+    ({"request_ids": ["a"]}, "g: there are 1 request ids and 2 labels"),
+    (
+      {"scores": {"a": np.zeros((2, 3)), "b": np.zeros((2, 4))}},
+      r"'b': \(2, 4\).*the same candidates",
+    ),
+    ({"descriptions": {"z": "?"}}, r"descriptions of \['z'\]"),
+  ],
+)
+def test_what_does_not_fit_together_is_named(changes, message):
+  arguments = {
+    "scores": {"a": np.zeros((2, 3))},
+    "labels": np.zeros(2, int),
+    "request_ids": ["a", "b"],
+    **changes,
+  }
+  with pytest.raises(ValueError, match=message):
+    results.evaluate("g", **arguments)
