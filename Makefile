@@ -36,7 +36,7 @@ quickstart: $(BIN)/.installed
 	$(BIN)/instructrec quickstart --output $(RUN_DIR)
 
 test: $(BIN)/.installed
-	$(BIN)/pytest $(PYTEST_ARGS) --cov=instructrec --cov-report=term
+	$(BIN)/pytest $(PYTEST_ARGS) --cov --cov-report=term
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

@@ -34,19 +34,6 @@ def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
   )
 
 
-def shift_right(targets: Int[Array, "*dims length"]) -> Int[Array, "..."]:
-  """Decoder inputs: `targets` one to the right along the last axis, 0 first.
-
-  Args:
-    targets: token ids of any rank, unpacked.
-
-  Returns:
-    An array of the same shape; the last token of `targets` falls off.
-  """
-  widths = [(0, 0)] * (targets.ndim - 1) + [(1, 0)]
-  return jnp.pad(targets, widths)[..., :-1]
-
-
 class T5RankingModel:
   """Loss, candidate scores and generation over one `t5.T5` module.
 

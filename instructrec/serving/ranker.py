@@ -11,7 +11,7 @@ import numpy as np
 from instructrec.data import catalog
 from instructrec.instructions import generate, render, templates
 from instructrec.instructions.format import TaskType
-from instructrec.models import protocol, tokenizer
+from instructrec.models import features, protocol, tokenizer
 
 _CHUNK = 256
 _MAX_TEXT = 2000
@@ -145,14 +145,7 @@ class InstructionRanker:
       tokens = np.zeros((1, width, self.targets_length), np.int32)
       for row, ids in enumerate(chunk):
         tokens[0, row, : len(ids)] = ids
-      shifted = np.zeros_like(tokens)
-      shifted[..., 1:] = tokens[..., :-1]
-      batch = {
-        "encoder_input_tokens": encoder,
-        "decoder_input_tokens": shifted,
-        "decoder_target_tokens": tokens,
-        "decoder_loss_weights": (tokens > 0).astype(np.float32),
-      }
+      batch = features.to_features(encoder, tokens)
       result = self._score_fn(self.params, batch)
       scores.append(np.asarray(result, np.float64)[0, : len(chunk)])
     return np.concatenate(scores)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from instructrec.models import features
 from instructrec.training import token_dataset
 
 Batch = dict[str, np.ndarray]
@@ -31,37 +32,6 @@ _OPEN_ROWS = 32
 
 def _generator(*key: int) -> np.random.Generator:
   return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
-
-
-def shift_right(
-  tokens: Int[np.ndarray, "*batch length"],
-) -> Int[np.ndarray, "*batch length"]:
-  """Decoder inputs of `tokens`: one step later, starting with 0."""
-  shifted = np.zeros_like(tokens)
-  shifted[..., 1:] = tokens[..., :-1]
-  return shifted
-
-
-def to_features(
-  inputs: Int[np.ndarray, "batch inputs_length"],
-  targets: Int[np.ndarray, "batch *candidates targets_length"],
-) -> Batch:
-  """The batch that `RankingModel` reads, from padded tokens.
-
-  Args:
-    inputs: instruction tokens, 0 where padded.
-    targets: response tokens, 0 where padded; or a list of them per example.
-
-  Returns:
-    `encoder_input_tokens`, `decoder_input_tokens`, `decoder_target_tokens`
-    (int32) and `decoder_loss_weights` (float32; 1 where there is a target).
-  """
-  return {
-    "encoder_input_tokens": inputs,
-    "decoder_input_tokens": shift_right(targets),
-    "decoder_target_tokens": targets,
-    "decoder_loss_weights": (targets > 0).astype(np.float32),
-  }
 
 
 def list_batch(
@@ -82,7 +52,7 @@ def list_batch(
     num_candidates: slots of a list; unused ones are padding.
 
   Returns:
-    As `to_features`, with decoder arrays of rank 3.
+    As `features.to_features`, with decoder arrays of rank 3.
 
   Raises:
     ValueError: where a list is longer than `num_candidates`.
@@ -100,7 +70,9 @@ def list_batch(
   targets = dataset.targets.pad(rows.reshape(-1), targets_length)
   targets = targets.reshape(*rows.shape, targets_length)
   targets[~where] = 0
-  return to_features(dataset.inputs.pad(examples, inputs_length), targets)
+  return features.to_features(
+    dataset.inputs.pad(examples, inputs_length), targets
+  )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -292,7 +264,8 @@ class BatchStream:
       step: the training step, from 0.
 
     Returns:
-      Arrays `[batch_size / process_count, length]`; see `to_features`. Packed
+      Arrays `[batch_size / process_count, length]`; see
+      `features.to_features`. Packed
       batches add `encoder_segment_ids`, `encoder_positions` and the same for
       the decoder (int32; segments count from 1, padding is 0).
     """
@@ -305,13 +278,13 @@ class BatchStream:
       examples = np.array([flat[slot][1] for slot in slots], np.int64)
       inputs[slots] = dataset.inputs.pad(examples, self.inputs_length)
       targets[slots] = dataset.targets.pad(examples, self.targets_length)
-    features = to_features(inputs, targets)
+    batch = features.to_features(inputs, targets)
     if not self.pack:
-      return features
-    return _pack_features(features, [len(row) for row in rows])
+      return batch
+    return _pack_features(batch, [len(row) for row in rows])
 
 
-def _pack_features(features: Batch, row_sizes: Sequence[int]) -> Batch:
+def _pack_features(batch: Batch, row_sizes: Sequence[int]) -> Batch:
   """Joins consecutive examples into rows; see `BatchStream.batch`."""
   row_of = np.repeat(np.arange(len(row_sizes)), row_sizes)
   first = np.cumsum(row_sizes) - row_sizes
@@ -321,21 +294,21 @@ def _pack_features(features: Batch, row_sizes: Sequence[int]) -> Batch:
     ("encoder", "encoder_input_tokens"),
     ("decoder", "decoder_target_tokens"),
   ):
-    where = features[source] > 0
+    where = batch[source] > 0
     lengths = where.sum(1)
     # An example starts where those before it in its row end.
     ends = np.cumsum(lengths)
     starts = ends - lengths - (ends - lengths)[first][row_of]
     example, column = np.nonzero(where)
     to = (row_of[example], starts[example] + column)
-    shape = (len(row_sizes), features[source].shape[1])
+    shape = (len(row_sizes), batch[source].shape[1])
 
     def place(values: np.ndarray, shape=shape, to=to) -> np.ndarray:
       result = np.zeros(shape, values.dtype)
       result[to] = values
       return result
 
-    for name, array in features.items():
+    for name, array in batch.items():
       if name.startswith(side):
         packed[name] = place(array[example, column])
     packed[f"{side}_segment_ids"] = place(segment[example].astype(np.int32))

@@ -30,7 +30,11 @@ def search_paths() -> list[str]:
   package, whose `gin/` is that of the checkout it was built from.
   """
   package = pathlib.Path(__file__).resolve().parent.parent
-  return [str(path) for path in (pathlib.Path.cwd(), package.parent, package)]
+  paths = [pathlib.Path.cwd(), package.parent, package]
+  # Beside an installed package, `gin` is gin-config.
+  if (package.parent / "gin" / "__init__.py").exists():
+    paths.remove(package.parent)
+  return [str(path) for path in paths]
 
 
 def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:

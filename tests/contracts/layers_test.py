@@ -1,6 +1,7 @@
 """Which module may import what: DESIGN.md, "Layers"."""
 
 import ast
+import os
 import pathlib
 import subprocess
 import sys
@@ -90,15 +91,7 @@ def test_no_module_outside_pipelines_loads_tensorflow(tmp_path):
     f"found = {_TENSORFLOW!r} & set(sys.modules)\n"
     "sys.exit(f'loaded {found}' if found else 0)\n"
   )
-  result = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=tmp_path,
-    env=_environment(),
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert result.returncode == 0, result.stderr
+  _run(code, tmp_path)
 
 
 @pytest.mark.parametrize("folder", sorted(_NO_JAX))
@@ -113,15 +106,7 @@ def test_jax_free_folders_load_no_jax(folder, tmp_path):
     f"for name in {names!r}: importlib.import_module(name)\n"
     "sys.exit('loaded jax' if 'jax' in sys.modules else 0)\n"
   )
-  result = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=tmp_path,
-    env=_environment(),
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert result.returncode == 0, result.stderr
+  _run(code, tmp_path)
 
 
 def test_help_loads_neither_tensorflow_nor_jax(tmp_path):
@@ -132,19 +117,17 @@ def test_help_loads_neither_tensorflow_nor_jax(tmp_path):
     "found = heavy & set(sys.modules)\n"
     "sys.exit(f'loaded {found}' if found else 0)\n"
   )
+  _run(code, tmp_path)
+
+
+def _run(code, folder):
+  """Runs code in a fresh process that finds the package where this one did."""
   result = subprocess.run(
     [sys.executable, "-c", code],
-    cwd=tmp_path,
-    env=_environment(),
+    cwd=folder,
+    env={**os.environ, "PYTHONPATH": str(_PACKAGE.parent)},
     capture_output=True,
     text=True,
     check=False,
   )
   assert result.returncode == 0, result.stderr
-
-
-def _environment():
-  """Finds the package under test wherever this process found it."""
-  import os
-
-  return {**os.environ, "PYTHONPATH": str(_PACKAGE.parent)}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models import decoding, ranking_model, t5
+from instructrec.models import decoding, features, ranking_model, t5
 
 EOS = 1
 
@@ -205,7 +205,7 @@ def _teacher_forced(model, params, batch, sequences):
     {
       **batch,
       "decoder_target_tokens": sequences,
-      "decoder_input_tokens": ranking_model.shift_right(sequences),
+      "decoder_input_tokens": features.shift_right(sequences),
       "decoder_loss_weights": sequences > 0,
     },
   )
@@ -219,7 +219,7 @@ def test_greedy_equals_teacher_forced_argmax(tiny, sharp):
   logits = jax.jit(forward)(
     {"params": sharp},
     jnp.asarray(batch["encoder_input_tokens"]),
-    ranking_model.shift_right(tokens),
+    features.shift_right(tokens),
     tokens,
   )
   chosen = np.asarray(tokens)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models import config, ranking_model, t5
+from instructrec.models import config, features, ranking_model, t5
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 CONFIGS = {
@@ -68,7 +68,7 @@ def _check(case, arrays):
   logits = module.apply(
     {"params": params},
     jnp.asarray(arrays["inputs"]),
-    ranking_model.shift_right(targets),
+    features.shift_right(targets),
     targets,
     enable_dropout=False,
   )
@@ -94,7 +94,7 @@ def _check(case, arrays):
   ended = np.any(theirs == 1, axis=1)
   ours, aux = jax.jit(beams.predict_batch_with_aux)(params, batch)
   batch["decoder_target_tokens"] = theirs
-  batch["decoder_input_tokens"] = ranking_model.shift_right(jnp.asarray(theirs))
+  batch["decoder_input_tokens"] = features.shift_right(jnp.asarray(theirs))
   batch["decoder_loss_weights"] = theirs != 0
   their_scores = beams.score_batch(params, batch)
   same = np.all(ours == theirs, axis=1)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models import ranking_model
+from instructrec.models import features
 
 INPUTS = [[5, 9, 4, 1], [7, 3, 12, 30, 8, 1]]
 CANDIDATES = [
@@ -212,5 +212,5 @@ def test_feature_converter_is_handed_on_or_asked_for(tiny):
 def test_shift_right_shifts_the_last_axis():
   targets = jnp.array([[[4, 5, 1], [6, 1, 0]]])
   np.testing.assert_array_equal(
-    ranking_model.shift_right(targets), [[[0, 4, 5], [0, 6, 1]]]
+    features.shift_right(targets), [[[0, 4, 5], [0, 6, 1]]]
   )

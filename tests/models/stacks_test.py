@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models import ranking_model, t5
+from instructrec.models import features, t5
 
 RNG = np.random.default_rng(5)
 
@@ -48,7 +48,7 @@ def test_cached_steps_equal_whole_sequences(tied, tiny_config, make_setup):
   inputs = jnp.asarray(RNG.integers(2, 31, (2, 6)), jnp.int32).at[1, 4:].set(0)
   # Three sequences share each row's encoder output.
   targets = jnp.asarray(RNG.integers(2, 31, (6, 5)), jnp.int32)
-  shifted = ranking_model.shift_right(targets)
+  shifted = features.shift_right(targets)
   whole = jax.jit(functools.partial(module.apply, enable_dropout=False))(
     {"params": setup.params}, inputs, shifted, targets
   )

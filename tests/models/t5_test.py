@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models import ranking_model, t5
+from instructrec.models import features, ranking_model, t5
 
 RNG = np.random.default_rng(11)
 INPUTS = RNG.integers(2, 31, (2, 8)).astype(np.int32)
@@ -20,7 +20,7 @@ def _logits(setup, inputs, targets, **kwargs):
   return _apply(setup.model.module)(
     {"params": setup.params},
     jnp.asarray(inputs),
-    ranking_model.shift_right(targets),
+    features.shift_right(targets),
     targets,
     **kwargs,
   )
@@ -267,7 +267,7 @@ def test_dropout_is_random_but_reproducible(tiny):
     return apply(
       {"params": tiny.params},
       jnp.asarray(INPUTS),
-      ranking_model.shift_right(jnp.asarray(TARGETS)),
+      features.shift_right(jnp.asarray(TARGETS)),
       jnp.asarray(TARGETS),
       rngs={"dropout": jax.random.PRNGKey(seed)},
     )

@@ -9,7 +9,7 @@ import pytest
 from instructrec.data import candidates, dataset, splits, synthetic
 from instructrec.instructions import generate as instruction_generate
 from instructrec.instructions import offline, templates
-from instructrec.models import tokenizer
+from instructrec.models import features, tokenizer
 from instructrec.training import batches, data_config
 
 pytestmark = pytest.mark.tf
@@ -219,7 +219,7 @@ def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
   )
   data = stream.datasets["toy_v1_sequential"]
   everything = np.arange(len(data))
-  ours = batches.to_features(
+  ours = features.to_features(
     data.inputs.pad(everything, 160), data.targets.pad(everything, 24)
   )
   theirs = list(converted.as_numpy_iterator())

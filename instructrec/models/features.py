@@ -1,0 +1,35 @@
+"""The arrays that a `RankingModel` reads, from padded tokens (NumPy)."""
+
+import numpy as np
+from jaxtyping import Int
+
+
+def shift_right(
+  tokens: Int[np.ndarray, "*batch length"],
+) -> Int[np.ndarray, "*batch length"]:
+  """Decoder inputs of `tokens`: one step later, starting with 0."""
+  shifted = np.zeros_like(tokens)
+  shifted[..., 1:] = tokens[..., :-1]
+  return shifted
+
+
+def to_features(
+  inputs: Int[np.ndarray, "batch inputs_length"],
+  targets: Int[np.ndarray, "batch *candidates targets_length"],
+) -> dict[str, np.ndarray]:
+  """The batch of unpacked examples or candidate lists.
+
+  Args:
+    inputs: instruction tokens, 0 where padded.
+    targets: response tokens, 0 where padded; or a list of them per example.
+
+  Returns:
+    `encoder_input_tokens`, `decoder_input_tokens`, `decoder_target_tokens`
+    (int32) and `decoder_loss_weights` (float32; 1 where there is a target).
+  """
+  return {
+    "encoder_input_tokens": inputs,
+    "decoder_input_tokens": shift_right(targets),
+    "decoder_target_tokens": targets,
+    "decoder_loss_weights": (targets > 0).astype(np.float32),
+  }
