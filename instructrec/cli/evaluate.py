@@ -62,12 +62,14 @@ def run(
   import json
   import shlex
   import sys
+  import time
 
   from instructrec.data import dataset
   from instructrec.evaluation import environment, report
   from instructrec.pipelines import evaluate as pipeline
   from instructrec.training import run_dir
 
+  started = time.perf_counter()
   opened = run_dir.load(model_dir)
   tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
   manifest = json.loads((tfds_data_dir / "manifest.json").read_text())
@@ -108,10 +110,7 @@ def run(
       "training": opened.train.seed,
       "evaluation": seed,
     },
-    environment={
-      **environment.describe(),
-      "training seconds": opened.record.get("train_seconds"),
-    },
+    environment=environment.describe(),
     config=(opened.directory / run_dir.CONFIG).read_text(),
     warnings=[
       *prepared.manifest["warnings"],
@@ -119,7 +118,16 @@ def run(
       "whole catalogue do; compare them only with figures of the same "
       "candidate sets.",
     ],
-    training_log=[json.loads(line) for line in log.read_text().splitlines()],
+    training_log=report.read_training_log(log),
+    wall_seconds={
+      # A run that is not finished has no time of its own yet.
+      **(
+        {"training": opened.record["train_seconds"]}
+        if "train_seconds" in opened.record
+        else {}
+      ),
+      "evaluation": time.perf_counter() - started,
+    },
   )
   path = report.write(output or opened.directory / "report", found, context)
   for result in found:

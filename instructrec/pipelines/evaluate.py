@@ -16,6 +16,12 @@ from instructrec.retrieval import popularity, random_ranker, ranker
 from instructrec.training import run_dir, scoring, token_dataset
 
 MODEL, UNTRAINED = "trained model", "untrained model"
+_DESCRIPTIONS = {
+  MODEL: "log-likelihood of the candidate's title given the instruction",
+  UNTRAINED: "the same network with the parameters it began with",
+  "popularity": "how often the item occurs in the training log",
+  "random": "uniform numbers by seed, request and item",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,7 @@ class Evaluation:
       request_ids=rows["request_id"].to_list(),
       where=np.arange(counts.max()) < counts[:, None],
       seed=self.seed,
+      descriptions=_DESCRIPTIONS,
     )
 
   def _scores(
