@@ -20,7 +20,7 @@ def _logits(setup, inputs, targets, **kwargs):
   return _apply(setup.model.module)(
     {"params": setup.params},
     jnp.asarray(inputs),
-    features.shift_right(targets),
+    jnp.pad(targets, ((0, 0), (1, 0)))[:, :-1],
     targets,
     **kwargs,
   )
