@@ -1,6 +1,7 @@
 """`instructrec evaluate`: a trained run in, a reranking report out."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -15,6 +16,13 @@ def evaluate(
     typer.Option(help="Folder of the report; <model_dir>/report if left out."),
   ] = None,
   split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+  step: Annotated[
+    int | None, typer.Option(help="Checkpoint; the newest if left out.")
+  ] = None,
+  task_type: Annotated[
+    list[str] | None,
+    typer.Option(help="Such as sequential; repeat it; all if left out."),
+  ] = None,
   num_requests: Annotated[
     int | None,
     typer.Option(help="Requests a task type, drawn by seed; all if left out."),
@@ -31,6 +39,8 @@ def evaluate(
     model_dir,
     output,
     split=split,
+    step=step,
+    task_types=task_type or (),
     num_requests=num_requests,
     batch_size=batch_size,
     seed=seed,
@@ -42,6 +52,8 @@ def run(
   output: pathlib.Path | None = None,
   *,
   split: str = "test",
+  step: int | None = None,
+  task_types: Sequence[str] = (),
   num_requests: int | None = None,
   batch_size: int = 32,
   seed: int = 0,
@@ -52,6 +64,8 @@ def run(
     model_dir: the folder that `train` wrote.
     output: the folder of the report; None for <model_dir>/report.
     split: "validation" or "test".
+    step: which checkpoint; None for the newest.
+    task_types: which task types; empty for all.
     num_requests: requests a task type; None for all.
     batch_size: requests scored at once.
     seed: of the subset, the random baseline and the bootstrap.
@@ -79,6 +93,8 @@ def run(
     prepared=prepared,
     tfds_data_dir=tfds_data_dir,
     split=split,
+    step=step,
+    task_types=task_types,
     num_requests=num_requests,
     batch_size=batch_size,
     seed=seed,

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class Evaluation:
     prepared: the logs behind the instructions, for the baselines.
     tfds_data_dir: the instructions.
     split: "validation" or "test".
+    step: which checkpoint; None for the newest.
+    task_types: which task types; empty for all.
     num_requests: how many requests a task type, drawn by `seed`; None for
       all.
     batch_size: requests scored at once.
@@ -43,6 +46,8 @@ class Evaluation:
   prepared: dataset.PreparedData
   tfds_data_dir: pathlib.Path
   split: str = "test"
+  step: int | None = None
+  task_types: Sequence[str] = ()
   num_requests: int | None = None
   batch_size: int = 32
   seed: int = 0
@@ -50,10 +55,19 @@ class Evaluation:
   def _tasks(self) -> list[str]:
     for module in self.run.data.modules:
       importlib.import_module(module)
-    return [
-      f"{name}_rerank"
-      for name in sorted(token_cache.mixture_rates(self.run.data.mixture))
-    ]
+    names = sorted(token_cache.mixture_rates(self.run.data.mixture))
+    groups = {self._group(name): f"{name}_rerank" for name in names}
+    if unknown := set(self.task_types) - set(groups):
+      raise ValueError(
+        f"unknown task types {sorted(unknown)}; the run was trained on "
+        f"{sorted(groups)}"
+      )
+    return [groups[group] for group in self.task_types or groups]
+
+  def _group(self, task_name: str) -> str:
+    """The task type in a task's name; the name where there is none."""
+    name = task_name.removesuffix("_rerank")
+    return name.removeprefix(f"{self.run.data.mixture}_")
 
   def _subset(self, size: int) -> Int[np.ndarray, " requests"]:
     if self.num_requests is None or self.num_requests >= size:
@@ -73,7 +87,7 @@ class Evaluation:
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(
       self.tfds_data_dir.absolute() / generate.VOCABULARY
     )
-    trained, _ = self.run.params()
+    trained, _ = self.run.params(self.step)
     untrained = self.run.initial_params()
     baselines: list[ranker.Ranker] = [
       popularity.Popularity().fit(
@@ -94,8 +108,7 @@ class Evaluation:
   ) -> results.EvaluationResult:
     data = token_cache.load(name, self.split, self.tfds_data_dir)
     examples = self._subset(len(data))
-    group = name.removeprefix(f"{self.run.data.mixture}_")
-    group = group.removesuffix("_rerank")
+    group = self._group(name)
     rows = data.columns[examples]
     requests = [
       request.RankingRequest(row["request_id"], row["user_id"], (), tuple(ids))

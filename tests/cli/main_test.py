@@ -135,10 +135,12 @@ def test_ranking_prints_the_best_candidates(work):
     (["rank", "--history=No such title"], "no item is called"),
     (["rank"], "needs a history, a sentence, or both"),
     (["evaluate", "--split=holdout"], "not 'holdout'"),
+    (["evaluate", "--task_type=hats"], r"unknown task types \['hats'\]"),
+    (["evaluate", "--step=5"], r"no checkpoint_5; complete ones: \[3, 6\]"),
   ],
 )
 def test_mistakes_name_what_is_wrong(work, args, message):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises((ValueError, OSError), match=message):
     call(args[0], f"--model_dir={work / 'model'}", *args[1:])
 
 
