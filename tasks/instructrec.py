@@ -1,8 +1,10 @@
 """The tasks and mixtures of InstructRec, version 1.
 
-`instructrec_v1` mixes `instructrec_v1_{sequential, product_search,
-personalized_search}`; each has a sister ending in `_rerank` whose targets are
-candidate lists. They read the TFDS data set that `instructrec generate` wrote
+`instructrec_v1` mixes what the 39 templates of the InstructRec paper write;
+`instructrec_v1_all` adds ours, `instructrec_v1_direct` leaves out all whose
+response is no item and no answer, `instructrec_v1_without_<group>` holds a
+group out. `instructrec_v1_rerank` evaluates: its targets are candidate lists.
+They read the TFDS data set that `instructrec generate` wrote
 to `TFDS_DATA_DIR` (or `--tfds_data_dir`), with the vocabulary named by
 `INSTRUCTREC_VOCABULARY` (T5's public one where it is not set).
 """

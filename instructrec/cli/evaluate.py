@@ -21,7 +21,9 @@ def evaluate(
   ] = None,
   task_type: Annotated[
     list[str] | None,
-    typer.Option(help="Such as sequential; repeat it; all if left out."),
+    typer.Option(
+      help="Such as sequential or sequential_p1_i0; repeat it; all if left out."
+    ),
   ] = None,
   num_requests: Annotated[
     int | None,
@@ -110,7 +112,7 @@ def run(
       "ties": "expected value under random tie-breaking",
       "intervals": "95% percentile bootstrap over requests",
       "intentions": f"protocol {manifest['protocol']}: "
-      f"{manifest['intention_origins']}",
+      f"{ {r.group: manifest['origins'].get(r.group) for r in found} }",
       "split": prepared.manifest["split"],
     },
     data={

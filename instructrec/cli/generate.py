@@ -1,17 +1,32 @@
 """`instructrec generate`: prepared data in, instructions out."""
 
 import enum
+import os
 import pathlib
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 
 class Protocol(enum.StrEnum):
-  """What vague intentions may be made from."""
+  """What intentions may be made from."""
 
   strict = "strict"
   paper = "paper"
+
+
+class TeacherName(enum.StrEnum):
+  """Who writes preferences and intentions."""
+
+  offline = "offline"
+  chat = "chat"
+
+
+class Runner(enum.StrEnum):
+  """What the work runs on."""
+
+  local = "local"
+  beam = "beam"
 
 
 def generate(
@@ -42,11 +57,70 @@ def generate(
     int, typer.Option(help="Longest history in an instruction, in items.")
   ] = 20,
   seed: Annotated[int, typer.Option(help="Of templates and wordings.")] = 0,
+  template_file: Annotated[
+    list[pathlib.Path] | None,
+    typer.Option(help="YAML of templates, in place of ours; repeat it."),
+  ] = None,
+  runner: Annotated[
+    Runner, typer.Option(help="This machine, or Apache Beam ([beam] extra).")
+  ] = Runner.local,
+  beam_option: Annotated[
+    list[str] | None,
+    typer.Option(help="Such as --runner=DataflowRunner; repeat it."),
+  ] = None,
+  num_workers: Annotated[
+    int | None, typer.Option(help="Processes; one a core if left out.")
+  ] = None,
+  teacher: Annotated[
+    TeacherName,
+    typer.Option(
+      help="offline: from the data, no network. chat: any OpenAI-compatible "
+      "server; the key comes from OPENAI_API_KEY alone ([teacher] extra)."
+    ),
+  ] = TeacherName.offline,
+  teacher_model: Annotated[
+    str | None, typer.Option(help="Model of the chat server.")
+  ] = None,
+  teacher_base_url: Annotated[
+    str | None, typer.Option(help="Such as http://127.0.0.1:8000/v1.")
+  ] = None,
+  teacher_cache: Annotated[
+    pathlib.Path, typer.Option(help="SQLite file of the server's replies.")
+  ] = pathlib.Path("teacher_cache.sqlite"),
+  teacher_concurrency: Annotated[
+    int, typer.Option(help="Requests on the way at once.")
+  ] = 16,
+  teacher_max_tokens: Annotated[
+    int | None, typer.Option(help="Tokens that may be used, in and out.")
+  ] = None,
+  teacher_max_cost: Annotated[
+    float | None, typer.Option(help="Money that may be spent.")
+  ] = None,
+  teacher_price_in: Annotated[
+    float, typer.Option(help="Money per million tokens of prompts.")
+  ] = 0.0,
+  teacher_price_out: Annotated[
+    float, typer.Option(help="Money per million tokens of replies.")
+  ] = 0.0,
   overwrite: Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output.")
   ] = False,
 ) -> None:
   """Turn requests into instructions: a TFDS data set for SeqIO."""
+  chat_settings = None
+  if teacher is TeacherName.chat:
+    if teacher_model is None:
+      raise ValueError("the chat teacher needs --teacher_model")
+    chat_settings = {
+      "model": teacher_model,
+      "base_url": teacher_base_url,
+      "cache": str(teacher_cache),
+      "concurrency": teacher_concurrency,
+      "max_tokens_total": teacher_max_tokens,
+      "max_cost": teacher_max_cost,
+      "price_in": teacher_price_in,
+      "price_out": teacher_price_out,
+    }
   run(
     data,
     output,
@@ -55,6 +129,10 @@ def generate(
     protocol=protocol.value,
     max_history=max_history,
     seed=seed,
+    template_files=template_file,
+    beam_options=(beam_option or []) if runner is Runner.beam else None,
+    num_workers=num_workers,
+    chat_settings=chat_settings,
     overwrite=overwrite,
   )
 
@@ -68,6 +146,10 @@ def run(
   protocol: str = "strict",
   max_history: int = 20,
   seed: int = 0,
+  template_files: list[pathlib.Path] | None = None,
+  beam_options: list[str] | None = None,
+  num_workers: int | None = None,
+  chat_settings: dict[str, Any] | None = None,
   overwrite: bool = False,
 ) -> None:
   """Generates; the function behind the command and the quickstart.
@@ -80,47 +162,48 @@ def run(
     protocol: "strict" or "paper".
     max_history: longest history, in items.
     seed: of templates and wordings.
+    template_files: YAML files in place of the package's.
+    beam_options: options of Apache Beam; None to run on this machine.
+    num_workers: processes; None for one a core.
+    chat_settings: fields of `chat.ChatConfig`; None for the offline teacher.
     overwrite: whether an existing output is replaced.
   """
-  from instructrec import progress
-  from instructrec.data import dataset
+  from instructrec.instructions import chat, units
   from instructrec.instructions import generate as instruction_generate
-  from instructrec.instructions import offline, templates
   from instructrec.pipelines import generate as pipeline
 
-  prepared = dataset.load(data)
-  teacher = offline.OfflineTeacher(prepared.catalog)
-  template_set = templates.load()
-  generator = instruction_generate.Generator(
-    prepared,
-    teacher,
-    template_set,
+  spec = units.Spec(
+    prepared_dir=str(data),
     seed=seed,
     protocol=cast(instruction_generate.Protocol, protocol),
     max_history=max_history,
+    chat=None if chat_settings is None else chat.ChatConfig(**chat_settings),
+    template_files=template_files and tuple(map(str, template_files)),
   )
-  total = prepared.split.requests.height * len(generator.tasks)
+  if beam_options is not None:
+    from instructrec.pipelines import beam_generate
+
+    produce = beam_generate.produce(beam_options)
+  else:
+    # One process asks the chat server: it watches the budget.
+    workers = 1 if chat_settings else (num_workers or os.cpu_count() or 1)
+    produce = pipeline.produce_locally(workers)
   manifest = pipeline.write(
-    progress.track(generator.rows(), "generate", total=total),
+    spec,
     output,
+    produce=produce,
     vocabulary=vocabulary,
     vocab_size=vocab_size,
     overwrite=overwrite,
-    record={
-      "prepared_dir": str(data.absolute()),
-      "prepared_fingerprint": prepared.fingerprint,
-      "teacher": {"name": teacher.name, "version": teacher.version},
-      "protocol": protocol,
-      "max_history": max_history,
-      "seed": seed,
-    },
   )
-  for task, splits in manifest["rows"].items():
+  for name, splits in manifest["rows"].items():
     counts = ", ".join(f"{n:,} {split}" for split, n in splits.items())
-    typer.echo(f"{task}: {counts}")
+    typer.echo(f"{name}: {counts}")
+  texts = sum(manifest["rows"]["fine_grained"].values())
   typer.echo(
-    f"intentions made from: {manifest['intention_origins']}\n"
-    f"vocabulary: {manifest['vocabulary']['size']:,} ids "
+    f"{texts:,} fine-grained instructions, vocabulary of "
+    f"{manifest['vocabulary']['size']:,} ids "
     f"({manifest['vocabulary']['origin']})\n"
-    f"written to {output}; fingerprint {manifest['fingerprint'][:23]}"
+    f"written to {output}; read {output / pipeline.CARD}; fingerprint "
+    f"{manifest['fingerprint'][:23]}"
   )

@@ -51,7 +51,11 @@ def quickstart(
   )
   typer.echo("\n4/5 evaluate: rerank the target among ten candidates")
   report = evaluate.run(
-    output / "model", output / "report", num_requests=num_requests, seed=seed
+    output / "model",
+    output / "report",
+    task_types=("sequential_p1_i0", "product_search", "personalized_search"),
+    num_requests=num_requests,
+    seed=seed,
   )
   typer.echo("\n5/5 rank: one customer's history and a sentence")
   rank.run_example(output / "model")

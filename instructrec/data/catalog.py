@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import html
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -43,9 +44,9 @@ class Item:
 class Catalog:
   """Items by id, with unique titles.
 
-  Titles that several items share get their brand behind them, or their number
-  where that does not tell them apart: a title must name one item, for titles
-  are what the model ranks.
+  HTML entities in titles are resolved. Titles that several items share get
+  their brand behind them, or their number where that does not tell them apart:
+  a title must name one item, for titles are what the model ranks.
 
   Args:
     frame: the columns of `SCHEMA`; only `item_id` and `title` are required.
@@ -68,8 +69,12 @@ class Catalog:
       )
       for name, dtype in SCHEMA.items()
     ).with_columns(
-      # One line, single spaces: titles are joined into lists.
-      pl.col("title").str.replace_all(r"\s+", " ").str.strip_chars(),
+      # Web shops leave "&amp;" behind. One line, single spaces: titles are
+      # joined into lists.
+      pl.col("title")
+      .map_elements(html.unescape, return_dtype=pl.String())
+      .str.replace_all(r"\s+", " ")
+      .str.strip_chars(),
       pl.col("categories").fill_null([]),
     )
     repeated = frame.filter(pl.col("item_id").is_duplicated())

@@ -43,8 +43,26 @@ class TaskForm(enum.StrEnum):
   """Reranking: choose from a candidate list in the instruction."""
 
 
+class Kind(enum.StrEnum):
+  """How an instruction relates what goes in to what comes out.
+
+  After the InstructRec paper, section 3.2.2 (diversity of instructions).
+  """
+
+  DIRECT = "direct"
+  """The response is an item, or Yes or No."""
+  COT = "cot"
+  """Chain of thought: the response says the preference, then the item."""
+  TURNED_AROUND = "turned_around"
+  """What is usually given is asked for: preference, query or history."""
+  RELATEDNESS = "relatedness"
+  """Preference, query, item and history: some tell the others."""
+  PAIRWISE = "pairwise"
+  """The response is one of two items; not in the paper."""
+
+
 class TaskType(enum.StrEnum):
-  """The three kinds of task; one SeqIO task each."""
+  """The three groups of templates."""
 
   SEQUENTIAL = "sequential"
   PRODUCT_SEARCH = "product_search"
@@ -52,16 +70,46 @@ class TaskType(enum.StrEnum):
 
 
 class Origin(enum.StrEnum):
-  """What an intention was made from."""
+  """What a preference or an intention was made from."""
 
   NONE = "none"
   HISTORY = "history"
+  HISTORY_REVIEW = "history_review"
   TARGET_REVIEW = "target_review"
   TARGET_ATTRIBUTES = "target_attributes"
 
 
 YES, NO = "Yes", "No"
 MATCH_CANDIDATES = (YES, NO)
+FINE_GRAINED = "fine_grained"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FineGrained:
+  """One text of a teacher: a row of the fine-grained instructions.
+
+  Attributes:
+    text_id: unique id.
+    kind: "P2", "I1", "I1*" or "I2".
+    origin: what it was made from.
+    user_id: whose.
+    request_id: the request it was made for.
+    text: what the teacher wrote.
+    split: "train", "validation" or "test".
+  """
+
+  text_id: str
+  kind: str
+  origin: str
+  user_id: str
+  request_id: str
+  text: str
+  split: str
+
+  @property
+  def config(self) -> str:
+    """The TFDS config that holds it."""
+    return FINE_GRAINED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,17 +120,19 @@ class Instruction:
     example_id: unique id.
     task: task type.
     template_id: the template it was made with.
-    preference: such as "P0", "P1" or "P1+P2".
-    intention: such as "I0".
+    kind: such as "direct".
+    preference: what the inputs say of the taste: "P0", "P1", "P2" or "P1+P2".
+    intention: what they say of the wish: "I0", "I1", "I2" or "I1+I2".
     task_form: such as "T2".
-    intention_origin: what the intention was made from.
+    intention_origin: what the wish, in inputs or response, was made from.
     user_id: whose.
     request_id: the request it was made from.
     inputs: the instruction.
     targets: the response.
-    candidates: responses to choose from: titles, or Yes and No.
+    candidates: responses to choose from: titles, or Yes and No; empty where
+      the response is no choice.
     candidate_ids: item ids of the candidates ("yes" and "no" for T0).
-    label: index of the right candidate.
+    label: index of the right candidate; -1 where there are none.
     history_ids: item ids of the history, oldest first.
     split: "train", "validation" or "test".
   """
@@ -90,6 +140,7 @@ class Instruction:
   example_id: str
   task: str
   template_id: str
+  kind: str
   preference: str
   intention: str
   task_form: str
@@ -103,3 +154,28 @@ class Instruction:
   label: int
   history_ids: tuple[str, ...]
   split: str
+
+  @property
+  def config(self) -> str:
+    """The TFDS config and SeqIO task of the row; see `task_name`."""
+    return task_name(self.task, self.kind, self.preference, self.intention)
+
+
+def task_name(task: str, kind: str, preference: str, intention: str) -> str:
+  """One SeqIO task a task type and P/I combination.
+
+  Rows that are not direct have one task a kind instead: their P and I say
+  little about what is asked.
+
+  Args:
+    task: task type.
+    kind: kind of template.
+    preference: such as "P1+P2".
+    intention: such as "I0".
+
+  Returns:
+    Such as "sequential_p1p2_i0" or "sequential_cot".
+  """
+  if kind != Kind.DIRECT:
+    return f"{task}_{kind}"
+  return f"{task}_{preference}_{intention}".replace("+", "").lower()

@@ -1,61 +1,125 @@
-"""Checks that an instruction does not say its own answer.
+"""Checks that an instruction does not say its own answer, or the future.
 
-The rule: outside the candidate list of T3 and the item of T0, the inputs hold
-neither the target's title nor, in quotes, its id. A title counts as said where
-it stands between word boundaries, ignoring case. Titles of the history are
-taken out first (the target's may be part of one: "FIFA 12" of "FIFA 12 Goalie
-Gloves"), and so are titles of a single word in running text, which may be
-ordinary words.
+The rules for what stands in the inputs, outside the choices that are offered
+(the list of T3, the pair of T1, the item of T0):
+
+- not the target's title, nor in quotes its id, unless the template gives the
+  target and asks for something else. A title counts as said where it stands
+  between word boundaries, ignoring case. Titles of the history are taken out
+  first (the target's may be part of one: "FIFA 12" of "FIFA 12 Goalie
+  Gloves"), and so are titles of a single word in running text, which may be
+  ordinary words;
+- no title, in quotes, of what the user takes after the target;
+- no eight words in a row of the user's review of the target, unless the row
+  declares that origin or a review of the history says the same.
 """
 
-import re
+import dataclasses
 from collections.abc import Sequence
 
+from instructrec.data.catalog import Item
 from instructrec.instructions import format as instruction_format
-from instructrec.instructions import render
+from instructrec.instructions import keyphrases, quality, render
+
+_SHINGLE = 8
 
 
 class InstructionLeakError(ValueError):
   """An instruction gives its own answer away."""
 
 
-def problems(
-  row: instruction_format.Instruction,
-  *,
-  target_title: str,
-  target_id: str,
-  history_titles: Sequence[str],
-  item_title: str | None = None,
-) -> list[str]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+  """What must be known of a row to check it.
+
+  Attributes:
+    target: the right item.
+    history: what the row may say of the user's past.
+    later: what the user takes after the target.
+    target_review: the user's review of the target, if there is one.
+    history_review: a review that the row may use, if there is one.
+    asked: titles that the row offers as choices.
+    target_given: whether the template gives the target and asks for something
+      else.
+    review_allowed: whether the row declares to be made from the target's
+      review.
+  """
+
+  target: Item
+  history: Sequence[Item] = ()
+  later: Sequence[Item] = ()
+  target_review: str | None = None
+  history_review: str | None = None
+  asked: Sequence[str] = ()
+  target_given: bool = False
+  review_allowed: bool = False
+
+
+def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
   """What gives the answer away, in words; empty where nothing does.
 
   Args:
     row: the instruction.
-    target_title: title of the right item.
-    target_id: its id.
-    history_titles: titles of the history.
-    item_title: title of the item that a T0 instruction asks about.
+    known: what is known of it.
 
   Returns:
     Problems.
   """
   text = row.inputs
-  if row.task_form == instruction_format.TaskForm.T3:
+  form = row.task_form
+  if form == instruction_format.TaskForm.T3:
     text = text.replace(render.join_titles(row.candidates), " ")
-  if item_title is not None:
-    # The item in question may be the target: that is what is asked.
-    text = text.replace(render.quote(item_title), " ", 1)
+  elif form != instruction_format.TaskForm.T2:
+    for title in known.asked:
+      # One of them may be the target: that is what is asked.
+      text = text.replace(render.quote(title), " ", 1)
+  target = known.target
   found = []
-  if target_id in row.history_ids:
-    found.append(f"the target {target_id} is in the history")
-  for title in history_titles:
-    text = text.replace(render.quote(title), " ")
-  if render.quote(target_title) in text:
-    found.append(f"the inputs quote the target's title {target_title!r}")
-  elif len(target_title.split()) > 1 and re.search(
-    rf"(?<!\w){re.escape(target_title)}(?!\w)", text, re.IGNORECASE
-  ):
-    found.append(f"the inputs say the target's title {target_title!r}")
-  if render.quote(target_id) in text:
-    found.append(f"the inputs hold the target's id {target_id!r}")
+  if target.item_id in row.history_ids:
+    found.append(f"the target {target.item_id} is in the history")
+  allowed = {item.item_id for item in known.history}
+  if strangers := set(row.history_ids) - allowed:
+    found.append(f"{sorted(strangers)} are no part of the history")
+  for item in known.history:
+    text = text.replace(render.quote(item.title), " ")
+  if known.target_given:
+    # Reviews name what they review.
+    text = text.replace(render.quote(target.title), " ")
+  else:
+    if render.quote(target.title) in text:
+      found.append(f"the inputs quote the target's title {target.title!r}")
+    elif quality.says_title(text, target.title):
+      found.append(f"the inputs say the target's title {target.title!r}")
+    if render.quote(target.item_id) in text:
+      found.append(f"the inputs hold the target's id {target.item_id!r}")
+  for item in known.later:
+    if item is not target and render.quote(item.title) in text:
+      found.append(f"the inputs quote {item.title!r}, taken after the target")
+  if known.target_review and not known.review_allowed:
+    said = _shingles(text) & _shingles(known.target_review)
+    if said - _shingles(known.history_review or ""):
+      found.append("the inputs quote the user's review of the target")
   return found
+
+
+def check(row: instruction_format.Instruction, known: Known) -> None:
+  """Refuses a row that leaks.
+
+  Args:
+    row: the instruction.
+    known: what is known of it.
+
+  Raises:
+    InstructionLeakError: naming the row and its problems.
+  """
+  if found := problems(row, known):
+    raise InstructionLeakError(
+      f"instruction {row.example_id}: {'; '.join(found)}"
+    )
+
+
+def _shingles(text: str) -> set[tuple[str, ...]]:
+  words = keyphrases.tokens(text)
+  return {
+    tuple(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1)
+  }

@@ -1,12 +1,10 @@
 """The offline teacher: no network, deterministic, from what the data say.
 
-It works on keyphrases: the specific categories and the brand of an item where
-the catalogue has them, else the telling words of its title (those that several
-titles share, so that they name a kind and not one product), and the words of
-reviews that occur in titles.
+It works on keyphrases of the items (`keyphrases.py`), on what reviews praise
+or complain of, on prices, and on whom a review says a thing was for.
 """
 
-import collections
+import dataclasses
 import functools
 import re
 from collections.abc import Sequence
@@ -14,35 +12,69 @@ from collections.abc import Sequence
 import numpy as np
 
 from instructrec.data.catalog import Catalog, Item
+from instructrec.instructions import keyphrases, quality
+from instructrec.instructions.teacher import TextKind, TextRequest
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z'\-]+")
-_STOP = frozenset(
-  (
-    "the and for with from of to in on at by an or is it its this that these "
-    "those you your my our his her their be are was were has have had not but "
-    "all any can will just so as if up out new set pack edition version "
-    "series pc xbox playstation nintendo wii ps one two ii iii iv vol volume "
-    "part deluxe classic mini pro plus game games video junior family travel"
-  ).split()
-)
 _PURPOSE = re.compile(
   r"\bfor (?:my|our|his|her) ((?:\w+[- ])?(?:nephew|niece|son|daughter|"
   r"grandson|granddaughter|husband|wife|sister|brother|mother|father|mom|dad|"
   r"kids?|boys?|girls?|friends?|family|boyfriend|girlfriend|children))\b",
   re.IGNORECASE,
 )
+_SENTENCE = re.compile(r"[^.!?;\n]+")
+_GOOD = frozenset(
+  "love loved loves great good excellent awesome amazing fantastic fun perfect "
+  "perfectly best nice enjoy enjoyed enjoys beautiful solid superb recommend "
+  "happy favorite favourite wonderful brilliant".split()
+)
+_BAD = frozenset(
+  "bad poor poorly terrible awful horrible boring broken broke worst cheaply "
+  "flimsy disappointing disappointed waste annoying weak useless hate hated "
+  "frustrating repetitive lacking".split()
+)
+_NEGATIONS = frozenset("not no never isn't wasn't don't didn't hardly".split())
+_ASPECTS = {
+  "a good story": "story storyline plot",
+  "good looks": "graphics visuals looks design",
+  "good sound": "sound music soundtrack audio",
+  "easy handling": "controls control handling easy simple",
+  "lasting quality": "quality sturdy durable build lasts",
+  "value for money": "price value money cheap",
+  "playing with others": "multiplayer coop co-op online friends together",
+  "a challenge": "challenge challenging hard difficult difficulty",
+  "humour": "funny humor humour hilarious",
+  "comfort": "comfortable comfort soft fits",
+  "lots to do": "long hours replay content variety",
+  "things that children can handle": "kids kid son daughter children",
+}
+_ASPECT_OF = {
+  word: aspect for aspect, words in _ASPECTS.items() for word in words.split()
+}
 
 _PREFERENCES = (
   "This person mostly goes for {a}, with some {b} in between.",
-  "They have a soft spot for {a} and often come back to {b}.",
-  "A fan of {a}; {b} catches their eye as well.",
+  "Much of what they buy has to do with {a}; {b} comes up as well.",
+  "A fan of {a}, with an eye for {b}.",
   "Their purchases lean towards {a}, followed by {b}.",
-  "They look for {a} first and enjoy {b} too.",
+  "They look for {a} first and like {b} too.",
+  "What they choose revolves around {a} and, now and then, {b}.",
+  "They keep coming back to {a} and do not pass by {b}.",
+  "Their taste runs to {a}, and lately also to {b}.",
 )
 _PREFERENCES_ONE = (
   "This person mostly goes for {a}.",
   "They keep coming back to {a}.",
-  "A fan of {a}.",
+  "Most of what they buy has to do with {a}.",
+  "Their taste runs to {a}.",
+)
+_LIKES = (
+  "They like to see {a}.",
+  "They care for {a}.",
+  "They set store by {a}.",
+)
+_DISLIKES = (
+  "They complain where {a} is missing.",
+  "They miss {a} in things that lack it.",
 )
 _PRICES = (
   "They watch the price.",
@@ -55,89 +87,84 @@ _VAGUE = (
   "Something to do with {a} would be nice.",
   "I feel like {a} again, perhaps with a bit of {b}.",
   "I want something for people who enjoy {a} and {b}.",
+  "Show me something around {a}, please.",
+  "I am after something like {a}, or close to {b}.",
+  "What do you have for somebody who is fond of {a}?",
+)
+_VAGUE_ASPECT = (
+  "I would like something around {a}, with {aspect}.",
+  "{aspect} is what I look for, best of all in something like {a}.",
+  "Something to do with {a} would be nice, as long as there is {aspect}.",
 )
 _GIFT = (
   "I am looking for a present for my {who}, who likes {a}.",
   "My {who} would enjoy something with {a}.",
   "I need a gift for my {who}; {a} is always welcome.",
 )
-_QUALITIES = (", not too expensive", ", medium priced", ", top quality")
-_SPECIFIC = (
-  "I am looking for {parts}.",
-  "Do you have {parts}?",
-  "Show me {parts}.",
-  "Please find {parts}.",
+_SECOND = (
+  "Having liked {h}, I now wish for something that has to do with {a}.",
+  "I know {h} well; this time it may be {a}.",
+  "After {h}, something around {a} would suit me.",
+  "I usually choose {h}, and {a} appeals to me now.",
+  "People with a weakness for {h}, like me, want {a} next.",
 )
+_SPECIFIC = (
+  "{parts}.",
+  "I am looking for {parts}.",
+  "Do you have anything for these words: {parts}?",
+  "Show me what fits {parts}.",
+  "Please find {parts}.",
+  "I want to buy something of this kind: {parts}.",
+)
+_QUALITIES = (", not too expensive", ", medium priced", ", top quality")
 
 
 class OfflineTeacher:
   """Writes from keyphrases; see the module.
 
   Args:
-    items: the catalogue, for how common words, categories and prices are.
+    items: the catalogue, for what its items share and what they cost.
   """
 
   name = "offline"
-  version = "1"
+  version = "2"
 
   def __init__(self, items: Catalog) -> None:
-    counts: collections.Counter[str] = collections.Counter()
-    for title in items.titles:
-      counts.update(set(_words(title)))
-    # A word of one title alone would give the product away.
-    self._shared = {word: n for word, n in counts.items() if n >= 3}
-    self._common = max(3, len(items) // 4)
-    categories: collections.Counter[str] = collections.Counter()
-    for entry in items.frame["categories"].to_list():
-      categories.update(set(entry))
-    self._categories = categories
+    self._phrases = keyphrases.Keyphrases(items)
     prices = items.frame["price"].drop_nulls().to_numpy()
     self._price_levels = (
       np.quantile(prices, [1 / 3, 2 / 3]) if len(prices) else None
     )
-    self._num_items = len(items)
-    self._keyphrases = functools.lru_cache(maxsize=None)(self._find_keyphrases)
+    self._mentioned = functools.lru_cache(maxsize=4096)(
+      lambda review: self._phrases.mentioned(review)
+    )
+    self._specific_parts = functools.lru_cache(maxsize=None)(
+      self._find_specific_parts
+    )
 
-  def _find_keyphrases(self, item: Item) -> tuple[str, ...]:
-    """What an item is about, most telling first; may be empty."""
-    phrases = [
-      category.lower()
-      for category in reversed(item.categories)
-      # The root of the tree says nothing.
-      if self._categories[category] < 0.9 * self._num_items
-    ][:2]
-    words = [
-      word
-      for word in dict.fromkeys(_words(item.title))
-      if 3 <= self._shared.get(word, 0) <= self._common
-      and word != (item.brand or "").lower()
-      and not any(word in phrase for phrase in phrases)
-    ]
-    words.sort(key=lambda word: -self._shared[word])
-    return tuple(phrases + words[: 2 if phrases else 3])
+  def write(self, requests: Sequence[TextRequest]) -> list[str]:
+    """See `Teacher.write`."""
+    return [self._write_one(request) for request in requests]
 
-  def _ranked(
-    self, history: Sequence[Item], review: str | None
-  ) -> list[tuple[str, float]]:
-    """Keyphrases of a history; newer items and praised words weigh more."""
-    weights: dict[str, float] = collections.defaultdict(float)
-    for age, item in enumerate(reversed(history)):
-      for place, phrase in enumerate(self._keyphrases(item)):
-        weights[phrase] += 0.9**age / (1 + 0.3 * place)
-      if item.brand:
-        weights[f"things by {item.brand}"] += 0.4 * 0.9**age
-    for word in self._review_words(review):
-      weights[word] += 0.5
-    return sorted(weights.items(), key=lambda pair: (-pair[1], pair[0]))
+  def _write_one(self, request: TextRequest) -> str:
+    write = {
+      TextKind.PREFERENCE: self._preference,
+      TextKind.VAGUE: self._vague,
+      TextKind.VAGUE_SECOND: self._vague_second,
+      TextKind.SPECIFIC: self._specific,
+    }[request.kind]
+    text = write(request, frozenset())
+    if not quality.says_title(text, request.hidden_title):
+      return text
+    # A series is called like one of its items: do without its words.
+    words = keyphrases.content_words(request.hidden_title)
+    return write(request, frozenset(words))
 
-  def _review_words(self, review: str | None) -> list[str]:
-    if not review:
-      return []
-    return [
-      word
-      for word in dict.fromkeys(_words(review))
-      if 3 <= self._shared.get(word, 0) <= self._common
-    ][:4]
+  def _ranked(self, items: Sequence[Item], hidden: frozenset[str]) -> list[str]:
+    ranked = self._phrases.ranked(items)
+    if not hidden:
+      return [phrase for phrase, _ in ranked]
+    return [p for p, _ in ranked if not hidden & set(keyphrases.tokens(p))]
 
   def _price_level(self, items: Sequence[Item]) -> int | None:
     prices = [item.price for item in items if item.price is not None]
@@ -145,73 +172,120 @@ class OfflineTeacher:
       return None
     return int(np.searchsorted(self._price_levels, np.median(prices)))
 
-  def explicit_preference(
-    self, history: Sequence[Item], review: str | None, *, key: int
-  ) -> str:
-    """See `Teacher.explicit_preference`."""
-    phrases = [phrase for phrase, _ in self._ranked(history, review)]
+  def _preference(self, request: TextRequest, hidden: frozenset[str]) -> str:
+    brands = _repeated_brands(request.items)
+    phrases = self._ranked(request.items, hidden) + brands
     if not phrases:
-      return "They choose all sorts of things, without a clear favourite."
-    if len(phrases) == 1:
-      text = _pick(_PREFERENCES_ONE, key).format(a=phrases[0])
+      text = "They choose all sorts of things, without a clear favourite."
+    elif len(phrases) == 1:
+      text = _pick(_PREFERENCES_ONE, request.key).format(a=phrases[0])
     else:
       a = " and ".join(phrases[: 2 if len(phrases) > 2 else 1])
-      b = phrases[2] if len(phrases) > 2 else phrases[1]
-      text = _pick(_PREFERENCES, key).format(a=a, b=b)
-    level = self._price_level(history)
-    if level is not None and len(history) >= 3:
+      b = brands[0] if brands else phrases[min(2, len(phrases) - 1)]
+      text = _pick(_PREFERENCES, request.key).format(a=a, b=b)
+    opinion = _opinion(request.review)
+    if opinion is not None:
+      aspect, good = opinion
+      frame = _pick(_LIKES if good else _DISLIKES, request.key >> 8)
+      text += " " + _capital(frame.format(a=aspect))
+    level = self._price_level(request.items)
+    if level is not None and len(request.items) >= 3:
       text += f" {_PRICES[level]}"
     return text
 
-  def vague_intention(
-    self, items: Sequence[Item], review: str | None, *, key: int
-  ) -> str:
-    """See `Teacher.vague_intention`."""
-    # A wish is about the present: the newest items alone.
-    phrases = self._review_words(review)[:1]
-    phrases += [
-      p for p, _ in self._ranked(items[-3:], None) if p not in phrases
-    ]
+  def _present(
+    self, items: Sequence[Item], hidden: frozenset[str]
+  ) -> list[str]:
+    """A wish is about the present: the newest items alone, vaguest first."""
+    ranked = self._ranked(items[-3:], hidden)[:3]
+    return sorted(ranked, key=lambda p: (-self._phrases.num_items(p), p))
+
+  def _vague(self, request: TextRequest, hidden: frozenset[str]) -> str:
+    phrases = self._mentioned(request.review)[:1]
+    hide = hidden.intersection
+    phrases = [p for p in phrases if not hide(keyphrases.tokens(p))]
+    present = self._present(request.items, hidden)
+    phrases += [p for p in present if p not in phrases]
     if not phrases:
       return "I would like something new, surprise me."
-    who = _PURPOSE.search(review or "")
+    who = _PURPOSE.search(request.review or "")
     if who:
-      return _pick(_GIFT, key).format(who=who[1].lower(), a=phrases[0])
-    frames = _VAGUE if len(phrases) > 1 else _VAGUE[:3]
-    return _pick(frames, key).format(a=phrases[0], b=phrases[-1])
+      frame = _pick(_GIFT, request.key)
+      return frame.format(who=who[1].lower(), a=phrases[0])
+    opinion = _opinion(request.review)
+    if opinion is not None:
+      frame = _pick(_VAGUE_ASPECT, request.key)
+      return _capital(frame.format(a=phrases[0], aspect=opinion[0]))
+    frames = (
+      _VAGUE if len(phrases) > 1 else [f for f in _VAGUE if "{b}" not in f]
+    )
+    return _pick(frames, request.key).format(a=phrases[0], b=phrases[-1])
 
-  def specific_intention(self, item: Item, *, key: int) -> str:
-    """See `Teacher.specific_intention`."""
-    phrases = list(self._keyphrases(item))
-    words = set(_words(item.title))
+  def _vague_second(self, request: TextRequest, hidden: frozenset[str]) -> str:
+    wanted = self._present(request.items, hidden)
+    known = [
+      phrase
+      for phrase in self._ranked(request.history, hidden)
+      if phrase not in wanted
+    ]
+    if not wanted or not known:
+      # Another key, for the first wording's would repeat it.
+      return self._vague(
+        dataclasses.replace(request, key=request.key + 1), hidden
+      )
+    frame = _pick(_SECOND, request.key)
+    return frame.format(h=known[0], a=wanted[0])
+
+  def _find_specific_parts(self, item: Item, hidden: frozenset[str]) -> str:
+    title = set(keyphrases.content_words(item.title))
     # At most half of the title's words may stand in the query.
-    allowed = max(1, len(words) // 2)
+    allowed = max(1, len(title) // 2)
     kept: list[str] = []
     used: set[str] = set()
-    for phrase in phrases:
-      overlap = used | (words & set(_words(phrase)))
+    for phrase in self._phrases.of(item):
+      if hidden and hidden & set(keyphrases.tokens(phrase)):
+        continue
+      overlap = used | (title & set(keyphrases.content_words(phrase)))
       if len(overlap) <= allowed:
         kept.append(phrase)
         used = overlap
-    if not kept:
-      kept = ["something out of the ordinary"]
-    parts = " and ".join(kept[:3])
-    if item.brand and len(used | (words & {item.brand.lower()})) <= allowed:
+    parts = ", ".join(kept[:3]) or "something out of the ordinary"
+    brand = set(keyphrases.content_words(item.brand or ""))
+    if item.brand and len(used | (title & brand)) <= allowed:
       parts += f" by {item.brand}"
     level = self._price_level([item])
-    if level is not None:
-      parts += (", not too expensive", ", medium priced", ", top quality")[
-        level
-      ]
-    return _pick(_SPECIFIC, key).format(parts=parts)
+    return parts if level is None else parts + _QUALITIES[level]
+
+  def _specific(self, request: TextRequest, hidden: frozenset[str]) -> str:
+    parts = self._specific_parts(request.items[-1], hidden)
+    return _capital(_pick(_SPECIFIC, request.key).format(parts=parts))
 
 
-def _words(text: str) -> list[str]:
-  return [
-    word
-    for word in (match.lower() for match in _WORD.findall(text))
-    if len(word) > 2 and word not in _STOP
-  ]
+def _repeated_brands(items: Sequence[Item]) -> list[str]:
+  """Brands of at least two of the items, most frequent first."""
+  brands = [item.brand for item in items if item.brand]
+  repeated = {brand for brand in brands if brands.count(brand) > 1}
+  ordered = sorted(repeated, key=lambda brand: (-brands.count(brand), brand))
+  return [f"things by {brand}" for brand in ordered]
+
+
+@functools.lru_cache(maxsize=4096)
+def _opinion(review: str | None) -> tuple[str, bool] | None:
+  """The first aspect that a review praises (True) or complains of (False)."""
+  for sentence in _SENTENCE.findall(review or ""):
+    words = keyphrases.tokens(sentence)
+    aspect = next((_ASPECT_OF[w] for w in words if w in _ASPECT_OF), None)
+    if aspect is None:
+      continue
+    found = set(words)
+    balance = len(found & _GOOD) - len(found & _BAD)
+    if balance:
+      return aspect, (balance > 0) != bool(found & _NEGATIONS)
+  return None
+
+
+def _capital(text: str) -> str:
+  return text[0].upper() + text[1:]
 
 
 def _pick(options: Sequence[str], key: int) -> str:

@@ -1,10 +1,10 @@
 """Fills a template's slots; the text of a slot is never read as a template."""
 
 import dataclasses
-import string
 from collections.abc import Sequence
 
 from instructrec.instructions import templates
+from instructrec.instructions.format import Intention, Preference
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -13,17 +13,29 @@ class Slots:
 
   Attributes:
     history: titles, oldest first.
+    recent: the titles of it that a response names, oldest first.
     preference: a statement of taste.
-    intention: a wish.
-    item: a title.
+    vague: a wish.
+    specific: a search query.
+    item: the title that a yes-or-no question is about.
+    first: one of two titles.
+    second: the other one.
     candidates: titles to choose from.
+    target: the right title.
+    answer: Yes or No.
   """
 
   history: Sequence[str] | None = None
+  recent: Sequence[str] | None = None
   preference: str | None = None
-  intention: str | None = None
+  vague: str | None = None
+  specific: str | None = None
   item: str | None = None
+  first: str | None = None
+  second: str | None = None
   candidates: Sequence[str] | None = None
+  target: str | None = None
+  answer: str | None = None
 
 
 def quote(title: str) -> str:
@@ -36,34 +48,97 @@ def join_titles(titles: Sequence[str]) -> str:
   return "; ".join(map(quote, titles))
 
 
-def render(template: templates.Template, slots: Slots) -> str:
-  """The instruction.
+_QUOTED = frozenset(("item", "first", "second", "target"))
+_LISTS = frozenset(("history", "candidates"))
+
+
+class Form:
+  """A template with its choices made: what {query} is, which parts are kept.
 
   Args:
     template: the template.
-    slots: the texts to fill in.
-
-  Returns:
-    The text.
+    query: "P2", "I1" or "I2", one of the template's; None where it has none.
+    optional: whether optional parts are kept. One whose slot the query fills
+      already is left out.
 
   Raises:
-    ValueError: where a slot of the template has nothing to fill it.
+    ValueError: where the query is not one of the template's.
   """
-  parts = []
-  for literal, name, _, _ in string.Formatter().parse(template.inputs):
-    parts.append(literal)
-    if name is None:
-      continue
-    value = getattr(slots, name)
+
+  def __init__(
+    self,
+    template: templates.Template,
+    *,
+    query: str | None = None,
+    optional: bool = False,
+  ) -> None:
+    if (query or None) not in (template.query or (None,)):
+      raise ValueError(
+        f"template {template.id} cannot take {query} for its query; expected "
+        f"one of {template.query or None}"
+      )
+    self.template = template
+    self._stand_in = {"query": templates.QUERY_SLOTS.get(query or "")}
+    filled = {self._resolve(slot) for slot in template.required}
+    self._inputs: list[templates.Segment] = []
+    for number, part in enumerate(template.parts):
+      slots = [self._resolve(name) for _, name in part if name]
+      if number % 2 == 0 or (optional and not filled & set(slots)):
+        self._inputs += part
+    self.input_slots = frozenset(
+      self._resolve(name) for _, name in self._inputs if name
+    )
+    self.response_slots = frozenset(
+      self._resolve(name) for _, name in template.response if name
+    )
+    self.preference = self._label(
+      {"history": Preference.P1, "preference": Preference.P2}, Preference.P0
+    )
+    self.intention = self._label(
+      {"vague": Intention.I1, "specific": Intention.I2}, Intention.I0
+    )
+
+  def _resolve(self, slot: str) -> str:
+    return self._stand_in.get(slot) or slot
+
+  def _label(self, names: dict[str, str], none: str) -> str:
+    """Such as "P1+P2": what the inputs say."""
+    found = [names[slot] for slot in names if slot in self.input_slots]
+    return "+".join(found) or none
+
+  def _value(self, slots: Slots, name: str, *, response: bool) -> str:
+    name = self._resolve(name)
+    value = getattr(slots, "recent" if response and name == "history" else name)
     if not value:
       raise ValueError(
-        f"template {template.id} has the slot {{{name}}}, but this request "
-        f"has no {name}"
+        f"template {self.template.id} has the slot {{{name}}}, but this "
+        f"request has no {name}"
       )
-    if name in ("history", "candidates"):
-      parts.append(join_titles(value))
-    elif name == "item":
-      parts.append(quote(value))
-    else:
-      parts.append(value)
-  return "".join(parts)
+    if name in _LISTS:
+      return join_titles(value)
+    # In a response an item stands for itself.
+    return quote(value) if name in _QUOTED and not response else value
+
+  def inputs(self, slots: Slots) -> str:
+    """The instruction.
+
+    Args:
+      slots: the texts to fill in.
+
+    Returns:
+      The text.
+
+    Raises:
+      ValueError: where a slot of the template has nothing to fill it.
+    """
+    return "".join(
+      literal + (self._value(slots, name, response=False) if name else "")
+      for literal, name in self._inputs
+    )
+
+  def targets(self, slots: Slots) -> str:
+    """The response; arguments and errors as for `inputs`."""
+    return "".join(
+      literal + (self._value(slots, name, response=True) if name else "")
+      for literal, name in self.template.response
+    )

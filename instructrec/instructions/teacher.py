@@ -1,9 +1,45 @@
 """The interface of teachers: who puts preferences and intentions into words."""
 
+import dataclasses
+import enum
 from collections.abc import Sequence
 from typing import Protocol
 
 from instructrec.data.catalog import Item
+
+
+class TextKind(enum.StrEnum):
+  """What a teacher writes; after the InstructRec paper, section 3.2.1."""
+
+  PREFERENCE = "P2"
+  """A statement of taste, in the third person."""
+  VAGUE = "I1"
+  """A wish in the first person that names no product."""
+  VAGUE_SECOND = "I1*"
+  """The same wish in other words, seen from the user's side as well."""
+  SPECIFIC = "I2"
+  """A search query with attributes of the wanted item; never its title."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextRequest:
+  """One text to write.
+
+  Attributes:
+    kind: what.
+    items: what it is made from, oldest first; not empty.
+    review: a review of one of them in the user's words, if there is one.
+    history: the user's side, for the second wording; may be empty.
+    hidden_title: what the text must not say; never shown to a chat model.
+    key: 64 random bits that choose among wordings.
+  """
+
+  kind: TextKind
+  items: tuple[Item, ...]
+  review: str | None
+  history: tuple[Item, ...]
+  hidden_title: str
+  key: int
 
 
 class Teacher(Protocol):
@@ -17,44 +53,14 @@ class Teacher(Protocol):
   name: str
   version: str
 
-  def explicit_preference(
-    self, history: Sequence[Item], review: str | None, *, key: int
-  ) -> str:
-    """A statement of taste in the third person (P2).
+  def write(self, requests: Sequence[TextRequest]) -> list[str]:
+    """Writes texts; the same requests give the same texts.
 
     Args:
-      history: items, oldest first; not empty.
-      review: the newest review in the history, if there is one.
-      key: 64 random bits that choose among wordings.
+      requests: what to write; a teacher may work on them at once.
 
     Returns:
-      One or two sentences.
-    """
-    ...
-
-  def vague_intention(
-    self, items: Sequence[Item], review: str | None, *, key: int
-  ) -> str:
-    """A wish in the first person that names no product (I1).
-
-    Args:
-      items: what the wish is made from: the history, or the target.
-      review: a review of it, if there is one.
-      key: 64 random bits that choose among wordings.
-
-    Returns:
-      A sentence.
-    """
-    ...
-
-  def specific_intention(self, item: Item, *, key: int) -> str:
-    """A search query with the wanted item's attributes (I2).
-
-    Args:
-      item: what is looked for.
-      key: 64 random bits that choose among wordings.
-
-    Returns:
-      A sentence; never the item's title.
+      One text a request, in order: one or two sentences on one line, the
+      last with its full stop.
     """
     ...

@@ -1,40 +1,90 @@
 """Instruction templates: YAML data with a checked schema.
 
-A template's `inputs` is text with slots in braces. Which slots it must have
-follows from its P, I and T:
+A template's `inputs` and `targets` are text with slots in braces. A part of
+`inputs` in double brackets, `[[ Taste: {preference}]]`, is optional: training
+draws whether it is kept. Which slots `inputs` must have follows from the
+declared P, I and T:
 
 | has | needs the slot |
 |---|---|
 | P1 | {history} |
 | P2 | {preference} |
-| I1 or I2 | {intention} |
+| I1 | {vague} |
+| I2 | {specific} |
+| a `query` list | {query}, in inputs or targets |
 | T0 | {item} |
+| T1 | {first} and {second} |
 | T3 | {candidates} |
+
+`{target}` is the title of the right item, `{answer}` Yes or No.
 """
 
 import dataclasses
 import difflib
+import functools
 import importlib.resources
 import pathlib
+import re
 import string
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import yaml
 
 from instructrec.instructions.format import (
   Intention,
+  Kind,
   Preference,
   TaskForm,
   TaskType,
 )
 
-SLOTS = ("history", "preference", "intention", "item", "candidates")
+SLOTS = (
+  "history",
+  "preference",
+  "vague",
+  "specific",
+  "query",
+  "item",
+  "first",
+  "second",
+  "candidates",
+  "target",
+  "answer",
+)
+QUERY_SLOTS = {"P2": "preference", "I1": "vague", "I2": "specific"}
+"""Which slot stands in for {query}."""
+_FORM_SLOTS = {
+  TaskForm.T0: {"item"},
+  TaskForm.T1: {"first", "second"},
+  TaskForm.T2: set[str](),
+  TaskForm.T3: {"candidates"},
+}
+_OPTIONAL_SLOTS = {"preference", "specific"}
+_OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
+_GROUPS = {
+  "A": TaskType.SEQUENTIAL,
+  "B": TaskType.PRODUCT_SEARCH,
+  "C": TaskType.PERSONALIZED_SEARCH,
+}
+
+Segment = tuple[str, str | None]
+"""Literal text and the slot behind it, or None at the end."""
 
 
 class TemplateError(ValueError):
   """One or more templates are not as they should be."""
+
+
+def _segments(text: str) -> tuple[Segment, ...]:
+  return tuple(
+    (literal, name) for literal, name, _, _ in string.Formatter().parse(text)
+  )
+
+
+def _slots(segments: Iterable[Segment]) -> list[str]:
+  return [name for _, name in segments if name is not None]
 
 
 class Template(pydantic.BaseModel):
@@ -42,80 +92,138 @@ class Template(pydantic.BaseModel):
 
   Attributes:
     id: unique id; stands in every row made with it.
-    task: task type.
-    preference: what it says of the taste: [P0], [P1], [P2] or [P1, P2].
-    intention: I0, I1 or I2.
-    form: T0, T2 or T3.
-    inputs: text with slots.
+    paper: its number in the paper's appendix, such as "A1"; None for others.
+    task: task type, the group of the template.
+    kind: direct, cot, turned_around, relatedness or pairwise.
+    preference: what it always says of the taste: [P0], [P1], [P2], [P1, P2].
+    intention: what it always says of the wish: I0, I1 or I2.
+    query: what may fill {query}: P2, I1, I2.
+    form: T0, T1, T2 or T3.
+    inputs: text with slots and optional parts.
+    targets: text with slots; by default the answer (T0) or the target.
     held_out: kept from training, to test unseen wordings.
   """
 
   model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
   id: str = pydantic.Field(pattern=r"^[a-z0-9_]+$")
+  paper: str | None = pydantic.Field(default=None, pattern=r"^[ABC]\d+$")
   task: TaskType
+  kind: Kind = Kind.DIRECT
   preference: tuple[Preference, ...] = pydantic.Field(min_length=1)
-  intention: Intention
+  intention: Intention = Intention.I0
+  query: tuple[Literal["P2", "I1", "I2"], ...] = ()
   form: TaskForm
   inputs: str = pydantic.Field(min_length=20)
+  targets: str = ""
   held_out: bool = False
 
-  @property
-  def slots(self) -> tuple[str, ...]:
-    """The slots in `inputs`, in order."""
-    parsed = string.Formatter().parse(self.inputs)
-    return tuple(name for _, name, _, _ in parsed if name is not None)
+  @functools.cached_property
+  def parts(self) -> tuple[tuple[Segment, ...], ...]:
+    """The inputs in pieces: always, optional, always, optional, ..."""
+    return tuple(map(_segments, _OPTIONAL.split(self.inputs)))
 
-  @property
-  def preference_name(self) -> str:
-    """Such as "P1+P2"."""
-    return "+".join(self.preference)
+  @functools.cached_property
+  def response(self) -> tuple[Segment, ...]:
+    """The targets in segments."""
+    form = "{answer}" if self.form is TaskForm.T0 else "{target}"
+    return _segments(self.targets or form)
 
-  @property
-  def required_slots(self) -> set[str]:
-    """The slots that its P, I and T ask for."""
-    needed = set()
+  @functools.cached_property
+  def required(self) -> tuple[str, ...]:
+    """Slots that the inputs always have, in order."""
+    return tuple(slot for part in self.parts[::2] for slot in _slots(part))
+
+  @functools.cached_property
+  def optional(self) -> tuple[str, ...]:
+    """Slots of the optional parts, in order."""
+    return tuple(slot for part in self.parts[1::2] for slot in _slots(part))
+
+  @functools.cached_property
+  def asked(self) -> tuple[str, ...]:
+    """Slots of the response, in order."""
+    return tuple(_slots(self.response))
+
+  def _declared(self) -> set[str]:
+    """The slots that P, I and T ask for in the inputs, but for {query}."""
+    needed = set(_FORM_SLOTS[self.form])
     if Preference.P1 in self.preference:
       needed.add("history")
     if Preference.P2 in self.preference:
       needed.add("preference")
     if self.intention is not Intention.I0:
-      needed.add("intention")
-    if self.form is TaskForm.T0:
-      needed.add("item")
-    if self.form is TaskForm.T3:
-      needed.add("candidates")
+      needed.add("vague" if self.intention is Intention.I1 else "specific")
     return needed
 
   @pydantic.model_validator(mode="after")
   def _check(self) -> "Template":
-    if Preference.P0 in self.preference and len(self.preference) > 1:
-      raise ValueError("P0 (no preference) stands alone, or not at all")
-    if self.form is TaskForm.T1:
-      raise ValueError("form T1 (pairwise) has no renderer yet; use T0 or T3")
-    if self.task is TaskType.PRODUCT_SEARCH and (
-      Preference.P1 in self.preference
-    ):
-      raise ValueError("product_search knows no user; it cannot have P1")
-    found = self.slots
-    for slot in found:
+    self._check_labels()
+    every = [*self.required, *self.optional, *self.asked]
+    for slot in every:
       if slot not in SLOTS:
         close = difflib.get_close_matches(slot, SLOTS, n=1)
         hint = f" (did you mean {{{close[0]}}}?)" if close else ""
         raise ValueError(f"unknown slot {{{slot}}}{hint}; slots are {SLOTS}")
-    if repeated := {slot for slot in found if found.count(slot) > 1}:
+    if repeated := {slot for slot in every if every.count(slot) > 1}:
       raise ValueError(f"slots {sorted(repeated)} occur more than once")
-    if missing := self.required_slots - set(found):
-      raise ValueError(
-        f"slots {sorted(missing)} are missing; {self.preference_name}, "
-        f"{self.intention}, {self.form} ask for them"
-      )
-    if extra := set(found) - self.required_slots:
-      raise ValueError(
-        f"slots {sorted(extra)} do not go with {self.preference_name}, "
-        f"{self.intention}, {self.form}"
-      )
+    self._check_inputs()
+    self._check_response()
     return self
+
+  def _check_labels(self) -> None:
+    if Preference.P0 in self.preference and len(self.preference) > 1:
+      raise ValueError("P0 (no preference) stands alone, or not at all")
+    if self.task is TaskType.PRODUCT_SEARCH and (
+      Preference.P1 in self.preference
+    ):
+      raise ValueError("product_search knows no user; it cannot have P1")
+    if (self.form is TaskForm.T1) != (self.kind is Kind.PAIRWISE):
+      raise ValueError("form T1 and kind pairwise go together")
+    if self.paper and _GROUPS[self.paper[0]] is not self.task:
+      raise ValueError(
+        f"template {self.paper} of the paper is of task "
+        f"{_GROUPS[self.paper[0]]}, not {self.task}"
+      )
+
+  def _check_inputs(self) -> None:
+    declared = self._declared()
+    found = set(self.required)
+    if missing := declared - found:
+      raise ValueError(
+        f"slots {sorted(missing)} are missing; the declared P, I and T ask "
+        "for them"
+      )
+    allowed = declared | {"query"}
+    if self.kind in (Kind.TURNED_AROUND, Kind.RELATEDNESS):
+      allowed.add("target")
+    if extra := found - allowed:
+      raise ValueError(
+        f"slots {sorted(extra)} do not go with the declared P, I, T and kind"
+      )
+    if extra := set(self.optional) - _OPTIONAL_SLOTS:
+      raise ValueError(
+        f"slots {sorted(extra)} cannot be optional; those that can are "
+        f"{sorted(_OPTIONAL_SLOTS)}"
+      )
+    for part in self.parts[1::2]:
+      if not _slots(part):
+        raise ValueError("an optional part [[ ]] without a slot")
+
+  def _check_response(self) -> None:
+    if ("query" in (*self.required, *self.asked)) != bool(self.query):
+      raise ValueError("the slot {query} and the list `query` go together")
+    if self.form is TaskForm.T0 and self.asked != ("answer",):
+      raise ValueError("the response of form T0 is {answer} alone")
+    if self.form is not TaskForm.T0 and "answer" in self.asked:
+      raise ValueError("{answer} is for form T0; name {target}")
+    if self.kind in (Kind.DIRECT, Kind.PAIRWISE) and self.targets:
+      raise ValueError(
+        f"a template of kind {self.kind} has no targets of its own"
+      )
+    if not self.asked:
+      raise ValueError("the targets have no slot")
+    if self.kind is Kind.COT and self.asked[-1] != "target":
+      raise ValueError("the response of kind cot ends with {target}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +253,16 @@ class TemplateSet:
     *,
     task: TaskType | None = None,
     form: TaskForm | None = None,
+    kind: Kind | None = None,
     held_out: bool | None = None,
   ) -> tuple[Template, ...]:
-    """The templates of a task type, form or kind; None means any."""
+    """The templates of a task type, form and kind; None means any."""
     return tuple(
       template
       for template in self.templates
       if (task is None or template.task is task)
       and (form is None or template.form is form)
+      and (kind is None or template.kind is kind)
       and (held_out is None or template.held_out is held_out)
     )
 
@@ -189,7 +299,7 @@ def lint(paths: Sequence[pathlib.Path]) -> tuple[list[Template], list[str]]:
         template = Template.model_validate(entry)
       except pydantic.ValidationError as error:
         for detail in error.errors():
-          field = ".".join(map(str, detail["loc"])) or "slots"
+          field = ".".join(map(str, detail["loc"])) or "template"
           problems.append(f"{label}: {field}: {detail['msg']}")
         continue
       if template.id in homes:

@@ -12,7 +12,12 @@ from jaxtyping import Float, Int
 
 from instructrec.data import dataset, request
 from instructrec.evaluation import results
-from instructrec.pipelines import generate, token_cache, vocabulary
+from instructrec.pipelines import (
+  generate,
+  registry,
+  token_cache,
+  vocabulary,
+)
 from instructrec.retrieval import popularity, random_ranker, ranker
 from instructrec.training import run_dir, scoring, token_dataset
 
@@ -35,9 +40,9 @@ class Evaluation:
     tfds_data_dir: the instructions.
     split: "validation" or "test".
     step: which checkpoint; None for the newest.
-    task_types: which task types; empty for all.
-    num_requests: how many requests a task type, drawn by `seed`; None for
-      all.
+    task_types: which evaluation tasks: such as "sequential_p1_i0", or
+      "sequential" for all that begin so; empty for all.
+    num_requests: how many requests a task, drawn by `seed`; None for all.
     batch_size: requests scored at once.
     seed: of the subset, the random baseline and the bootstrap.
   """
@@ -55,19 +60,27 @@ class Evaluation:
   def _tasks(self) -> list[str]:
     for module in self.run.data.modules:
       importlib.import_module(module)
-    names = sorted(token_cache.mixture_rates(self.run.data.mixture))
-    groups = {self._group(name): f"{name}_rerank" for name in names}
-    if unknown := set(self.task_types) - set(groups):
+    names = token_cache.mixture_rates(self.run.data.eval_mixture)
+    groups = {self._group(name): name for name in names}
+    found = {
+      wanted: [
+        group for group in groups if f"{group}_".startswith(f"{wanted}_")
+      ]
+      for wanted in self.task_types or groups
+    }
+    if unknown := sorted(wanted for wanted in found if not found[wanted]):
       raise ValueError(
-        f"unknown task types {sorted(unknown)}; the run was trained on "
+        f"unknown task types {unknown}; {self.run.data.eval_mixture} has "
         f"{sorted(groups)}"
       )
-    return [groups[group] for group in self.task_types or groups]
+    chosen = [group for matches in found.values() for group in matches]
+    return [groups[group] for group in dict.fromkeys(chosen)]
 
   def _group(self, task_name: str) -> str:
-    """The task type in a task's name; the name where there is none."""
-    name = task_name.removesuffix("_rerank")
-    return name.removeprefix(f"{self.run.data.mixture}_")
+    """A task's name without what all names of the mixture share."""
+    name = task_name.removesuffix(registry.RERANK)
+    mixture = self.run.data.eval_mixture.removesuffix(registry.RERANK)
+    return name.removeprefix(f"{mixture}_")
 
   def _subset(self, size: int) -> Int[np.ndarray, " requests"]:
     if self.num_requests is None or self.num_requests >= size:

@@ -1,71 +1,118 @@
 """Prepared logs -> instructions on disk: TFDS data set, vocabulary, manifest.
 
 The folder that comes out is a TFDS data folder:
-`instructrec/<task type>/1.0.0/`, `vocabulary/sentencepiece.model` and
-`manifest.json` (counts, origins, seeds, fingerprints).
+`instructrec/<config>/1.0.0/`, `vocabulary/sentencepiece.model`,
+`manifest.json` (counts, origins, seeds, fingerprints), `card.md` (the data
+card) and `audit.csv` (a sheet for people).
 """
 
-import collections
-import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from instructrec.instructions import format as instruction_format
+from instructrec import progress
+from instructrec.instructions import card, generate, tally, units
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 
 MANIFEST = "manifest.json"
+CARD = "card.md"
+AUDIT = "audit.csv"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
-_VOCABULARY_ROWS = 20_000
+
+Produced = tuple[list[tfds_writer.Shard], tally.Tally, list[str]]
+"""Shards, counts, and texts to train a vocabulary on."""
+Produce = Callable[[units.Spec, generate.Generator, pathlib.Path], Produced]
 
 
-@dataclasses.dataclass
-class _Tally:
-  """Counts the rows that pass, and keeps texts to train a vocabulary on."""
+def produce_locally(num_workers: int) -> Produce:
+  """Makes the shards on this machine.
 
-  by_template: collections.Counter
-  by_origin: collections.Counter
-  texts: list[str]
-  keep_texts: bool
+  Args:
+    num_workers: processes.
 
-  def watch(
-    self, rows: Iterable[instruction_format.Instruction]
-  ) -> Iterator[instruction_format.Instruction]:
-    for row in rows:
-      self.by_template[row.template_id] += 1
-      self.by_origin[row.intention_origin] += 1
-      # Training rows alone: what validation and test say must stay unseen.
-      if (
-        self.keep_texts
-        and row.split == "train"
-        and len(self.texts) < 2 * _VOCABULARY_ROWS
-      ):
-        self.texts += (row.inputs, row.targets)
-      yield row
+  Returns:
+    The function that makes them; memory does not grow with the data.
+  """
+
+  def produce(
+    spec: units.Spec, generator: generate.Generator, root: pathlib.Path
+  ) -> Produced:
+    frames = units.split_requests(generator)
+    counts = {split: frame.height for split, frame in frames.items()}
+    wanted = units.units(counts)
+    counted, texts = tally.Tally(), list[str]()
+
+    def results() -> Iterator[units.Result]:
+      with progress.Progress(
+        sum(counts.values()), "generate", unit="request"
+      ) as line:
+        for result in (
+          units.run(spec, wanted, num_workers)
+          if num_workers > 1
+          else (units.work(generator, frames, unit) for unit in wanted)
+        ):
+          counted.merge(result.tally)
+          texts.extend(result.texts)
+          yield result
+          line.advance(result.unit.stop - result.unit.start)
+
+    shards = _write(results(), root)
+    return shards, counted, texts
+
+  return produce
+
+
+def _write(
+  results: Iterable[units.Result], root: pathlib.Path
+) -> list[tfds_writer.Shard]:
+  """Writes results, which come in order, to their shards."""
+  shards: list[tfds_writer.Shard] = []
+  current: tuple[str, int] | None = None
+  open_writers: dict[str, tfds_writer.ShardWriter] = {}
+
+  def close() -> None:
+    for writer in open_writers.values():
+      writer.__exit__()
+      shards.append(writer.shard)
+    open_writers.clear()
+
+  for result in results:
+    place = (result.unit.split, result.unit.shard)
+    if place != current:
+      close()
+      current = place
+    for config, record in result.records:
+      writer = open_writers.get(config)
+      if writer is None:
+        writer = tfds_writer.ShardWriter(root, config, *place)
+        open_writers[config] = writer
+      writer.write(record)
+  close()
+  return shards
 
 
 def write(
-  rows: Iterable[instruction_format.Instruction],
+  spec: units.Spec,
   output: str | os.PathLike[str],
   *,
+  produce: Produce,
   vocabulary: str | os.PathLike[str] | None = None,
   vocab_size: int = 2000,
-  record: dict[str, Any],
   overwrite: bool = False,
 ) -> dict[str, Any]:
-  """Writes rows, the vocabulary and the manifest; complete or not at all.
+  """Writes a data set with all that belongs to it; complete or not at all.
 
   Args:
-    rows: the instructions.
+    spec: how instructions are made.
     output: the TFDS data folder to make.
-    vocabulary: a SentencePiece model to use; None trains one on the training
+    produce: makes the shards, here or elsewhere.
+    vocabulary: a SentencePiece model to use; None trains one on training
       rows.
     vocab_size: pieces of a trained vocabulary, at most.
-    record: what the manifest says of how the rows were made.
     overwrite: whether an existing folder is replaced.
 
   Returns:
@@ -73,7 +120,7 @@ def write(
 
   Raises:
     FileExistsError: where `output` exists and is not to be replaced.
-    ValueError: where there are no rows.
+    ValueError: where there are no requests.
   """
   output = pathlib.Path(output).absolute()
   if output.exists() and not overwrite:
@@ -82,37 +129,28 @@ def write(
     )
   if vocabulary is not None:
     tokenizer.Tokenizer(vocabulary)  # Fails early on a file that is no model.
-  temporary = output.with_name(f"{output.name}.incomplete")
-  shutil.rmtree(temporary, ignore_errors=True)
-  (temporary / VOCABULARY.parent).mkdir(parents=True)
-  tally = _Tally(
-    collections.Counter(), collections.Counter(), [], vocabulary is None
-  )
-  with tfds_writer.InstructionWriter(
-    temporary, description="InstructRec instructions; see manifest.json."
-  ) as writer:
-    for row in tally.watch(rows):
-      writer.write(row)
-  if not tally.by_template:
+  generator = spec.generator()
+  if not generator.prepared.split.requests.height:
     raise ValueError("there were no requests to write instructions for")
+  temporary = output.with_name(f"{output.name}.incomplete")
+  tfds_writer.clear(temporary)
+  (temporary / VOCABULARY.parent).mkdir(parents=True)
+  root = temporary / tfds_writer.NAME
+  shards, counted, texts = produce(spec, generator, root)
+  fingerprint = tfds_writer.finish(
+    root, shards, description="InstructRec instructions; see card.md."
+  )
   if vocabulary is None:
-    tokenizer.train(tally.texts, temporary / VOCABULARY, vocab_size=vocab_size)
+    # Training rows alone: what validation and test say must stay unseen.
+    tokenizer.train(texts, temporary / VOCABULARY, vocab_size=vocab_size)
   else:
     shutil.copyfile(vocabulary, temporary / VOCABULARY)
-  manifest = {
-    "format_version": 1,
-    **record,
-    "rows": writer.counts(),
-    "templates": dict(sorted(tally.by_template.items())),
-    "intention_origins": dict(sorted(tally.by_origin.items())),
-    "vocabulary": {
-      "origin": "trained" if vocabulary is None else str(vocabulary),
-      "fingerprint": tokenizer.fingerprint(temporary / VOCABULARY),
-      "size": tokenizer.Tokenizer(temporary / VOCABULARY).vocab_size,
-    },
-    "fingerprint": writer.fingerprint(),
-  }
+  manifest = _manifest(
+    spec, generator, counted, fingerprint, temporary / VOCABULARY, vocabulary
+  )
   (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+  (temporary / CARD).write_text(card.markdown(manifest, counted, generator))
+  card.write_audit(temporary / AUDIT, counted, generator)
   if output.exists():
     replaced = output.with_name(f"{output.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
@@ -122,3 +160,42 @@ def write(
   else:
     temporary.rename(output)
   return manifest
+
+
+def _manifest(
+  spec: units.Spec,
+  generator: generate.Generator,
+  counted: tally.Tally,
+  fingerprint: str,
+  model: pathlib.Path,
+  vocabulary: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+  rows: dict[str, dict[str, int]] = {}
+  for (config, split), count in sorted(counted.rows.items()):
+    rows.setdefault(config, {})[split] = count
+  origins: dict[str, dict[str, int]] = {}
+  for (name, origin), count in sorted(counted.origins.items()):
+    origins.setdefault(name, {})[origin] = count
+  return {
+    "format_version": 2,
+    "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
+    "prepared_fingerprint": generator.prepared.fingerprint,
+    "source": generator.prepared.manifest["source"],
+    "teacher": {
+      "name": generator.teacher.name,
+      "version": generator.teacher.version,
+      "replaced_by_offline": dict(sorted(counted.replaced.items())),
+    },
+    "protocol": spec.protocol,
+    "max_history": spec.max_history,
+    "seed": spec.seed,
+    "rows": rows,
+    "templates": dict(sorted(counted.templates.items())),
+    "origins": origins,
+    "vocabulary": {
+      "origin": "trained" if vocabulary is None else str(vocabulary),
+      "fingerprint": tokenizer.fingerprint(model),
+      "size": tokenizer.Tokenizer(model).vocab_size,
+    },
+    "fingerprint": fingerprint,
+  }

@@ -1,13 +1,15 @@
 """Registers the SeqIO tasks and mixtures over an instruction data set.
 
-For each task type there are two tasks over one TFDS config:
+For each task type and P/I combination there is a task over a TFDS config of
+its own, `<prefix>_<type>_<P>_<I>` such as `instructrec_v1_sequential_p1_i0`:
+instructions and responses. Kinds that are not direct have one task a kind,
+such as `instructrec_v1_sequential_cot`.
 
-- `<prefix>_<type>`: an instruction and its response, for training;
-- `<prefix>_<type>_rerank`: the same instruction and its candidate list, with
-  the metrics of reranking. `targets` has rank 2, `[candidates, tokens]`.
-
-SeqIO asks all tasks of a mixture for the same features, hence one mixture of
-each kind: `<prefix>` and `<prefix>_rerank`.
+Those with validation and test rows have a sister ending in `_rerank`: the
+same instructions with their candidate lists and the metrics of reranking.
+There, `targets` has rank 2, `[candidates, tokens]`. SeqIO asks all tasks of a
+mixture for the same features, hence the mixture `<prefix>_rerank` beside the
+others of `instructions/mixtures.py`.
 """
 
 from collections.abc import Mapping
@@ -15,21 +17,20 @@ from collections.abc import Mapping
 import seqio
 import tensorflow as tf
 
-from instructrec.instructions import format as instruction_format
+from instructrec.instructions import mixtures, templates
 from instructrec.pipelines import metrics, tfds_writer
 
-TASK_TYPES = tuple(task.value for task in instruction_format.TaskType)
+RERANK = "_rerank"
 
 
-def _source(task_type: str) -> seqio.TfdsDataSource:
-  """The TFDS config of a task type.
+def _source(name: str) -> seqio.TfdsDataSource:
+  """The TFDS config of a task; its splits are read from the data.
 
   The folder is `TFDS_DATA_DIR`, or what `seqio.set_tfds_data_dir_override`
   set (`--tfds_data_dir` of T5X and of `instructrec`).
   """
   return seqio.TfdsDataSource(
-    f"{tfds_writer.NAME}/{task_type}:{tfds_writer.VERSION}",
-    splits=("train", "validation", "test"),
+    f"{tfds_writer.NAME}/{name}:{tfds_writer.VERSION}"
   )
 
 
@@ -59,26 +60,24 @@ def register(
   vocabulary: seqio.Vocabulary,
   *,
   prefix: str = "instructrec",
-  rates: Mapping[str, float] | None = None,
+  template_set: templates.TemplateSet | None = None,
 ) -> list[str]:
-  """Registers all tasks and both mixtures.
+  """Registers all tasks and mixtures of a template set.
 
   Args:
     vocabulary: of inputs and targets.
     prefix: what the names begin with.
-    rates: weight of each task type in the mixtures; equal where not given.
+    template_set: the templates; None for those of the package.
 
   Returns:
-    The names registered.
+    The names registered: tasks, then mixtures.
 
   Raises:
-    ValueError: for rates of unknown task types, or names registered before.
+    ValueError: for names registered before.
   """
-  rates = dict(rates or dict.fromkeys(TASK_TYPES, 1.0))
-  if unknown := set(rates) - set(TASK_TYPES):
-    raise ValueError(
-      f"rates name the task types {sorted(unknown)}; there are {TASK_TYPES}"
-    )
+  template_set = template_set or templates.load()
+  mixed = mixtures.mixtures(template_set)
+  evaluated = mixtures.evaluation_tasks(template_set)
   single = {
     "inputs": seqio.Feature(vocabulary, add_eos=True),
     "targets": seqio.Feature(vocabulary, add_eos=True),
@@ -88,10 +87,12 @@ def register(
     # Each candidate gets its EOS below; SeqIO's own step knows one row only.
     "targets": seqio.Feature(vocabulary, add_eos=False, rank=2),
   }
-  for task_type in TASK_TYPES:
+  names = []
+  for task in mixed["_all"]:
+    names.append(f"{prefix}_{task}")
     seqio.TaskRegistry.add(
-      f"{prefix}_{task_type}",
-      source=_source(task_type),
+      names[-1],
+      source=_source(task),
       preprocessors=[
         seqio.preprocessors.tokenize,
         seqio.CacheDatasetPlaceholder(),
@@ -99,9 +100,11 @@ def register(
       ],
       output_features=single,
     )
+  for task in evaluated:
+    names.append(f"{prefix}_{task}{RERANK}")
     seqio.TaskRegistry.add(
-      f"{prefix}_{task_type}_rerank",
-      source=_source(task_type),
+      names[-1],
+      source=_source(task),
       preprocessors=[
         _candidates_as_targets,
         seqio.preprocessors.tokenize,
@@ -113,11 +116,15 @@ def register(
       metric_fns=[metrics.ranking],
       output_features=lists,
     )
-  mixed = [(task_type, rate) for task_type, rate in rates.items() if rate]
-  for suffix in ("", "_rerank"):
+  for suffix, weights in mixed.items():
+    names.append(f"{prefix}{suffix}")
     seqio.MixtureRegistry.add(
-      f"{prefix}{suffix}",
-      [(f"{prefix}_{task_type}{suffix}", rate) for task_type, rate in mixed],
+      names[-1],
+      [(f"{prefix}_{task}", weight) for task, weight in weights.items()],
     )
-  names = [f"{prefix}_{t}{s}" for t in TASK_TYPES for s in ("", "_rerank")]
-  return [*names, prefix, f"{prefix}_rerank"]
+  names.append(f"{prefix}{RERANK}")
+  seqio.MixtureRegistry.add(
+    names[-1],
+    [(f"{prefix}_{task}{RERANK}", 1.0) for task in evaluated],
+  )
+  return names

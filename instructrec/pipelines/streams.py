@@ -31,6 +31,13 @@ def open_stream(
   for module in config.modules:
     importlib.import_module(module)
   rates = token_cache.mixture_rates(config.mixture)
+  if split != "train":
+    # As SeqIO does: of a mixture, the tasks that have the split.
+    rates = {
+      name: rate
+      for name, rate in rates.items()
+      if token_cache.has_split(name, split, data_dir)
+    }
   return batches.BatchStream(
     datasets={name: token_cache.load(name, split, data_dir) for name in rates},
     rates=rates,

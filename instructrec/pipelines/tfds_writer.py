@@ -1,14 +1,17 @@
-"""Writes instructions as a TFDS data set, streaming, one config a task type.
+"""Writes instructions as a TFDS data set, streaming, one config a task.
 
-`<data_dir>/instructrec/<task type>/1.0.0/` holds TFRecord shards and the
-metadata with which `tfds.load("instructrec/sequential", data_dir=...)` reads
-them, without any builder code.
+`<data_dir>/instructrec/<config>/1.0.0/` holds TFRecord shards and the
+metadata with which `tfds.load("instructrec/sequential_p1_i0", data_dir=...)`
+reads them, without any builder code. The config `fine_grained` holds the
+teacher's texts.
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
 import shutil
+from collections.abc import Iterable
 from typing import Any, Self
 
 import tensorflow as tf
@@ -18,11 +21,11 @@ from instructrec.instructions import format as instruction_format
 
 NAME = "instructrec"
 VERSION = "1.0.0"
-_ROWS_PER_SHARD = 50_000
 
 _TEXTS = (
   "example_id",
   "template_id",
+  "kind",
   "task_form",
   "preference",
   "intention",
@@ -33,11 +36,28 @@ _TEXTS = (
   "targets",
 )
 _TEXT_LISTS = ("candidates", "candidate_ids", "history_ids")
+_FINE_GRAINED_TEXTS = (
+  "text_id",
+  "kind",
+  "origin",
+  "user_id",
+  "request_id",
+  "text",
+)
 
 
-def features() -> tfds.features.FeaturesDict:
-  """The features of a row; see `instructions.format.Instruction`."""
+def features(config: str) -> tfds.features.FeaturesDict:
+  """The features of a config's rows.
+
+  Args:
+    config: the TFDS config.
+
+  Returns:
+    Those of `instructions.format.Instruction` or `FineGrained`.
+  """
   text = tfds.features.Text()
+  if config == instruction_format.FINE_GRAINED:
+    return tfds.features.FeaturesDict(dict.fromkeys(_FINE_GRAINED_TEXTS, text))
   return tfds.features.FeaturesDict(
     {
       **dict.fromkeys(_TEXTS, text),
@@ -47,147 +67,147 @@ def features() -> tfds.features.FeaturesDict:
   )
 
 
-def _serialize(row: instruction_format.Instruction) -> bytes:
-  """The row as a `tf.train.Example` of `features()`."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shard:
+  """A file of records.
 
-  def value(name: str) -> str:
-    found = getattr(row, name)
-    return found if type(found) is str else str(found.value)
-
-  example = tf.train.Example()
-  feature = example.features.feature
-  for name in _TEXTS:
-    feature[name].bytes_list.value.append(value(name).encode())
-  for name in _TEXT_LISTS:
-    feature[name].bytes_list.value.extend(
-      text.encode() for text in getattr(row, name)
-    )
-  feature["label"].int64_list.value.append(row.label)
-  return example.SerializeToString(deterministic=True)
-
-
-class _SplitWriter:
-  """Rolls the shards of one config and split."""
-
-  def __init__(self, folder: pathlib.Path, split: str) -> None:
-    self.folder = folder
-    self.split = split
-    self.shard_lengths: list[int] = []
-    self.num_bytes = 0
-    self.digest = hashlib.sha256()
-    self._writer: tf.io.TFRecordWriter | None = None
-
-  def _path(self, shard: int) -> pathlib.Path:
-    return self.folder / f"{NAME}-{self.split}.{shard:05d}"
-
-  def write(self, record: bytes) -> None:
-    if self._writer is None or self.shard_lengths[-1] == _ROWS_PER_SHARD:
-      self._roll()
-    assert self._writer is not None
-    self._writer.write(record)
-    self.digest.update(record)
-    self.shard_lengths[-1] += 1
-    self.num_bytes += len(record)
-
-  def _roll(self) -> None:
-    if self._writer is not None:
-      self._writer.close()
-    self._writer = tf.io.TFRecordWriter(
-      str(self._path(len(self.shard_lengths)))
-    )
-    self.shard_lengths.append(0)
-
-  def close(self) -> tfds.core.SplitInfo:
-    assert self._writer is not None
-    self._writer.close()
-    count = len(self.shard_lengths)
-    for shard in range(count):
-      name = f"{NAME}-{self.split}.tfrecord-{shard:05d}-of-{count:05d}"
-      self._path(shard).rename(self.folder / name)
-    return tfds.core.SplitInfo(
-      name=self.split,
-      shard_lengths=self.shard_lengths,
-      num_bytes=self.num_bytes,
-      filename_template=tfds.core.ShardedFileTemplate(
-        data_dir=self.folder,
-        dataset_name=NAME,
-        split=self.split,
-        filetype_suffix="tfrecord",
-      ),
-    )
-
-
-class InstructionWriter:
-  """Writes rows to `<data_dir>/instructrec`, complete or not at all.
-
-  Rows go to `<data_dir>/instructrec.incomplete`; leaving the context without
-  an exception writes the metadata and renames the folder.
-
-  Args:
-    data_dir: TFDS data folder; the data set must not be there yet.
-    description: for the metadata.
-
-  Raises:
-    FileExistsError: where the data set exists.
+  Attributes:
+    config: the TFDS config.
+    split: the split.
+    number: which shard of the split.
+    num_records: how many records it holds.
+    num_bytes: their size.
+    sha256: of all of them.
   """
 
+  config: str
+  split: str
+  number: int
+  num_records: int
+  num_bytes: int
+  sha256: str
+
+
+def write_shard(
+  root: str | os.PathLike[str],
+  config: str,
+  split: str,
+  number: int,
+  records: Iterable[bytes],
+) -> Shard:
+  """Writes one file; its final name needs the number of shards.
+
+  Args:
+    root: the data set's folder.
+    config: the TFDS config.
+    split: the split.
+    number: which shard.
+    records: serialized examples.
+
+  Returns:
+    What was written.
+  """
+  with ShardWriter(root, config, split, number) as writer:
+    for record in records:
+      writer.write(record)
+  return writer.shard
+
+
+class ShardWriter:
+  """Writes records to one file; arguments as for `write_shard`."""
+
   def __init__(
-    self, data_dir: str | os.PathLike[str], *, description: str
+    self,
+    root: str | os.PathLike[str],
+    config: str,
+    split: str,
+    number: int,
   ) -> None:
-    self.final = pathlib.Path(data_dir) / NAME
-    if self.final.exists():
-      raise FileExistsError(
-        f"{self.final} exists; generate into another folder, or pass "
-        "--overwrite to replace it"
-      )
-    self._folder = self.final.with_suffix(".incomplete")
-    self._description = description
-    self._splits: dict[tuple[str, str], _SplitWriter] = {}
+    self._key = (config, split, number)
+    self._digest = hashlib.sha256()
+    self._count = self._size = 0
+    path = _part(pathlib.Path(root), *self._key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    self._writer = tf.io.TFRecordWriter(str(path))
 
   def __enter__(self) -> Self:
-    # What a killed run left.
-    shutil.rmtree(self._folder, ignore_errors=True)
-    self._folder.mkdir(parents=True)
     return self
 
-  def write(self, row: instruction_format.Instruction) -> None:
-    """Writes a row to the config of its task type and to its split."""
-    task = str(getattr(row.task, "value", row.task))
-    key = (task, row.split)
-    writer = self._splits.get(key)
-    if writer is None:
-      folder = self._folder / task / VERSION
-      folder.mkdir(parents=True, exist_ok=True)
-      writer = self._splits[key] = _SplitWriter(folder, row.split)
-    writer.write(_serialize(row))
+  def __exit__(self, *unused: object) -> None:
+    self._writer.close()
 
-  def __exit__(self, kind: Any, *unused: object) -> None:
-    if kind is not None:
-      return
-    infos: dict[str, list[tfds.core.SplitInfo]] = {}
-    for (task, _), writer in self._splits.items():
-      infos.setdefault(task, []).append(writer.close())
-    for task, splits in infos.items():
-      tfds.folder_dataset.write_metadata(
-        data_dir=str(self._folder / task / VERSION),
-        features=features(),
-        split_infos=splits,
-        version=VERSION,
-        check_data=False,
-        description=self._description,
-      )
-    self._folder.rename(self.final)
+  def write(self, record: bytes) -> None:
+    """Appends a record."""
+    self._writer.write(record)
+    self._digest.update(record)
+    self._count += 1
+    self._size += len(record)
 
-  def counts(self) -> dict[str, dict[str, int]]:
-    """Rows written, by task type and split."""
-    result: dict[str, dict[str, int]] = {}
-    for (task, split), writer in sorted(self._splits.items()):
-      result.setdefault(task, {})[split] = sum(writer.shard_lengths)
-    return result
+  @property
+  def shard(self) -> Shard:
+    """What was written so far."""
+    return Shard(*self._key, self._count, self._size, self._digest.hexdigest())
 
-  def fingerprint(self) -> str:
-    """SHA-256 over all records, as "sha256:<hex>"."""
-    digest = hashlib.sha256()
-    for (task, split), writer in sorted(self._splits.items()):
-      digest.update(f"{task}/{split}:{writer.digest.hexdigest()}".encode())
-    return f"sha256:{digest.hexdigest()}"
+
+def _part(root: pathlib.Path, config: str, split: str, number: int) -> Any:
+  return root / config / VERSION / f"{NAME}-{split}.{number:05d}"
+
+
+def finish(
+  root: str | os.PathLike[str], shards: Iterable[Shard], *, description: str
+) -> str:
+  """Names the shards as TFDS does and writes the metadata.
+
+  Args:
+    root: the data set's folder, with all shards.
+    shards: what was written.
+    description: for the metadata.
+
+  Returns:
+    SHA-256 over all records, as "sha256:<hex>".
+  """
+  root = pathlib.Path(root)
+  groups: dict[str, dict[str, list[Shard]]] = {}
+  for shard in sorted(shards, key=lambda s: (s.config, s.split, s.number)):
+    splits = groups.setdefault(shard.config, {})
+    splits.setdefault(shard.split, []).append(shard)
+  digest = hashlib.sha256()
+  for config, splits in groups.items():
+    folder = root / config / VERSION
+    infos = []
+    for split, found in splits.items():
+      for place, shard in enumerate(found):
+        name = f"{NAME}-{split}.tfrecord-{place:05d}-of-{len(found):05d}"
+        _part(root, config, split, shard.number).rename(folder / name)
+        digest.update(f"{config}/{split}:{shard.sha256}".encode())
+      infos.append(_split_info(folder, split, found))
+    tfds.folder_dataset.write_metadata(
+      data_dir=str(folder),
+      features=features(config),
+      split_infos=infos,
+      version=VERSION,
+      check_data=False,
+      description=description,
+    )
+  return f"sha256:{digest.hexdigest()}"
+
+
+def _split_info(
+  folder: pathlib.Path, split: str, shards: list[Shard]
+) -> tfds.core.SplitInfo:
+  return tfds.core.SplitInfo(
+    name=split,
+    shard_lengths=[shard.num_records for shard in shards],
+    num_bytes=sum(shard.num_bytes for shard in shards),
+    filename_template=tfds.core.ShardedFileTemplate(
+      data_dir=folder,
+      dataset_name=NAME,
+      split=split,
+      filetype_suffix="tfrecord",
+    ),
+  )
+
+
+def clear(root: str | os.PathLike[str]) -> None:
+  """Removes what a stopped run left."""
+  shutil.rmtree(root, ignore_errors=True)

@@ -30,6 +30,7 @@ _COLUMNS = (
   "request_id",
   "user_id",
   "template_id",
+  "kind",
   "task_form",
   "intention_origin",
   "label",
@@ -79,6 +80,25 @@ def mixture_rates(name: str) -> dict[str, float]:
   rates = {task.name: float(found.get_rate(task)) for task in found.tasks}
   total = sum(rates.values())
   return {task: rate / total for task, rate in rates.items()}
+
+
+def has_split(
+  task_name: str, split: str, data_dir: str | os.PathLike[str]
+) -> bool:
+  """Whether a task's data set has a split.
+
+  Args:
+    task_name: a registered SeqIO task.
+    split: "train", "validation" or "test".
+    data_dir: the TFDS data folder.
+
+  Raises:
+    FileNotFoundError: where the data set is not there.
+  """
+  task = seqio.TaskRegistry.get(task_name)
+  _data_fingerprint(task, pathlib.Path(data_dir))
+  seqio.set_tfds_data_dir_override(str(data_dir))
+  return split in task.splits
 
 
 def load(

@@ -9,12 +9,17 @@ import jax
 import numpy as np
 
 from instructrec.data import catalog
-from instructrec.instructions import generate, render, templates
-from instructrec.instructions.format import TaskType
+from instructrec.instructions import render, templates
 from instructrec.models import features, protocol, tokenizer
 
 _CHUNK = 256
 _MAX_TEXT = 2000
+_TEMPLATES = {
+  (True, False): "seq_next_item",
+  (False, True): "search_find_product",
+  (True, True): "personal_wish_and_history",
+}
+"""Templates by whether there are a history and a text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,18 +85,13 @@ class InstructionRanker:
       raise ValueError(
         f"the sentence has {len(text)} characters, expected at most {_MAX_TEXT}"
       )
-    if history and text:
-      task = TaskType.PERSONALIZED_SEARCH
-    elif text:
-      task = TaskType.PRODUCT_SEARCH
-    else:
-      task = TaskType.SEQUENTIAL
     slots = render.Slots(
       history=[self.catalog.title(item) for item in history],
-      intention=text,
+      vague=text,
+      specific=text,
     )
-    template = self.template_set[generate.EVAL_TEMPLATES[task]]
-    return render.render(template, slots)
+    name = _TEMPLATES[bool(history), bool(text)]
+    return render.Form(self.template_set[name]).inputs(slots)
 
   def rank(
     self,

@@ -9,6 +9,7 @@ class DataConfig:
 
   Attributes:
     mixture: SeqIO mixture or task to train on.
+    eval_mixture: SeqIO mixture or task of candidate lists to rerank.
     inputs_length: width of an instruction, in tokens.
     targets_length: width of a response or candidate, in tokens.
     batch_size: rows of the global batch.
@@ -19,6 +20,7 @@ class DataConfig:
   """
 
   mixture: str
+  eval_mixture: str = "instructrec_v1_rerank"
   inputs_length: int
   targets_length: int
   batch_size: int

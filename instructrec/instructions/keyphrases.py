@@ -1,0 +1,186 @@
+"""What items are about, in words that several items share.
+
+The specific categories of an item where the catalogue has them, and runs of
+one to four words that occur in the titles of at least three items ("Resident
+Evil", "Xbox 360"): they name a kind or a series and not one product.
+"""
+
+import collections
+import functools
+import re
+from collections.abc import Iterable, Sequence
+
+from instructrec.data.catalog import Catalog, Item
+
+_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9'+&/\-]*")
+_LONGEST = 4
+_MIN_ITEMS = 3
+STOP_WORDS = frozenset(
+  (
+    "a an and are as at be by can for from has have if in into is it its just "
+    "my new no not of on only or our out set so that the their them these they "
+    "this those to up us was were will with without you your all any more most "
+    "pack edition version vol volume part deluxe classic pro plus ii iii iv "
+    "one two first second full high one's item items piece pieces official "
+    "original black white blue red game games video s"
+  ).split()
+)
+
+_GENERIC = frozenset(
+  (
+    "adventure adventures bonus box bulk bundle character characters code "
+    "codes collection collector's compatible complete digital discontinued "
+    "download easy exclusive extra generation gold great hits import kit "
+    "large limited manufacturer mini multi newest old online original package "
+    "packaging party platinum premium renewed replacement retail secrets "
+    "secret series set silver single small special standard starter stuff "
+    "super supplies system trilogy ultimate universal usa used value version "
+    "world worlds"
+  ).split()
+)
+"""Words that are in many titles and say little; no keyphrase by themselves."""
+
+
+def tokens(text: str) -> list[str]:
+  """The words and numbers of a text, in lower case."""
+  return [token.lower() for token in _TOKEN.findall(text)]
+
+
+def content_words(text: str) -> list[str]:
+  """The words of a text that say something, in lower case.
+
+  Args:
+    text: any text.
+
+  Returns:
+    Words of at least three characters that are no stop words, in order.
+  """
+  return [t for t in tokens(text) if len(t) > 2 and t not in STOP_WORDS]
+
+
+class Keyphrases:
+  """Finds keyphrases of items.
+
+  Args:
+    items: the catalogue; what its items share makes a keyphrase.
+  """
+
+  def __init__(self, items: Catalog) -> None:
+    self._num_items = len(items)
+    self._counts: collections.Counter[tuple[str, ...]] = collections.Counter()
+    surfaces: dict[tuple[str, ...], collections.Counter[str]] = {}
+    for title in items.titles:
+      for key, surface in set(_runs(title)):
+        self._counts[key] += 1
+        surfaces.setdefault(key, collections.Counter())[surface] += 1
+    self._surface = {
+      key: min(found, key=lambda text: (-found[text], text))
+      for key, found in surfaces.items()
+      if self._counts[key] >= _MIN_ITEMS
+    }
+    self._categories: collections.Counter[str] = collections.Counter()
+    for entry in items.frame["categories"].to_list():
+      self._categories.update(set(entry))
+    self.of = functools.lru_cache(maxsize=None)(self._of)
+
+  def _is_phrase(self, key: tuple[str, ...]) -> bool:
+    """Whether a run of words is shared, common enough and holds together."""
+    count = self._counts[key]
+    if not _MIN_ITEMS <= count <= max(_MIN_ITEMS, self._num_items // 3):
+      return False
+    if _GENERIC.issuperset(key):
+      return False
+    if len(key) == 1:
+      return len(key[0]) > 2 and not key[0].isdigit()
+    # "Call of Duty" is most of what is said of duty; "Case for" is not.
+    rarest = min(self._counts[word,] for word in key if (word,) in self._counts)
+    return count >= 0.4 * rarest
+
+  def _of(self, item: Item) -> tuple[str, ...]:
+    """Keyphrases of an item, most telling first; may be empty."""
+    phrases = [
+      category.lower()
+      for category in reversed(item.categories)
+      # The root of the tree says nothing.
+      if self._categories[category] < 0.9 * self._num_items
+    ][:2]
+    taken: set[str] = set()
+    for phrase in phrases:
+      taken.update(tokens(phrase))
+    taken.update(tokens(item.brand or ""))
+    runs = sorted(
+      {key for key, _ in _runs(item.title) if self._is_phrase(key)},
+      key=lambda key: (-len(key), -self._counts[key], key),
+    )
+    for key in runs:
+      if not taken & set(key):
+        phrases.append(self._surface[key])
+        taken |= set(key)
+    return tuple(phrases[:4])
+
+  def ranked(
+    self, items: Sequence[Item], *, decay: float = 0.9
+  ) -> list[tuple[str, float]]:
+    """Keyphrases of several items, those of newer and more items first.
+
+    Args:
+      items: oldest first.
+      decay: weight of an item against the next newer one.
+
+    Returns:
+      Phrases with weights, descending; ties in alphabetical order.
+    """
+    weights: dict[str, float] = collections.defaultdict(float)
+    for age, item in enumerate(reversed(items)):
+      for place, phrase in enumerate(self.of(item)):
+        weights[phrase] += decay**age / (1 + 0.3 * place)
+    return sorted(weights.items(), key=lambda pair: (-pair[1], pair[0]))
+
+  def mentioned(self, text: str | None) -> list[str]:
+    """Keyphrases of the catalogue that a text mentions, longest first.
+
+    Args:
+      text: such as a review.
+
+    Returns:
+      Phrases that begin with a capital or have several words; ordinary words
+      of a sentence are also words of titles.
+    """
+    found = {
+      key
+      for key, surface in _runs(text or "")
+      if key in self._surface
+      and self._is_phrase(key)
+      and (len(key) > 1 or surface[0].isupper())
+    }
+    ordered = sorted(
+      found, key=lambda key: (-len(key), -self._counts[key], key)
+    )
+    return [self._surface[key] for key in ordered]
+
+  def num_items(self, phrase: str) -> int:
+    """How many items of the catalogue share a phrase of theirs."""
+    return max(
+      self._counts[tuple(tokens(phrase))],
+      sum(
+        count
+        for category, count in self._categories.items()
+        if category.lower() == phrase
+      ),
+    )
+
+
+def _runs(title: str) -> Iterable[tuple[tuple[str, ...], str]]:
+  """Runs of words of a title that neither begin nor end with a stop word."""
+  matches = list(_TOKEN.finditer(title))
+  words = [match[0].lower() for match in matches]
+  for start in range(len(words)):
+    if words[start] in STOP_WORDS:
+      continue
+    for end in range(start + 1, min(start + _LONGEST, len(words)) + 1):
+      between = title[matches[end - 2].end() : matches[end - 1].start()]
+      if end - start > 1 and between.strip():
+        break  # Never across a comma, a colon or a bracket.
+      if words[end - 1] not in STOP_WORDS:
+        surface = title[matches[start].start() : matches[end - 1].end()]
+        yield tuple(words[start:end]), surface

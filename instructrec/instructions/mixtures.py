@@ -1,0 +1,93 @@
+"""Which tasks there are, and how mixtures weigh them.
+
+Every template counts the same: the weight of a task is the number of
+templates that write its rows, where a template whose query or optional part
+is drawn counts with the share of its forms. The InstructRec paper does not
+state its ratios.
+"""
+
+import collections
+from collections.abc import Callable, Sequence
+
+from instructrec.instructions import generate, render, templates
+from instructrec.instructions.format import Kind, TaskType, task_name
+
+
+def _task(form: render.Form) -> str:
+  template = form.template
+  return task_name(
+    template.task, template.kind, form.preference, form.intention
+  )
+
+
+def weights(
+  template_set: templates.TemplateSet,
+  keep: Callable[[templates.Template], bool] = lambda template: True,
+) -> dict[str, float]:
+  """Tasks with the number of training templates behind each.
+
+  Args:
+    template_set: the templates.
+    keep: which of them count.
+
+  Returns:
+    Weights by task name, in order of the templates.
+  """
+  found: collections.Counter[str] = collections.Counter()
+  for template in template_set.of(held_out=False):
+    if not keep(template):
+      continue
+    forms = [
+      render.Form(template, query=query, optional=optional)
+      for query in template.query or (None,)
+      for optional in (False, True)
+    ]
+    for form in forms:
+      found[_task(form)] += 1 / len(forms)
+  return dict(found)
+
+
+def evaluation_tasks(
+  template_set: templates.TemplateSet,
+  names: Sequence[str] = generate.EVAL_TEMPLATES,
+) -> list[str]:
+  """The tasks that the evaluation templates write."""
+  return [_task(render.Form(template_set[name])) for name in names]
+
+
+def mixtures(
+  template_set: templates.TemplateSet,
+) -> dict[str, dict[str, float]]:
+  """The mixtures, by what is put behind their prefix.
+
+  - "" : the 39 templates of the paper;
+  - "_all": these and ours;
+  - "_direct": those whose response is an item, or Yes or No;
+  - "_without_<task type>": the paper's but for one group, to test on that;
+  - "_without_vague": the paper's but for personalised search with a vague
+    intention, which its Figure 3 holds out.
+
+  Args:
+    template_set: the templates.
+
+  Returns:
+    For each mixture its tasks with weights.
+  """
+  paper = weights(template_set, lambda template: template.paper is not None)
+  result = {
+    "": paper,
+    "_all": weights(template_set),
+    "_direct": weights(template_set, lambda t: t.kind is Kind.DIRECT),
+  }
+  for group in TaskType:
+    result[f"_without_{group}"] = {
+      name: weight
+      for name, weight in paper.items()
+      if not name.startswith(f"{group}_")
+    }
+  result["_without_vague"] = {
+    name: weight
+    for name, weight in paper.items()
+    if not (name.startswith("personalized") and name.endswith("i1"))
+  }
+  return result

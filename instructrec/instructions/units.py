@@ -1,0 +1,244 @@
+"""Generation in units: shards of requests, worked on by several processes.
+
+A unit is some successive requests of one split; a shard of the data set on
+disk holds the records of `SHARD` successive requests. Which unit is worked on
+by whom, and when, changes nothing.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from instructrec.data import dataset
+from instructrec.instructions import (
+  example_proto,
+  generate,
+  offline,
+  tally,
+  templates,
+)
+from instructrec.instructions import (
+  format as instruction_format,
+)
+from instructrec.instructions.chat import ChatConfig, ChatTeacher
+from instructrec.instructions.teacher import Teacher
+
+SHARD = 16 * generate.CHUNK
+"""Requests whose records of one config and split share a file."""
+VOCABULARY_UNITS = 8
+"""How many units of training give their texts to train a vocabulary on."""
+_NOT_STORED = frozenset(("task", "split"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unit:
+  """Some successive requests.
+
+  Attributes:
+    split: of the requests.
+    start: number of the first one, within the split.
+    stop: number behind the last one.
+  """
+
+  split: str
+  start: int
+  stop: int
+
+  @property
+  def shard(self) -> int:
+    """The shard that its records belong to."""
+    return self.start // SHARD
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What came of a unit.
+
+  Attributes:
+    unit: the unit.
+    records: TFDS config and serialized `tf.train.Example` of each record.
+    tally: counts and samples.
+    texts: instructions and responses, of the first training units.
+  """
+
+  unit: Unit
+  records: list[tuple[str, bytes]]
+  tally: tally.Tally
+  texts: list[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spec:
+  """How instructions are made; a process needs no more than this.
+
+  Attributes:
+    prepared_dir: the folder that `prepare` wrote.
+    seed: of templates and wordings.
+    protocol: "strict" or "paper".
+    max_history: longest history, in items.
+    chat: the chat teacher's settings; None for the offline teacher.
+    template_files: YAML files; None for those of the package.
+  """
+
+  prepared_dir: str
+  seed: int = 0
+  protocol: generate.Protocol = "strict"
+  max_history: int = 20
+  chat: ChatConfig | None = None
+  template_files: tuple[str, ...] | None = None
+
+  def generator(self) -> generate.Generator:
+    """The generator, with its teacher.
+
+    Returns:
+      The generator.
+
+    Raises:
+      FileNotFoundError: where there is no prepared data.
+    """
+    prepared = dataset.load(self.prepared_dir)
+    by_rule = offline.OfflineTeacher(prepared.catalog)
+    teacher: Teacher = by_rule
+    if self.chat is not None:
+      teacher = ChatTeacher(self.chat)
+    files = self.template_files
+    return generate.Generator(
+      prepared,
+      teacher,
+      templates.load(files and [pathlib.Path(name) for name in files]),
+      seed=self.seed,
+      protocol=self.protocol,
+      max_history=self.max_history,
+      fallback=None if teacher is by_rule else by_rule,
+    )
+
+
+def split_requests(
+  generator: generate.Generator,
+) -> dict[str, pl.DataFrame]:
+  """The requests by split, in order."""
+  frames = generator.requests.partition_by(
+    "split", as_dict=True, maintain_order=True
+  )
+  return {str(key[0]): frame for key, frame in frames.items()}
+
+
+def units(counts: dict[str, int]) -> list[Unit]:
+  """All units.
+
+  Args:
+    counts: number of requests by split.
+
+  Returns:
+    Units of at most `generate.CHUNK` requests.
+  """
+  return [
+    Unit(split, start, min(start + generate.CHUNK, count))
+    for split, count in counts.items()
+    for start in range(0, count, generate.CHUNK)
+  ]
+
+
+def work(
+  generator: generate.Generator,
+  requests: dict[str, pl.DataFrame],
+  unit: Unit,
+) -> Result:
+  """Makes the records of a unit.
+
+  Args:
+    generator: makes them.
+    requests: `split_requests` of the generator.
+    unit: which requests.
+
+  Returns:
+    The records, in order.
+  """
+  counted = tally.Tally()
+  records, texts = [], []
+  keep = unit.split == "train" and (
+    unit.start < VOCABULARY_UNITS * generate.CHUNK
+  )
+  before = collections.Counter(generator.replaced)
+  frame = requests[unit.split].slice(unit.start, unit.stop - unit.start)
+  for record in generator.chunk(frame):
+    counted.add(record)
+    records.append(
+      (record.config, example_proto.encode(record, omit=_NOT_STORED))
+    )
+    if keep and isinstance(record, instruction_format.Instruction):
+      texts += (record.inputs, record.targets)
+  counted.replaced.update(generator.replaced - before)
+  return Result(unit, records, counted, texts)
+
+
+class _Worker:
+  """The generator of this process."""
+
+  current: "_Worker | None" = None
+
+  def __init__(self, spec: Spec) -> None:
+    self.generator = spec.generator()
+    self.requests = split_requests(self.generator)
+
+
+def _start(spec: Spec) -> None:
+  _Worker.current = _Worker(spec)
+
+
+def _work(unit: Unit) -> Result:
+  worker = _Worker.current
+  assert worker is not None
+  return work(worker.generator, worker.requests, unit)
+
+
+def run(
+  spec: Spec, wanted: Sequence[Unit], num_workers: int
+) -> Iterator[Result]:
+  """Works on units, several at once; the results come in order.
+
+  Args:
+    spec: how instructions are made.
+    wanted: the units.
+    num_workers: processes; 1 works in this one.
+
+  Yields:
+    Results.
+  """
+  if num_workers <= 1:
+    worker = _Worker(spec)
+    for unit in wanted:
+      yield work(worker.generator, worker.requests, unit)
+    return
+  # Each worker is one thread's work; polars would start more in each.
+  os.environ.setdefault("POLARS_MAX_THREADS", "1")
+  with concurrent.futures.ProcessPoolExecutor(
+    num_workers,
+    # A forked child inherits locks that other threads hold.
+    mp_context=multiprocessing.get_context("spawn"),
+    initializer=_start,
+    initargs=(spec,),
+  ) as pool:
+    waiting: collections.deque[concurrent.futures.Future[Result]]
+    rest = iter(wanted)
+    # As many as keep all busy: results must not pile up in memory.
+    waiting = collections.deque(
+      pool.submit(_work, unit)
+      for unit in itertools.islice(rest, num_workers + 2)
+    )
+    try:
+      while waiting:
+        result = waiting.popleft().result()
+        for unit in itertools.islice(rest, 1):
+          waiting.append(pool.submit(_work, unit))
+        yield result
+    finally:
+      for future in waiting:
+        future.cancel()
