@@ -16,6 +16,7 @@ from instructrec.cli import (
   prepare,
   quickstart,
   rank,
+  show,
   train,
 )
 
@@ -50,6 +51,7 @@ for _function in (
   generate.generate,
   evaluate.evaluate,
   rank.rank,
+  show.show,
   quickstart.quickstart,
 ):
   app.command(cls=_Command, context_settings=_NAMES)(_function)

@@ -268,7 +268,12 @@ class Generator:
     )
 
   def _text(
-    self, request: _Request, kind: TextKind, *, of_target: bool
+    self,
+    request: _Request,
+    kind: TextKind,
+    *,
+    of_target: bool,
+    has_user: bool = True,
   ) -> _Text:
     """What a text is made from.
 
@@ -276,6 +281,7 @@ class Generator:
       request: whose.
       kind: what.
       of_target: whether the target is known where the text will stand.
+      has_user: whether the user is.
     """
     row, history, target = request.row, request.history, request.target
     key = _mix(request.key, _KEY_SALT[kind])
@@ -295,7 +301,7 @@ class Generator:
         if origin is Origin.HISTORY
         else Origin.TARGET_REVIEW
       )
-    side = history if kind is TextKind.VAGUE_SECOND else ()
+    side = history if kind is TextKind.VAGUE_SECOND and has_user else ()
     wanted = TextRequest(kind, tuple(items), review, side, target.title, key)
     return _Text(wanted, origin)
 
@@ -348,7 +354,12 @@ class Generator:
         second = request.row["split"] == "train" and _mix(key, 4) & 1
         if kind is TextKind.VAGUE and second:
           kind = TextKind.VAGUE_SECOND
-      texts[slot] = self._text(request, kind, of_target=of_target)
+      texts[slot] = self._text(
+        request,
+        kind,
+        of_target=of_target,
+        has_user=form.template.task is not TaskType.PRODUCT_SEARCH,
+      )
     return _Plan(request, form, key, texts)
 
   def _write(
@@ -367,16 +378,15 @@ class Generator:
     return result
 
   def _checked(self, text: _Text, words: str) -> str:
-    reason = quality.problem(words, text.wanted.hidden_title)
+    reason = _problem(text, words)
     if reason is None:
       return words
     if self.fallback is not None:
       self.replaced[reason] += 1
       (words,) = self.fallback.write([text.wanted])
-      found = quality.problem(words, text.wanted.hidden_title)
-      if found is None:
+      reason = _problem(text, words)
+      if reason is None:
         return words
-      reason = found
     raise quality.TextQualityError(
       f"the {text.wanted.kind} text {words!r} of teacher {self.teacher.name} "
       f"cannot be used: {reason}"
@@ -451,6 +461,12 @@ class Generator:
     return result
 
 
+def _problem(text: _Text, words: str) -> str | None:
+  wanted = text.wanted
+  is_query = wanted.kind is TextKind.SPECIFIC
+  return quality.problem(words, wanted.hidden_title, is_query=is_query)
+
+
 def _text_key(text: _Text) -> Any:
   """Texts with the same key are the same text: items by id, not by value."""
   wanted = text.wanted
@@ -459,6 +475,7 @@ def _text_key(text: _Text) -> Any:
     wanted.key,
     text.origin,
     len(wanted.items),
+    len(wanted.history),
     wanted.items[-1].item_id,
   )
 

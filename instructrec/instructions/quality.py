@@ -20,12 +20,15 @@ class TextQualityError(ValueError):
   """A teacher's text cannot be used."""
 
 
-def problem(text: str, hidden_title: str | None = None) -> str | None:
+def problem(
+  text: str, hidden_title: str | None = None, *, is_query: bool = False
+) -> str | None:
   """Why a text is not kept.
 
   Args:
     text: what a teacher wrote.
     hidden_title: a title that it must not say.
+    is_query: whether it is a search query, which may have a single word.
 
   Returns:
     "empty", "control_characters", "too_short", "too_long", "link_or_markup"
@@ -36,7 +39,7 @@ def problem(text: str, hidden_title: str | None = None) -> str | None:
   if _CONTROL.search(text):
     return "control_characters"
   words = len(text.split())
-  if words < MIN_WORDS:
+  if words < MIN_WORDS and not is_query:
     return "too_short"
   if words > MAX_WORDS:
     return "too_long"

@@ -2,13 +2,29 @@
 
 import collections
 import dataclasses
+import re
 
 import polars as pl
 import pytest
 
 from instructrec.data import candidates, catalog, dataset, splits, synthetic
-from instructrec.instructions import generate, leaks, offline, templates
-from instructrec.instructions.format import TaskForm, TaskType
+from instructrec.instructions import (
+  generate,
+  keyphrases,
+  leaks,
+  offline,
+  quality,
+  render,
+  templates,
+)
+from instructrec.instructions.format import (
+  FineGrained,
+  Instruction,
+  Kind,
+  TaskForm,
+  TaskType,
+)
+from instructrec.instructions.teacher import TextKind
 
 TEMPLATES = templates.load()
 
@@ -31,41 +47,106 @@ def generator(prepared, **changes):
   )
 
 
+def instructions(generator, splits=None):
+  return [r for r in generator.rows(splits) if isinstance(r, Instruction)]
+
+
 @pytest.fixture(scope="module")
-def rows(prepared):
+def records(prepared):
   return list(generator(prepared).rows())
 
 
-def test_each_request_gives_a_row_a_task_type(prepared, rows):
-  per_request = collections.Counter((r.request_id, r.task) for r in rows)
-  assert set(per_request.values()) == {1}
-  assert len(rows) == 3 * prepared.split.requests.height
+@pytest.fixture(scope="module")
+def rows(records):
+  return [record for record in records if isinstance(record, Instruction)]
+
+
+def test_a_training_request_gives_a_row_a_task_type_others_one_a_template(
+  prepared, rows
+):
+  train = collections.Counter(
+    (r.request_id, r.task) for r in rows if r.split == "train"
+  )
+  assert set(train.values()) == {1}
+  held = collections.Counter(
+    (r.request_id, r.template_id) for r in rows if r.split != "train"
+  )
+  assert set(held.values()) == {1}
+  counts = dict(prepared.split.requests["split"].value_counts().iter_rows())
+  assert len(train) == 3 * counts["train"]
+  assert len(held) == len(generate.EVAL_TEMPLATES) * (
+    counts["validation"] + counts["test"]
+  )
   assert len({row.example_id for row in rows}) == len(rows)
 
 
-def test_same_seed_same_rows_in_any_subset(prepared, rows):
-  assert list(generator(prepared).rows()) == rows
-  assert list(generator(prepared, seed=1).rows()) != rows
+def test_three_preferences_and_two_intentions_a_user(prepared, records):
+  texts = [r for r in records if isinstance(r, FineGrained)]
+  users = prepared.log.num_users
+  kinds = collections.Counter(text.kind for text in texts)
+  assert kinds == {"P2": 3 * users, "I1": users, "I1*": users}
+  per_user = collections.Counter((t.user_id, t.kind, t.split) for t in texts)
+  assert set(per_user.values()) == {1}
+  assert len({text.text_id for text in texts}) == len(texts)
+  newest = {
+    row["request_id"]
+    for row in generator(prepared).requests.iter_rows(named=True)
+    if row["newest"]
+  }
+  assert {text.request_id for text in texts} <= newest
+  # The two wordings differ.
+  both = collections.defaultdict(set)
+  for text in texts:
+    if text.kind.startswith("I1"):
+      both[text.user_id].add(text.text)
+  assert sum(len(found) == 2 for found in both.values()) > 0.9 * users
+
+
+def test_same_seed_same_rows_in_any_subset(prepared, records):
+  assert list(generator(prepared).rows()) == records
+  assert list(generator(prepared, seed=1).rows()) != records
   tests = list(generator(prepared).rows(["test"]))
-  assert tests == [row for row in rows if row.split == "test"]
+  assert tests == [r for r in records if r.split == "test"]
 
 
-def test_every_training_template_and_form_is_used_by_weight(rows):
+def test_training_templates_are_equally_likely_and_none_is_held_out(rows):
   train = [row for row in rows if row.split == "train"]
-  held_out = {t.id for t in TEMPLATES.of(held_out=True)}
   used = collections.Counter(row.template_id for row in train)
-  assert set(used) == {t.id for t in TEMPLATES.of(held_out=False)}
-  assert not held_out & set(used)
-  forms = collections.Counter(row.task_form for row in train)
-  assert forms["T2"] / len(train) == pytest.approx(0.5, abs=0.05)
-  assert forms["T0"] / len(train) == pytest.approx(0.25, abs=0.05)
+  wanted = TEMPLATES.of(held_out=False)
+  assert set(used) == {template.id for template in wanted}
+  for task in TaskType:
+    found = [used[t.id] for t in wanted if t.task is task]
+    mean = sum(found) / len(found)
+    # Five standard deviations of a Poisson count.
+    assert all(abs(n - mean) < 5 * mean**0.5 for n in found), (task, found)
+
+
+def test_optional_parts_and_queries_are_drawn(rows):
+  found = collections.defaultdict(collections.Counter)
+  for row in rows:
+    if row.split == "train":
+      found[row.template_id][row.preference, row.intention] += 1
+  assert set(found["seq_common_ground"]) == {("P1", "I0"), ("P1+P2", "I0")}
+  assert set(found["search_engine"]) == {
+    ("P2", "I0"),
+    ("P0", "I1"),
+    ("P0", "I2"),
+  }
+  assert set(found["personal_enthusiast"]) == {
+    ("P1+P2", "I0"),
+    ("P1", "I1"),
+    ("P1+P2", "I1"),
+    ("P1", "I2"),
+    ("P1+P2", "I2"),
+  }
 
 
 def test_evaluation_rows_do_not_hold_the_candidates(rows):
   for row in rows:
     if row.split != "train":
       assert row.task_form == TaskForm.T2
-      assert row.template_id == generate.EVAL_TEMPLATES[TaskType(row.task)]
+      assert row.template_id in generate.EVAL_TEMPLATES
+      assert row.label >= 0
 
 
 def test_label_and_response_agree(prepared, rows):
@@ -73,47 +154,90 @@ def test_label_and_response_agree(prepared, rows):
     row["request_id"]: row
     for row in prepared.split.requests.iter_rows(named=True)
   }
-  answers = collections.Counter()
+  answers, first = collections.Counter(), collections.Counter()
   for row in rows:
-    assert row.candidates[row.label] == row.targets
     request = requests[row.request_id]
+    title = prepared.catalog.title(request["target"])
+    if row.kind in (Kind.COT, Kind.TURNED_AROUND, Kind.RELATEDNESS):
+      assert (row.candidates, row.candidate_ids, row.label) == ((), (), -1)
+      continue
+    assert row.candidates[row.label] == row.targets
     if row.task_form == TaskForm.T0:
       answers[row.targets] += 1
-      title = prepared.catalog.title(request["target"])
       assert (f'"{title}"' in row.inputs) == (row.targets == "Yes")
+      continue
+    assert row.candidate_ids[row.label] == request["target"]
+    if row.task_form == TaskForm.T1:
+      first[row.label] += 1
+      assert len(row.candidates) == 2
+      for candidate in row.candidates:
+        assert render.quote(candidate) in row.inputs
+  assert answers["Yes"] / answers.total() == pytest.approx(0.5, abs=0.12)
+  assert first[0] / first.total() == pytest.approx(0.5, abs=0.12)
+
+
+def test_responses_of_the_kinds(prepared, rows):
+  requests = {
+    row["request_id"]: row
+    for row in prepared.split.requests.iter_rows(named=True)
+  }
+  seen = set()
+  for row in rows:
+    request = requests[row.request_id]
+    target = prepared.catalog.title(request["target"])
+    if row.template_id == "seq_think_first":
+      assert row.targets.endswith(f" So I recommend {target}")
+    elif row.template_id == "personal_next_search":
+      assert re.fullmatch(
+        rf"Search: .+ Product: {re.escape(target)}", row.targets
+      )
+    elif row.template_id in ("personal_why", "search_guess_query"):
+      assert render.quote(target) in row.inputs
+    elif row.template_id == "personal_estimate_history":
+      titles = [prepared.catalog.title(i) for i in request["history"]]
+      named = row.targets[1:-1].split('"; "')
+      assert named == titles[-len(named) :]
     else:
-      assert row.candidate_ids[row.label] == request["target"]
-  assert answers["Yes"] / answers.total() == pytest.approx(0.5, abs=0.1)
+      continue
+    seen.add(row.template_id)
+  assert len(seen) == 5
 
 
-def test_strict_rows_do_not_change_with_the_target(prepared, rows):
-  """Nothing of the target in the inputs of tasks with a user."""
+def test_strict_inputs_do_not_change_with_the_target(prepared):
+  """Nothing of the target in what tasks with a user are given."""
   requests = prepared.split.requests
-  shifted = requests.with_columns(
-    pl.col("target_review").shift(7).alias("target_review")
-  )
-  split = dataclasses.replace(prepared.split, requests=shifted)
+  others = requests.with_columns(pl.col("target_review").shift(7))
+  split = dataclasses.replace(prepared.split, requests=others)
   other = dataclasses.replace(prepared, split=split)
-  for before, after in zip(rows, generator(other).rows(), strict=True):
-    assert before.inputs == after.inputs
-    if before.task != TaskType.PRODUCT_SEARCH:
-      assert before.intention_origin in ("none", "history")
+  pairs = zip(
+    instructions(generator(prepared)),
+    instructions(generator(other)),
+    strict=True,
+  )
+  changed = collections.Counter()
+  for before, after in pairs:
+    # Where the row gives the target, or asks for the wish, it may.
+    given = before.kind in (Kind.TURNED_AROUND, Kind.RELATEDNESS)
+    if before.task == TaskType.PRODUCT_SEARCH or given:
+      changed[before.task] += before != after
+    else:
+      assert before.inputs == after.inputs
+      assert not before.intention_origin.startswith("target")
+  assert all(changed.values())
 
 
 def test_the_paper_protocol_says_what_it_used(prepared):
-  found = list(generator(prepared, protocol="paper").rows())
+  found = instructions(generator(prepared, protocol="paper"))
   origins = collections.Counter(
-    (row.task, row.intention_origin) for row in found
+    (row.config, row.intention_origin) for row in found
   )
-  assert origins["personalized_search", "target_review"] > 0
-  assert ("personalized_search", "history") not in origins
-  assert {o for t, o in origins if t == "product_search"} == {
-    "target_attributes"
-  }
+  assert origins["personalized_search_p1_i1", "target_review"] > 0
+  assert origins["personalized_search_p1_i2", "target_attributes"] > 0
+  assert not any(origin.startswith("history") for _, origin in origins)
 
 
 def test_histories_are_cut_to_the_newest(prepared):
-  for row in generator(prepared, max_history=2).rows(["test"]):
+  for row in instructions(generator(prepared, max_history=2), ["test"]):
     if row.task != TaskType.PRODUCT_SEARCH:
       assert 1 <= len(row.history_ids) <= 2
       title = prepared.catalog.title(row.history_ids[-1])
@@ -124,130 +248,84 @@ def test_a_catalogue_of_bare_titles_and_no_reviews_works():
   log, items = synthetic.generate(num_users=40, num_items=60, seed=2)
   bare = catalog.Catalog(items.frame.select("item_id", "title"))
   silent = type(log)(log.frame.drop("review"))
-  found = list(generator(prepare(silent, bare), protocol="paper").rows())
+  found = instructions(generator(prepare(silent, bare), protocol="paper"))
   assert {row.intention_origin for row in found} == {
     "none",
     "target_attributes",
   }
-  # Words carry the taste where there are no categories.
-  text = " ".join(row.inputs for row in found).lower()
-  assert "looking for" in text
+  # Words of titles carry the taste where there are no categories.
+  kinds = {word for title in items.titles for word in title.lower().split()}
+  queries = [
+    row.inputs.lower()
+    for row in found
+    if row.template_id == "search_find_product"
+  ]
+  named = [bool(kinds & set(keyphrases.tokens(q))) for q in queries]
+  assert sum(named) > 0.9 * len(named)
 
 
 def test_a_query_holds_at_most_half_of_the_titles_words(prepared, rows):
   for row in rows:
     if row.template_id == "search_find_product":
-      query = row.inputs.split("The query is:")[1].lower()
-      words = offline._words(row.targets)
-      said = [word for word in words if word in offline._words(query)]
+      query = row.inputs.split("A shopper typed:")[1]
+      words = set(keyphrases.content_words(row.targets))
+      said = words & set(keyphrases.content_words(query))
       assert len(said) <= max(1, len(words) // 2), (query, row.targets)
 
 
-def planted(**changes):
-  from instructrec.instructions import format as instruction_format
+class Telling(offline.OfflineTeacher):
+  """Says titles that it is not to say, in words that quality passes."""
 
-  return instruction_format.Instruction(
-    **{
-      "example_id": "e",
-      "task": "sequential",
-      "template_id": "t",
-      "preference": "P1",
-      "intention": "I0",
-      "task_form": "T2",
-      "intention_origin": "none",
-      "user_id": "u",
-      "request_id": "r",
-      "inputs": 'Bought "Go". Next?',
-      "targets": "Space Chess",
-      "candidates": ("Space Chess", "Ludo"),
-      "candidate_ids": ("c", "l"),
-      "label": 0,
-      "history_ids": ("g",),
-      "split": "test",
-      **changes,
-    }
-  )
+  def write(self, requests):
+    return [
+      f'They want "{request.items[-1].title}".'
+      if request.kind is TextKind.SPECIFIC
+      else text
+      for request, text in zip(requests, super().write(requests), strict=True)
+    ]
 
 
-def problems(row, history=("Go",), target="Space Chess", **extra):
-  return leaks.problems(
-    row, target_title=target, target_id="c", history_titles=history, **extra
-  )
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"inputs": 'Wants "Space Chess" next'}, "quote the target's title"),
-    ({"inputs": "I wish for space chess, please"}, "say the target's title"),
-    ({"inputs": 'Item "c" next'}, "hold the target's id"),
-    ({"history_ids": ("g", "c")}, "is in the history"),
-    (
-      {
-        "task_form": "T3",
-        "inputs": 'Space Chess? From "Space Chess"; "Ludo" choose.',
-      },
-      "say the target's title",
-    ),
-    (
-      {"task_form": "T0", "inputs": 'Loves Space Chess. Is "Ludo" right?'},
-      "say the target's title",
-    ),
-  ],
-)
-def test_planted_leaks_are_caught(changes, message):
-  item = "Ludo" if changes.get("task_form") == "T0" else None
-  (found,) = problems(planted(**changes), item_title=item)
-  assert message in found
-
-
-@pytest.mark.parametrize(
-  ("changes", "extra"),
-  [
-    ({}, {}),
-    ({"task_form": "T3", "inputs": 'From "Space Chess"; "Ludo" choose.'}, {}),
-    (
-      {"task_form": "T0", "inputs": 'Is "Space Chess" right?'},
-      {"item_title": "Space Chess"},
-    ),
-    # Part of another title, or of another word, or an ordinary word.
-    ({"inputs": 'Has "Space Chess II".'}, {"history": ("Space Chess II",)}),
-    ({"inputs": "Hyperspace Chessboard"}, {}),
-    ({"inputs": "Let us go out"}, {"target": "Go", "history": ()}),
-  ],
-)
-def test_what_is_no_leak_passes(changes, extra):
-  assert problems(planted(**changes), **extra) == []
-
-
-def test_a_leak_stops_generation(prepared):
-  class Telling(offline.OfflineTeacher):
-    def specific_intention(self, item, *, key):
-      return f"I want {item.title}."
-
+def test_a_leak_stops_generation(prepared, monkeypatch):
   leaking = generate.Generator(prepared, Telling(prepared.catalog), TEMPLATES)
-  with pytest.raises(
-    leaks.InstructionLeakError, match="say the target's title"
-  ):
+  with pytest.raises(quality.TextQualityError, match="says_the_title"):
     list(leaking.rows())
+  # The leak check does not lean on the quality check.
+  monkeypatch.setattr(quality, "problem", lambda *args, **extra: None)
+  with pytest.raises(leaks.InstructionLeakError, match="the target's title"):
+    list(leaking.rows())
+
+
+def test_a_fallback_writes_what_cannot_be_used_and_is_counted(prepared, rows):
+  plain = offline.OfflineTeacher(prepared.catalog)
+  mended = generate.Generator(
+    prepared, Telling(prepared.catalog), TEMPLATES, fallback=plain
+  )
+  found = instructions(mended)
+  assert mended.replaced["says_the_title"] > 0
+  wanted = {
+    row.example_id: row
+    for row in rows
+    if row.template_id == "search_find_product"
+  }
+  assert wanted
+  for row in found:
+    if row.example_id in wanted:
+      assert row == wanted[row.example_id]
 
 
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
     ({"protocol": "loose"}, "expected 'strict' or 'paper'"),
+    ({"eval_templates": ("seq_think_first",)}, "evaluation needs a direct"),
+    ({"eval_templates": ("search_engine",)}, "evaluation needs a direct"),
+    ({"eval_templates": ("seq_will_they_click",)}, "evaluation needs a direct"),
     (
-      {
-        "eval_templates": {
-          **generate.EVAL_TEMPLATES,
-          TaskType.SEQUENTIAL: "search_find_product",
-        }
-      },
-      "evaluating sequential needs one of its own",
+      {"eval_templates": ("seq_next_item", "seq_continue_story")},
+      "expected one of each",
     ),
-    ({"form_weights": {TaskForm.T1: 1}}, "no training templates"),
   ],
 )
 def test_settings_that_do_not_fit_are_refused(prepared, changes, message):
   with pytest.raises(ValueError, match=message):
-    list(generator(prepared, **changes).rows())
+    generator(prepared, **changes)

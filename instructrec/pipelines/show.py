@@ -1,0 +1,150 @@
+"""Examples and lengths of a SeqIO task, as training sees them."""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import seqio
+
+from instructrec.pipelines import generate, token_cache, vocabulary
+from instructrec.training import token_dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+  """Lengths in tokens.
+
+  Attributes:
+    name: what was measured.
+    count: how many.
+    mean: their mean.
+    percentiles: the 50th, 95th and 99th percentile and the longest.
+  """
+
+  name: str
+  count: int
+  mean: float
+  percentiles: tuple[int, int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """One example.
+
+  Attributes:
+    template_id: the template it was made with.
+    inputs: the instruction, decoded from its tokens.
+    targets: the response or the candidates, decoded from their tokens.
+    input_ids: token ids of the instruction.
+  """
+
+  template_id: str
+  inputs: str
+  targets: tuple[str, ...]
+  input_ids: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+  """What is to be seen of a mixture or task.
+
+  Attributes:
+    rates: effective rate of each task, adding up to 1.
+    sizes: examples of each task in the split.
+    lengths: of inputs and targets, by task.
+    examples: some examples, by task.
+  """
+
+  rates: dict[str, float]
+  sizes: dict[str, int]
+  lengths: dict[str, list[Lengths]]
+  examples: dict[str, list[Example]]
+
+
+def _lengths(name: str, values: np.ndarray) -> Lengths:
+  half, most, nearly, longest = np.percentile(values, [50, 95, 99, 100])
+  return Lengths(
+    name,
+    len(values),
+    float(values.mean()),
+    (int(half), int(most), int(nearly), int(longest)),
+  )
+
+
+def show(
+  name: str,
+  data_dir: str | os.PathLike[str],
+  *,
+  split: str = "train",
+  num_examples: int = 2,
+  seed: int = 0,
+  modules: Sequence[str] = ("tasks.instructrec",),
+) -> Shown:
+  """Reads a mixture or task.
+
+  Args:
+    name: the mixture or task.
+    data_dir: the TFDS data folder.
+    split: which split.
+    num_examples: examples of each task, drawn by `seed`.
+    seed: of the draw.
+    modules: imported first; they register the tasks.
+
+  Returns:
+    What is to be seen.
+
+  Raises:
+    ValueError: where nothing is called so, or nothing has the split.
+    FileNotFoundError: where the data set is not there.
+  """
+  path = pathlib.Path(data_dir).absolute() / generate.VOCABULARY
+  os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(path)
+  for module in modules:
+    importlib.import_module(module)
+  rates = {
+    task: rate
+    for task, rate in token_cache.mixture_rates(name).items()
+    if token_cache.has_split(task, split, data_dir)
+  }
+  if not rates:
+    raise ValueError(f"no task of {name} has the split {split!r}")
+  total = sum(rates.values())
+  result = Shown({t: r / total for t, r in rates.items()}, {}, {}, {})
+  rng = np.random.default_rng(seed)
+  for task in rates:
+    data = token_cache.load(task, split, data_dir)
+    result.sizes[task] = len(data)
+    result.lengths[task] = [
+      _lengths("inputs", data.inputs.lengths),
+      _lengths(
+        "targets" if data.lists is None else "candidates", data.targets.lengths
+      ),
+    ]
+    chosen = rng.choice(len(data), min(num_examples, len(data)), replace=False)
+    feature = seqio.TaskRegistry.get(task).output_features["inputs"]
+    result.examples[task] = [
+      _example(data, int(index), feature.vocabulary) for index in chosen
+    ]
+  return result
+
+
+def _example(
+  data: token_dataset.TokenDataset, index: int, words: seqio.Vocabulary
+) -> Example:
+  def row(of: token_dataset.Ragged, number: int) -> list[int]:
+    return of.tokens[of.offsets[number] : of.offsets[number + 1]].tolist()
+
+  lists = data.lists
+  rows = range(index, index + 1)
+  if lists is not None:
+    rows = range(int(lists[index]), int(lists[index + 1]))
+  inputs = row(data.inputs, index)
+  return Example(
+    template_id=data.columns["template_id"][index],
+    inputs=words.decode(inputs),
+    targets=tuple(words.decode(row(data.targets, r)) for r in rows),
+    input_ids=tuple(inputs),
+  )

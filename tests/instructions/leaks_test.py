@@ -1,0 +1,140 @@
+"""Planted leaks are caught; what is no leak passes."""
+
+import dataclasses
+
+import pytest
+
+from instructrec.data import catalog
+from instructrec.instructions import leaks
+from instructrec.instructions.format import Instruction
+
+
+def planted(**changes):
+  return Instruction(
+    **{
+      "example_id": "e",
+      "task": "sequential",
+      "template_id": "t",
+      "kind": "direct",
+      "preference": "P1",
+      "intention": "I0",
+      "task_form": "T2",
+      "intention_origin": "none",
+      "user_id": "u",
+      "request_id": "r",
+      "inputs": 'Bought "Go". Next?',
+      "targets": "Space Chess",
+      "candidates": ("Space Chess", "Ludo"),
+      "candidate_ids": ("c", "l"),
+      "label": 0,
+      "history_ids": ("g",),
+      "split": "test",
+      **changes,
+    }
+  )
+
+
+def item(item_id, title):
+  return catalog.Item(item_id, title)
+
+
+def problems(row, history=("Go",), target="Space Chess", **known):
+  return leaks.problems(
+    row,
+    leaks.Known(
+      target=item("c", target),
+      history=[item("g", title) for title in history],
+      asked=row.candidates,
+      **known,
+    ),
+  )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"inputs": 'Wants "Space Chess" next'}, "quote the target's title"),
+    ({"inputs": "I wish for space chess, please"}, "say the target's title"),
+    ({"inputs": 'Item "c" next'}, "hold the target's id"),
+    ({"history_ids": ("g", "c")}, "is in the history"),
+    (
+      {
+        "task_form": "T3",
+        "inputs": 'Space Chess? From "Space Chess"; "Ludo" choose.',
+      },
+      "say the target's title",
+    ),
+    (
+      {"task_form": "T0", "inputs": 'Loves Space Chess. Is "Ludo" right?'},
+      "say the target's title",
+    ),
+    (
+      {"task_form": "T1", "inputs": '"Space Chess" or "Ludo"? "Space Chess"!'},
+      "quote the target's title",
+    ),
+    ({"history_ids": ("g", "stranger")}, "no part of the history"),
+  ],
+)
+def test_planted_leaks_are_caught(changes, message):
+  (found,) = problems(planted(**changes))
+  assert message in found
+
+
+REVIEW = "I bought this for my nephew and he played all day with it"
+
+
+def test_a_later_item_is_caught():
+  later = [item("x", "Moon Ludo")]
+  row = planted(inputs='Bought "Go" and "Moon Ludo". Next?')
+  (found,) = problems(row, later=later)
+  assert "taken after the target" in found
+  assert not problems(planted(), later=later)
+
+
+def test_the_held_out_review_is_caught():
+  row = planted(inputs=f"Bought Go. They say: {REVIEW[:50]}. Next?")
+  (found,) = problems(row, target_review=REVIEW)
+  assert "review of the target" in found
+  assert not problems(row, target_review=REVIEW, review_allowed=True)
+  assert not problems(row, target_review=REVIEW, history_review=REVIEW)
+  assert not problems(planted(), target_review=REVIEW)
+
+
+def test_a_template_may_give_the_target_and_ask_for_something_else():
+  row = planted(inputs='After "Go" came "Space Chess". Why?')
+  assert problems(row)
+  assert not problems(row, target_given=True)
+
+
+def test_check_names_the_row():
+  row = planted(inputs='Wants "Space Chess" next')
+  known = leaks.Known(target=item("c", "Space Chess"))
+  with pytest.raises(leaks.InstructionLeakError, match="instruction e: the in"):
+    leaks.check(
+      planted(**{**dataclasses.asdict(row), "history_ids": ()}), known
+    )
+
+
+@pytest.mark.parametrize(
+  ("changes", "extra"),
+  [
+    ({}, {}),
+    ({"task_form": "T3", "inputs": 'From "Space Chess"; "Ludo" choose.'}, {}),
+    (
+      {"task_form": "T0", "inputs": 'Is "Space Chess" right?'},
+      {},
+    ),
+    # Part of another title, or of another word, or an ordinary word.
+    (
+      {"inputs": 'Has "Space Chess II".'},
+      {"history": ("Space Chess II",)},
+    ),
+    ({"inputs": "Hyperspace Chessboard"}, {}),
+    (
+      {"inputs": "Let us go out", "history_ids": ()},
+      {"target": "Go", "history": ()},
+    ),
+  ],
+)
+def test_what_is_no_leak_passes(changes, extra):
+  assert problems(planted(**changes), **extra) == []
