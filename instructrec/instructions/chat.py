@@ -23,7 +23,7 @@ from instructrec.data.catalog import Item
 from instructrec.instructions.teacher import TextKind, TextRequest
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 _MAX_REVIEW = 2000
 _CHARACTERS_PER_TOKEN = 4
 
@@ -47,6 +47,9 @@ _TASKS = {
   "purchases, would find in them. Name no product.",
   TextKind.SPECIFIC: "one search query or request that describes the item by "
   "its kind, features, platform, brand or price. Never say its name.",
+  TextKind.OWN_PREFERENCE: "one or two sentences in the first person in which "
+  "the customer describes their own taste, as their purchases (oldest first) "
+  "show it. Describe kinds, series and qualities; do not list the purchases.",
 }
 
 

@@ -55,6 +55,7 @@ _RECENT_WORDS = 30
 _MASK = (1 << 64) - 1
 _SLOT_KINDS = {
   "preference": TextKind.PREFERENCE,
+  "own_preference": TextKind.OWN_PREFERENCE,
   "vague": TextKind.VAGUE,
   "specific": TextKind.SPECIFIC,
 }
@@ -286,7 +287,7 @@ class Generator:
     row, history, target = request.row, request.history, request.target
     key = _mix(request.key, _KEY_SALT[kind])
     review, origin = row["history_review"], Origin.HISTORY
-    if kind is TextKind.PREFERENCE:
+    if kind.is_preference:
       items = (*history, target) if of_target else history
     elif of_target:
       items, review = (target,), row["target_review"]
@@ -315,7 +316,7 @@ class Generator:
       kinds += [TextKind.VAGUE, TextKind.VAGUE_SECOND]
     result = []
     for kind in kinds:
-      of_target = self.protocol == "paper" and kind is not TextKind.PREFERENCE
+      of_target = self.protocol == "paper" and not kind.is_preference
       text = self._text(request, kind, of_target=of_target)
       result.append((request, kind, text))
     return result
@@ -345,7 +346,7 @@ class Generator:
       if slot not in form.input_slots | form.response_slots:
         continue
       of_target = "target" in form.input_slots
-      if kind is not TextKind.PREFERENCE:
+      if not kind.is_preference:
         of_target |= (
           self.protocol == "paper"
           or form.template.task is TaskType.PRODUCT_SEARCH
@@ -422,7 +423,8 @@ class Generator:
       (plan.texts[s] for s in ("vague", "specific") if s in plan.texts), None
     )
     has_user = bool(
-      {"history", "preference"} & (form.input_slots | form.response_slots)
+      {"history", "preference", "own_preference"}
+      & (form.input_slots | form.response_slots)
     )
     result = Instruction(
       example_id=f"{row['request_id']}/{template.id}",

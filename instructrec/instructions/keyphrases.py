@@ -14,6 +14,8 @@ from instructrec.data.catalog import Catalog, Item
 
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9'+&/\-]*")
 _LONGEST = 4
+_FRAGMENT = 0.8
+"""A run that is this often part of one longer run is a piece of a name."""
 _MIN_ITEMS = 3
 STOP_WORDS = frozenset(
   (
@@ -38,7 +40,32 @@ _GENERIC = frozenset(
     "world worlds"
   ).split()
 )
-"""Words that are in many titles and say little; no keyphrase by themselves."""
+"""Words that are in many titles and say little; no keyphrase, also not two."""
+_ORDINARY = frozenset(
+  (
+    "age ages air alone amazing ancient angels anniversary art attack back "
+    "battle battles best beyond big blood book boy boys break bring call "
+    "castle challenge chronicles city clear club color command core country "
+    "crazy creatures dark dawn day days dead death double dream dreams earth "
+    "edge empire end episode eternal evil eye fall family fantasy fate fear "
+    "fever fight files final fire force forever free friends front fun future "
+    "general girls gold golden grips happy hard heart hearts heroes hidden "
+    "high home house included includes instant island journey king kingdom "
+    "kings knight land last left legacy legend legends life light little live "
+    "lords lost love magic master max men model moon move music mystery night "
+    "nights order origins over path performance play power project pure quest "
+    "rain raw return returns revenge rise rising road royal rush saga sea "
+    "season secret seven shadow shadows show sky slim sound space speed star "
+    "stars stories story street strike sun tales team thumb time top total "
+    "touch travel triple under unleashed wanted war warriors wars way where "
+    "wild wind wings wireless year years zero"
+  ).split()
+)
+"""Parts of names that name nothing by themselves."""
+_MEASURE = re.compile(
+  r"(?:\d[\d,.]*)?(?:gb|mb|tb|ft|feet|inch|inches|mm|cm|mah|volt|pcs|dpi)|"
+  r"\d[\d,.]*(?:v|w|m|k|x|in|th)"
+)
 
 
 def tokens(text: str) -> list[str]:
@@ -90,11 +117,31 @@ class Keyphrases:
       return False
     if _GENERIC.issuperset(key):
       return False
+    if any(_MEASURE.fullmatch(word) for word in key):
+      return False
     if len(key) == 1:
-      return len(key[0]) > 2 and not key[0].isdigit()
+      word = key[0]
+      return len(word) > 2 and not word.isdigit() and word not in _ORDINARY
+    if len(key[-1]) == 1 and not key[-1].isdigit():
+      return False  # "Mystery P" of "Mystery P.I."
+    if key[0].isdigit():
+      return False
+    numbered = len(key) == 2 and key[1].isdigit()  # "PlayStation 2"
     # "Call of Duty" is most of what is said of duty; "Case for" is not.
     rarest = min(self._counts[word,] for word in key if (word,) in self._counts)
-    return count >= 0.4 * rarest
+    return count >= (0.1 if numbered else 0.4) * rarest
+
+  def _is_fragment(
+    self, key: tuple[str, ...], runs: Iterable[tuple[str, ...]]
+  ) -> bool:
+    """Whether "Black Flag" nearly always stands in "IV Black Flag"."""
+    size, count = len(key), self._counts[key]
+    return any(
+      self._counts[longer] >= _FRAGMENT * count
+      and key in (longer[:size], longer[-size:])
+      for longer in runs
+      if size < len(longer) <= size + 2
+    )
 
   def _of(self, item: Item) -> tuple[str, ...]:
     """Keyphrases of an item, most telling first; may be empty."""
@@ -108,12 +155,13 @@ class Keyphrases:
     for phrase in phrases:
       taken.update(tokens(phrase))
     taken.update(tokens(item.brand or ""))
+    found = {key for key, _ in _runs(item.title)}
     runs = sorted(
-      {key for key, _ in _runs(item.title) if self._is_phrase(key)},
+      {key for key in found if len(key) <= _LONGEST and self._is_phrase(key)},
       key=lambda key: (-len(key), -self._counts[key], key),
     )
     for key in runs:
-      if not taken & set(key):
+      if not taken & set(key) and not self._is_fragment(key, found):
         phrases.append(self._surface[key])
         taken |= set(key)
     return tuple(phrases[:4])
@@ -150,6 +198,7 @@ class Keyphrases:
       key
       for key, surface in _runs(text or "")
       if key in self._surface
+      and len(key) <= _LONGEST
       and self._is_phrase(key)
       and (len(key) > 1 or surface[0].isupper())
     }
@@ -177,7 +226,8 @@ def _runs(title: str) -> Iterable[tuple[tuple[str, ...], str]]:
   for start in range(len(words)):
     if words[start] in STOP_WORDS:
       continue
-    for end in range(start + 1, min(start + _LONGEST, len(words)) + 1):
+    # One word more than a keyphrase has tells what is part of what.
+    for end in range(start + 1, min(start + _LONGEST + 1, len(words)) + 1):
       between = title[matches[end - 2].end() : matches[end - 1].start()]
       if end - start > 1 and between.strip():
         break  # Never across a comma, a colon or a bracket.

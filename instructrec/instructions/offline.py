@@ -67,6 +67,7 @@ _PREFERENCES_ONE = (
   "Most of what they buy has to do with {a}.",
   "Their taste runs to {a}.",
 )
+_ANYTHING = ("They choose all sorts of things, without a clear favourite.",)
 _LIKES = (
   "They like to see {a}.",
   "They care for {a}.",
@@ -81,6 +82,40 @@ _PRICES = (
   "They pay a middling price.",
   "They do not mind paying more.",
 )
+_OWN = {
+  _PREFERENCES: (
+    "I mostly go for {a}, with some {b} in between.",
+    "Much of what I buy has to do with {a}; {b} comes up as well.",
+    "I am a fan of {a}, with an eye for {b}.",
+    "My purchases lean towards {a}, followed by {b}.",
+    "I look for {a} first and like {b} too.",
+    "What I choose revolves around {a} and, now and then, {b}.",
+    "I keep coming back to {a} and do not pass by {b}.",
+    "My taste runs to {a}, and lately also to {b}.",
+  ),
+  _PREFERENCES_ONE: (
+    "I mostly go for {a}.",
+    "I keep coming back to {a}.",
+    "Most of what I buy has to do with {a}.",
+    "My taste runs to {a}.",
+  ),
+  _ANYTHING: ("I choose all sorts of things, without a clear favourite.",),
+  _LIKES: (
+    "I like to see {a}.",
+    "I care for {a}.",
+    "I set store by {a}.",
+  ),
+  _DISLIKES: (
+    "I complain where {a} is missing.",
+    "I miss {a} in things that lack it.",
+  ),
+  _PRICES: (
+    "I watch the price.",
+    "I pay a middling price.",
+    "I do not mind paying more.",
+  ),
+}
+"""The same sentences in the first person."""
 _VAGUE = (
   "I am in the mood for something with {a}.",
   "I would like more in the direction of {a}.",
@@ -127,7 +162,7 @@ class OfflineTeacher:
   """
 
   name = "offline"
-  version = "2"
+  version = "3"
 
   def __init__(self, items: Catalog) -> None:
     self._phrases = keyphrases.Keyphrases(items)
@@ -152,6 +187,7 @@ class OfflineTeacher:
       TextKind.VAGUE: self._vague,
       TextKind.VAGUE_SECOND: self._vague_second,
       TextKind.SPECIFIC: self._specific,
+      TextKind.OWN_PREFERENCE: self._preference,
     }[request.kind]
     text = write(request, frozenset())
     if not quality.says_title(text, request.hidden_title):
@@ -173,24 +209,30 @@ class OfflineTeacher:
     return int(np.searchsorted(self._price_levels, np.median(prices)))
 
   def _preference(self, request: TextRequest, hidden: frozenset[str]) -> str:
+    own = request.kind is TextKind.OWN_PREFERENCE
+
+    def said(frames: tuple[str, ...], number: int, **slots: str) -> str:
+      found = _OWN[frames] if own else frames
+      return _capital(found[number % len(found)].format(**slots))
+
     brands = _repeated_brands(request.items)
     phrases = self._ranked(request.items, hidden) + brands
+    key = request.key
     if not phrases:
-      text = "They choose all sorts of things, without a clear favourite."
+      text = said(_ANYTHING, key)
     elif len(phrases) == 1:
-      text = _pick(_PREFERENCES_ONE, request.key).format(a=phrases[0])
+      text = said(_PREFERENCES_ONE, key, a=phrases[0])
     else:
       a = " and ".join(phrases[: 2 if len(phrases) > 2 else 1])
       b = brands[0] if brands else phrases[min(2, len(phrases) - 1)]
-      text = _pick(_PREFERENCES, request.key).format(a=a, b=b)
+      text = said(_PREFERENCES, key, a=a, b=b)
     opinion = _opinion(request.review)
     if opinion is not None:
       aspect, good = opinion
-      frame = _pick(_LIKES if good else _DISLIKES, request.key >> 8)
-      text += " " + _capital(frame.format(a=aspect))
+      text += " " + said(_LIKES if good else _DISLIKES, key >> 8, a=aspect)
     level = self._price_level(request.items)
     if level is not None and len(request.items) >= 3:
-      text += f" {_PRICES[level]}"
+      text += " " + said(_PRICES, level)
     return text
 
   def _present(

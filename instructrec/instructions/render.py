@@ -15,6 +15,7 @@ class Slots:
     history: titles, oldest first.
     recent: the titles of it that a response names, oldest first.
     preference: a statement of taste.
+    own_preference: the same in the first person, in place of a query.
     vague: a wish.
     specific: a search query.
     item: the title that a yes-or-no question is about.
@@ -28,6 +29,7 @@ class Slots:
   history: Sequence[str] | None = None
   recent: Sequence[str] | None = None
   preference: str | None = None
+  own_preference: str | None = None
   vague: str | None = None
   specific: str | None = None
   item: str | None = None
@@ -80,6 +82,8 @@ class Form:
     self.template = template
     self._stand_in = {"query": templates.QUERY_SLOTS.get(query or "")}
     filled = {self._resolve(slot) for slot in template.required}
+    if "own_preference" in filled:
+      filled.add("preference")  # The same taste is not told twice.
     self._inputs: list[templates.Segment] = []
     for number, part in enumerate(template.parts):
       slots = [self._resolve(name) for _, name in part if name]
@@ -92,7 +96,12 @@ class Form:
       self._resolve(name) for _, name in template.response if name
     )
     self.preference = self._label(
-      {"history": Preference.P1, "preference": Preference.P2}, Preference.P0
+      {
+        "history": Preference.P1,
+        "preference": Preference.P2,
+        "own_preference": Preference.P2,
+      },
+      Preference.P0,
     )
     self.intention = self._label(
       {"vague": Intention.I1, "specific": Intention.I2}, Intention.I0

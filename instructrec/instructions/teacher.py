@@ -19,6 +19,13 @@ class TextKind(enum.StrEnum):
   """The same wish in other words, seen from the user's side as well."""
   SPECIFIC = "I2"
   """A search query with attributes of the wanted item; never its title."""
+  OWN_PREFERENCE = "P2_own"
+  """A statement of taste, in the first person: it stands as a query."""
+
+  @property
+  def is_preference(self) -> bool:
+    """Whether it states a taste and not a wish."""
+    return self in (TextKind.PREFERENCE, TextKind.OWN_PREFERENCE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ SLOTS = (
   "target",
   "answer",
 )
-QUERY_SLOTS = {"P2": "preference", "I1": "vague", "I2": "specific"}
+QUERY_SLOTS = {"P2": "own_preference", "I1": "vague", "I2": "specific"}
 """Which slot stands in for {query}."""
 _FORM_SLOTS = {
   TaskForm.T0: {"item"},
