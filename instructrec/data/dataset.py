@@ -6,6 +6,7 @@ renamed, so that nothing half written is ever found.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -15,9 +16,11 @@ from typing import Any
 
 import polars as pl
 
-from instructrec.data import catalog, interaction, splits
+from instructrec.data import catalog, interaction, requests, splits
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_ROW_GROUP = 4096
+"""Rows that are read at once."""
 _TABLES = ("interactions", "items", "requests", "training")
 
 
@@ -42,6 +45,31 @@ class PreparedData:
     """SHA-256 over the four tables, as "sha256:<hex>"."""
     return self.manifest["fingerprint"]
 
+  @functools.cached_property
+  def requests(self) -> requests.Requests:
+    """The requests, in ranges."""
+    return requests.Requests(self.split.requests.lazy())
+
+
+@dataclasses.dataclass(frozen=True)
+class ScannedData:
+  """What `instructrec prepare` makes, its requests left on disk.
+
+  Attributes:
+    catalog: the items.
+    requests: read from the file range by range.
+    manifest: see `PreparedData`.
+  """
+
+  catalog: catalog.Catalog
+  requests: requests.Requests
+  manifest: dict[str, Any]
+
+  @property
+  def fingerprint(self) -> str:
+    """See `PreparedData.fingerprint`."""
+    return self.manifest["fingerprint"]
+
 
 def _file_sha256(path: pathlib.Path) -> str:
   with path.open("rb") as file:
@@ -51,9 +79,9 @@ def _file_sha256(path: pathlib.Path) -> str:
 def _counts(
   log: interaction.InteractionLog,
   items: catalog.Catalog,
-  requests: pl.DataFrame,
+  found: pl.DataFrame,
 ) -> dict[str, Any]:
-  by_split = requests.group_by("split", maintain_order=True).len()
+  by_split = found.group_by("split", maintain_order=True).len()
   return {
     "users": log.num_users,
     "items": len(items),
@@ -107,7 +135,9 @@ def save(
     name: interaction.frame_fingerprint(frame) for name, frame in tables.items()
   }
   for name, frame in tables.items():
-    frame.write_parquet(temporary / f"{name}.parquet")
+    frame.write_parquet(
+      temporary / f"{name}.parquet", row_group_size=_ROW_GROUP
+    )
   manifest = {
     "format_version": FORMAT_VERSION,
     **record,
@@ -145,6 +175,47 @@ def load(directory: str | os.PathLike[str]) -> PreparedData:
     ValueError: where a file was changed, or the format is another one.
   """
   folder = pathlib.Path(directory)
+  manifest = _checked_manifest(folder)
+  frames = {n: pl.read_parquet(folder / f"{n}.parquet") for n in _TABLES}
+  parameters = dict(manifest["split"])
+  split = splits.Split(
+    name=parameters.pop("name"),
+    requests=frames["requests"],
+    training_log=interaction.InteractionLog(frames["training"]),
+    parameters=parameters,
+    warnings=tuple(manifest["warnings"]),
+  )
+  return PreparedData(
+    interaction.InteractionLog(frames["interactions"]),
+    catalog.Catalog(frames["items"]),
+    split,
+    manifest,
+  )
+
+
+def scan(directory: str | os.PathLike[str]) -> ScannedData:
+  """Opens prepared data without its requests; as `load` otherwise.
+
+  Args:
+    directory: what `save` wrote.
+
+  Returns:
+    The data; memory grows with the items, not with the users.
+
+  Raises:
+    FileNotFoundError: where the folder holds no prepared data.
+    ValueError: where a file was changed, or the format is another one.
+  """
+  folder = pathlib.Path(directory)
+  manifest = _checked_manifest(folder)
+  return ScannedData(
+    catalog.Catalog(pl.read_parquet(folder / "items.parquet")),
+    requests.Requests(pl.scan_parquet(folder / "requests.parquet")),
+    manifest,
+  )
+
+
+def _checked_manifest(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / "manifest.json"
   if not path.is_file():
     raise FileNotFoundError(
@@ -166,18 +237,4 @@ def load(directory: str | os.PathLike[str]) -> PreparedData:
         f"{folder / name} has SHA-256 {found[:12]}..., the manifest says "
         f"{expected[:12]}...; the file was changed, prepare the data anew"
       )
-  frames = {n: pl.read_parquet(folder / f"{n}.parquet") for n in _TABLES}
-  parameters = dict(manifest["split"])
-  split = splits.Split(
-    name=parameters.pop("name"),
-    requests=frames["requests"],
-    training_log=interaction.InteractionLog(frames["training"]),
-    parameters=parameters,
-    warnings=tuple(manifest["warnings"]),
-  )
-  return PreparedData(
-    interaction.InteractionLog(frames["interactions"]),
-    catalog.Catalog(frames["items"]),
-    split,
-    manifest,
-  )
+  return manifest

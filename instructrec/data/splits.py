@@ -23,6 +23,7 @@ REQUEST_SCHEMA: dict[str, pl.DataType] = {
   "last_history_order": pl.Int64(),
   "target_review": pl.String(),
   "history_review": pl.String(),
+  "later": pl.List(pl.String()),
 }
 
 
@@ -33,7 +34,8 @@ class Split:
   Attributes:
     name: "leave_one_out" or "global_time".
     requests: one row a request; see `REQUEST_SCHEMA`. `history` has item ids,
-      oldest first, never empty; `history_review` is the newest review in it.
+      oldest first, never empty; `history_review` is the newest review in it;
+      `later` is what the user takes after the target: nothing may say it.
     training_log: the interactions that baselines are fit on.
     parameters: what the split was made with.
     warnings: what a reader of its figures should know.
@@ -90,6 +92,7 @@ def _requests(
       .list.drop_nulls()
       .list.last()
       .alias("history_review"),
+      pl.col("item_id").list.slice(pl.col("position") + 1).alias("later"),
     )
     .select(pl.col(name).cast(dtype) for name, dtype in REQUEST_SCHEMA.items())
   )

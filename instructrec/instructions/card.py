@@ -5,8 +5,6 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
 from instructrec.instructions import generate, quality, tally
 from instructrec.instructions.format import (
   FineGrained,
@@ -48,9 +46,8 @@ class _Sources:
   ) -> None:
     self._catalog = generator.prepared.catalog
     self._max_history = generator.max_history
-    wanted = pl.Series([text.request_id for text in texts], dtype=pl.String)
-    found = generator.prepared.split.requests.filter(
-      pl.col("request_id").is_in(wanted.unique().implode())
+    found = generator.prepared.requests.find(
+      text.request_id for text in texts
     )
     self._rows = {row["request_id"]: row for row in found.iter_rows(named=True)}
 

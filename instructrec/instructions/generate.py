@@ -24,7 +24,7 @@ import polars as pl
 
 from instructrec.data import candidates as candidate_sets
 from instructrec.data import dataset
-from instructrec.data.catalog import Item
+from instructrec.data.catalog import Catalog, Item
 from instructrec.instructions import leaks, quality, render, templates
 from instructrec.instructions.format import (
   MATCH_CANDIDATES,
@@ -117,7 +117,7 @@ class Generator:
     replaced: how many texts the fallback wrote, by reason; filled by `rows`.
   """
 
-  prepared: dataset.PreparedData
+  prepared: dataset.PreparedData | dataset.ScannedData
   teacher: Teacher
   template_set: templates.TemplateSet
   seed: int = 0
@@ -164,16 +164,6 @@ class Generator:
       )
 
   @property
-  def requests(self) -> pl.DataFrame:
-    """The requests; `newest` marks a user's newest of each split."""
-    return self.prepared.split.requests.with_columns(
-      (
-        pl.int_range(pl.len()).over("user_id", "split")
-        == pl.len().over("user_id", "split") - 1
-      ).alias("newest")
-    )
-
-  @property
   def tasks(self) -> tuple[TaskType, ...]:
     """The task types that the templates serve."""
     return tuple(t for t in TaskType if self._training_forms[t])
@@ -205,7 +195,7 @@ class Generator:
 
   @functools.cached_property
   def _items(self) -> "_ItemCache":
-    return _ItemCache(self.prepared)
+    return _ItemCache(self.prepared.catalog)
 
   def rows(self, splits: Sequence[str] | None = None) -> Iterator[Record]:
     """Yields instructions and fine-grained texts, request by request.
@@ -220,21 +210,20 @@ class Generator:
       InstructionLeakError: where an instruction gives its answer away.
       TextQualityError: where a text cannot be used and there is no fallback.
     """
-    requests = self.requests
-    if splits is not None:
-      requests = requests.filter(pl.col("split").is_in(list(splits)))
-    for chunk in requests.iter_slices(CHUNK):
-      yield from self.chunk(chunk)
+    requests = self.prepared.requests
+    for split, count in requests.counts.items():
+      for start in range(0, count, CHUNK):
+        if splits is None or split in splits:
+          yield from self.chunk(requests.read(split, start, start + CHUNK))
 
   def chunk(self, requests: pl.DataFrame) -> Iterator[Record]:
-    """Yields the records of some of the rows of `requests`, as `rows` does."""
-    later = self._later(requests)
+    """Yields the records of some requests; for the rest see `rows`."""
     keys = candidate_sets.request_keys(
       requests["request_id"].to_list(), self.seed
     ).tolist()
     plans: list[_Plan | tuple[_Request, TextKind, _Text]] = []
     for row, key in zip(requests.iter_rows(named=True), keys, strict=True):
-      request = self._lookup(row, key, later.get(row["request_id"], ()))
+      request = self._lookup(row, key)
       plans += self._fine_grained(request)
       plans += self._plans(request)
     texts = self._write(plans)
@@ -244,28 +233,14 @@ class Generator:
       else:
         yield _fine_grained_row(*plan, texts[_text_key(plan[2])])
 
-  def _later(self, requests: pl.DataFrame) -> dict[str, list[str]]:
-    """What the user of each request takes after its target, by request id."""
-    log = self.prepared.log.frame.select("user_id", "item_id", "order")
-    found = (
-      requests.select("request_id", "user_id", "target_order")
-      .join(log, on="user_id", how="inner")
-      .filter(pl.col("order") > pl.col("target_order"))
-      .group_by("request_id")
-      .agg("item_id")
-    )
-    return dict(found.iter_rows())
-
-  def _lookup(
-    self, row: Mapping[str, Any], key: int, later: Sequence[str]
-  ) -> _Request:
+  def _lookup(self, row: Mapping[str, Any], key: int) -> _Request:
     items = self._items
     return _Request(
       row=row,
       key=key,
       history=tuple(items[i] for i in row["history"][-self.max_history :]),
       target=items[row["target"]],
-      later=tuple(items[i] for i in later),
+      later=tuple(items[i] for i in row["later"]),
     )
 
   def _text(
@@ -525,9 +500,9 @@ def _pair(size: int, label: int, key: int) -> list[int]:
 class _ItemCache(dict):
   """Items by id, each looked up once: a catalogue row costs microseconds."""
 
-  def __init__(self, prepared: dataset.PreparedData) -> None:
+  def __init__(self, catalog: Catalog) -> None:
     super().__init__()
-    self._catalog = prepared.catalog
+    self._catalog = catalog
 
   def __missing__(self, item_id: str) -> Item:
     item = self[item_id] = self._catalog[item_id]

@@ -14,8 +14,6 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import polars as pl
-
 from instructrec.data import dataset
 from instructrec.instructions import (
   example_proto,
@@ -103,7 +101,7 @@ class Spec:
     Raises:
       FileNotFoundError: where there is no prepared data.
     """
-    prepared = dataset.load(self.prepared_dir)
+    prepared = dataset.scan(self.prepared_dir)
     by_rule = offline.OfflineTeacher(prepared.catalog)
     teacher: Teacher = by_rule
     if self.chat is not None:
@@ -118,16 +116,6 @@ class Spec:
       max_history=self.max_history,
       fallback=None if teacher is by_rule else by_rule,
     )
-
-
-def split_requests(
-  generator: generate.Generator,
-) -> dict[str, pl.DataFrame]:
-  """The requests by split, in order."""
-  frames = generator.requests.partition_by(
-    "split", as_dict=True, maintain_order=True
-  )
-  return {str(key[0]): frame for key, frame in frames.items()}
 
 
 def units(counts: dict[str, int]) -> list[Unit]:
@@ -146,16 +134,11 @@ def units(counts: dict[str, int]) -> list[Unit]:
   ]
 
 
-def work(
-  generator: generate.Generator,
-  requests: dict[str, pl.DataFrame],
-  unit: Unit,
-) -> Result:
+def work(generator: generate.Generator, unit: Unit) -> Result:
   """Makes the records of a unit.
 
   Args:
     generator: makes them.
-    requests: `split_requests` of the generator.
     unit: which requests.
 
   Returns:
@@ -167,7 +150,8 @@ def work(
     unit.start < VOCABULARY_UNITS * generate.CHUNK
   )
   before = collections.Counter(generator.replaced)
-  frame = requests[unit.split].slice(unit.start, unit.stop - unit.start)
+  requests = generator.prepared.requests
+  frame = requests.read(unit.split, unit.start, unit.stop)
   for record in generator.chunk(frame):
     counted.add(record)
     records.append(
@@ -182,21 +166,16 @@ def work(
 class _Worker:
   """The generator of this process."""
 
-  current: "_Worker | None" = None
-
-  def __init__(self, spec: Spec) -> None:
-    self.generator = spec.generator()
-    self.requests = split_requests(self.generator)
+  generator: generate.Generator | None = None
 
 
 def _start(spec: Spec) -> None:
-  _Worker.current = _Worker(spec)
+  _Worker.generator = spec.generator()
 
 
 def _work(unit: Unit) -> Result:
-  worker = _Worker.current
-  assert worker is not None
-  return work(worker.generator, worker.requests, unit)
+  assert _Worker.generator is not None
+  return work(_Worker.generator, unit)
 
 
 def run(
@@ -213,9 +192,9 @@ def run(
     Results.
   """
   if num_workers <= 1:
-    worker = _Worker(spec)
+    generator = spec.generator()
     for unit in wanted:
-      yield work(worker.generator, worker.requests, unit)
+      yield work(generator, unit)
     return
   # Each worker is one thread's work; polars would start more in each.
   os.environ.setdefault("POLARS_MAX_THREADS", "1")

@@ -32,10 +32,9 @@ class _Work(beam.DoFn):
 
   def setup(self) -> None:
     self._generator = self._spec.generator()
-    self._frames = units.split_requests(self._generator)
 
   def process(self, unit: units.Unit) -> Iterator[Any]:
-    result = units.work(self._generator, self._frames, unit)
+    result = units.work(self._generator, unit)
     grouped: dict[str, list[bytes]] = {}
     for config, record in result.records:
       grouped.setdefault(config, []).append(record)
@@ -103,8 +102,7 @@ def produce(options: Sequence[str]) -> generate.Produce:
     generator: instruction_generate.Generator,
     root: pathlib.Path,
   ) -> generate.Produced:
-    frames = units.split_requests(generator)
-    wanted = units.units({s: frame.height for s, frame in frames.items()})
+    wanted = units.units(generator.prepared.requests.counts)
     # What is counted comes back in files: a pipeline has no other way to its
     # caller that every runner offers.
     kept = root.parent / "beam"

@@ -41,8 +41,7 @@ def produce_locally(num_workers: int) -> Produce:
   def produce(
     spec: units.Spec, generator: generate.Generator, root: pathlib.Path
   ) -> Produced:
-    frames = units.split_requests(generator)
-    counts = {split: frame.height for split, frame in frames.items()}
+    counts = generator.prepared.requests.counts
     wanted = units.units(counts)
     counted, texts = tally.Tally(), list[str]()
 
@@ -53,7 +52,7 @@ def produce_locally(num_workers: int) -> Produce:
         for result in (
           units.run(spec, wanted, num_workers)
           if num_workers > 1
-          else (units.work(generator, frames, unit) for unit in wanted)
+          else (units.work(generator, unit) for unit in wanted)
         ):
           counted.merge(result.tally)
           texts.extend(result.texts)
@@ -130,7 +129,7 @@ def write(
   if vocabulary is not None:
     tokenizer.Tokenizer(vocabulary)  # Fails early on a file that is no model.
   generator = spec.generator()
-  if not generator.prepared.split.requests.height:
+  if not len(generator.prepared.requests):
     raise ValueError("there were no requests to write instructions for")
   temporary = output.with_name(f"{output.name}.incomplete")
   tfds_writer.clear(temporary)

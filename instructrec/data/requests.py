@@ -1,0 +1,72 @@
+"""Requests in ranges: as many users as there are, a few in memory."""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+
+class Requests:
+  """The requests of prepared data.
+
+  Args:
+    frame: rows of `splits.REQUEST_SCHEMA` with `candidates` and `label`; from
+      a file or from memory. The rows of a split stand together, and in each
+      split those of a user.
+
+  Raises:
+    ValueError: where the rows of a split do not stand together.
+  """
+
+  def __init__(self, frame: pl.LazyFrame) -> None:
+    self._frame = frame
+    runs = frame.select(pl.col("split").rle()).collect().to_series()
+    lengths = runs.struct.field("len").to_list()
+    names = runs.struct.field("value").to_list()
+    if len(set(names)) < len(names):
+      raise ValueError(
+        f"the requests change between splits {len(names) - 1} times "
+        f"({', '.join(names[:5])}, ...), expected each split in one piece; "
+        "prepare the data anew"
+      )
+    self.counts: dict[str, int] = dict(zip(names, lengths, strict=True))
+    """Requests by split, in order."""
+    self._starts = {
+      name: sum(lengths[:number]) for number, name in enumerate(names)
+    }
+
+  def __len__(self) -> int:
+    return sum(self.counts.values())
+
+  def read(
+    self, split: str, start: int = 0, stop: int | None = None
+  ) -> pl.DataFrame:
+    """Some requests of a split.
+
+    Args:
+      split: its name.
+      start: number of the first one.
+      stop: number behind the last one; None for all.
+
+    Returns:
+      The rows, with `newest`: whether it is its user's newest of the split.
+    """
+    count = self.counts.get(split, 0)
+    stop = count if stop is None else min(stop, count)
+    # One row more tells whether the last one is its user's newest.
+    more = min(stop + 1, count) - start
+    frame = self._frame.slice(self._starts.get(split, 0) + start, max(0, more))
+    next_user = pl.col("user_id").shift(-1)
+    return (
+      frame.collect()
+      .with_columns(
+        (next_user.ne_missing(pl.col("user_id"))).alias("newest")
+      )
+      .head(max(0, stop - start))
+    )
+
+  def find(self, request_ids: Iterable[str]) -> pl.DataFrame:
+    """The requests of some ids, in the order of the table."""
+    wanted = pl.Series(list(request_ids), dtype=pl.String).unique()
+    return self._frame.filter(
+      pl.col("request_id").is_in(wanted.implode())
+    ).collect()
