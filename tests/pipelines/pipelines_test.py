@@ -2,41 +2,67 @@
 
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
 from instructrec.data import candidates, dataset, splits, synthetic
-from instructrec.instructions import generate as instruction_generate
-from instructrec.instructions import offline, templates
+from instructrec.instructions import format as instruction_format
+from instructrec.instructions import generate as generate_module
+from instructrec.instructions import mixtures, templates, units
 from instructrec.models import features, tokenizer
 from instructrec.training import batches, data_config
 
 pytestmark = pytest.mark.tf
 
-_TASK = "instructrec_v1_sequential"
+_TASK = "sequential_p1_i0"
 
 
 @pytest.fixture(scope="module")
-def rows():
+def spec(tmp_path_factory):
+  """Prepared data on disk."""
   log, items = synthetic.generate(num_users=30, num_items=40, seed=9)
   split = splits.leave_one_out(log, max_train_targets=3)
   requests = candidates.sample_candidates(split.requests, items, log, seed=1)
-  split = dataclasses.replace(split, requests=requests)
-  prepared = dataset.PreparedData(log, items, split, {})
-  return list(
-    instruction_generate.Generator(
-      prepared, offline.OfflineTeacher(items), templates.load()
-    ).rows()
+  folder = tmp_path_factory.mktemp("prepared") / "data"
+  dataset.save(
+    folder,
+    log=log,
+    items=items,
+    split=splits.Split(split.name, requests, split.training_log, {}),
+    record={"source": {"kind": "synthetic"}, "seed": 9},
+  )
+  return units.Spec(prepared_dir=str(folder))
+
+
+@pytest.fixture(scope="module")
+def rows(spec):
+  return [
+    record
+    for record in spec.generator().rows()
+    if isinstance(record, instruction_format.Instruction)
+  ]
+
+
+def write(spec, folder, **options):
+  from instructrec.pipelines import generate
+
+  return generate.write(
+    spec,
+    folder,
+    **{
+      "produce": generate.produce_locally(1),
+      "vocab_size": 400,
+      **options,
+    },
   )
 
 
 @pytest.fixture(scope="module")
-def data_dir(rows, tmp_path_factory):
-  from instructrec.pipelines import generate
-
+def data_dir(spec, tmp_path_factory):
   folder = tmp_path_factory.mktemp("tfds") / "data"
-  generate.write(rows, folder, vocab_size=400, record={"seed": 0})
+  write(spec, folder)
   return folder
 
 
@@ -51,9 +77,7 @@ def registered(data_dir):
   vocabulary = seqio.SentencePieceVocabulary(
     str(data_dir / generate.VOCABULARY), extra_ids=tokenizer.EXTRA_IDS
   )
-  return registry.register(
-    vocabulary, prefix="toy_v1", rates={"sequential": 3, "product_search": 1}
-  )
+  return registry.register(vocabulary, prefix="toy_v1")
 
 
 def test_tfds_reads_what_was_written(rows, data_dir):
@@ -62,11 +86,11 @@ def test_tfds_reads_what_was_written(rows, data_dir):
   found = list(
     tfds.as_numpy(
       tfds.load(
-        "instructrec/sequential:1.0.0", split="test", data_dir=str(data_dir)
+        f"instructrec/{_TASK}:1.0.0", split="test", data_dir=str(data_dir)
       )
     )
   )
-  expected = [r for r in rows if (r.task, r.split) == ("sequential", "test")]
+  expected = [r for r in rows if (r.config, r.split) == (_TASK, "test")]
   assert len(found) == len(expected)
   by_id = {row.example_id: row for row in expected}
   for example in found:
@@ -78,82 +102,89 @@ def test_tfds_reads_what_was_written(rows, data_dir):
       assert values == getattr(row, name)
 
 
-def test_the_same_rows_give_the_same_bytes(rows, data_dir, tmp_path):
+def test_the_same_rows_give_the_same_bytes(spec, data_dir, tmp_path):
   from instructrec.pipelines import generate
 
-  generate.write(rows, tmp_path / "again", vocab_size=400, record={"seed": 0})
+  write(spec, tmp_path / "again")
   files = [
-    p.relative_to(data_dir) for p in sorted(data_dir.rglob("*tfrecord*"))
+    p.relative_to(data_dir) for p in sorted(data_dir.rglob("*")) if p.is_file()
   ]
-  assert files
-  for name in [*files, generate.VOCABULARY, generate.MANIFEST]:
+  assert any("tfrecord" in str(name) for name in files)
+  assert pathlib.Path(generate.CARD) in files
+  for name in files:
     assert (data_dir / name).read_bytes() == (
       tmp_path / "again" / name
-    ).read_bytes()
+    ).read_bytes(), name
 
 
-def test_shards_roll_and_keep_every_row(rows, tmp_path, monkeypatch):
+def test_shards_roll_and_keep_every_row(spec, rows, tmp_path, monkeypatch):
   import tensorflow_datasets as tfds
 
-  from instructrec.pipelines import tfds_writer
-
-  monkeypatch.setattr(tfds_writer, "_ROWS_PER_SHARD", 20)
-  with tfds_writer.InstructionWriter(tmp_path, description="d") as writer:
-    for row in rows:
-      writer.write(row)
-  counts = writer.counts()["sequential"]
-  assert len(list((tmp_path / "instructrec/sequential").rglob("*train*"))) > 3
-  loaded = tfds.builder("instructrec/sequential", data_dir=str(tmp_path))
-  for split, count in counts.items():
-    assert loaded.info.splits[split].num_examples == count
-    assert len(list(loaded.as_dataset(split=split))) == count
+  monkeypatch.setattr(generate_module, "CHUNK", 8)
+  monkeypatch.setattr(units, "SHARD", 16)
+  write(spec, tmp_path / "out")
+  files = (tmp_path / f"out/instructrec/{_TASK}").rglob("*-train.tfrecord*")
+  assert len(list(files)) > 3
+  builder = tfds.builder(f"instructrec/{_TASK}", data_dir=str(tmp_path / "out"))
+  for split in ("train", "validation", "test"):
+    expected = [
+      row.example_id
+      for row in rows
+      if (row.config, row.split) == (_TASK, split)
+    ]
+    assert builder.info.splits[split].num_examples == len(expected)
+    found = tfds.as_numpy(builder.as_dataset(split=split))
+    assert sorted(r["example_id"].decode() for r in found) == sorted(expected)
 
 
 def test_a_broken_generation_leaves_nothing_under_the_final_name(
-  rows, tmp_path
+  spec, data_dir, tmp_path
 ):
   from instructrec.pipelines import generate
 
-  def breaking():
-    yield rows[0]
+  def breaking(spec, generator, root):
+    root.mkdir(parents=True)
+    (root / "half").write_text("a shard")
     raise RuntimeError("power cut")
 
   with pytest.raises(RuntimeError, match="power cut"):
-    generate.write(breaking(), tmp_path / "out", record={})
+    write(spec, tmp_path / "out", produce=breaking)
   assert not (tmp_path / "out").exists()
-  with pytest.raises(ValueError, match="no requests to write"):
-    generate.write([], tmp_path / "out", record={})
   # What was left does not stand in the way of the next run.
-  generate.write(rows, tmp_path / "out", vocab_size=400, record={})
+  write(spec, tmp_path / "out")
+  assert (tmp_path / "out" / generate.MANIFEST).read_bytes() == (
+    data_dir / generate.MANIFEST
+  ).read_bytes()
+  assert not list(tmp_path.rglob("half"))
   with pytest.raises(FileExistsError, match="--overwrite"):
-    generate.write(rows, tmp_path / "out", record={})
-  generate.write(
-    rows[: len(rows) // 2],
-    tmp_path / "out",
-    vocab_size=400,
-    record={},
-    overwrite=True,
-  )
+    write(spec, tmp_path / "out")
+  other = dataclasses.replace(spec, seed=1)
+  write(other, tmp_path / "out", overwrite=True)
   manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-  assert sum(manifest["templates"].values()) == len(rows) // 2
+  assert manifest["seed"] == 1
+  assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_each_task_type_has_its_tasks_and_both_mixtures(registered):
+def test_tasks_sisters_and_mixtures_are_registered(registered):
+  import seqio
+
   from instructrec.pipelines import registry, token_cache
 
-  assert len(registered) == 2 * len(registry.TASK_TYPES) + 2
+  lists = [name for name in registered if name.endswith("_rerank")]
+  assert f"toy_v1_{_TASK}_rerank" in lists
+  assert "toy_v1_rerank" in lists
+  weights = mixtures.mixtures(templates.load())[""]
+  total = sum(weights.values())
   assert token_cache.mixture_rates("toy_v1") == pytest.approx(
-    {"toy_v1_sequential": 0.75, "toy_v1_product_search": 0.25}
+    {f"toy_v1_{task}": weight / total for task, weight in weights.items()}
   )
-  assert token_cache.mixture_rates("toy_v1_sequential") == {
-    "toy_v1_sequential": 1.0
+  assert token_cache.mixture_rates(f"toy_v1_{_TASK}") == {
+    f"toy_v1_{_TASK}": 1.0
   }
   with pytest.raises(ValueError, match="no SeqIO task or mixture"):
     token_cache.mixture_rates("toy_v2")
-  import seqio
-
-  with pytest.raises(ValueError, match=r"\['hats'\]"):
-    registry.register(seqio.ByteVocabulary(), prefix="x", rates={"hats": 1.0})
+  with pytest.raises(ValueError, match="toy_v1"):
+    registry.register(seqio.ByteVocabulary(), prefix="toy_v1")
 
 
 def test_the_cache_holds_the_tokens_of_our_tokenizer(
@@ -161,7 +192,7 @@ def test_the_cache_holds_the_tokens_of_our_tokenizer(
 ):
   from instructrec.pipelines import generate, token_cache
 
-  data = token_cache.load("toy_v1_sequential_rerank", "test", data_dir)
+  data = token_cache.load(f"toy_v1_{_TASK}_rerank", "test", data_dir)
   ours = tokenizer.Tokenizer(data_dir / generate.VOCABULARY)
   by_id = {row.example_id: row for row in rows}
   assert len(data) == 30
@@ -178,7 +209,7 @@ def test_the_cache_holds_the_tokens_of_our_tokenizer(
       assert data.targets.tokens[start:end].tolist() == ours.encode(candidate)
   # A second load maps the same folder.
   assert (
-    token_cache.load("toy_v1_sequential_rerank", "test", data_dir).meta
+    token_cache.load(f"toy_v1_{_TASK}_rerank", "test", data_dir).meta
     == data.meta
   )
 
@@ -187,9 +218,9 @@ def test_missing_data_and_splits_are_named(data_dir, registered, tmp_path):
   from instructrec.pipelines import token_cache
 
   with pytest.raises(FileNotFoundError, match="instructrec generate --output"):
-    token_cache.load("toy_v1_sequential", "train", tmp_path)
+    token_cache.load(f"toy_v1_{_TASK}", "train", tmp_path)
   with pytest.raises(ValueError, match="not 'holdout'"):
-    token_cache.load("toy_v1_sequential", "holdout", data_dir)
+    token_cache.load(f"toy_v1_{_TASK}", "holdout", data_dir)
 
 
 def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
@@ -200,7 +231,7 @@ def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
 
   lengths = {"inputs": 160, "targets": 24}
   converted = seqio.get_dataset(
-    "toy_v1_sequential",
+    f"toy_v1_{_TASK}",
     lengths,
     dataset_split="train",
     shuffle=False,
@@ -208,7 +239,7 @@ def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
   )
   stream = streams.open_stream(
     data_config.DataConfig(
-      mixture="toy_v1_sequential",
+      mixture=f"toy_v1_{_TASK}",
       inputs_length=160,
       targets_length=24,
       batch_size=8,
@@ -217,7 +248,7 @@ def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
     "train",
     data_dir,
   )
-  data = stream.datasets["toy_v1_sequential"]
+  data = stream.datasets[f"toy_v1_{_TASK}"]
   everything = np.arange(len(data))
   ours = features.to_features(
     data.inputs.pad(everything, 160), data.targets.pad(everything, 24)
@@ -234,13 +265,13 @@ def test_the_converter_gives_the_arrays_of_list_batches(data_dir, registered):
   from instructrec.pipelines import feature_converter, token_cache
 
   converted = seqio.get_dataset(
-    "toy_v1_sequential_rerank",
+    f"toy_v1_{_TASK}_rerank",
     {"inputs": 160, "targets": (12, 24)},
     dataset_split="test",
     shuffle=False,
     feature_converter=feature_converter.RankingFeatureConverter(pack=False),
   )
-  data = token_cache.load("toy_v1_sequential_rerank", "test", data_dir)
+  data = token_cache.load(f"toy_v1_{_TASK}_rerank", "test", data_dir)
   ours = batches.list_batch(
     data,
     np.arange(len(data)),
@@ -256,9 +287,9 @@ def test_the_converter_gives_the_arrays_of_list_batches(data_dir, registered):
 @pytest.mark.parametrize(
   ("task", "length", "pack", "message"),
   [
-    ("toy_v1_sequential_rerank", 24, False, "candidate list"),
-    ("toy_v1_sequential", (10, 24), False, "has rank 1"),
-    ("toy_v1_sequential_rerank", (10, 24), True, "cannot be packed"),
+    (f"toy_v1_{_TASK}_rerank", 24, False, "candidate list"),
+    (f"toy_v1_{_TASK}", (10, 24), False, "has rank 1"),
+    (f"toy_v1_{_TASK}_rerank", (10, 24), True, "cannot be packed"),
   ],
 )
 def test_lengths_that_do_not_fit_are_refused(
@@ -280,9 +311,9 @@ def test_seqio_evaluates_lists_with_our_metrics(data_dir, registered):
 
   from instructrec.pipelines import feature_converter, token_cache
 
-  data = token_cache.load("toy_v1_sequential_rerank", "test", data_dir)
+  data = token_cache.load(f"toy_v1_{_TASK}_rerank", "test", data_dir)
   evaluator = seqio.Evaluator(
-    mixture_or_task_name="toy_v1_sequential_rerank",
+    mixture_or_task_name=f"toy_v1_{_TASK}_rerank",
     feature_converter=feature_converter.RankingFeatureConverter(pack=False),
     eval_split="test",
     sequence_length={"inputs": 160, "targets": (10, 24)},
@@ -309,7 +340,7 @@ def test_the_shipped_tasks_register_by_import():
 
   import tasks.instructrec
 
-  assert _TASK in tasks.instructrec.NAMES
+  assert f"instructrec_v1_{_TASK}" in tasks.instructrec.NAMES
   assert set(tasks.instructrec.NAMES) <= {
     *seqio.TaskRegistry.names(),
     *seqio.MixtureRegistry.names(),
