@@ -11,6 +11,13 @@ from typer.testing import CliRunner
 
 from instructrec.cli import main, train
 
+_EVALUATED = {
+  "sequential_p1_i0",
+  "sequential_p1p2_i0",
+  "product_search_p0_i2",
+  "personalized_search_p1_i1",
+  "personalized_search_p1_i2",
+}
 _TRAIN = [
   "train",
   "--gin_file=gin/quickstart.gin",
@@ -84,10 +91,21 @@ def test_training_leaves_config_logs_and_checkpoints(work):
 def test_generation_counts_and_fixes_its_rows(work):
   manifest = json.loads((work / "instructions/manifest.json").read_text())
   requests = pl.read_parquet(work / "prepared/requests.parquet")
-  for task in ("sequential", "product_search", "personalized_search"):
-    assert sum(manifest["rows"][task].values()) == requests.height
+  heldout = requests.filter(pl.col("split") == "test").height
+  for task in _EVALUATED:
+    assert manifest["rows"][task]["test"] == heldout
+  train = requests.height - 2 * heldout
+  written = sum(rows.get("train", 0) for rows in manifest["rows"].values())
+  texts = manifest["rows"]["fine_grained"]["train"]
+  assert written - texts == 3 * train  # A row a task type.
   again = work / "again"
-  call("generate", f"--data={work / 'prepared'}", f"--output={again}")
+  call(
+    "generate",
+    f"--data={work / 'prepared'}",
+    f"--output={again}",
+    "--vocab_size=500",
+    "--num_workers=2",
+  )
   other = json.loads((again / "manifest.json").read_text())
   assert other["fingerprint"] == manifest["fingerprint"]
 
@@ -96,7 +114,7 @@ def test_generation_counts_and_fixes_its_rows(work):
 def test_the_report_has_every_method_and_the_chance_level(report):
   record = json.loads((report / "report.json").read_text())
   groups = {result["group"]: result for result in record["results"]}
-  assert set(groups) == {"sequential", "product_search", "personalized_search"}
+  assert set(groups) == _EVALUATED
   methods = {"trained model", "untrained model", "popularity", "random"}
   for result in groups.values():
     assert set(result["methods"]) == methods
@@ -105,9 +123,24 @@ def test_the_report_has_every_method_and_the_chance_level(report):
   text = (report / "report.md").read_text()
   for picture in (*report.glob("*.png"),):
     assert f"]({picture.name})" in text
-  assert len(list(report.glob("*.png"))) == 4
+  assert len(list(report.glob("*.png"))) == 1 + len(_EVALUATED)
   rows = pl.read_parquet(report / "per_request.parquet")
-  assert rows.height == 3 * 4 * 9
+  assert rows.height == len(_EVALUATED) * 4 * 9
+
+
+@pytest.mark.tf
+def test_show_prints_examples_and_lengths(work):
+  result = call(
+    "show",
+    "--name=instructrec_v1_sequential_cot",
+    f"--tfds_data_dir={work / 'instructions'}",
+    "--num_examples=2",
+  )
+  assert result.exit_code == 0, result.output
+  assert "sequential_cot" in result.output
+  assert "lengths in tokens" in result.output
+  assert result.output.count("  inputs  ") == 2
+  assert "template seq_think_first" in result.output
 
 
 @pytest.mark.tf
