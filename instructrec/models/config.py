@@ -45,6 +45,9 @@ class T5Config:
       whatever `dtype` is.
     num_buckets: relative position buckets, a multiple of 4.
     max_distance: tokens from which on distances share the last bucket.
+    scan_layers: keep the parameters of a stack's layers stacked on a first axis
+      and loop over them, so that compile time does not grow with depth. The
+      numbers stay the same; checkpoints are converted by stacking.
     remat_policy: what to recompute in the backward pass, per layer. "none"
       keeps all activations, "minimal" keeps the results of the weight matrix
       products, "full" keeps only each layer's input.
@@ -64,6 +67,7 @@ class T5Config:
   float32_attention_logits: bool = False
   num_buckets: int = 32
   max_distance: int = 128
+  scan_layers: bool = False
   remat_policy: str = "none"
 
   def __post_init__(self):

@@ -1,15 +1,26 @@
-"""The encoder and decoder stacks, and what decoding carries between steps."""
+"""The encoder and decoder stacks, and what decoding carries between steps.
 
+A stack holds its layers one by one (`layers_0`, `layers_1` ...), as public
+checkpoints do, or stacked (`layers`, every parameter with a leading axis
+"layers"), which compiles in a time that does not grow with depth. Both compute
+the same; `_through_layers` is the only place that knows the difference.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen import partitioning
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models import attention, layers, relative_positions
 from instructrec.models import config as config_lib
+
+# Keys and values of all layers of a stack; see the classes below.
+PerLayer = tuple[attention.KeysValues, ...] | attention.KeysValues
 
 
 @flax.struct.dataclass
@@ -17,11 +28,12 @@ class DecodingMemory:
   """What decoding asks of the encoder: constant over all steps.
 
   Attributes:
-    layers: cross-attention keys and values, one entry a decoder layer.
+    layers: cross-attention keys and values, one entry a decoder layer; with
+      scanned layers one entry of arrays that lead with the axis "layers".
     mask: [batch, 1, 1, inputs]; True where the input is no padding.
   """
 
-  layers: tuple[attention.KeysValues, ...]
+  layers: PerLayer
   mask: Bool[Array, "batch 1 1 inputs"]
 
 
@@ -31,33 +43,107 @@ class DecodingCache:
 
   Attributes:
     layers: self-attention keys and values [sequences, length, heads, kv], one
-      entry a decoder layer.
+      entry a decoder layer; with scanned layers one entry of arrays that lead
+      with the axis "layers".
     position: index of the next token.
   """
 
-  layers: tuple[attention.KeysValues, ...]
+  layers: PerLayer
   position: Int[Array, ""]
 
   def select(self, sequences: Int[Array, "sequences"]) -> "DecodingCache":
     """The cache whose row i is row `sequences[i]` of this one."""
+    # Counted from the end, the axis is the same with and without "layers".
     selected = jax.tree.map(
-      lambda x: jnp.take(x, sequences, axis=0), self.layers
+      lambda x: jnp.take(x, sequences, axis=-4), self.layers
     )
     return DecodingCache(layers=selected, position=self.position)
 
 
-def _with_remat(layer_cls: Any, policy: str) -> Any:
-  """Wraps a layer so that its backward pass recomputes what `policy` says."""
-  if policy == "none":
-    return layer_cls
-  checkpoint_policy = (
-    jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims
-    if policy == "minimal"
-    else None
+def empty_cache(
+  config: config_lib.T5Config, num_sequences: int, max_length: int
+) -> DecodingCache:
+  """The cache of sequences that have no token yet.
+
+  Args:
+    config: sizes of the decoder.
+    num_sequences: sequences decoded at once.
+    max_length: most tokens of a sequence.
+
+  Returns:
+    Zeros in `config.dtype`, at position 0.
+  """
+  num_layers = config.num_decoder_layers
+  stacked = (num_layers,) if config.scan_layers else ()
+  shape = (num_sequences, max_length, config.num_heads, config.head_dim)
+  zeros = jnp.zeros((*stacked, *shape), config.dtype)
+  layer = attention.KeysValues(keys=zeros, values=zeros)
+  return DecodingCache(
+    layers=layer if config.scan_layers else (layer,) * num_layers,
+    position=jnp.zeros((), jnp.int32),
   )
-  # `deterministic` is the last argument of both layers; self counts as 0.
-  static = 4 if layer_cls is EncoderLayer else 6
-  return nn.remat(layer_cls, policy=checkpoint_policy, static_argnums=(static,))
+
+
+# (layer, x, what is this layer's own) -> (x, what the layer gives)
+_LayerFn = Callable[[Any, Array, Any], tuple[Array, Any]]
+
+_REMAT_POLICIES = {
+  "minimal": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def _make_layers(layer_cls: Any, config: config_lib.T5Config, count: int):
+  """What a stack's attribute `layers` holds: a list, or one for all."""
+  if config.scan_layers:
+    return layer_cls(config)
+  return [layer_cls(config) for _ in range(count)]
+
+
+def _through_layers(
+  layer_fn: _LayerFn,
+  layers: Any,
+  x: Array,
+  own: Any,
+  *,
+  config: config_lib.T5Config,
+  count: int,
+) -> tuple[Array, Any]:
+  """Takes `x` through all layers of a stack.
+
+  Args:
+    layer_fn: applies one layer.
+    layers: from `_make_layers`.
+    x: enters the first layer.
+    own: what each layer has for itself, one entry a layer, with scanned layers
+      stacked; None where they have nothing.
+    config: says whether layers are scanned, and what is recomputed.
+    count: number of layers.
+
+  Returns:
+    What leaves the last layer, and what the layers give, laid out as `own`.
+  """
+  if config.remat_policy != "none":
+    layer_fn = nn.remat(
+      layer_fn,
+      policy=_REMAT_POLICIES[config.remat_policy],
+      # A scan's body is compiled once: there is nothing to merge with.
+      prevent_cse=not config.scan_layers,
+    )
+  if config.scan_layers:
+    scan = partitioning.scan_with_axes(
+      layer_fn,
+      variable_axes={"params": 0},
+      split_rngs={"params": True, "dropout": True},
+      length=count,
+      axis_name="layers",
+    )
+    return scan(layers, x, own)
+  given = []
+  for layer, entry in zip(layers, own or (None,) * count, strict=True):
+    x, result = layer_fn(layer, x, entry)
+    given.append(result)
+  return x, tuple(given)
 
 
 class EncoderLayer(nn.Module):
@@ -188,8 +274,7 @@ class Encoder(nn.Module):
     """Makes the parameters and submodules."""
     cfg = self.config
     self.relpos_bias = relative_positions.RelativePositionBias(cfg, True)
-    layer_cls = _with_remat(EncoderLayer, cfg.remat_policy)
-    self.layers = [layer_cls(cfg) for _ in range(cfg.num_encoder_layers)]
+    self.layers = _make_layers(EncoderLayer, cfg, cfg.num_encoder_layers)
     self.encoder_norm = layers.RMSNorm(cfg.dtype)
     self.input_dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
     self.output_dropout = nn.Dropout(cfg.dropout_rate)
@@ -204,8 +289,18 @@ class Encoder(nn.Module):
     x = self.token_embedder(tokens)
     x = self.input_dropout(x, deterministic=deterministic)
     bias = self.relpos_bias(tokens.shape[-1])
-    for layer in self.layers:
-      x = layer(x, mask, bias, deterministic)
+
+    def through(layer: EncoderLayer, x: Array, _: None) -> tuple[Array, None]:
+      return layer(x, mask, bias, deterministic), None
+
+    x, _ = _through_layers(
+      through,
+      self.layers,
+      x,
+      None,
+      config=self.config,
+      count=self.config.num_encoder_layers,
+    )
     return self.output_dropout(
       self.encoder_norm(x), deterministic=deterministic
     )
@@ -226,8 +321,7 @@ class Decoder(nn.Module):
     """Makes the parameters and submodules."""
     cfg = self.config
     self.relpos_bias = relative_positions.RelativePositionBias(cfg, False)
-    layer_cls = _with_remat(DecoderLayer, cfg.remat_policy)
-    self.layers = [layer_cls(cfg) for _ in range(cfg.num_decoder_layers)]
+    self.layers = _make_layers(DecoderLayer, cfg, cfg.num_decoder_layers)
     self.decoder_norm = layers.RMSNorm(cfg.dtype)
     self.dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
     if not cfg.logits_via_embedding:
@@ -257,15 +351,37 @@ class Decoder(nn.Module):
     x = self.token_embedder(tokens)
     x = self.dropout(x, deterministic=deterministic)
     bias = self.relpos_bias(tokens.shape[-1])
-    for layer in self.layers:
-      x = layer(x, encoded, mask, memory_mask, bias, deterministic)
+
+    def through(layer: DecoderLayer, x: Array, _: None) -> tuple[Array, None]:
+      y = layer(x, encoded, mask, memory_mask, bias, deterministic)
+      return y, None
+
+    x, _ = self._through_layers(through, x, None)
     return self._logits(x, deterministic)
+
+  def _through_layers(
+    self, layer_fn: _LayerFn, x: Array, own: Any
+  ) -> tuple[Array, Any]:
+    return _through_layers(
+      layer_fn,
+      self.layers,
+      x,
+      own,
+      config=self.config,
+      count=self.config.num_decoder_layers,
+    )
 
   def project_memory(
     self, encoded: Float[Array, "batch inputs embed"]
-  ) -> tuple[attention.KeysValues, ...]:
+  ) -> PerLayer:
     """Cross-attention keys and values of every layer."""
-    return tuple(layer.project_memory(encoded) for layer in self.layers)
+
+    def through(
+      layer: DecoderLayer, encoded: Array, _: None
+    ) -> tuple[Array, attention.KeysValues]:
+      return encoded, layer.project_memory(encoded)
+
+    return self._through_layers(through, encoded, None)[1]
 
   def step(
     self,
@@ -275,15 +391,20 @@ class Decoder(nn.Module):
   ) -> tuple[Float[Array, "sequences vocab"], DecodingCache]:
     """Logits after one more token, and the cache with that token in it."""
     x = self.token_embedder(tokens[:, None])
-    length = cache.layers[0].keys.shape[1]
+    length = jax.tree.leaves(cache.layers)[0].shape[-3]
     bias = self.relpos_bias.row(cache.position, length)
-    entries = []
-    for layer, own, keys_values in zip(
-      self.layers, cache.layers, memory.layers, strict=True
-    ):
-      x, entry = layer.step(
-        x, own, keys_values, memory.mask, cache.position, bias
-      )
-      entries.append(entry)
+
+    def through(
+      layer: DecoderLayer,
+      x: Array,
+      own: tuple[attention.KeysValues, attention.KeysValues],
+    ) -> tuple[Array, attention.KeysValues]:
+      kept, asked = own
+      return layer.step(x, kept, asked, memory.mask, cache.position, bias)
+
+    own: Any = (cache.layers, memory.layers)
+    if not self.config.scan_layers:
+      own = tuple(zip(*own, strict=True))
+    x, entries = self._through_layers(through, x, own)
     logits = self._logits(x, True)[:, 0]
-    return logits, DecodingCache(tuple(entries), cache.position + 1)
+    return logits, DecodingCache(entries, cache.position + 1)

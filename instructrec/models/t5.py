@@ -1,15 +1,16 @@
 """The T5 encoder-decoder network, with candidate lists and a decoding cache.
 
 Parameter names, shapes and logical axes are those of the public T5 1.1 and
-Flan-T5 checkpoints in T5X form. Token id 0 is padding, everywhere.
+Flan-T5 checkpoints in T5X form; scanned layers lie stacked under `layers`, on
+a first axis of that name. Token id 0 is padding, everywhere.
 """
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from instructrec.models import attention, layers, stacks
 from instructrec.models import config as config_lib
+from instructrec.models import layers, stacks
 
 PAD_ID = 0
 
@@ -178,19 +179,11 @@ class T5(nn.Module):
     Returns:
       The memory and the cache for `decode_step`.
     """
-    cfg = self.config
     memory = stacks.DecodingMemory(
       layers=self.decoder.project_memory(encoded),
       mask=(encoder_input_tokens != PAD_ID)[:, None, None, :],
     )
-    shape = (num_sequences, max_length, cfg.num_heads, cfg.head_dim)
-    empty = attention.KeysValues(
-      keys=jnp.zeros(shape, cfg.dtype), values=jnp.zeros(shape, cfg.dtype)
-    )
-    cache = stacks.DecodingCache(
-      layers=(empty,) * cfg.num_decoder_layers,
-      position=jnp.zeros((), jnp.int32),
-    )
+    cache = stacks.empty_cache(self.config, num_sequences, max_length)
     return memory, cache
 
   def decode_step(

@@ -8,7 +8,7 @@ which logical axis goes to which mesh axis, as in T5X's
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.core
@@ -20,13 +20,14 @@ from flax.linen import partitioning
 
 AxisRules = tuple[tuple[str, str | None], ...]
 
-_ACTIVATION_RULES: AxisRules = (
+# The first rule that fits wins, and a mesh axis serves one axis of an array: an
+# activation [batch, length, embed] is split by "batch" whatever "embed" says.
+_RULES: AxisRules = (
   ("batch", "data"),
   ("vocab", "model"),
   ("mlp", "model"),
   ("heads", "model"),
   ("joined_kv", "model"),
-  ("embed", None),
   ("kv", None),
   ("length", None),
   ("relpos_buckets", None),
@@ -67,23 +68,19 @@ class MeshConfig:
       )
 
   @property
-  def activation_rules(self) -> AxisRules:
-    """Rules for activations and batches."""
-    return _ACTIVATION_RULES
-
-  @property
-  def parameter_rules(self) -> AxisRules:
-    """Rules for parameters and what mirrors them."""
-    if not self.shard_parameters:
-      return _ACTIVATION_RULES
-    return (("embed", "data"), *_ACTIVATION_RULES)
+  def rules(self) -> AxisRules:
+    """Rules for activations and parameters."""
+    return (*_RULES, ("embed", "data" if self.shard_parameters else None))
 
 
-def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
-  """Arranges the devices of all processes as a (data, model) mesh.
+def make_mesh(
+  config: MeshConfig, devices: Sequence[Any] | None = None
+) -> jax.sharding.Mesh:
+  """Arranges devices as a (data, model) mesh.
 
   Args:
     config: the wanted shape.
+    devices: what to arrange; None takes the devices of all processes.
 
   Returns:
     A mesh with the axes "data" and "model".
@@ -91,7 +88,7 @@ def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
   Raises:
     ValueError: where the devices do not divide as asked.
   """
-  devices = jax.devices()
+  devices = jax.devices() if devices is None else devices
   data = config.data
   if data == -1:
     data = len(devices) // config.model
@@ -109,8 +106,8 @@ def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
 
 @contextlib.contextmanager
 def use(mesh: jax.sharding.Mesh, config: MeshConfig) -> Iterator[None]:
-  """Makes `mesh` and the activation rules current for the models inside."""
-  with jax.set_mesh(mesh), partitioning.axis_rules(config.activation_rules):
+  """Makes `mesh` and the rules current for the models inside."""
+  with jax.set_mesh(mesh), partitioning.axis_rules(config.rules):
     yield
 
 
@@ -140,7 +137,7 @@ def parameter_shardings(
   names = flax.core.unfreeze(partitioning.get_axis_names(params_axes))
 
   def sharding(axes: Any) -> jax.sharding.NamedSharding:
-    spec = nn.logical_to_mesh_axes(tuple(axes), config.parameter_rules)
+    spec = nn.logical_to_mesh_axes(tuple(axes), config.rules)
     assert spec is not None
     return jax.sharding.NamedSharding(mesh, spec)
 

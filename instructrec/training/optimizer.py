@@ -1,8 +1,35 @@
 """Optimizers by name, for gin: Adafactor as T5X sets it, and AdamW."""
 
+from typing import Any
+
+import jax
 import optax
+from jaxtyping import Array
 
 from instructrec.training import schedules
+
+
+def _per_layer(
+  transformation: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Applies a stateless transformation to each layer of scanned layers.
+
+  What it computes over a whole parameter (a root mean square, say) must not
+  run over the layers that share an array under `layers`: scanned and single
+  layers would train differently.
+  """
+
+  def update(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
+    def one(update: Array, param: Array) -> Array:
+      return transformation.update(update, state, param)[0]
+
+    def leaf(path: Any, update: Array, param: Array) -> Array:
+      stacked = jax.tree_util.DictKey("layers") in path
+      return (jax.vmap(one) if stacked else one)(update, param)
+
+    return jax.tree_util.tree_map_with_path(leaf, updates, params), state
+
+  return optax.GradientTransformation(transformation.init, update)
 
 
 def adafactor(
@@ -32,13 +59,19 @@ def adafactor(
   Returns:
     The gradient transformation.
   """
-  return optax.adafactor(
-    learning_rate=learning_rate,
-    decay_rate=decay_rate,
-    clipping_threshold=clipping_threshold,
-    multiply_by_parameter_scale=multiply_by_parameter_scale,
-    min_dim_size_to_factor=min_dim_size_to_factor,
-  )
+  # The chain of `optax.adafactor`, layer by layer where layers share an array.
+  # (Its second moments are: the two longest axes are factored, and layers are
+  # fewer than `min_dim_size_to_factor`.)
+  chain = [
+    optax.scale_by_factored_rms(
+      decay_rate=decay_rate, min_dim_size_to_factor=min_dim_size_to_factor
+    ),
+    _per_layer(optax.clip_by_block_rms(clipping_threshold)),
+    optax.scale_by_learning_rate(learning_rate, flip_sign=False),
+  ]
+  if multiply_by_parameter_scale:
+    chain.append(_per_layer(optax.scale_by_param_block_rms()))
+  return optax.chain(*chain, optax.scale(-1.0))
 
 
 def adamw(

@@ -12,7 +12,7 @@ import os
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -108,13 +108,17 @@ class Trainer:
 
   @classmethod
   def create(
-    cls, config: TrainConfig, input_shapes: dict[str, tuple[int, ...]]
+    cls,
+    config: TrainConfig,
+    input_shapes: dict[str, tuple[int, ...]],
+    devices: Sequence[Any] | None = None,
   ) -> "Trainer":
     """Plans the layout; allocates nothing.
 
     Args:
       config: the run's settings.
       input_shapes: shapes of the global batch.
+      devices: devices of the mesh; None takes those of all processes.
 
     Returns:
       The trainer.
@@ -122,7 +126,7 @@ class Trainer:
     Raises:
       ValueError: where mesh, batch and microbatches do not divide.
     """
-    device_mesh = mesh_lib.make_mesh(config.mesh)
+    device_mesh = mesh_lib.make_mesh(config.mesh, devices)
     rows = next(iter(input_shapes.values()))[0]
     data = device_mesh.shape["data"]
     if rows % (data * config.num_microbatches):

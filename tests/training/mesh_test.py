@@ -1,6 +1,8 @@
+import flax.linen as nn
 import jax
 import optax
 import pytest
+from flax.linen import partitioning
 from jax.sharding import PartitionSpec as P
 
 from instructrec.training import mesh
@@ -54,11 +56,20 @@ def test_optimizer_state_lies_as_the_parameter_it_belongs_to():
   assert specs_by_shape[(256,)] in (P("data"), P())
 
 
-def test_sharded_parameters_go_over_data_too():
-  axes = {
-    "wi": {"kernel_axes": jax.tree_util.Partial(lambda: None)},
-  }
-  del axes
-  config = mesh.MeshConfig(shard_parameters=True)
-  assert ("embed", "data") in config.parameter_rules
-  assert ("embed", "data") not in config.activation_rules
+@pytest.mark.parametrize(
+  ("shard", "kernel"),
+  [(False, P(None, None, "model")), (True, P(None, "data", "model"))],
+)
+def test_parameters_go_over_data_if_asked_and_activations_never_twice(
+  shard, kernel
+):
+  config = mesh.MeshConfig(shard_parameters=shard)
+  axes = {"wi": {"kernel_axes": partitioning.AxisMetadata(
+    names=("layers", "embed", "mlp")
+  )}}  # fmt: skip
+  found = mesh.parameter_shardings(axes, mesh.make_mesh(config), config)
+  assert found["wi"]["kernel"].spec == kernel
+  activation = nn.logical_to_mesh_axes(
+    ("batch", "length", "embed"), config.rules
+  )
+  assert activation == P("data", None, None)

@@ -37,7 +37,7 @@ import runner_test as here
 
 data, model = map(int, sys.argv[1].split('x'))
 here.run(sys.argv[2], data=data, model=model, steps=int(sys.argv[3]),
-         delay=float(sys.argv[4]))
+         delay=float(sys.argv[4]), shard='shard' in sys.argv)
 """
 
 
@@ -92,13 +92,15 @@ def model(dropout=0.1):
   return ranking_model.T5RankingModel(t5.T5(config))
 
 
-def train_config(*, steps, data=1, model_axis=1, **changes):
+def train_config(*, steps, data=1, model_axis=1, shard=False, **changes):
   return runner.TrainConfig(
     **{
       "model": model(changes.pop("dropout", 0.1)),
       "optimizer": optimizer.adamw(1e-2),
       "train_steps": steps,
-      "mesh": mesh.MeshConfig(data=data, model=model_axis),
+      "mesh": mesh.MeshConfig(
+        data=data, model=model_axis, shard_parameters=shard
+      ),
       "log_period": 1,
       "checkpoint_period": 4,
       "eval_period": 4,
@@ -121,7 +123,7 @@ def run(directory, *, steps, data=1, model=1, delay=0.0, **changes):
   return runner.train(config, source, stream(seed=1), directory)
 
 
-def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0):
+def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0, shard=False):
   """Starts `run` in a fresh process with as many devices as the mesh asks."""
   data, model_axis = map(int, mesh_shape.split("x"))
   return subprocess.Popen(
@@ -133,6 +135,7 @@ def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0):
       str(directory),
       str(steps),
       str(delay),
+      *(["shard"] if shard else []),
     ],
     env={
       **os.environ,
@@ -223,9 +226,12 @@ def test_sigterm_saves_and_exits_143(tmp_path):
   assert max(int(p.name.split("_")[1]) for p in saved) >= last
 
 
-@pytest.mark.parametrize("shape", ["2x2", "4x1"])
-def test_four_devices_give_the_losses_of_one(unbroken, tmp_path, shape):
-  finish(spawn(tmp_path, mesh_shape=shape, steps=10))
+@pytest.mark.parametrize(
+  ("shape", "shard"),
+  [("2x2", False), ("4x1", False), ("2x2", True), ("4x1", True)],
+)
+def test_four_devices_give_the_losses_of_one(unbroken, tmp_path, shape, shard):
+  finish(spawn(tmp_path, mesh_shape=shape, steps=10, shard=shard))
   one, four = losses(unbroken), losses(tmp_path)
   np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-5)
 
