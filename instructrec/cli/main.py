@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 from instructrec.cli import (
+  devices,
   evaluate,
   generate,
   prepare,
@@ -51,6 +52,7 @@ for _function in (
   evaluate.evaluate,
   rank.rank,
   quickstart.quickstart,
+  devices.devices,
 ):
   app.command(cls=_Command, context_settings=_NAMES)(_function)
 app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(train.train)
