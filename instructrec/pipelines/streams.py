@@ -32,9 +32,7 @@ def open_stream(
     importlib.import_module(module)
   rates = token_cache.mixture_rates(config.mixture)
   with distributed.lead_first(f"token_cache/{config.mixture}/{split}"):
-    datasets = {
-      name: token_cache.load(name, split, data_dir) for name in rates
-    }
+    datasets = {name: token_cache.load(name, split, data_dir) for name in rates}
   return batches.BatchStream(
     datasets=datasets,
     rates=rates,
