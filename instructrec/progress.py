@@ -22,10 +22,17 @@ class Progress:
     label: what is being done.
     unit: what is counted.
     initial: what was done before (a resumed run).
+    enabled: whether anything is shown.
   """
 
   def __init__(
-    self, total: int | None, label: str, *, unit: str = "row", initial: int = 0
+    self,
+    total: int | None,
+    label: str,
+    *,
+    unit: str = "row",
+    initial: int = 0,
+    enabled: bool = True,
   ) -> None:
     live = sys.stderr.isatty()
     self._bar = tqdm.tqdm(
@@ -33,6 +40,7 @@ class Progress:
       initial=initial,
       desc=label,
       unit=unit,
+      disable=not enabled,
       mininterval=0.2 if live else _LOG_SECONDS,
       maxinterval=1.0 if live else _LOG_SECONDS,
       file=sys.stderr,

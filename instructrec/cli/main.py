@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 from instructrec.cli import (
+  devices,
   evaluate,
   generate,
   prepare,
@@ -53,6 +54,7 @@ for _function in (
   rank.rank,
   show.show,
   quickstart.quickstart,
+  devices.devices,
 ):
   app.command(cls=_Command, context_settings=_NAMES)(_function)
 app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(train.train)

@@ -5,6 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
+from instructrec.cli.processes import (
+  CoordinatorAddress,
+  DeviceCount,
+  InitializationTimeout,
+  MultiprocessGpu,
+  ProcessCount,
+  ProcessIndex,
+  join_processes,
+)
+
 
 def split_gin_args(args: list[str]) -> list[str]:
   """The bindings in `--gin.NAME=value` arguments.
@@ -42,17 +52,31 @@ def train(
     pathlib.Path,
     typer.Option(help="Folder of the run; an unfinished run in it goes on."),
   ],
+  multiprocess_gpu: MultiprocessGpu = False,
+  coordinator_address: CoordinatorAddress = None,
+  process_count: ProcessCount = None,
+  process_index: ProcessIndex = None,
+  initialization_timeout: InitializationTimeout = None,
+  device_count: DeviceCount = None,
 ) -> None:
   """Train a model; any binding can be set as [b]--gin.NAME=value[/b].
 
   The vocabulary is the one in the data folder. A run that was stopped goes on
   from its newest checkpoint when the same command is given again.
   """
+  join_processes(
+    multiprocess_gpu,
+    coordinator_address,
+    process_count,
+    process_index,
+    initialization_timeout,
+  )
   run(
     gin_file,
     split_gin_args(context.args),
     tfds_data_dir=tfds_data_dir,
     model_dir=model_dir,
+    device_count=device_count,
   )
 
 
@@ -62,6 +86,7 @@ def run(
   *,
   tfds_data_dir: pathlib.Path,
   model_dir: pathlib.Path,
+  device_count: int | None = None,
 ) -> None:
   """Trains; the function behind the command and the quickstart.
 
@@ -70,6 +95,7 @@ def run(
     bindings: gin bindings over them.
     tfds_data_dir: the folder that `generate` wrote.
     model_dir: the folder of the run.
+    device_count: devices that all processes must have together, or None.
   """
   import os
   import time
@@ -77,12 +103,21 @@ def run(
   from instructrec.evaluation import environment
   from instructrec.models import tokenizer
   from instructrec.pipelines import generate, streams, vocabulary
-  from instructrec.training import data_config, gin_config, run_dir, runner
+  from instructrec.training import (
+    data_config,
+    distributed,
+    gin_config,
+    run_dir,
+    runner,
+  )
 
+  _check_folders(tfds_data_dir=tfds_data_dir, model_dir=model_dir)
+  distributed.check_devices(device_count)
   gin_config.parse(gin_files, bindings)
   config = gin_config.build(runner.TrainConfig)
   data = gin_config.build(data_config.DataConfig)
   gin_config.check_all_used()
+  distributed.check_agreement({"the gin config": gin_config.config_text()})
   vocabulary_path = tfds_data_dir.absolute() / generate.VOCABULARY
   found = tokenizer.Tokenizer(vocabulary_path).vocab_size
   limit = config.model.vocab_size
@@ -97,22 +132,36 @@ def run(
     "tfds_data_dir": str(tfds_data_dir.absolute()),
     "environment": environment.describe(),
   }
-  run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
+  if distributed.is_lead():
+    run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
   stream = streams.open_stream(data, "train", tfds_data_dir)
   validation = None
   if data.validation_split is not None:
     validation = streams.open_stream(data, data.validation_split, tfds_data_dir)
-  typer.echo(
-    f"{stream.num_examples:,} training examples of {len(stream.datasets)} "
-    f"tasks; {stream.truncated_inputs:.1%} of the instructions are cut at "
-    f"{data.inputs_length} tokens"
-  )
+  if distributed.is_lead():
+    typer.echo(
+      f"{stream.num_examples:,} training examples of {len(stream.datasets)} "
+      f"tasks; {stream.truncated_inputs:.1%} of the instructions are cut at "
+      f"{data.inputs_length} tokens"
+    )
   started = time.perf_counter()
   state = runner.train(config, stream, validation, model_dir)
   seconds = time.perf_counter() - started
-  record["train_seconds"] = round(seconds, 1)
-  run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
-  typer.echo(
-    f"trained to step {int(state.step)} in {seconds:,.0f} s; checkpoints and "
-    f"logs in {model_dir}"
-  )
+  if distributed.is_lead():
+    record["train_seconds"] = round(seconds, 1)
+    run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
+    typer.echo(
+      f"trained to step {int(state.step)} in {seconds:,.0f} s; checkpoints "
+      f"and logs in {model_dir}"
+    )
+
+
+def _check_folders(**folders: pathlib.Path) -> None:
+  for option, path in folders.items():
+    # A pathlib.Path has made one slash of the two in gs://.
+    if path.parts and path.parts[0] in ("gs:", "s3:"):
+      raise ValueError(
+        f"--{option}={path} is a bucket, expected a folder: the embedded "
+        "runner maps its data into memory. Mount the bucket (docs/pods.md), "
+        "or train with T5X, which reads and writes buckets itself"
+      )

@@ -58,9 +58,7 @@ class Requests:
     next_user = pl.col("user_id").shift(-1)
     return (
       frame.collect()
-      .with_columns(
-        (next_user.ne_missing(pl.col("user_id"))).alias("newest")
-      )
+      .with_columns((next_user.ne_missing(pl.col("user_id"))).alias("newest"))
       .head(max(0, stop - start))
     )
 

@@ -3,10 +3,8 @@
 import importlib
 import os
 
-import jax
-
 from instructrec.pipelines import token_cache
-from instructrec.training import batches, data_config
+from instructrec.training import batches, data_config, distributed
 
 
 def open_stream(
@@ -14,7 +12,9 @@ def open_stream(
   split: str,
   data_dir: str | os.PathLike[str],
 ) -> batches.BatchStream:
-  """This process's stream over one split of the configured mixture.
+  """The stream over one split of the configured mixture.
+
+  With several processes, the lead tokenizes and the others find the result.
 
   Args:
     config: the run's data settings.
@@ -38,14 +38,14 @@ def open_stream(
       for name, rate in rates.items()
       if token_cache.has_split(name, split, data_dir)
     }
+  with distributed.lead_first(f"token_cache/{config.mixture}/{split}"):
+    datasets = {name: token_cache.load(name, split, data_dir) for name in rates}
   return batches.BatchStream(
-    datasets={name: token_cache.load(name, split, data_dir) for name in rates},
+    datasets=datasets,
     rates=rates,
     batch_size=config.batch_size,
     inputs_length=config.inputs_length,
     targets_length=config.targets_length,
     seed=config.seed,
     pack=config.pack,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
   )

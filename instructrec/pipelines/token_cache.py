@@ -2,7 +2,8 @@
 
 The cache lies in `<data_dir>/token_cache`, one folder a task and split, named
 by a hash of what it was made from (data, vocabulary, task), so that it is
-never stale. It is written to a temporary folder and renamed.
+never stale. It is written to a temporary folder and renamed; where several
+processes make it at once, the first to finish wins, and the others take its.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -138,12 +140,26 @@ def load(
       raise ValueError(
         f"task {task_name} has the splits {tuple(task.splits)}, not {split!r}"
       )
-    temporary = folder.with_name(f"{folder.name}.incomplete-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    # Process numbers repeat over the hosts that share a folder; this does not.
+    temporary = folder.with_name(f"{folder.name}.incomplete-{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
-    _build(task, split, {**sources, "fingerprint": digest}).save(temporary)
-    temporary.rename(folder)
+    try:
+      _build(task, split, {**sources, "fingerprint": digest}).save(temporary)
+      _publish(temporary, folder)
+    finally:
+      shutil.rmtree(temporary, ignore_errors=True)
   return token_dataset.TokenDataset.load(folder)
+
+
+def _publish(temporary: pathlib.Path, folder: pathlib.Path) -> None:
+  """Renames a finished folder, unless another process was there before."""
+  try:
+    temporary.rename(folder)
+  except OSError:
+    # A folder that exists is complete, and equal: its name is the hash of
+    # what it is made from.
+    if not folder.is_dir():
+      raise
 
 
 def _batches(

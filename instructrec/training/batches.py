@@ -1,8 +1,8 @@
 """Training batches as a pure function of (seed, step).
 
 Nothing is consumed: `BatchStream.batch(step)` computes which examples a step
-trains on, so resuming needs only the step, and the global order does not
-depend on the number of processes.
+trains on, so resuming needs only the step. With several processes, each asks
+for its own rows of the global batch, which is the same for any number of them.
 
 The order: position n of the endless stream falls into a block of
 `_BLOCK` positions. Each block holds each task in exact proportion to its
@@ -88,8 +88,6 @@ class BatchStream:
       error, for a cut response teaches the wrong thing.
     seed: of the order.
     pack: whether several examples share a row.
-    process_index: this process's place among `process_count`.
-    process_count: how many processes share the global batch.
   """
 
   datasets: Mapping[str, token_dataset.TokenDataset]
@@ -99,25 +97,18 @@ class BatchStream:
   targets_length: int
   seed: int
   pack: bool = False
-  process_index: int = 0
-  process_count: int = 1
 
   def __post_init__(self) -> None:
     """Checks the parts against each other.
 
     Raises:
-      ValueError: for empty tasks, rates that fit no task, a batch that does
-        not divide over the processes, or targets that would be cut.
+      ValueError: for empty tasks, rates that fit no task, or targets that
+        would be cut.
     """
     if set(self.datasets) != set(self.rates) or not self.datasets:
       raise ValueError(
         f"rates are given for {sorted(self.rates)}, the tasks are "
         f"{sorted(self.datasets)}; expected one rate a task"
-      )
-    if self.batch_size % self.process_count:
-      raise ValueError(
-        f"the global batch of {self.batch_size} rows does not divide over "
-        f"{self.process_count} processes"
       )
     for name, dataset in self.datasets.items():
       if not len(dataset):
@@ -241,36 +232,42 @@ class BatchStream:
     tasks, examples = self._block(block)
     return [(int(tasks[p]), int(examples[p])) for p in positions]
 
-  def examples(self, step: int) -> list[list[tuple[str, int]]]:
-    """Which examples this process's rows of a step hold.
+  def examples(
+    self, step: int, rows: Int[np.ndarray, " rows"] | None = None
+  ) -> list[list[tuple[str, int]]]:
+    """Which examples the rows of a step hold.
 
     Args:
       step: the training step, from 0.
+      rows: which rows of the global batch; None for all.
 
     Returns:
       For each row, the (task name, example index) pairs in it.
     """
-    size = self.batch_size // self.process_count
-    first = step * self.batch_size + self.process_index * size
+    if rows is None:
+      rows = np.arange(self.batch_size)
+    first = step * self.batch_size
     return [
-      [(self._names[task], example) for task, example in self._row(row)]
-      for row in range(first, first + size)
+      [(self._names[task], example) for task, example in self._row(first + row)]
+      for row in rows.tolist()
     ]
 
-  def batch(self, step: int) -> Batch:
-    """This process's share of the batch of a step.
+  def batch(
+    self, step: int, rows: Int[np.ndarray, " rows"] | None = None
+  ) -> Batch:
+    """The batch of a step, or some rows of it.
 
     Args:
       step: the training step, from 0.
+      rows: which rows of the global batch; None for all.
 
     Returns:
-      Arrays `[batch_size / process_count, length]`; see
-      `features.to_features`. Packed
+      Arrays `[rows, length]`; see `features.to_features`. Packed
       batches add `encoder_segment_ids`, `encoder_positions` and the same for
       the decoder (int32; segments count from 1, padding is 0).
     """
-    rows = self.examples(step)
-    flat = [pair for row in rows for pair in row]
+    packed = self.examples(step, rows)
+    flat = [pair for row in packed for pair in row]
     inputs = np.zeros((len(flat), self.inputs_length), np.int32)
     targets = np.zeros((len(flat), self.targets_length), np.int32)
     for name, dataset in self.datasets.items():
@@ -281,7 +278,7 @@ class BatchStream:
     batch = features.to_features(inputs, targets)
     if not self.pack:
       return batch
-    return _pack_features(batch, [len(row) for row in rows])
+    return _pack_features(batch, [len(row) for row in packed])
 
 
 def _pack_features(batch: Batch, row_sizes: Sequence[int]) -> Batch:

@@ -17,6 +17,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 from flax.linen import partitioning
+from jax.experimental import mesh_utils
+from jaxtyping import Int
 
 AxisRules = tuple[tuple[str, str | None], ...]
 
@@ -78,6 +80,8 @@ def make_mesh(
 ) -> jax.sharding.Mesh:
   """Arranges devices as a (data, model) mesh.
 
+  On TPUs, neighbours in the mesh are neighbours in the torus as far as can be.
+
   Args:
     config: the wanted shape.
     devices: what to arrange; None takes the devices of all processes.
@@ -100,7 +104,10 @@ def make_mesh(
       "MeshConfig.data or MeshConfig.model"
     )
   return jax.sharding.Mesh(
-    np.asarray(devices).reshape(data, config.model), ("data", "model")
+    mesh_utils.create_device_mesh(
+      (data, config.model), devices, allow_split_physical_axes=True
+    ),
+    ("data", "model"),
   )
 
 
@@ -114,6 +121,30 @@ def use(mesh: jax.sharding.Mesh, config: MeshConfig) -> Iterator[None]:
 def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
   """Splits the leading axis of each array of a batch over "data"."""
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+
+
+def process_rows(
+  mesh: jax.sharding.Mesh, batch_size: int, process_index: int
+) -> Int[np.ndarray, " rows"]:
+  """Rows of the global batch that lie on the devices of a process.
+
+  Processes that share a model axis hold the same rows.
+
+  Args:
+    mesh: the device mesh.
+    batch_size: rows of the global batch.
+    process_index: which process.
+
+  Returns:
+    Row numbers, ascending; not always neighbours: it depends on where the
+    mesh puts the devices.
+  """
+  slices = batch_sharding(mesh).devices_indices_map((batch_size,))
+  where = np.zeros(batch_size, bool)
+  for device, (rows,) in slices.items():
+    if device.process_index == process_index:
+      where[rows] = True
+  return np.flatnonzero(where)
 
 
 def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:

@@ -24,6 +24,7 @@ from instructrec.models import protocol
 from instructrec.training import (
   batches,
   checkpoints,
+  distributed,
   trackers,
   train_step,
 )
@@ -178,12 +179,19 @@ class Trainer:
       )
       return init(jax.random.key(self.config.seed))
 
-  def to_global(self, batch: batches.Batch) -> dict[str, jax.Array]:
-    """Arrays over all processes from this process's rows."""
+  def batch(
+    self, stream: batches.BatchStream, step: int
+  ) -> dict[str, jax.Array]:
+    """The batch of a step over all processes, each with its own rows."""
     sharding = mesh_lib.batch_sharding(self.mesh)
+    rows = mesh_lib.process_rows(
+      self.mesh, stream.batch_size, jax.process_index()
+    )
     return {
-      name: jax.make_array_from_process_local_data(sharding, array)
-      for name, array in batch.items()
+      name: jax.make_array_from_process_local_data(
+        sharding, array, (stream.batch_size, *array.shape[1:])
+      )
+      for name, array in stream.batch(step, rows).items()
     }
 
   @functools.cached_property
@@ -226,29 +234,6 @@ def _position(stream: batches.BatchStream, seed: int) -> dict[str, Any]:
   }
 
 
-class _StopOnSignal:
-  """Notes SIGTERM (a preemption), so that the loop can save and end."""
-
-  def __init__(self) -> None:
-    self.received = False
-    self._previous: Any = None
-
-  def __enter__(self) -> "_StopOnSignal":
-    try:
-      self._previous = signal.signal(signal.SIGTERM, self._note)
-    except ValueError:
-      # Only the main thread may handle signals; elsewhere the caller does.
-      self._previous = None
-    return self
-
-  def _note(self, *unused: object) -> None:
-    self.received = True
-
-  def __exit__(self, *unused: object) -> None:
-    if self._previous is not None:
-      signal.signal(signal.SIGTERM, self._previous)
-
-
 def train(
   config: TrainConfig,
   stream: batches.BatchStream,
@@ -258,7 +243,9 @@ def train(
   """Trains to `config.train_steps`, going on from the newest checkpoint.
 
   Writes `metrics.jsonl`, `tensorboard/` and `checkpoints/` under
-  `output_dir`. On SIGTERM it saves and exits with status 143.
+  `output_dir`. On SIGTERM it saves and exits with status 143. With several
+  processes each of them calls this, with a folder that all share; the number
+  may change from one start to the next.
 
   Args:
     config: the run's settings.
@@ -272,18 +259,25 @@ def train(
   Raises:
     DivergedError: where the loss is not finite; the last checkpoint stays.
     CheckpointMismatchError: where the folder holds another run.
+    ValueError: where the processes mean different runs.
   """
   output = pathlib.Path(output_dir)
   output.mkdir(parents=True, exist_ok=True)
   shapes = {
     name: (stream.batch_size, *array.shape[1:])
-    for name, array in stream.batch(0).items()
+    for name, array in stream.batch(0, np.arange(1)).items()
   }
   trainer = Trainer.create(config, shapes)
   store = checkpoints.Checkpoints(
     output / "checkpoints", keep=config.keep_checkpoints
   )
   position = _position(stream, config.seed)
+  distributed.check_agreement(
+    {
+      "the order of the training data": position,
+      f"the list of checkpoints in {output}": store.steps,
+    }
+  )
   if store.steps:
     state = store.restore(trainer.abstract_state, position)
   else:
@@ -291,17 +285,21 @@ def train(
   start = int(state.step)
   events = _loop(trainer, state, stream, validation)
   logs: list[trackers.Tracker] = []
-  if jax.process_index() == 0:
+  if distributed.is_lead():
     logs = [
       trackers.JsonlTracker(output, resume_step=start),
       trackers.TensorBoardTracker(output),
     ]
   try:
     with (
-      _StopOnSignal() as stop,
+      distributed.StopOnSignal() as stop,
       mesh_lib.use(trainer.mesh, config.mesh),
       progress.Progress(
-        config.train_steps, "train", unit="step", initial=start
+        config.train_steps,
+        "train",
+        unit="step",
+        initial=start,
+        enabled=distributed.is_lead(),
       ) as line,
     ):
       for step, state, split, values in events:
@@ -309,6 +307,10 @@ def train(
           store.save(state, position)
         elif split == "step":
           line.advance()
+          if stop.reached(step):
+            store.save(state, position)
+            store.wait()
+            raise SystemExit(128 + signal.SIGTERM)
         else:
           for log in logs:
             log.write(step, split, values)
@@ -316,10 +318,6 @@ def train(
             line.note(
               f"loss {values['loss']:.3f}, {values['tokens_per_s']:,.0f} tok/s"
             )
-        if stop.received:
-          store.save(state, position)
-          store.wait()
-          raise SystemExit(128 + signal.SIGTERM)
   finally:
     for log in logs:
       log.close()
@@ -343,7 +341,7 @@ def _loop(
   merged: dict[str, Any] | None = None
   since, time_0 = 0, time.perf_counter()
   for step in range(int(state.step), config.train_steps):
-    batch = trainer.to_global(stream.batch(step))
+    batch = trainer.batch(stream, step)
     state, metrics = trainer.step_fn(state, batch, rng)
     merged = (
       metrics
@@ -382,7 +380,7 @@ def _validate(
   """Metrics over the same first `eval_steps` validation batches each time."""
   merged: dict[str, Any] | None = None
   for step in range(trainer.config.eval_steps):
-    batch = trainer.to_global(validation.batch(step))
+    batch = trainer.batch(validation, step)
     metrics = trainer.eval_fn(state.params, batch)
     merged = (
       metrics

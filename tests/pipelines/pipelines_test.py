@@ -223,6 +223,28 @@ def test_missing_data_and_splits_are_named(data_dir, registered, tmp_path):
     token_cache.load(f"toy_v1_{_TASK}", "holdout", data_dir)
 
 
+def test_of_two_that_tokenize_at_once_the_first_wins(
+  registered, data_dir, monkeypatch
+):
+  from instructrec.pipelines import token_cache
+
+  build = token_cache._build
+  first = []
+
+  def slower(*args):
+    # While this process builds, another one starts and finishes.
+    monkeypatch.setattr(token_cache, "_build", build)
+    first.append(token_cache.load("toy_v1_product_search", "test", data_dir))
+    return build(*args)
+
+  monkeypatch.setattr(token_cache, "_build", slower)
+  second = token_cache.load("toy_v1_product_search", "test", data_dir)
+  np.testing.assert_array_equal(second.inputs.tokens, first[0].inputs.tokens)
+  folders = list((data_dir / "token_cache").glob("toy_v1_product_search-test*"))
+  assert len(folders) == 1
+  assert "incomplete" not in folders[0].name
+
+
 def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
   """T5X's way and the embedded runner's way to a batch are the same."""
   import seqio

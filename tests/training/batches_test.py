@@ -63,15 +63,11 @@ def test_a_batch_is_a_function_of_seed_and_step(pack):
 
 
 @pytest.mark.parametrize("pack", [False, True])
-@pytest.mark.parametrize("processes", [2, 4])
-def test_processes_share_the_batch_of_one(pack, processes):
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [6, 7], [0, 3, 5], [4]])
+def test_some_rows_of_a_batch_are_those_of_the_whole(pack, rows):
   whole = stream(pack=pack).batch(5)
-  parts = [
-    stream(pack=pack, process_index=i, process_count=processes).batch(5)
-    for i in range(processes)
-  ]
-  joined = {n: np.concatenate([p[n] for p in parts]) for n in whole}
-  assert_same(joined, whole)
+  part = stream(pack=pack).batch(5, np.array(rows))
+  assert_same(part, {name: array[rows] for name, array in whole.items()})
 
 
 def test_each_epoch_of_a_task_has_every_example_once():
@@ -145,7 +141,6 @@ def test_cut_instructions_are_counted():
   [
     ({"rates": {"task0": 1.0}}, "one rate a task"),
     ({"rates": {"task0": 1.0, "task1": 0.0}}, "rate of task1 is 0"),
-    ({"process_count": 3}, "8 rows does not divide over 3 processes"),
   ],
 )
 def test_parts_that_do_not_fit_are_refused(changes, message):

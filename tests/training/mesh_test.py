@@ -1,3 +1,6 @@
+import dataclasses
+import types
+
 import flax.linen as nn
 import jax
 import optax
@@ -22,6 +25,33 @@ def test_a_mesh_that_does_not_fit_says_what_it_needs():
 def test_sizes_must_be_positive(sizes):
   with pytest.raises(ValueError, match="expected a positive number"):
     mesh.MeshConfig(**sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+  id: int
+  process_index: int
+
+
+def test_a_process_provides_the_rows_that_lie_on_its_devices(monkeypatch):
+  # Two hosts of four chips on a 2 x 4 torus: their rows interleave.
+  layout = [0, 0, 1, 1, 0, 0, 1, 1]
+  slices = {
+    Device(i, process): (slice(2 * i, 2 * i + 2),)
+    for i, process in enumerate(layout)
+  }
+  sharding = types.SimpleNamespace(devices_indices_map=lambda shape: slices)
+  monkeypatch.setattr(mesh, "batch_sharding", lambda _: sharding)
+  assert mesh.process_rows(None, 16, 0).tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
+  assert mesh.process_rows(None, 16, 1).tolist() == [
+    *range(4, 8),
+    *range(12, 16),
+  ]
+
+
+def test_one_process_provides_every_row():
+  made = mesh.make_mesh(mesh.MeshConfig())
+  assert mesh.process_rows(made, 8, 0).tolist() == list(range(8))
 
 
 def shape(*dims):

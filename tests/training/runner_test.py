@@ -115,10 +115,7 @@ def run(directory, *, steps, data=1, model=1, delay=0.0, **changes):
   if delay:
     # Gives the test time to kill the run between two checkpoints.
     inner = type(source).batch
-    type(source).batch = lambda self, step: (
-      time.sleep(delay),
-      inner(self, step),
-    )[1]
+    type(source).batch = lambda *args: (time.sleep(delay), inner(*args))[1]
   config = train_config(steps=steps, data=data, model_axis=model, **changes)
   return runner.train(config, source, stream(seed=1), directory)
 

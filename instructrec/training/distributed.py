@@ -1,0 +1,246 @@
+"""Several processes, one run: they start, agree and stop together.
+
+On a TPU pod slice or a GPU cluster the same command runs once per host (or
+per GPU). JAX joins the processes; what is here makes sure that all are there,
+see as many devices and mean the same run, before anything is compiled. The
+process with index 0 is the *lead*: it alone writes logs and messages.
+"""
+
+import contextlib
+import hashlib
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+# How long processes wait for the lead to build what all of them use. Where
+# the lead dies, JAX ends the others at once; this bounds only a lead that
+# hangs.
+_LEAD_SECONDS = 12 * 3600
+
+
+def initialize(
+  coordinator_address: str | None = None,
+  process_count: int | None = None,
+  process_index: int | None = None,
+  initialization_timeout: int | None = None,
+) -> None:
+  """Joins this process to the others; before any other use of JAX.
+
+  With no argument everything is detected: on TPU pods, under SLURM and Open
+  MPI, and in Kubernetes.
+
+  Args:
+    coordinator_address: "host:port" of process 0, where the processes meet.
+    process_count: how many processes there are.
+    process_index: which one this is, from 0.
+    initialization_timeout: seconds to wait for the others; None for JAX's
+      default of 300.
+
+  Raises:
+    ValueError: where only a part is given, or nothing could be detected.
+  """
+  given = {
+    "coordinator_address": coordinator_address,
+    "process_count": process_count,
+    "process_index": process_index,
+  }
+  missing = [f"--{name}" for name, value in given.items() if value is None]
+  if 0 < len(missing) < len(given):
+    raise ValueError(
+      f"{', '.join(missing)} missing; give --coordinator_address, "
+      "--process_count and --process_index together, or none of them on TPU "
+      "pods and under SLURM, where they are detected"
+    )
+  options: dict[str, Any] = {}
+  if initialization_timeout is not None:
+    options["initialization_timeout"] = initialization_timeout
+  if coordinator_address is not None:
+    host = coordinator_address.rsplit(":", 1)[0]
+    if host in ("localhost", "127.0.0.1"):
+      # JAX would listen on every interface of the machine.
+      options["coordinator_bind_address"] = coordinator_address
+    # JAX ends the process where the others do not come, with a message that
+    # names none of this: so it is said before.
+    print(
+      f"process {process_index} of {process_count} waits for the others at "
+      f"{coordinator_address}; start the same command on every host, with "
+      "its own --process_index",
+      file=sys.stderr,
+      flush=True,
+    )
+  try:
+    jax.distributed.initialize(
+      coordinator_address, process_count, process_index, **options
+    )
+  except ValueError as error:
+    raise ValueError(
+      f"the processes of this run could not be joined: {error} Neither a TPU "
+      "pod nor SLURM, Open MPI or Kubernetes was detected, or it left that "
+      "out; give --coordinator_address, --process_count and --process_index"
+    ) from error
+
+
+def is_lead() -> bool:
+  """Whether this is the process that writes logs and messages."""
+  return jax.process_index() == 0
+
+
+def check_devices(expected: int | None = None) -> None:
+  """Fails where processes or devices are missing; before compiling.
+
+  Args:
+    expected: devices of all processes together; None for any number.
+
+  Raises:
+    ValueError: naming what is missing and what to look at.
+  """
+  if jax.process_count() > 1 and not jax.distributed.is_initialized():
+    raise ValueError(
+      f"this process is one of {jax.process_count()}, but they were not "
+      "joined: checkpoints and shutdown need that. Pass --multiprocess_gpu, "
+      "alone on TPU pods"
+    )
+  devices = jax.devices()
+  counts = Counter(device.process_index for device in devices)
+  platform = devices[0].platform
+  if len(set(counts.values())) > 1:
+    raise ValueError(
+      f"the processes see different numbers of {platform} devices "
+      f"(process: devices): {dict(sorted(counts.items()))}; expected the same "
+      "number in each. `instructrec devices` on each host shows what it sees"
+    )
+  if expected is not None and len(devices) != expected:
+    raise ValueError(
+      f"this run has {len(devices)} {platform} devices ({len(counts)} "
+      f"processes x {jax.local_device_count()}), expected {expected} "
+      "(--device_count): a host was not started, does not see its "
+      "accelerators (then JAX takes the CPU), or was started without "
+      "--multiprocess_gpu. `instructrec devices` on each host shows what it "
+      "sees"
+    )
+
+
+def sum_over_devices() -> int:
+  """Adds up a 1 from each device of each process, on the devices.
+
+  Returns:
+    The number of devices.
+
+  Raises:
+    RuntimeError: where the sum is another: the network lost something.
+  """
+  mesh = jax.sharding.Mesh(jax.devices(), ("device",))
+  sharding = jax.sharding.NamedSharding(
+    mesh, jax.sharding.PartitionSpec("device")
+  )
+  ones = jax.make_array_from_callback(
+    (jax.device_count(),), sharding, lambda _: np.ones(1, np.int32)
+  )
+  total = int(jax.jit(jnp.sum)(ones))
+  if total != jax.device_count():
+    raise RuntimeError(
+      f"{jax.device_count()} devices added 1 each, the sum is {total}"
+    )
+  return total
+
+
+def check_agreement(values: Mapping[str, Any]) -> None:
+  """Fails where the processes mean different runs; every process calls it.
+
+  Processes that disagree would wait for each other for ever, or train on
+  other data than they say.
+
+  Args:
+    values: what must be the same, JSON values by name.
+
+  Raises:
+    ValueError: naming what differs and where.
+  """
+  digests = [
+    hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    for value in values.values()
+  ]
+  own = np.frombuffer(b"".join(digests), np.uint32).reshape(len(values), -1)
+  everyone = multihost_utils.process_allgather(own)
+  for position, (name, value) in enumerate(values.items()):
+    same = (everyone[:, position] == everyone[0, position]).all(-1)
+    if not same.all():
+      others = np.flatnonzero(~same).tolist()
+      raise ValueError(
+        f"{name} differs between process 0 and the processes {others}; here "
+        f"(process {jax.process_index()}) it is {value!r}. Start the same "
+        "command on every host, with folders that all of them share"
+      )
+
+
+@contextlib.contextmanager
+def lead_first(name: str) -> Iterator[None]:
+  """Runs a block in the lead, and then in the others.
+
+  What the lead builds in a shared folder is there when the others come; where
+  folders are not shared, each then builds its own.
+
+  Args:
+    name: of the block; another one each time.
+  """
+  wait = ocp.multihost.get_barrier_sync_fn()
+
+  def meet() -> None:
+    wait(key=f"lead_first/{name}", timeout_ms=_LEAD_SECONDS * 1000)
+
+  if not is_lead():
+    meet()
+  yield
+  if is_lead():
+    meet()
+
+
+class StopOnSignal:
+  """Notes SIGTERM (a preemption), so that the loop can save and end.
+
+  With several processes, one that is told to stop tells the others, and JAX
+  names a step that all of them can still reach: they save the same one.
+  """
+
+  def __init__(self) -> None:
+    self._received = False
+    self._previous: Any = None
+
+  def __enter__(self) -> "StopOnSignal":
+    # Joined processes have JAX's handler, which this would replace.
+    if not jax.distributed.is_initialized():
+      try:
+        self._previous = signal.signal(signal.SIGTERM, self._note)
+      except ValueError:
+        # Only the main thread may handle signals; elsewhere the caller does.
+        self._previous = None
+    return self
+
+  def _note(self, *unused: object) -> None:
+    self._received = True
+
+  def __exit__(self, *unused: object) -> None:
+    if self._previous is not None:
+      signal.signal(signal.SIGTERM, self._previous)
+
+  def reached(self, step: int) -> bool:
+    """Whether to save and end after this step; asked after every step.
+
+    Args:
+      step: updates made.
+
+    Returns:
+      True in all processes after the same step.
+    """
+    if jax.distributed.is_initialized():
+      return multihost_utils.reached_preemption_sync_point(step)
+    return self._received

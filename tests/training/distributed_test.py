@@ -1,0 +1,223 @@
+"""Two processes on loopback are one run: same losses, same checkpoints."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import types
+
+import jax
+import numpy as np
+import pytest
+
+import instructrec
+from instructrec.training import distributed
+
+_ROOT = pathlib.Path(instructrec.__file__).parent.parent
+_SECONDS = 300
+_COMPILED = tempfile.TemporaryDirectory()
+
+# One process of a run of four devices. Run as a script, so it stands on its
+# own; the model and data are those of runner_test.
+_SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+address, count, index, mesh, folder, steps, delay, seed = sys.argv[1:]
+from instructrec.training import distributed
+if int(count) > 1:
+  distributed.initialize(address, int(count), int(index), 60)
+data, model = map(int, mesh.split('x'))
+distributed.check_devices(data * model)
+import runner_test as here
+here.run(folder, data=data, model=model, steps=int(steps),
+         delay=float(delay), seed=int(seed))
+"""
+
+
+def free_port():
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    return probe.getsockname()[1]
+
+
+def start(folder, *, processes, steps=10, mesh="4x1", delay=0.0, seeds=(0, 0)):
+  """Starts all processes of a run; the mesh is dealt out among them."""
+  address = f"127.0.0.1:{free_port()}"
+  data, model = map(int, mesh.split("x"))
+  devices = data * model // processes
+  return [
+    subprocess.Popen(
+      [
+        sys.executable,
+        "-c",
+        _SCRIPT.format(tests=str(pathlib.Path(__file__).parent)),
+        *map(str, (address, processes, index, mesh, folder, steps, delay)),
+        str(seeds[index]),
+      ],
+      env={
+        **os.environ,
+        "PYTHONPATH": str(_ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+        "--xla_backend_optimization_level=0",
+        # Compiling is most of the work here, and the same each time.
+        "JAX_COMPILATION_CACHE_DIR": str(_COMPILED.name),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for index in range(processes)
+  ]
+
+
+def finish(running, status=0):
+  """Waits for all processes; returns what each wrote."""
+  try:
+    outputs = [p.communicate(timeout=_SECONDS)[0] for p in running]
+  finally:
+    for process in running:
+      process.kill()
+  assert [p.returncode for p in running] == [status] * len(running), outputs
+  return outputs
+
+
+def losses(folder, split="train"):
+  lines = (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  steps = [row["step"] for row in rows if row["split"] == split]
+  assert steps == sorted(set(steps)), "a step is logged twice"
+  return [row["loss"] for row in rows if row["split"] == split]
+
+
+def checkpoint_steps(folder):
+  found = (pathlib.Path(folder) / "checkpoints").glob("checkpoint_*")
+  return sorted(int(path.name.split("_")[1]) for path in found)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+  """One process with four devices, ten steps."""
+  folder = tmp_path_factory.mktemp("one")
+  finish(start(folder, processes=1))
+  return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["4x1", "2x2", "1x2"])
+def test_two_processes_have_the_losses_of_one(one, tmp_path, mesh):
+  # In 1x2 the model axis spans the processes: both hold the whole batch.
+  lead, other = finish(start(tmp_path, processes=2, mesh=mesh))
+  for split in ("train", "validation"):
+    np.testing.assert_allclose(
+      losses(tmp_path, split), losses(one, split), rtol=1e-5
+    )
+  assert len(losses(tmp_path)) == 10
+  # The lead alone writes logs and shows progress.
+  assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+  assert "train: 100%" in lead
+  assert "train:" not in other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "second"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(
+  one, tmp_path, first, second
+):
+  finish(start(tmp_path, processes=first, steps=6))
+  assert checkpoint_steps(tmp_path) == [4, 6]
+  finish(start(tmp_path, processes=second, steps=10))
+  assert checkpoint_steps(tmp_path) == [6, 8, 10]
+  np.testing.assert_allclose(losses(tmp_path), losses(one), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [0, 1])
+def test_sigterm_to_one_process_saves_one_checkpoint_on_all(
+  one, tmp_path, told
+):
+  running = start(tmp_path, processes=2, steps=1000, delay=0.3)
+  log = tmp_path / "metrics.jsonl"
+  deadline = time.monotonic() + _SECONDS
+  while time.monotonic() < deadline:
+    if log.exists() and log.read_text().count('"train"') >= 2:
+      break
+    assert all(process.poll() is None for process in running), finish(running)
+    time.sleep(0.05)
+  running[told].send_signal(signal.SIGTERM)
+  finish(running, 128 + signal.SIGTERM)
+  stopped = checkpoint_steps(tmp_path)[-1]
+  logged = len(losses(tmp_path))
+  assert logged <= stopped <= logged + 1
+  # What was saved is whole: the run goes on from it.
+  finish(start(tmp_path, processes=2, steps=stopped + 2))
+  assert checkpoint_steps(tmp_path)[-1] == stopped + 2
+  common = min(stopped - 1, 10)
+  np.testing.assert_allclose(
+    losses(tmp_path)[:common], losses(one)[:common], rtol=1e-5
+  )
+
+
+@pytest.mark.slow
+def test_processes_that_mean_different_runs_end_at_once(tmp_path):
+  outputs = finish(start(tmp_path, processes=2, seeds=(0, 7)), status=1)
+  for output in outputs:
+    assert "the order of the training data differs between process 0" in output
+  assert "'run_seed': 7" in outputs[1]
+  assert checkpoint_steps(tmp_path) == []
+
+
+def test_devices_that_are_missing_are_named():
+  found = jax.device_count()
+  distributed.check_devices(found)
+  with pytest.raises(
+    ValueError, match=rf"has {found} cpu devices \(1 processes x {found}\)"
+  ):
+    distributed.check_devices(found + 3)
+
+
+def test_unequal_processes_are_named(monkeypatch):
+  devices = [
+    types.SimpleNamespace(process_index=i, platform="gpu") for i in (0, 0, 1)
+  ]
+  monkeypatch.setattr(jax, "devices", lambda: devices)
+  with pytest.raises(ValueError, match=r"\{0: 2, 1: 1\}; expected the same"):
+    distributed.check_devices()
+
+
+def test_processes_that_were_not_joined_are_refused(monkeypatch):
+  monkeypatch.setattr(jax, "process_count", lambda: 8)
+  with pytest.raises(ValueError, match="Pass --multiprocess_gpu"):
+    distributed.check_devices()
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    ({}, "Neither a TPU pod nor SLURM"),
+    ({"process_count": 2}, "--coordinator_address, --process_index missing"),
+  ],
+)
+def test_processes_that_cannot_be_joined_say_what_is_missing(
+  given, message, monkeypatch
+):
+  # What JAX answers where it detects no cluster, in a fresh process.
+  def initialize(*unused):
+    raise ValueError("coordinator_address should be defined.")
+
+  monkeypatch.setattr(jax.distributed, "initialize", initialize)
+  with pytest.raises(ValueError, match=message):
+    distributed.initialize(**given)
+
+
+def test_one_process_agrees_with_itself_and_waits_for_nobody():
+  distributed.check_agreement({"seed": 1})
+  with distributed.lead_first("once"), distributed.lead_first("once"):
+    assert distributed.is_lead()
+  assert distributed.sum_over_devices() == jax.device_count()
