@@ -12,7 +12,6 @@ import numpy as np
 
 _MIN_DIM_TO_FACTOR = 128
 _BATCH_AXIS, _ROW_AXIS = "layers", "embed"
-_UNFACTORED_AXIS = "relpos_buckets"
 
 
 def fresh_state(
@@ -48,10 +47,10 @@ def _factored_axes(
 ) -> tuple[list[int], list[int]] | None:
   """Axes that are rows and axes that are columns, or None."""
   if _BATCH_AXIS in axes:
-    kept = (_BATCH_AXIS, _ROW_AXIS, _UNFACTORED_AXIS)
     rows = [i for i, axis in enumerate(axes) if axis == _ROW_AXIS]
-    columns = [i for i, axis in enumerate(axes) if axis not in kept]
-    return (rows, columns) if rows or columns else None
+    others = (_BATCH_AXIS, _ROW_AXIS)
+    columns = [i for i, axis in enumerate(axes) if axis not in others]
+    return (rows, columns) if rows and columns else None
   if len(shape) < 2:
     return None
   order = [int(i) for i in np.argsort(shape)]

@@ -117,8 +117,9 @@ def write(
 
   Args:
     folder: `.../checkpoint_<step>`, which must not exist yet.
-    tree: leaves by path: ("target", ...) and ("state", ...). Tensors and
-      arrays of more than one number become zarr arrays.
+    tree: leaves by path: ("target", ...) and ("state", ...). Tensors become
+      zarr arrays; arrays go into the msgpack file, where T5X looks for
+      Adafactor's factored means.
 
   Raises:
     FileExistsError: where the folder exists.
@@ -140,7 +141,7 @@ def write(
 def _write_leaf(
   folder: epath.Path, name: str, leaf: Tensor | np.ndarray
 ) -> np.ndarray | dict[str, Any]:
-  if isinstance(leaf, np.ndarray) and leaf.size <= 1:
+  if isinstance(leaf, np.ndarray):
     return leaf
   rows = 1
   if leaf.shape:
@@ -152,10 +153,9 @@ def _write_leaf(
     "compressor": {"id": "gzip", "level": 1},
   }
   spec = {"driver": "zarr", "dtype": leaf.dtype.name, "metadata": metadata}
-  array = leaf if isinstance(leaf, np.ndarray) else leaf.read()
   stored = ts.open(
     {**spec, "kvstore": storage.kvstore(folder / name)}, create=True
   )
-  stored.result().write(array).result()
+  stored.result().write(leaf.read()).result()
   # Relative, as T5X has it, so that the folder can be moved.
   return {**spec, "kvstore": {"driver": "file", "path": f"{name}/"}}
