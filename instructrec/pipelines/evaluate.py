@@ -35,6 +35,8 @@ class Evaluation:
     tfds_data_dir: the instructions.
     split: "validation" or "test".
     step: which checkpoint; None for the newest.
+    checkpoint: where the parameters are, if not in the run; of any form that
+      `instructrec checkpoint` reads.
     task_types: which task types; empty for all.
     num_requests: how many requests a task type, drawn by `seed`; None for
       all.
@@ -47,6 +49,7 @@ class Evaluation:
   tfds_data_dir: pathlib.Path
   split: str = "test"
   step: int | None = None
+  checkpoint: str | None = None
   task_types: Sequence[str] = ()
   num_requests: int | None = None
   batch_size: int = 32
@@ -87,7 +90,10 @@ class Evaluation:
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(
       self.tfds_data_dir.absolute() / generate.VOCABULARY
     )
-    trained, _ = self.run.params(self.step)
+    if self.checkpoint is None:
+      trained, _ = self.run.params(self.step)
+    else:
+      trained = self.run.params_from(self.checkpoint)
     untrained = self.run.initial_params()
     baselines: list[ranker.Ranker] = [
       popularity.Popularity().fit(

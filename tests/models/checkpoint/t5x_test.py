@@ -54,9 +54,7 @@ def t5x_fixture():
   fields = {f.name for f in dataclasses.fields(network.T5Config)}
   model = models.EncoderDecoderModel(
     network.Transformer(
-      network.T5Config(
-        **{n: v for n, v in vars(CONFIG).items() if n in fields}
-      )
+      network.T5Config(**{n: v for n, v in vars(CONFIG).items() if n in fields})
     ),
     input_vocabulary=None,
     output_vocabulary=None,
