@@ -19,6 +19,13 @@ def evaluate(
   step: Annotated[
     int | None, typer.Option(help="Checkpoint; the newest if left out.")
   ] = None,
+  checkpoint: Annotated[
+    str | None,
+    typer.Option(
+      help="Hugging Face, T5X or other checkpoint to evaluate on the run's "
+      "data instead of the run's own."
+    ),
+  ] = None,
   task_type: Annotated[
     list[str] | None,
     typer.Option(
@@ -42,6 +49,7 @@ def evaluate(
     output,
     split=split,
     step=step,
+    checkpoint=checkpoint,
     task_types=task_type or (),
     num_requests=num_requests,
     batch_size=batch_size,
@@ -55,6 +63,7 @@ def run(
   *,
   split: str = "test",
   step: int | None = None,
+  checkpoint: str | None = None,
   task_types: Sequence[str] = (),
   num_requests: int | None = None,
   batch_size: int = 32,
@@ -67,6 +76,7 @@ def run(
     output: the folder of the report; None for <model_dir>/report.
     split: "validation" or "test".
     step: which checkpoint; None for the newest.
+    checkpoint: where the parameters are, if not in the run.
     task_types: which task types; empty for all.
     num_requests: requests a task type; None for all.
     batch_size: requests scored at once.
@@ -96,6 +106,7 @@ def run(
     tfds_data_dir=tfds_data_dir,
     split=split,
     step=step,
+    checkpoint=checkpoint,
     task_types=task_types,
     num_requests=num_requests,
     batch_size=batch_size,

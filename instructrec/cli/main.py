@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 from instructrec.cli import (
+  checkpoint,
   devices,
   evaluate,
   generate,
@@ -58,6 +59,15 @@ for _function in (
 ):
   app.command(cls=_Command, context_settings=_NAMES)(_function)
 app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(train.train)
+
+_checkpoints = typer.Typer(
+  help="Hugging Face and T5X checkpoints, in and out.", no_args_is_help=True
+)
+for _name, _subcommand in checkpoint.COMMANDS.items():
+  _checkpoints.command(_name, cls=_Command, context_settings=_NAMES)(
+    _subcommand
+  )
+app.add_typer(_checkpoints, name="checkpoint")
 
 
 def main() -> None:

@@ -22,9 +22,16 @@ def rank(
     typer.Option(help="Title to rank; the whole catalogue if left out."),
   ] = None,
   top: Annotated[int, typer.Option(help="How many places to print.")] = 10,
+  checkpoint: Annotated[
+    str | None,
+    typer.Option(
+      help="Hugging Face, T5X or other checkpoint to rank with instead of the "
+      "run's newest."
+    ),
+  ] = None,
 ) -> None:
   """Rank candidates for a history and a sentence of free text."""
-  ranker = _open(model_dir)
+  ranker = _open(model_dir, checkpoint)
   find = ranker.catalog.find_title
   _print(
     ranker,
@@ -35,7 +42,7 @@ def rank(
   )
 
 
-def _open(model_dir: pathlib.Path) -> Any:
+def _open(model_dir: pathlib.Path, checkpoint: str | None = None) -> Any:
   import json
 
   from instructrec.data import dataset
@@ -46,7 +53,10 @@ def _open(model_dir: pathlib.Path) -> Any:
   manifest = json.loads(
     (pathlib.Path(opened.record["tfds_data_dir"]) / "manifest.json").read_text()
   )
-  params, _ = opened.params()
+  if checkpoint is None:
+    params, _ = opened.params()
+  else:
+    params = opened.params_from(checkpoint)
   return ranker.InstructionRanker(
     model=opened.train.model,
     params=params,

@@ -40,6 +40,8 @@ class Evaluation:
     tfds_data_dir: the instructions.
     split: "validation" or "test".
     step: which checkpoint; None for the newest.
+    checkpoint: where the parameters are, if not in the run; of any form that
+      `instructrec checkpoint` reads.
     task_types: which evaluation tasks: such as "sequential_p1_i0", or
       "sequential" for all that begin so; empty for all.
     num_requests: how many requests a task, drawn by `seed`; None for all.
@@ -52,6 +54,7 @@ class Evaluation:
   tfds_data_dir: pathlib.Path
   split: str = "test"
   step: int | None = None
+  checkpoint: str | None = None
   task_types: Sequence[str] = ()
   num_requests: int | None = None
   batch_size: int = 32
@@ -100,7 +103,10 @@ class Evaluation:
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(
       self.tfds_data_dir.absolute() / generate.VOCABULARY
     )
-    trained, _ = self.run.params(self.step)
+    if self.checkpoint is None:
+      trained, _ = self.run.params(self.step)
+    else:
+      trained = self.run.params_from(self.checkpoint)
     untrained = self.run.initial_params()
     baselines: list[ranker.Ranker] = [
       popularity.Popularity().fit(

@@ -85,9 +85,15 @@ class Checkpoints:
     Raises:
       FileNotFoundError: where there is no such checkpoint.
       CheckpointMismatchError: where the checkpoint was trained on another
-        order of data.
+        order of data, or was imported.
     """
     step = self._existing(step)
+    if not (self.directory / f"checkpoint_{step}" / "data").exists():
+      raise CheckpointMismatchError(
+        f"{self.directory}/checkpoint_{step} holds parameters alone, no run "
+        "to go on with; give it to a run in another folder with "
+        "--gin.INITIAL_CHECKPOINT_PATH"
+      )
     saved = self._manager.restore(
       step, args=ocp.args.Composite(data=ocp.args.JsonRestore())
     )["data"]

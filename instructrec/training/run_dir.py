@@ -20,6 +20,7 @@ from instructrec.training import (
   checkpoints,
   data_config,
   gin_config,
+  initial_checkpoint,
   mesh,
   runner,
   train_step,
@@ -60,18 +61,53 @@ class Run:
       "decoder_target_tokens": targets,
     }
 
+  def _random_params(self) -> Any:
+    return train_step.init_state(
+      self.train.model,
+      self.train.optimizer,
+      jax.random.key(self.train.seed),
+      self._shapes(),
+    ).params
+
+  def _abstract_params(self) -> Any:
+    """Shapes, dtypes and the sharding whole on one device."""
+    device_mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
+    shapes = jax.eval_shape(self._random_params)
+    sharding = mesh.replicated(device_mesh)
+    return checkpoints.abstract(
+      shapes, jax.tree.map(lambda _: sharding, shapes)
+    )
+
   def initial_params(self) -> Any:
-    """The parameters that training began with, from the run's seed."""
-    return jax.jit(
-      lambda rng: (
-        train_step.init_state(
-          self.train.model, self.train.optimizer, rng, self._shapes()
-        ).params
-      )
-    )(jax.random.key(self.train.seed))
+    """The parameters that training began with.
+
+    Returns:
+      Those of the initial checkpoint; without one, those of the run's seed.
+
+    Raises:
+      FileNotFoundError: where the initial checkpoint is gone.
+    """
+    if self.train.initial_checkpoint is not None:
+      return self.params_from(self.train.initial_checkpoint)
+    return jax.jit(self._random_params)()
+
+  def params_from(self, path: str) -> Any:
+    """Parameters of a checkpoint outside the run, whole on one device.
+
+    Args:
+      path: of any form that `instructrec checkpoint` reads.
+
+    Returns:
+      The parameters.
+
+    Raises:
+      FileNotFoundError: where there is no checkpoint.
+      CheckpointError: where it is of another network than the run's.
+    """
+    return initial_checkpoint.load_params(path, self._abstract_params())
 
   def params(self, step: int | None = None) -> tuple[Any, int]:
-    """Parameters of a checkpoint, whole on each device.
+    """Parameters of one of the run's checkpoints, whole on one device.
 
     Args:
       step: which checkpoint; None for the newest.
@@ -82,12 +118,7 @@ class Run:
     Raises:
       FileNotFoundError: where there is no such checkpoint.
     """
-    device_mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
-    shapes = jax.eval_shape(self.initial_params)
-    sharding = mesh.replicated(device_mesh)
-    abstract = checkpoints.abstract(
-      shapes, jax.tree.map(lambda _: sharding, shapes)
-    )
+    abstract = self._abstract_params()
     store = checkpoints.Checkpoints(self.directory / "checkpoints", keep=None)
     try:
       restored = store.restore_params(abstract, step)

@@ -25,6 +25,7 @@ from instructrec.training import (
   batches,
   checkpoints,
   distributed,
+  initial_checkpoint,
   trackers,
   train_step,
 )
@@ -53,6 +54,9 @@ class TrainConfig:
     eval_steps: validation batches of each evaluation.
     checkpoint_period: steps between checkpoints.
     keep_checkpoints: how many newest stay; None keeps all.
+    initial_checkpoint: where to start from, of any form that `instructrec
+      checkpoint` reads; its parameters alone are taken, and training begins
+      at step 0 with a fresh optimizer. None starts from random parameters.
   """
 
   model: protocol.RankingModel
@@ -68,6 +72,7 @@ class TrainConfig:
   eval_steps: int = 20
   checkpoint_period: int = 500
   keep_checkpoints: int | None = 3
+  initial_checkpoint: str | None = None
 
   def __post_init__(self) -> None:
     """Checks the counts.
@@ -166,7 +171,21 @@ class Trainer:
     )
 
   def init(self) -> train_step.TrainState:
-    """The state at step 0, made on the devices where it belongs."""
+    """The state at step 0, made on the devices where it belongs.
+
+    Raises:
+      CheckpointError: where the initial checkpoint is of another network.
+    """
+    if self.config.initial_checkpoint is not None:
+      params = initial_checkpoint.load_params(
+        self.config.initial_checkpoint, self.abstract_state.params
+      )
+      start = functools.partial(
+        train_step.start_from, optimizer=self.config.optimizer
+      )
+      return jax.jit(start, donate_argnums=0, out_shardings=self.shardings)(
+        params
+      )
     with mesh_lib.use(self.mesh, self.config.mesh):
       init = jax.jit(
         functools.partial(

@@ -47,6 +47,13 @@ def init_state(
     The state.
   """
   params = model.get_initial_variables(rng, input_shapes)["params"]
+  return start_from(params, optimizer)
+
+
+def start_from(
+  params: Any, optimizer: optax.GradientTransformation
+) -> TrainState:
+  """A state at step 0 with given parameters and a fresh optimizer."""
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,

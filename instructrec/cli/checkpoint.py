@@ -1,0 +1,203 @@
+"""`instructrec checkpoint`: Hugging Face and T5X checkpoints in and out."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+_SOURCE_HELP = (
+  "Hugging Face folder, T5X or InstructRec checkpoint, or a folder of "
+  "checkpoints (model_dir); T5X's and ours may be under gs://."
+)
+_Source = Annotated[str, typer.Option(help=_SOURCE_HELP)]
+_SourceStep = Annotated[
+  int | None,
+  typer.Option(
+    help="Which of a folder of checkpoints; the newest if left out."
+  ),
+]
+_Dtype = Annotated[
+  str | None,
+  typer.Option(
+    help="float32, bfloat16 or float16; the source's own if left out."
+  ),
+]
+_Layers = Annotated[
+  str,
+  typer.Option(
+    help="unstacked, as public checkpoints are, or stacked along axis 0, for "
+    "networks with scanned layers."
+  ),
+]
+_Report = Annotated[
+  pathlib.Path | None,
+  typer.Option(help="JSON file for the full list of names."),
+]
+
+
+def import_(
+  source: _Source,
+  output: Annotated[
+    str, typer.Option(help="Folder that checkpoint_<step> goes into.")
+  ],
+  source_step: _SourceStep = None,
+  step: Annotated[
+    int | None, typer.Option(help="Of the output; the source's if left out.")
+  ] = None,
+  dtype: _Dtype = None,
+  layers: _Layers = "unstacked",
+  report: _Report = None,
+) -> None:
+  """Turn a checkpoint into one of InstructRec, for INITIAL_CHECKPOINT_PATH."""
+  _convert(
+    source,
+    output,
+    report,
+    source_step,
+    form="instructrec",
+    step=step,
+    dtype=dtype,
+    layers=layers,
+  )
+
+
+def export(
+  source: _Source,
+  output: Annotated[
+    str,
+    typer.Option(
+      help="Folder to make (huggingface), or that checkpoint_<step> goes into."
+    ),
+  ],
+  format: Annotated[
+    str,
+    typer.Option(help="huggingface, t5x, or t5x_legacy (msgpack and zarr)."),
+  ],
+  source_step: _SourceStep = None,
+  step: Annotated[
+    int,
+    typer.Option(
+      help="Of the output for T5X; its Adafactor counts its decay from there."
+    ),
+  ] = 0,
+  dtype: _Dtype = None,
+  layers: _Layers = "unstacked",
+  optimizer: Annotated[
+    str,
+    typer.Option(
+      help="adafactor: add the fresh state that T5X's fine-tuning settings "
+      "restore; none: parameters alone."
+    ),
+  ] = "adafactor",
+  report: _Report = None,
+) -> None:
+  """Turn a checkpoint into one for Hugging Face or T5X."""
+  _convert(
+    source,
+    output,
+    report,
+    source_step,
+    form=format,
+    step=step,
+    dtype=dtype,
+    layers=layers,
+    optimizer=optimizer,
+    config=_run_config(source),
+  )
+
+
+def inspect(source: _Source, source_step: _SourceStep = None) -> None:
+  """Say what a checkpoint holds, and whether that is a whole T5."""
+  import numpy as np
+
+  from instructrec.models.checkpoint import convert, opening
+
+  found = opening.open_checkpoint(source, source_step)
+  sizes = [int(np.prod(t.shape)) for t in found.params.values()]
+  gibibytes = sum(t.nbytes for t in found.params.values()) / 2**30
+  typer.echo(
+    f"{found.path}: {found.form}, step {found.step}, layers "
+    f"{'stacked' if found.stacked else 'unstacked'}\n"
+    f"{sum(sizes):,} parameters in {len(sizes)} arrays, {gibibytes:.3f} GiB"
+  )
+  rows = convert.group(
+    (name, t.shape, t.dtype.name) for name, t in found.params.items()
+  )
+  for (name, shape, dtype), count in rows.items():
+    typer.echo(f"  {count:4d} x {name}  {list(shape)} {dtype}")
+  left = convert.group((reason,) for reason in found.left.values())
+  for (reason,), count in left.items():
+    typer.echo(f"  {count:4d} no parameter: {reason}")
+  config = opening.check(found)
+  typer.echo(f"complete: {config}")
+
+
+def diff(
+  first: _Source,
+  second: _Source,
+  first_step: _SourceStep = None,
+  second_step: _SourceStep = None,
+  atol: Annotated[
+    float,
+    typer.Option(help="Largest difference that counts as none; 0 means bits."),
+  ] = 0.0,
+) -> None:
+  """Compare the parameters of two checkpoints; fails where they differ."""
+  from instructrec.models.checkpoint import diff as diff_lib
+  from instructrec.models.checkpoint import opening
+
+  opened = opening.open_checkpoint(first, first_step)
+  found = diff_lib.diff(
+    opened, opening.open_checkpoint(second, second_step), atol=atol
+  )
+  for difference in found:
+    typer.echo(f"{difference.name}: {difference.kind}: {difference.detail}")
+  if found:
+    typer.echo(f"{len(found)} differences")
+    raise typer.Exit(1)
+  typer.echo(
+    f"no difference in {len(opened.params)} parameters"
+    + (f" beyond {atol:g}" if atol else ", to the last bit")
+  )
+
+
+def _convert(
+  source: str,
+  output: str,
+  report: pathlib.Path | None,
+  source_step: int | None,
+  **settings: Any,
+) -> None:
+  import json
+
+  from instructrec.models.checkpoint import convert, opening
+
+  chosen = convert.Settings(**settings)
+  result = convert.convert(
+    opening.open_checkpoint(source, source_step), output, chosen
+  )
+  typer.echo(result.text())
+  if report is not None:
+    report.write_text(json.dumps(result.as_json(), indent=2) + "\n")
+
+
+def _run_config(source: str) -> Any:
+  """The network's settings where the source is a run; None elsewhere.
+
+  Parameters do not tell the dropout rate, nor which activation is gated.
+  """
+  from instructrec.training import run_dir
+
+  if not pathlib.Path(source, run_dir.RECORD).is_file():
+    return None
+  model: Any = run_dir.load(source).train.model
+  return model.module.config
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+  "import": import_,
+  "export": export,
+  "inspect": inspect,
+  "diff": diff,
+}

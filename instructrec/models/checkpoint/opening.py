@@ -1,0 +1,130 @@
+"""Opens a checkpoint of any form, by what lies in its folder."""
+
+import os
+import re
+
+from etils import epath
+
+from instructrec.models import config as config_lib
+from instructrec.models.checkpoint import (
+  huggingface,
+  names,
+  orbax_form,
+  t5x_legacy,
+)
+from instructrec.models.checkpoint.tensors import (
+  Checkpoint,
+  compare_names,
+)
+
+_STEP = re.compile(rf"^{orbax_form.STEP_PREFIX}_(\d+)$")
+_RUN_SUBFOLDER = "checkpoints"
+
+
+def open_checkpoint(
+  path: str | os.PathLike[str], step: int | None = None
+) -> Checkpoint:
+  """Opens a checkpoint; nothing but names and shapes is read.
+
+  Args:
+    path: on disk: a Hugging Face folder or .safetensors file; on disk or under
+      gs://: a folder `checkpoint_<step>` of T5X or ours, or a folder of such
+      (a T5X MODEL_DIR, a run of `instructrec train`).
+    step: which one, where `path` is a folder of checkpoints; None for the
+      newest.
+
+  Returns:
+    The checkpoint.
+
+  Raises:
+    FileNotFoundError: where there is none.
+    CheckpointError: where there is one that is not ours to read.
+  """
+  folder = epath.Path(path)
+  if not folder.exists():
+    raise FileNotFoundError(f"{path} does not exist")
+  if folder.is_file() and folder.name == t5x_legacy.FILE:
+    folder = folder.parent
+  if folder.suffix == ".safetensors" or any(
+    (folder / name).exists()
+    for name in (huggingface.WEIGHTS, huggingface.INDEX)
+  ):
+    return huggingface.read(os.fspath(folder))
+  if (folder / t5x_legacy.FILE).exists():
+    return t5x_legacy.read(folder)
+  if orbax_form.is_checkpoint(folder):
+    return orbax_form.read(folder)
+  return open_checkpoint(_step_folder(folder, step))
+
+
+def _step_folder(folder: epath.Path, step: int | None) -> epath.Path:
+  """The folder of one step below a folder of checkpoints."""
+  if folder.is_dir() and (folder / _RUN_SUBFOLDER).is_dir():
+    folder = folder / _RUN_SUBFOLDER
+  children = list(folder.iterdir()) if folder.is_dir() else []
+  # A folder of a step without a checkpoint in it is no folder of steps.
+  steps = {}
+  if not _STEP.match(folder.name):
+    steps = {int(m[1]): c for c in children if (m := _STEP.match(c.name))}
+  if steps and (step is None or step in steps):
+    return steps[max(steps) if step is None else step]
+  if steps:
+    raise FileNotFoundError(
+      f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
+    )
+  hint = ""
+  if any(child.name.startswith("pytorch_model") for child in children):
+    hint = (
+      ". It has PyTorch's pickles, which are not read; save it anew as "
+      "safetensors"
+    )
+  raise FileNotFoundError(
+    f"{folder} holds no checkpoint: none of {huggingface.WEIGHTS}, "
+    f"{huggingface.INDEX} (Hugging Face), state/manifest.ocdbt (T5X, "
+    f"InstructRec), {t5x_legacy.FILE} (T5X's old form), checkpoint_<step>{hint}"
+  )
+
+
+def check(checkpoint: Checkpoint) -> config_lib.T5Config:
+  """Makes sure that a checkpoint holds all of one T5 network and no more.
+
+  Args:
+    checkpoint: what was opened.
+
+  Returns:
+    The network's configuration: what the form wrote down, or what the shapes
+    tell.
+
+  Raises:
+    CheckpointError: naming unknown and missing parameters and wrong shapes.
+  """
+  shapes = {name: tensor.shape for name, tensor in checkpoint.params.items()}
+  config = checkpoint.config
+  if config is None:
+    config = names.infer_config(shapes, found_in=checkpoint.path)
+  table = names.parameters(config)
+  huggingface_form = checkpoint.form == "huggingface"
+
+  def shown(name: str) -> str:
+    # A message names parameters as the file does.
+    known = table.get(name)
+    return known.huggingface if known and huggingface_form else name
+
+  def laid_out(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    known = table.get(name)
+    return (
+      shape[::-1]
+      if huggingface_form and known and known.transposed
+      else (shape)
+    )
+
+  compare_names(
+    {shown(n): laid_out(n, shape) for n, shape in shapes.items()},
+    {shown(n): laid_out(n, p.shape) for n, p in table.items()},
+    found_in=checkpoint.path,
+    expected_by=(
+      f"a T5 of {config.num_encoder_layers} + {config.num_decoder_layers} "
+      f"layers (sizes from {'config.json' if checkpoint.config else 'shapes'})"
+    ),
+  )
+  return config

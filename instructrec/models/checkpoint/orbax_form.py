@@ -1,0 +1,217 @@
+"""Orbax's form (OCDBT): T5X's present one and ours.
+
+A folder `checkpoint_<step>` with an item `state`. T5X's tree is
+`target/...`, `state/step`, `state/param_states/...`; ours is `params/...`,
+`step`, `opt_state/...`.
+"""
+
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import flax.traverse_util
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+from etils import epath
+
+from instructrec.models.checkpoint import stacking, storage
+from instructrec.models.checkpoint.tensors import (
+  Checkpoint,
+  CheckpointError,
+  Tensor,
+)
+
+ITEM = "state"
+STEP_PREFIX = "checkpoint"
+# Where each form has the parameters and the step.
+_TREES = {
+  "t5x": ("target", "state/step"),
+  "instructrec": ("params", "step"),
+}
+_MANIFEST = "manifest.ocdbt"
+_DRIVERS = {"/.zarray": "zarr", "/zarr.json": "zarr3"}
+# Chunks of a size that a host of a pod can fetch its part of.
+_CHUNK_BYTES = 64 * 2**20
+Path = tuple[str, ...]
+
+
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+  """Whether a folder holds a checkpoint of this form, or is its item."""
+  return _item_folder(epath.Path(path)) is not None
+
+
+def _item_folder(folder: epath.Path) -> epath.Path | None:
+  for candidate in (folder / ITEM, folder):
+    if (candidate / _MANIFEST).exists():
+      return candidate
+  return None
+
+
+def read(path: str | os.PathLike[str]) -> Checkpoint:
+  """Opens a checkpoint folder, on disk or under gs://.
+
+  Args:
+    path: the folder `checkpoint_<step>`, or the item in it.
+
+  Returns:
+    The checkpoint; the optimizer's state counts as left.
+
+  Raises:
+    CheckpointError: where the tree is neither T5X's nor ours.
+  """
+  folder = _item_folder(epath.Path(path))
+  if folder is None:
+    raise CheckpointError(f"{path} holds no {_MANIFEST}, expected Orbax's form")
+  found = _arrays(folder)
+  top = {name.split("/")[0] for name in found}
+  form = next((f for f, (root, _) in _TREES.items() if root in top), None)
+  if form is None:
+    raise CheckpointError(
+      f"{folder} holds {', '.join(sorted(top)) or 'nothing'}; expected "
+      "`target` (T5X) or `params` (InstructRec)"
+    )
+  root, step_name = _TREES[form]
+  prefix = f"{root}/"
+  params = {
+    name.removeprefix(prefix): tensor
+    for name, tensor in found.items()
+    if name.startswith(prefix)
+  }
+  stacked = stacking.is_stacked(params)
+  return Checkpoint(
+    path=os.fspath(path),
+    form=form,
+    step=int(found[step_name].read()) if step_name in found else 0,
+    params=stacking.unstack(params) if stacked else params,
+    left={
+      name: "state of the optimizer"
+      for name in found
+      if not name.startswith(prefix) and name != step_name
+    },
+    stacked=stacked,
+  )
+
+
+def _arrays(folder: epath.Path) -> dict[str, Tensor]:
+  base = {"driver": "ocdbt", "base": storage.kvstore(folder)}
+  try:
+    keys = [k.decode() for k in ts.KvStore.open(base).result().list().result()]
+  except ValueError as error:
+    raise CheckpointError(f"{folder} cannot be read: {error}") from error
+  opening = {}
+  for key in sorted(keys):
+    for suffix, driver in _DRIVERS.items():
+      if key.endswith(suffix):
+        name = key.removesuffix(suffix)
+        opening[name.replace(".", "/")] = ts.open(
+          {"driver": driver, "kvstore": {**base, "path": f"{name}/"}},
+          open=True,
+        )
+  arrays = {}
+  for name, future in opening.items():
+    array = future.result()
+    arrays[name] = Tensor(
+      tuple(array.shape),
+      array.dtype.numpy_dtype,
+      functools.partial(_read, array),
+      name,
+    )
+  return arrays
+
+
+def _read(array: ts.TensorStore) -> np.ndarray:
+  return array.read().result()
+
+
+class _Lazy:
+  """A tensor in a tree that Orbax saves, with its place in the order."""
+
+  def __init__(self, tensor: Tensor, order: int) -> None:
+    self.shape, self.dtype = tensor.shape, tensor.dtype
+    self.tensor, self.order = tensor, order
+
+
+class _LazyHandler(ocp.type_handlers.NumpyHandler):
+  """Saves tensors as arrays, reading and writing one after the other."""
+
+  async def serialize(
+    self,
+    values: Iterable[_Lazy],
+    infos: Iterable[Any],
+    args: Iterable[Any] | None = None,
+  ) -> list[Any]:
+    """Writes at once; nothing is left to do in the background."""
+    assert args is not None
+    leaves = sorted(
+      zip(values, infos, args, strict=True), key=lambda leaf: leaf[0].order
+    )
+    for value, info, arg in leaves:
+      array = value.tensor.read()
+      for written in await super().serialize([array], [info], [arg]):
+        written.result()
+    return []
+
+
+def write(
+  folder: str | os.PathLike[str],
+  step: int,
+  tree: Mapping[Path, Tensor | np.ndarray],
+) -> epath.Path:
+  """Writes `folder/checkpoint_<step>`.
+
+  Args:
+    folder: on disk or under gs://; other steps in it stay.
+    step: names the checkpoint.
+    tree: leaves by path. Tensors are read in this order.
+
+  Returns:
+    The checkpoint's folder.
+
+  Raises:
+    FileExistsError: where the checkpoint exists.
+  """
+  path = epath.Path(folder)
+  if not os.fspath(path).startswith("gs://"):
+    path = path.resolve()
+  final = path / f"{STEP_PREFIX}_{step}"
+  if final.exists():
+    raise FileExistsError(
+      f"{final} exists already; remove it or choose another step or output"
+    )
+  lazy = {
+    key: _Lazy(leaf, order) if isinstance(leaf, Tensor) else leaf
+    for order, (key, leaf) in enumerate(tree.items())
+  }
+  handlers = ocp.type_handlers
+  registry = handlers.create_type_handler_registry(
+    (_Lazy, _LazyHandler(deepcopy_host_arrays=False)),
+    # Never used, but Orbax warns where it is missing.
+    (jax.Array, handlers.ArrayHandler()),
+    (np.ndarray, handlers.NumpyHandler()),
+  )
+  options = ocp.CheckpointManagerOptions(
+    step_prefix=STEP_PREFIX, create=True, enable_async_checkpointing=False
+  )
+  item = flax.traverse_util.unflatten_dict(lazy)
+  save_args = flax.traverse_util.unflatten_dict(
+    dict.fromkeys(lazy, ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES))
+  )
+  with ocp.CheckpointManager(
+    path,
+    options=options,
+    item_handlers={
+      ITEM: ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+    },
+  ) as manager:
+    # Older steps than the newest are refused otherwise.
+    manager.save(
+      step,
+      args=ocp.args.Composite(
+        **{ITEM: ocp.args.PyTreeSave(item, save_args=save_args)}
+      ),
+      force=True,
+    )
+  return final

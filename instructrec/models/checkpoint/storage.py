@@ -1,0 +1,54 @@
+"""Where files lie, on disk or in a bucket, and how they appear only whole."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+_BUCKET = re.compile(r"^gs://([^/]+)/(.+)$")
+
+
+def kvstore(folder: str | os.PathLike[str]) -> dict[str, Any]:
+  """A TensorStore key-value store over the files of a folder.
+
+  Args:
+    folder: a path on disk, or "gs://bucket/folder".
+
+  Returns:
+    The store's JSON specification; its path ends in "/".
+  """
+  path = os.fspath(folder).rstrip("/")
+  if match := _BUCKET.match(path):
+    return {"driver": "gcs", "bucket": match[1], "path": f"{match[2]}/"}
+  return {"driver": "file", "path": f"{os.path.abspath(path)}/"}
+
+
+@contextlib.contextmanager
+def whole_folder(folder: str | os.PathLike[str]) -> Iterator[epath.Path]:
+  """Gives a folder to write into, which gets its name when all is written.
+
+  Args:
+    folder: the name; nothing may be there yet.
+
+  Yields:
+    A folder beside it. It is removed where the body fails.
+
+  Raises:
+    FileExistsError: where something has the name already.
+  """
+  final = epath.Path(folder)
+  if final.exists():
+    raise FileExistsError(
+      f"{final} exists already; remove it or name another output"
+    )
+  temporary = final.parent / f"{final.name}.incomplete-{os.getpid()}"
+  temporary.mkdir(parents=True)
+  try:
+    yield temporary
+    temporary.rename(final)
+  except BaseException:
+    temporary.rmtree()
+    raise
