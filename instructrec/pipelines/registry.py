@@ -2,7 +2,8 @@
 
 For each task type there are two tasks over one TFDS config:
 
-- `<prefix>_<type>`: an instruction and its response, for training;
+- `<prefix>_<type>`: an instruction and its response, for training and for
+  generation, with its metrics;
 - `<prefix>_<type>_rerank`: the same instruction and its candidate list, with
   the metrics of reranking. `targets` has rank 2, `[candidates, tokens]`.
 
@@ -97,6 +98,8 @@ def register(
         seqio.CacheDatasetPlaceholder(),
         seqio.preprocessors.append_eos_after_trim,
       ],
+      postprocess_fn=metrics.answer,
+      metric_fns=[metrics.generation],
       output_features=single,
     )
     seqio.TaskRegistry.add(
