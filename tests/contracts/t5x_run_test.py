@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import json
+import pathlib
+import re
 import socket
 
 import numpy as np
@@ -218,3 +220,29 @@ def test_two_processes_train_together(t5x, tmp_path):
   assert found["loss"][10] < found["loss"][5]
   assert (tmp_path / "checkpoint_10" / "state").is_dir()
   assert logged(tmp_path, "sequential")["step"] == 10
+
+
+def test_our_tasks_in_a_run_with_t5x_own_model(t5x, tmp_path):
+  """The gin file of docs/t5x.md, smaller and from scratch."""
+  docs = pathlib.Path(__file__).parents[2] / "docs" / "t5x.md"
+  (text,) = re.findall(r"```gin\n(.*?)```", docs.read_text(), re.DOTALL)
+  (tmp_path / "own.gin").write_text(text.replace("small.gin", "tiny.gin"))
+  model_dir = tmp_path / "model"
+  t5x.run(
+    "train",
+    f"--gin_file={tmp_path / 'own.gin'}",
+    f"--gin.MODEL_DIR='{model_dir}'",
+    "--gin.INITIAL_CHECKPOINT_PATH=()",
+    "--gin.TASK_FEATURE_LENGTHS={'inputs': 256, 'targets': 32}",
+    "--gin.TRAIN_STEPS=4",
+    "--gin.BATCH_SIZE=8",
+    "--gin.EVAL_STEPS=1",
+    "--gin.EVALUATOR_NUM_EXAMPLES=8",
+  )
+  assert scalars(model_dir / "train")["timing/seqs"]
+  path = model_dir / "inference_eval"
+  row = json.loads(
+    (path / "instructrec_v1_product_search-metrics.jsonl").read_text()
+  )
+  assert row["step"] == 4
+  assert 0 <= row["exact_match"] <= row["listed"] <= 1
