@@ -70,9 +70,9 @@ setuptools.setup(
   entry_points={"console_scripts": ["instructrec=instructrec.cli.main:main"]},
   install_requires=_CORE,
   extras_require={
-    # What T5X needs from PyPI. T5X and AirIO are not there, and PyPI refuses
-    # packages that depend on URLs: requirements/t5x.txt names their commits.
-    "t5x": ["cached-property", "fiddle>=0.3", "jestimator>=0.3.3"],
+    # What T5X needs from PyPI. T5X itself is not there, and PyPI refuses
+    # packages that depend on URLs: requirements/t5x.txt names the commits.
+    "t5x": ["cached-property", "fiddle>=0.3", "grain>=0.2.18"],
     "tpu": ["jax[tpu]>=0.10"],
     "cuda": ["jax[cuda13]>=0.10"],
     "beam": ["apache-beam>=2.77", "protobuf<7"],

@@ -9,6 +9,6 @@ to `TFDS_DATA_DIR` (or `--tfds_data_dir`), with the vocabulary named by
 `INSTRUCTREC_VOCABULARY` (T5's public one where it is not set).
 """
 
-from instructrec.pipelines import registry, vocabulary
+from instructrec.pipelines.tasks_v1 import NAMES
 
-NAMES = registry.register(vocabulary.default(), prefix="instructrec_v1")
+__all__ = ["NAMES"]

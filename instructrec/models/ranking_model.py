@@ -66,12 +66,14 @@ class T5RankingModel:
     length_penalty_alpha: float = decoding.DEFAULT_ALPHA,
     max_decode_length: int | None = None,
     eos_id: int = 1,
+    throughput: training_metrics.Throughput | None = None,
   ):
     """Takes the module and the settings of loss, scores and decoding.
 
     Args:
       module: the network.
-      input_vocabulary: kept for T5X, which compares it with the data's.
+      input_vocabulary: for T5X, which compares it with the data's; its ids
+        must fit the network.
       output_vocabulary: likewise.
       optimizer_def: kept for T5X's trainer.
       feature_converter_cls: what `FEATURE_CONVERTER_CLS` gives; needed only
@@ -88,6 +90,8 @@ class T5RankingModel:
       max_decode_length: most tokens generated; None takes the length of the
         batch's decoder_input_tokens.
       eos_id: the end token.
+      throughput: rates to report beside the loss, for trainers that keep the
+        time outside the model.
 
     Raises:
       ValueError: if a setting is out of its range.
@@ -135,10 +139,23 @@ class T5RankingModel:
     self._alpha = length_penalty_alpha
     self._max_decode_length = max_decode_length
     self._eos_id = eos_id
+    self._throughput = throughput
 
   @property
   def FEATURE_CONVERTER_CLS(self) -> Callable[..., Any]:
-    """The converter class given; calling it without one is an error."""
+    """The converter class given; calling it without one is an error.
+
+    Raises:
+      ValueError: where the data's vocabulary has ids that the network lacks;
+        JAX would look them up as the last row without a word.
+    """
+    if self.input_vocabulary is not None:
+      size = self.input_vocabulary.vocab_size
+      if size > self.vocab_size:
+        raise ValueError(
+          f"input_vocabulary has {size} ids, the network "
+          f"{self.vocab_size}; set VOCAB_SIZE to at least {size}"
+        )
     return self._feature_converter_cls or _no_feature_converter
 
   @property
@@ -210,7 +227,7 @@ class T5RankingModel:
     Returns:
       The sum (over loss_normalizing_factor, if there is one), so that
       gradients of microbatches add up to that of the batch, and the metrics
-      of `training_metrics.of_batch`.
+      of `training_metrics.of_batch`, with rates where there is `throughput`.
     """
     arrays = scoring.check_batch(batch)
     logits = self._logits(params, arrays, dropout_rng)
@@ -226,6 +243,8 @@ class T5RankingModel:
     if self._loss_normalizing_factor is not None:
       loss = loss / self._loss_normalizing_factor
     metrics = training_metrics.of_batch(logits, targets, weights, token_loss)
+    if self._throughput is not None:
+      metrics |= self._throughput(arrays)
     return loss, metrics
 
   def eval_fn(

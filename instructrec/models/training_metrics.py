@@ -1,5 +1,7 @@
 """What a training step reports, as metrics that merge over microbatches."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -87,3 +89,33 @@ def of_batch(
     "accuracy": weighted_average(correct, weights),
     "target_tokens": Sum.from_model_output(weights),
   }
+
+
+@dataclasses.dataclass(frozen=True)
+class Throughput:
+  """Rates of a batch, for a trainer that times its steps outside the model.
+
+  T5X does: it sets the duration of metrics of its own classes, which gin hands
+  over here. The embedded runner measures rates itself and needs none of this.
+
+  Attributes:
+    rate: class of a numerator over time, made by
+      `from_model_output(numerator=...)`; `t5x.metrics.TimeRate`.
+    steps_rate: class of steps over time, made by `from_model_output()`;
+      `t5x.metrics.StepsPerTime`.
+  """
+
+  rate: Any
+  steps_rate: Any
+
+  def __call__(self, batch: Mapping[str, Any]) -> dict[str, clu_metrics.Metric]:
+    """Steps, rows, and tokens of instructions and responses, a second."""
+    tokens = (batch["encoder_input_tokens"] > 0).sum() + (
+      batch["decoder_loss_weights"] > 0
+    ).sum()
+    rows = jnp.asarray(batch["encoder_input_tokens"].shape[0])
+    return {
+      "timing/steps_per_second": self.steps_rate.from_model_output(),
+      "timing/rows_per_second": self.rate.from_model_output(numerator=rows),
+      "timing/tokens_per_second": self.rate.from_model_output(numerator=tokens),
+    }

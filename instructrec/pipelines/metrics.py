@@ -1,4 +1,4 @@
-"""SeqIO metric functions over candidate scores: the evaluator's own metrics."""
+"""What SeqIO's Evaluator, T5X's too, computes of scores and generated texts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,12 +40,61 @@ def ranking(
   Returns:
     The mean of each metric of `evaluation.metrics`, and how many scores were
     not a number.
+
+  Raises:
+    ValueError: where a list was cut, so that some candidates have no score.
   """
   array = np.asarray(scores, dtype=np.float64)
   counts = np.array([target["num_candidates"] for target in targets])
+  if counts.max(initial=0) > array.shape[1]:
+    raise ValueError(
+      f"a list has {counts.max()} candidates and {array.shape[1]} scores; set "
+      f"the length of 'targets' to ({counts.max()}, tokens) or more "
+      f"(NUM_CANDIDATES = {counts.max()} in the gin files)"
+    )
   labels = np.array([target["label"] for target in targets])
   where = np.arange(array.shape[1]) < counts[:, None]
   values = metrics.per_request(array, labels, where=where)
   means = {name: float(np.mean(value)) for name, value in values.items()}
   means["num_nan"] = float(np.isnan(array[where]).sum())
   return means
+
+
+def answer(
+  output: str, *, example: Mapping[str, Any], is_target: bool, **unused: Any
+) -> Any:
+  """Postprocessor of the tasks whose responses are generated.
+
+  Args:
+    output: a decoded text.
+    example: the example, with `candidates`.
+    is_target: whether `output` is the response, else it was generated.
+    **unused: SeqIO passes more.
+
+  Returns:
+    A generated text itself; for a response the text and the candidates.
+  """
+  if not is_target:
+    return output
+  candidates = [candidate.decode() for candidate in example["candidates"]]
+  return {"text": output, "candidates": candidates}
+
+
+def generation(
+  targets: Sequence[Mapping[str, Any]], predictions: Sequence[str]
+) -> dict[str, float]:
+  """How often generation names the response; a SeqIO predict metric.
+
+  Args:
+    targets: results of `answer` for the responses.
+    predictions: the generated texts.
+
+  Returns:
+    exact_match: fraction of texts equal to the response; listed: fraction
+    equal to any candidate of the request.
+  """
+  pairs = list(zip(targets, predictions, strict=True))
+  return {
+    "exact_match": float(np.mean([p == t["text"] for t, p in pairs])),
+    "listed": float(np.mean([p in t["candidates"] for t, p in pairs])),
+  }

@@ -98,6 +98,8 @@ def register(
         seqio.CacheDatasetPlaceholder(),
         seqio.preprocessors.append_eos_after_trim,
       ],
+      postprocess_fn=metrics.answer,
+      metric_fns=[metrics.generation],
       output_features=single,
     )
   for task in evaluated:

@@ -46,7 +46,8 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
 
   Raises:
     FileNotFoundError: where a file is in none of the folders.
-    ValueError: from gin, for what it cannot parse or resolve.
+    ValueError: from gin, for what it cannot parse or resolve; and for files
+      that only T5X can run.
   """
   gin.clear_config()
   gin_state._FILE_READERS[1:] = []  # Paths added by an earlier call.
@@ -58,7 +59,15 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
       raise FileNotFoundError(
         f"no gin file {file!r}; looked in {', '.join(search_paths())}"
       )
-    gin.parse_config_file(file)
+    try:
+      gin.parse_config_file(file)
+    except (ModuleNotFoundError, OSError) as error:
+      if "t5x" not in str(error):
+        raise
+      raise ValueError(
+        f"{file} is for T5X: start it with t5x/train.py (docs/t5x.md), or give "
+        "files that include gin/runs/train.gin"
+      ) from error
   macros = {scope for scope, name in gin_state._CONFIG if name == _MACRO}
   for binding in bindings:
     name = binding.split("=", 1)[0].strip()

@@ -1,6 +1,7 @@
 """Properties of loss, candidate scores and prediction."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -207,6 +208,30 @@ def test_feature_converter_is_handed_on_or_asked_for(tiny):
   ) == {"pack": True}
   with pytest.raises(ValueError, match="expected feature_converter_cls="):
     tiny.model.FEATURE_CONVERTER_CLS(pack=True)
+
+
+def test_a_vocabulary_must_fit_the_network(tiny):
+  size = tiny.model.vocab_size
+  for found, fits in ((size, True), (size + 1, False)):
+    model = tiny.with_settings(
+      feature_converter_cls=dict,
+      input_vocabulary=types.SimpleNamespace(vocab_size=found),
+    )
+    if fits:
+      assert model.FEATURE_CONVERTER_CLS is dict
+    else:
+      with pytest.raises(
+        ValueError, match=f"set VOCAB_SIZE to at least {found}"
+      ):
+        _ = model.FEATURE_CONVERTER_CLS
+
+
+def test_throughput_is_reported_beside_the_loss(tiny, make_batch):
+  model = tiny.with_settings(throughput=lambda batch: {"rows": len(batch)})
+  batch = make_batch(INPUTS, CANDIDATES)
+  metrics = model.eval_fn(tiny.params, batch)[1]
+  assert "rows" in metrics
+  assert "loss" in metrics
 
 
 def test_shift_right_shifts_the_last_axis():

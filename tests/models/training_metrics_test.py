@@ -64,3 +64,19 @@ def test_metrics_of_microbatches_merge_to_those_of_the_batch(tiny, make_batch):
     assert _dtypes(merged) == _dtypes(metric)
     assert float(merged.compute()) == pytest.approx(float(metric.compute()))
     assert merged.compute_value().value == merged.compute()
+
+
+def test_throughput_counts_steps_rows_and_tokens():
+  class Rate:
+    @staticmethod
+    def from_model_output(numerator=None):
+      return numerator
+
+  batch = {
+    "encoder_input_tokens": jnp.array([[5, 6, 1], [7, 1, 0]]),
+    "decoder_loss_weights": jnp.array([[1.0, 1.0], [0.5, 0.0]]),
+  }
+  rates = training_metrics.Throughput(rate=Rate, steps_rate=Rate)(batch)
+  assert rates["timing/steps_per_second"] is None
+  assert rates["timing/rows_per_second"] == 2
+  assert rates["timing/tokens_per_second"] == 5 + 3

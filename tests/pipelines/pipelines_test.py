@@ -357,6 +357,29 @@ def test_seqio_evaluates_lists_with_our_metrics(data_dir, registered):
   assert values["num_nan"] == 0
 
 
+def test_a_list_that_was_cut_is_no_ranking():
+  from instructrec.pipelines import metrics
+
+  targets = [{"label": 1, "num_candidates": 3}]
+  assert metrics.ranking(targets, [[0.0, 1.0, -1.0]])["HR@1"] == 1.0
+  with pytest.raises(ValueError, match="NUM_CANDIDATES = 3 in the gin files"):
+    metrics.ranking(targets, [[0.0, 1.0]])
+
+
+def test_generation_is_compared_with_response_and_candidates(registered):
+  import seqio
+
+  task = seqio.TaskRegistry.get(registered[0])
+  example = {"candidates": np.array([b"A", b"B"], object)}
+  target = task.postprocess_fn("A", example=example, is_target=True)
+  texts = [
+    task.postprocess_fn(text, example=example, is_target=False)
+    for text in ("A", "B", "C", "")
+  ]
+  (metric,) = task.metric_fns
+  assert metric([target] * 4, texts) == {"exact_match": 0.25, "listed": 0.5}
+
+
 def test_the_shipped_tasks_register_by_import():
   import seqio
 

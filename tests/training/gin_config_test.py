@@ -100,3 +100,8 @@ def test_bindings_of_an_earlier_parse_are_forgotten(gin_file, tmp_path):
   gin_config.parse([gin_file()], ["DataConfig.seed = 7"])
   gin_config.parse([gin_file()])
   assert gin_config.build(data_config.DataConfig).seed == 0
+
+
+def test_a_launch_of_t5x_is_called_so():
+  with pytest.raises(ValueError, match=r"start it with t5x/train\.py"):
+    gin_config.parse(["gin/instructrec_xl.gin"])

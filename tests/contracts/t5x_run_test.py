@@ -1,0 +1,248 @@
+"""Real T5X trains, resumes, evaluates and infers with our gin files."""
+
+import concurrent.futures
+import json
+import pathlib
+import re
+import socket
+
+import numpy as np
+import pytest
+
+from instructrec.evaluation import metrics
+
+pytestmark = [pytest.mark.t5x, pytest.mark.slow, pytest.mark.tf]
+
+TINY = "--gin_file=gin/overrides/tiny.gin"
+# Two ways of model parallelism on four devices, dropout on: what a resumed run
+# must repeat.
+TRAIN = (
+  "--gin_file=gin/instructrec_xl.gin",
+  TINY,
+  "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
+  "--gin.DROPOUT_RATE=0.1",
+)
+EVALUATE = ("--gin_file=gin/models/xl.gin", TINY)
+TASK_TYPES = ("sequential", "product_search", "personalized_search")
+
+
+def scalars(folder):
+  """Values by step of each scalar in a TensorBoard folder."""
+  from tensorboard.backend.event_processing import event_accumulator
+  from tensorboard.util import tensor_util
+
+  events = event_accumulator.EventAccumulator(str(folder)).Reload()
+  return {
+    tag: {
+      event.step: float(tensor_util.make_ndarray(event.tensor_proto))
+      for event in events.Tensors(tag)
+    }
+    for tag in events.PluginTagToContent("scalars")
+  }
+
+
+def logged(folder, task_type):
+  """The last line of the metrics that SeqIO's Evaluator logged."""
+  path = (
+    folder
+    / "inference_eval"
+    / (f"instructrec_v1_{task_type}_rerank-metrics.jsonl")
+  )
+  return json.loads(path.read_text().splitlines()[-1])
+
+
+def lines(folder, task, mode):
+  """What `infer.py` wrote of a task."""
+  path = folder / f"instructrec_v1_{task}-{mode}.jsonl-00000-of-00001"
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def resumed(t5x, tmp_path_factory):
+  """A run stopped after 10 steps and resumed to 20: its folder and outputs."""
+  folder = tmp_path_factory.mktemp("t5x") / "resumed"
+  outputs = [
+    t5x.run(
+      "train",
+      *TRAIN,
+      f"--gin.MODEL_DIR='{folder}'",
+      f"--gin.TRAIN_STEPS={steps}",
+      devices=4,
+    )
+    for steps in (10, 20)
+  ]
+  return folder, outputs
+
+
+def test_it_trains_with_model_parallelism_and_resumes(resumed):
+  folder, outputs = resumed
+  for output in outputs:
+    assert "global_mesh devices shape: (2, 2)" in output
+  assert "Starting main loop over steps 0-10" in outputs[0]
+  assert "Starting main loop over steps 10-20" in outputs[1]
+  for step in (0, 10, 20):
+    assert (folder / f"checkpoint_{step}" / "state").is_dir()
+  found = scalars(folder / "train")
+  assert list(found["loss"]) == [5, 10, 15, 20]
+  assert found["loss"][20] < found["loss"][5] - 1.0
+  assert found["timing/tokens_per_second"][20] > 0
+  evaluated = scalars(folder / "training_eval" / "instructrec_v1_sequential")
+  assert list(evaluated["loss"]) == [10, 20]
+
+
+def test_a_resumed_run_repeats_an_unbroken_one(t5x, resumed, tmp_path):
+  t5x.run("train", *TRAIN, f"--gin.MODEL_DIR='{tmp_path}'", devices=4)
+  ours, theirs = scalars(resumed[0] / "train"), scalars(tmp_path / "train")
+  assert ours["loss"] == theirs["loss"]
+
+
+def test_training_logs_reranking(resumed):
+  folder, _ = resumed
+  for task_type in TASK_TYPES:
+    row = logged(folder, task_type)
+    assert row["step"] == 20
+    assert 0 <= row["HR@1"] <= row["NDCG@10"] <= row["HR@10"] == 1.0
+    assert row["num_nan"] == 0
+    found = scalars(
+      folder / "inference_eval" / f"instructrec_v1_{task_type}_rerank"
+    )
+    assert found["eval/NDCG@10"][20] == pytest.approx(row["NDCG@10"])
+
+
+def test_scores_in_files_give_the_metrics_of_the_evaluation(
+  t5x, resumed, tmp_path
+):
+  common = (
+    *EVALUATE,
+    f"--gin.CHECKPOINT_PATH='{resumed[0] / 'checkpoint_20'}'",
+    "--gin.EVALUATOR_NUM_EXAMPLES=None",
+    "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
+  )
+  t5x.run(
+    "eval",
+    "--gin_file=gin/instructrec_eval.gin",
+    *common,
+    f"--gin.EVAL_OUTPUT_DIR='{tmp_path / 'eval'}'",
+    devices=4,
+  )
+  t5x.run(
+    "infer",
+    "--gin_file=gin/instructrec_infer.gin",
+    *common,
+    f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
+    devices=2,
+  )
+  for task_type in TASK_TYPES:
+    rows = lines(tmp_path / "infer", f"{task_type}_rerank", "score")
+    assert len(rows) == 60
+    # Lists of two, Yes and No, are padded to the length of the others.
+    counts = np.array([len(row["inputs"]["candidate_ids"]) for row in rows])
+    scores = np.array([row["score"] for row in rows])
+    labels = np.array([int(row["inputs"]["label"]) for row in rows])
+    assert scores.shape == (60, 10)
+    values = metrics.per_request(
+      scores, labels, where=np.arange(10) < counts[:, None]
+    )
+    row = logged(tmp_path / "eval", task_type)
+    for name, value in values.items():
+      assert row[name] == pytest.approx(value.mean()), name
+
+
+def test_it_generates_texts_into_files_and_metrics(t5x, resumed, tmp_path):
+  common = (
+    "--gin_file=gin/overrides/generate.gin",
+    *EVALUATE,
+    f"--gin.CHECKPOINT_PATH='{resumed[0] / 'checkpoint_20'}'",
+  )
+  t5x.run(
+    "infer",
+    "--gin_file=gin/instructrec_infer.gin",
+    *common,
+    f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
+    "--gin.T5RankingModel.num_beams=2",
+  )
+  rows = lines(tmp_path / "infer", "sequential", "predict_with_aux")
+  assert len(rows) == 60
+  for row in rows:
+    assert isinstance(row["prediction"], str)
+    assert row["aux"]["scores"] < 0
+  t5x.run(
+    "eval",
+    "--gin_file=gin/instructrec_eval.gin",
+    *common,
+    f"--gin.EVAL_OUTPUT_DIR='{tmp_path / 'eval'}'",
+  )
+  path = tmp_path / "eval" / "inference_eval"
+  row = json.loads(
+    (path / "instructrec_v1_sequential-metrics.jsonl").read_text()
+  )
+  assert 0 <= row["exact_match"] <= row["listed"] <= 1
+
+
+def test_a_vocabulary_larger_than_the_network_stops_the_run(t5x, tmp_path):
+  process = t5x.start(
+    "train",
+    *TRAIN,
+    f"--gin.MODEL_DIR='{tmp_path}'",
+    "--gin.VOCAB_SIZE=128",
+    devices=4,
+  )
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode != 0
+  assert "set VOCAB_SIZE to at least" in output
+
+
+def test_two_processes_train_together(t5x, tmp_path):
+  with socket.socket() as found:
+    found.bind(("127.0.0.1", 0))
+    port = found.getsockname()[1]
+  processes = [
+    t5x.start(
+      "train",
+      "--gin_file=gin/instructrec_xl.gin",
+      TINY,
+      f"--gin.MODEL_DIR='{tmp_path}'",
+      "--gin.TRAIN_STEPS=10",
+      "--multiprocess_gpu",
+      f"--coordinator_address=127.0.0.1:{port}",
+      "--process_count=2",
+      f"--process_index={index}",
+      devices=2,
+    )
+    for index in range(2)
+  ]
+  # Both are read at once: one that waits for its reader blocks the other.
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    outputs = list(pool.map(t5x.finish, processes))
+  for output in outputs:
+    assert "global_mesh devices shape: (4, 1)" in output
+  found = scalars(tmp_path / "train")
+  assert found["loss"][10] < found["loss"][5]
+  assert (tmp_path / "checkpoint_10" / "state").is_dir()
+  assert logged(tmp_path, "sequential")["step"] == 10
+
+
+def test_our_tasks_in_a_run_with_t5x_own_model(t5x, tmp_path):
+  """The gin file of docs/t5x.md, smaller and from scratch."""
+  docs = pathlib.Path(__file__).parents[2] / "docs" / "t5x.md"
+  (text,) = re.findall(r"```gin\n(.*?)```", docs.read_text(), re.DOTALL)
+  (tmp_path / "own.gin").write_text(text.replace("small.gin", "tiny.gin"))
+  model_dir = tmp_path / "model"
+  t5x.run(
+    "train",
+    f"--gin_file={tmp_path / 'own.gin'}",
+    f"--gin.MODEL_DIR='{model_dir}'",
+    "--gin.INITIAL_CHECKPOINT_PATH=()",
+    "--gin.TASK_FEATURE_LENGTHS={'inputs': 256, 'targets': 32}",
+    "--gin.TRAIN_STEPS=4",
+    "--gin.BATCH_SIZE=8",
+    "--gin.EVAL_STEPS=1",
+    "--gin.EVALUATOR_NUM_EXAMPLES=8",
+  )
+  assert scalars(model_dir / "train")["timing/seqs"]
+  path = model_dir / "inference_eval"
+  row = json.loads(
+    (path / "instructrec_v1_product_search-metrics.jsonl").read_text()
+  )
+  assert row["step"] == 4
+  assert 0 <= row["exact_match"] <= row["listed"] <= 1
