@@ -178,7 +178,7 @@ def run(
     protocol=cast(instruction_generate.Protocol, protocol),
     max_history=max_history,
     chat=None if chat_settings is None else chat.ChatConfig(**chat_settings),
-    template_files=template_files and tuple(map(str, template_files)),
+    template_files=tuple(map(str, template_files)) if template_files else None,
   )
   if beam_options is not None:
     from instructrec.pipelines import beam_generate

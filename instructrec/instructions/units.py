@@ -106,11 +106,13 @@ class Spec:
     teacher: Teacher = by_rule
     if self.chat is not None:
       teacher = ChatTeacher(self.chat)
-    files = self.template_files
+    paths = None
+    if self.template_files is not None:
+      paths = [pathlib.Path(name) for name in self.template_files]
     return generate.Generator(
       prepared,
       teacher,
-      templates.load(files and [pathlib.Path(name) for name in files]),
+      templates.load(paths),
       seed=self.seed,
       protocol=self.protocol,
       max_history=self.max_history,
@@ -145,7 +147,8 @@ def work(generator: generate.Generator, unit: Unit) -> Result:
     The records, in order.
   """
   counted = tally.Tally()
-  records, texts = [], []
+  records: list[tuple[str, bytes]] = []
+  texts: list[str] = []
   keep = unit.split == "train" and (
     unit.start < VOCABULARY_UNITS * generate.CHUNK
   )

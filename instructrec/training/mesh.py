@@ -142,7 +142,7 @@ def process_rows(
   slices = batch_sharding(mesh).devices_indices_map((batch_size,))
   where = np.zeros(batch_size, bool)
   for device, (rows,) in slices.items():
-    if device.process_index == process_index:
+    if device.process_index == process_index:  # type: ignore[attr-defined]
       where[rows] = True
   return np.flatnonzero(where)
 

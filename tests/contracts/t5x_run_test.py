@@ -23,7 +23,11 @@ TRAIN = (
   "--gin.DROPOUT_RATE=0.1",
 )
 EVALUATE = ("--gin_file=gin/models/xl.gin", TINY)
-TASK_TYPES = ("sequential", "product_search", "personalized_search")
+EVALUATED = (
+  "sequential_p1_i0",
+  "product_search_p0_i2",
+  "personalized_search_p1_i1",
+)
 
 
 def scalars(folder):
@@ -41,12 +45,10 @@ def scalars(folder):
   }
 
 
-def logged(folder, task_type):
+def logged(folder, task):
   """The last line of the metrics that SeqIO's Evaluator logged."""
   path = (
-    folder
-    / "inference_eval"
-    / (f"instructrec_v1_{task_type}_rerank-metrics.jsonl")
+    folder / "inference_eval" / f"instructrec_v1_{task}_rerank-metrics.jsonl"
   )
   return json.loads(path.read_text().splitlines()[-1])
 
@@ -86,7 +88,9 @@ def test_it_trains_with_model_parallelism_and_resumes(resumed):
   assert list(found["loss"]) == [5, 10, 15, 20]
   assert found["loss"][20] < found["loss"][5] - 1.0
   assert found["timing/tokens_per_second"][20] > 0
-  evaluated = scalars(folder / "training_eval" / "instructrec_v1_sequential")
+  evaluated = scalars(
+    folder / "training_eval" / "instructrec_v1_sequential_p1_i0"
+  )
   assert list(evaluated["loss"]) == [10, 20]
 
 
@@ -98,14 +102,12 @@ def test_a_resumed_run_repeats_an_unbroken_one(t5x, resumed, tmp_path):
 
 def test_training_logs_reranking(resumed):
   folder, _ = resumed
-  for task_type in TASK_TYPES:
-    row = logged(folder, task_type)
+  for task in EVALUATED:
+    row = logged(folder, task)
     assert row["step"] == 20
     assert 0 <= row["HR@1"] <= row["NDCG@10"] <= row["HR@10"] == 1.0
     assert row["num_nan"] == 0
-    found = scalars(
-      folder / "inference_eval" / f"instructrec_v1_{task_type}_rerank"
-    )
+    found = scalars(folder / "inference_eval" / f"instructrec_v1_{task}_rerank")
     assert found["eval/NDCG@10"][20] == pytest.approx(row["NDCG@10"])
 
 
@@ -132,10 +134,9 @@ def test_scores_in_files_give_the_metrics_of_the_evaluation(
     f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
     devices=2,
   )
-  for task_type in TASK_TYPES:
-    rows = lines(tmp_path / "infer", f"{task_type}_rerank", "score")
+  for task in EVALUATED:
+    rows = lines(tmp_path / "infer", f"{task}_rerank", "score")
     assert len(rows) == 60
-    # Lists of two, Yes and No, are padded to the length of the others.
     counts = np.array([len(row["inputs"]["candidate_ids"]) for row in rows])
     scores = np.array([row["score"] for row in rows])
     labels = np.array([int(row["inputs"]["label"]) for row in rows])
@@ -143,7 +144,7 @@ def test_scores_in_files_give_the_metrics_of_the_evaluation(
     values = metrics.per_request(
       scores, labels, where=np.arange(10) < counts[:, None]
     )
-    row = logged(tmp_path / "eval", task_type)
+    row = logged(tmp_path / "eval", task)
     for name, value in values.items():
       assert row[name] == pytest.approx(value.mean()), name
 
@@ -161,7 +162,7 @@ def test_it_generates_texts_into_files_and_metrics(t5x, resumed, tmp_path):
     f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
     "--gin.T5RankingModel.num_beams=2",
   )
-  rows = lines(tmp_path / "infer", "sequential", "predict_with_aux")
+  rows = lines(tmp_path / "infer", "sequential_p1_i0", "predict_with_aux")
   assert len(rows) == 60
   for row in rows:
     assert isinstance(row["prediction"], str)
@@ -174,7 +175,7 @@ def test_it_generates_texts_into_files_and_metrics(t5x, resumed, tmp_path):
   )
   path = tmp_path / "eval" / "inference_eval"
   row = json.loads(
-    (path / "instructrec_v1_sequential-metrics.jsonl").read_text()
+    (path / "instructrec_v1_sequential_p1_i0-metrics.jsonl").read_text()
   )
   assert 0 <= row["exact_match"] <= row["listed"] <= 1
 
@@ -219,7 +220,7 @@ def test_two_processes_train_together(t5x, tmp_path):
   found = scalars(tmp_path / "train")
   assert found["loss"][10] < found["loss"][5]
   assert (tmp_path / "checkpoint_10" / "state").is_dir()
-  assert logged(tmp_path, "sequential")["step"] == 10
+  assert logged(tmp_path, "sequential_p1_i0")["step"] == 10
 
 
 def test_our_tasks_in_a_run_with_t5x_own_model(t5x, tmp_path):
@@ -242,7 +243,7 @@ def test_our_tasks_in_a_run_with_t5x_own_model(t5x, tmp_path):
   assert scalars(model_dir / "train")["timing/seqs"]
   path = model_dir / "inference_eval"
   row = json.loads(
-    (path / "instructrec_v1_product_search-metrics.jsonl").read_text()
+    (path / "instructrec_v1_product_search_p0_i2-metrics.jsonl").read_text()
   )
   assert row["step"] == 4
   assert 0 <= row["exact_match"] <= row["listed"] <= 1
