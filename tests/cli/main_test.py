@@ -139,8 +139,7 @@ def test_show_prints_examples_and_lengths(work):
   assert result.exit_code == 0, result.output
   assert "sequential_cot" in result.output
   assert "lengths in tokens" in result.output
-  assert result.output.count("  inputs  ") == 2
-  assert "template seq_think_first" in result.output
+  assert result.output.count("template seq_think_first") == 2
 
 
 @pytest.mark.tf

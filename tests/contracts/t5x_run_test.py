@@ -23,7 +23,7 @@ TRAIN = (
   "--gin.DROPOUT_RATE=0.1",
 )
 EVALUATE = ("--gin_file=gin/models/xl.gin", TINY)
-EVALUATED = (
+TASKS = (
   "sequential_p1_i0",
   "product_search_p0_i2",
   "personalized_search_p1_i1",
@@ -102,7 +102,7 @@ def test_a_resumed_run_repeats_an_unbroken_one(t5x, resumed, tmp_path):
 
 def test_training_logs_reranking(resumed):
   folder, _ = resumed
-  for task in EVALUATED:
+  for task in TASKS:
     row = logged(folder, task)
     assert row["step"] == 20
     assert 0 <= row["HR@1"] <= row["NDCG@10"] <= row["HR@10"] == 1.0
@@ -134,7 +134,7 @@ def test_scores_in_files_give_the_metrics_of_the_evaluation(
     f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
     devices=2,
   )
-  for task in EVALUATED:
+  for task in TASKS:
     rows = lines(tmp_path / "infer", f"{task}_rerank", "score")
     assert len(rows) == 60
     counts = np.array([len(row["inputs"]["candidate_ids"]) for row in rows])
