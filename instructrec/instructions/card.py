@@ -46,9 +46,7 @@ class _Sources:
   ) -> None:
     self._catalog = generator.prepared.catalog
     self._max_history = generator.max_history
-    found = generator.prepared.requests.find(
-      text.request_id for text in texts
-    )
+    found = generator.prepared.requests.find(text.request_id for text in texts)
     self._rows = {row["request_id"]: row for row in found.iter_rows(named=True)}
 
   def _describe(self, item_id: str) -> str:
