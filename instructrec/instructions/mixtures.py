@@ -33,7 +33,7 @@ def weights(
   Returns:
     Weights by task name, in order of the templates.
   """
-  found: collections.Counter[str] = collections.Counter()
+  found: dict[str, float] = collections.defaultdict(float)
   for template in template_set.of(held_out=False):
     if not keep(template):
       continue

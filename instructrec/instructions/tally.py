@@ -136,7 +136,7 @@ _COUNTERS = ("rows", "templates", "origins", "words", "counted", "replaced")
 
 
 def _record(kind: str, fields: dict[str, Any]) -> Record:
-  found = {
+  found: dict[str, Any] = {
     name: tuple(value) if type(value) is list else value
     for name, value in fields.items()
   }
