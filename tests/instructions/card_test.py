@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from instructrec.data import catalog
-from instructrec.instructions import card, quality, tally
+from instructrec.instructions import card, quality, tally, units
 from instructrec.instructions.format import FineGrained, Instruction
 
 
@@ -191,6 +191,28 @@ def test_the_sheet_has_rows_of_each_kind_with_what_they_were_made_from(
       row["text"], [row["made from"], row["review"]], []
     )["derived"]
   assert derived > 0.8 * len(sheet)
+
+
+def test_the_sheet_shows_the_target_where_a_text_was_made_from_it(
+  prepared_dir, tmp_path
+):
+  spec = units.Spec(prepared_dir=str(prepared_dir), protocol="paper")
+  generator = spec.generator()
+  counted = tally.Tally()
+  for record in generator.rows(["train"]):
+    counted.add(record)
+  path = tmp_path / "audit.csv"
+  card.write_audit(path, counted, generator)
+  with path.open(newline="", encoding="utf-8") as file:
+    found = [r for r in csv.DictReader(file) if r["kind"] == "I1"]
+  requests = generator.prepared.requests
+  newest = requests.read("train").filter("newest")
+  expected = {
+    (generator.prepared.catalog.title(target), review)
+    for target, review in newest.select("target", "target_review").rows()
+  }
+  assert {(r["target"].split(" | ")[0], r["review"]) for r in found} == expected
+  assert all(r["made from"] == r["target"] for r in found)
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])

@@ -128,15 +128,20 @@ def test_a_query_has_at_most_half_of_the_titles_words(shop, columns):
 
 def test_a_query_names_the_kind_of_product_and_its_price(shop):
   _, items, teacher = shop
-  prices = items.frame["price"]
-  low, high = prices.quantile(1 / 3), prices.quantile(2 / 3)
-  for item_id in items.item_ids[:30]:
-    item = items[item_id]
-    (text,) = teacher.write([request(TextKind.SPECIFIC, [item])])
-    assert item.categories[-1].lower() in text.lower()
-    said = "not too expensive" in text, "top quality" in text
-    assert said[0] == (item.price <= low) or item.price == low
-    assert said[1] == (item.price > high) or item.price == high
+  by_price = sorted(
+    (items[i] for i in items.item_ids), key=lambda item: item.price
+  )
+  third = len(by_price) // 3
+  levels = {
+    "not too expensive": by_price[:third],
+    "medium priced": by_price[third + 2 : 2 * third],
+    "top quality": by_price[-third:],
+  }
+  for words, found in levels.items():
+    for item in found:
+      (text,) = teacher.write([request(TextKind.SPECIFIC, [item])])
+      assert item.categories[-1].lower() in text.lower()
+      assert [level for level in levels if level in text] == [words]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,12 @@ def test_tfds_reads_every_record_in_order(records, data_dir):
 
   configs = {record.config for record in records}
   assert {p.name for p in (data_dir / "instructrec").iterdir()} == configs
-  for config in sorted(configs):
+  for config in (
+    FINE_GRAINED,
+    "sequential_p1_i0",
+    "product_search_pairwise",
+    "personalized_search_turned_around",
+  ):
     builder = tfds.builder(f"instructrec/{config}:1.0.0", data_dir=data_dir)
     expected = {
       split: [
