@@ -194,7 +194,7 @@ class Template(pydantic.BaseModel):
         )
       if not 1 <= int(self.paper[1:]) <= size:
         raise ValueError(
-          f"paper: the InstructRec paper has no template {self.paper}; its "
+          f"the InstructRec paper has no template {self.paper}; its "
           f"group {self.paper[0]} ends with {size}"
         )
 
@@ -324,13 +324,13 @@ def lint(paths: Sequence[pathlib.Path]) -> tuple[list[Template], list[str]]:
         problems.append(f"{label}: id already used in {homes[template.id]}")
         continue
       homes[template.id] = path.name
-      if template.paper and template.paper in of_paper:
-        other = of_paper[template.paper]
-        problems.append(
-          f"{label}: paper: {template.paper} is already template {other}"
-        )
-        continue
-      of_paper[template.paper or ""] = template.id
+      if template.paper:
+        other = of_paper.setdefault(template.paper, template.id)
+        if other != template.id:
+          problems.append(
+            f"{label}: paper: {template.paper} is already template {other}"
+          )
+          continue
       found.append(template)
   return found, problems
 

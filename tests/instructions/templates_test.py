@@ -225,7 +225,7 @@ def test_a_right_entry_has_no_problems(tmp_path):
     ),
     (("task: sequential", "task: shopping"), "task: Input should be"),
     (("A4", "B4"), "template B4 of the paper is of task product_search, not"),
-    (("A4", "A40"), "paper: the InstructRec paper has no template A40"),
+    (("A4", "A40"), "the InstructRec paper has no template A40"),
     (("A4", "four"), "paper: String should match"),
     # The response.
     (
