@@ -85,7 +85,7 @@ def _segments(text: str) -> tuple[Segment, ...]:
     if spec or conversion:
       written = f"{name}{f'!{conversion}' if conversion else ''}"
       written += f":{spec}" if spec else ""
-      raise ValueError(f"slot {{{name}}} is written {{{written}}}")
+      raise ValueError(f"a slot is written {{{written}}}; write {{{name}}}")
   return tuple((literal, name) for literal, name, _, _ in found)
 
 

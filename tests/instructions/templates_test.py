@@ -186,8 +186,14 @@ def test_a_right_entry_has_no_problems(tmp_path):
     (("{history}", "{qzx}"), r"unknown slot \{qzx\}; slots are"),
     (("{history}", "{}"), r"unknown slot \{\}"),
     (("{history}", "{history.title}"), r"unknown slot \{history\.title\}"),
-    (("{history}", "{history:>9}"), r"\{history\} is written \{history:>9\}"),
-    (("{history}", "{history!r}"), r"\{history\} is written \{history!r\}"),
+    (
+      ("{history}", "{history:>9}"),
+      r"is written \{history:>9\}; write \{history\}",
+    ),
+    (
+      ("{history}", "{history!r}"),
+      r"is written \{history!r\}; write \{history\}",
+    ),
     (("{history}", "{history"), "expected '}'"),
     (("{history}", "history}"), "Single '}'"),
     (("{history}", "things"), r"slots \['history'\] are missing"),
