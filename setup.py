@@ -75,7 +75,9 @@ setuptools.setup(
     "t5x": ["cached-property", "fiddle>=0.3", "grain>=0.2.18"],
     "tpu": ["jax[tpu]>=0.10"],
     "cuda": ["jax[cuda13]>=0.10"],
-    "beam": ["apache-beam>=2.77", "protobuf<7"],
+    # SeqIO's caching pipeline writes TFRecords, whose checksums Beam leaves to
+    # google-crc32c.
+    "beam": ["apache-beam>=2.77", "google-crc32c>=1.5", "protobuf<7"],
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "teacher": ["openai>=2", "tenacity>=9"],
     "dev": [

@@ -19,20 +19,23 @@ class Requests:
 
   def __init__(self, frame: pl.LazyFrame) -> None:
     self._frame = frame
-    runs = frame.select(pl.col("split").rle()).collect().to_series()
-    lengths = runs.struct.field("len").to_list()
-    names = runs.struct.field("value").to_list()
-    if len(set(names)) < len(names):
-      raise ValueError(
-        f"the requests change between splits {len(names) - 1} times "
-        f"({', '.join(names[:5])}, ...), expected each split in one piece; "
-        "prepare the data anew"
-      )
-    self.counts: dict[str, int] = dict(zip(names, lengths, strict=True))
+    found = (
+      frame.select("split")
+      .with_row_index("row")
+      .group_by("split")
+      .agg(pl.len(), pl.col("row").min().alias("start"), pl.col("row").max())
+      .sort("start")
+      .collect()
+    )
+    for name, length, start, last in found.iter_rows():
+      if last - start + 1 != length:
+        raise ValueError(
+          f"the {length} requests of split {name!r} lie between rows {start} "
+          f"and {last}, expected each split in one piece; prepare the data anew"
+        )
+    self.counts: dict[str, int] = dict(found.select("split", "len").iter_rows())
     """Requests by split, in order."""
-    self._starts = {
-      name: sum(lengths[:number]) for number, name in enumerate(names)
-    }
+    self._starts = dict(found.select("split", "start").iter_rows())
 
   def __len__(self) -> int:
     return sum(self.counts.values())

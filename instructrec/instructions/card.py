@@ -21,6 +21,8 @@ QUESTIONS = (
   "related to the target item?",
 )
 """The audit questions of the InstructRec paper, Table 3."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""A cell that begins so could be a formula in a spreadsheet."""
 _KINDS = {
   "preference": (TextKind.PREFERENCE,),
   "intention": (TextKind.VAGUE, TextKind.VAGUE_SECOND),
@@ -98,11 +100,7 @@ def write_audit(
     for text in texts:
       items, review, target = sources.of(text)
       row = [text.kind, text.text, "; ".join(items), review or "", target]
-      # A cell that begins so would be a formula in a spreadsheet.
-      safe = [
-        "'" + cell if cell.startswith(("=", "+", "-", "@")) else cell
-        for cell in row
-      ]
+      safe = ["'" + c if c.startswith(_FORMULA) else c for c in row]
       sheet.writerow([*safe, *[""] * len(QUESTIONS)])
 
 

@@ -193,8 +193,21 @@ class OfflineTeacher:
     if not quality.says_title(text, request.hidden_title):
       return text
     # A series is called like one of its items: do without its words.
-    words = keyphrases.content_words(request.hidden_title)
-    return write(request, frozenset(words))
+    hidden = frozenset(keyphrases.content_words(request.hidden_title))
+    text = write(request, hidden)
+    # "Now and Then" is a title, too: say less, in other words.
+    bare = tuple(
+      dataclasses.replace(item, brand=None, price=None)
+      for item in request.items
+    )
+    for turn in range(max(len(_PREFERENCES), len(_VAGUE))):
+      if not quality.says_title(text, request.hidden_title):
+        break
+      other = dataclasses.replace(
+        request, items=bare, review=None, key=request.key + turn
+      )
+      text = write(other, hidden)
+    return text
 
   def _ranked(self, items: Sequence[Item], hidden: frozenset[str]) -> list[str]:
     ranked = self._phrases.ranked(items)

@@ -63,11 +63,13 @@ _FORM_SLOTS = {
 }
 _OPTIONAL_SLOTS = {"preference", "specific"}
 _OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
+_BRACKETS = re.compile(r"\[\[|\]\]")
 _GROUPS = {
-  "A": TaskType.SEQUENTIAL,
-  "B": TaskType.PRODUCT_SEARCH,
-  "C": TaskType.PERSONALIZED_SEARCH,
+  "A": (TaskType.SEQUENTIAL, 17),
+  "B": (TaskType.PRODUCT_SEARCH, 9),
+  "C": (TaskType.PERSONALIZED_SEARCH, 13),
 }
+"""Task type and size of the groups in the paper's appendix."""
 
 Segment = tuple[str, str | None]
 """Literal text and the slot behind it, or None at the end."""
@@ -78,9 +80,13 @@ class TemplateError(ValueError):
 
 
 def _segments(text: str) -> tuple[Segment, ...]:
-  return tuple(
-    (literal, name) for literal, name, _, _ in string.Formatter().parse(text)
-  )
+  found = list(string.Formatter().parse(text))
+  for _, name, spec, conversion in found:
+    if spec or conversion:
+      written = f"{name}{f'!{conversion}' if conversion else ''}"
+      written += f":{spec}" if spec else ""
+      raise ValueError(f"a slot is written {{{written}}}; write {{{name}}}")
+  return tuple((literal, name) for literal, name, _, _ in found)
 
 
 def _slots(segments: Iterable[Segment]) -> list[str]:
@@ -179,13 +185,22 @@ class Template(pydantic.BaseModel):
       raise ValueError("product_search knows no user; it cannot have P1")
     if (self.form is TaskForm.T1) != (self.kind is Kind.PAIRWISE):
       raise ValueError("form T1 and kind pairwise go together")
-    if self.paper and _GROUPS[self.paper[0]] is not self.task:
-      raise ValueError(
-        f"template {self.paper} of the paper is of task "
-        f"{_GROUPS[self.paper[0]]}, not {self.task}"
-      )
+    if self.paper:
+      group, size = _GROUPS[self.paper[0]]
+      if group is not self.task:
+        raise ValueError(
+          f"template {self.paper} of the paper is of task {group}, not "
+          f"{self.task}"
+        )
+      if not 1 <= int(self.paper[1:]) <= size:
+        raise ValueError(
+          f"the InstructRec paper has no template {self.paper}; its "
+          f"group {self.paper[0]} ends with {size}"
+        )
 
   def _check_inputs(self) -> None:
+    if _BRACKETS.search(_OPTIONAL.sub("", self.inputs)):
+      raise ValueError("the inputs have a [[ or ]] without its other half")
     declared = self._declared()
     found = set(self.required)
     if missing := declared - found:
@@ -210,6 +225,8 @@ class Template(pydantic.BaseModel):
         raise ValueError("an optional part [[ ]] without a slot")
 
   def _check_response(self) -> None:
+    if _BRACKETS.search(self.targets):
+      raise ValueError("the targets have no optional parts [[ ]]")
     if ("query" in (*self.required, *self.asked)) != bool(self.query):
       raise ValueError("the slot {query} and the list `query` go together")
     if self.form is TaskForm.T0 and self.asked != ("answer",):
@@ -289,6 +306,7 @@ def lint(paths: Sequence[pathlib.Path]) -> tuple[list[Template], list[str]]:
   found: list[Template] = []
   problems: list[str] = []
   homes: dict[str, str] = {}
+  of_paper: dict[str, str] = {}
   for path in paths:
     entries, errors = _entries(path)
     problems += errors
@@ -306,6 +324,13 @@ def lint(paths: Sequence[pathlib.Path]) -> tuple[list[Template], list[str]]:
         problems.append(f"{label}: id already used in {homes[template.id]}")
         continue
       homes[template.id] = path.name
+      if template.paper:
+        other = of_paper.setdefault(template.paper, template.id)
+        if other != template.id:
+          problems.append(
+            f"{label}: paper: {template.paper} is already template {other}"
+          )
+          continue
       found.append(template)
   return found, problems
 

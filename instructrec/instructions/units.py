@@ -106,13 +106,12 @@ class Spec:
     teacher: Teacher = by_rule
     if self.chat is not None:
       teacher = ChatTeacher(self.chat)
-    paths = None
-    if self.template_files is not None:
-      paths = [pathlib.Path(name) for name in self.template_files]
+    names = self.template_files
+    files = None if names is None else [pathlib.Path(name) for name in names]
     return generate.Generator(
       prepared,
       teacher,
-      templates.load(paths),
+      templates.load(files),
       seed=self.seed,
       protocol=self.protocol,
       max_history=self.max_history,
@@ -147,8 +146,7 @@ def work(generator: generate.Generator, unit: Unit) -> Result:
     The records, in order.
   """
   counted = tally.Tally()
-  records: list[tuple[str, bytes]] = []
-  texts: list[str] = []
+  records, texts = list[tuple[str, bytes]](), list[str]()
   keep = unit.split == "train" and (
     unit.start < VOCABULARY_UNITS * generate.CHUNK
   )

@@ -110,8 +110,10 @@ def register(
       preprocessors=[
         _candidates_as_targets,
         seqio.preprocessors.tokenize,
-        _end_and_densify,
+        # SeqIO's cache keeps ragged lists; a matrix must be as wide as the
+        # first one.
         seqio.CacheDatasetPlaceholder(),
+        _end_and_densify,
         seqio.preprocessors.append_eos_after_trim,
       ],
       postprocess_fn=metrics.label,

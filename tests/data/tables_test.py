@@ -158,7 +158,7 @@ def test_other_folders_are_no_prepared_data(prepared, tmp_path):
   with pytest.raises(FileNotFoundError, match=r"manifest\.json is missing"):
     dataset.load(tmp_path)
   (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 9}))
-  with pytest.raises(ValueError, match="format version 9, expected 1"):
+  with pytest.raises(ValueError, match="format version 9, expected 2"):
     dataset.load(tmp_path)
   with pytest.raises(FileExistsError, match="pass --overwrite"):
     dataset.save(

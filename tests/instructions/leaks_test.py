@@ -56,7 +56,6 @@ def problems(row, history=("Go",), target="Space Chess", **known):
     ({"inputs": 'Wants "Space Chess" next'}, "quote the target's title"),
     ({"inputs": "I wish for space chess, please"}, "say the target's title"),
     ({"inputs": 'Item "c" next'}, "hold the target's id"),
-    ({"history_ids": ("g", "c")}, "is in the history"),
     (
       {
         "task_form": "T3",
@@ -78,6 +77,15 @@ def problems(row, history=("Go",), target="Space Chess", **known):
 def test_planted_leaks_are_caught(changes, message):
   (found,) = problems(planted(**changes))
   assert message in found
+
+
+def test_a_target_in_the_history_is_caught():
+  row = planted(history_ids=("g", "c"))
+  known = leaks.Known(
+    target=item("c", "Space Chess"),
+    history=[item("g", "Go"), item("c", "Space Chess")],
+  )
+  assert leaks.problems(row, known) == ["the target c is in the history"]
 
 
 REVIEW = "I bought this for my nephew and he played all day with it"

@@ -1,0 +1,12 @@
+"""Instructions made from small prepared data."""
+
+import pytest
+
+from instructrec.instructions import units
+
+
+@pytest.fixture(scope="session")
+def generated(prepared_dir):
+  """The generator over these data, and all of its records."""
+  generator = units.Spec(prepared_dir=str(prepared_dir)).generator()
+  return generator, list(generator.rows())
