@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from instructrec import progress
-from instructrec.instructions import card, generate, tally, units
+from instructrec.instructions import card, chat, generate, tally, units
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 
@@ -63,6 +63,38 @@ def produce_locally(num_workers: int) -> Produce:
     return shards, counted, texts
 
   return produce
+
+
+def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
+  """Says what a chat teacher will take before it is asked anything.
+
+  Args:
+    produce: makes the shards, in this process.
+    tell: shows a line.
+
+  Returns:
+    The function that makes them. It raises `BudgetExceededError`, before the
+    first request, where the estimate exceeds the budget.
+  """
+
+  def produce_within_budget(
+    spec: units.Spec, generator: generate.Generator, root: pathlib.Path
+  ) -> Produced:
+    teacher = generator.teacher
+    if not isinstance(teacher, chat.ChatTeacher):
+      raise ValueError(f"teacher {teacher.name} costs nothing to estimate")
+    estimate = teacher.estimate(
+      progress.track(generator.text_requests(), "estimate", unit="batch")
+    )
+    tell(f"estimate: {estimate}")
+    teacher.config.budget.check(estimate)
+    try:
+      return produce(spec, generator, root)
+    finally:
+      cost = teacher.config.budget.cost(teacher.used)
+      tell(f"used: {teacher.used.total:,} tokens, {cost:,.4f} in money")
+
+  return produce_within_budget
 
 
 def _write(
