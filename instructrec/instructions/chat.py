@@ -345,7 +345,7 @@ class ChatTeacher:
       status = error.status_code
       return _Outcome(
         Tokens(),
-        reason=f"status {status}: {self._quote(error.message)}",
+        reason=f"status {status}: {self._quote(error.response.text)}",
         after=_retry_after(error.response.headers),
         final=status < 500 and status not in _TRY_AGAIN,
       )
