@@ -83,9 +83,13 @@ def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
     teacher = generator.teacher
     if not isinstance(teacher, chat.ChatTeacher):
       raise ValueError(f"teacher {teacher.name} costs nothing to estimate")
-    estimate = teacher.estimate(
-      progress.track(generator.text_requests(), "estimate", unit="batch")
+    batches = progress.track(
+      generator.text_requests(),
+      "estimate",
+      total=len(units.units(generator.prepared.requests.counts)),
+      unit="batch",
     )
+    estimate = teacher.estimate(batches)
     tell(f"estimate: {estimate}")
     teacher.config.budget.check(estimate)
     try:
