@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -51,8 +51,8 @@ class _Choice(pydantic.BaseModel):
 
 
 class _Usage(pydantic.BaseModel):
-  prompt_tokens: int
-  completion_tokens: int = 0
+  prompt_tokens: pydantic.NonNegativeInt
+  completion_tokens: pydantic.NonNegativeInt = 0
 
 
 class _Completion(pydantic.BaseModel):
@@ -165,6 +165,7 @@ class ChatTeacher:
   Attributes:
     config: server, model and limits.
     used: tokens that its requests took.
+    on_reply: called for each text that the server wrote.
 
   Raises:
     ValueError: where the environment holds no key for OpenAI's own server.
@@ -184,7 +185,7 @@ class ChatTeacher:
     self._openai = openai
     self.config = config
     self.version = f"{config.model}/{PROMPT_VERSION}"
-    self._key = os.environ.get(KEY_VARIABLE)
+    self._key = os.environ.get(KEY_VARIABLE, "").strip()
     if not self._key and config.base_url is None:
       raise ValueError(
         f"the environment variable {KEY_VARIABLE} holds no key; set it, or "
@@ -192,6 +193,7 @@ class ChatTeacher:
       )
     self._cache = ReplyCache(config.cache)
     self.used = Tokens()
+    self.on_reply: Callable[[], None] = lambda: None
 
   def close(self) -> None:
     """Closes the cache."""
@@ -311,9 +313,10 @@ class ChatTeacher:
       async with account.hold(self._most_tokens(request)):
         outcome = await self._try(client, request)
         account.used += outcome.used
-      if outcome.text is not None:
-        self._cache.put(key, outcome.text, outcome.used)
-        return outcome.text
+        if outcome.text is not None:
+          self._cache.put(key, outcome.text, outcome.used)
+          self.on_reply()
+          return outcome.text
       if outcome.final or tried > self.config.retries:
         break
       chance = int(key[:8], 16) / 2**32

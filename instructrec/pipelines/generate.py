@@ -93,7 +93,9 @@ def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
     tell(f"estimate: {estimate}")
     teacher.config.budget.check(estimate)
     try:
-      return produce(spec, generator, root)
+      with progress.Progress(estimate.calls, "ask", unit="call") as line:
+        teacher.on_reply = line.advance
+        return produce(spec, generator, root)
     finally:
       cost = teacher.config.budget.cost(teacher.used)
       tell(f"used: {teacher.used.total:,} tokens, {cost:,.4f} in money")

@@ -289,7 +289,7 @@ def test_what_was_not_answered_counts_in_full(chat_server, make_teacher):
 
 
 def test_the_key_stays_in_the_environment(
-  chat_server, make_teacher, tmp_path, caplog, capfd
+  chat_server, make_teacher, tmp_path, monkeypatch, caplog, capfd
 ):
   caplog.set_level(logging.DEBUG)
   seen = []
@@ -302,6 +302,8 @@ def test_the_key_stays_in_the_environment(
       exchange.write()
 
   chat_server.behave = behave
+  # As a file's content would come into the environment.
+  monkeypatch.setenv(chat.KEY_VARIABLE, KEY + "\n")
   teacher = make_teacher()
   teacher.write([request(number) for number in range(3)])
   with pytest.raises(
