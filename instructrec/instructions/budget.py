@@ -42,19 +42,11 @@ class Estimate:
     calls: requests that the cache does not answer.
     cached: requests that it answers.
     tokens: about how many, each reply at its longest.
-    cost: money for these tokens.
   """
 
   calls: int
   cached: int
   tokens: Tokens
-  cost: float
-
-  def __str__(self) -> str:
-    return (
-      f"{self.calls:,} calls ({self.cached:,} more texts are in the cache), "
-      f"about {self.tokens.total:,} tokens, {self.cost:,.4f} in money"
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +85,13 @@ class Budget:
   def cost(self, tokens: Tokens) -> float:
     """Money for some tokens."""
     return (tokens.prompt * self.price_in + tokens.reply * self.price_out) / 1e6
+
+  def describe(self, tokens: Tokens) -> str:
+    """Tokens in words, with their cost where the prices are known."""
+    words = f"{tokens.total:,} tokens"
+    if self.price_in or self.price_out:
+      words += f", {self.cost(tokens):,.4f} in money"
+    return words
 
   def excess(self, tokens: Tokens) -> str | None:
     """Which limit some tokens exceed, and its flag; None for none."""

@@ -230,7 +230,7 @@ class ChatTeacher:
       batches: the texts, in the lists that `write` will get.
 
     Returns:
-      Calls, tokens and money.
+      Calls and tokens.
     """
     calls = cached = 0
     tokens = Tokens()
@@ -242,7 +242,7 @@ class ChatTeacher:
           continue
         calls += 1
         tokens += self._tokens(request, _BYTES_PER_TOKEN)
-    return Estimate(calls, cached, tokens, self.config.budget.cost(tokens))
+    return Estimate(calls, cached, tokens)
 
   def write(self, requests: Sequence[TextRequest]) -> list[str]:
     """See `Teacher.write`.
@@ -322,8 +322,8 @@ class ChatTeacher:
       chance = int(key[:8], 16) / 2**32
       await asyncio.sleep(self.config.wait(tried, outcome.after, chance))
     raise ChatReplyError(
-      f"{self.config.model} at {client.base_url} gave no text; tried {tried} "
-      f"times, the last with {outcome.reason}. Replies so far are kept in "
+      f"{self.config.model} at {client.base_url} gave no text; tries: "
+      f"{tried}, the last: {outcome.reason}. Replies so far are kept in "
       f"{self.config.cache}: run again to go on"
     )
 

@@ -90,15 +90,18 @@ def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
       unit="batch",
     )
     estimate = teacher.estimate(batches)
-    tell(f"estimate: {estimate}")
-    teacher.config.budget.check(estimate)
+    budget = teacher.config.budget
+    tell(
+      f"estimate: {estimate.calls:,} calls ({estimate.cached:,} more texts are "
+      f"in the cache), about {budget.describe(estimate.tokens)}"
+    )
+    budget.check(estimate)
     try:
       with progress.Progress(estimate.calls, "ask", unit="call") as line:
         teacher.on_reply = line.advance
         return produce(spec, generator, root)
     finally:
-      cost = teacher.config.budget.cost(teacher.used)
-      tell(f"used: {teacher.used.total:,} tokens, {cost:,.4f} in money")
+      tell(f"used: {budget.describe(teacher.used)}")
 
   return produce_within_budget
 

@@ -46,7 +46,7 @@ def prepared_dir(tmp_path_factory):
     "prepare",
     "--source=synthetic",
     f"--output={folder}",
-    "--num_users=12",
+    "--num_users=8",
     "--num_items=30",
     "--min_interactions=1",
   )
@@ -160,7 +160,7 @@ def test_the_estimate_counts_the_calls_that_are_made(
   assert chat_server.asked.total() == before.calls
   assert (before.cached, before.calls) == (0, sum(map(len, batches)))
   after = teacher.estimate(generator.text_requests())
-  assert after == budget.Estimate(0, before.calls, budget.Tokens(), 0.0)
+  assert after == budget.Estimate(0, before.calls, budget.Tokens())
 
 
 def test_an_estimate_is_about_the_tokens_of_english(make_generator):
@@ -212,7 +212,8 @@ def test_the_command_estimates_first(prepared_dir, chat_server, tmp_path):
   calls = chat_server.asked.total()
   assert f"estimate: {calls:,} calls (0 more texts are in the cache)" in output
   used = calls * sum(chat_server.tokens)
-  assert f"used: {used:,} tokens" in output
+  cost = calls * (0.5 * 150 + 1.5 * 20) / 1e6
+  assert f"used: {used:,} tokens, {cost:.4f} in money" in output
   manifest = json.loads((tmp_path / "out/manifest.json").read_text())
   assert manifest["teacher"]["name"] == "chat"
   # All is in the cache: no budget is too small for it.
@@ -234,7 +235,7 @@ def test_several_processes_do_not_share_a_budget(
 def test_a_killed_run_goes_on_and_pays_for_nothing_twice(
   prepared_dir, chat_server, tmp_path
 ):
-  replies, paid = 150, collections.Counter()
+  replies, paid = 100, collections.Counter()
 
   def behave(exchange):
     if exchange.number <= replies:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import sqlite3
+import sys
 import threading
 import time
 
@@ -150,7 +151,7 @@ def test_what_fails_too_often_is_named_and_the_rest_kept(
   teacher = make_teacher(timeout=0.25 if name == "time-out" else 20.0)
   with pytest.raises(chat.ChatReplyError, match=message) as caught:
     teacher.write(wanted)
-  assert "tried 4 times" in str(caught.value)
+  assert "tries: 4, the last: " in str(caught.value)
   assert "cache.sqlite" in str(caught.value)
   assert chat_server.asked.pop(bad) == 4
   kept = cached(tmp_path / "cache.sqlite")
@@ -167,7 +168,7 @@ def test_what_fails_too_often_is_named_and_the_rest_kept(
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_what_cannot_pass_is_not_tried_again(status, chat_server, make_teacher):
   chat_server.behave = lambda exchange: exchange.send(status, {"error": "no"})
-  with pytest.raises(chat.ChatReplyError, match=f"tried 1 times.*{status}"):
+  with pytest.raises(chat.ChatReplyError, match=f"tries: 1, .*{status}"):
     make_teacher().write([request(0)])
   assert chat_server.asked.total() == 1
 
@@ -386,6 +387,14 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
 def test_budgets_that_make_no_sense_are_refused(changes, message):
   with pytest.raises(ValueError, match=message):
     budget.Budget(**changes)
+
+
+def test_without_the_library_its_extra_is_named(make_teacher, monkeypatch):
+  monkeypatch.setitem(sys.modules, "openai", None)
+  with pytest.raises(
+    ImportError, match=r"pip install 'instructrec\[teacher\]'"
+  ):
+    make_teacher()
 
 
 def test_a_file_that_is_no_cache_is_left_alone(make_teacher, tmp_path):
