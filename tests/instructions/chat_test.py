@@ -165,6 +165,27 @@ def test_what_fails_too_often_is_named_and_the_rest_kept(
   assert set(chat_server.asked.values()) == {1}
 
 
+def test_what_is_on_the_way_when_another_fails_is_kept(
+  chat_server, make_teacher, tmp_path
+):
+  together = threading.Barrier(4, timeout=10)
+
+  def behave(exchange):
+    together.wait()
+    if exchange.content == content(request(0)):
+      exchange.send(400, {})
+    else:
+      time.sleep(0.2)
+      exchange.write()
+
+  chat_server.behave = behave
+  with pytest.raises(chat.ChatReplyError, match="status 400"):
+    make_teacher().write([request(number) for number in range(20)])
+  # Three others were asked for; none was begun after the failure.
+  assert chat_server.asked.total() == 4
+  assert len(cached(tmp_path / "cache.sqlite")) == 3
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_what_cannot_pass_is_not_tried_again(status, chat_server, make_teacher):
   chat_server.behave = lambda exchange: exchange.send(status, {"error": "no"})
@@ -247,9 +268,9 @@ def test_a_refusal_is_an_empty_text(chat_server, make_teacher):
 @pytest.mark.parametrize(
   ("limits", "flag"),
   [
-    ({"max_tokens": 4000}, "--teacher_max_tokens"),
+    ({"max_tokens": 20_000}, "--teacher_max_tokens"),
     (
-      {"max_cost": 0.01, "price_in": 2.0, "price_out": 10.0},
+      {"max_cost": 0.03, "price_in": 2.0, "price_out": 10.0},
       "--teacher_max_cost",
     ),
   ],
@@ -258,8 +279,16 @@ def test_the_budget_is_never_exceeded(
   limits, flag, concurrency, chat_server, make_teacher, tmp_path
 ):
   limit = budget.Budget(**limits)
-  one = budget.Tokens(*chat_server.tokens)
   wanted = [request(number) for number in range(60)]
+  # As many as can be: a token a byte of the prompt.
+  chat_server.tokens = (min(len(content(w)) for w in wanted), 120)
+  one = budget.Tokens(*chat_server.tokens)
+
+  def behave(exchange):
+    time.sleep(0.02)  # Several are on the way at once.
+    exchange.write()
+
+  chat_server.behave = behave
   teacher = make_teacher(budget=limit, concurrency=concurrency)
   with pytest.raises(budget.BudgetExceededError, match=flag):
     teacher.write(wanted)
@@ -277,6 +306,18 @@ def test_the_budget_is_never_exceeded(
     make_teacher(budget=limit).write(wanted)
   assert set(chat_server.asked.values()) == {1}
   assert set(chat_server.asked) > before
+
+
+def test_a_budget_for_one_request_at_a_time_is_enough(
+  chat_server, make_teacher
+):
+  """What is set aside for four is more than that; what they take is not."""
+  wanted = [request(number) for number in range(10)]
+  most = max(len(content(w)) for w in wanted) + 300 + 120
+  limit = budget.Budget(max_tokens=9 * sum(chat_server.tokens) + most)
+  assert limit.excess(budget.Tokens(4 * (most - 300)))
+  texts = make_teacher(budget=limit, concurrency=4).write(wanted)
+  assert texts == [chat_server.text_for(content(w)) for w in wanted]
 
 
 def test_what_was_not_answered_counts_in_full(chat_server, make_teacher):

@@ -22,8 +22,8 @@ class Exchange:
     headers: of the request.
   """
 
-  def __init__(self, handler, body, tried, number):
-    self._handler = handler
+  def __init__(self, handler, body, tokens, tried, number):
+    self._handler, self._tokens = handler, tokens
     self.body = body
     self.content = json.dumps(body["messages"])
     self.tried = tried
@@ -54,8 +54,8 @@ class Exchange:
         "object": "chat.completion",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {
-          "prompt_tokens": ChatServer.tokens[0],
-          "completion_tokens": ChatServer.tokens[1],
+          "prompt_tokens": self._tokens[0],
+          "completion_tokens": self._tokens[1],
         },
       },
     )
@@ -82,10 +82,9 @@ class ChatServer:
     stopped: set when the server ends; slow answers wait for it.
   """
 
-  tokens = (150, 20)
-
   def __init__(self):
     self.behave: Callable[[Exchange], None] = Exchange.write
+    self.tokens = (150, 20)
     self.asked = collections.Counter()
     self.most_at_once = 0
     self.stopped = threading.Event()
@@ -123,7 +122,7 @@ class ChatServer:
     # A client that gave up waiting is part of what is tested.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
       try:
-        self.behave(Exchange(handler, body, tried, number))
+        self.behave(Exchange(handler, body, self.tokens, tried, number))
       finally:
         with self._lock:
           self._at_once -= 1
