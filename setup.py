@@ -79,11 +79,12 @@ setuptools.setup(
     # google-crc32c.
     "beam": ["apache-beam>=2.77", "google-crc32c>=1.5", "protobuf<7"],
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
-    "teacher": ["openai>=2", "tenacity>=9"],
+    "teacher": ["openai>=2"],
     "dev": [
       "beartype>=0.20",
       "hypothesis>=6.100",
       "mypy>=1.15",
+      "openai>=2",
       "pytest>=8",
       "pytest-cov>=6",
       "pytest-xdist>=3.6",

@@ -3,9 +3,12 @@
 import enum
 import os
 import pathlib
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+
+if TYPE_CHECKING:
+  from instructrec.instructions import chat
 
 
 class Protocol(enum.StrEnum):
@@ -69,7 +72,10 @@ def generate(
     typer.Option(help="Such as --runner=DataflowRunner; repeat it."),
   ] = None,
   num_workers: Annotated[
-    int | None, typer.Option(help="Processes; one a core if left out.")
+    int | None,
+    typer.Option(
+      help="Processes; one a core if left out. The chat teacher has one."
+    ),
   ] = None,
   teacher: Annotated[
     TeacherName,
@@ -91,10 +97,11 @@ def generate(
     int, typer.Option(help="Requests on the way at once.")
   ] = 16,
   teacher_max_tokens: Annotated[
-    int | None, typer.Option(help="Tokens that may be used, in and out.")
+    int | None,
+    typer.Option(help="Tokens that a run may use, in and out."),
   ] = None,
   teacher_max_cost: Annotated[
-    float | None, typer.Option(help="Money that may be spent.")
+    float | None, typer.Option(help="Money that a run may spend.")
   ] = None,
   teacher_price_in: Annotated[
     float, typer.Option(help="Money per million tokens of prompts.")
@@ -107,20 +114,24 @@ def generate(
   ] = False,
 ) -> None:
   """Turn requests into instructions: a TFDS data set for SeqIO."""
-  chat_settings = None
+  chat_config = None
   if teacher is TeacherName.chat:
+    from instructrec.instructions import budget, chat
+
     if teacher_model is None:
       raise ValueError("the chat teacher needs --teacher_model")
-    chat_settings = {
-      "model": teacher_model,
-      "base_url": teacher_base_url,
-      "cache": str(teacher_cache),
-      "concurrency": teacher_concurrency,
-      "max_tokens_total": teacher_max_tokens,
-      "max_cost": teacher_max_cost,
-      "price_in": teacher_price_in,
-      "price_out": teacher_price_out,
-    }
+    chat_config = chat.ChatConfig(
+      model=teacher_model,
+      base_url=teacher_base_url,
+      cache=str(teacher_cache),
+      concurrency=teacher_concurrency,
+      budget=budget.Budget(
+        max_tokens=teacher_max_tokens,
+        max_cost=teacher_max_cost,
+        price_in=teacher_price_in,
+        price_out=teacher_price_out,
+      ),
+    )
   run(
     data,
     output,
@@ -132,7 +143,7 @@ def generate(
     template_files=template_file,
     beam_options=(beam_option or []) if runner is Runner.beam else None,
     num_workers=num_workers,
-    chat_settings=chat_settings,
+    chat_config=chat_config,
     overwrite=overwrite,
   )
 
@@ -149,7 +160,7 @@ def run(
   template_files: list[pathlib.Path] | None = None,
   beam_options: list[str] | None = None,
   num_workers: int | None = None,
-  chat_settings: dict[str, Any] | None = None,
+  chat_config: "chat.ChatConfig | None" = None,
   overwrite: bool = False,
 ) -> None:
   """Generates; the function behind the command and the quickstart.
@@ -165,28 +176,39 @@ def run(
     template_files: YAML files in place of the package's.
     beam_options: options of Apache Beam; None to run on this machine.
     num_workers: processes; None for one a core.
-    chat_settings: fields of `chat.ChatConfig`; None for the offline teacher.
+    chat_config: the chat teacher's settings; None for the offline teacher.
     overwrite: whether an existing output is replaced.
+
+  Raises:
+    ValueError: where the chat teacher is to work in several processes.
   """
-  from instructrec.instructions import chat, units
   from instructrec.instructions import generate as instruction_generate
+  from instructrec.instructions import units
   from instructrec.pipelines import generate as pipeline
 
+  several = beam_options is not None or (num_workers or 1) > 1
+  if chat_config is not None and several:
+    raise ValueError(
+      "the chat teacher works in one process: it watches the budget, keeps "
+      "the cache and has --teacher_concurrency requests on the way at once; "
+      "leave out --runner=beam and --num_workers"
+    )
   spec = units.Spec(
     prepared_dir=str(data),
     seed=seed,
     protocol=cast(instruction_generate.Protocol, protocol),
     max_history=max_history,
-    chat=None if chat_settings is None else chat.ChatConfig(**chat_settings),
+    chat=chat_config,
     template_files=tuple(map(str, template_files)) if template_files else None,
   )
   if beam_options is not None:
     from instructrec.pipelines import beam_generate
 
     produce = beam_generate.produce(beam_options)
+  elif chat_config is not None:
+    produce = pipeline.with_estimate(pipeline.produce_locally(1), typer.echo)
   else:
-    # One process asks the chat server: it watches the budget.
-    workers = 1 if chat_settings else (num_workers or os.cpu_count() or 1)
+    workers = num_workers or os.cpu_count() or 1
     produce = pipeline.produce_locally(workers)
   manifest = pipeline.write(
     spec,

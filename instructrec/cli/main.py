@@ -7,6 +7,7 @@ subcommand imports what it needs when it runs.
 import sys
 from typing import Any
 
+import rich.markup
 import typer
 import typer.core
 
@@ -43,6 +44,9 @@ class _Command(typer.core.TyperCommand):
         f"--{name[2:].replace('-', '_')}" if name.startswith("--") else name
         for name in parameter.opts
       ]
+      # Rich takes [brackets] for markup, and shows none of them.
+      if isinstance(parameter, typer.core.TyperOption) and parameter.help:
+        parameter.help = rich.markup.escape(parameter.help)
 
 
 _NAMES = {"token_normalize_func": lambda name: name.replace("-", "_")}

@@ -17,7 +17,7 @@ import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import polars as pl
@@ -97,6 +97,10 @@ class _Text:
 
   wanted: TextRequest
   origin: Origin
+
+
+_AnyPlan = _Plan | tuple[_Request, TextKind, _Text]
+"""An instruction to be written, or a fine-grained text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,28 +214,51 @@ class Generator:
       InstructionLeakError: where an instruction gives its answer away.
       TextQualityError: where a text cannot be used and there is no fallback.
     """
+    for requests in self._chunks(splits):
+      yield from self.chunk(requests)
+
+  def text_requests(
+    self, splits: Sequence[str] | None = None
+  ) -> Iterator[list[TextRequest]]:
+    """Yields what `rows` asks the teacher for, without asking it.
+
+    Args:
+      splits: which splits; None for all.
+
+    Yields:
+      The argument of each call of `Teacher.write`.
+    """
+    for requests in self._chunks(splits):
+      texts = _distinct(self._planned(requests))
+      yield [text.wanted for text in texts.values()]
+
+  def _chunks(self, splits: Sequence[str] | None) -> Iterator[pl.DataFrame]:
     requests = self.prepared.requests
     for split, count in requests.counts.items():
       for start in range(0, count, CHUNK):
         if splits is None or split in splits:
-          yield from self.chunk(requests.read(split, start, start + CHUNK))
+          yield requests.read(split, start, start + CHUNK)
 
   def chunk(self, requests: pl.DataFrame) -> Iterator[Record]:
     """Yields the records of some requests; for the rest see `rows`."""
-    keys = candidate_sets.request_keys(
-      requests["request_id"].to_list(), self.seed
-    ).tolist()
-    plans: list[_Plan | tuple[_Request, TextKind, _Text]] = []
-    for row, key in zip(requests.iter_rows(named=True), keys, strict=True):
-      request = self._lookup(row, key)
-      plans += self._fine_grained(request)
-      plans += self._plans(request)
+    plans = self._planned(requests)
     texts = self._write(plans)
     for plan in plans:
       if isinstance(plan, _Plan):
         yield self._row(plan, texts)
       else:
         yield _fine_grained_row(*plan, texts[_text_key(plan[2])])
+
+  def _planned(self, requests: pl.DataFrame) -> list[_AnyPlan]:
+    keys = candidate_sets.request_keys(
+      requests["request_id"].to_list(), self.seed
+    ).tolist()
+    plans: list[_AnyPlan] = []
+    for row, key in zip(requests.iter_rows(named=True), keys, strict=True):
+      request = self._lookup(row, key)
+      plans += self._fine_grained(request)
+      plans += self._plans(request)
+    return plans
 
   def _lookup(self, row: Mapping[str, Any], key: int) -> _Request:
     items = self._items
@@ -338,14 +365,9 @@ class Generator:
       )
     return _Plan(request, form, key, texts)
 
-  def _write(
-    self, plans: Sequence[_Plan | tuple[_Request, TextKind, _Text]]
-  ) -> dict[TextRequest, str]:
+  def _write(self, plans: Sequence[_AnyPlan]) -> dict[Any, str]:
     """All texts of some plans, each written once and checked."""
-    wanted: dict[Any, _Text] = {}
-    for plan in plans:
-      found = plan.texts.values() if isinstance(plan, _Plan) else plan[2:]
-      wanted.update((_text_key(text), text) for text in found)
+    wanted = _distinct(plans)
     requests = [text.wanted for text in wanted.values()]
     written = self.teacher.write(requests)
     result = {}
@@ -442,6 +464,15 @@ def _problem(text: _Text, words: str) -> str | None:
   wanted = text.wanted
   is_query = wanted.kind is TextKind.SPECIFIC
   return quality.problem(words, wanted.hidden_title, is_query=is_query)
+
+
+def _distinct(plans: Iterable[_AnyPlan]) -> dict[Any, _Text]:
+  """The texts of some plans, each once, by key."""
+  texts: dict[Any, _Text] = {}
+  for plan in plans:
+    found = plan.texts.values() if isinstance(plan, _Plan) else plan[2:]
+    texts.update((_text_key(text), text) for text in found)
+  return texts
 
 
 def _text_key(text: _Text) -> Any:

@@ -81,7 +81,8 @@ class Spec:
     seed: of templates and wordings.
     protocol: "strict" or "paper".
     max_history: longest history, in items.
-    chat: the chat teacher's settings; None for the offline teacher.
+    chat: the chat teacher's settings; None for the offline teacher. One
+      process must do all the work then: each has a budget of its own.
     template_files: YAML files; None for those of the package.
   """
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from instructrec import progress
-from instructrec.instructions import card, generate, tally, units
+from instructrec.instructions import card, chat, generate, tally, units
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 
@@ -63,6 +63,47 @@ def produce_locally(num_workers: int) -> Produce:
     return shards, counted, texts
 
   return produce
+
+
+def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
+  """Says what a chat teacher will take before it is asked anything.
+
+  Args:
+    produce: makes the shards, in this process.
+    tell: shows a line.
+
+  Returns:
+    The function that makes them. It raises `BudgetExceededError`, before the
+    first request, where the estimate exceeds the budget.
+  """
+
+  def produce_within_budget(
+    spec: units.Spec, generator: generate.Generator, root: pathlib.Path
+  ) -> Produced:
+    teacher = generator.teacher
+    if not isinstance(teacher, chat.ChatTeacher):
+      raise ValueError(f"teacher {teacher.name} costs nothing to estimate")
+    batches = progress.track(
+      generator.text_requests(),
+      "estimate",
+      total=len(units.units(generator.prepared.requests.counts)),
+      unit="batch",
+    )
+    estimate = teacher.estimate(batches)
+    budget = teacher.config.budget
+    tell(
+      f"estimate: {estimate.calls:,} calls ({estimate.cached:,} more texts are "
+      f"in the cache), about {budget.describe(estimate.tokens)}"
+    )
+    budget.check(estimate)
+    try:
+      with progress.Progress(estimate.calls, "ask", unit="call") as line:
+        teacher.on_reply = line.advance
+        return produce(spec, generator, root)
+    finally:
+      tell(f"used: {budget.describe(teacher.used)}")
+
+  return produce_within_budget
 
 
 def _write(
