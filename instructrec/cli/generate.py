@@ -182,8 +182,7 @@ def run(
   Raises:
     ValueError: where the chat teacher is to work in several processes.
   """
-  from instructrec.instructions import generate as instruction_generate
-  from instructrec.instructions import units
+  from instructrec.instructions import plans, units
   from instructrec.pipelines import generate as pipeline
 
   several = beam_options is not None or (num_workers or 1) > 1
@@ -196,7 +195,7 @@ def run(
   spec = units.Spec(
     prepared_dir=str(data),
     seed=seed,
-    protocol=cast(instruction_generate.Protocol, protocol),
+    protocol=cast(plans.Protocol, protocol),
     max_history=max_history,
     chat=chat_config,
     template_files=tuple(map(str, template_files)) if template_files else None,

@@ -1,31 +1,21 @@
-"""Requests -> instructions, streaming.
+"""Requests -> instructions, streaming: plans become texts, texts rows.
 
-A training request gives one row a task type, its template drawn, all equally
-likely. A validation or test request gives one row for each evaluation
-template: by default matching ones (T2), whose instruction does not hold the
-candidate list, so that scores cannot depend on the order of candidates.
-
-Beside the rows come the fine-grained texts of the InstructRec paper (Table
-2): for each user a preference (P2) for the newest training, the validation
-and the test request, and two wordings of a vague intention (I1, I1*) for the
-newest training request: three and two a user.
-
-Every draw depends on (seed, request id, task type) alone.
+`plans.py` decides what is written; here the teacher writes it, templates put
+it together, and every row passes the quality and the leak check.
 """
 
 import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
-from instructrec.data import candidates as candidate_sets
 from instructrec.data import dataset
-from instructrec.data.catalog import Catalog, Item
-from instructrec.instructions import leaks, quality, render, templates
+from instructrec.data.catalog import Item
+from instructrec.instructions import leaks, plans, quality, render, templates
 from instructrec.instructions.format import (
   MATCH_CANDIDATES,
   NO,
@@ -35,72 +25,14 @@ from instructrec.instructions.format import (
   Kind,
   Origin,
   TaskForm,
-  TaskType,
 )
 from instructrec.instructions.teacher import Teacher, TextKind, TextRequest
 
-Protocol = Literal["strict", "paper"]
 Record = Instruction | FineGrained
 
-EVAL_TEMPLATES: tuple[str, ...] = (
-  "seq_next_item",
-  "seq_profile_and_history",
-  "search_find_product",
-  "personal_wish_and_history",
-  "personal_query_and_history",
-)
 CHUNK = 2048
 """Requests that are worked on at once."""
 _RECENT_WORDS = 30
-_MASK = (1 << 64) - 1
-_SLOT_KINDS = {
-  "preference": TextKind.PREFERENCE,
-  "own_preference": TextKind.OWN_PREFERENCE,
-  "vague": TextKind.VAGUE,
-  "specific": TextKind.SPECIFIC,
-}
-_KEY_SALT = {kind: number for number, kind in enumerate(TextKind, start=100)}
-
-
-def _mix(key: int, salt: int) -> int:
-  """64 bits from a key and a number (splitmix64)."""
-  x = (key + (salt + 1) * 0x9E3779B97F4A7C15) & _MASK
-  x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-  x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-  return x ^ (x >> 31)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Request:
-  """A request with its items looked up."""
-
-  row: Mapping[str, Any]
-  key: int
-  history: tuple[Item, ...]
-  target: Item
-  later: tuple[Item, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Plan:
-  """A row to be written: its form, and its texts by slot."""
-
-  request: _Request
-  form: render.Form
-  key: int
-  texts: Mapping[str, "_Text"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Text:
-  """A text to be written, with what it was made from."""
-
-  wanted: TextRequest
-  origin: Origin
-
-
-_AnyPlan = _Plan | tuple[_Request, TextKind, _Text]
-"""An instruction to be written, or a fine-grained text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +57,9 @@ class Generator:
   teacher: Teacher
   template_set: templates.TemplateSet
   seed: int = 0
-  protocol: Protocol = "strict"
+  protocol: plans.Protocol = "strict"
   max_history: int = 20
-  eval_templates: Sequence[str] = EVAL_TEMPLATES
+  eval_templates: Sequence[str] = plans.EVAL_TEMPLATES
   fallback: Teacher | None = None
   replaced: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
@@ -139,67 +71,18 @@ class Generator:
     Raises:
       ValueError: where one does not fit.
     """
-    if self.protocol not in ("strict", "paper"):
-      raise ValueError(
-        f"unknown protocol {self.protocol!r}; expected 'strict' or 'paper'"
-      )
-    for name in self.eval_templates:
-      found = self.template_set[name]
-      if (
-        found.kind is not Kind.DIRECT
-        or found.form is TaskForm.T0
-        or found.query
-      ):
-        raise ValueError(
-          f"template {name} is {found.kind}, {found.form}; evaluation needs a "
-          "direct one of form T2 or T3 without {query}"
-        )
-    names = [
-      render.Form(self.template_set[name]) for name in self.eval_templates
-    ]
-    cells = collections.Counter(
-      (form.template.task, form.preference, form.intention) for form in names
+    self._planner.check()
+
+  @functools.cached_property
+  def _planner(self) -> plans.Planner:
+    return plans.Planner(
+      catalog=self.prepared.catalog,
+      template_set=self.template_set,
+      seed=self.seed,
+      protocol=self.protocol,
+      max_history=self.max_history,
+      eval_templates=self.eval_templates,
     )
-    (cell, count) = cells.most_common(1)[0] if cells else (None, 0)
-    if count > 1:
-      raise ValueError(
-        f"{count} evaluation templates share {cell}; expected one of each "
-        "task, preference and intention"
-      )
-
-  @property
-  def tasks(self) -> tuple[TaskType, ...]:
-    """The task types that the templates serve."""
-    return tuple(t for t in TaskType if self._training_forms[t])
-
-  @functools.cached_property
-  def _training_forms(
-    self,
-  ) -> dict[TaskType, list[dict[tuple[int, bool], render.Form]]]:
-    """For each task type its templates; for each template its forms."""
-    return {
-      task: [
-        {
-          (number, optional): render.Form(
-            template, query=query, optional=optional
-          )
-          for number, query in enumerate(template.query or (None,))
-          for optional in (False, True)
-        }
-        for template in self.template_set.of(task=task, held_out=False)
-      ]
-      for task in TaskType
-    }
-
-  @functools.cached_property
-  def _eval_forms(self) -> list[render.Form]:
-    return [
-      render.Form(self.template_set[name]) for name in self.eval_templates
-    ]
-
-  @functools.cached_property
-  def _items(self) -> "_ItemCache":
-    return _ItemCache(self.prepared.catalog)
 
   def rows(self, splits: Sequence[str] | None = None) -> Iterator[Record]:
     """Yields instructions and fine-grained texts, request by request.
@@ -229,7 +112,7 @@ class Generator:
       The argument of each call of `Teacher.write`.
     """
     for requests in self._chunks(splits):
-      texts = _distinct(self._planned(requests))
+      texts = plans.distinct(self._planner.plan(requests))
       yield [text.wanted for text in texts.values()]
 
   def _chunks(self, splits: Sequence[str] | None) -> Iterator[pl.DataFrame]:
@@ -241,133 +124,17 @@ class Generator:
 
   def chunk(self, requests: pl.DataFrame) -> Iterator[Record]:
     """Yields the records of some requests; for the rest see `rows`."""
-    plans = self._planned(requests)
-    texts = self._write(plans)
-    for plan in plans:
-      if isinstance(plan, _Plan):
+    planned = self._planner.plan(requests)
+    texts = self._write(planned)
+    for plan in planned:
+      if isinstance(plan, plans.RowPlan):
         yield self._row(plan, texts)
       else:
-        yield _fine_grained_row(*plan, texts[_text_key(plan[2])])
+        yield _fine_grained_row(*plan, texts[plans.text_key(plan[2])])
 
-  def _planned(self, requests: pl.DataFrame) -> list[_AnyPlan]:
-    keys = candidate_sets.request_keys(
-      requests["request_id"].to_list(), self.seed
-    ).tolist()
-    plans: list[_AnyPlan] = []
-    for row, key in zip(requests.iter_rows(named=True), keys, strict=True):
-      request = self._lookup(row, key)
-      plans += self._fine_grained(request)
-      plans += self._plans(request)
-    return plans
-
-  def _lookup(self, row: Mapping[str, Any], key: int) -> _Request:
-    items = self._items
-    return _Request(
-      row=row,
-      key=key,
-      history=tuple(items[i] for i in row["history"][-self.max_history :]),
-      target=items[row["target"]],
-      later=tuple(items[i] for i in row["later"]),
-    )
-
-  def _text(
-    self,
-    request: _Request,
-    kind: TextKind,
-    *,
-    of_target: bool,
-    has_user: bool = True,
-  ) -> _Text:
-    """What a text is made from.
-
-    Args:
-      request: whose.
-      kind: what.
-      of_target: whether the target is known where the text will stand.
-      has_user: whether the user is.
-    """
-    row, history, target = request.row, request.history, request.target
-    key = _mix(request.key, _KEY_SALT[kind])
-    review, origin = row["history_review"], Origin.HISTORY
-    if kind.is_preference:
-      items = (*history, target) if of_target else history
-    elif of_target:
-      items, review = (target,), row["target_review"]
-      origin = Origin.TARGET_ATTRIBUTES
-    else:
-      items = history[-1:] if kind is TextKind.SPECIFIC else history
-    if kind is TextKind.SPECIFIC:
-      review = None
-    if review is not None:
-      origin = (
-        Origin.HISTORY_REVIEW
-        if origin is Origin.HISTORY
-        else Origin.TARGET_REVIEW
-      )
-    side = history if kind is TextKind.VAGUE_SECOND and has_user else ()
-    wanted = TextRequest(kind, tuple(items), review, side, target.title, key)
-    return _Text(wanted, origin)
-
-  def _fine_grained(
-    self, request: _Request
-  ) -> list[tuple[_Request, TextKind, _Text]]:
-    if not request.row["newest"]:
-      return []
-    kinds = [TextKind.PREFERENCE]
-    if request.row["split"] == "train":
-      kinds += [TextKind.VAGUE, TextKind.VAGUE_SECOND]
-    result = []
-    for kind in kinds:
-      of_target = self.protocol == "paper" and not kind.is_preference
-      text = self._text(request, kind, of_target=of_target)
-      result.append((request, kind, text))
-    return result
-
-  def _plans(self, request: _Request) -> Iterator[_Plan]:
-    if request.row["split"] != "train":
-      for number, form in enumerate(self._eval_forms):
-        yield self._plan(request, form, _mix(request.key, 50 + number))
-      return
-    for number, task in enumerate(self.tasks):
-      key = _mix(request.key, number)
-      choices = self._training_forms[task]
-      forms = choices[key % len(choices)]
-      draw = _mix(key, 5)
-      query = (draw >> 1) % (len(forms) // 2)
-      yield self._plan(request, forms[query, bool(draw & 1)], key)
-
-  def _plan(self, request: _Request, form: render.Form, key: int) -> _Plan:
-    """Decides what each text of a row is made from.
-
-    A text may be made from the target where the row is not to find it: it is
-    asked for, or given, in the same row; where there is no user (a query can
-    only describe what is wanted); and by the protocol of the paper.
-    """
-    texts = {}
-    for slot, kind in _SLOT_KINDS.items():
-      if slot not in form.input_slots | form.response_slots:
-        continue
-      of_target = "target" in form.input_slots
-      if not kind.is_preference:
-        of_target |= (
-          self.protocol == "paper"
-          or form.template.task is TaskType.PRODUCT_SEARCH
-          or slot in form.response_slots
-        )
-        second = request.row["split"] == "train" and _mix(key, 4) & 1
-        if kind is TextKind.VAGUE and second:
-          kind = TextKind.VAGUE_SECOND
-      texts[slot] = self._text(
-        request,
-        kind,
-        of_target=of_target,
-        has_user=form.template.task is not TaskType.PRODUCT_SEARCH,
-      )
-    return _Plan(request, form, key, texts)
-
-  def _write(self, plans: Sequence[_AnyPlan]) -> dict[Any, str]:
+  def _write(self, planned: Sequence[plans.Plan]) -> dict[Any, str]:
     """All texts of some plans, each written once and checked."""
-    wanted = _distinct(plans)
+    wanted = plans.distinct(planned)
     requests = [text.wanted for text in wanted.values()]
     written = self.teacher.write(requests)
     result = {}
@@ -375,7 +142,7 @@ class Generator:
       result[key] = self._checked(text, words)
     return result
 
-  def _checked(self, text: _Text, words: str) -> str:
+  def _checked(self, text: plans.Text, words: str) -> str:
     reason = _problem(text, words)
     if reason is None:
       return words
@@ -390,26 +157,28 @@ class Generator:
       f"cannot be used: {reason}"
     )
 
-  def _row(self, plan: _Plan, texts: Mapping[Any, str]) -> Instruction:
+  def _row(self, plan: plans.RowPlan, texts: Mapping[Any, str]) -> Instruction:
     request, form = plan.request, plan.form
     row, template = request.row, form.template
     task_form, target = template.form, request.target
     ids = tuple(row["candidates"])
-    titles = tuple(self._items[i].title for i in ids)
+    titles = tuple(self._planner.items[i].title for i in ids)
     label = row["label"]
     slots = render.Slots(
       history=[item.title for item in request.history],
       recent=_recent(request.history),
       target=target.title,
       candidates=titles,
-      **{slot: texts[_text_key(text)] for slot, text in plan.texts.items()},  # type: ignore[arg-type]
+      **{
+        slot: texts[plans.text_key(text)] for slot, text in plan.texts.items()
+      },  # type: ignore[arg-type]
     )
     if task_form is TaskForm.T0:
-      label, answer, item = _pointwise(titles, label, _mix(plan.key, 3))
+      label, answer, item = _pointwise(titles, label, plans.mix(plan.key, 3))
       slots = dataclasses.replace(slots, item=item, answer=answer)
       titles, ids = MATCH_CANDIDATES, ("yes", "no")
     elif task_form is TaskForm.T1:
-      pair = _pair(len(titles), label, _mix(plan.key, 3))
+      pair = _pair(len(titles), label, plans.mix(plan.key, 3))
       titles = tuple(titles[i] for i in pair)
       ids, label = tuple(ids[i] for i in pair), pair.index(label)
       slots = dataclasses.replace(slots, first=titles[0], second=titles[1])
@@ -460,36 +229,14 @@ class Generator:
     return result
 
 
-def _problem(text: _Text, words: str) -> str | None:
+def _problem(text: plans.Text, words: str) -> str | None:
   wanted = text.wanted
   is_query = wanted.kind is TextKind.SPECIFIC
   return quality.problem(words, wanted.hidden_title, is_query=is_query)
 
 
-def _distinct(plans: Iterable[_AnyPlan]) -> dict[Any, _Text]:
-  """The texts of some plans, each once, by key."""
-  texts: dict[Any, _Text] = {}
-  for plan in plans:
-    found = plan.texts.values() if isinstance(plan, _Plan) else plan[2:]
-    texts.update((_text_key(text), text) for text in found)
-  return texts
-
-
-def _text_key(text: _Text) -> Any:
-  """Texts with the same key are the same text: items by id, not by value."""
-  wanted = text.wanted
-  return (
-    wanted.kind,
-    wanted.key,
-    text.origin,
-    len(wanted.items),
-    len(wanted.history),
-    wanted.items[-1].item_id,
-  )
-
-
 def _fine_grained_row(
-  request: _Request, kind: TextKind, text: _Text, words: str
+  request: plans.Request, kind: TextKind, text: plans.Text, words: str
 ) -> FineGrained:
   row = request.row
   return FineGrained(
@@ -526,15 +273,3 @@ def _pair(size: int, label: int, key: int) -> list[int]:
   """Two candidates of a T1 row, the right one first or second."""
   other = (label + 1 + (key >> 1) % (size - 1)) % size
   return [label, other] if key % 2 else [other, label]
-
-
-class _ItemCache(dict):
-  """Items by id, each looked up once: a catalogue row costs microseconds."""
-
-  def __init__(self, catalog: Catalog) -> None:
-    super().__init__()
-    self._catalog = catalog
-
-  def __missing__(self, item_id: str) -> Item:
-    item = self[item_id] = self._catalog[item_id]
-    return item

@@ -9,7 +9,7 @@ state its ratios.
 import collections
 from collections.abc import Callable, Sequence
 
-from instructrec.instructions import generate, render, templates
+from instructrec.instructions import plans, render, templates
 from instructrec.instructions.format import Kind, TaskType, task_name
 
 
@@ -49,7 +49,7 @@ def weights(
 
 def evaluation_tasks(
   template_set: templates.TemplateSet,
-  names: Sequence[str] = generate.EVAL_TEMPLATES,
+  names: Sequence[str] = plans.EVAL_TEMPLATES,
 ) -> list[str]:
   """The tasks that the evaluation templates write."""
   return [_task(render.Form(template_set[name])) for name in names]

@@ -19,6 +19,7 @@ from instructrec.instructions import (
   example_proto,
   generate,
   offline,
+  plans,
   tally,
   templates,
 )
@@ -88,7 +89,7 @@ class Spec:
 
   prepared_dir: str
   seed: int = 0
-  protocol: generate.Protocol = "strict"
+  protocol: plans.Protocol = "strict"
   max_history: int = 20
   chat: ChatConfig | None = None
   template_files: tuple[str, ...] | None = None

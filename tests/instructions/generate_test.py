@@ -13,6 +13,7 @@ from instructrec.instructions import (
   keyphrases,
   leaks,
   offline,
+  plans,
   quality,
   render,
   templates,
@@ -74,7 +75,7 @@ def test_a_training_request_gives_a_row_a_task_type_others_one_a_template(
   assert set(held.values()) == {1}
   counts = dict(prepared.split.requests["split"].value_counts().iter_rows())
   assert len(train) == 3 * counts["train"]
-  assert len(held) == len(generate.EVAL_TEMPLATES) * (
+  assert len(held) == len(plans.EVAL_TEMPLATES) * (
     counts["validation"] + counts["test"]
   )
   assert len({row.example_id for row in rows}) == len(rows)
@@ -146,7 +147,7 @@ def test_evaluation_rows_do_not_hold_the_candidates(rows):
   for row in rows:
     if row.split != "train":
       assert row.task_form == TaskForm.T2
-      assert row.template_id in generate.EVAL_TEMPLATES
+      assert row.template_id in plans.EVAL_TEMPLATES
       assert row.label >= 0
 
 

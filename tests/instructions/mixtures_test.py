@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from instructrec.instructions import generate, mixtures, templates
+from instructrec.instructions import mixtures, plans, templates
 from instructrec.instructions.format import Instruction, Kind, TaskType
 
 SHIPPED = templates.load()
@@ -108,4 +108,4 @@ def test_weights_are_the_shares_of_the_rows_that_are_written(generated):
   tested = {r.config for r in generated[1] if isinstance(r, Instruction)
             and r.split == "test"}  # fmt: skip
   assert tested == set(mixtures.evaluation_tasks(SHIPPED))
-  assert len(generate.EVAL_TEMPLATES) == len(tested)
+  assert len(plans.EVAL_TEMPLATES) == len(tested)

@@ -1,0 +1,336 @@
+"""Decides what is written for a request: which rows, and each text's sources.
+
+A training request gives one row a task type, its template drawn, all equally
+likely. A validation or test request gives one row for each evaluation
+template: by default matching ones (T2), whose instruction does not hold the
+candidate list, so that scores cannot depend on the order of candidates.
+
+Beside the rows come the fine-grained texts of the InstructRec paper (Table
+2): for each user a preference (P2) for the newest training, the validation
+and the test request, and two wordings of a vague intention (I1, I1*) for the
+newest training request: three and two a user.
+
+Every draw depends on (seed, request id, task type) alone.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import polars as pl
+
+from instructrec.data import candidates as candidate_sets
+from instructrec.data.catalog import Catalog, Item
+from instructrec.instructions import render, templates
+from instructrec.instructions.format import Kind, Origin, TaskForm, TaskType
+from instructrec.instructions.teacher import TextKind, TextRequest
+
+Protocol = Literal["strict", "paper"]
+EVAL_TEMPLATES: tuple[str, ...] = (
+  "seq_next_item",
+  "seq_profile_and_history",
+  "search_find_product",
+  "personal_wish_and_history",
+  "personal_query_and_history",
+)
+_MASK = (1 << 64) - 1
+_SLOT_KINDS = {
+  "preference": TextKind.PREFERENCE,
+  "own_preference": TextKind.OWN_PREFERENCE,
+  "vague": TextKind.VAGUE,
+  "specific": TextKind.SPECIFIC,
+}
+_KEY_SALT = {kind: number for number, kind in enumerate(TextKind, start=100)}
+
+
+def mix(key: int, salt: int) -> int:
+  """64 bits from a key and a number (splitmix64)."""
+  x = (key + (salt + 1) * 0x9E3779B97F4A7C15) & _MASK
+  x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+  x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+  return x ^ (x >> 31)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+  """A request with its items looked up."""
+
+  row: Mapping[str, Any]
+  key: int
+  history: tuple[Item, ...]
+  target: Item
+  later: tuple[Item, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowPlan:
+  """A row to be written: its form, and its texts by slot."""
+
+  request: Request
+  form: render.Form
+  key: int
+  texts: Mapping[str, "Text"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Text:
+  """A text to be written, with what it was made from."""
+
+  wanted: TextRequest
+  origin: Origin
+
+
+Plan = RowPlan | tuple[Request, TextKind, Text]
+"""An instruction to be written, or a fine-grained text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planner:
+  """Plans the rows and texts of requests.
+
+  Attributes:
+    catalog: the items.
+    template_set: the templates.
+    seed: of all draws.
+    protocol: "strict" (nothing of the target reaches the preferences and
+      intentions that tasks with a user are given) or "paper" (intentions are
+      made from the target's review or attributes, as in the paper).
+    max_history: longest history in an instruction; the newest are kept.
+    eval_templates: the templates of validation and test rows.
+  """
+
+  catalog: Catalog
+  template_set: templates.TemplateSet
+  seed: int
+  protocol: Protocol
+  max_history: int
+  eval_templates: Sequence[str]
+
+  def check(self) -> None:
+    """Checks the protocol and the templates of evaluation.
+
+    Raises:
+      ValueError: where one does not fit.
+    """
+    if self.protocol not in ("strict", "paper"):
+      raise ValueError(
+        f"unknown protocol {self.protocol!r}; expected 'strict' or 'paper'"
+      )
+    for name in self.eval_templates:
+      found = self.template_set[name]
+      if (
+        found.kind is not Kind.DIRECT
+        or found.form is TaskForm.T0
+        or found.query
+      ):
+        raise ValueError(
+          f"template {name} is {found.kind}, {found.form}; evaluation needs a "
+          "direct one of form T2 or T3 without {query}"
+        )
+    names = [
+      render.Form(self.template_set[name]) for name in self.eval_templates
+    ]
+    cells = collections.Counter(
+      (form.template.task, form.preference, form.intention) for form in names
+    )
+    (cell, count) = cells.most_common(1)[0] if cells else (None, 0)
+    if count > 1:
+      raise ValueError(
+        f"{count} evaluation templates share {cell}; expected one of each "
+        "task, preference and intention"
+      )
+
+  @property
+  def tasks(self) -> tuple[TaskType, ...]:
+    """The task types that the templates serve."""
+    return tuple(t for t in TaskType if self._training_forms[t])
+
+  @functools.cached_property
+  def _training_forms(
+    self,
+  ) -> dict[TaskType, list[dict[tuple[int, bool], render.Form]]]:
+    """For each task type its templates; for each template its forms."""
+    return {
+      task: [
+        {
+          (number, optional): render.Form(
+            template, query=query, optional=optional
+          )
+          for number, query in enumerate(template.query or (None,))
+          for optional in (False, True)
+        }
+        for template in self.template_set.of(task=task, held_out=False)
+      ]
+      for task in TaskType
+    }
+
+  @functools.cached_property
+  def _eval_forms(self) -> list[render.Form]:
+    return [
+      render.Form(self.template_set[name]) for name in self.eval_templates
+    ]
+
+  @functools.cached_property
+  def items(self) -> "_ItemCache":
+    """The items by id."""
+    return _ItemCache(self.catalog)
+
+  def plan(self, requests: pl.DataFrame) -> list[Plan]:
+    """What is to be written for some requests, in order.
+
+    Args:
+      requests: what `Requests.read` gives.
+
+    Returns:
+      The texts and rows of each request.
+    """
+    keys = candidate_sets.request_keys(
+      requests["request_id"].to_list(), self.seed
+    ).tolist()
+    plans: list[Plan] = []
+    for row, key in zip(requests.iter_rows(named=True), keys, strict=True):
+      request = self._lookup(row, key)
+      plans += self._fine_grained(request)
+      plans += self._plans(request)
+    return plans
+
+  def _lookup(self, row: Mapping[str, Any], key: int) -> Request:
+    items = self.items
+    return Request(
+      row=row,
+      key=key,
+      history=tuple(items[i] for i in row["history"][-self.max_history :]),
+      target=items[row["target"]],
+      later=tuple(items[i] for i in row["later"]),
+    )
+
+  def _text(
+    self,
+    request: Request,
+    kind: TextKind,
+    *,
+    of_target: bool,
+    has_user: bool = True,
+  ) -> Text:
+    """What a text is made from.
+
+    Args:
+      request: whose.
+      kind: what.
+      of_target: whether the target is known where the text will stand.
+      has_user: whether the user is.
+    """
+    row, history, target = request.row, request.history, request.target
+    key = mix(request.key, _KEY_SALT[kind])
+    review, origin = row["history_review"], Origin.HISTORY
+    if kind.is_preference:
+      items = (*history, target) if of_target else history
+    elif of_target:
+      items, review = (target,), row["target_review"]
+      origin = Origin.TARGET_ATTRIBUTES
+    else:
+      items = history[-1:] if kind is TextKind.SPECIFIC else history
+    if kind is TextKind.SPECIFIC:
+      review = None
+    if review is not None:
+      origin = (
+        Origin.HISTORY_REVIEW
+        if origin is Origin.HISTORY
+        else Origin.TARGET_REVIEW
+      )
+    side = history if kind is TextKind.VAGUE_SECOND and has_user else ()
+    wanted = TextRequest(kind, tuple(items), review, side, target.title, key)
+    return Text(wanted, origin)
+
+  def _fine_grained(
+    self, request: Request
+  ) -> list[tuple[Request, TextKind, Text]]:
+    if not request.row["newest"]:
+      return []
+    kinds = [TextKind.PREFERENCE]
+    if request.row["split"] == "train":
+      kinds += [TextKind.VAGUE, TextKind.VAGUE_SECOND]
+    result = []
+    for kind in kinds:
+      of_target = self.protocol == "paper" and not kind.is_preference
+      text = self._text(request, kind, of_target=of_target)
+      result.append((request, kind, text))
+    return result
+
+  def _plans(self, request: Request) -> Iterator[RowPlan]:
+    if request.row["split"] != "train":
+      for number, form in enumerate(self._eval_forms):
+        yield self._plan(request, form, mix(request.key, 50 + number))
+      return
+    for number, task in enumerate(self.tasks):
+      key = mix(request.key, number)
+      choices = self._training_forms[task]
+      forms = choices[key % len(choices)]
+      draw = mix(key, 5)
+      query = (draw >> 1) % (len(forms) // 2)
+      yield self._plan(request, forms[query, bool(draw & 1)], key)
+
+  def _plan(self, request: Request, form: render.Form, key: int) -> RowPlan:
+    """Decides what each text of a row is made from.
+
+    A text may be made from the target where the row is not to find it: it is
+    asked for, or given, in the same row; where there is no user (a query can
+    only describe what is wanted); and by the protocol of the paper.
+    """
+    texts = {}
+    for slot, kind in _SLOT_KINDS.items():
+      if slot not in form.input_slots | form.response_slots:
+        continue
+      of_target = "target" in form.input_slots
+      if not kind.is_preference:
+        of_target |= (
+          self.protocol == "paper"
+          or form.template.task is TaskType.PRODUCT_SEARCH
+          or slot in form.response_slots
+        )
+        second = request.row["split"] == "train" and mix(key, 4) & 1
+        if kind is TextKind.VAGUE and second:
+          kind = TextKind.VAGUE_SECOND
+      texts[slot] = self._text(
+        request,
+        kind,
+        of_target=of_target,
+        has_user=form.template.task is not TaskType.PRODUCT_SEARCH,
+      )
+    return RowPlan(request, form, key, texts)
+
+
+def distinct(plans: Iterable[Plan]) -> dict[Any, Text]:
+  """The texts of some plans, each once, by key."""
+  texts: dict[Any, Text] = {}
+  for plan in plans:
+    found = plan.texts.values() if isinstance(plan, RowPlan) else plan[2:]
+    texts.update((text_key(text), text) for text in found)
+  return texts
+
+
+def text_key(text: Text) -> Any:
+  """Texts with the same key are the same text: items by id, not by value."""
+  wanted = text.wanted
+  return (
+    wanted.kind,
+    wanted.key,
+    text.origin,
+    len(wanted.items),
+    len(wanted.history),
+    wanted.items[-1].item_id,
+  )
+
+
+class _ItemCache(dict):
+  """Items by id, each looked up once: a catalogue row costs microseconds."""
+
+  def __init__(self, catalog: Catalog) -> None:
+    super().__init__()
+    self._catalog = catalog
+
+  def __missing__(self, item_id: str) -> Item:
+    item = self[item_id] = self._catalog[item_id]
+    return item
