@@ -24,7 +24,7 @@ COPY instructrec/ instructrec/
 COPY tasks/ tasks/
 COPY gin/ gin/
 RUN pip install --constraint requirements/py311.txt \
-      --constraint requirements/accelerators.txt ".[${ACCELERATOR},t5x]" \
+      --constraint requirements/py311-accelerators.txt ".[${ACCELERATOR},t5x]" \
     && pip install --no-deps --requirement requirements/t5x.txt
 
 FROM ${PYTHON_IMAGE}

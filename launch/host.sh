@@ -27,12 +27,12 @@ case "${OPT[runner]}" in
       "--device_count=${OPT[device_count]}" "${joined[@]}")
     ;;
   t5x)
-    # Known on the hosts only, so a dry run elsewhere shows its name.
-    # shellcheck disable=SC2016
-    if "${OPT[dry_run]}"; then T5X_DIR="${T5X_DIR:-$(printf %s '${T5X_DIR}')}"; fi
-    [[ -n "${T5X_DIR:-}" ]] ||
+    t5x_dir="${T5X_DIR:-}"
+    # Known on the hosts only; a dry run elsewhere shows its name.
+    if "${OPT[dry_run]}"; then t5x_dir="${t5x_dir:-\${T5X_DIR\}}"; fi
+    [[ -n "$t5x_dir" ]] ||
       fail "T5X_DIR is not set; expected the folder that holds t5x/train.py, e.g. export T5X_DIR=\$HOME/t5x (docs/t5x.md)"
-    train=(python "$T5X_DIR/t5x/train.py" "${GIN[@]}"
+    train=(python "$t5x_dir/t5x/train.py" "${GIN[@]}"
       "--gin.MODEL_DIR=\"${OPT[model_dir]}\""
       "--tfds_data_dir=${OPT[tfds_data_dir]}" "${joined[@]}")
     [[ -z "${OPT[vocabulary]}" ]] ||

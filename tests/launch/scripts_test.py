@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = ("host.sh", "local.sh", "slurm.sbatch", "gke/jobset.sh", "tpu_vm.sh")
+# Of [dev], beside the Python that runs the tests; else wherever it is.
+SHELLCHECK = (
+  shutil.which("shellcheck", path=pathlib.Path(sys.executable).parent)
+  or "shellcheck"
+)
 FILES = sorted(
   path
   for path in (ROOT / "launch").rglob("*")
@@ -25,10 +31,9 @@ def test_every_script_is_tested():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_shellcheck_and_bash_find_nothing(path):
-  shellcheck = pathlib.Path(sys.executable).parent / "shellcheck"
   for command in (
     ["bash", "-n"],
-    [shellcheck, "--external-sources", "--shell=bash"],
+    [SHELLCHECK, "--external-sources", "--shell=bash"],
   ):
     found = subprocess.run(
       [*command, path], cwd=ROOT, capture_output=True, text=True
@@ -39,8 +44,7 @@ def test_shellcheck_and_bash_find_nothing(path):
 def test_shellcheck_finds_an_unquoted_variable(tmp_path):
   planted = tmp_path / "planted.sh"
   planted.write_text('#!/bin/bash\nrm -r $1\n"$1"\n')
-  shellcheck = pathlib.Path(sys.executable).parent / "shellcheck"
-  found = subprocess.run([shellcheck, planted], capture_output=True, text=True)
+  found = subprocess.run([SHELLCHECK, planted], capture_output=True, text=True)
   assert "SC2086" in found.stdout
 
 
