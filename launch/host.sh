@@ -32,8 +32,11 @@ case "${OPT[runner]}" in
     if "${OPT[dry_run]}"; then t5x_dir="${t5x_dir:-\${T5X_DIR\}}"; fi
     [[ -n "$t5x_dir" ]] ||
       fail "T5X_DIR is not set; expected the folder that holds t5x/train.py, e.g. export T5X_DIR=\$HOME/t5x (docs/t5x.md)"
+    # T5X's checkpoints want a whole path.
+    model_dir="${OPT[model_dir]}"
+    [[ "$model_dir" == /* || "$model_dir" == *://* ]] || model_dir="$PWD/$model_dir"
     train=(python "$t5x_dir/t5x/train.py" "${GIN[@]}"
-      "--gin.MODEL_DIR=\"${OPT[model_dir]}\""
+      "--gin.MODEL_DIR=\"$model_dir\""
       "--tfds_data_dir=${OPT[tfds_data_dir]}" "${joined[@]}")
     [[ -z "${OPT[vocabulary]}" ]] ||
       run export "INSTRUCTREC_VOCABULARY=${OPT[vocabulary]}"

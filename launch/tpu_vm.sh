@@ -33,7 +33,7 @@ option queued false "" "ask through a queued resource, and wait in the queue"
 option spot false "" "preemptible capacity"
 option keep false "" "keep the slice when 'train' has ended well"
 option max_tries 20 20 "how often 'train' starts the run" '[1-9][0-9]*'
-option back_off 60 60 "seconds before the second try; doubled for each further one, up to an hour" '[0-9]+'
+option back_off 60 60 "seconds between the end of a try and the next; doubled each time, up to an hour" '[0-9]+'
 option poll 30 30 "seconds between looks at the queue" '[0-9]+'
 
 action=""
@@ -102,7 +102,7 @@ await_queue() {
 
 on_all_workers() {
   run gcloud compute tpus tpu-vm ssh "${OPT[name]}" "${at[@]}" \
-    --worker=all "--command=$1"
+    --worker=all --quiet "--command=$1"
 }
 
 install() {
@@ -161,20 +161,21 @@ train() {
       "${OPT[keep]}" || delete
       return
     fi
+    note "try $try of ${OPT[max_tries]} ended with status $status"
+    # A slice that is being taken away is READY for a moment yet.
+    run sleep "$pause"
+    pause=$((pause * 2 < 3600 ? pause * 2 : 3600))
     state="$(node_state)" || return
     # 143: saved and stopped by SIGTERM; 255: the connection was lost.
     if [[ "$state" == READY ]] && ((status != 143 && status != 255)); then
-      note "the run failed with status $status on a healthy slice, which is kept: launch/tpu_vm.sh run shows its log, launch/tpu_vm.sh delete ends the cost"
+      note "the slice is healthy, so the run itself failed. The slice is kept: launch/tpu_vm.sh run starts again, launch/tpu_vm.sh delete ends the cost"
       return "$status"
     fi
-    note "try $try of ${OPT[max_tries]} ended with status $status; the slice is ${state:-gone}"
-    ((try < OPT[max_tries])) || break
-    if [[ "$state" != READY ]]; then
-      # What was preempted is never started again by itself.
-      if [[ -n "$(request_state)" ]]; then delete || return; fi
+    note "the slice is ${state:-gone}"
+    # What was preempted is never started again by itself.
+    if [[ "$state" != READY && -n "$(request_state)" ]]; then
+      delete || return
     fi
-    run sleep "$pause"
-    pause=$((pause * 2 < 3600 ? pause * 2 : 3600))
   done
   if "${OPT[dry_run]}"; then
     note "preempted, at most $((OPT[max_tries] - 1)) times, after ${OPT[back_off]} s, doubled each time:"

@@ -144,6 +144,18 @@ def test_a_host_needs_t5x_and_no_vocabulary_for_the_embedded_runner(shell):
   assert "--vocabulary is for --runner=t5x" in errors
 
 
+def test_t5x_gets_a_whole_path(shell):
+  for given, expected in {
+    "work/xl": f"{ROOT}/work/xl",
+    "/shared/xl": "/shared/xl",
+    "gs://bucket/xl": "gs://bucket/xl",
+  }.items():
+    output, _ = shell.run(
+      *shell.whole("host.sh"), f"--model_dir={given}", "--dry_run"
+    )
+    assert f'--gin.MODEL_DIR="{expected}"' in shell.commands(output)[-1]
+
+
 def test_a_host_counts_and_then_becomes_the_training_command(shell):
   shell.stand_in("instructrec", "")
   shell.stand_in("python", 'echo "vocabulary $INSTRUCTREC_VOCABULARY, pid $$"')
