@@ -235,7 +235,10 @@ def global_time(
     )
     .select("split", "user_id", "position", pl.lit(0).alias("first"))
   )
-  requests = _requests(frame, pl.concat([train, last]), max_history)
+  held_out = [
+    last.filter(pl.col("split") == name) for name in ("validation", "test")
+  ]
+  requests = _requests(frame, pl.concat([train, *held_out]), max_history)
   # Training, too, must not rank an item by others of the same moment.
   requests = requests.filter(
     pl.col("last_history_order") < pl.col("target_order")

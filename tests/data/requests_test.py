@@ -136,3 +136,13 @@ def test_scanning_checks_as_loading_does(saved, tmp_path):
   )
   with pytest.raises(ValueError, match=r"requests\.parquet has SHA-256"):
     dataset.scan(copy)
+
+
+@pytest.mark.parametrize("make", [splits.leave_one_out, splits.global_time])
+def test_both_splits_keep_their_requests_together(make):
+  log, _ = synthetic.generate(num_users=60, num_items=40, seed=4)
+  split = make(log)
+  found = requests.Requests(split.requests.lazy())
+  assert list(found.counts) == ["train", "validation", "test"]
+  rows = [found.read(name).drop("newest") for name in found.counts]
+  assert pl.concat(rows).equals(split.requests)
