@@ -174,6 +174,8 @@ def _convert(
   from instructrec.models.checkpoint import convert, opening
 
   chosen = convert.Settings(**settings)
+  if report is not None:
+    report.parent.mkdir(parents=True, exist_ok=True)
   result = convert.convert(
     opening.open_checkpoint(source, source_step), output, chosen
   )
@@ -189,10 +191,13 @@ def _run_config(source: str) -> Any:
   """
   from instructrec.training import run_dir
 
-  if not pathlib.Path(source, run_dir.RECORD).is_file():
-    return None
-  model: Any = run_dir.load(source).train.model
-  return model.module.config
+  # The run itself, its folder of checkpoints, or one of them.
+  path = pathlib.Path(source)
+  for folder in (path, path.parent, path.parent.parent):
+    if (folder / run_dir.RECORD).is_file():
+      model: Any = run_dir.load(folder).train.model
+      return model.module.config
+  return None
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

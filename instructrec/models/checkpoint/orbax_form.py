@@ -22,6 +22,7 @@ from instructrec.models.checkpoint.tensors import (
   Checkpoint,
   CheckpointError,
   Tensor,
+  from_array,
 )
 
 ITEM = "state"
@@ -112,18 +113,27 @@ def _arrays(folder: epath.Path) -> dict[str, Tensor]:
         )
   arrays = {}
   for name, future in opening.items():
-    array = future.result()
+    array = _result(future, folder, name)
     arrays[name] = Tensor(
       tuple(array.shape),
       array.dtype.numpy_dtype,
-      functools.partial(_read, array),
+      functools.partial(_read, array, folder, name),
       name,
     )
   return arrays
 
 
-def _read(array: ts.TensorStore) -> np.ndarray:
-  return array.read().result()
+def _read(array: ts.TensorStore, folder: epath.Path, name: str) -> np.ndarray:
+  return _result(array.read(), folder, name)
+
+
+def _result(future: ts.Future, folder: epath.Path, name: str) -> Any:
+  try:
+    return future.result()
+  except ValueError as error:
+    raise CheckpointError(
+      f"{folder}: {name} cannot be read: {error}"
+    ) from error
 
 
 class _Lazy:
@@ -182,7 +192,10 @@ def write(
       f"{final} exists already; remove it or choose another step or output"
     )
   lazy = {
-    key: _Lazy(leaf, order) if isinstance(leaf, Tensor) else leaf
+    key: _Lazy(
+      leaf if isinstance(leaf, Tensor) else from_array(leaf, "/".join(key)),
+      order,
+    )
     for order, (key, leaf) in enumerate(tree.items())
   }
   handlers = ocp.type_handlers
@@ -190,7 +203,6 @@ def write(
     (_Lazy, _LazyHandler(deepcopy_host_arrays=False)),
     # Never used, but Orbax warns where it is missing.
     (jax.Array, handlers.ArrayHandler()),
-    (np.ndarray, handlers.NumpyHandler()),
   )
   options = ocp.CheckpointManagerOptions(
     step_prefix=STEP_PREFIX, create=True, enable_async_checkpointing=False
@@ -199,19 +211,24 @@ def write(
   save_args = flax.traverse_util.unflatten_dict(
     dict.fromkeys(lazy, ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES))
   )
-  with ocp.CheckpointManager(
-    path,
-    options=options,
-    item_handlers={
-      ITEM: ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
-    },
-  ) as manager:
-    # Older steps than the newest are refused otherwise.
-    manager.save(
-      step,
-      args=ocp.args.Composite(
-        **{ITEM: ocp.args.PyTreeSave(item, save_args=save_args)}
-      ),
-      force=True,
-    )
+  try:
+    with ocp.CheckpointManager(
+      path,
+      options=options,
+      item_handlers={
+        ITEM: ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+      },
+    ) as manager:
+      # Older steps than the newest are refused otherwise.
+      manager.save(
+        step,
+        args=ocp.args.Composite(
+          **{ITEM: ocp.args.PyTreeSave(item, save_args=save_args)}
+        ),
+        force=True,
+      )
+  except BaseException:
+    for unfinished in path.glob(f"{final.name}.orbax-checkpoint-tmp*"):
+      unfinished.rmtree()
+    raise
   return final
