@@ -7,7 +7,7 @@ A folder `checkpoint_<step>` with an item `state`. T5X's tree is
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -36,6 +36,8 @@ _MANIFEST = "manifest.ocdbt"
 _DRIVERS = {"/.zarray": "zarr", "/zarr.json": "zarr3"}
 # Chunks of a size that a host of a pod can fetch its part of.
 _CHUNK_BYTES = 64 * 2**20
+# How much is read before it is written.
+_BATCH_BYTES = 64 * 2**20
 Path = tuple[str, ...]
 
 
@@ -145,7 +147,7 @@ class _Lazy:
 
 
 class _LazyHandler(ocp.type_handlers.NumpyHandler):
-  """Saves tensors as arrays, reading and writing one after the other."""
+  """Saves tensors as arrays, reading and writing a few at a time."""
 
   async def serialize(
     self,
@@ -158,11 +160,28 @@ class _LazyHandler(ocp.type_handlers.NumpyHandler):
     leaves = sorted(
       zip(values, infos, args, strict=True), key=lambda leaf: leaf[0].order
     )
-    for value, info, arg in leaves:
-      array = value.tensor.read()
-      for written in await super().serialize([array], [info], [arg]):
+    for batch in _batches(leaves):
+      arrays = [value.tensor.read() for value, _, _ in batch]
+      for written in await super().serialize(
+        arrays, [info for _, info, _ in batch], [arg for _, _, arg in batch]
+      ):
         written.result()
     return []
+
+
+def _batches(leaves: list[Any]) -> Iterator[list[Any]]:
+  """Leaves in order: small ones together, which is faster, large ones alone."""
+  batch: list[Any] = []
+  size = 0
+  for leaf in leaves:
+    nbytes = leaf[0].tensor.nbytes
+    if batch and size + nbytes > _BATCH_BYTES:
+      yield batch
+      batch, size = [], 0
+    batch.append(leaf)
+    size += nbytes
+  if batch:
+    yield batch
 
 
 def write(
