@@ -154,7 +154,7 @@ def diff(
   for difference in found:
     typer.echo(f"{difference.name}: {difference.kind}: {difference.detail}")
   if found:
-    typer.echo(f"{len(found)} differences")
+    typer.echo(f"parameters that differ: {len(found)}")
     raise typer.Exit(1)
   typer.echo(
     f"no difference in {len(opened.params)} parameters"
