@@ -200,19 +200,16 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     del found[_LOGITS]
     left[_LOGITS] = f"a copy of {_TABLE}"
   config = config_from_json(fields, tied=tied, found_in=str(settings))
-  ours = {p.huggingface: p for p in names.parameters(config).values()}
   params = {}
-  for name, tensor in found.items():
-    known = ours.get(name)
-    if known is None:
-      params[name] = tensor
-    else:
+  # The library gives names in no order; ours is that of the network.
+  for known in names.parameters(config).values():
+    if tensor := found.pop(known.huggingface, None):
       params[known.name] = tensor.transposed() if known.transposed else tensor
   return Checkpoint(
     path=os.fspath(path),
     form="huggingface",
     step=0,
-    params=params,
+    params=params | found,
     left=left,
     config=config,
   )

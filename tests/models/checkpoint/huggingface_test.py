@@ -113,6 +113,11 @@ def test_a_tensor_larger_than_a_file_has_one_of_its_own(
   assert diff.diff(original, opening.open_checkpoint(tmp_path / "hf")) == []
 
 
+def test_names_are_in_the_order_of_the_network(folder, flan):
+  params = opening.open_checkpoint(folder).params
+  assert list(params) == list(names.parameters(flan))
+
+
 def test_one_file_may_be_named(folder):
   found = opening.open_checkpoint(folder / huggingface.WEIGHTS)
   assert diff.diff(found, opening.open_checkpoint(folder)) == []
