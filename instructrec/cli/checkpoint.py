@@ -189,12 +189,15 @@ def _run_config(source: str) -> Any:
 
   Parameters do not tell the dropout rate, nor which activation is gated.
   """
+  from instructrec.models.checkpoint import opening
   from instructrec.training import run_dir
 
   # The run itself, its folder of checkpoints, or one of them.
-  path = pathlib.Path(source)
-  for folder in (path, path.parent, path.parent.parent):
-    if (folder / run_dir.RECORD).is_file():
+  path = pathlib.Path(source).resolve()
+  for folder in (path, *path.parents[:2]):
+    inside = path.relative_to(folder).parts[:1]
+    is_run = (folder / run_dir.RECORD).is_file()
+    if is_run and inside in ((), (opening.RUN_SUBFOLDER,)):
       model: Any = run_dir.load(folder).train.model
       return model.module.config
   return None

@@ -1,6 +1,9 @@
 """`instructrec checkpoint`: in, out, looked at, compared, trained from."""
 
 import json
+import pathlib
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from instructrec.models.checkpoint import (
   tensors,
 )
 
+_ROOT = pathlib.Path(__file__).parents[2]
 # gin/models/tiny.gin at the vocabulary of gin/quickstart.gin.
 CONFIG = config.T5Config(
   vocab_size=2176,
@@ -211,6 +215,27 @@ def test_a_run_tells_what_its_parameters_do_not(path, run, tmp_path):
   )
   fields = json.loads((tmp_path / "hf" / huggingface.CONFIG).read_text())
   assert fields["dropout_rate"] == 0.2
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+def test_the_documented_commands_run(hf, run, tmp_path):
+  text = (_ROOT / "docs" / "checkpoints.md").read_text()
+  blocks = "".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
+  commands = re.findall(
+    r"^instructrec ((?:checkpoint|rank) .*)$",
+    blocks.replace("\\\n", " "),
+    re.MULTILINE,
+  )
+  assert len(commands) == 7
+  for command in commands:
+    for shown, path in (
+      ("work/flan", hf),
+      ("work/model", run),
+      ("work/", f"{tmp_path}/"),
+    ):
+      command = command.replace(shown, str(path))
+    call(*shlex.split(command))
 
 
 @pytest.mark.tf

@@ -19,7 +19,7 @@ from instructrec.models.checkpoint.tensors import (
 )
 
 _STEP = re.compile(rf"^{orbax_form.STEP_PREFIX}_(\d+)$")
-_RUN_SUBFOLDER = "checkpoints"
+RUN_SUBFOLDER = "checkpoints"
 
 
 def open_checkpoint(
@@ -76,8 +76,8 @@ def _reader(
 
 def _step_folder(folder: epath.Path, step: int | None) -> epath.Path:
   """The folder of one step below a folder of checkpoints."""
-  if folder.is_dir() and (folder / _RUN_SUBFOLDER).is_dir():
-    folder = folder / _RUN_SUBFOLDER
+  if folder.is_dir() and (folder / RUN_SUBFOLDER).is_dir():
+    folder = folder / RUN_SUBFOLDER
   children = list(folder.iterdir()) if folder.is_dir() else []
   # A folder of a step without a checkpoint in it is no folder of steps.
   steps = {}
