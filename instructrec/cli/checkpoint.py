@@ -154,7 +154,7 @@ def diff(
   for difference in found:
     typer.echo(f"{difference.name}: {difference.kind}: {difference.detail}")
   if found:
-    typer.echo(f"{len(found)} differences")
+    typer.echo(f"parameters that differ: {len(found)}")
     raise typer.Exit(1)
   typer.echo(
     f"no difference in {len(opened.params)} parameters"
@@ -174,6 +174,8 @@ def _convert(
   from instructrec.models.checkpoint import convert, opening
 
   chosen = convert.Settings(**settings)
+  if report is not None:
+    report.parent.mkdir(parents=True, exist_ok=True)
   result = convert.convert(
     opening.open_checkpoint(source, source_step), output, chosen
   )
@@ -187,12 +189,18 @@ def _run_config(source: str) -> Any:
 
   Parameters do not tell the dropout rate, nor which activation is gated.
   """
+  from instructrec.models.checkpoint import opening
   from instructrec.training import run_dir
 
-  if not pathlib.Path(source, run_dir.RECORD).is_file():
-    return None
-  model: Any = run_dir.load(source).train.model
-  return model.module.config
+  # The run itself, its folder of checkpoints, or one of them.
+  path = pathlib.Path(source).resolve()
+  for folder in (path, *path.parents[:2]):
+    inside = path.relative_to(folder).parts[:1]
+    is_run = (folder / run_dir.RECORD).is_file()
+    if is_run and inside in ((), (opening.RUN_SUBFOLDER,)):
+      model: Any = run_dir.load(folder).train.model
+      return model.module.config
+  return None
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -106,7 +106,7 @@ class Evaluation:
     if self.checkpoint is None:
       trained, _ = self.run.params(self.step)
     else:
-      trained = self.run.params_from(self.checkpoint)
+      trained = self.run.params_from(self.checkpoint, self.step)
     untrained = self.run.initial_params()
     baselines: list[ranker.Ranker] = [
       popularity.Popularity().fit(

@@ -9,7 +9,9 @@ from flax import traverse_util
 from instructrec.models.checkpoint import opening, stacking, tensors
 
 
-def load_params(path: str, abstract_params: Any) -> Any:
+def load_params(
+  path: str, abstract_params: Any, *, step: int | None = None
+) -> Any:
   """Reads parameters, one tensor at a time, onto the devices they belong to.
 
   The checkpoint may be one of Hugging Face, T5X or ours, with layers stacked
@@ -18,6 +20,7 @@ def load_params(path: str, abstract_params: Any) -> Any:
   Args:
     path: what `opening.open_checkpoint` takes.
     abstract_params: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
+    step: which of a folder of checkpoints; None for the newest.
 
   Returns:
     A tree like `abstract_params`.
@@ -27,7 +30,7 @@ def load_params(path: str, abstract_params: Any) -> Any:
     CheckpointError: where names or shapes are not those of the network; all
       of them are listed.
   """
-  found = opening.open_checkpoint(path)
+  found = opening.open_checkpoint(path, step)
   wanted = traverse_util.flatten_dict(abstract_params, sep="/")
   params = found.params
   if stacking.is_stacked(wanted):

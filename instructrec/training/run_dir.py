@@ -91,11 +91,12 @@ class Run:
       return self.params_from(self.train.initial_checkpoint)
     return jax.jit(self._random_params)()
 
-  def params_from(self, path: str) -> Any:
+  def params_from(self, path: str, step: int | None = None) -> Any:
     """Parameters of a checkpoint outside the run, whole on one device.
 
     Args:
       path: of any form that `instructrec checkpoint` reads.
+      step: which of a folder of checkpoints; None for the newest.
 
     Returns:
       The parameters.
@@ -104,7 +105,9 @@ class Run:
       FileNotFoundError: where there is no checkpoint.
       CheckpointError: where it is of another network than the run's.
     """
-    return initial_checkpoint.load_params(path, self._abstract_params())
+    return initial_checkpoint.load_params(
+      path, self._abstract_params(), step=step
+    )
 
   def params(self, step: int | None = None) -> tuple[Any, int]:
     """Parameters of one of the run's checkpoints, whole on one device.

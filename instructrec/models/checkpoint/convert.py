@@ -177,11 +177,11 @@ def convert(
     What became of every name.
 
   Raises:
-    CheckpointError: where the source is no complete T5.
+    CheckpointError: where the source is no complete T5, or not that of
+      `settings.config`; where numbers are too large for the type.
     FileExistsError: where the output exists.
   """
-  config = opening.check(source)
-  config = settings.config or config
+  config = opening.check(source, settings.config)
   params = source.params
   if settings.dtype is not None:
     dtype = DTYPES[settings.dtype]

@@ -44,7 +44,12 @@ def diff(
     raise ValueError(f"atol is {atol}; expected 0 or more")
   found = []
   both = []
-  for name in {**first.params, **second.params}:
+  # Layers out of a stacked array have to be read one after the other.
+  if second.stacked:
+    ordered = {**second.params, **first.params}
+  else:
+    ordered = {**first.params, **second.params}
+  for name in ordered:
     if name not in second.params:
       shape = list(first.params[name].shape)
       found.append(Difference(name, "only in first", str(shape)))
@@ -72,20 +77,25 @@ def _compare(
   # Bits, not numbers: 0 is not -0, and NaN is NaN.
   if not atol and np.array_equal(_bits(a), _bits(b)):
     return None
-  distance = np.abs(a.astype(np.float64) - b.astype(np.float64))
-  # A NaN on one side only is a difference of any size.
-  same = (distance <= atol) | (np.isnan(a) & np.isnan(b))
-  if atol and same.all():
-    return None
-  differing = int((~same).sum()) if atol else int((_bits(a) != _bits(b)).sum())
+  if atol:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    differing = ~np.isclose(a, b, rtol=0, atol=atol, equal_nan=True)
+    if not differing.any():
+      return None
+  else:
+    differing = (_bits(a) != _bits(b)).reshape(a.shape)
+  # Infinities are at no distance from each other, or at an infinite one.
+  with np.errstate(invalid="ignore"):
+    distance = np.abs(
+      a[differing].astype(np.float64) - b[differing].astype(np.float64)
+    )
   return Difference(
     name,
     "values",
-    f"{differing:,} of {a.size:,} numbers, by at most "
-    f"{float(np.nanmax(distance)):.3g}",
+    f"{len(distance):,} of {a.size:,} numbers, by at most "
+    f"{float(distance.max()):.3g}",
   )
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
-  unsigned = {2: np.uint16, 4: np.uint32, 8: np.uint64}[array.dtype.itemsize]
-  return np.ascontiguousarray(array).view(unsigned)
+  return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")

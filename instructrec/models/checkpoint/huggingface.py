@@ -15,6 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import safetensors
+from etils import epath
 
 from instructrec.models import config as config_lib
 from instructrec.models.checkpoint import names, storage
@@ -166,10 +167,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
   Raises:
     FileNotFoundError: where config.json or a weight file is missing.
-    CheckpointError: where copies of the token embedding differ, or the
-      network is none of ours.
+    CheckpointError: where a file is damaged, copies of the token embedding
+      differ, or the network is none of ours.
   """
-  path = pathlib.Path(path)
+  path = storage.local(path)
   folder = path.parent if path.is_file() else path
   settings = folder / CONFIG
   if not settings.is_file():
@@ -183,42 +184,53 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     for name, tensor in _open_file(file).items()
   }
   left = {}
-  table = found.get(_TABLE)
   for name in _TABLE_COPIES:
-    if name in found:
-      _require_equal(found.pop(name), table, folder)
+    if name in found and _TABLE in found:
+      _require_equal(found.pop(name), found[_TABLE], folder)
       left[name] = f"a copy of {_TABLE}"
+    elif name in found:
+      # Files without copies may have kept it under any of its names.
+      found[_TABLE] = found.pop(name)
   if _NEVER_READ in found:
     del found[_NEVER_READ]
     left[_NEVER_READ] = "in old files; no network reads it"
-  fields = json.loads(settings.read_text())
+  fields = _read_json(settings)
   tied = _is_tied(fields, found)
   if tied and _LOGITS in found:
     del found[_LOGITS]
     left[_LOGITS] = f"a copy of {_TABLE}"
   config = config_from_json(fields, tied=tied, found_in=str(settings))
-  ours = {p.huggingface: p for p in names.parameters(config).values()}
   params = {}
-  for name, tensor in found.items():
-    known = ours.get(name)
-    if known is None:
-      params[name] = tensor
-    else:
+  # The library gives names in no order; ours is that of the network.
+  for known in names.parameters(config).values():
+    if tensor := found.pop(known.huggingface, None):
       params[known.name] = tensor.transposed() if known.transposed else tensor
   return Checkpoint(
     path=os.fspath(path),
     form="huggingface",
     step=0,
-    params=params,
+    params=params | found,
     left=left,
     config=config,
   )
 
 
+def _read_json(file: pathlib.Path) -> dict[str, Any]:
+  try:
+    content = json.loads(file.read_bytes())
+  except ValueError as error:
+    raise CheckpointError(f"{file} cannot be read as JSON: {error}") from error
+  if not isinstance(content, dict):
+    raise CheckpointError(f"{file} holds no JSON object")
+  return content
+
+
 def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
   if not (folder / INDEX).is_file():
     return [folder / WEIGHTS]
-  weight_map = json.loads((folder / INDEX).read_text())["weight_map"]
+  weight_map = _read_json(folder / INDEX).get("weight_map")
+  if not isinstance(weight_map, dict):
+    raise CheckpointError(f"{folder / INDEX} has no weight_map")
   files = [folder / name for name in sorted(set(weight_map.values()))]
   if absent := [file.name for file in files if not file.is_file()]:
     raise FileNotFoundError(
@@ -261,10 +273,8 @@ def _same(a: Tensor, b: Tensor) -> bool:
   return a.shape == b.shape and bool(np.array_equal(a.read(), b.read()))
 
 
-def _require_equal(
-  copy: Tensor, table: Tensor | None, folder: pathlib.Path
-) -> None:
-  if table is None or not _same(copy, table):
+def _require_equal(copy: Tensor, table: Tensor, folder: pathlib.Path) -> None:
+  if not _same(copy, table):
     raise CheckpointError(
       f"{folder}: {copy.source} differs from {_TABLE}; T5 has one table for "
       "both stacks"
@@ -300,7 +310,9 @@ def write(
   Raises:
     FileExistsError: where the folder exists.
     CheckpointError: where Hugging Face's T5 has no such network.
+    ValueError: where the folder is not on disk.
   """
+  folder = storage.local(folder)
   table = names.parameters(config)
   theirs = {
     table[name].huggingface: (
@@ -322,7 +334,7 @@ def write(
     for number, shard in enumerate(shards, start=1):
       name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
       name = name if len(shards) > 1 else WEIGHTS
-      _write_file(pathlib.Path(temporary / name), shard)
+      _write_file(temporary / name, shard)
       weight_map.update(dict.fromkeys(shard, name))
     if len(shards) > 1:
       total = sum(tensor.nbytes for tensor in theirs.values())
@@ -345,7 +357,7 @@ def _shards(
   return shards
 
 
-def _write_file(file: pathlib.Path, params: Mapping[str, Tensor]) -> None:
+def _write_file(file: epath.Path, params: Mapping[str, Tensor]) -> None:
   """Writes one file; the library can only write from memory."""
   header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
   offset = 0

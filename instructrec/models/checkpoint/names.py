@@ -165,12 +165,18 @@ def infer_config(
   relpos = "encoder/relpos_bias/rel_embedding"
   query = "encoder/layers_0/attention/query/kernel"
   wo = "encoder/layers_0/mlp/wo/kernel"
-  if absent := {EMBEDDING, relpos, query, wo} - shapes.keys():
+  telling = (EMBEDDING, relpos, query, wo)
+  if absent := set(telling) - shapes.keys():
     raise tensors.CheckpointError(
       f"{found_in} is no T5 checkpoint with the public names: "
       f"{', '.join(sorted(absent))} missing; its {len(shapes)} names begin "
       f"with {', '.join(sorted(shapes)[:5]) or 'nothing'}"
     )
+  for name in telling:
+    if len(shapes[name]) != 2:
+      raise tensors.CheckpointError(
+        f"{found_in}: {name} is {list(shapes[name])}, expected two axes"
+      )
   num_heads, num_buckets = shapes[relpos]
   joined = shapes[query][1]
   if joined % num_heads:

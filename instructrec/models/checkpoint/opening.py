@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 
 from etils import epath
 
@@ -18,7 +19,7 @@ from instructrec.models.checkpoint.tensors import (
 )
 
 _STEP = re.compile(rf"^{orbax_form.STEP_PREFIX}_(\d+)$")
-_RUN_SUBFOLDER = "checkpoints"
+RUN_SUBFOLDER = "checkpoints"
 
 
 def open_checkpoint(
@@ -30,8 +31,8 @@ def open_checkpoint(
     path: on disk: a Hugging Face folder or .safetensors file; on disk or under
       gs://: a folder `checkpoint_<step>` of T5X or ours, or a folder of such
       (a T5X MODEL_DIR, a run of `instructrec train`).
-    step: which one, where `path` is a folder of checkpoints; None for the
-      newest.
+    step: which one, where `path` is a folder of checkpoints (only there);
+      None for the newest.
 
   Returns:
     The checkpoint.
@@ -39,28 +40,44 @@ def open_checkpoint(
   Raises:
     FileNotFoundError: where there is none.
     CheckpointError: where there is one that is not ours to read.
+    ValueError: for a `step` of what is a single checkpoint.
   """
   folder = epath.Path(path)
   if not folder.exists():
     raise FileNotFoundError(f"{path} does not exist")
   if folder.is_file() and folder.name == t5x_legacy.FILE:
     folder = folder.parent
+  read = _reader(folder)
+  if read is None:
+    return open_checkpoint(_step_folder(folder, step))
+  if step is not None:
+    raise ValueError(
+      f"step {step} was asked for, but {path} is a single checkpoint; name "
+      "the folder that holds checkpoint_<step>, or leave the step out"
+    )
+  return read(folder)
+
+
+def _reader(
+  folder: epath.Path,
+) -> Callable[[epath.Path], Checkpoint] | None:
+  """What reads this folder's form; None for a folder of no known form."""
   if folder.suffix == ".safetensors" or any(
     (folder / name).exists()
     for name in (huggingface.WEIGHTS, huggingface.INDEX)
   ):
-    return huggingface.read(os.fspath(folder))
+    return huggingface.read
   if (folder / t5x_legacy.FILE).exists():
-    return t5x_legacy.read(folder)
+    return t5x_legacy.read
   if orbax_form.is_checkpoint(folder):
-    return orbax_form.read(folder)
-  return open_checkpoint(_step_folder(folder, step))
+    return orbax_form.read
+  return None
 
 
 def _step_folder(folder: epath.Path, step: int | None) -> epath.Path:
   """The folder of one step below a folder of checkpoints."""
-  if folder.is_dir() and (folder / _RUN_SUBFOLDER).is_dir():
-    folder = folder / _RUN_SUBFOLDER
+  if folder.is_dir() and (folder / RUN_SUBFOLDER).is_dir():
+    folder = folder / RUN_SUBFOLDER
   children = list(folder.iterdir()) if folder.is_dir() else []
   # A folder of a step without a checkpoint in it is no folder of steps.
   steps = {}
@@ -85,22 +102,27 @@ def _step_folder(folder: epath.Path, step: int | None) -> epath.Path:
   )
 
 
-def check(checkpoint: Checkpoint) -> config_lib.T5Config:
+def check(
+  checkpoint: Checkpoint, config: config_lib.T5Config | None = None
+) -> config_lib.T5Config:
   """Makes sure that a checkpoint holds all of one T5 network and no more.
 
   Args:
     checkpoint: what was opened.
+    config: the network it must be, where that is known.
 
   Returns:
-    The network's configuration: what the form wrote down, or what the shapes
-    tell.
+    The network's configuration: `config`, or what the form wrote down, or what
+    the shapes tell.
 
   Raises:
     CheckpointError: naming unknown and missing parameters and wrong shapes.
   """
   shapes = {name: tensor.shape for name, tensor in checkpoint.params.items()}
-  config = checkpoint.config
+  sizes_from = "the caller" if config else "config.json"
+  config = config or checkpoint.config
   if config is None:
+    sizes_from = "shapes"
     config = names.infer_config(shapes, found_in=checkpoint.path)
   table = names.parameters(config)
   huggingface_form = checkpoint.form == "huggingface"
@@ -112,11 +134,8 @@ def check(checkpoint: Checkpoint) -> config_lib.T5Config:
 
   def laid_out(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     known = table.get(name)
-    return (
-      shape[::-1]
-      if huggingface_form and known and known.transposed
-      else (shape)
-    )
+    flip = huggingface_form and known is not None and known.transposed
+    return shape[::-1] if flip else shape
 
   compare_names(
     {shown(n): laid_out(n, shape) for n, shape in shapes.items()},
@@ -124,7 +143,7 @@ def check(checkpoint: Checkpoint) -> config_lib.T5Config:
     found_in=checkpoint.path,
     expected_by=(
       f"a T5 of {config.num_encoder_layers} + {config.num_decoder_layers} "
-      f"layers (sizes from {'config.json' if checkpoint.config else 'shapes'})"
+      f"layers (sizes from {sizes_from})"
     ),
   )
   return config

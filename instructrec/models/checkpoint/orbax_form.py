@@ -7,7 +7,7 @@ A folder `checkpoint_<step>` with an item `state`. T5X's tree is
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -22,6 +22,7 @@ from instructrec.models.checkpoint.tensors import (
   Checkpoint,
   CheckpointError,
   Tensor,
+  from_array,
 )
 
 ITEM = "state"
@@ -35,6 +36,8 @@ _MANIFEST = "manifest.ocdbt"
 _DRIVERS = {"/.zarray": "zarr", "/zarr.json": "zarr3"}
 # Chunks of a size that a host of a pod can fetch its part of.
 _CHUNK_BYTES = 64 * 2**20
+# How much is read before it is written.
+_BATCH_BYTES = 64 * 2**20
 Path = tuple[str, ...]
 
 
@@ -112,18 +115,27 @@ def _arrays(folder: epath.Path) -> dict[str, Tensor]:
         )
   arrays = {}
   for name, future in opening.items():
-    array = future.result()
+    array = _result(future, folder, name)
     arrays[name] = Tensor(
       tuple(array.shape),
       array.dtype.numpy_dtype,
-      functools.partial(_read, array),
+      functools.partial(_read, array, folder, name),
       name,
     )
   return arrays
 
 
-def _read(array: ts.TensorStore) -> np.ndarray:
-  return array.read().result()
+def _read(array: ts.TensorStore, folder: epath.Path, name: str) -> np.ndarray:
+  return _result(array.read(), folder, name)
+
+
+def _result(future: ts.Future, folder: epath.Path, name: str) -> Any:
+  try:
+    return future.result()
+  except ValueError as error:
+    raise CheckpointError(
+      f"{folder}: {name} cannot be read: {error}"
+    ) from error
 
 
 class _Lazy:
@@ -135,7 +147,7 @@ class _Lazy:
 
 
 class _LazyHandler(ocp.type_handlers.NumpyHandler):
-  """Saves tensors as arrays, reading and writing one after the other."""
+  """Saves tensors as arrays, reading and writing a few at a time."""
 
   async def serialize(
     self,
@@ -148,11 +160,28 @@ class _LazyHandler(ocp.type_handlers.NumpyHandler):
     leaves = sorted(
       zip(values, infos, args, strict=True), key=lambda leaf: leaf[0].order
     )
-    for value, info, arg in leaves:
-      array = value.tensor.read()
-      for written in await super().serialize([array], [info], [arg]):
+    for batch in _batches(leaves):
+      arrays = [value.tensor.read() for value, _, _ in batch]
+      for written in await super().serialize(
+        arrays, [info for _, info, _ in batch], [arg for _, _, arg in batch]
+      ):
         written.result()
     return []
+
+
+def _batches(leaves: list[Any]) -> Iterator[list[Any]]:
+  """Leaves in order: small ones together, which is faster, large ones alone."""
+  batch: list[Any] = []
+  size = 0
+  for leaf in leaves:
+    nbytes = leaf[0].tensor.nbytes
+    if batch and size + nbytes > _BATCH_BYTES:
+      yield batch
+      batch, size = [], 0
+    batch.append(leaf)
+    size += nbytes
+  if batch:
+    yield batch
 
 
 def write(
@@ -182,7 +211,10 @@ def write(
       f"{final} exists already; remove it or choose another step or output"
     )
   lazy = {
-    key: _Lazy(leaf, order) if isinstance(leaf, Tensor) else leaf
+    key: _Lazy(
+      leaf if isinstance(leaf, Tensor) else from_array(leaf, "/".join(key)),
+      order,
+    )
     for order, (key, leaf) in enumerate(tree.items())
   }
   handlers = ocp.type_handlers
@@ -190,7 +222,6 @@ def write(
     (_Lazy, _LazyHandler(deepcopy_host_arrays=False)),
     # Never used, but Orbax warns where it is missing.
     (jax.Array, handlers.ArrayHandler()),
-    (np.ndarray, handlers.NumpyHandler()),
   )
   options = ocp.CheckpointManagerOptions(
     step_prefix=STEP_PREFIX, create=True, enable_async_checkpointing=False
@@ -199,19 +230,24 @@ def write(
   save_args = flax.traverse_util.unflatten_dict(
     dict.fromkeys(lazy, ocp.SaveArgs(chunk_byte_size=_CHUNK_BYTES))
   )
-  with ocp.CheckpointManager(
-    path,
-    options=options,
-    item_handlers={
-      ITEM: ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
-    },
-  ) as manager:
-    # Older steps than the newest are refused otherwise.
-    manager.save(
-      step,
-      args=ocp.args.Composite(
-        **{ITEM: ocp.args.PyTreeSave(item, save_args=save_args)}
-      ),
-      force=True,
-    )
+  try:
+    with ocp.CheckpointManager(
+      path,
+      options=options,
+      item_handlers={
+        ITEM: ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+      },
+    ) as manager:
+      # Older steps than the newest are refused otherwise.
+      manager.save(
+        step,
+        args=ocp.args.Composite(
+          **{ITEM: ocp.args.PyTreeSave(item, save_args=save_args)}
+        ),
+        force=True,
+      )
+  except BaseException:
+    for unfinished in path.glob(f"{final.name}.orbax-checkpoint-tmp*"):
+      unfinished.rmtree()
+    raise
   return final

@@ -69,8 +69,10 @@ def _stack(name: str, layers: dict[int, Tensor]) -> Tensor:
 
 def _number(source: str, count: int) -> str:
   """The first layer's name with the range of layers for its number."""
+  numbered = r"(layers_|block\.)0(?=[/.])"
+  # What was unstacked to be stacked again is its file's whole array.
   return re.sub(
-    r"(layers_|block\.)0(?=[/.])", rf"\g<1>{{0..{count - 1}}}", source, count=1
+    numbered, rf"\g<1>{{0..{count - 1}}}", source.removesuffix("[0]"), count=1
   )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,26 @@ def kvstore(folder: str | os.PathLike[str]) -> dict[str, Any]:
   if match := _BUCKET.match(path):
     return {"driver": "gcs", "bucket": match[1], "path": f"{match[2]}/"}
   return {"driver": "file", "path": f"{os.path.abspath(path)}/"}
+
+
+def local(path: str | os.PathLike[str]) -> pathlib.Path:
+  """A path for those that cannot do with a bucket.
+
+  Args:
+    path: any path.
+
+  Returns:
+    The path.
+
+  Raises:
+    ValueError: where it is a URL.
+  """
+  if "://" in os.fspath(path):
+    raise ValueError(
+      f"{path} is not on disk, where Hugging Face's form has to be; copy it "
+      "there, or write it to disk and copy it from there"
+    )
+  return pathlib.Path(path)
 
 
 @contextlib.contextmanager

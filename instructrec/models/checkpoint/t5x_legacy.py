@@ -42,7 +42,12 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     CheckpointError: where the file is no T5X checkpoint of version 3.
   """
   folder = epath.Path(path)
-  content = flax.serialization.msgpack_restore((folder / FILE).read_bytes())
+  try:
+    content = flax.serialization.msgpack_restore((folder / FILE).read_bytes())
+  except ValueError as error:
+    raise CheckpointError(
+      f"{folder / FILE} cannot be read as msgpack: {error}"
+    ) from error
   version = content.get("version") if isinstance(content, dict) else None
   if version != _VERSION or "target" not in content.get("optimizer", {}):
     raise CheckpointError(
@@ -95,9 +100,16 @@ def _tensor(folder: epath.Path, name: str, leaf: Any) -> Tensor:
       "let T5X itself read and save it anew"
     )
   array_folder = folder / own.strip("/")
+  shape = tuple(leaf["metadata"]["shape"])
+  # TensorStore refuses an array that is not what the tree says.
+  spec = {
+    "driver": "zarr",
+    "dtype": dtype,
+    "kvstore": storage.kvstore(array_folder),
+    "metadata": {"shape": shape},
+  }
 
   def read_array() -> np.ndarray:
-    spec = {"driver": "zarr", "kvstore": storage.kvstore(array_folder)}
     try:
       return ts.open(spec, open=True).result().read().result()
     except ValueError as error:
@@ -106,7 +118,6 @@ def _tensor(folder: epath.Path, name: str, leaf: Any) -> Tensor:
         f"read: {error}"
       ) from error
 
-  shape = tuple(leaf["metadata"]["shape"])
   return Tensor(shape, ts.dtype(dtype).numpy_dtype, read_array, name)
 
 

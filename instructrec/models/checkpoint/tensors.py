@@ -58,12 +58,24 @@ class Tensor:
     )
 
   def astype(self, dtype: np.dtype) -> "Tensor":
-    """The tensor in another type."""
+    """The tensor in another type; reading fails where a number overflows."""
     if dtype == self.dtype:
       return self
     return dataclasses.replace(
-      self, dtype=dtype, read=lambda: self.read().astype(dtype)
+      self, dtype=dtype, read=lambda: _cast(self.read(), dtype, self.source)
     )
+
+
+def _cast(array: np.ndarray, dtype: np.dtype, source: str) -> np.ndarray:
+  with np.errstate(over="ignore"):
+    cast = array.astype(dtype)
+  # Numbers of bfloat16 and float32 may be beyond float16's 65504.
+  if (overflown := np.isinf(cast) & ~np.isinf(array)).any():
+    raise CheckpointError(
+      f"{source}: {int(overflown.sum())} of {array.size} numbers are too large "
+      f"for {dtype.name}; choose bfloat16 or float32"
+    )
+  return cast
 
 
 def from_array(array: np.ndarray, source: str) -> Tensor:
