@@ -268,7 +268,13 @@ def compile_step(
   Raises:
     ValueError: see `lower`.
   """
-  lowered = lower(launch, step, topology)
+  return compile_lowered(lower(launch, step, topology), topology, cache)
+
+
+def compile_lowered(
+  lowered: jax.stages.Lowered, topology: chips.Topology, cache: pathlib.Path
+) -> Figures:
+  """Figures of any step; see `compile_step`."""
   program = "\n".join(
     (topology.shape, chips.compiler_version(), lowered.as_text())
   )
