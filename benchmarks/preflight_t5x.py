@@ -20,7 +20,7 @@ import seqio
 from t5x import adafactor, models, partitioning, trainer, utils
 from t5x.examples.scalable_t5 import network
 
-from instructrec.preflight import chips, compiled, launch, report
+from instructrec.preflight import check, chips, compiled, launch, report
 from instructrec.training import mesh as mesh_lib
 
 
@@ -118,7 +118,7 @@ def main() -> None:
     lower_t5x(found, topology), topology, args.cache_dir
   )
   results = [
-    report.Result(
+    check.Result(
       launch=found,
       step="train",
       topology=topology,

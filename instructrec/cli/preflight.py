@@ -70,7 +70,7 @@ def preflight(
 
   import jax
 
-  from instructrec.preflight import chips, compiled, launch, report
+  from instructrec.preflight import check, chips, compiled, launch, report
 
   for name in step:
     if name not in launch.STEPS:
@@ -88,7 +88,7 @@ def preflight(
     score_batch_size=score_batch_size,
     num_candidates=num_candidates,
   )
-  options = report.Options(
+  options = check.Options(
     hbm_gib=hbm_gib,
     search=search,
     tries=tries,
@@ -97,7 +97,7 @@ def preflight(
   results = []
   for place in topologies:
     for name in step:
-      result = report.run(
+      result = check.run(
         found, name, place, options, lambda line: typer.echo(line, err=True)
       )
       results.append(result)

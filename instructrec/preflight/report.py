@@ -1,123 +1,13 @@
-"""Runs a preflight and says what came of it: text, Markdown table, JSON."""
+"""What a preflight found: as text, as a Markdown table, as JSON."""
 
 import dataclasses
-import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from instructrec.preflight import chips, compiled, roofline, search
+from instructrec.preflight import check, chips, roofline, search
 from instructrec.preflight import launch as launch_lib
 
 _GIB = 2**30
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-  """How to run a preflight.
-
-  Attributes:
-    hbm_gib: memory of a device in GiB; None takes the chip's.
-    search: whether to look for settings that fit where the launch does not.
-    tries: how many of them to compile.
-    cache: folder of figures.
-  """
-
-  hbm_gib: float | None
-  search: bool
-  tries: int
-  cache: pathlib.Path
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
-  """A step on a slice.
-
-  Attributes:
-    launch: what was compiled.
-    step: "train" or "score".
-    topology: the slice.
-    limit_bytes: memory of a device; None where it is not known.
-    figures: what the compiler says.
-    attempts: other settings that were tried, in order.
-  """
-
-  launch: launch_lib.Launch
-  step: str
-  topology: chips.Topology
-  limit_bytes: float | None
-  figures: compiled.Figures
-  attempts: tuple[search.Attempt, ...] = ()
-
-  @property
-  def fits(self) -> bool:
-    """Whether the launch fits as it is."""
-    return self.figures.fits(self.limit_bytes)
-
-  @property
-  def remedy(self) -> search.Attempt | None:
-    """The first other setting that fits, if one was looked for and found."""
-    return next((a for a in self.attempts if a.fits), None)
-
-
-def run(
-  launch: launch_lib.Launch,
-  step: str,
-  topology: chips.Topology,
-  options: Options,
-  say: Callable[[str], None],
-) -> Result:
-  """Compiles a step for a slice, and looks for settings where it does not fit.
-
-  Args:
-    launch: what to compile.
-    step: "train" or "score".
-    topology: the slice.
-    options: how.
-    say: told what is going on; compiling takes minutes.
-
-  Returns:
-    The result.
-  """
-  limit = _limit(topology, options)
-
-  def compile_step(which: launch_lib.Launch) -> compiled.Figures:
-    return compiled.compile_step(which, step, topology, options.cache)
-
-  say(f"{topology.name}: compiling the {step} step")
-  figures = compile_step(launch)
-  result = Result(
-    launch=launch,
-    step=step,
-    topology=topology,
-    limit_bytes=limit,
-    figures=figures,
-  )
-  if result.fits or not options.search:
-    return result
-  assert limit is not None
-  attempts = []
-  say(f"{topology.name}: does not fit; trying other settings")
-  for attempt in search.search(
-    launch, topology, step, figures, limit, compile_step, options.tries
-  ):
-    attempts.append(attempt)
-    if attempt.figures is not None:
-      bindings = search.gin_bindings(launch, attempt.settings, topology)
-      say(
-        f"  {' '.join(bindings)}: {attempt.needed_bytes / _GIB:.2f} GiB, "
-        f"{'fits' if attempt.fits else 'does not fit'}"
-      )
-  return dataclasses.replace(result, attempts=tuple(attempts))
-
-
-def _limit(topology: chips.Topology, options: Options) -> float | None:
-  if options.hbm_gib is not None:
-    return options.hbm_gib * _GIB
-  if topology.chip is not None:
-    return topology.chip.hbm_bytes
-  # GPUs say what they have; CPUs do not.
-  stats = topology.devices()[0].memory_stats() or {}
-  return stats.get("bytes_limit")
 
 
 def _name(topology: chips.Topology) -> str:
@@ -151,7 +41,7 @@ def _settings(launch: launch_lib.Launch, devices: int) -> str:
   )
 
 
-def _batch(result: Result) -> str:
+def _batch(result: check.Result) -> str:
   launch = result.launch
   if result.step == "score":
     return (
@@ -164,11 +54,11 @@ def _batch(result: Result) -> str:
   )
 
 
-def text(result: Result) -> str:
+def text(result: check.Result) -> str:
   """All figures of a result, for people.
 
   Args:
-    result: of `run`.
+    result: of `check.run`.
 
   Returns:
     Lines.
@@ -191,7 +81,7 @@ def text(result: Result) -> str:
   return "\n".join(lines)
 
 
-def _memory(result: Result) -> list[str]:
+def _memory(result: check.Result) -> list[str]:
   found, limit = result.figures.memory, result.limit_bytes
   if limit is None:
     verdict = "no limit known"
@@ -211,7 +101,7 @@ def _memory(result: Result) -> list[str]:
   ]
 
 
-def _work(result: Result) -> list[str]:
+def _work(result: check.Result) -> list[str]:
   figures, chip = result.figures, result.topology.chip
   work = figures.cost
   assert work is not None
@@ -249,13 +139,13 @@ def _work(result: Result) -> list[str]:
   return lines
 
 
-def _needed_flops(result: Result) -> float:
+def _needed_flops(result: check.Result) -> float:
   """Model FLOPs of a device's share."""
   total = roofline.model_flops(result.launch, result.step)
   return total / result.topology.num_devices
 
 
-def _ratio(result: Result) -> float | None:
+def _ratio(result: check.Result) -> float | None:
   """Model FLOPs over compiled FLOPs; None where some were not counted."""
   work = result.figures.cost
   if work is None or work.opaque or not work.flops:
@@ -263,7 +153,7 @@ def _ratio(result: Result) -> float | None:
   return _needed_flops(result) / work.flops
 
 
-def _rate(result: Result) -> float:
+def _rate(result: check.Result) -> float:
   """Tokens a second of inputs and targets at the roofline."""
   work, chip = result.figures.cost, result.topology.chip
   assert work is not None
@@ -272,7 +162,7 @@ def _rate(result: Result) -> float:
   return roofline.tokens(result.launch, result.step) / seconds
 
 
-def _remedy(result: Result) -> list[str]:
+def _remedy(result: check.Result) -> list[str]:
   if not result.attempts:
     return ["  it does not fit; --search looks for settings that do"]
   found = result.remedy
@@ -285,43 +175,50 @@ def _remedy(result: Result) -> list[str]:
   ]
 
 
-def _tried(result: Result) -> str:
+def _tried(result: check.Result) -> str:
   count = sum(attempt.figures is not None for attempt in result.attempts)
   return (
     f"{count} settings compiled, {len(result.attempts) - count} passed over"
   )
 
 
-def table(results: Sequence[Result]) -> str:
-  """A Markdown table, one row a result.
+def table(results: Sequence[check.Result]) -> str:
+  """A Markdown table.
 
   Args:
-    results: of `run`.
+    results: of `check.run`.
 
   Returns:
-    The table; memory, FLOPs, bytes and times are per device.
+    The table, one row a result, and one for the settings that were found to
+    fit where it does not; memory, FLOPs, bytes and times are per device.
   """
   lines = [
-    "| slice | devices | step | memory GiB (limit) | fits | TFLOP | "
+    "| slice | devices | settings | memory GiB (limit) | fits | TFLOP | "
     "model/compiled | GB read, written | GB sent | at least ms (bound by) | "
     "at most tokens/s |",
     "|---" * 11 + "|",
   ]
   for result in results:
-    lines.append("| " + " | ".join(_row(result)) + " |")
+    lines.append("| " + " | ".join(_row(result, "as is")) + " |")
+    if result.remedy is not None and result.remedied is not None:
+      options = search.gin_bindings(
+        result.launch, result.remedy.settings, result.topology
+      )
+      cells = _row(result.remedied, f"`{' '.join(options)}`")
+      lines.append("| " + " | ".join(cells) + " |")
   return "\n".join(lines)
 
 
-def _row(result: Result) -> list[str]:
+def _row(result: check.Result, settings: str) -> list[str]:
   topology, figures = result.topology, result.figures
   limit = result.limit_bytes
   cells = [
-    _name(topology),
+    f"{_name(topology)}{', score' * (result.step == 'score')}",
     str(topology.num_devices),
-    result.step,
+    settings,
     f"{figures.needed_bytes / _GIB:.2f}"
     + ("" if limit is None else f" ({limit / _GIB:.2f})"),
-    "yes" if result.fits else "no" + _cell_remedy(result),
+    "yes" if result.fits else "no",
   ]
   work = figures.cost
   if work is None:
@@ -343,20 +240,11 @@ def _row(result: Result) -> list[str]:
   ]
 
 
-def _cell_remedy(result: Result) -> str:
-  found = result.remedy
-  if found is None:
-    return ""
-  options = search.gin_bindings(result.launch, found.settings, result.topology)
-  size = f"{found.needed_bytes / _GIB:.2f} GiB"
-  return f"; with `{' '.join(options)}` {size}"
-
-
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(result: check.Result) -> dict[str, Any]:
   """Everything of a result, as JSON has it.
 
   Args:
-    result: of `run`.
+    result: of `check.run`.
 
   Returns:
     Bytes, FLOPs and seconds as plain numbers.

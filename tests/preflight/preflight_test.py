@@ -8,7 +8,14 @@ import pytest
 from typer import testing
 
 from instructrec.cli import main
-from instructrec.preflight import chips, compiled, launch, report, search
+from instructrec.preflight import (
+  check,
+  chips,
+  compiled,
+  launch,
+  report,
+  search,
+)
 
 TINY = (
   "T5Config.emb_dim=32",
@@ -31,7 +38,7 @@ def tiny():
 
 def _options(folder, **changes):
   defaults = {"hbm_gib": None, "search": False, "tries": 8, "cache": folder}
-  return report.Options(**(defaults | changes))
+  return check.Options(**(defaults | changes))
 
 
 def _silent(line):
@@ -40,7 +47,7 @@ def _silent(line):
 
 def test_compiled_flops_are_those_of_the_model(tiny, tmp_path):
   """Nothing is recomputed, so that the formula and the compiler agree."""
-  result = report.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
+  result = check.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
   found = report.as_json(result)
   if result.figures.cost.opaque:
     pytest.skip("this backend computes matrix products in custom calls")
@@ -53,8 +60,8 @@ def test_recomputing_costs_a_forward_pass(tiny, tmp_path):
   full = tiny.with_settings(
     dataclasses.replace(tiny.settings, remat_policy="full")
   )
-  plain = report.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
-  again = report.run(full, "train", LOCAL, _options(tmp_path), _silent)
+  plain = check.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
+  again = check.run(full, "train", LOCAL, _options(tmp_path), _silent)
   if again.figures.cost.opaque:
     pytest.skip("this backend computes matrix products in custom calls")
   ratio = again.figures.cost.flops / plain.figures.cost.flops
@@ -63,7 +70,7 @@ def test_recomputing_costs_a_forward_pass(tiny, tmp_path):
 
 def test_the_state_is_counted_without_compiling(tiny, tmp_path):
   """AdamW: three float32 numbers a parameter; all are arguments too."""
-  result = report.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
+  result = check.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
   state = compiled.state_bytes(tiny, LOCAL)
   assert state == pytest.approx(12 * tiny.network.num_parameters, rel=1e-3)
   batch = sum(x.size * 4 for x in tiny.batch("train").values())
@@ -154,27 +161,27 @@ def test_scoring_has_no_microbatches(tiny):
 @pytest.mark.slow
 def test_the_search_ends_with_the_first_that_fits(tiny, tmp_path):
   """Under a limit between what the launch takes and what microbatches take."""
-  plain = report.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
+  plain = check.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
   least = tiny.with_settings(
     dataclasses.replace(tiny.settings, num_microbatches=4, remat_policy="full")
   )
-  small = report.run(least, "train", LOCAL, _options(tmp_path), _silent)
+  small = check.run(least, "train", LOCAL, _options(tmp_path), _silent)
   needs = [r.figures.needed_bytes for r in (plain, small)]
   assert needs[1] < needs[0]
   limit = sum(needs) / 2
   options = _options(tmp_path, hbm_gib=limit / 2**30, search=True, tries=30)
   lines = []
-  result = report.run(tiny, "train", LOCAL, options, lines.append)
+  result = check.run(tiny, "train", LOCAL, options, lines.append)
   assert not result.fits
   assert result.remedy is result.attempts[-1]
   assert result.remedy.needed_bytes <= limit
   assert all(a.needed_bytes > limit for a in result.attempts[:-1])
   # What was passed over would indeed not have fitted.
-  for attempt in result.attempts:
-    if attempt.figures is None:
-      which = tiny.with_settings(attempt.settings)
-      figures = compiled.compile_step(which, "train", LOCAL, tmp_path)
-      assert figures.needed_bytes >= attempt.needed_bytes
+  passed_over = [a for a in result.attempts if a.figures is None]
+  for attempt in passed_over[:2]:
+    which = tiny.with_settings(attempt.settings)
+    figures = compiled.compile_step(which, "train", LOCAL, tmp_path)
+    assert figures.needed_bytes >= attempt.needed_bytes
   # What it prints, given to the launch, fits.
   bindings = [
     option.removeprefix("--gin.").replace('\\"', '"')
@@ -182,9 +189,14 @@ def test_the_search_ends_with_the_first_that_fits(tiny, tmp_path):
   ]
   again = launch.read(["gin/quickstart.gin"], [*TINY, *bindings])
   assert again.settings == result.remedy.settings
-  fixed = report.run(again, "train", LOCAL, options, _silent)
+  fixed = check.run(again, "train", LOCAL, options, _silent)
   assert fixed.fits
   assert "fits with --gin." in report.text(result)
+  _, _, as_is, changed = report.table([result]).splitlines()
+  assert "| as is |" in as_is
+  assert "| no |" in as_is
+  assert "`--gin." in changed
+  assert "| yes |" in changed
   assert len(lines) == 2 + sum(a.figures is not None for a in result.attempts)
 
 
@@ -279,7 +291,7 @@ def test_the_command_says_what_does_not_fit(tmp_path):
   assert result.exit_code == 1, result.output
   assert "DOES NOT FIT into 0.00 GiB" in result.stdout
   assert "--search looks for settings" in result.stdout
-  assert "| local | " in result.stdout
+  assert "| local" in result.stdout
   found = json.loads(path.read_text())
   assert [entry["step"] for entry in found] == ["train", "score"]
   memory = found[0]["figures"]["memory"]
@@ -323,7 +335,7 @@ def test_a_step_is_compiled_for_tpus(tiny, tmp_path):
     dataclasses.replace(tiny.settings, model=2, shard_parameters=True)
   )
   topology = chips.parse("v5e-8")
-  result = report.run(sharded, "train", topology, _options(tmp_path), _silent)
+  result = check.run(sharded, "train", topology, _options(tmp_path), _silent)
   assert result.fits
   work = result.figures.cost
   assert work.sent_bytes > 0
@@ -345,7 +357,7 @@ def test_the_compiler_itself_says_what_does_not_fit(tiny, tmp_path):
     tiny, batch_size=2**13, inputs_length=2**13, targets_length=2**13
   )
   topology = chips.parse("v5e-1")
-  result = report.run(huge, "train", topology, _options(tmp_path), _silent)
+  result = check.run(huge, "train", topology, _options(tmp_path), _silent)
   assert not result.fits
   assert result.figures.memory is None
   assert result.figures.needed_bytes > topology.chip.hbm_bytes
