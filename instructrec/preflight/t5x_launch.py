@@ -232,6 +232,12 @@ def _mesh(bindings: Bindings) -> mesh.MeshConfig:
   )
 
 
+def _candidates(rerank: Mapping[str, Any]) -> int:
+  """Longest list of a reranking evaluation; 10 where there is none."""
+  lengths = rerank.get("task_feature_lengths") or {"targets": (10, 0)}
+  return lengths["targets"][0]
+
+
 def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
   """The launch of gin files that T5X trains with.
 
@@ -248,10 +254,9 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
   """
   found = Bindings(files, bindings)
   lengths = found.macro("TASK_FEATURE_LENGTHS")
+  # T5X's run files take the rest from macros.
+  found.of("DatasetConfig", "seed", "shuffle", "use_cached", scope="train")
   rerank = found.of("DatasetConfig", scope="infer_eval")
-  _, (candidates, _) = (
-    rerank.get("task_feature_lengths", {"inputs": 0, "targets": (10, 0)})
-  ).values()
   if not isinstance(lengths["targets"], int):
     raise launch_lib.LaunchError(
       "TASK_FEATURE_LENGTHS has targets of rank 2: these files evaluate or "
@@ -271,8 +276,8 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
     inputs_length=lengths["inputs"],
     targets_length=lengths["targets"],
     pack=True,  # T5X's run files say so.
-    score_batch_size=rerank.get("batch_size") or 32,
-    num_candidates=candidates,
+    score_batch_size=rerank.get("batch_size", 32),
+    num_candidates=_candidates(rerank),
     # T5X's name for what USE_HARDWARE_RNG switches on.
     rng_impl="unsafe_rbg" if found.macro("USE_HARDWARE_RNG") else None,
     t5x=True,

@@ -74,6 +74,7 @@ def test_num_partitions_is_the_other_way_to_say_it():
     ("Partitioner.num_partitions=2", "bind no 'Partitioner'"),
     ("PjitPartitioner.num_partition=2", "num_partition is bound"),
     ("PjitPartitioner.ici_mesh_shape=(1,1)", "ici_mesh_shape is bound"),
+    ("train/utils.DatasetConfig.batch_size=8", "batch_size is bound"),
     ("ACTIVATION_PARTITIONING_DIMS=2", "preflight knows 1 only"),
     ("OPTIMIZER=@adam.Adam()", "OPTIMIZER is 'Adam'"),
     ("Adafactor.beta1=0.9", "does not know a setting .* 'beta1'"),
