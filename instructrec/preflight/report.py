@@ -93,7 +93,7 @@ def _memory(result: check.Result) -> list[str]:
     f"  memory      {result.figures.needed_bytes / _GIB:9.3f} GiB, {verdict}"
   ]
   if found is None:
-    lines.append("    (what the compiler says is missing; it gave up)")
+    lines.append("    (what the compiler came down to before it gave up)")
     return lines
   return lines + [
     f"    {name:<12}{getattr(found, name) / _GIB:7.3f} GiB"
