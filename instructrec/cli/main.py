@@ -16,6 +16,7 @@ from instructrec.cli import (
   devices,
   evaluate,
   generate,
+  preflight,
   prepare,
   quickstart,
   rank,
@@ -63,6 +64,9 @@ for _function in (
 ):
   app.command(cls=_Command, context_settings=_NAMES)(_function)
 app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(train.train)
+app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(
+  preflight.preflight
+)
 
 _checkpoints = typer.Typer(
   help="Hugging Face and T5X checkpoints, in and out.", no_args_is_help=True

@@ -7,7 +7,7 @@ exists.
 
 import difflib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import gin
@@ -72,11 +72,16 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
   for binding in bindings:
     name = binding.split("=", 1)[0].strip()
     if name.isidentifier() and name not in macros:
-      raise UnusedBindingError(
-        f"--gin.{name}: the gin files define no macro {name!r}"
-        + _nearest(name, macros)
-      )
+      raise unknown_macro(name, macros)
     gin.parse_config(binding)
+
+
+def unknown_macro(name: str, macros: Iterable[str]) -> UnusedBindingError:
+  """The error for a macro that is set, but that no gin file defines."""
+  return UnusedBindingError(
+    f"--gin.{name}: the gin files define no macro {name!r}"
+    + _nearest(name, macros)
+  )
 
 
 def build(cls: type[_T]) -> _T:

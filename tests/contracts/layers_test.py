@@ -20,6 +20,7 @@ _MAY_IMPORT = {
   "evaluation": set(),
   "retrieval": {"data"},
   "training": {"models"},
+  "preflight": {"models", "training"},
   "serving": {"models", "instructions", "data"},
   "pipelines": {
     "data",
@@ -36,6 +37,7 @@ _MAY_IMPORT = {
     "evaluation",
     "retrieval",
     "training",
+    "preflight",
     "serving",
     "pipelines",
   },

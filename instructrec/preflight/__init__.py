@@ -1,0 +1,1 @@
+"""Compiles the step of a gin file for a pod, without the pod."""

@@ -1,0 +1,181 @@
+"""What a launch compiles: model, optimizer, batch and mesh of its gin files.
+
+Files of the embedded runner are built as `instructrec train` builds them.
+Files for T5X are read without T5X, see `t5x_launch.py`.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from instructrec.models import features
+from instructrec.training import data_config, gin_config, runner
+
+STEPS = ("train", "score")
+
+
+class LaunchError(ValueError):
+  """Gin files from which no step can be compiled."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+  """What may be changed so that a step fits, its result unchanged.
+
+  Attributes:
+    model: devices that share a copy of the weights.
+    shard_parameters: whether parameters are split over the data axis too.
+    num_microbatches: parts of a batch, one after the other.
+    remat_policy: what the backward pass computes again.
+  """
+
+  model: int
+  shard_parameters: bool
+  num_microbatches: int
+  remat_policy: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Launch:
+  """A training run as far as it decides what is compiled.
+
+  Attributes:
+    config: model, optimizer, mesh and microbatches.
+    batch_size: rows of the global batch.
+    inputs_length: width of an instruction, in tokens.
+    targets_length: width of a response or candidate, in tokens.
+    pack: whether several examples share a row.
+    score_batch_size: candidate lists scored at once.
+    num_candidates: candidates of a list.
+    rng_impl: JAX's name of the random generator; None for its default.
+    t5x: whether the files are for T5X.
+  """
+
+  config: runner.TrainConfig
+  batch_size: int
+  inputs_length: int
+  targets_length: int
+  pack: bool
+  score_batch_size: int
+  num_candidates: int
+  rng_impl: str | None = None
+  t5x: bool = False
+
+  @property
+  def network(self) -> Any:
+    """The sizes of the network, a `T5Config`."""
+    model: Any = self.config.model
+    return model.module.config
+
+  @property
+  def settings(self) -> Settings:
+    """What `with_settings` may change."""
+    return Settings(
+      model=self.config.mesh.model,
+      shard_parameters=self.config.mesh.shard_parameters,
+      num_microbatches=self.config.num_microbatches,
+      remat_policy=self.network.remat_policy,
+    )
+
+  def with_settings(self, settings: Settings) -> "Launch":
+    """The same run with other settings."""
+    model: Any = copy.copy(self.config.model)
+    model.module = model.module.clone(
+      config=dataclasses.replace(
+        self.network, remat_policy=settings.remat_policy
+      )
+    )
+    mesh = dataclasses.replace(
+      self.config.mesh,
+      model=settings.model,
+      shard_parameters=settings.shard_parameters,
+    )
+    config = dataclasses.replace(
+      self.config,
+      model=model,
+      mesh=mesh,
+      num_microbatches=settings.num_microbatches,
+    )
+    return dataclasses.replace(self, config=config)
+
+  def batch(self, step: str) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of the global batch of a step.
+
+    Args:
+      step: "train" or "score".
+
+    Returns:
+      As `BatchStream.batch`, or as `batches.list_batch`.
+    """
+    targets: tuple[int, ...] = (self.targets_length,)
+    if step == "train":
+      rows = self.batch_size
+    else:
+      rows = self.score_batch_size
+      targets = (self.num_candidates, self.targets_length)
+    arrays = features.to_features(
+      np.zeros((rows, self.inputs_length), np.int32),
+      np.zeros((rows, *targets), np.int32),
+    )
+    if step == "train" and self.pack:
+      for side, tokens in (
+        ("encoder", arrays["encoder_input_tokens"]),
+        ("decoder", arrays["decoder_target_tokens"]),
+      ):
+        arrays[f"{side}_segment_ids"] = arrays[f"{side}_positions"] = tokens
+    return {
+      name: jax.ShapeDtypeStruct(array.shape, array.dtype)
+      for name, array in arrays.items()
+    }
+
+
+def read(
+  files: Sequence[str],
+  bindings: Sequence[str] = (),
+  *,
+  score_batch_size: int | None = None,
+  num_candidates: int | None = None,
+) -> Launch:
+  """The launch of gin files.
+
+  Args:
+    files: gin files, as given to `instructrec train` or to T5X.
+    bindings: gin bindings over them.
+    score_batch_size: candidate lists scored at once; None takes the files'
+      (T5X), or 32.
+    num_candidates: candidates of a list; None takes the files', or 10.
+
+  Returns:
+    The launch.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where the files configure no training run.
+  """
+  from instructrec.preflight import t5x_launch
+
+  if t5x_launch.needs_t5x(files):
+    launch = t5x_launch.read(files, bindings)
+  else:
+    gin_config.parse(files, bindings)
+    config = gin_config.build(runner.TrainConfig)
+    data = gin_config.build(data_config.DataConfig)
+    gin_config.check_all_used()
+    launch = Launch(
+      config=config,
+      batch_size=data.batch_size,
+      inputs_length=data.inputs_length,
+      targets_length=data.targets_length,
+      pack=data.pack,
+      score_batch_size=32,
+      num_candidates=10,
+    )
+  return dataclasses.replace(
+    launch,
+    score_batch_size=score_batch_size or launch.score_batch_size,
+    num_candidates=num_candidates or launch.num_candidates,
+  )

@@ -1,0 +1,284 @@
+"""Reads gin files for T5X without T5X.
+
+The embedded runner's step is then compiled with the same model, optimizer,
+batch, lengths, mesh and random numbers. Only our files are read; of T5X's own
+nothing is needed, for `gin/runs/t5x_finetune.gin` sets all that matters here.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gin import config_parser
+from instructrec.models import config as config_lib
+from instructrec.models import ranking_model, t5
+from instructrec.preflight import launch as launch_lib
+from instructrec.training import gin_config, mesh, optimizer, runner
+
+
+@dataclasses.dataclass(frozen=True)
+class _Macro:
+  name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reference:
+  name: str
+
+
+class _Delegate(config_parser.ParserDelegate):
+  """Keeps references in values, instead of resolving them."""
+
+  def configurable_reference(
+    self, scoped_configurable_name: str, evaluate: bool
+  ) -> _Reference:
+    return _Reference(scoped_configurable_name)
+
+  def macro(self, macro_name: str) -> _Macro:
+    return _Macro(macro_name)
+
+
+def _text(file: str) -> str:
+  for folder in gin_config.search_paths():
+    path = pathlib.Path(folder) / file
+    if path.is_file():
+      return path.read_text()
+  raise FileNotFoundError(
+    f"no gin file {file!r}; looked in {', '.join(gin_config.search_paths())}"
+  )
+
+
+def _statements(text: str) -> Iterator[Any]:
+  """Statements of a file and of our files that it includes, in order.
+
+  T5X's own files stand as the statements that include them.
+  """
+  for statement in config_parser.ConfigParser(text, _Delegate()):
+    if isinstance(
+      statement, config_parser.IncludeStatement
+    ) and not statement.filename.startswith("t5x/"):
+      yield from _statements(_text(statement.filename))
+    else:
+      yield statement
+
+
+def needs_t5x(files: Sequence[str]) -> bool:
+  """Whether gin files include files of T5X.
+
+  Args:
+    files: paths, absolute or below one of `gin_config.search_paths()`.
+
+  Returns:
+    Whether they can be run by T5X alone.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+  """
+  return any(
+    isinstance(statement, config_parser.IncludeStatement)
+    for file in files
+    for statement in _statements(_text(file))
+  )
+
+
+class Bindings:
+  """The values that gin files give, later ones over earlier ones."""
+
+  def __init__(self, files: Sequence[str], bindings: Sequence[str]) -> None:
+    self._values: dict[tuple[str, str], dict[str, Any]] = {}
+    self._macros: dict[str, Any] = {}
+    for file in files:
+      self._take(_text(file))
+    # The two macros that T5X's own files demand, and ours leave open.
+    known = {*self._macros, "MODEL_DIR", "MIXTURE_OR_TASK_MODULE"}
+    classes = {name for _, name in self._values}
+    for binding in bindings:
+      name = binding.split("=", 1)[0].strip()
+      if name.isidentifier() and name not in known:
+        raise gin_config.unknown_macro(name, known)
+      if not name.isidentifier() and name.split(".")[-2] not in classes:
+        raise launch_lib.LaunchError(
+          f"--gin.{name}: the gin files bind no {name.split('.')[-2]!r}; "
+          f"expected one of {', '.join(sorted(classes))}"
+        )
+      self._take(binding)
+
+  def _take(self, text: str) -> None:
+    for statement in _statements(text):
+      if not isinstance(statement, config_parser.BindingStatement):
+        continue
+      if statement.arg_name:
+        # Classes are told apart by name: files import them as they like.
+        key = (statement.scope, statement.selector.split(".")[-1])
+        self._values.setdefault(key, {})[statement.arg_name] = statement.value
+      else:
+        self._macros[statement.selector] = statement.value
+
+  def macro(self, name: str) -> Any:
+    """The value of a macro.
+
+    Raises:
+      LaunchError: where it has none.
+    """
+    if name not in self._macros:
+      raise launch_lib.LaunchError(
+        f"the gin files give {name} no value; set --gin.{name}=..., or include "
+        "gin/runs/t5x_finetune.gin, a file of gin/models and one of "
+        "gin/mixtures"
+      )
+    return self._resolve(self._macros[name])
+
+  def of(self, name: str, *known: str, scope: str = "") -> dict[str, Any]:
+    """Parameters bound for a class or function, macros resolved.
+
+    Args:
+      name: of the class, without its module.
+      known: parameters that may be bound; none named, any may.
+      scope: gin scope of the bindings.
+
+    Raises:
+      LaunchError: where another is bound: it might change what is compiled.
+    """
+    bound = self._values.get((scope, name), {})
+    unknown = set(bound) - set(known)
+    if known and unknown:
+      raise launch_lib.LaunchError(
+        f"{name}.{min(unknown)} is bound; preflight of a T5X launch knows "
+        f"{', '.join(known)} only"
+      )
+    return {name: self._resolve(value) for name, value in bound.items()}
+
+  def _resolve(self, value: Any) -> Any:
+    if isinstance(value, _Macro):
+      return self.macro(value.name)
+    if isinstance(value, Mapping):
+      return {key: self._resolve(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+      return type(value)(self._resolve(item) for item in value)
+    return value
+
+
+# Parameters that say where data and rates come from, not what is computed.
+_NOT_COMPILED = {
+  "module",
+  "input_vocabulary",
+  "output_vocabulary",
+  "feature_converter_cls",
+  "optimizer_def",
+  "throughput",
+}
+
+
+def _expect(what: str, found: Any, expected: str) -> None:
+  name = found.name.split(".")[-1] if isinstance(found, _Reference) else found
+  if name != expected:
+    raise launch_lib.LaunchError(
+      f"{what} is {name!r}; preflight of a T5X launch knows {expected} only"
+    )
+
+
+def _model(bindings: Bindings) -> ranking_model.T5RankingModel:
+  _expect("MODEL", bindings.macro("MODEL"), "T5RankingModel")
+  network = config_lib.T5Config(**bindings.of("T5Config"))
+  settings = bindings.of("T5RankingModel")
+  return ranking_model.T5RankingModel(
+    t5.T5(network),
+    **{k: v for k, v in settings.items() if k not in _NOT_COMPILED},
+  )
+
+
+def _optimizer(bindings: Bindings) -> Any:
+  _expect("OPTIMIZER", bindings.macro("OPTIMIZER"), "Adafactor")
+  settings = bindings.of("Adafactor")
+  # Where T5X starts to count, and which axes it factors by name.
+  for ignored in ("step_offset", "logical_factor_rules", "learning_rate"):
+    settings.pop(ignored, None)
+  schedule = bindings.of("create_learning_rate_scheduler")
+  try:
+    return optimizer.adafactor(
+      schedule.get("base_learning_rate", 1e-3), **settings
+    )
+  except TypeError as error:
+    raise launch_lib.LaunchError(
+      f"preflight does not know a setting of T5X's Adafactor: {error}"
+    ) from error
+
+
+def _mesh(bindings: Bindings) -> mesh.MeshConfig:
+  partitioner = bindings.of(
+    "PjitPartitioner",
+    "num_partitions",
+    "model_parallel_submesh",
+    "logical_axis_rules",
+  )
+  rules = bindings.of(
+    "standard_logical_axis_rules",
+    "activation_partitioning_dims",
+    "parameter_partitioning_dims",
+  )
+  if rules.get("activation_partitioning_dims", 1) != 1:
+    raise launch_lib.LaunchError(
+      "standard_logical_axis_rules.activation_partitioning_dims is "
+      f"{rules['activation_partitioning_dims']}; preflight knows 1 only"
+    )
+  submesh = partitioner.get("model_parallel_submesh")
+  return mesh.MeshConfig(
+    model=math.prod(submesh)
+    if submesh
+    else partitioner.get("num_partitions") or 1,
+    shard_parameters=rules.get("parameter_partitioning_dims", 1) == 2,
+  )
+
+
+def _candidates(rerank: Mapping[str, Any]) -> int:
+  """Longest list of a reranking evaluation; 10 where there is none."""
+  lengths = rerank.get("task_feature_lengths") or {"targets": (10, 0)}
+  return lengths["targets"][0]
+
+
+def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
+  """The launch of gin files that T5X trains with.
+
+  Args:
+    files: such as gin/instructrec_xl.gin.
+    bindings: gin bindings over them.
+
+  Returns:
+    The launch.
+
+  Raises:
+    LaunchError: where they set something that decides what is compiled and
+      that the embedded runner does not have, or set too little.
+  """
+  found = Bindings(files, bindings)
+  lengths = found.macro("TASK_FEATURE_LENGTHS")
+  # T5X's run files take the rest from macros.
+  found.of("DatasetConfig", "seed", "shuffle", "use_cached", scope="train")
+  rerank = found.of("DatasetConfig", scope="infer_eval")
+  if not isinstance(lengths["targets"], int):
+    raise launch_lib.LaunchError(
+      "TASK_FEATURE_LENGTHS has targets of rank 2: these files evaluate or "
+      "infer. Give those of a training run; --step=score compiles its scoring"
+    )
+  model: Any = _model(found)
+  trainer = found.of("Trainer", "num_microbatches", "learning_rate_fn")
+  return launch_lib.Launch(
+    config=runner.TrainConfig(
+      model=model,
+      optimizer=_optimizer(found),
+      train_steps=found.macro("TRAIN_STEPS"),
+      mesh=_mesh(found),
+      num_microbatches=trainer.get("num_microbatches") or 1,
+    ),
+    batch_size=found.macro("BATCH_SIZE"),
+    inputs_length=lengths["inputs"],
+    targets_length=lengths["targets"],
+    pack=True,  # T5X's run files say so.
+    score_batch_size=rerank.get("batch_size", 32),
+    num_candidates=_candidates(rerank),
+    # T5X's name for what USE_HARDWARE_RNG switches on.
+    rng_impl="unsafe_rbg" if found.macro("USE_HARDWARE_RNG") else None,
+    t5x=True,
+  )

@@ -1,0 +1,180 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from instructrec.preflight import launch, roofline
+from instructrec.training import gin_config
+
+SIZES = {
+  "small": (8, 77e6),
+  "base": (12, 248e6),
+  "large": (24, 783e6),
+  "xl": (24, 2850e6),
+  "xxl": (24, 11135e6),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_launches_of_t5x_are_read_without_t5x(size):
+  layers, parameters = SIZES[size]
+  found = launch.read([f"gin/instructrec_{size}.gin"])
+  assert found.t5x
+  assert found.network.num_encoder_layers == layers
+  assert found.network.num_parameters == pytest.approx(parameters, rel=0.005)
+  assert found.network.dropout_rate == 0.05
+  assert np.dtype(found.network.dtype).name == "bfloat16"
+  assert found.settings == launch.Settings(
+    model=1, shard_parameters=True, num_microbatches=1, remat_policy="none"
+  )
+  assert found.batch_size == 64
+  assert found.rng_impl == "unsafe_rbg"
+  assert found.batch("train")["encoder_segment_ids"].shape == (64, 512)
+  assert found.batch("score")["decoder_input_tokens"].shape == (32, 10, 128)
+
+
+def test_bindings_change_a_launch_of_t5x():
+  found = launch.read(
+    ["gin/instructrec_xl.gin"],
+    [
+      "MODEL_PARALLEL_SUBMESH=(2,2,1,1)",
+      "PARAMETER_PARTITIONING_DIMS=1",
+      "Trainer.num_microbatches=4",
+      "REMAT_POLICY='full'",
+      "SCAN_LAYERS=True",
+      "BATCH_SIZE=16",
+      "TARGETS_LENGTH=32",
+      "USE_HARDWARE_RNG=False",
+    ],
+  )
+  assert found.settings == launch.Settings(
+    model=4, shard_parameters=False, num_microbatches=4, remat_policy="full"
+  )
+  assert found.network.scan_layers
+  assert found.rng_impl is None
+  assert found.batch("train")["decoder_target_tokens"].shape == (16, 32)
+
+
+def test_num_partitions_is_the_other_way_to_say_it():
+  found = launch.read(
+    ["gin/instructrec_xl.gin"],
+    [
+      "PjitPartitioner.model_parallel_submesh=None",
+      "PjitPartitioner.num_partitions=8",
+    ],
+  )
+  assert found.settings.model == 8
+
+
+@pytest.mark.parametrize(
+  ("binding", "message"),
+  [
+    ("NUM_MICROBACHES=2", "did you mean NUM_MICROBATCHES"),
+    ("Partitioner.num_partitions=2", "bind no 'Partitioner'"),
+    ("PjitPartitioner.num_partition=2", "num_partition is bound"),
+    ("PjitPartitioner.ici_mesh_shape=(1,1)", "ici_mesh_shape is bound"),
+    ("train/utils.DatasetConfig.batch_size=8", "batch_size is bound"),
+    ("ACTIVATION_PARTITIONING_DIMS=2", "preflight knows 1 only"),
+    ("OPTIMIZER=@adam.Adam()", "OPTIMIZER is 'Adam'"),
+    ("Adafactor.beta1=0.9", "does not know a setting .* 'beta1'"),
+    ("T5Config.emb_dim=0", "expected a positive whole number"),
+  ],
+)
+def test_what_the_embedded_runner_lacks_is_refused(binding, message):
+  with pytest.raises(ValueError, match=message):
+    launch.read(["gin/instructrec_xl.gin"], [binding])
+
+
+def test_a_launch_without_a_model_names_what_to_include(tmp_path):
+  path = tmp_path / "mine.gin"
+  path.write_text(
+    "include 'gin/runs/t5x_finetune.gin'\n"
+    "include 'gin/mixtures/instructrec.gin'\n"
+  )
+  with pytest.raises(launch.LaunchError, match="give MODEL no value"):
+    launch.read([str(path)])
+
+
+def test_evaluations_of_t5x_train_nothing():
+  with pytest.raises(launch.LaunchError, match="evaluate or infer"):
+    launch.read(["gin/instructrec_eval.gin", "gin/models/small.gin"])
+
+
+def test_a_file_that_does_not_exist():
+  with pytest.raises(FileNotFoundError, match="looked in"):
+    launch.read(["gin/no_such.gin"])
+
+
+def test_launches_of_the_embedded_runner_are_built_as_it_builds_them():
+  found = launch.read(["gin/quickstart.gin"], ["MODEL_PARALLEL=2"])
+  assert not found.t5x
+  assert found.settings.model == 2
+  assert found.pack
+  with pytest.raises(gin_config.UnusedBindingError):
+    launch.read(["gin/quickstart.gin"], ["MODEL_PARALEL=2"])
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_the_batch_is_that_of_training(pack):
+  from instructrec.training import batches
+
+  found = dataclasses.replace(
+    launch.read(["gin/quickstart.gin"]),
+    pack=pack,
+    batch_size=4,
+    inputs_length=12,
+    targets_length=5,
+  )
+  rows = np.ones((4, 12), np.int32), np.ones((4, 5), np.int32)
+  made = batches.features.to_features(*rows)
+  if pack:
+    made = batches._pack_features(made, [1] * 4)
+  assert found.batch("train") == {
+    name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in made.items()
+  }
+
+
+def test_settings_change_nothing_else():
+  found = launch.read(["gin/quickstart.gin"])
+  settings = launch.Settings(
+    model=2, shard_parameters=True, num_microbatches=4, remat_policy="full"
+  )
+  changed = found.with_settings(settings)
+  assert changed.settings == settings
+  assert changed.network.remat_policy == "full"
+  assert found.network.remat_policy == "none"
+  assert changed.with_settings(found.settings).network == found.network
+  assert changed.batch("train") == found.batch("train")
+
+
+def test_model_flops_are_six_a_weight_and_token_where_lengths_are_equal():
+  """Every token passes all weights of its stack; attention is 12 L H Q T."""
+  found = launch.read(
+    ["gin/instructrec_xl.gin"],
+    ["INPUTS_LENGTH=128", "TARGETS_LENGTH=128", "BATCH_SIZE=1"],
+  )
+  network = found.network
+  embedding = network.vocab_size * network.emb_dim
+  small = 2 * network.num_heads * network.num_buckets + network.emb_dim * (
+    2 * 24 + 3 * 24 + 2
+  )
+  weights = network.num_parameters - embedding - small
+  attention = 12 * 128 * network.joined_dim * 128 * (24 + 2 * 24)
+  assert roofline.model_flops(found, "train") == pytest.approx(
+    6 * weights * 128 + attention, rel=1e-12
+  )
+
+
+def test_a_list_is_encoded_once():
+  found = launch.read(["gin/instructrec_xl.gin"])
+  one = dataclasses.replace(found, num_candidates=1)
+  twenty = dataclasses.replace(found, num_candidates=20)
+  encoder = 2 * roofline.model_flops(one, "score") - roofline.model_flops(
+    dataclasses.replace(found, num_candidates=2), "score"
+  )
+  each = roofline.model_flops(one, "score") - encoder
+  assert roofline.model_flops(twenty, "score") == pytest.approx(
+    encoder + 20 * each
+  )
+  assert encoder > each

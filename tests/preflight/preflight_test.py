@@ -1,0 +1,379 @@
+"""Compiling, fitting and searching, on this machine's backend and for TPUs."""
+
+import dataclasses
+import importlib.util
+import json
+
+import pytest
+from typer import testing
+
+from instructrec.cli import main
+from instructrec.preflight import (
+  check,
+  chips,
+  compiled,
+  launch,
+  report,
+  search,
+)
+
+TINY = (
+  "T5Config.emb_dim=32",
+  "T5Config.num_heads=2",
+  "T5Config.mlp_dim=64",
+  "T5Config.num_encoder_layers=1",
+  "T5Config.num_decoder_layers=1",
+  "VOCAB_SIZE=128",
+  "BATCH_SIZE=4",
+  "INPUTS_LENGTH=32",
+  "TARGETS_LENGTH=8",
+)
+LOCAL = chips.parse("local")
+
+
+@pytest.fixture
+def tiny():
+  return launch.read(["gin/quickstart.gin"], TINY)
+
+
+def _options(folder, **changes):
+  defaults = {"hbm_gib": None, "search": False, "tries": 8, "cache": folder}
+  return check.Options(**(defaults | changes))
+
+
+def _silent(line):
+  del line
+
+
+def test_compiled_flops_are_those_of_the_model(tiny, tmp_path):
+  """Nothing is recomputed, so that the formula and the compiler agree."""
+  result = check.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
+  found = report.as_json(result)
+  if result.figures.cost.opaque:
+    pytest.skip("this backend computes matrix products in custom calls")
+  assert found["model_over_compiled_flops"] == pytest.approx(1.0, rel=1e-6)
+  assert found["fits"]
+  assert found["limit_bytes"] is None or found["limit_bytes"] > 0
+
+
+def test_recomputing_costs_a_forward_pass(tiny, tmp_path):
+  full = tiny.with_settings(
+    dataclasses.replace(tiny.settings, remat_policy="full")
+  )
+  plain = check.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
+  again = check.run(full, "train", LOCAL, _options(tmp_path), _silent)
+  if again.figures.cost.opaque:
+    pytest.skip("this backend computes matrix products in custom calls")
+  ratio = again.figures.cost.flops / plain.figures.cost.flops
+  assert 1.1 < ratio <= 4 / 3
+
+
+def test_the_state_is_counted_without_compiling(tiny, tmp_path):
+  """AdamW: three float32 numbers a parameter; all are arguments too."""
+  result = check.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
+  state = compiled.state_bytes(tiny, LOCAL)
+  assert state == pytest.approx(12 * tiny.network.num_parameters, rel=1e-3)
+  batch = sum(x.size * 4 for x in tiny.batch("train").values())
+  assert result.figures.memory.arguments == pytest.approx(
+    state + batch, rel=0.01
+  )
+
+
+def test_figures_are_kept_on_disk(tiny, tmp_path, monkeypatch):
+  first = compiled.compile_step(tiny, "score", LOCAL, tmp_path)
+  monkeypatch.setattr(
+    compiled, "measure", lambda *a: pytest.fail("compiled again")
+  )
+  assert compiled.compile_step(tiny, "score", LOCAL, tmp_path) == first
+  other = dataclasses.replace(tiny, num_candidates=3)
+  with pytest.raises(pytest.fail.Exception, match="compiled again"):
+    compiled.compile_step(other, "score", LOCAL, tmp_path)
+
+
+def test_the_compilers_complaints_are_read():
+  def needed(message):
+    return compiled._needed(message)
+
+  assert needed(
+    "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 28.50G "
+    "of 15.75G hbm. Exceeded hbm capacity by 12.75G."
+  ) == int(28.5 * 2**30)
+  assert (
+    needed(
+      "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required "
+      "for HLO temporaries (8.00T) exceeds available HBM (15.48G)."
+    )
+    == 8 * 2**40
+  )
+  assert needed("INTERNAL: Used 28.50G of 15.75G hbm") is None
+
+
+def test_a_lack_of_memory_is_a_result_and_other_errors_are_errors():
+  class Lowered:
+    def __init__(self, message):
+      self.message = message
+
+    def compile(self):
+      raise RuntimeError(self.message)
+
+  figures = compiled.measure(
+    Lowered("RESOURCE_EXHAUSTED: hbm. Used 28.50G of 15.75G hbm."), 8
+  )
+  assert not figures.fits(None)
+  assert compiled.Figures.from_json(dataclasses.asdict(figures)) == figures
+  with pytest.raises(RuntimeError, match="INTERNAL"):
+    compiled.measure(Lowered("INTERNAL: broken"), 8)
+
+
+def _figures(needed):
+  memory = compiled.Memory(
+    arguments=needed, outputs=0, aliased=0, temporaries=0, code=0
+  )
+  return compiled.Figures(
+    memory=memory,
+    needed_bytes=needed,
+    cost=None,
+    optimal_seconds=None,
+    compile_seconds=0.0,
+    compiler="none",
+  )
+
+
+def test_alternatives_come_in_the_order_of_their_cost(tiny):
+  topology = chips.parse("v5e-4")
+  found = search.alternatives(tiny, topology, "train")
+  base = tiny.settings
+  costs = [search.expected_cost(settings, base) for settings in found]
+  assert costs == sorted(costs)
+  assert all(cost > 0 for cost in costs)
+  assert len(set(found)) == len(found)
+  assert {s.remat_policy for s in found} == {"none", "minimal", "full"}
+  # Two heads divide over two devices; the four rows over four data devices.
+  assert {s.model for s in found} == {1, 2}
+  assert {s.num_microbatches for s in found if s.model == 2} == {1, 2}
+
+
+def test_scoring_has_no_microbatches(tiny):
+  found = search.alternatives(tiny, chips.parse("v5e-4"), "score")
+  assert {(s.num_microbatches, s.remat_policy) for s in found} == {(1, "none")}
+
+
+@pytest.mark.slow
+def test_the_search_ends_with_the_first_that_fits(tiny, tmp_path):
+  """Under a limit between what the launch takes and what microbatches take."""
+  plain = check.run(tiny, "train", LOCAL, _options(tmp_path), _silent)
+  least = tiny.with_settings(
+    dataclasses.replace(tiny.settings, num_microbatches=4, remat_policy="full")
+  )
+  small = check.run(least, "train", LOCAL, _options(tmp_path), _silent)
+  needs = [r.figures.needed_bytes for r in (plain, small)]
+  assert needs[1] < needs[0]
+  limit = sum(needs) / 2
+  options = _options(tmp_path, hbm_gib=limit / 2**30, search=True, tries=30)
+  lines = []
+  result = check.run(tiny, "train", LOCAL, options, lines.append)
+  assert not result.fits
+  assert result.remedy is result.attempts[-1]
+  assert result.remedy.needed_bytes <= limit
+  assert all(a.needed_bytes > limit for a in result.attempts[:-1])
+  # What was passed over would indeed not have fitted.
+  passed_over = [a for a in result.attempts if a.figures is None]
+  for attempt in passed_over[:2]:
+    which = tiny.with_settings(attempt.settings)
+    figures = compiled.compile_step(which, "train", LOCAL, tmp_path)
+    assert figures.needed_bytes >= attempt.needed_bytes
+  # What it prints, given to the launch, fits.
+  bindings = [
+    option.removeprefix("--gin.").replace('\\"', '"')
+    for option in search.gin_bindings(tiny, result.remedy.settings, LOCAL)
+  ]
+  again = launch.read(["gin/quickstart.gin"], [*TINY, *bindings])
+  assert again.settings == result.remedy.settings
+  fixed = check.run(again, "train", LOCAL, options, _silent)
+  assert fixed.fits
+  assert "fits with --gin." in report.text(result)
+  _, _, as_is, changed = report.table([result]).splitlines()
+  assert "| as is |" in as_is
+  assert "| no |" in as_is
+  assert "`--gin." in changed
+  assert "| yes |" in changed
+  assert len(lines) == 2 + sum(a.figures is not None for a in result.attempts)
+
+
+def test_state_that_is_too_large_is_not_compiled(tiny):
+  attempts = list(
+    search.search(
+      tiny,
+      LOCAL,
+      "train",
+      _figures(10**9),
+      limit_bytes=1000.0,
+      compile_step=lambda which: pytest.fail("compiled"),
+      tries=3,
+    )
+  )
+  assert attempts
+  assert not any(a.fits or a.figures for a in attempts)
+
+
+def test_the_search_stops_after_so_many(tiny):
+  attempts = list(
+    search.search(
+      tiny,
+      LOCAL,
+      "train",
+      _figures(10**9),
+      limit_bytes=10**8,
+      compile_step=lambda which: _figures(2 * 10**8),
+      tries=2,
+    )
+  )
+  assert sum(a.figures is not None for a in attempts) == 2
+  assert not any(a.fits for a in attempts)
+
+
+def test_what_cannot_fit_is_passed_over():
+  base = launch.Settings(
+    model=1, shard_parameters=True, num_microbatches=1, remat_policy="minimal"
+  )
+  measured = [
+    search.Attempt(
+      settings=base, fits=False, state_bytes=2, needed_bytes=42, figures=None
+    )
+  ]
+
+  def least(**changes):
+    settings = dataclasses.replace(base, **changes)
+    return search.least_bytes(settings, 2, measured, devices=8)
+
+  assert least(num_microbatches=4) == 2 + 10
+  assert least(num_microbatches=2, model=2) == 2 + 10
+  assert least(remat_policy="none", num_microbatches=2) == 2 + 20
+  assert least(remat_policy="full") == 2  # May save any part of it.
+
+
+def test_bindings_for_both_runners():
+  topology = chips.parse("v5e-32")
+  settings = launch.Settings(
+    model=8, shard_parameters=True, num_microbatches=2, remat_policy="minimal"
+  )
+  embedded = launch.read(["gin/quickstart.gin"])
+  assert search.gin_bindings(embedded, settings, topology) == [
+    "--gin.MODEL_PARALLEL=8",
+    "--gin.SHARD_PARAMETERS=True",
+    "--gin.NUM_MICROBATCHES=2",
+    '--gin.REMAT_POLICY=\\"minimal\\"',
+  ]
+  t5x = launch.read(["gin/instructrec_xl.gin"])
+  assert search.gin_bindings(t5x, settings, topology) == [
+    '--gin.MODEL_PARALLEL_SUBMESH="(4,2,1,1)"',
+    "--gin.NUM_MICROBATCHES=2",
+    '--gin.REMAT_POLICY=\\"minimal\\"',
+  ]
+
+
+def _command(*args):
+  return testing.CliRunner().invoke(main.app, ["preflight", *args])
+
+
+def test_the_command_says_what_does_not_fit(tmp_path):
+  path = tmp_path / "figures.json"
+  result = _command(
+    "--gin_file=gin/quickstart.gin",
+    "--topology=local",
+    "--step=train",
+    "--step=score",
+    "--hbm_gib=0.0001",
+    f"--cache_dir={tmp_path}/cache",
+    f"--json={path}",
+    *(f"--gin.{binding}" for binding in TINY),
+  )
+  assert result.exit_code == 1, result.output
+  assert "DOES NOT FIT into 0.00 GiB" in result.stdout
+  assert "--search looks for settings" in result.stdout
+  assert "| local" in result.stdout
+  found = json.loads(path.read_text())
+  assert [entry["step"] for entry in found] == ["train", "score"]
+  memory = found[0]["figures"]["memory"]
+  assert found[0]["figures"]["needed_bytes"] == (
+    memory["arguments"]
+    + memory["outputs"]
+    - memory["aliased"]
+    + memory["temporaries"]
+    + memory["code"]
+  )
+  assert found[0]["batch"]["encoder_input_tokens"] == [4, 32]
+  assert not found[0]["fits"]
+
+
+def test_the_command_names_a_wrong_step():
+  result = _command(
+    "--gin_file=gin/quickstart.gin", "--topology=local", "--step=walk"
+  )
+  assert result.exit_code == 2
+  assert "--step=walk" in result.output
+
+
+def _needs_libtpu():
+  if importlib.util.find_spec("libtpu") is None:
+    pytest.skip("libtpu is not installed: pip install 'instructrec[tpu]'")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["v3-8", "v4-8", "v5e-8", "v5p-8", "v6e-8"])
+def test_slices_exist(name):
+  _needs_libtpu()
+  topology = chips.parse(name)
+  assert len(topology.devices()) == topology.num_devices
+
+
+@pytest.mark.slow
+def test_a_step_is_compiled_for_tpus(tiny, tmp_path):
+  """Two-way model parallelism and sharded parameters on eight chips."""
+  _needs_libtpu()
+  sharded = tiny.with_settings(
+    dataclasses.replace(tiny.settings, model=2, shard_parameters=True)
+  )
+  topology = chips.parse("v5e-8")
+  result = check.run(sharded, "train", topology, _options(tmp_path), _silent)
+  assert result.fits
+  work = result.figures.cost
+  assert work.sent_bytes > 0
+  assert work.cycles > 0
+  whole = compiled.state_bytes(tiny, topology)
+  assert compiled.state_bytes(sharded, topology) < whole / 4
+  found = report.as_json(result)
+  assert 0.9 < found["model_over_compiled_flops"] < 1.1
+  assert found["bound"]["seconds"] == max(
+    found["bound"][name] for name in ("compute", "memory", "network")
+  )
+  assert "at least" in report.text(result)
+
+
+@pytest.mark.slow
+def test_the_compiler_itself_says_what_does_not_fit(tiny, tmp_path):
+  _needs_libtpu()
+  huge = dataclasses.replace(
+    tiny, batch_size=2**13, inputs_length=2**13, targets_length=2**13
+  )
+  topology = chips.parse("v5e-1")
+  result = check.run(huge, "train", topology, _options(tmp_path), _silent)
+  assert not result.fits
+  assert result.figures.memory is None
+  assert result.figures.needed_bytes > topology.chip.hbm_bytes
+  assert "gave up" in report.text(result)
+
+
+@pytest.mark.slow
+def test_a_mesh_that_does_not_divide_names_the_parameter(tiny):
+  _needs_libtpu()
+  topology = chips.parse("v5e-8")
+  odd = tiny.with_settings(dataclasses.replace(tiny.settings, model=4))
+  with pytest.raises(ValueError, match=r"rel_embedding .* does not divide"):
+    compiled.lower(odd, "train", topology)
+  rows = dataclasses.replace(tiny, batch_size=4)
+  with pytest.raises(ValueError, match="batch of 4 rows does not divide"):
+    compiled.lower(rows, "train", topology)
+  lists = dataclasses.replace(tiny, score_batch_size=12)
+  with pytest.raises(ValueError, match="12 candidate lists do not divide"):
+    compiled.lower(lists, "score", topology)
