@@ -46,10 +46,10 @@ _CORE = [
   "sentencepiece>=0.2,<0.2.3",
   "seqio>=0.0.20",
   "tensorboard>=2.18",
-  "tensorstore>=0.1.70",
   "tensorflow>=2.18",
   "tensorflow-datasets>=4.9.9",
   "tensorflow-text>=2.18",
+  "tensorstore>=0.1.70",
   "tqdm>=4.66",
   "typer>=0.15",
 ]
