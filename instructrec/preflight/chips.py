@@ -130,9 +130,10 @@ CHIPS = {
   )
 }
 
-# The compiler needs no machine; libtpu would ask the cloud for one, and
-# complain that there is none.
+# The compiler needs no machine; libtpu would ask the cloud for one, complain
+# that there is none, and let one process at a time have it.
 _NO_MACHINE = {
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
   "TPU_SKIP_MDS_QUERY": "1",
   "TPU_WORKER_HOSTNAMES": "localhost",
   "TPU_ACCELERATOR_TYPE": "v5litepod-8",
@@ -189,7 +190,9 @@ class Topology:
       return topologies.get_topology_desc(
         topology_name=self.shape, platform="tpu", **options
       ).devices
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError as error:
+      if "INVALID_ARGUMENT" not in str(error):
+        raise
       raise TopologyError(
         f"libtpu does not know the slice {self.shape}: {error}. Expected one "
         f"of {_known(self.chip)}"

@@ -328,6 +328,13 @@ def test_slices_exist(name):
 
 
 @pytest.mark.slow
+def test_a_slice_that_libtpu_does_not_know():
+  _needs_libtpu()
+  with pytest.raises(chips.TopologyError, match=r"v5e:3x5: .*v5e-8 \(v5e:2x4"):
+    chips.parse("v5e:3x5").devices()
+
+
+@pytest.mark.slow
 def test_a_step_is_compiled_for_tpus(tiny, tmp_path):
   """Two-way model parallelism and sharded parameters on eight chips."""
   _needs_libtpu()
