@@ -1,4 +1,4 @@
-# make quickstart | test | lint | format | lock | clean
+# make quickstart | test | test-slow | lint | format | lock | clean
 #
 # Each target that needs it makes a virtual environment in .venv first, from
 # the locked versions where there is a lock for this Python.
@@ -14,7 +14,7 @@ LOCK := requirements/py$(shell $(PYTHON) -c \
 SOURCES := $(shell git ls-files instructrec tasks gin setup.py \
   pyproject.toml README.md 2>/dev/null)
 
-.PHONY: quickstart test lint format types lock clean
+.PHONY: quickstart test test-slow lint format types lock clean
 
 # Third-party packages; made anew only when the lock or the extras change.
 $(BIN)/.dependencies: setup.py $(wildcard $(LOCK))
@@ -36,7 +36,11 @@ quickstart: $(BIN)/.installed
 	$(BIN)/instructrec quickstart --output $(RUN_DIR)
 
 test: $(BIN)/.installed
-	$(BIN)/pytest $(PYTEST_ARGS) --cov --cov-report=term
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow" --cov --cov-report=term
+
+# Several processes, the TPU compiler, other libraries where they are installed.
+test-slow: $(BIN)/.installed
+	$(BIN)/pytest $(PYTEST_ARGS) -m slow
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

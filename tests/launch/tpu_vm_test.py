@@ -196,6 +196,6 @@ def test_the_queue_is_awaited(cloud, shell):
 
 def test_without_access_it_ends_at_once(shell):
   shell.stand_in("gcloud", "echo 'no active account' >&2; exit 1")
-  _, errors = shell.run(*shell.whole("tpu_vm.sh"), status=1)
+  _, errors = shell.run(*shell.whole("tpu_vm.sh"), "--back_off=0", status=1)
   assert "no active account" in errors
   assert len(shell.calls()) <= 3

@@ -234,13 +234,17 @@ def test_of_two_that_tokenize_at_once_the_first_wins(
   def slower(*args):
     # While this process builds, another one starts and finishes.
     monkeypatch.setattr(token_cache, "_build", build)
-    first.append(token_cache.load("toy_v1_product_search", "test", data_dir))
+    first.append(
+      token_cache.load("toy_v1_product_search_p0_i2", "test", data_dir)
+    )
     return build(*args)
 
   monkeypatch.setattr(token_cache, "_build", slower)
-  second = token_cache.load("toy_v1_product_search", "test", data_dir)
+  second = token_cache.load("toy_v1_product_search_p0_i2", "test", data_dir)
   np.testing.assert_array_equal(second.inputs.tokens, first[0].inputs.tokens)
-  folders = list((data_dir / "token_cache").glob("toy_v1_product_search-test*"))
+  folders = list(
+    (data_dir / "token_cache").glob("toy_v1_product_search_p0_i2-test*")
+  )
   assert len(folders) == 1
   assert "incomplete" not in folders[0].name
 
