@@ -338,6 +338,7 @@ def test_a_slice_that_libtpu_does_not_know():
 def test_a_step_is_compiled_for_tpus(tiny, tmp_path):
   """Two-way model parallelism and sharded parameters on eight chips."""
   _needs_libtpu()
+  tiny = dataclasses.replace(tiny, batch_size=8)
   sharded = tiny.with_settings(
     dataclasses.replace(tiny.settings, model=2, shard_parameters=True)
   )
@@ -361,10 +362,10 @@ def test_a_step_is_compiled_for_tpus(tiny, tmp_path):
 def test_the_compiler_itself_says_what_does_not_fit(tiny, tmp_path):
   _needs_libtpu()
   huge = dataclasses.replace(
-    tiny, batch_size=2**13, inputs_length=2**13, targets_length=2**13
+    tiny, score_batch_size=2**12, inputs_length=2**12, num_candidates=1
   )
   topology = chips.parse("v5e-1")
-  result = check.run(huge, "train", topology, _options(tmp_path), _silent)
+  result = check.run(huge, "score", topology, _options(tmp_path), _silent)
   assert not result.fits
   assert result.figures.memory is None
   assert result.figures.needed_bytes > topology.chip.hbm_bytes
@@ -381,6 +382,6 @@ def test_a_mesh_that_does_not_divide_names_the_parameter(tiny):
   rows = dataclasses.replace(tiny, batch_size=4)
   with pytest.raises(ValueError, match="batch of 4 rows does not divide"):
     compiled.lower(rows, "train", topology)
-  lists = dataclasses.replace(tiny, score_batch_size=12)
+  lists = dataclasses.replace(tiny, batch_size=8, score_batch_size=12)
   with pytest.raises(ValueError, match="12 candidate lists do not divide"):
     compiled.lower(lists, "score", topology)
