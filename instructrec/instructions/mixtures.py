@@ -64,6 +64,7 @@ def mixtures(
   - "_all": these and ours;
   - "_direct": those whose response is an item, or Yes or No;
   - "_without_<task type>": the paper's but for one group, to test on that;
+  - "_evaluated": the tasks that have validation and test rows, for generation;
   - "_without_vague": the paper's but for personalised search with a vague
     intention, which its Figure 3 holds out.
 
@@ -78,6 +79,7 @@ def mixtures(
     "": paper,
     "_all": weights(template_set),
     "_direct": weights(template_set, lambda t: t.kind is Kind.DIRECT),
+    "_evaluated": dict.fromkeys(evaluation_tasks(template_set), 1.0),
   }
   for group in TaskType:
     result[f"_without_{group}"] = {

@@ -88,7 +88,7 @@ def stream(t5x):
     data_config.DataConfig(
       mixture="losses_v1",
       inputs_length=256,
-      targets_length=32,
+      targets_length=64,
       batch_size=16,
       pack=True,
       modules=(),

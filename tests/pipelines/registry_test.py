@@ -55,6 +55,7 @@ def test_there_is_a_task_for_every_config_and_every_mixture(
     "",
     "_all",
     "_direct",
+    "_evaluated",
     "_without_sequential",
     "_without_product_search",
     "_without_personalized_search",
