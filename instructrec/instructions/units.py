@@ -182,7 +182,11 @@ def _work(unit: Unit) -> Result:
 
 
 def run(
-  spec: Spec, wanted: Sequence[Unit], num_workers: int
+  spec: Spec,
+  wanted: Sequence[Unit],
+  num_workers: int,
+  *,
+  generator: generate.Generator | None = None,
 ) -> Iterator[Result]:
   """Works on units, several at once; the results come in order.
 
@@ -190,12 +194,13 @@ def run(
     spec: how instructions are made.
     wanted: the units.
     num_workers: processes; 1 works in this one.
+    generator: what this process works with; None makes one from `spec`.
 
   Yields:
     Results.
   """
   if num_workers <= 1:
-    generator = spec.generator()
+    generator = generator or spec.generator()
     for unit in wanted:
       yield work(generator, unit)
     return

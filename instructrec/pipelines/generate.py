@@ -49,11 +49,7 @@ def produce_locally(num_workers: int) -> Produce:
       with progress.Progress(
         sum(counts.values()), "generate", unit="request"
       ) as line:
-        for result in (
-          units.run(spec, wanted, num_workers)
-          if num_workers > 1
-          else (units.work(generator, unit) for unit in wanted)
-        ):
+        for result in units.run(spec, wanted, num_workers, generator=generator):
           counted.merge(result.tally)
           texts.extend(result.texts)
           yield result
