@@ -130,12 +130,14 @@ def train_step(
   model: protocol.RankingModel,
   optimizer: optax.GradientTransformation,
   num_microbatches: int = 1,
+  mean_over_tokens: bool = True,
 ) -> tuple[TrainState, Metrics]:
   """One update.
 
   The summed gradient is divided by the number of target tokens of the global
-  batch, so neither microbatches nor devices change it. (T5X leaves the sum
-  undivided; Adafactor, which normalises each update, does not notice.)
+  batch, so neither microbatches nor devices change it. T5X leaves the sum,
+  which Adafactor tells apart where batches differ in tokens: its second
+  moments are a mean over steps, and longer batches weigh more in it.
 
   Args:
     state: before the update.
@@ -145,6 +147,7 @@ def train_step(
     model: gives loss and metrics.
     optimizer: gives the update.
     num_microbatches: see `compute_gradients`.
+    mean_over_tokens: whether to divide; False updates as T5X does.
 
   Returns:
     The state after the update, and the batch's metrics.
@@ -153,8 +156,9 @@ def train_step(
   grads, metrics = compute_gradients(
     model, state.params, batch, dropout_rng, num_microbatches
   )
-  num_tokens = jnp.maximum(batch["decoder_loss_weights"].sum(), 1.0)
-  grads = jax.tree.map(lambda g: g / num_tokens, grads)
+  if mean_over_tokens:
+    num_tokens = jnp.maximum(batch["decoder_loss_weights"].sum(), 1.0)
+    grads = jax.tree.map(lambda g: g / num_tokens, grads)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   state = TrainState(
     step=state.step + 1,

@@ -11,6 +11,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import instructrec
@@ -253,6 +254,33 @@ def test_microbatches_add_up_to_the_whole_gradient():
     np.testing.assert_allclose(
       part_metrics[name].compute(), metrics[name].compute(), rtol=1e-5
     )
+
+
+def test_the_mean_over_tokens_is_the_sum_divided_by_their_number():
+  batch = stream(pack=True).batch(0)
+  descent = optax.sgd(1e-3)
+  state = train_step.init_state(
+    model(dropout=0.0),
+    descent,
+    jax.random.key(0),
+    {name: array.shape for name, array in batch.items()},
+  )
+
+  def moved(**kwargs):
+    after, _ = train_step.train_step(
+      state,
+      batch,
+      jax.random.key(1),
+      model=model(dropout=0.0),
+      optimizer=descent,
+      **kwargs,
+    )
+    return jax.tree.map(jnp.subtract, after.params, state.params)
+
+  tokens = batch["decoder_loss_weights"].sum()
+  assert tokens > 1
+  mean = jax.tree.map(lambda step: step * tokens, moved())
+  assert_trees_equal(mean, moved(mean_over_tokens=False), rtol=1e-2, atol=1e-4)
 
 
 def test_another_data_order_is_refused(unbroken):
