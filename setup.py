@@ -23,6 +23,7 @@ _GIN_PACKAGES = {
 }
 
 _CORE = [
+  "bm25s>=0.3",
   "clu>=0.0.12",
   "etils[epath]>=1.12",
   "flax>=0.12",
@@ -82,11 +83,14 @@ setuptools.setup(
     # SeqIO's caching pipeline writes TFRecords, whose checksums Beam leaves to
     # google-crc32c.
     "beam": ["apache-beam>=2.77", "google-crc32c>=1.5", "protobuf<7"],
+    # The method als of `instructrec retrieve`.
+    "baselines": ["implicit>=0.7.2", "threadpoolctl>=3"],
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "teacher": ["openai>=2"],
     "dev": [
       "beartype>=0.20",
       "hypothesis>=6.100",
+      "implicit>=0.7.2",
       "mypy>=1.15",
       "openai>=2",
       "psutil>=6",

@@ -20,6 +20,7 @@ from instructrec.cli import (
   prepare,
   quickstart,
   rank,
+  retrieve,
   show,
   train,
 )
@@ -68,6 +69,13 @@ app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(
   preflight.preflight
 )
 
+_retrieve = typer.Typer(
+  help="Matching module and baselines: fit a retriever, evaluate several.",
+  no_args_is_help=True,
+)
+_retrieve.command(cls=_Command, context_settings=_NAMES)(retrieve.fit)
+_retrieve.command(cls=_Command, context_settings=_NAMES)(retrieve.evaluate)
+app.add_typer(_retrieve, name="retrieve")
 _checkpoints = typer.Typer(
   help="Hugging Face and T5X checkpoints, in and out.", no_args_is_help=True
 )

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int, UInt64
+from jaxtyping import Float, Int, UInt64
 
 from instructrec.data import catalog, interaction
 
@@ -44,8 +44,32 @@ def _uniforms(
 ) -> np.ndarray:
   """Doubles in [0, 1), `[requests, count]`, of the counters from `first`."""
   counters = _splitmix(np.arange(first, first + count, dtype=np.uint64))
-  bits = _splitmix(keys[:, None] ^ counters[None, :])
+  return _doubles(_splitmix(keys[:, None] ^ counters[None, :]))
+
+
+def _doubles(bits: UInt64[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+  """Doubles in [0, 1) of the 53 bits that a double holds."""
   return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def pair_uniforms(
+  request_ids: list[str], item_ids: list[str], seed: int
+) -> Float[np.ndarray, "requests items"]:
+  """A double in [0, 1) for each pair of a request and an item.
+
+  Args:
+    request_ids: the rows.
+    item_ids: the columns.
+    seed: of the numbers.
+
+  Returns:
+    Numbers that depend on (seed, request id, item id) alone.
+  """
+  # Items are keyed by another seed: a request and an item of the same id
+  # would cancel each other.
+  rows = request_keys(request_ids, seed)
+  columns = request_keys(item_ids, seed + 1)
+  return _doubles(_splitmix(rows[:, None] ^ columns[None, :]))
 
 
 def sample_candidates(

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import polars as pl
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RankingRequest:
@@ -24,3 +26,19 @@ class RankingRequest:
   target: str | None = None
   preference: str | None = None
   intention: str | None = None
+
+
+def from_frame(frame: pl.DataFrame) -> list[RankingRequest]:
+  """Requests of a prepared table, in its order.
+
+  Args:
+    frame: rows of `splits.REQUEST_SCHEMA` with `candidates`.
+
+  Returns:
+    The requests, with their targets.
+  """
+  columns = ("request_id", "user_id", "history", "candidates", "target")
+  return [
+    RankingRequest(row[0], row[1], tuple(row[2]), tuple(row[3]), row[4])
+    for row in frame.select(columns).iter_rows()
+  ]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from instructrec.evaluation import intervals, metrics, results
+from instructrec.evaluation import intervals, results
 
 _COMPARED = ("HR@1", "NDCG@10", "MRR")
 
@@ -52,17 +52,17 @@ def metric_table(result: results.EvaluationResult) -> str:
   Returns:
     The table.
   """
+  names = list(result.chance)
   lines = [
-    "| method | " + " | ".join(metrics.NAMES) + " |",
-    "|---" * (len(metrics.NAMES) + 1) + "|",
+    "| method | " + " | ".join(names) + " |",
+    "|---" * (len(names) + 1) + "|",
   ]
   for name, row in result.methods.items():
     cells = [
-      f"{row[m].mean:.3f} [{row[m].low:.3f}, {row[m].high:.3f}]"
-      for m in metrics.NAMES
+      f"{row[m].mean:.3f} [{row[m].low:.3f}, {row[m].high:.3f}]" for m in names
     ]
     lines.append(f"| {cell(name)} | " + " | ".join(cells) + " |")
-  chance = [f"{result.chance[m]:.3f}" for m in metrics.NAMES]
+  chance = [f"{result.chance[m]:.3f}" for m in names]
   lines.append("| *chance* | " + " | ".join(chance) + " |")
   return "\n".join(lines)
 

@@ -14,7 +14,6 @@ from instructrec.evaluation import results
 # Okabe and Ito's colours, told apart by the colour-blind.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _HATCHES = (None, "//", "..", "xx")
-_METRICS = ("HR@1", "HR@3", "HR@5", "NDCG@5", "NDCG@10", "MRR")
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
@@ -31,21 +30,22 @@ def metric_bars(
     result: one group's result.
     path: the PNG to write.
   """
-  figure = Figure(figsize=(9, 4.2))
+  figure = Figure(figsize=(10, 4.2))
   axes = figure.add_subplot()
-  places = np.arange(len(_METRICS))
+  names = list(result.chance)
+  places = np.arange(len(names))
   width = 0.8 / len(result.methods)
-  highest = max(result.chance[m] for m in _METRICS)
+  highest = max(result.chance[m] for m in names)
   # By name, so that a method keeps its colour in the pictures of all groups.
   styles = {name: i for i, name in enumerate(sorted(result.methods))}
   for number, (name, row) in enumerate(result.methods.items()):
     style = styles[name]
-    means = np.array([row[m].mean for m in _METRICS])
+    means = np.array([row[m].mean for m in names])
     errors = np.array(
-      [[row[m].mean - row[m].low, row[m].high - row[m].mean] for m in _METRICS]
+      [[row[m].mean - row[m].low, row[m].high - row[m].mean] for m in names]
     ).T
     left = places - 0.4 + (number + 0.5) * width
-    highest = max(highest, *(row[m].high for m in _METRICS))
+    highest = max(highest, *(row[m].high for m in names))
     axes.bar(
       left,
       means,
@@ -60,7 +60,7 @@ def metric_bars(
       linewidth=0,
       label=name,
     )
-  for place, metric in enumerate(_METRICS):
+  for place, metric in enumerate(names):
     axes.plot(
       [place - 0.42, place + 0.42],
       [result.chance[metric]] * 2,
@@ -69,7 +69,7 @@ def metric_bars(
       linewidth=1.6,
       label="chance" if place == 0 else None,
     )
-  axes.set_xticks(places, _METRICS)
+  axes.set_xticks(places, names)
   axes.set_ylim(0, min(1.0, 1.08 * highest))
   axes.set_ylabel("mean over requests")
   short, long = result.num_candidates

@@ -227,7 +227,7 @@ def _finite(value: Any) -> Any:
 
 
 def _per_request(found: Sequence[results.EvaluationResult]) -> pl.DataFrame:
-  return pl.concat(
+  frames = [
     pl.DataFrame(
       {
         "group": result.group,
@@ -239,7 +239,9 @@ def _per_request(found: Sequence[results.EvaluationResult]) -> pl.DataFrame:
     )
     for result in found
     for name, values in result.per_request.items()
-  )
+  ]
+  # Groups may have different cut-offs.
+  return pl.concat(frames, how="diagonal")
 
 
 def write(

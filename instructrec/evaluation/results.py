@@ -241,6 +241,21 @@ def _check(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+  """Where one method puts the right candidate of each request.
+
+  Attributes:
+    greater: candidates above it; see `metrics.tied_ranks`.
+    equal: candidates tied with it, itself included.
+    num_nan: scores that were not a number, over all requests.
+  """
+
+  greater: Int[np.ndarray, " requests"]
+  equal: Int[np.ndarray, " requests"]
+  num_nan: int = 0
+
+
 def evaluate(
   group: str,
   scores: Mapping[str, Float[np.ndarray, "requests candidates"]],
@@ -275,11 +290,65 @@ def evaluate(
   if where is None:
     where = np.ones(next(iter(scores.values())).shape, bool)
   ranks = {
-    name: metrics.tied_ranks(values, labels, where=where)
+    name: Ranks(
+      *metrics.tied_ranks(values, labels, where=where),
+      metrics.count_nan(values, where=where),
+    )
     for name, values in scores.items()
   }
-  counts = where.sum(1)
-  found = {name: metrics.from_ranks(*pair) for name, pair in ranks.items()}
+  return evaluate_ranks(
+    group,
+    ranks,
+    where.sum(1),
+    request_ids=request_ids,
+    seed=seed,
+    num_resamples=num_resamples,
+    descriptions=descriptions,
+  )
+
+
+def evaluate_ranks(
+  group: str,
+  ranks: Mapping[str, Ranks],
+  num_candidates: Int[np.ndarray, " requests"],
+  *,
+  request_ids: Sequence[str],
+  hit_rate_at: Sequence[int] = metrics.HIT_RATE_AT,
+  ndcg_at: Sequence[int] = metrics.NDCG_AT,
+  seed: int = 0,
+  num_resamples: int = intervals.NUM_RESAMPLES,
+  descriptions: Mapping[str, str] | None = None,
+) -> EvaluationResult:
+  """As `evaluate`, where the scores themselves are too many to hold.
+
+  Args:
+    group: name of the group.
+    ranks: each method's ranks on the same requests.
+    num_candidates: how many items each request ranks.
+    request_ids: id of each request.
+    hit_rate_at: cut-offs K of HR@K.
+    ndcg_at: cut-offs K of NDCG@K, 10 among them.
+    seed: of the bootstrap.
+    num_resamples: of the bootstrap.
+    descriptions: a sentence on what a method is, for any of them.
+
+  Returns:
+    The result; methods sorted by the mean of NDCG@10, best first.
+
+  Raises:
+    ValueError: where cut-offs do not fit.
+  """
+  if 10 not in ndcg_at:
+    raise ValueError(
+      f"{group}: ndcg_at is {tuple(ndcg_at)}, expected 10 among them: methods "
+      "are sorted by NDCG@10"
+    )
+  found = {
+    name: metrics.from_ranks(
+      r.greater, r.equal, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
+    )
+    for name, r in ranks.items()
+  }
   order = sorted(found, key=lambda name: -found[name]["NDCG@10"].mean())
   tables = {
     name: np.stack(list(found[name].values()), axis=1) for name in order
@@ -291,15 +360,18 @@ def evaluate(
   resampled = intervals.bootstrap(
     np.concatenate(columns, axis=1), seed=seed, num_resamples=num_resamples
   )
-  width = len(metrics.NAMES)
+  names = list(found[order[0]])
+  width = len(names)
   rows = [resampled[i : i + width] for i in range(0, len(resampled), width)]
   return EvaluationResult(
     group=group,
-    num_requests=len(labels),
-    num_candidates=(int(counts.min()), int(counts.max())),
-    chance=metrics.chance(counts),
+    num_requests=len(request_ids),
+    num_candidates=(int(num_candidates.min()), int(num_candidates.max())),
+    chance=metrics.chance(
+      num_candidates, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
+    ),
     methods={
-      name: dict(zip(metrics.NAMES, row, strict=True))
+      name: dict(zip(names, row, strict=True))
       for name, row in zip(order, rows[: len(order)], strict=True)
     },
     differences=[
@@ -307,17 +379,15 @@ def evaluate(
       for (method, reference), row in zip(
         pairs, rows[len(order) :], strict=True
       )
-      for metric, interval in zip(metrics.NAMES, row, strict=True)
+      for metric, interval in zip(names, row, strict=True)
     ],
-    num_nan={
-      name: metrics.count_nan(values, where=where)
-      for name, values in scores.items()
-    },
+    num_nan={name: r.num_nan for name, r in ranks.items()},
     per_request={name: found[name] for name in order},
     request_ids=list(request_ids),
     expected_ranks={
-      name: metrics.expected_rank(*ranks[name]) for name in order
+      name: metrics.expected_rank(ranks[name].greater, ranks[name].equal)
+      for name in order
     },
-    descriptions=descriptions,
+    descriptions=dict(descriptions or {}),
     num_resamples=num_resamples,
   )

@@ -5,10 +5,12 @@ padding, 1 ends a sequence (EOS), 2 is unknown.
 """
 
 import hashlib
+import io
 import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import BinaryIO
 
 import sentencepiece
 
@@ -93,12 +95,39 @@ def train(
     texts: what to train on; only training data, or the vocabulary leaks.
     path: where to write the model file.
     vocab_size: pieces at most; fewer where the texts do not yield as many.
+
+  Raises:
+    ValueError: where `vocab_size` has no room for all characters.
   """
-  path = pathlib.Path(path)
-  with path.open("wb") as file:
+  with pathlib.Path(path).open("wb") as file:
+    _train(texts, file, vocab_size)
+
+
+def train_in_memory(
+  texts: Iterable[str], *, vocab_size: int
+) -> sentencepiece.SentencePieceProcessor:
+  """As `train`, without a file.
+
+  Args:
+    texts: what to train on.
+    vocab_size: pieces at most.
+
+  Returns:
+    The model.
+
+  Raises:
+    ValueError: where `vocab_size` has no room for all characters.
+  """
+  buffer = io.BytesIO()
+  _train(texts, buffer, vocab_size)
+  return sentencepiece.SentencePieceProcessor(model_proto=buffer.getvalue())
+
+
+def _train(texts: Iterable[str], writer: BinaryIO, vocab_size: int) -> None:
+  try:
     sentencepiece.SentencePieceTrainer.train(
       sentence_iterator=iter(texts),
-      model_writer=file,
+      model_writer=writer,
       model_type="unigram",
       vocab_size=vocab_size,
       hard_vocab_limit=False,
@@ -112,3 +141,7 @@ def train(
       num_threads=1,
       minloglevel=2,
     )
+  except RuntimeError as error:
+    raise ValueError(
+      f"no vocabulary of {vocab_size} pieces could be trained: {error}"
+    ) from error

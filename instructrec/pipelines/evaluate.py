@@ -108,11 +108,10 @@ class Evaluation:
     else:
       trained = self.run.params_from(self.checkpoint, self.step)
     untrained = self.run.initial_params()
+    log, items = self.prepared.split.training_log, self.prepared.catalog
     baselines: list[ranker.Ranker] = [
-      popularity.Popularity().fit(
-        self.prepared.split.training_log, self.prepared.catalog
-      ),
-      random_ranker.Random(self.seed),
+      popularity.Popularity().fit(log, items),
+      random_ranker.Random(self.seed).fit(log, items),
     ]
     return [
       self._task(name, trained, untrained, baselines) for name in self._tasks()

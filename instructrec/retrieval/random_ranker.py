@@ -1,48 +1,50 @@
-"""Scores candidates at random: the floor of every table."""
+"""Scores items at random: the floor of every table."""
 
-import hashlib
+import dataclasses
+import pathlib
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float
 
-from instructrec.data import catalog, interaction, request
-from instructrec.retrieval import ranker
+from instructrec.data import candidates, catalog, interaction, request
+from instructrec.retrieval import retriever
 
 
-class Random:
+@dataclasses.dataclass(eq=False)
+class Random(retriever.Retriever):
   """The random baseline.
 
   A score depends on (seed, request id, item id) alone, so that neither the
   order of candidates nor the batch changes it.
 
-  Args:
+  Attributes:
     seed: of the scores.
   """
 
   name = "random"
+  description = "uniform numbers by seed, request and item"
 
-  def __init__(self, seed: int = 0) -> None:
-    self.seed = seed
+  seed: int = 0
 
-  def fit(
-    self, training_log: interaction.InteractionLog, items: catalog.Catalog
-  ) -> Self:
-    """Learns nothing; see `Ranker.fit`."""
-    del training_log, items
-    return self
+  def _fit(
+    self,
+    training_log: interaction.InteractionLog,
+    items: catalog.Catalog,
+    validation: Sequence[request.RankingRequest],
+  ) -> None:
+    del training_log, items, validation
 
-  def score(
+  def _scores(
     self, requests: Sequence[request.RankingRequest]
-  ) -> Float[np.ndarray, "requests candidates"]:
-    """Uniform numbers in [0, 1); see `Ranker.score`."""
-    return ranker.pad(
-      [[self._uniform(r.request_id, i) for i in r.candidates] for r in requests]
+  ) -> Float[np.ndarray, "requests items"]:
+    """Uniform numbers in [0, 1)."""
+    return candidates.pair_uniforms(
+      [r.request_id for r in requests], self.item_ids, self.seed
     )
 
-  def _uniform(self, request_id: str, item_id: str) -> float:
-    text = f"{self.seed}\x1f{request_id}\x1f{item_id}".encode()
-    digest = hashlib.blake2b(text, digest_size=8).digest()
-    # The 53 bits that a float64 holds: 64 would round some numbers up to 1.
-    return (int.from_bytes(digest) >> 11) / 2**53
+  def _save(self, folder: pathlib.Path) -> None:
+    """Nothing: the settings say it all."""
+
+  def _load(self, folder: pathlib.Path) -> None:
+    """Nothing to read."""

@@ -1,35 +1,20 @@
-"""The interface of baselines: fit on a training log, score requests."""
+"""The interface of whatever ranks candidate lists without instructions."""
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
 
-from instructrec.data import catalog, interaction, request
+from instructrec.data import request
 
 
 class Ranker(Protocol):
-  """Something that scores candidates without reading instructions.
+  """Something that scores candidates; `retriever.Retriever` is one."""
 
-  Attributes:
-    name: of the method in reports.
-  """
-
-  name: str
-
-  def fit(
-    self, training_log: interaction.InteractionLog, items: catalog.Catalog
-  ) -> Self:
-    """Learns from what training may see.
-
-    Args:
-      training_log: interactions of the training split alone.
-      items: the catalogue.
-
-    Returns:
-      Itself.
-    """
+  @property
+  def name(self) -> str:
+    """Of the method in reports."""
     ...
 
   def score(
@@ -46,7 +31,7 @@ class Ranker(Protocol):
       other requests.
 
     Raises:
-      RuntimeError: where the ranker needs `fit` and was not fitted.
+      RuntimeError: where the ranker needs to be fitted and was not.
     """
     ...
 

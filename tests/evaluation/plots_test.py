@@ -38,14 +38,16 @@ def test_bars_are_the_means_with_their_intervals(tmp_path, axes):
   bars = dict(zip(labels, handles, strict=True))
   for name, row in result.methods.items():
     heights = [bar.get_height() for bar in bars[name]]
-    assert heights == [row[m].mean for m in plots._METRICS]
+    assert heights == [row[m].mean for m in result.chance]
     segments = bars[name].errorbar.lines[2][0].get_segments()
-    for segment, metric in zip(segments, plots._METRICS, strict=True):
+    for segment, metric in zip(segments, result.chance, strict=True):
       assert sorted(segment[:, 1]) == pytest.approx(
         [row[metric].low, row[metric].high]
       )
-  chance = [float(line.get_ydata()[0]) for line in axes[0].lines[-6:]]
-  assert chance == [metrics.chance(10)[m] for m in plots._METRICS]
+  chance = [float(line.get_ydata()[0]) for line in axes[0].lines][
+    -len(result.chance) :
+  ]
+  assert chance == [metrics.chance(10)[m] for m in result.chance]
   assert "120 requests, 10 candidates" in axes[0].get_title()
 
 

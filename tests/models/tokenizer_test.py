@@ -57,3 +57,14 @@ def test_the_real_t5_vocabulary(shared_data):
   real = tokenizer.Tokenizer(shared_data / "t5_vocab" / "spiece.model")
   assert real.vocab_size == 32_100
   assert real.encode("Hello world") == [8774, 296, 1]
+
+
+def test_a_model_in_memory_is_that_of_the_file(trained):
+  model = tokenizer.train_in_memory(TEXTS, vocab_size=400)
+  assert [*model.encode(TEXTS[0]), tokenizer.EOS_ID] == trained.encode(TEXTS[0])
+  assert model.get_piece_size() + tokenizer.EXTRA_IDS == trained.vocab_size
+
+
+def test_a_vocabulary_without_room_for_all_characters_is_refused():
+  with pytest.raises(ValueError, match=r"of 100 pieces .* Increase vocab_size"):
+    tokenizer.train_in_memory(TEXTS, vocab_size=100)
