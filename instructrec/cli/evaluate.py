@@ -1,8 +1,8 @@
 """`instructrec evaluate`: a trained run in, a reranking report out."""
 
 import pathlib
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,13 @@ def evaluate(
     typer.Option(
       help="Hugging Face, T5X or other checkpoint to evaluate on the run's "
       "data instead of the run's own."
+    ),
+  ] = None,
+  tfds_data_dir: Annotated[
+    pathlib.Path | None,
+    typer.Option(
+      help="Instructions of other data or wordings, made with the run's "
+      "vocabulary; those of the run if left out."
     ),
   ] = None,
   task_type: Annotated[
@@ -50,6 +57,7 @@ def evaluate(
     split=split,
     step=step,
     checkpoint=checkpoint,
+    tfds_data_dir=tfds_data_dir,
     task_types=task_type or (),
     num_requests=num_requests,
     batch_size=batch_size,
@@ -64,6 +72,7 @@ def run(
   split: str = "test",
   step: int | None = None,
   checkpoint: str | None = None,
+  tfds_data_dir: pathlib.Path | None = None,
   task_types: Sequence[str] = (),
   num_requests: int | None = None,
   batch_size: int = 32,
@@ -77,6 +86,8 @@ def run(
     split: "validation" or "test".
     step: which checkpoint; None for the newest.
     checkpoint: where the parameters are, if not in the run.
+    tfds_data_dir: instructions that the run was not trained on; None for
+      those of the run.
     task_types: which task types; empty for all.
     num_requests: requests a task type; None for all.
     batch_size: requests scored at once.
@@ -97,7 +108,8 @@ def run(
 
   started = time.perf_counter()
   opened = run_dir.load(model_dir)
-  tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
+  if tfds_data_dir is None:
+    tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
   manifest = json.loads((tfds_data_dir / "manifest.json").read_text())
   prepared = dataset.load(manifest["prepared_dir"])
   found = pipeline.Evaluation(
@@ -146,6 +158,7 @@ def run(
       "Ranks among sampled candidates do not order methods as ranks among the "
       "whole catalogue do; compare them only with figures of the same "
       "candidate sets.",
+      *_foreign(opened.record, tfds_data_dir),
     ],
     training_log=report.read_training_log(log),
     wall_seconds={
@@ -169,3 +182,17 @@ def run(
     typer.echo(f"  {report.headline(result)}")
   typer.echo(f"\nreport: {path}")
   return path
+
+
+def _foreign(
+  record: Mapping[str, Any], tfds_data_dir: pathlib.Path
+) -> list[str]:
+  """What a reader must know where the run was trained on other instructions."""
+  trained_on = pathlib.Path(record["tfds_data_dir"])
+  if trained_on.resolve() == tfds_data_dir.resolve():
+    return []
+  return [
+    f"The model was trained on other instructions ({trained_on}) than these "
+    f"({tfds_data_dir}). Where both come from one log, the split must be the "
+    "same, or test targets were trained on."
+  ]

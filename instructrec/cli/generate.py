@@ -64,6 +64,13 @@ def generate(
     list[pathlib.Path] | None,
     typer.Option(help="YAML of templates, in place of ours; repeat it."),
   ] = None,
+  eval_template: Annotated[
+    list[str] | None,
+    typer.Option(
+      help="Template of the validation and test rows; repeat it. Held-out "
+      "ones test unseen wordings. One for each task if left out."
+    ),
+  ] = None,
   runner: Annotated[
     Runner, typer.Option(help="This machine, or Apache Beam ([beam] extra).")
   ] = Runner.local,
@@ -141,6 +148,7 @@ def generate(
     max_history=max_history,
     seed=seed,
     template_files=template_file,
+    eval_templates=eval_template,
     beam_options=(beam_option or []) if runner is Runner.beam else None,
     num_workers=num_workers,
     chat_config=chat_config,
@@ -158,6 +166,7 @@ def run(
   max_history: int = 20,
   seed: int = 0,
   template_files: list[pathlib.Path] | None = None,
+  eval_templates: list[str] | None = None,
   beam_options: list[str] | None = None,
   num_workers: int | None = None,
   chat_config: "chat.ChatConfig | None" = None,
@@ -174,6 +183,8 @@ def run(
     max_history: longest history, in items.
     seed: of templates and wordings.
     template_files: YAML files in place of the package's.
+    eval_templates: templates of validation and test rows, by id; None for
+      those of `plans.EVAL_TEMPLATES`.
     beam_options: options of Apache Beam; None to run on this machine.
     num_workers: processes; None for one a core.
     chat_config: the chat teacher's settings; None for the offline teacher.
@@ -199,6 +210,7 @@ def run(
     max_history=max_history,
     chat=chat_config,
     template_files=tuple(map(str, template_files)) if template_files else None,
+    eval_templates=tuple(eval_templates or plans.EVAL_TEMPLATES),
   )
   if beam_options is not None:
     from instructrec.pipelines import beam_generate

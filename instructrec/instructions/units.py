@@ -85,6 +85,7 @@ class Spec:
     chat: the chat teacher's settings; None for the offline teacher. One
       process must do all the work then: each has a budget of its own.
     template_files: YAML files; None for those of the package.
+    eval_templates: the templates of validation and test rows.
   """
 
   prepared_dir: str
@@ -93,6 +94,7 @@ class Spec:
   max_history: int = 20
   chat: ChatConfig | None = None
   template_files: tuple[str, ...] | None = None
+  eval_templates: tuple[str, ...] = plans.EVAL_TEMPLATES
 
   def generator(self) -> generate.Generator:
     """The generator, with its teacher.
@@ -117,6 +119,7 @@ class Spec:
       seed=self.seed,
       protocol=self.protocol,
       max_history=self.max_history,
+      eval_templates=self.eval_templates,
       fallback=None if teacher is by_rule else by_rule,
     )
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from instructrec.data import dataset, request
 from instructrec.evaluation import results
+from instructrec.models import tokenizer
 from instructrec.pipelines import (
   generate,
   registry,
@@ -99,10 +100,17 @@ class Evaluation:
 
     Raises:
       FileNotFoundError: where instructions or checkpoint are missing.
+      ValueError: where the instructions have another vocabulary.
     """
-    os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(
-      self.tfds_data_dir.absolute() / generate.VOCABULARY
-    )
+    model_file = self.tfds_data_dir.absolute() / generate.VOCABULARY
+    theirs, own = tokenizer.fingerprint(model_file), self.run.tokenizer
+    if theirs != own.fingerprint():
+      raise ValueError(
+        f"the vocabulary of {self.tfds_data_dir} is {theirs}, that of the run "
+        f"{own.fingerprint()}; generate the instructions with "
+        f"--vocabulary={own.path}"
+      )
+    os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
     if self.checkpoint is None:
       trained, _ = self.run.params(self.step)
     else:

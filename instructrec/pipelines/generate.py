@@ -224,6 +224,7 @@ def _manifest(
     },
     "protocol": spec.protocol,
     "max_history": spec.max_history,
+    "eval_templates": list(spec.eval_templates),
     "seed": spec.seed,
     "rows": rows,
     "templates": dict(sorted(counted.templates.items())),

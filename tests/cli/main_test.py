@@ -161,6 +161,44 @@ def test_ranking_prints_the_best_candidates(work):
 
 
 @pytest.mark.tf
+def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
+  unseen = tmp_path / "unseen"
+  made = call(
+    "generate",
+    f"--data={work / 'prepared'}",
+    f"--output={unseen}",
+    f"--vocabulary={work / 'model/vocabulary/sentencepiece.model'}",
+    "--eval_template=seq_continue_story",
+    "--num_workers=1",
+  )
+  assert made.exit_code == 0, made.output
+  manifest = json.loads((unseen / "manifest.json").read_text())
+  tested = [name for name, rows in manifest["rows"].items() if "test" in rows]
+  assert tested == ["fine_grained", "sequential_p1_i0"]
+  call(
+    "evaluate",
+    f"--model_dir={work / 'model'}",
+    f"--tfds_data_dir={unseen}",
+    f"--output={tmp_path / 'report'}",
+    "--task_type=sequential_p1",
+    "--num_requests=5",
+  )
+  assert "trained on other" in (tmp_path / "report/report.md").read_text()
+  foreign = tmp_path / "foreign"
+  call(
+    "generate",
+    f"--data={work / 'prepared'}",
+    f"--output={foreign}",
+    "--vocab_size=450",
+    "--num_workers=1",
+  )
+  with pytest.raises(ValueError, match="generate the instructions with"):
+    call(
+      "evaluate", f"--model_dir={work / 'model'}", f"--tfds_data_dir={foreign}"
+    )
+
+
+@pytest.mark.tf
 @pytest.mark.parametrize(
   ("args", "message"),
   [
