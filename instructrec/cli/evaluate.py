@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,11 +36,41 @@ def evaluate(
     int | None,
     typer.Option(help="Requests a task type, drawn by seed; all if left out."),
   ] = None,
+  candidates: Annotated[
+    pathlib.Path | None,
+    typer.Option(
+      help="Lists to rank: of `retrieve candidates`, or a published file in "
+      "LLMRank's format; the frozen ones if left out."
+    ),
+  ] = None,
+  validation_candidates: Annotated[
+    pathlib.Path | None,
+    typer.Option(
+      help="Lists of the validation split that are made alike: they choose "
+      "how the scores of retriever and model are mixed."
+    ),
+  ] = None,
+  num_candidates: Annotated[
+    int, typer.Option(help="Of a published list, the target included.")
+  ] = 20,
+  retriever: Annotated[
+    list[pathlib.Path] | None,
+    typer.Option(help="Folder that `retrieve fit` wrote, as a row; repeat it."),
+  ] = None,
+  score_normalization: Annotated[
+    list[str] | None,
+    typer.Option(help="sum or mean over tokens; repeat it to compare."),
+  ] = None,
+  protocol: Annotated[
+    list[str] | None,
+    typer.Option(help="one_pass (the default) or tournament; repeat it."),
+  ] = None,
   batch_size: Annotated[
     int, typer.Option(help="Requests scored at once.")
   ] = 32,
   seed: Annotated[
-    int, typer.Option(help="Of subset, random baseline and bootstrap.")
+    int,
+    typer.Option(help="Of subset, random baseline, groups and bootstrap."),
   ] = 0,
 ) -> None:
   """Rerank candidate lists; write tables, pictures and intervals."""
@@ -52,8 +82,33 @@ def evaluate(
     checkpoint=checkpoint,
     task_types=task_type or (),
     num_requests=num_requests,
+    candidates=candidates,
+    validation_candidates=validation_candidates,
+    num_candidates=num_candidates,
+    retrievers=retriever or (),
+    score_normalizations=score_normalization or (),
+    protocols=protocol or ("one_pass",),
     batch_size=batch_size,
     seed=seed,
+  )
+
+
+def _lists(
+  path: pathlib.Path | None,
+  prepared: Any,
+  split: str,
+  num_candidates: int,
+  seed: int,
+) -> Any:
+  """The lists of a file, ours or a published one."""
+  from instructrec.retrieval import candidate_lists
+
+  if path is None:
+    return None
+  if path.suffix == ".parquet":
+    return candidate_lists.CandidateLists.load(path, prepared)
+  return candidate_lists.published(
+    path, prepared, split, num_candidates=num_candidates, seed=seed
   )
 
 
@@ -66,6 +121,12 @@ def run(
   checkpoint: str | None = None,
   task_types: Sequence[str] = (),
   num_requests: int | None = None,
+  candidates: pathlib.Path | None = None,
+  validation_candidates: pathlib.Path | None = None,
+  num_candidates: int = 20,
+  retrievers: Sequence[pathlib.Path] = (),
+  score_normalizations: Sequence[str] = (),
+  protocols: Sequence[str] = ("one_pass",),
   batch_size: int = 32,
   seed: int = 0,
 ) -> pathlib.Path:
@@ -79,6 +140,12 @@ def run(
     checkpoint: where the parameters are, if not in the run.
     task_types: which task types; empty for all.
     num_requests: requests a task type; None for all.
+    candidates: file of the lists to rank; None for the frozen ones.
+    validation_candidates: file of lists that choose the mixture's weight.
+    num_candidates: length of the lists of a published file.
+    retrievers: folders of fitted retrievers, as rows.
+    score_normalizations: "sum", "mean" or both; empty for the model's own.
+    protocols: "one_pass", "tournament" or both.
     batch_size: requests scored at once.
     seed: of the subset, the random baseline and the bootstrap.
 
@@ -93,6 +160,7 @@ def run(
   from instructrec.data import dataset
   from instructrec.evaluation import environment, report
   from instructrec.pipelines import evaluate as pipeline
+  from instructrec.retrieval import methods
   from instructrec.training import run_dir
 
   started = time.perf_counter()
@@ -100,6 +168,10 @@ def run(
   tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
   manifest = json.loads((tfds_data_dir / "manifest.json").read_text())
   prepared = dataset.load(manifest["prepared_dir"])
+  lists = _lists(candidates, prepared, split, num_candidates, seed)
+  normalizations = tuple(score_normalizations) or (
+    opened.train.model.score_normalization,
+  )
   found = pipeline.Evaluation(
     run=opened,
     prepared=prepared,
@@ -109,6 +181,13 @@ def run(
     checkpoint=checkpoint,
     task_types=task_types,
     num_requests=num_requests,
+    lists=lists,
+    validation_lists=_lists(
+      validation_candidates, prepared, "validation", num_candidates, seed
+    ),
+    retrievers=methods.load_all(retrievers, prepared.fingerprint),
+    normalizations=normalizations,
+    protocols=protocols,
     batch_size=batch_size,
     seed=seed,
   )()
@@ -118,8 +197,11 @@ def run(
     commands=[shlex.join(["instructrec", *sys.argv[1:]])],
     protocol={
       "task": "rank the target among its candidates by log-likelihood",
-      "candidates": prepared.manifest["candidates"],
-      "score": f"{opened.train.model.score_normalization} over tokens, nats",
+      "candidates": prepared.manifest["candidates"]
+      if lists is None
+      else lists.manifest,
+      "score": f"{' and '.join(normalizations)} over tokens, nats",
+      "passes": ", ".join(protocols),
       "ties": "expected value under random tie-breaking",
       "intervals": "95% percentile bootstrap over requests",
       "intentions": f"protocol {manifest['protocol']}: "
@@ -160,12 +242,13 @@ def run(
   )
   path = report.write(output or opened.directory / "report", found, context)
   for result in found:
+    width = max(16, *map(len, result.methods))
     typer.echo(f"\n{result.group} ({result.num_requests:,} requests)")
     for name, row in result.methods.items():
       cells = "  ".join(
         f"{m} {row[m].mean:.3f}" for m in ("HR@1", "HR@3", "HR@5", "NDCG@10")
       )
-      typer.echo(f"  {name:16s} {cells}")
+      typer.echo(f"  {name:{width}s} {cells}")
     typer.echo(f"  {report.headline(result)}")
   typer.echo(f"\nreport: {path}")
   return path

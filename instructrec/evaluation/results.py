@@ -318,6 +318,7 @@ def evaluate_ranks(
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   descriptions: Mapping[str, str] | None = None,
+  chance: Ranks | None = None,
 ) -> EvaluationResult:
   """As `evaluate`, where the scores themselves are too many to hold.
 
@@ -331,6 +332,8 @@ def evaluate_ranks(
     seed: of the bootstrap.
     num_resamples: of the bootstrap.
     descriptions: a sentence on what a method is, for any of them.
+    chance: ranks of an order that knows nothing, where lists may lack the
+      right item; None for a tie of all of `num_candidates`.
 
   Returns:
     The result; methods sorted by the mean of NDCG@10, best first.
@@ -360,6 +363,15 @@ def evaluate_ranks(
   resampled = intervals.bootstrap(
     np.concatenate(columns, axis=1), seed=seed, num_resamples=num_resamples
   )
+  if chance is None:
+    level = metrics.chance(
+      num_candidates, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
+    )
+  else:
+    values = metrics.from_ranks(
+      chance.greater, chance.equal, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
+    )
+    level = {name: float(value.mean()) for name, value in values.items()}
   names = list(found[order[0]])
   width = len(names)
   rows = [resampled[i : i + width] for i in range(0, len(resampled), width)]
@@ -367,9 +379,7 @@ def evaluate_ranks(
     group=group,
     num_requests=len(request_ids),
     num_candidates=(int(num_candidates.min()), int(num_candidates.max())),
-    chance=metrics.chance(
-      num_candidates, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
-    ),
+    chance=level,
     methods={
       name: dict(zip(names, row, strict=True))
       for name, row in zip(order, rows[: len(order)], strict=True)

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self, get_args
 
 import polars as pl
 
-from instructrec.data import candidates, dataset, request
+from instructrec.data import candidate_files, candidates, dataset, request
 from instructrec.retrieval import retriever
 
 FORMAT_VERSION = 1
@@ -116,7 +116,8 @@ class CandidateLists:
       FileNotFoundError: where there is no such file.
       ValueError: where it holds no candidate lists, or those of other data.
     """
-    if not pathlib.Path(path).is_file():
+    path = pathlib.Path(path)
+    if not path.is_file():
       raise FileNotFoundError(
         f"no candidate lists at {path}; `instructrec retrieve candidates "
         f"--output={path}` writes them"
@@ -252,26 +253,36 @@ def _retrieved(
   }
 
 
-def from_requests(
-  requests: Sequence[request.RankingRequest],
-  *,
-  name: str,
+def published(
+  path: str | os.PathLike[str],
+  prepared: dataset.PreparedData,
   split: str,
-  prepared_fingerprint: str,
-  seed: int,
+  *,
+  num_candidates: int = 20,
+  seed: int = 0,
 ) -> CandidateLists:
-  """Lists that came from elsewhere, such as a published file.
+  """The lists of a published file; see `candidate_files`.
 
   Args:
-    requests: with targets and candidates.
-    name: what the lists are, for the report.
-    split: whose requests they are.
-    prepared_fingerprint: of the data.
+    path: the file.
+    prepared: the data that it belongs to.
+    split: whose requests get the lists.
+    num_candidates: of a list, the target included.
     seed: of the order of candidates.
 
   Returns:
     Lists without a retriever's scores.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where it does not fit the data.
   """
+  requests = candidate_files.requests(
+    candidate_files.read(path, prepared.catalog),
+    prepared.requests.read(split),
+    num_candidates=num_candidates,
+    seed=seed,
+  )
   frame = pl.DataFrame(
     [
       (r.request_id, r.user_id, r.target, list(r.candidates), None, None)
@@ -281,11 +292,11 @@ def from_requests(
     orient="row",
   )
   manifest = {
-    "protocol": name,
+    "protocol": f"published: {path}",
     "split": split,
-    "num_candidates": max(len(r.candidates) for r in requests),
+    "num_candidates": num_candidates,
     "seed": seed,
-    "prepared_fingerprint": prepared_fingerprint,
+    "prepared_fingerprint": prepared.fingerprint,
     "retriever": None,
   }
   return CandidateLists(frame, manifest)
