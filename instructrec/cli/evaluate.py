@@ -2,9 +2,12 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+  from instructrec.instructions import chat_client
 
 
 def evaluate(
@@ -65,6 +68,34 @@ def evaluate(
     list[str] | None,
     typer.Option(help="one_pass (the default) or tournament; repeat it."),
   ] = None,
+  chat_model: Annotated[
+    str | None,
+    typer.Option(
+      help="Model of a chat server, as a row; the key comes from "
+      "OPENAI_API_KEY alone ([teacher] extra)."
+    ),
+  ] = None,
+  chat_base_url: Annotated[
+    str | None, typer.Option(help="Such as http://127.0.0.1:8000/v1.")
+  ] = None,
+  chat_cache: Annotated[
+    pathlib.Path, typer.Option(help="SQLite file of the server's replies.")
+  ] = pathlib.Path("chat_cache.sqlite"),
+  chat_concurrency: Annotated[
+    int, typer.Option(help="Requests on the way at once.")
+  ] = 16,
+  chat_max_tokens: Annotated[
+    int | None, typer.Option(help="Tokens that a run may use, in and out.")
+  ] = None,
+  chat_max_cost: Annotated[
+    float | None, typer.Option(help="Money that a run may spend.")
+  ] = None,
+  chat_price_in: Annotated[
+    float, typer.Option(help="Money per million tokens of prompts.")
+  ] = 0.0,
+  chat_price_out: Annotated[
+    float, typer.Option(help="Money per million tokens of replies.")
+  ] = 0.0,
   batch_size: Annotated[
     int, typer.Option(help="Requests scored at once.")
   ] = 32,
@@ -74,6 +105,24 @@ def evaluate(
   ] = 0,
 ) -> None:
   """Rerank candidate lists; write tables, pictures and intervals."""
+  chat = None
+  if chat_model is not None:
+    from instructrec.instructions import budget, chat_client
+
+    chat = chat_client.ChatConfig(
+      model=chat_model,
+      base_url=chat_base_url,
+      cache=str(chat_cache),
+      concurrency=chat_concurrency,
+      temperature=0.0,
+      budget=budget.Budget(
+        max_tokens=chat_max_tokens,
+        max_cost=chat_max_cost,
+        price_in=chat_price_in,
+        price_out=chat_price_out,
+        options="chat",
+      ),
+    )
   run(
     model_dir,
     output,
@@ -88,6 +137,7 @@ def evaluate(
     retrievers=retriever or (),
     score_normalizations=score_normalization or (),
     protocols=protocol or ("one_pass",),
+    chat=chat,
     batch_size=batch_size,
     seed=seed,
   )
@@ -127,6 +177,7 @@ def run(
   retrievers: Sequence[pathlib.Path] = (),
   score_normalizations: Sequence[str] = (),
   protocols: Sequence[str] = ("one_pass",),
+  chat: "chat_client.ChatConfig | None" = None,
   batch_size: int = 32,
   seed: int = 0,
 ) -> pathlib.Path:
@@ -146,6 +197,7 @@ def run(
     retrievers: folders of fitted retrievers, as rows.
     score_normalizations: "sum", "mean" or both; empty for the model's own.
     protocols: "one_pass", "tournament" or both.
+    chat: a chat model as a row; None for none.
     batch_size: requests scored at once.
     seed: of the subset, the random baseline and the bootstrap.
 
@@ -188,6 +240,8 @@ def run(
     retrievers=methods.load_all(retrievers, prepared.fingerprint),
     normalizations=normalizations,
     protocols=protocols,
+    chat=chat,
+    tell=typer.echo,
     batch_size=batch_size,
     seed=seed,
   )()

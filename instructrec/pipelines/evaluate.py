@@ -1,11 +1,12 @@
 """Reranks candidate lists with a trained run and its baselines."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,9 +14,11 @@ from jaxtyping import Float
 
 from instructrec.data import dataset
 from instructrec.evaluation import results
+from instructrec.instructions import chat_client
 from instructrec.models import scoring as candidate_scoring
 from instructrec.pipelines import (
   blocks,
+  chat_rows,
   generate,
   rank_table,
   registry,
@@ -62,8 +65,11 @@ class Evaluation:
     retrievers: fitted ones by name, as further rows.
     normalizations: "sum", "mean" or both; empty for the model's own.
     protocols: "one_pass" over all candidates, "tournament", or both.
+    chat: a chat model as a further row; None for none.
+    tell: shows a line, such as what the chat model will take.
     batch_size: requests scored at once.
-    seed: of the subset, the random baseline, tournaments and the bootstrap.
+    seed: of the subset, the random baseline, tournaments, the order in which
+      a chat model reads candidates, and the bootstrap.
   """
 
   run: run_dir.Run
@@ -81,6 +87,8 @@ class Evaluation:
   )
   normalizations: Sequence[str] = ()
   protocols: Sequence[str] = ("one_pass",)
+  chat: chat_client.ChatConfig | None = None
+  tell: Callable[[str], None] = print
   batch_size: int = 32
   seed: int = 0
 
@@ -194,11 +202,12 @@ class Evaluation:
     else:
       trained = self.run.params_from(self.checkpoint, self.step)
     untrained = self.run.initial_params()
-    found = [
-      result
-      for name in self._tasks()
-      for result in self._task(name, trained, untrained)
-    ]
+    with self._chat_rows() as chat:
+      found = [
+        result
+        for name in self._tasks()
+        for result in self._task(name, trained, untrained, chat)
+      ]
     if not found:
       raise ValueError(
         f"no request of the {self.split} split of {self._tasks()} has a "
@@ -206,17 +215,44 @@ class Evaluation:
       )
     return found
 
+  @contextlib.contextmanager
+  def _chat_rows(self) -> Iterator[chat_rows.ChatRows | None]:
+    """The chat model's rows, once what they take is said; None for none."""
+    if self.chat is None:
+      yield None
+      return
+    chat = chat_rows.ChatRows(
+      self.chat,
+      self.prepared.catalog,
+      self.run.tokenizer,
+      self.protocols,
+      self.seed,
+    )
+    every = (
+      block
+      for name in self._tasks()
+      for block in self._blocks(name, self.split, self.lists)
+    )
+    with chat.within_budget(every, self.tell):
+      yield chat
+
   def _task(
-    self, name: str, trained: Any, untrained: Any
+    self,
+    name: str,
+    trained: Any,
+    untrained: Any,
+    chat: chat_rows.ChatRows | None,
   ) -> list[results.EvaluationResult]:
     group = self._group(name)
     weights = self._weights(name, trained)
+    if chat is not None:
+      chat.start_task()
     table = rank_table.RankTable(len(self.prepared.catalog), self.seed)
     for block in self._blocks(name, self.split, self.lists):
       models = self._model_rows(block, trained, f"{group}: model")
       if "one_pass" in self.protocols:
         for row, scores in models.items():
-          table.add(row, block, scores, _MODEL_IS)
+          table.add(block, row, scores, _MODEL_IS)
       if "tournament" in self.protocols:
         for row, scores in models.items():
           self._add_tournament(table, row, block, scores)
@@ -224,15 +260,18 @@ class Evaluation:
         block, untrained, f"{group}: untrained", self._names[:1]
       ).values()
       table.add(
-        UNTRAINED,
         block,
+        UNTRAINED,
         start,
         "the same network with the parameters it began with",
       )
       for row, baseline in self._baselines.items():
         scores = baseline.score(block.requests)
-        table.add(row, block, scores, baseline.description)
+        table.add(block, row, scores, baseline.description)
       self._add_retriever(table, block, models, weights)
+      if chat is not None:
+        for asked in chat.rows(block):
+          table.add(block, *asked)
       table.end(block)
     lists = self.lists
     if lists is not None and lists.manifest["protocol"] == "retrieved":
@@ -250,8 +289,8 @@ class Evaluation:
       tournament.Pointwise(row, block.requests, scores), seed=self.seed
     )
     table.add(
-      games.name,
       block,
+      games.name,
       games.score(block.requests),
       f"groups of {games.group_size} by seed, their winners ranked again; what "
       "went out is tied behind",
@@ -270,15 +309,15 @@ class Evaluation:
       return
     name = self.lists.retriever
     table.add(
-      _order(name),
       block,
+      _order(name),
       scores,
       "the scores that the retriever gave its own lists",
     )
     for row, weight in weights.items():
       table.add(
-        f"{name} + {row}",
         block,
+        f"{name} + {row}",
         fusion.fuse(scores, models[row], weight),
         f"z-scores within the list, {1 - weight:.2f} of the retriever's and "
         f"{weight:.2f} of the model's, chosen on validation requests",

@@ -39,16 +39,16 @@ class RankTable:
 
   def add(
     self,
-    name: str,
     block: blocks.Block,
+    name: str,
     scores: Float[np.ndarray, "requests candidates"],
     description: str,
   ) -> None:
     """One method's scores of a block.
 
     Args:
-      name: of the method.
       block: what was scored.
+      name: of the method.
       scores: of its candidates; higher is better.
       description: a sentence on what they are.
     """

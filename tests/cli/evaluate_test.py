@@ -198,3 +198,37 @@ def test_what_does_not_fit_is_named(work, made, tmp_path, options, message):
   with pytest.raises(ValueError, match=message):
     evaluated(work, tmp_path / "report", *options)
   assert not (tmp_path / "report").exists()
+
+
+def _answer(exchange):
+  """Ranks candidates as they come, but cannot answer every seventh."""
+  data = json.loads(exchange.body["messages"][1]["content"])
+  exchange.say("\n".join(data["candidates"]) if exchange.number % 7 else "Hm.")
+
+
+def test_a_chat_model_is_a_row_and_is_estimated_first(
+  work, made, chat_server, tmp_path
+):
+  chat_server.behave = _answer
+  options = (
+    f"--candidates={made / 'random.parquet'}",
+    "--num_requests=9",
+    "--chat_model=tiny",
+    f"--chat_base_url={chat_server.url}",
+    f"--chat_cache={tmp_path / 'cache.sqlite'}",
+    "--protocol=one_pass",
+    "--protocol=tournament",
+  )
+  with pytest.raises(ValueError, match="raise --chat_max_tokens"):
+    evaluated(work, tmp_path / "report", *options, "--chat_max_tokens=9")
+  assert not chat_server.asked
+  found, _ = evaluated(work, tmp_path / "report", *options)
+  # Twelve candidates: the list, two groups and their winners.
+  assert chat_server.asked.total() == 9 * 4
+  (result,) = found.values()
+  assert {"tiny", "tiny (tournament)"} < set(result["methods"])
+  words = result["descriptions"]["tiny"]
+  assert "of 9 replies could not be read" in words
+  direct = evaluated(work, tmp_path / "again", *options)[0]
+  assert direct[result["group"]]["methods"] == result["methods"]
+  assert chat_server.asked.total() == 9 * 4
