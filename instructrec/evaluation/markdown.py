@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from instructrec.evaluation import intervals, results
+from instructrec.evaluation import differences, intervals, results
 
 _COMPARED = ("HR@1", "NDCG@10", "MRR")
 
@@ -41,6 +41,39 @@ def signed(interval: intervals.Interval) -> str:
   """
   low, high = f"{interval.low:+.3f}", f"{interval.high:+.3f}"
   return f"{interval.mean:+.3f} [{low}, {high}]"
+
+
+def p_value(value: float) -> str:
+  """A p-value, as `p 0.042` or `p <0.001`.
+
+  Args:
+    value: from 0 to 1.
+
+  Returns:
+    The text.
+  """
+  return "p <0.001" if value < 0.001 else f"p {value:.3f}"
+
+
+def compared(found: differences.Difference) -> str:
+  """A difference with its test, in bold where it is clear.
+
+  Args:
+    found: the difference.
+
+  Returns:
+    Text such as `**+0.120 [+0.080, +0.160]** p <0.001 d +0.31 (55:19)`.
+  """
+  gap = signed(found.interval)
+  size = found.effect_size
+  return " ".join(
+    [
+      f"**{gap}**" if found.is_clear else gap,
+      p_value(found.p_holm),
+      "d none" if size is None else f"d {size:+.2f}",
+      f"({found.num_better:,}:{found.num_worse:,})",
+    ]
+  )
 
 
 def metric_table(result: results.EvaluationResult) -> str:
@@ -82,11 +115,10 @@ def difference_table(result: results.EvaluationResult) -> str:
   ]
   pairs = dict.fromkeys((d.method, d.reference) for d in result.differences)
   for method, reference in pairs:
-    cells = []
-    for metric in _COMPARED:
-      found = result.difference(method, reference, metric)
-      text = signed(found.interval)
-      cells.append(f"**{text}**" if found.is_outside else text)
+    cells = [
+      compared(result.difference(method, reference, metric))
+      for metric in _COMPARED
+    ]
     name = f"{cell(method)} - {cell(reference)}"
     lines.append(f"| {name} | " + " | ".join(cells) + " |")
   return "\n".join(lines)

@@ -13,9 +13,9 @@ from typing import Any
 
 import polars as pl
 
-from instructrec.evaluation import markdown, plots, results
+from instructrec.evaluation import markdown, plots, results, significance
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +86,8 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
     metric: the metric to speak of.
 
   Returns:
-    One or two sentences. "Ahead" means that the interval of the paired
-    difference leaves out zero.
+    One or two sentences. "Ahead" means that the paired difference is clear:
+    its interval leaves out zero, and Holm's p-value is below 0.05.
   """
   best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
   own, chance = result.methods[best][metric], result.chance[metric]
@@ -103,7 +103,7 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
     if other == best:
       continue
     gap = result.difference(best, other, metric)
-    (beaten if gap.is_outside else unclear).append(
+    (beaten if gap.is_clear else unclear).append(
       f"{other} ({markdown.signed(gap.interval)})"
     )
   if beaten:
@@ -113,7 +113,7 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
     text += _listing(unclear)
   text += "."
   pairs = [d for d in result.differences if d.metric == metric]
-  if pairs and not any(d.is_outside for d in pairs):
+  if pairs and not any(d.is_clear for d in pairs):
     text += f" No method is clearly ahead of another at {metric}."
   return text
 
@@ -173,9 +173,12 @@ def _group_section(result: results.EvaluationResult, picture: str) -> list[str]:
   ]
   if result.differences:
     lines += [
-      "Paired differences on the same requests (in bold where the interval "
-      "leaves out 0; each holds for itself, without a correction for the "
-      "number of comparisons):",
+      "Paired differences on the same requests: mean with its 95% bootstrap "
+      "interval; p of the paired randomisation test, two-sided, "
+      f"{result.num_resamples:,} flips, corrected by Holm for all pairs at "
+      "that metric; effect size d (mean over standard deviation); how many "
+      "requests are better and worse. Bold: the interval leaves out 0 and p "
+      f"is below {significance.LEVEL}.",
       "",
       markdown.difference_table(result),
       "",

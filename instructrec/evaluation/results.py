@@ -1,38 +1,15 @@
 """What an evaluation found: methods, metrics, intervals, differences."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.evaluation import intervals, metrics
+from instructrec.evaluation import differences, intervals, metrics
 
-SCHEMA_VERSION = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-  """How much better one method is than another on the same requests.
-
-  Attributes:
-    method: the one.
-    reference: the other.
-    metric: which metric.
-    interval: mean difference with its paired bootstrap interval.
-  """
-
-  method: str
-  reference: str
-  metric: str
-  interval: intervals.Interval
-
-  @property
-  def is_outside(self) -> bool:
-    """Whether the interval leaves out zero."""
-    return self.interval.excludes_zero
+SCHEMA_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +28,7 @@ class EvaluationResult:
     request_ids: the requests, in the order of `per_request`.
     expected_ranks: method -> expected rank of the right candidate, by request.
     descriptions: what a method is, where it was said.
-    num_resamples: of the bootstrap.
+    num_resamples: of the bootstrap and of the randomisation test.
   """
 
   group: str
@@ -59,7 +36,7 @@ class EvaluationResult:
   num_candidates: tuple[int, int]
   chance: dict[str, float]
   methods: dict[str, dict[str, intervals.Interval]]
-  differences: list[Difference]
+  differences: list[differences.Difference]
   num_nan: dict[str, int]
   per_request: dict[str, dict[str, Float[np.ndarray, " requests"]]]
   request_ids: Sequence[str]
@@ -69,7 +46,9 @@ class EvaluationResult:
   descriptions: dict[str, str] = dataclasses.field(default_factory=dict)
   num_resamples: int = intervals.NUM_RESAMPLES
 
-  def difference(self, method: str, reference: str, metric: str) -> Difference:
+  def difference(
+    self, method: str, reference: str, metric: str
+  ) -> differences.Difference:
     """How much better one method is than another.
 
     Args:
@@ -88,13 +67,13 @@ class EvaluationResult:
         if (found.method, found.reference) == (method, reference):
           return found
         if (found.reference, found.method) == (method, reference):
-          return Difference(method, reference, metric, -found.interval)
+          return -found
     raise KeyError(
       f"no difference of {method!r} and {reference!r} at {metric!r}; the "
       f"methods are {list(self.methods)}, the metrics {list(self.chance)}"
     )
 
-  def differences_from(self, reference: str) -> list[Difference]:
+  def differences_from(self, reference: str) -> list[differences.Difference]:
     """Each other method against one, at each metric.
 
     Args:
@@ -159,10 +138,7 @@ class EvaluationResult:
         for name, row in self.methods.items()
       },
       "descriptions": self.descriptions,
-      "differences": [
-        {**dataclasses.asdict(d), "outside_zero": d.is_outside}
-        for d in self.differences
-      ],
+      "differences": [d.to_json() for d in self.differences],
       "num_nan": self.num_nan,
     }
 
@@ -196,13 +172,7 @@ class EvaluationResult:
         for name, row in record["methods"].items()
       },
       differences=[
-        Difference(
-          d["method"],
-          d["reference"],
-          d["metric"],
-          intervals.Interval(**d["interval"]),
-        )
-        for d in record["differences"]
+        differences.Difference.from_json(d) for d in record["differences"]
       ],
       num_nan=dict(record["num_nan"]),
       per_request={},
@@ -275,8 +245,8 @@ def evaluate(
     labels: index of the right candidate.
     request_ids: id of each request.
     where: which slots hold candidates; None for all.
-    seed: of the bootstrap.
-    num_resamples: of the bootstrap.
+    seed: of the bootstrap and of the randomisation test.
+    num_resamples: of the bootstrap and of the randomisation test.
     descriptions: a sentence on what a method is, for any of them.
 
   Returns:
@@ -328,8 +298,8 @@ def evaluate_ranks(
     request_ids: id of each request.
     hit_rate_at: cut-offs K of HR@K.
     ndcg_at: cut-offs K of NDCG@K, 10 among them.
-    seed: of the bootstrap.
-    num_resamples: of the bootstrap.
+    seed: of the bootstrap and of the randomisation test.
+    num_resamples: of the bootstrap and of the randomisation test.
     descriptions: a sentence on what a method is, for any of them.
 
   Returns:
@@ -349,45 +319,74 @@ def evaluate_ranks(
     )
     for name, r in ranks.items()
   }
-  order = sorted(found, key=lambda name: -found[name]["NDCG@10"].mean())
-  tables = {
-    name: np.stack(list(found[name].values()), axis=1) for name in order
-  }
-  pairs = list(itertools.combinations(order, 2))
-  # Differences are columns of their own: taken after the resampling, equal
-  # methods would differ by the rounding of two sums.
-  columns = [*tables.values(), *(tables[a] - tables[b] for a, b in pairs)]
-  resampled = intervals.bootstrap(
-    np.concatenate(columns, axis=1), seed=seed, num_resamples=num_resamples
+  return from_values(
+    group,
+    found,
+    num_candidates=num_candidates,
+    chance=metrics.chance(
+      num_candidates, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
+    ),
+    num_nan={name: r.num_nan for name, r in ranks.items()},
+    expected_ranks={
+      name: metrics.expected_rank(r.greater, r.equal)
+      for name, r in ranks.items()
+    },
+    request_ids=request_ids,
+    seed=seed,
+    num_resamples=num_resamples,
+    descriptions=descriptions,
   )
-  names = list(found[order[0]])
-  width = len(names)
-  rows = [resampled[i : i + width] for i in range(0, len(resampled), width)]
+
+
+def from_values(
+  group: str,
+  values: Mapping[str, Mapping[str, Float[np.ndarray, " requests"]]],
+  *,
+  num_candidates: Int[np.ndarray, " requests"],
+  chance: Mapping[str, float],
+  num_nan: Mapping[str, int],
+  expected_ranks: Mapping[str, Float[np.ndarray, " requests"]],
+  request_ids: Sequence[str],
+  seed: int = 0,
+  num_resamples: int = intervals.NUM_RESAMPLES,
+  descriptions: Mapping[str, str] | None = None,
+) -> EvaluationResult:
+  """As `evaluate`, where the metrics of each request are there already.
+
+  Args:
+    group: name of the group.
+    values: method -> metric -> value of each request.
+    num_candidates: how many items each request ranks.
+    chance: each metric's level where the order says nothing.
+    num_nan: scores that were not a number, by method.
+    expected_ranks: method -> expected rank of the right candidate, by request.
+    request_ids: id of each request.
+    seed: of the bootstrap and of the randomisation test.
+    num_resamples: of either.
+    descriptions: a sentence on what a method is, for any of them.
+
+  Returns:
+    The result; methods sorted by the mean of NDCG@10, best first.
+  """
+  order = sorted(values, key=lambda name: -values[name]["NDCG@10"].mean())
+  names = list(chance)
+  methods, gaps = differences.resample(
+    {name: np.stack([values[name][m] for m in names], 1) for name in order},
+    names,
+    seed=seed,
+    num_resamples=num_resamples,
+  )
   return EvaluationResult(
     group=group,
     num_requests=len(request_ids),
     num_candidates=(int(num_candidates.min()), int(num_candidates.max())),
-    chance=metrics.chance(
-      num_candidates, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
-    ),
-    methods={
-      name: dict(zip(names, row, strict=True))
-      for name, row in zip(order, rows[: len(order)], strict=True)
-    },
-    differences=[
-      Difference(method, reference, metric, interval)
-      for (method, reference), row in zip(
-        pairs, rows[len(order) :], strict=True
-      )
-      for metric, interval in zip(names, row, strict=True)
-    ],
-    num_nan={name: r.num_nan for name, r in ranks.items()},
-    per_request={name: found[name] for name in order},
+    chance=dict(chance),
+    methods=methods,
+    differences=gaps,
+    num_nan=dict(num_nan),
+    per_request={name: dict(values[name]) for name in order},
     request_ids=list(request_ids),
-    expected_ranks={
-      name: metrics.expected_rank(ranks[name].greater, ranks[name].equal)
-      for name in order
-    },
+    expected_ranks={name: expected_ranks[name] for name in order},
     descriptions=dict(descriptions or {}),
     num_resamples=num_resamples,
   )
