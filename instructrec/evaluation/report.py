@@ -1,4 +1,4 @@
-"""Writes an evaluation as a folder: report.md, report.json, pictures, Parquet.
+"""Writes an evaluation as a folder: pages, JSON, pictures, Parquet and TREC.
 
 Every sentence on the figures is computed from the results; none is fixed.
 """
@@ -11,9 +11,15 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
-from instructrec.evaluation import markdown, plots, results, significance
+from instructrec.evaluation import (
+  file_names,
+  markdown,
+  per_request,
+  plots,
+  results,
+  significance,
+  trec,
+)
 
 SCHEMA_VERSION = 3
 
@@ -122,20 +128,6 @@ def _listing(names: Sequence[str]) -> str:
   return ", ".join(names[:-1]) + " and " + names[-1] if names[1:] else names[0]
 
 
-def _picture_names(found: Sequence[results.EvaluationResult]) -> list[str]:
-  """A file name for each group; a group may be named anything."""
-  names: list[str] = []
-  for result in found:
-    plain = "".join(
-      c if c.isalnum() or c in "._-" else "-" for c in result.group
-    )
-    name, number = f"metrics-{plain}.png", 2
-    while name in names:
-      name, number = f"metrics-{plain}-{number}.png", number + 1
-    names.append(name)
-  return names
-
-
 def _remarks(result: results.EvaluationResult) -> list[str]:
   remarks = []
   if result.num_requests < 100:
@@ -229,24 +221,6 @@ def _finite(value: Any) -> Any:
   return value
 
 
-def _per_request(found: Sequence[results.EvaluationResult]) -> pl.DataFrame:
-  frames = [
-    pl.DataFrame(
-      {
-        "group": result.group,
-        "request_id": result.request_ids,
-        "method": name,
-        "expected_rank": result.expected_ranks[name],
-        **values,
-      }
-    )
-    for result in found
-    for name, values in result.per_request.items()
-  ]
-  # Groups may have different cut-offs.
-  return pl.concat(frames, how="diagonal")
-
-
 def write(
   directory: str | os.PathLike[str],
   found: Sequence[results.EvaluationResult],
@@ -255,7 +229,8 @@ def write(
   """Writes the report's folder.
 
   Beside report.md are report.json (all means, intervals and differences),
-  per_request.parquet (a row for each group, request and method) and pictures.
+  per_request.parquet (a row for each group, request and method), pictures and,
+  where candidates are known, `trec/<group>/` with qrels and runs.
 
   Args:
     directory: made where it is missing; files of the same name are replaced.
@@ -280,12 +255,21 @@ def write(
       )
   folder = pathlib.Path(directory)
   folder.mkdir(parents=True, exist_ok=True)
-  pictures = _picture_names(found)
+  names = file_names.unique(groups)
+  pictures = [f"metrics-{name}.png" for name in names]
   for result, picture in zip(found, pictures, strict=True):
     plots.metric_bars(result, folder / picture)
   if context.training_log:
     plots.loss_curve(context.training_log, folder / "loss.png")
-  _per_request(found).write_parquet(folder / "per_request.parquet")
+  per_request.table(found).write_parquet(folder / per_request.FILE)
+  for result, name in zip(found, names, strict=True):
+    if result.scores and result.known is not None:
+      trec.write(
+        folder / "trec" / name,
+        result.request_ids,
+        result.known,
+        result.scores,
+      )
   record = {
     "schema_version": SCHEMA_VERSION,
     "results": [result.to_json() for result in found],

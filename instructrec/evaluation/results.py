@@ -7,7 +7,13 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.evaluation import differences, intervals, metrics
+from instructrec.evaluation import (
+  bias,
+  differences,
+  facts,
+  intervals,
+  metrics,
+)
 
 SCHEMA_VERSION = 3
 
@@ -29,6 +35,12 @@ class EvaluationResult:
     expected_ranks: method -> expected rank of the right candidate, by request.
     descriptions: what a method is, where it was said.
     num_resamples: of the bootstrap and of the randomisation test.
+    list_lengths: items that each request ranks.
+    known: targets, candidates and counts of each request, where they were
+      given.
+    scores: method -> scores of the candidates, where they were kept.
+    breakdowns: metrics by what is known of the requests.
+    exposures: what methods show of the whole catalogue, where it was ranked.
   """
 
   group: str
@@ -45,6 +57,13 @@ class EvaluationResult:
   )
   descriptions: dict[str, str] = dataclasses.field(default_factory=dict)
   num_resamples: int = intervals.NUM_RESAMPLES
+  list_lengths: Int[np.ndarray, " requests"] | None = None
+  known: facts.Facts | None = None
+  scores: dict[str, Float[np.ndarray, "requests candidates"]] = (
+    dataclasses.field(default_factory=dict)
+  )
+  breakdowns: list[bias.Breakdown] = dataclasses.field(default_factory=list)
+  exposures: dict[str, bias.Exposure] = dataclasses.field(default_factory=dict)
 
   def difference(
     self, method: str, reference: str, metric: str
@@ -140,6 +159,10 @@ class EvaluationResult:
       "descriptions": self.descriptions,
       "differences": [d.to_json() for d in self.differences],
       "num_nan": self.num_nan,
+      "breakdowns": [dataclasses.asdict(b) for b in self.breakdowns],
+      "exposures": {
+        name: dataclasses.asdict(e) for name, e in self.exposures.items()
+      },
     }
 
   @classmethod
@@ -179,6 +202,10 @@ class EvaluationResult:
       request_ids=[],
       descriptions=dict(record["descriptions"]),
       num_resamples=record["num_resamples"],
+      breakdowns=[bias.Breakdown(**b) for b in record["breakdowns"]],
+      exposures={
+        name: bias.Exposure(**e) for name, e in record["exposures"].items()
+      },
     )
 
 
@@ -233,6 +260,9 @@ def evaluate(
   *,
   request_ids: Sequence[str],
   where: Bool[np.ndarray, "requests candidates"] | None = None,
+  known: facts.Facts | None = None,
+  hit_rate_at: Sequence[int] = metrics.HIT_RATE_AT,
+  ndcg_at: Sequence[int] = metrics.NDCG_AT,
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   descriptions: Mapping[str, str] | None = None,
@@ -245,6 +275,10 @@ def evaluate(
     labels: index of the right candidate.
     request_ids: id of each request.
     where: which slots hold candidates; None for all.
+    known: targets, candidates and counts of the requests; None leaves out what
+      is split by them and the TREC files.
+    hit_rate_at: cut-offs K of HR@K, 1 among them.
+    ndcg_at: cut-offs K of NDCG@K, 10 among them.
     seed: of the bootstrap and of the randomisation test.
     num_resamples: of the bootstrap and of the randomisation test.
     descriptions: a sentence on what a method is, for any of them.
@@ -266,15 +300,19 @@ def evaluate(
     )
     for name, values in scores.items()
   }
-  return evaluate_ranks(
+  result = evaluate_ranks(
     group,
     ranks,
     where.sum(1),
     request_ids=request_ids,
+    known=known,
+    hit_rate_at=hit_rate_at,
+    ndcg_at=ndcg_at,
     seed=seed,
     num_resamples=num_resamples,
     descriptions=descriptions,
   )
+  return dataclasses.replace(result, scores=dict(scores))
 
 
 def evaluate_ranks(
@@ -283,6 +321,7 @@ def evaluate_ranks(
   num_candidates: Int[np.ndarray, " requests"],
   *,
   request_ids: Sequence[str],
+  known: facts.Facts | None = None,
   hit_rate_at: Sequence[int] = metrics.HIT_RATE_AT,
   ndcg_at: Sequence[int] = metrics.NDCG_AT,
   seed: int = 0,
@@ -296,7 +335,8 @@ def evaluate_ranks(
     ranks: each method's ranks on the same requests.
     num_candidates: how many items each request ranks.
     request_ids: id of each request.
-    hit_rate_at: cut-offs K of HR@K.
+    known: see `evaluate`.
+    hit_rate_at: cut-offs K of HR@K, 1 among them.
     ndcg_at: cut-offs K of NDCG@K, 10 among them.
     seed: of the bootstrap and of the randomisation test.
     num_resamples: of the bootstrap and of the randomisation test.
@@ -308,10 +348,11 @@ def evaluate_ranks(
   Raises:
     ValueError: where cut-offs do not fit.
   """
-  if 10 not in ndcg_at:
+  if 10 not in ndcg_at or 1 not in hit_rate_at:
     raise ValueError(
-      f"{group}: ndcg_at is {tuple(ndcg_at)}, expected 10 among them: methods "
-      "are sorted by NDCG@10"
+      f"{group}: hit_rate_at is {tuple(hit_rate_at)}, ndcg_at is "
+      f"{tuple(ndcg_at)}; expected 1 and 10 among them: methods are sorted by "
+      "NDCG@10, and reports speak of HR@1"
     )
   found = {
     name: metrics.from_ranks(
@@ -332,6 +373,7 @@ def evaluate_ranks(
       for name, r in ranks.items()
     },
     request_ids=request_ids,
+    known=known,
     seed=seed,
     num_resamples=num_resamples,
     descriptions=descriptions,
@@ -347,6 +389,7 @@ def from_values(
   num_nan: Mapping[str, int],
   expected_ranks: Mapping[str, Float[np.ndarray, " requests"]],
   request_ids: Sequence[str],
+  known: facts.Facts | None = None,
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   descriptions: Mapping[str, str] | None = None,
@@ -361,6 +404,7 @@ def from_values(
     num_nan: scores that were not a number, by method.
     expected_ranks: method -> expected rank of the right candidate, by request.
     request_ids: id of each request.
+    known: see `evaluate`.
     seed: of the bootstrap and of the randomisation test.
     num_resamples: of either.
     descriptions: a sentence on what a method is, for any of them.
@@ -368,6 +412,8 @@ def from_values(
   Returns:
     The result; methods sorted by the mean of NDCG@10, best first.
   """
+  if known is not None:
+    known.check(group, num_candidates)
   order = sorted(values, key=lambda name: -values[name]["NDCG@10"].mean())
   names = list(chance)
   methods, gaps = differences.resample(
@@ -389,4 +435,11 @@ def from_values(
     expected_ranks={name: expected_ranks[name] for name in order},
     descriptions=dict(descriptions or {}),
     num_resamples=num_resamples,
+    list_lengths=num_candidates,
+    known=known,
+    breakdowns=[]
+    if known is None
+    else bias.breakdowns(
+      known, {name: values[name] for name in order}, num_candidates
+    ),
   )

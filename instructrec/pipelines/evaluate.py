@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int
 
 from instructrec.data import dataset, request
@@ -18,6 +19,7 @@ from instructrec.pipelines import (
   token_cache,
   vocabulary,
 )
+from instructrec.retrieval import evaluate as ranking
 from instructrec.retrieval import popularity, random_ranker, ranker
 from instructrec.training import run_dir, scoring, token_dataset
 
@@ -128,12 +130,7 @@ class Evaluation:
     examples = self._subset(len(data))
     group = self._group(name)
     rows = data.columns[examples]
-    requests = [
-      request.RankingRequest(row["request_id"], row["user_id"], (), tuple(ids))
-      for row, ids in zip(
-        rows.iter_rows(named=True), rows["candidate_ids"], strict=True
-      )
-    ]
+    requests = self._requests(rows)
     scores = {
       MODEL: self._scores(data, examples, trained, f"{group}: model"),
       UNTRAINED: self._scores(data, examples, untrained, f"{group}: untrained"),
@@ -146,9 +143,28 @@ class Evaluation:
       rows["label"].to_numpy(),
       request_ids=rows["request_id"].to_list(),
       where=np.arange(counts.max()) < counts[:, None],
+      known=ranking.known(requests, self.prepared.split.training_log),
       seed=self.seed,
       descriptions=_DESCRIPTIONS,
     )
+
+  def _requests(self, rows: pl.DataFrame) -> list[request.RankingRequest]:
+    """What the rows rank, with the histories behind them."""
+    histories = dict(
+      self.prepared.requests.find(rows["request_id"])
+      .select("request_id", "history")
+      .iter_rows()
+    )
+    return [
+      request.RankingRequest(
+        row["request_id"],
+        row["user_id"],
+        tuple(histories[row["request_id"]]),
+        tuple(row["candidate_ids"]),
+        row["candidate_ids"][row["label"]],
+      )
+      for row in rows.iter_rows(named=True)
+    ]
 
   def _scores(
     self,
