@@ -1,10 +1,10 @@
 """Tables and blocks of a report in Markdown."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec.evaluation import differences, intervals, results
+from instructrec.evaluation import bias, differences, intervals, results
 
 _COMPARED = ("HR@1", "NDCG@10", "MRR")
 
@@ -122,6 +122,69 @@ def difference_table(result: results.EvaluationResult) -> str:
     name = f"{cell(method)} - {cell(reference)}"
     lines.append(f"| {name} | " + " | ".join(cells) + " |")
   return "\n".join(lines)
+
+
+def breakdown_table(found: bias.Breakdown) -> str:
+  """HR@1 and NDCG@10 of each stratum, beside chance.
+
+  Args:
+    found: requests split by one thing.
+
+  Returns:
+    The table, a row for each stratum.
+  """
+
+  def both(values: Mapping[str, Sequence[float]], place: int) -> str:
+    return " / ".join(f"{values[m][place]:.3f}" for m in bias.METRICS)
+
+  names = [cell(name) for name in found.means]
+  lines = [
+    f"| {found.name} | requests | *chance* | " + " | ".join(names) + " |",
+    "|---" * (len(names) + 3) + "|",
+  ]
+  for place, label in enumerate(found.labels):
+    cells = [both(values, place) for values in found.means.values()]
+    lines.append(
+      f"| {label} | {found.counts[place]:,} | *{both(found.chance, place)}* | "
+      + " | ".join(cells)
+      + " |"
+    )
+  return "\n".join(lines)
+
+
+def exposure_table(found: Mapping[str, bias.Exposure]) -> str:
+  """Coverage, Gini coefficient and popularity of what methods show.
+
+  Args:
+    found: by method.
+
+  Returns:
+    The table.
+  """
+  lines = [
+    "| method | items shown | coverage | Gini | mean popularity |",
+    "|---|---|---|---|---|",
+  ]
+  lines += [
+    f"| {cell(name)} | {e.k} a request | {e.coverage:.1%} | {e.gini:.3f} | "
+    f"{e.mean_popularity:,.1f} |"
+    for name, e in found.items()
+  ]
+  return "\n".join(lines)
+
+
+def picture(text: str, file: str) -> str:
+  """A picture.
+
+  Args:
+    text: what it shows, for those who do not see it.
+    file: beside the page.
+
+  Returns:
+    The reference, whatever brackets the text has.
+  """
+  text = re.sub(r"([\\\[\]])", r"\\\1", " ".join(text.split()))
+  return f"![{text}]({file})"
 
 
 def facts(values: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from instructrec.evaluation import (
   file_names,
+  html,
   markdown,
   per_request,
   plots,
@@ -144,7 +145,43 @@ def _remarks(result: results.EvaluationResult) -> list[str]:
   return [line for remark in remarks for line in (remark, "")]
 
 
-def _group_section(result: results.EvaluationResult, picture: str) -> list[str]:
+def _strata_section(
+  result: results.EvaluationResult, picture: str | None
+) -> list[str]:
+  """By what is known of the requests, and what is shown of the catalogue."""
+  lines = []
+  if result.breakdowns:
+    lines += [f"### {result.group}: by position, popularity and history", ""]
+    lines += ["HR@1 / NDCG@10 of each part of the requests.", ""]
+  for split in result.breakdowns:
+    if len(split.labels) > 1:
+      lines += [markdown.breakdown_table(split), ""]
+    else:
+      lines += [f"Of all requests, {split.name}: {split.labels[0]}.", ""]
+  if picture:
+    splits = "; ".join(split.name for split in result.breakdowns)
+    text = (
+      f"Lines of HR@1 of each method on {result.group}, by {splits}; the "
+      "tables above have the values"
+    )
+    lines += [markdown.picture(text, picture), ""]
+  if result.exposures:
+    lines += [
+      f"### {result.group}: what is shown",
+      "",
+      "Coverage is the share of the catalogue in the first places of any "
+      "request; Gini is 0 where all items are shown equally often and near 1 "
+      "where few take all places; popularity counts training interactions.",
+      "",
+      markdown.exposure_table(result.exposures),
+      "",
+    ]
+  return lines
+
+
+def _group_section(
+  result: results.EvaluationResult, picture: str, strata: str | None
+) -> list[str]:
   nan = {name: count for name, count in result.num_nan.items() if count}
   short, long = result.num_candidates
   length = f"{short}" if short == long else f"{short} to {long}"
@@ -160,7 +197,12 @@ def _group_section(result: results.EvaluationResult, picture: str) -> list[str]:
     *_remarks(result),
     *(f"- {name}: {text}" for name, text in result.descriptions.items()),
     *([""] if result.descriptions else []),
-    f"![Metrics of {result.group}]({picture})",
+    markdown.picture(
+      f"Bars of {', '.join(result.chance)} of {', '.join(result.methods)} on "
+      f"{result.group}, with 95% intervals and chance; the table above has the "
+      "values",
+      picture,
+    ),
     "",
   ]
   if result.differences:
@@ -175,23 +217,26 @@ def _group_section(result: results.EvaluationResult, picture: str) -> list[str]:
       markdown.difference_table(result),
       "",
     ]
-  return [*lines, f"Scores that were not a number: {nan or 'none'}.", ""]
+  lines += [f"Scores that were not a number: {nan or 'none'}.", ""]
+  return lines + _strata_section(result, strata)
 
 
 def _markdown(
   found: Sequence[results.EvaluationResult],
-  pictures: Sequence[str],
+  pictures: Sequence[tuple[str, str | None]],
   context: Context,
 ) -> str:
-  lines = [f"# {context.title}", ""]
+  lines = [f"# {' '.join(context.title.split())}", ""]
   lines += [f"- {result.group}: {headline(result)}" for result in found]
   for warning in context.warnings:
     lines += ["", f"> **Note:** {warning}"]
-  lines.append("")
-  for result, picture in zip(found, pictures, strict=True):
-    lines += _group_section(result, picture)
+  lines += ["", "All figures on this page come from:", ""]
+  lines += [markdown.fenced("\n".join(context.commands)), ""]
+  for result, (bars, strata) in zip(found, pictures, strict=True):
+    lines += _group_section(result, bars, strata)
   if context.training_log:
-    lines += ["## Training", "", "![Loss](loss.png)", ""]
+    text = "Training and validation loss against the training step"
+    lines += ["## Training", "", markdown.picture(text, "loss.png"), ""]
   sections = {
     "Protocol": context.protocol,
     "Data": context.data,
@@ -205,7 +250,6 @@ def _markdown(
   for heading, values in sections.items():
     if values:
       lines += [f"## {heading}", "", markdown.facts(values), ""]
-  lines += ["## Commands", "", markdown.fenced("\n".join(context.commands)), ""]
   lines += ["## Configuration", "", markdown.fenced(context.config.strip())]
   return "\n".join([*lines, ""])
 
@@ -228,9 +272,10 @@ def write(
 ) -> pathlib.Path:
   """Writes the report's folder.
 
-  Beside report.md are report.json (all means, intervals and differences),
-  per_request.parquet (a row for each group, request and method), pictures and,
-  where candidates are known, `trec/<group>/` with qrels and runs.
+  Beside report.md are the same page as report.html, which needs no other file;
+  report.json (all means, intervals and differences); per_request.parquet (a
+  row for each group, request and method); pictures; and, where candidates are
+  known, `trec/<group>/` with qrels and runs.
 
   Args:
     directory: made where it is missing; files of the same name are replaced.
@@ -256,9 +301,12 @@ def write(
   folder = pathlib.Path(directory)
   folder.mkdir(parents=True, exist_ok=True)
   names = file_names.unique(groups)
-  pictures = [f"metrics-{name}.png" for name in names]
-  for result, picture in zip(found, pictures, strict=True):
-    plots.metric_bars(result, folder / picture)
+  pictures: list[tuple[str, str | None]] = []
+  for result, name in zip(found, names, strict=True):
+    bars, strata = f"metrics-{name}.png", f"strata-{name}.png"
+    plots.metric_bars(result, folder / bars)
+    drawn = plots.strata_lines(result, folder / strata)
+    pictures.append((bars, strata if drawn else None))
   if context.training_log:
     plots.loss_curve(context.training_log, folder / "loss.png")
   per_request.table(found).write_parquet(folder / per_request.FILE)
@@ -275,8 +323,11 @@ def write(
     "results": [result.to_json() for result in found],
     **dataclasses.asdict(context),
   }
-  text = json.dumps(_finite(record), indent=2, allow_nan=False)
-  (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+  plain = json.dumps(_finite(record), indent=2, allow_nan=False)
+  (folder / "report.json").write_text(plain + "\n", encoding="utf-8")
   path = folder / "report.md"
-  path.write_text(_markdown(found, pictures, context), encoding="utf-8")
+  text = _markdown(found, pictures, context)
+  path.write_text(text, encoding="utf-8")
+  page = html.page(text, context.title, folder)
+  (folder / "report.html").write_text(page, encoding="utf-8")
   return path
