@@ -13,6 +13,7 @@ import typer.core
 
 from instructrec.cli import (
   checkpoint,
+  compare,
   devices,
   evaluate,
   generate,
@@ -58,6 +59,7 @@ for _function in (
   prepare.prepare,
   generate.generate,
   evaluate.evaluate,
+  compare.compare,
   rank.rank,
   show.show,
   quickstart.quickstart,

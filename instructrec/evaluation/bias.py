@@ -146,7 +146,7 @@ def breakdown(
     HR@1 and NDCG@10 of each stratum; empty ones are left out.
   """
   counts = np.bincount(strata.index, minlength=len(strata.labels))
-  parts = np.flatnonzero(counts)
+  parts = np.flatnonzero(counts).tolist()
   rows = [strata.index == part for part in parts]
   levels = [metrics.chance(num_candidates[row]) for row in rows]
   return Breakdown(

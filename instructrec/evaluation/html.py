@@ -121,7 +121,7 @@ def _text(content: str) -> str:
 
 def _contents(tokens: Sequence[token.Token]) -> str:
   """Links to the second-level headings, which get ids."""
-  links = []
+  links: list[str] = []
   for place, each in enumerate(tokens):
     if each.type == "heading_open" and each.tag == "h2":
       each.attrSet("id", f"section-{len(links) + 1}")

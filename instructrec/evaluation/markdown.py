@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from instructrec.evaluation import bias, differences, intervals, results
 
 _COMPARED = ("HR@1", "NDCG@10", "MRR")
@@ -170,6 +172,29 @@ def exposure_table(found: Mapping[str, bias.Exposure]) -> str:
     f"{e.mean_popularity:,.1f} |"
     for name, e in found.items()
   ]
+  return "\n".join(lines)
+
+
+def run_table(result: results.EvaluationResult) -> str:
+  """Mean and standard deviation over runs of those methods that have several.
+
+  Args:
+    result: one group's result.
+
+  Returns:
+    The table.
+  """
+  names = list(result.chance)
+  lines = [
+    "| method | runs | " + " | ".join(names) + " |",
+    "|---" * (len(names) + 2) + "|",
+  ]
+  for method, means in result.runs.items():
+    cells = [
+      f"{np.mean(means[m]):.3f} ± {np.std(means[m], ddof=1):.3f}" for m in names
+    ]
+    count = len(means[names[0]])
+    lines.append(f"| {cell(method)} | {count} | " + " | ".join(cells) + " |")
   return "\n".join(lines)
 
 

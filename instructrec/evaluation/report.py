@@ -205,6 +205,15 @@ def _group_section(
     ),
     "",
   ]
+  if result.runs:
+    lines += [
+      "Mean and standard deviation over runs; intervals and tests on this page "
+      "are of each request's mean over runs, and speak of other requests, not "
+      "of other runs.",
+      "",
+      markdown.run_table(result),
+      "",
+    ]
   if result.differences:
     lines += [
       "Paired differences on the same requests: mean with its 95% bootstrap "

@@ -7,13 +7,8 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.evaluation import (
-  bias,
-  differences,
-  facts,
-  intervals,
-  metrics,
-)
+from instructrec.evaluation import bias, facts, intervals, metrics
+from instructrec.evaluation import differences as differences_lib
 
 SCHEMA_VERSION = 3
 
@@ -41,6 +36,8 @@ class EvaluationResult:
     scores: method -> scores of the candidates, where they were kept.
     breakdowns: metrics by what is known of the requests.
     exposures: what methods show of the whole catalogue, where it was ranked.
+    runs: method -> metric -> mean of each run, where a method is several runs
+      (seeds); single requests then hold the mean over runs.
   """
 
   group: str
@@ -48,7 +45,7 @@ class EvaluationResult:
   num_candidates: tuple[int, int]
   chance: dict[str, float]
   methods: dict[str, dict[str, intervals.Interval]]
-  differences: list[differences.Difference]
+  differences: list[differences_lib.Difference]
   num_nan: dict[str, int]
   per_request: dict[str, dict[str, Float[np.ndarray, " requests"]]]
   request_ids: Sequence[str]
@@ -64,10 +61,13 @@ class EvaluationResult:
   )
   breakdowns: list[bias.Breakdown] = dataclasses.field(default_factory=list)
   exposures: dict[str, bias.Exposure] = dataclasses.field(default_factory=dict)
+  runs: dict[str, dict[str, list[float]]] = dataclasses.field(
+    default_factory=dict
+  )
 
   def difference(
     self, method: str, reference: str, metric: str
-  ) -> differences.Difference:
+  ) -> differences_lib.Difference:
     """How much better one method is than another.
 
     Args:
@@ -92,7 +92,9 @@ class EvaluationResult:
       f"methods are {list(self.methods)}, the metrics {list(self.chance)}"
     )
 
-  def differences_from(self, reference: str) -> list[differences.Difference]:
+  def differences_from(
+    self, reference: str
+  ) -> list[differences_lib.Difference]:
     """Each other method against one, at each metric.
 
     Args:
@@ -163,6 +165,7 @@ class EvaluationResult:
       "exposures": {
         name: dataclasses.asdict(e) for name, e in self.exposures.items()
       },
+      "runs": self.runs,
     }
 
   @classmethod
@@ -195,7 +198,7 @@ class EvaluationResult:
         for name, row in record["methods"].items()
       },
       differences=[
-        differences.Difference.from_json(d) for d in record["differences"]
+        differences_lib.Difference.from_json(d) for d in record["differences"]
       ],
       num_nan=dict(record["num_nan"]),
       per_request={},
@@ -206,6 +209,7 @@ class EvaluationResult:
       exposures={
         name: bias.Exposure(**e) for name, e in record["exposures"].items()
       },
+      runs=dict(record["runs"]),
     )
 
 
@@ -416,7 +420,7 @@ def from_values(
     known.check(group, num_candidates)
   order = sorted(values, key=lambda name: -values[name]["NDCG@10"].mean())
   names = list(chance)
-  methods, gaps = differences.resample(
+  methods, gaps = differences_lib.resample(
     {name: np.stack([values[name][m] for m in names], 1) for name in order},
     names,
     seed=seed,

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import IO, cast
 
 import numpy as np
 import polars as pl
@@ -44,7 +45,10 @@ def _write(path: pathlib.Path, frame: pl.DataFrame) -> None:
     gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file,
   ):
     frame.write_csv(
-      file, include_header=False, separator=" ", quote_style="never"
+      cast(IO[bytes], file),
+      include_header=False,
+      separator=" ",
+      quote_style="never",
     )
   temporary.replace(path)
 

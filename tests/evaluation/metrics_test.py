@@ -138,31 +138,6 @@ def test_what_does_not_fit_is_named(scores, labels, where, message):
     metrics.per_request(scores, labels, where=where)
 
 
-def test_sampled_candidates_can_invert_the_order_of_methods():
-  """Why ranks among few candidates are no ranks in the catalogue.
-
-  Method A puts the right item at rank 100 of 12,101 for everyone; method B at
-  rank 2 for 15% of the users and at 3,000 for the rest. In the catalogue only
-  B ever hits the first ten; among 19 random negatives A looks no worse, and
-  among 999 it looks four times as good (Krichene and Rendle, KDD 2020).
-  """
-  size, users = 12_101, 4_000
-  rng = np.random.default_rng(3)
-  ranks = {
-    "A": np.full(users, 100),
-    "B": np.where(np.arange(users) < 0.15 * users, 2, 3_000),
-  }
-
-  def hit_rate(rank, negatives):
-    better = rng.hypergeometric(rank - 1, size - rank, negatives)
-    return metrics.from_ranks(better, np.ones(users, int))["HR@10"].mean()
-
-  full = {name: (rank <= 10).mean() for name, rank in ranks.items()}
-  assert full == {"A": 0.0, "B": pytest.approx(0.15)}
-  assert hit_rate(ranks["A"], 19) >= hit_rate(ranks["B"], 19)
-  assert hit_rate(ranks["A"], 999) > 4 * hit_rate(ranks["B"], 999)
-
-
 def test_any_cut_off_may_be_asked_for():
   scores = np.arange(30.0)[None, ::-1]
   found = metrics.per_request(
