@@ -45,10 +45,16 @@ def by_position(positions: Int[np.ndarray, " requests"]) -> Strata:
     positions: from 0.
 
   Returns:
-    The strata; a method that reads no order is flat over them.
+    The strata, a place each, or ten of equal width where there are more than
+    twenty places; a method that reads no order is flat over them.
   """
-  labels = [str(place + 1) for place in range(int(positions.max()) + 1)]
-  return Strata("position of the target in the list", labels, positions)
+  last = int(positions.max()) + 1
+  width = 1 if last <= 20 else -(-last // 10)
+  starts = range(1, last + 1, width)
+  labels = [_range(start, min(start + width - 1, last)) for start in starts]
+  return Strata(
+    "position of the target in the list", labels, positions // width
+  )
 
 
 def by_popularity(target_counts: Int[np.ndarray, " requests"]) -> Strata:

@@ -152,7 +152,11 @@ def _strata_section(
   lines = []
   if result.breakdowns:
     lines += [f"### {result.group}: by position, popularity and history", ""]
-    lines += ["HR@1 / NDCG@10 of each part of the requests.", ""]
+    lines += [
+      "HR@1 / NDCG@10 of each part of the requests"
+      + (", and HR@1 with its standard error." if picture else "."),
+      "",
+    ]
   for split in result.breakdowns:
     if len(split.labels) > 1:
       lines += [markdown.breakdown_table(split), ""]
@@ -320,12 +324,10 @@ def write(
     plots.loss_curve(context.training_log, folder / "loss.png")
   per_request.table(found).write_parquet(folder / per_request.FILE)
   for result, name in zip(found, names, strict=True):
-    if result.scores and result.known is not None:
+    known = result.known
+    if result.scores and known is not None and known.candidates is not None:
       trec.write(
-        folder / "trec" / name,
-        result.request_ids,
-        result.known,
-        result.scores,
+        folder / "trec" / name, result.request_ids, known, result.scores
       )
   record = {
     "schema_version": SCHEMA_VERSION,

@@ -25,6 +25,15 @@ def test_a_method_that_takes_the_first_is_found_out():
   assert found.errors["m"]["HR@1"] == [0.0] * 10
 
 
+def test_long_lists_have_ten_parts():
+  found = bias.by_position(np.arange(99))
+  assert found.labels == [f"{10 * i + 1}-{10 * i + 10}" for i in range(9)] + [
+    "91-99"
+  ]
+  assert np.bincount(found.index).tolist() == [10] * 9 + [9]
+  assert len(bias.by_position(np.arange(20)).labels) == 20
+
+
 def test_strata_add_up_to_the_mean_and_know_their_own_chance():
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 4, 300)
