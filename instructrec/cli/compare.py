@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -113,11 +113,12 @@ def run(
   return path
 
 
-def _runs(given: Sequence[str], seeds: bool) -> dict:
+def _runs(given: Sequence[str], seeds: bool) -> dict[str, list[Any]]:
   """Opened reports by name."""
   from instructrec.evaluation import compare as comparison
 
   runs: dict[str, list[comparison.Report]] = {}
+  own_names: set[str] = set()
   folders: set[pathlib.Path] = set()
   for text in given:
     name, equals, folder = text.partition("=")
@@ -132,12 +133,14 @@ def _runs(given: Sequence[str], seeds: bool) -> dict:
     if opened.path.resolve() in folders:
       raise ValueError(f"{folder} is given twice, expected different reports")
     folders.add(opened.path.resolve())
-    if not name and not seeds:
-      name = opened.name
-      if name in runs:
-        raise ValueError(
-          f"two reports are called {name!r}; name them, as in "
-          f"NAME={folder}, and those of one name are taken as runs"
-        )
+    has_name = bool(name) or seeds
+    name = name if has_name else opened.name
+    if name in own_names or (name in runs and not has_name):
+      raise ValueError(
+        f"two reports are called {name!r}; name both, as in A={folder}. Those "
+        "of one given name are taken as runs with other seeds"
+      )
+    if not has_name:
+      own_names.add(name)
     runs.setdefault(name, []).append(opened)
   return runs

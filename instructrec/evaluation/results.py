@@ -297,6 +297,12 @@ def evaluate(
   _check(group, scores, labels, request_ids, descriptions)
   if where is None:
     where = np.ones(next(iter(scores.values())).shape, bool)
+  positions = None if known is None else known.positions
+  if positions is not None and not np.array_equal(positions, labels):
+    raise ValueError(
+      f"{group}: the labels are not the places of the targets among the "
+      "candidates; expected the same lists in the same order"
+    )
   ranks = {
     name: Ranks(
       *metrics.tied_ranks(values, labels, where=where),

@@ -106,11 +106,11 @@ def test_what_cannot_be_compared_is_named(
 
 
 def test_reports_of_one_name_want_to_be_named(runs, tmp_path, monkeypatch):
-  (tmp_path / "x").mkdir()
-  (tmp_path / "x" / "a0").symlink_to(runs / "a1")
   monkeypatch.chdir(tmp_path)
   (tmp_path / "a0").mkdir()
   for file in (runs / "a0/report").iterdir():
     (tmp_path / "a0" / file.name).write_bytes(file.read_bytes())
-  with pytest.raises(ValueError, match="two reports are called 'a0'"):
-    call(runs / "a0/report", "a0")
+  for other in ("a0", f"a0={runs / 'a1/report'}"):
+    with pytest.raises(ValueError, match="two reports are called 'a0'"):
+      call(runs / "a0/report", other)
+  assert not (tmp_path / "comparison").exists()
