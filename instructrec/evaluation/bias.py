@@ -42,18 +42,21 @@ def by_position(positions: Int[np.ndarray, " requests"]) -> Strata:
   """By the place of the right item in the presented list, from 1.
 
   Args:
-    positions: from 0.
+    positions: from 0; -1 where the list lacks it.
 
   Returns:
     The strata, a place each, or ten of equal width where there are more than
-    twenty places; a method that reads no order is flat over them.
+    twenty places, and those that lack it; a method that reads no order is flat
+    over the places.
   """
   last = int(positions.max()) + 1
   width = 1 if last <= 20 else -(-last // 10)
   starts = range(1, last + 1, width)
   labels = [_range(start, min(start + width - 1, last)) for start in starts]
   return Strata(
-    "position of the target in the list", labels, positions // width
+    "position of the target in the list",
+    [*labels, "not in it"],
+    np.where(positions < 0, len(labels), positions // width),
   )
 
 

@@ -26,12 +26,14 @@ def test_a_method_that_takes_the_first_is_found_out():
 
 
 def test_long_lists_have_ten_parts():
-  found = bias.by_position(np.arange(99))
-  assert found.labels == [f"{10 * i + 1}-{10 * i + 10}" for i in range(9)] + [
-    "91-99"
+  found = bias.by_position(np.arange(-1, 99))
+  assert found.labels == [
+    *(f"{10 * i + 1}-{10 * i + 10}" for i in range(9)),
+    "91-99",
+    "not in it",
   ]
-  assert np.bincount(found.index).tolist() == [10] * 9 + [9]
-  assert len(bias.by_position(np.arange(20)).labels) == 20
+  assert np.bincount(found.index).tolist() == [10] * 9 + [9, 1]
+  assert len(bias.by_position(np.arange(20)).labels) == 20 + 1
 
 
 def test_strata_add_up_to_the_mean_and_know_their_own_chance():
