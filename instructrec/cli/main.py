@@ -14,6 +14,7 @@ import typer.core
 from instructrec.cli import (
   candidates,
   checkpoint,
+  compare,
   devices,
   evaluate,
   generate,
@@ -59,6 +60,7 @@ for _function in (
   prepare.prepare,
   generate.generate,
   evaluate.evaluate,
+  compare.compare,
   rank.rank,
   show.show,
   quickstart.quickstart,

@@ -269,14 +269,29 @@ def run_evaluate(
     requests = [
       r for r in _requests(prepared, split, None, seed) if r.user_id in users
     ]
+  log = prepared.split.training_log
   found = [
-    ranking.evaluate("frozen candidates", opened, requests, seed=seed),
+    ranking.evaluate(
+      "frozen candidates", opened, requests, training_log=log, seed=seed
+    ),
     *(
-      ranking.evaluate(name, opened, rows, ndcg_at=(1, 5, 10, 20), seed=seed)
+      ranking.evaluate(
+        name,
+        opened,
+        rows,
+        training_log=log,
+        ndcg_at=(1, 5, 10, 20),
+        seed=seed,
+      )
       for name, rows in published.items()
     ),
     ranking.evaluate_catalogue(
-      "full catalogue", opened, requests, remove_seen=not keep_seen, seed=seed
+      "full catalogue",
+      opened,
+      requests,
+      training_log=log,
+      remove_seen=not keep_seen,
+      seed=seed,
     ),
   ]
   manifests = {

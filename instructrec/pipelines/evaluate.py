@@ -247,7 +247,11 @@ class Evaluation:
     weights = self._weights(name, trained)
     if chat is not None:
       chat.start_task()
-    table = rank_table.RankTable(len(self.prepared.catalog), self.seed)
+    table = rank_table.RankTable(
+      len(self.prepared.catalog),
+      self.prepared.split.training_log,
+      self.seed,
+    )
     for block in self._blocks(name, self.split, self.lists):
       models = self._model_rows(block, trained, f"{group}: model")
       if "one_pass" in self.protocols:

@@ -1,17 +1,20 @@
 """Ranks of several methods, gathered block by block.
 
-Only ranks are kept, two numbers for each request and method: memory does not
-grow with the candidates.
+Of a block its ranks, its scores and what is known of its requests are kept;
+instructions and tokens are not.
 """
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.evaluation import metrics, results
+from instructrec.data import interaction
+from instructrec.evaluation import facts, metrics, results
 from instructrec.pipelines import blocks
+from instructrec.retrieval import evaluate as ranking
 
 _LONG = 20
 
@@ -24,12 +27,23 @@ class RankTable:
 
   Args:
     num_items: size of the catalogue.
-    seed: of the bootstrap.
+    training_log: what targets are counted in.
+    seed: of the bootstrap and of the randomisation test.
   """
 
-  def __init__(self, num_items: int, seed: int) -> None:
+  def __init__(
+    self,
+    num_items: int,
+    training_log: interaction.InteractionLog,
+    seed: int,
+  ) -> None:
     self._worst = num_items - 1
+    self._log = training_log
     self._seed = seed
+    self._known: list[facts.Facts] = []
+    self._scores: dict[str, list[Float[np.ndarray, "requests _"]]] = (
+      defaultdict(list)
+    )
     self._ranks: dict[str, list[results.Ranks]] = defaultdict(list)
     self._descriptions: dict[str, str] = {}
     self._chance: list[results.Ranks] = []
@@ -53,11 +67,13 @@ class RankTable:
       description: a sentence on what they are.
     """
     self._ranks[name].append(self._from_scores(block, scores))
+    self._scores[name].append(scores)
     self._descriptions[name] = description
 
   def end(self, block: blocks.Block) -> None:
     """Ends a block that every method has scored."""
     self._request_ids += [r.request_id for r in block.requests]
+    self._known.append(ranking.known(block.requests, self._log))
     self._labels.append(block.labels)
     self._counts.append(block.where.sum(1))
     tied = np.zeros(block.where.shape)
@@ -121,7 +137,7 @@ class RankTable:
     complete = (np.concatenate(self._labels)[rows] >= 0).all()
     # Lists of twenty and more are looked at as deep as published ones are.
     more = (_LONG,) if counts.min() >= _LONG else ()
-    return results.evaluate_ranks(
+    result = results.evaluate_ranks(
       group,
       {name: _joined(parts, rows) for name, parts in self._ranks.items()},
       counts,
@@ -133,7 +149,31 @@ class RankTable:
       seed=self._seed,
       descriptions=self._descriptions,
       chance=None if complete else _joined(self._chance, rows),
+      known=facts.concatenate(self._known).take(rows),
     )
+    width = int(counts.max())
+    return dataclasses.replace(
+      result,
+      scores={
+        name: _stacked(parts, width)[rows, :width]
+        for name, parts in self._scores.items()
+      },
+    )
+
+
+def _stacked(
+  parts: Sequence[Float[np.ndarray, "requests _"]], width: int
+) -> Float[np.ndarray, "requests candidates"]:
+  """Blocks of lists of different lengths, at least so wide."""
+  width = max(width, *(part.shape[1] for part in parts))
+  return np.concatenate(
+    [
+      np.pad(
+        part, ((0, 0), (0, width - part.shape[1])), constant_values=-np.inf
+      )
+      for part in parts
+    ]
+  )
 
 
 def _joined(

@@ -83,9 +83,15 @@ def test_the_report_has_every_method_and_the_chance_level(report):
   text = (report / "report.md").read_text()
   for picture in (*report.glob("*.png"),):
     assert f"]({picture.name})" in text
-  assert len(list(report.glob("*.png"))) == 1 + len(_EVALUATED)
+  for kind in ("metrics", "strata"):
+    assert len(list(report.glob(f"{kind}-*.png"))) == len(_EVALUATED)
   rows = pl.read_parquet(report / "per_request.parquet")
   assert rows.height == len(_EVALUATED) * 4 * 9
+  for name in ("target", "candidates", "target_position", "history_length"):
+    assert not rows[name].null_count()
+  assert rows["history_length"].min() > 0
+  runs = list((report / "trec").glob("*/*.run.gz"))
+  assert len(runs) == len(_EVALUATED) * 4
 
 
 @pytest.mark.tf
