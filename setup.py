@@ -30,6 +30,7 @@ _CORE = [
   "gin-config>=0.5",
   "jax>=0.10",
   "jaxtyping>=0.3",
+  "markdown-it-py>=3",
   "matplotlib>=3.9",
   "ml_dtypes>=0.5",
   "numpy>=2.1",

@@ -1,8 +1,15 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests; a chat server that misbehaves, and counts."""
 
+import collections
+import contextlib
 import dataclasses
+import http.server
+import json
 import os
 import pathlib
+import threading
+import zlib
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -41,3 +48,140 @@ def prepared_dir(tmp_path_factory) -> pathlib.Path:
     record={"source": {"name": "synthetic", "version": "2"}},
   )
   return folder
+
+
+class Exchange:
+  """One request and the way to answer it.
+
+  Attributes:
+    body: what was sent, parsed.
+    content: the messages, as one string: what a reply is for.
+    tried: how often this content was asked for, this time included.
+    number: how many requests came, this one included.
+    headers: of the request.
+  """
+
+  def __init__(self, handler, body, tokens, tried, number):
+    self._handler, self._tokens = handler, tokens
+    self.body = body
+    self.content = json.dumps(body["messages"])
+    self.tried = tried
+    self.number = number
+    self.headers = handler.headers
+
+  def send(self, status, body, **headers):
+    """Sends any bytes."""
+    if not isinstance(body, bytes):
+      body = json.dumps(body).encode()
+    self._handler.send_response(status)
+    headers = {"Content-Type": "application/json"} | {
+      name.replace("_", "-"): value for name, value in headers.items()
+    }
+    for name, value in headers.items():
+      self._handler.send_header(name, value)
+    self._handler.send_header("Content-Length", str(len(body)))
+    self._handler.end_headers()
+    self._handler.wfile.write(body)
+
+  def say(self, content, **message):
+    """Sends a completion with this content."""
+    message = {"role": "assistant", "content": content, **message}
+    self.send(
+      200,
+      {
+        "id": "1",
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {
+          "prompt_tokens": self._tokens[0],
+          "completion_tokens": self._tokens[1],
+        },
+      },
+    )
+
+  def write(self, text=None):
+    """Sends a text as it should be."""
+    self.say(json.dumps({"text": text or ChatServer.text_for(self.content)}))
+
+  def hang_up(self, sent=b""):
+    """Closes the connection, in the middle of a reply or before one."""
+    self._handler.wfile.write(sent)
+    self._handler.wfile.flush()
+    self._handler.close_connection = True
+
+
+class ChatServer:
+  """Counts requests, and answers them by `behave`.
+
+  Attributes:
+    behave: called with each exchange; answers it.
+    tokens: what a reply says that it took, for the prompt and for itself.
+    asked: how often each content was asked for.
+    most_at_once: requests that were on the way at the same time.
+    stopped: set when the server ends; slow answers wait for it.
+  """
+
+  def __init__(self):
+    self.behave: Callable[[Exchange], None] = Exchange.write
+    self.tokens = (150, 20)
+    self.asked = collections.Counter()
+    self.most_at_once = 0
+    self.stopped = threading.Event()
+    self._at_once = 0
+    self._lock = threading.Lock()
+    outer = self
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+      protocol_version = "HTTP/1.1"
+      disable_nagle_algorithm = True
+
+      def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        outer._answer(self, body)
+
+      def log_message(self, *unused):
+        pass
+
+    self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    self._http.daemon_threads = True
+    self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+
+  @staticmethod
+  def text_for(content: str) -> str:
+    """What the server writes for a prompt; the same each time."""
+    return f"Calm worlds to build in, number {zlib.crc32(content.encode())}."
+
+  def _answer(self, handler, body):
+    content = json.dumps(body["messages"])
+    with self._lock:
+      self.asked[content] += 1
+      tried, number = self.asked[content], self.asked.total()
+      self._at_once += 1
+      self.most_at_once = max(self.most_at_once, self._at_once)
+    # A client that gave up waiting is part of what is tested.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+      try:
+        self.behave(Exchange(handler, body, self.tokens, tried, number))
+      finally:
+        with self._lock:
+          self._at_once -= 1
+
+  def serve(self) -> None:
+    """Answers until `stop`."""
+    self._http.serve_forever(poll_interval=0.02)
+
+  def stop(self) -> None:
+    """Ends `serve`, and what still waits."""
+    self.stopped.set()
+    self._http.shutdown()
+    self._http.server_close()
+
+
+@pytest.fixture
+def chat_server() -> Iterator[ChatServer]:
+  server = ChatServer()
+  thread = threading.Thread(target=server.serve)
+  thread.start()
+  yield server
+  server.stop()
+  thread.join()

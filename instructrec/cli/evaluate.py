@@ -2,9 +2,12 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+  from instructrec.instructions import chat_client
 
 
 def evaluate(
@@ -43,14 +46,90 @@ def evaluate(
     int | None,
     typer.Option(help="Requests a task type, drawn by seed; all if left out."),
   ] = None,
+  candidates: Annotated[
+    pathlib.Path | None,
+    typer.Option(
+      help="Lists to rank: of `retrieve candidates`, or a published file in "
+      "LLMRank's format; the frozen ones if left out."
+    ),
+  ] = None,
+  validation_candidates: Annotated[
+    pathlib.Path | None,
+    typer.Option(
+      help="Lists of the validation split that are made alike: they choose "
+      "how the scores of retriever and model are mixed."
+    ),
+  ] = None,
+  num_candidates: Annotated[
+    int, typer.Option(help="Of a published list, the target included.")
+  ] = 20,
+  retriever: Annotated[
+    list[pathlib.Path] | None,
+    typer.Option(help="Folder that `retrieve fit` wrote, as a row; repeat it."),
+  ] = None,
+  score_normalization: Annotated[
+    list[str] | None,
+    typer.Option(help="sum or mean over tokens; repeat it to compare."),
+  ] = None,
+  protocol: Annotated[
+    list[str] | None,
+    typer.Option(help="one_pass (the default) or tournament; repeat it."),
+  ] = None,
+  chat_model: Annotated[
+    str | None,
+    typer.Option(
+      help="Model of a chat server, as a row; the key comes from "
+      "OPENAI_API_KEY alone ([teacher] extra)."
+    ),
+  ] = None,
+  chat_base_url: Annotated[
+    str | None, typer.Option(help="Such as http://127.0.0.1:8000/v1.")
+  ] = None,
+  chat_cache: Annotated[
+    pathlib.Path, typer.Option(help="SQLite file of the server's replies.")
+  ] = pathlib.Path("chat_cache.sqlite"),
+  chat_concurrency: Annotated[
+    int, typer.Option(help="Requests on the way at once.")
+  ] = 16,
+  chat_max_tokens: Annotated[
+    int | None, typer.Option(help="Tokens that a run may use, in and out.")
+  ] = None,
+  chat_max_cost: Annotated[
+    float | None, typer.Option(help="Money that a run may spend.")
+  ] = None,
+  chat_price_in: Annotated[
+    float, typer.Option(help="Money per million tokens of prompts.")
+  ] = 0.0,
+  chat_price_out: Annotated[
+    float, typer.Option(help="Money per million tokens of replies.")
+  ] = 0.0,
   batch_size: Annotated[
     int, typer.Option(help="Requests scored at once.")
   ] = 32,
   seed: Annotated[
-    int, typer.Option(help="Of subset, random baseline and bootstrap.")
+    int,
+    typer.Option(help="Of subset, random baseline, groups and bootstrap."),
   ] = 0,
 ) -> None:
   """Rerank candidate lists; write tables, pictures and intervals."""
+  chat = None
+  if chat_model is not None:
+    from instructrec.instructions import budget, chat_client
+
+    chat = chat_client.ChatConfig(
+      model=chat_model,
+      base_url=chat_base_url,
+      cache=str(chat_cache),
+      concurrency=chat_concurrency,
+      temperature=0.0,
+      budget=budget.Budget(
+        max_tokens=chat_max_tokens,
+        max_cost=chat_max_cost,
+        price_in=chat_price_in,
+        price_out=chat_price_out,
+        options="chat",
+      ),
+    )
   run(
     model_dir,
     output,
@@ -60,8 +139,34 @@ def evaluate(
     tfds_data_dir=tfds_data_dir,
     task_types=task_type or (),
     num_requests=num_requests,
+    candidates=candidates,
+    validation_candidates=validation_candidates,
+    num_candidates=num_candidates,
+    retrievers=retriever or (),
+    score_normalizations=score_normalization or (),
+    protocols=protocol or ("one_pass",),
+    chat=chat,
     batch_size=batch_size,
     seed=seed,
+  )
+
+
+def _lists(
+  path: pathlib.Path | None,
+  prepared: Any,
+  split: str,
+  num_candidates: int,
+  seed: int,
+) -> Any:
+  """The lists of a file, ours or a published one."""
+  from instructrec.retrieval import candidate_lists
+
+  if path is None:
+    return None
+  if path.suffix == ".parquet":
+    return candidate_lists.CandidateLists.load(path, prepared)
+  return candidate_lists.published(
+    path, prepared, split, num_candidates=num_candidates, seed=seed
   )
 
 
@@ -75,6 +180,13 @@ def run(
   tfds_data_dir: pathlib.Path | None = None,
   task_types: Sequence[str] = (),
   num_requests: int | None = None,
+  candidates: pathlib.Path | None = None,
+  validation_candidates: pathlib.Path | None = None,
+  num_candidates: int = 20,
+  retrievers: Sequence[pathlib.Path] = (),
+  score_normalizations: Sequence[str] = (),
+  protocols: Sequence[str] = ("one_pass",),
+  chat: "chat_client.ChatConfig | None" = None,
   batch_size: int = 32,
   seed: int = 0,
 ) -> pathlib.Path:
@@ -90,6 +202,13 @@ def run(
       those of the run.
     task_types: which task types; empty for all.
     num_requests: requests a task type; None for all.
+    candidates: file of the lists to rank; None for the frozen ones.
+    validation_candidates: file of lists that choose the mixture's weight.
+    num_candidates: length of the lists of a published file.
+    retrievers: folders of fitted retrievers, as rows.
+    score_normalizations: "sum", "mean" or both; empty for the model's own.
+    protocols: "one_pass", "tournament" or both.
+    chat: a chat model as a row; None for none.
     batch_size: requests scored at once.
     seed: of the subset, the random baseline and the bootstrap.
 
@@ -104,6 +223,7 @@ def run(
   from instructrec.data import dataset
   from instructrec.evaluation import environment, report
   from instructrec.pipelines import evaluate as pipeline
+  from instructrec.retrieval import methods
   from instructrec.training import run_dir
 
   started = time.perf_counter()
@@ -112,6 +232,10 @@ def run(
     tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
   manifest = json.loads((tfds_data_dir / "manifest.json").read_text())
   prepared = dataset.load(manifest["prepared_dir"])
+  lists = _lists(candidates, prepared, split, num_candidates, seed)
+  normalizations = tuple(score_normalizations) or (
+    opened.train.model.score_normalization,
+  )
   found = pipeline.Evaluation(
     run=opened,
     prepared=prepared,
@@ -121,6 +245,15 @@ def run(
     checkpoint=checkpoint,
     task_types=task_types,
     num_requests=num_requests,
+    lists=lists,
+    validation_lists=_lists(
+      validation_candidates, prepared, "validation", num_candidates, seed
+    ),
+    retrievers=methods.load_all(retrievers, prepared.fingerprint),
+    normalizations=normalizations,
+    protocols=protocols,
+    chat=chat,
+    tell=typer.echo,
     batch_size=batch_size,
     seed=seed,
   )()
@@ -130,8 +263,11 @@ def run(
     commands=[shlex.join(["instructrec", *sys.argv[1:]])],
     protocol={
       "task": "rank the target among its candidates by log-likelihood",
-      "candidates": prepared.manifest["candidates"],
-      "score": f"{opened.train.model.score_normalization} over tokens, nats",
+      "candidates": prepared.manifest["candidates"]
+      if lists is None
+      else lists.manifest,
+      "score": f"{' and '.join(normalizations)} over tokens, nats",
+      "passes": ", ".join(protocols),
       "ties": "expected value under random tie-breaking",
       "intervals": "95% percentile bootstrap over requests",
       "intentions": f"protocol {manifest['protocol']}: "
@@ -173,12 +309,13 @@ def run(
   )
   path = report.write(output or opened.directory / "report", found, context)
   for result in found:
+    width = max(16, *map(len, result.methods))
     typer.echo(f"\n{result.group} ({result.num_requests:,} requests)")
     for name, row in result.methods.items():
       cells = "  ".join(
         f"{m} {row[m].mean:.3f}" for m in ("HR@1", "HR@3", "HR@5", "NDCG@10")
       )
-      typer.echo(f"  {name:16s} {cells}")
+      typer.echo(f"  {name:{width}s} {cells}")
     typer.echo(f"  {report.headline(result)}")
   typer.echo(f"\nreport: {path}")
   return path

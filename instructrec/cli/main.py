@@ -12,7 +12,9 @@ import typer
 import typer.core
 
 from instructrec.cli import (
+  candidates,
   checkpoint,
+  compare,
   devices,
   evaluate,
   generate,
@@ -58,6 +60,7 @@ for _function in (
   prepare.prepare,
   generate.generate,
   evaluate.evaluate,
+  compare.compare,
   rank.rank,
   show.show,
   quickstart.quickstart,
@@ -70,11 +73,13 @@ app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(
 )
 
 _retrieve = typer.Typer(
-  help="Matching module and baselines: fit a retriever, evaluate several.",
+  help="Matching module and baselines: fit retrievers, evaluate them, write "
+  "candidate lists.",
   no_args_is_help=True,
 )
 _retrieve.command(cls=_Command, context_settings=_NAMES)(retrieve.fit)
 _retrieve.command(cls=_Command, context_settings=_NAMES)(retrieve.evaluate)
+_retrieve.command(cls=_Command, context_settings=_NAMES)(candidates.candidates)
 app.add_typer(_retrieve, name="retrieve")
 _checkpoints = typer.Typer(
   help="Hugging Face and T5X checkpoints, in and out.", no_args_is_help=True

@@ -68,8 +68,6 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def _requests(prepared: Any, split: str, count: int | None, seed: int) -> Any:
   """Requests of a split, all or a seeded subset, in the table's order."""
-  import numpy as np
-
   from instructrec.data import request
 
   frame = prepared.requests.read(split)
@@ -78,10 +76,7 @@ def _requests(prepared: Any, split: str, count: int | None, seed: int) -> Any:
       f"the prepared data have no requests of the split {split!r}; expected "
       f"one of {[*prepared.requests.counts]}"
     )
-  if count is not None and count < frame.height:
-    rng = np.random.default_rng(seed)
-    frame = frame[np.sort(rng.choice(frame.height, count, replace=False))]
-  return request.from_frame(frame)
+  return request.from_frame(request.sample(frame, count, seed))
 
 
 def run_fit(
@@ -195,30 +190,6 @@ def evaluate(
   )
 
 
-def _open(folders: Sequence[_Path], prepared: Any) -> dict[str, Any]:
-  """Retrievers by the names of their folders, all fit on the same data."""
-  from instructrec.retrieval import methods
-  from instructrec.retrieval import retriever as retriever_lib
-
-  found = {}
-  for folder in folders:
-    name = folder.resolve().name
-    if name in found:
-      raise ValueError(
-        f"two retrievers are in folders called {name!r}; rename one, the "
-        "report names methods after their folders"
-      )
-    record = retriever_lib.read_manifest(folder)["record"]
-    if record.get("prepared_fingerprint") != prepared.fingerprint:
-      raise ValueError(
-        f"{folder} was fit on the data {record.get('prepared_dir')} "
-        f"({record.get('prepared_fingerprint')}), these are "
-        f"{prepared.fingerprint}; what it saw may hold their test targets"
-      )
-    found[name] = methods.load(folder)
-  return found
-
-
 def _published(
   files: Sequence[_Path],
   prepared: Any,
@@ -280,6 +251,7 @@ def run_evaluate(
   from instructrec.data import dataset
   from instructrec.evaluation import environment, markdown, report
   from instructrec.retrieval import evaluate as ranking
+  from instructrec.retrieval import methods
   from instructrec.retrieval import retriever as retriever_lib
 
   if candidates and num_requests is not None:
@@ -289,7 +261,7 @@ def run_evaluate(
     )
   started = time.perf_counter()
   prepared = dataset.load(data)
-  opened = _open(retrievers, prepared)
+  opened = methods.load_all(retrievers, prepared.fingerprint)
   published = _published(candidates, prepared, split, num_candidates, seed)
   requests = _requests(prepared, split, num_requests, seed)
   if published:
@@ -297,14 +269,29 @@ def run_evaluate(
     requests = [
       r for r in _requests(prepared, split, None, seed) if r.user_id in users
     ]
+  log = prepared.split.training_log
   found = [
-    ranking.evaluate("frozen candidates", opened, requests, seed=seed),
+    ranking.evaluate(
+      "frozen candidates", opened, requests, training_log=log, seed=seed
+    ),
     *(
-      ranking.evaluate(name, opened, rows, ndcg_at=(1, 5, 10, 20), seed=seed)
+      ranking.evaluate(
+        name,
+        opened,
+        rows,
+        training_log=log,
+        ndcg_at=(1, 5, 10, 20),
+        seed=seed,
+      )
       for name, rows in published.items()
     ),
     ranking.evaluate_catalogue(
-      "full catalogue", opened, requests, remove_seen=not keep_seen, seed=seed
+      "full catalogue",
+      opened,
+      requests,
+      training_log=log,
+      remove_seen=not keep_seen,
+      seed=seed,
     ),
   ]
   manifests = {

@@ -10,7 +10,6 @@ twenty are ranked.
 import os
 import pathlib
 
-import numpy as np
 import polars as pl
 
 from instructrec.data import candidates, catalog, request, table
@@ -106,14 +105,12 @@ def requests(
         f"the list of user {user!r} has {len(others)} items beside the "
         f"target, expected {num_candidates - 1} for lists of {num_candidates}"
       )
-    chosen = [*others, r.target]
-    keys = candidates.pair_uniforms([r.request_id], chosen, seed)[0]
     found.append(
       request.RankingRequest(
         r.request_id,
         user,
         r.history[-max_history:],
-        tuple(chosen[i] for i in np.argsort(keys)),
+        candidates.shuffle(r.request_id, [*others, r.target], seed),
         r.target,
       )
     )

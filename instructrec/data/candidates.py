@@ -5,6 +5,7 @@ the same candidates in any subset, order or batch of requests. The random
 numbers are a hash (splitmix64) of the seed, the request id and a counter.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -70,6 +71,24 @@ def pair_uniforms(
   rows = request_keys(request_ids, seed)
   columns = request_keys(item_ids, seed + 1)
   return _doubles(_splitmix(rows[:, None] ^ columns[None, :]))
+
+
+def shuffle(
+  request_id: str, item_ids: Sequence[str], seed: int
+) -> tuple[str, ...]:
+  """The items of a list in an order drawn by seed.
+
+  Args:
+    request_id: whose list.
+    item_ids: distinct items.
+    seed: of the order.
+
+  Returns:
+    The items; their order depends on (seed, request id) and on which items
+    they are, and not on the order in which they came.
+  """
+  keys = pair_uniforms([request_id], list(item_ids), seed)[0]
+  return tuple(item_ids[i] for i in np.argsort(keys))
 
 
 def sample_candidates(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import polars as pl
 
 
@@ -42,3 +43,20 @@ def from_frame(frame: pl.DataFrame) -> list[RankingRequest]:
     RankingRequest(row[0], row[1], tuple(row[2]), tuple(row[3]), row[4])
     for row in frame.select(columns).iter_rows()
   ]
+
+
+def sample(frame: pl.DataFrame, count: int | None, seed: int) -> pl.DataFrame:
+  """Some rows, drawn by seed.
+
+  Args:
+    frame: any table.
+    count: how many; None for all.
+    seed: of the draw.
+
+  Returns:
+    The rows, in the table's order; all where there are no more than `count`.
+  """
+  if count is None or count >= frame.height:
+    return frame
+  rng = np.random.default_rng(seed)
+  return frame[np.sort(rng.choice(frame.height, count, replace=False))]

@@ -1,10 +1,12 @@
 """Tables and blocks of a report in Markdown."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec.evaluation import intervals, results
+import numpy as np
+
+from instructrec.evaluation import bias, differences, intervals, results
 
 _COMPARED = ("HR@1", "NDCG@10", "MRR")
 
@@ -41,6 +43,39 @@ def signed(interval: intervals.Interval) -> str:
   """
   low, high = f"{interval.low:+.3f}", f"{interval.high:+.3f}"
   return f"{interval.mean:+.3f} [{low}, {high}]"
+
+
+def p_value(value: float) -> str:
+  """A p-value, as `p 0.042` or `p <0.001`.
+
+  Args:
+    value: from 0 to 1.
+
+  Returns:
+    The text.
+  """
+  return "p <0.001" if value < 0.001 else f"p {value:.3f}"
+
+
+def compared(found: differences.Difference) -> str:
+  """A difference with its test, in bold where it is clear.
+
+  Args:
+    found: the difference.
+
+  Returns:
+    Text such as `**+0.120 [+0.080, +0.160]** p <0.001 d +0.31 (55:19)`.
+  """
+  gap = signed(found.interval)
+  size = found.effect_size
+  return " ".join(
+    [
+      f"**{gap}**" if found.is_clear else gap,
+      p_value(found.p_holm),
+      "d none" if size is None else f"d {size:+.2f}",
+      f"({found.num_better:,}:{found.num_worse:,})",
+    ]
+  )
 
 
 def metric_table(result: results.EvaluationResult) -> str:
@@ -82,14 +117,99 @@ def difference_table(result: results.EvaluationResult) -> str:
   ]
   pairs = dict.fromkeys((d.method, d.reference) for d in result.differences)
   for method, reference in pairs:
-    cells = []
-    for metric in _COMPARED:
-      found = result.difference(method, reference, metric)
-      text = signed(found.interval)
-      cells.append(f"**{text}**" if found.is_outside else text)
+    cells = [
+      compared(result.difference(method, reference, metric))
+      for metric in _COMPARED
+    ]
     name = f"{cell(method)} - {cell(reference)}"
     lines.append(f"| {name} | " + " | ".join(cells) + " |")
   return "\n".join(lines)
+
+
+def breakdown_table(found: bias.Breakdown) -> str:
+  """HR@1 and NDCG@10 of each stratum, beside chance.
+
+  Args:
+    found: requests split by one thing.
+
+  Returns:
+    The table, a row for each stratum.
+  """
+
+  def both(values: Mapping[str, Sequence[float]], place: int) -> str:
+    return " / ".join(f"{values[m][place]:.3f}" for m in bias.METRICS)
+
+  names = [cell(name) for name in found.means]
+  lines = [
+    f"| {found.name} | requests | *chance* | " + " | ".join(names) + " |",
+    "|---" * (len(names) + 3) + "|",
+  ]
+  for place, label in enumerate(found.labels):
+    cells = [both(values, place) for values in found.means.values()]
+    lines.append(
+      f"| {label} | {found.counts[place]:,} | *{both(found.chance, place)}* | "
+      + " | ".join(cells)
+      + " |"
+    )
+  return "\n".join(lines)
+
+
+def exposure_table(found: Mapping[str, bias.Exposure]) -> str:
+  """Coverage, Gini coefficient and popularity of what methods show.
+
+  Args:
+    found: by method.
+
+  Returns:
+    The table.
+  """
+  lines = [
+    "| method | items shown | coverage | Gini | mean popularity |",
+    "|---|---|---|---|---|",
+  ]
+  lines += [
+    f"| {cell(name)} | {e.k} a request | {e.coverage:.1%} | {e.gini:.3f} | "
+    f"{e.mean_popularity:,.1f} |"
+    for name, e in found.items()
+  ]
+  return "\n".join(lines)
+
+
+def run_table(result: results.EvaluationResult) -> str:
+  """Mean and standard deviation over runs of those methods that have several.
+
+  Args:
+    result: one group's result.
+
+  Returns:
+    The table.
+  """
+  names = list(result.chance)
+  lines = [
+    "| method | runs | " + " | ".join(names) + " |",
+    "|---" * (len(names) + 2) + "|",
+  ]
+  for method, means in result.runs.items():
+    cells = [
+      f"{np.mean(means[m]):.3f} ± {np.std(means[m], ddof=1):.3f}" for m in names
+    ]
+    count = len(means[names[0]])
+    lines.append(f"| {cell(method)} | {count} | " + " | ".join(cells) + " |")
+  return "\n".join(lines)
+
+
+def picture(text: str, file: str) -> str:
+  """A picture.
+
+  Args:
+    text: what it shows, for those who do not see it.
+    file: beside the page.
+
+  Returns:
+    The reference, whatever brackets the text has.
+  """
+  text = re.sub(r"([\\\[\]])", r"\\\1", " ".join(text.split()))
+  return f"![{text}]({file})"
 
 
 def facts(values: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The pictures of a report: metric bars with intervals, and the loss curve."""
+"""The pictures of a report: metrics, strata and the loss curve."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,17 @@ from instructrec.evaluation import results
 # Okabe and Ito's colours, told apart by the colour-blind.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _HATCHES = (None, "//", "..", "xx")
+_LINES = ("-", "--", "-.", ":")
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
   backend_agg.FigureCanvasAgg(figure)
   figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+def _styles(result: results.EvaluationResult) -> dict[str, int]:
+  """By name, so that a method looks the same in the pictures of all groups."""
+  return {name: i for i, name in enumerate(sorted(result.methods))}
 
 
 def metric_bars(
@@ -36,8 +42,7 @@ def metric_bars(
   places = np.arange(len(names))
   width = 0.8 / len(result.methods)
   highest = max(result.chance[m] for m in names)
-  # By name, so that a method keeps its colour in the pictures of all groups.
-  styles = {name: i for i, name in enumerate(sorted(result.methods))}
+  styles = _styles(result)
   for number, (name, row) in enumerate(result.methods.items()):
     style = styles[name]
     means = np.array([row[m].mean for m in names])
@@ -86,6 +91,63 @@ def metric_bars(
     frameon=False, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.1)
   )
   _save(figure, path)
+
+
+def strata_lines(
+  result: results.EvaluationResult, path: str | os.PathLike[str]
+) -> bool:
+  """HR@1 over the strata that have an order, with standard errors and chance.
+
+  Args:
+    result: one group's result.
+    path: the PNG to write.
+
+  Returns:
+    Whether there was anything to draw: a split into three strata or more.
+  """
+  found = [split for split in result.breakdowns if len(split.labels) > 2]
+  if not found:
+    return False
+  figure = Figure(figsize=(8, 3.2 * len(found)), layout="constrained")
+  styles = _styles(result)
+  rows = figure.subplots(len(found), squeeze=False)[:, 0]
+  for axes, split in zip(rows, found, strict=True):
+    places = np.arange(len(split.labels))
+    for name in result.methods:
+      style = styles[name]
+      axes.errorbar(
+        # Side by side, or errors of equal means would hide each other.
+        places + 0.3 * ((style + 0.5) / len(styles) - 0.5),
+        split.means[name]["HR@1"],
+        yerr=split.errors[name]["HR@1"],
+        color=_COLOURS[style % len(_COLOURS)],
+        linestyle=_LINES[style // len(_COLOURS) % len(_LINES)],
+        marker="o",
+        markersize=4,
+        linewidth=1.3,
+        capsize=2,
+        label=name,
+      )
+    axes.plot(places, split.chance["HR@1"], "k:", linewidth=1.6, label="chance")
+    axes.set_xticks(
+      places,
+      [
+        f"{label}\n{count:,}"
+        for label, count in zip(split.labels, split.counts, strict=True)
+      ],
+      fontsize="small",
+    )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"{split.name}; requests below")
+    axes.set_ylabel("HR@1")
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+  handles, labels = rows[0].get_legend_handles_labels()
+  figure.legend(
+    handles, labels, frameon=False, ncols=4, loc="outside lower center"
+  )
+  _save(figure, path)
+  return True
 
 
 def _points(

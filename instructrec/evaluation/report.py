@@ -1,4 +1,4 @@
-"""Writes an evaluation as a folder: report.md, report.json, pictures, Parquet.
+"""Writes an evaluation as a folder: pages, JSON, pictures, Parquet and TREC.
 
 Every sentence on the figures is computed from the results; none is fixed.
 """
@@ -11,11 +11,18 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
+from instructrec.evaluation import (
+  file_names,
+  html,
+  markdown,
+  per_request,
+  plots,
+  results,
+  significance,
+  trec,
+)
 
-from instructrec.evaluation import markdown, plots, results
-
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +93,8 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
     metric: the metric to speak of.
 
   Returns:
-    One or two sentences. "Ahead" means that the interval of the paired
-    difference leaves out zero.
+    One or two sentences. "Ahead" means that the paired difference is clear:
+    its interval leaves out zero, and Holm's p-value is below 0.05.
   """
   best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
   own, chance = result.methods[best][metric], result.chance[metric]
@@ -103,7 +110,7 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
     if other == best:
       continue
     gap = result.difference(best, other, metric)
-    (beaten if gap.is_outside else unclear).append(
+    (beaten if gap.is_clear else unclear).append(
       f"{other} ({markdown.signed(gap.interval)})"
     )
   if beaten:
@@ -113,27 +120,13 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
     text += _listing(unclear)
   text += "."
   pairs = [d for d in result.differences if d.metric == metric]
-  if pairs and not any(d.is_outside for d in pairs):
+  if pairs and not any(d.is_clear for d in pairs):
     text += f" No method is clearly ahead of another at {metric}."
   return text
 
 
 def _listing(names: Sequence[str]) -> str:
   return ", ".join(names[:-1]) + " and " + names[-1] if names[1:] else names[0]
-
-
-def _picture_names(found: Sequence[results.EvaluationResult]) -> list[str]:
-  """A file name for each group; a group may be named anything."""
-  names: list[str] = []
-  for result in found:
-    plain = "".join(
-      c if c.isalnum() or c in "._-" else "-" for c in result.group
-    )
-    name, number = f"metrics-{plain}.png", 2
-    while name in names:
-      name, number = f"metrics-{plain}-{number}.png", number + 1
-    names.append(name)
-  return names
 
 
 def _remarks(result: results.EvaluationResult) -> list[str]:
@@ -152,7 +145,47 @@ def _remarks(result: results.EvaluationResult) -> list[str]:
   return [line for remark in remarks for line in (remark, "")]
 
 
-def _group_section(result: results.EvaluationResult, picture: str) -> list[str]:
+def _strata_section(
+  result: results.EvaluationResult, picture: str | None
+) -> list[str]:
+  """By what is known of the requests, and what is shown of the catalogue."""
+  lines = []
+  if result.breakdowns:
+    lines += [f"### {result.group}: by position, popularity and history", ""]
+    lines += [
+      "HR@1 / NDCG@10 of each part of the requests"
+      + (", and HR@1 with its standard error." if picture else "."),
+      "",
+    ]
+  for split in result.breakdowns:
+    if len(split.labels) > 1:
+      lines += [markdown.breakdown_table(split), ""]
+    else:
+      lines += [f"Of all requests, {split.name}: {split.labels[0]}.", ""]
+  if picture:
+    splits = "; ".join(split.name for split in result.breakdowns)
+    text = (
+      f"Lines of HR@1 of each method on {result.group}, by {splits}; the "
+      "tables above have the values"
+    )
+    lines += [markdown.picture(text, picture), ""]
+  if result.exposures:
+    lines += [
+      f"### {result.group}: what is shown",
+      "",
+      "Coverage is the share of the catalogue in the first places of any "
+      "request; Gini is 0 where all items are shown equally often and near 1 "
+      "where few take all places; popularity counts training interactions.",
+      "",
+      markdown.exposure_table(result.exposures),
+      "",
+    ]
+  return lines
+
+
+def _group_section(
+  result: results.EvaluationResult, picture: str, strata: str | None
+) -> list[str]:
   nan = {name: count for name, count in result.num_nan.items() if count}
   short, long = result.num_candidates
   length = f"{short}" if short == long else f"{short} to {long}"
@@ -168,35 +201,55 @@ def _group_section(result: results.EvaluationResult, picture: str) -> list[str]:
     *_remarks(result),
     *(f"- {name}: {text}" for name, text in result.descriptions.items()),
     *([""] if result.descriptions else []),
-    f"![Metrics of {result.group}]({picture})",
+    markdown.picture(
+      f"Bars of {', '.join(result.chance)} of {', '.join(result.methods)} on "
+      f"{result.group}, with 95% intervals and chance; the table above has the "
+      "values",
+      picture,
+    ),
     "",
   ]
+  if result.runs:
+    lines += [
+      "Mean and standard deviation over runs; intervals and tests on this page "
+      "are of each request's mean over runs, and speak of other requests, not "
+      "of other runs.",
+      "",
+      markdown.run_table(result),
+      "",
+    ]
   if result.differences:
     lines += [
-      "Paired differences on the same requests (in bold where the interval "
-      "leaves out 0; each holds for itself, without a correction for the "
-      "number of comparisons):",
+      "Paired differences on the same requests: mean with its 95% bootstrap "
+      "interval; p of the paired randomisation test, two-sided, "
+      f"{result.num_resamples:,} flips, corrected by Holm for all pairs at "
+      "that metric; effect size d (mean over standard deviation); how many "
+      "requests are better and worse. Bold: the interval leaves out 0 and p "
+      f"is below {significance.LEVEL}.",
       "",
       markdown.difference_table(result),
       "",
     ]
-  return [*lines, f"Scores that were not a number: {nan or 'none'}.", ""]
+  lines += [f"Scores that were not a number: {nan or 'none'}.", ""]
+  return lines + _strata_section(result, strata)
 
 
 def _markdown(
   found: Sequence[results.EvaluationResult],
-  pictures: Sequence[str],
+  pictures: Sequence[tuple[str, str | None]],
   context: Context,
 ) -> str:
-  lines = [f"# {context.title}", ""]
+  lines = [f"# {' '.join(context.title.split())}", ""]
   lines += [f"- {result.group}: {headline(result)}" for result in found]
   for warning in context.warnings:
     lines += ["", f"> **Note:** {warning}"]
-  lines.append("")
-  for result, picture in zip(found, pictures, strict=True):
-    lines += _group_section(result, picture)
+  lines += ["", "All figures on this page come from:", ""]
+  lines += [markdown.fenced("\n".join(context.commands)), ""]
+  for result, (bars, strata) in zip(found, pictures, strict=True):
+    lines += _group_section(result, bars, strata)
   if context.training_log:
-    lines += ["## Training", "", "![Loss](loss.png)", ""]
+    text = "Training and validation loss against the training step"
+    lines += ["## Training", "", markdown.picture(text, "loss.png"), ""]
   sections = {
     "Protocol": context.protocol,
     "Data": context.data,
@@ -210,7 +263,6 @@ def _markdown(
   for heading, values in sections.items():
     if values:
       lines += [f"## {heading}", "", markdown.facts(values), ""]
-  lines += ["## Commands", "", markdown.fenced("\n".join(context.commands)), ""]
   lines += ["## Configuration", "", markdown.fenced(context.config.strip())]
   return "\n".join([*lines, ""])
 
@@ -226,24 +278,6 @@ def _finite(value: Any) -> Any:
   return value
 
 
-def _per_request(found: Sequence[results.EvaluationResult]) -> pl.DataFrame:
-  frames = [
-    pl.DataFrame(
-      {
-        "group": result.group,
-        "request_id": result.request_ids,
-        "method": name,
-        "expected_rank": result.expected_ranks[name],
-        **values,
-      }
-    )
-    for result in found
-    for name, values in result.per_request.items()
-  ]
-  # Groups may have different cut-offs.
-  return pl.concat(frames, how="diagonal")
-
-
 def write(
   directory: str | os.PathLike[str],
   found: Sequence[results.EvaluationResult],
@@ -251,8 +285,10 @@ def write(
 ) -> pathlib.Path:
   """Writes the report's folder.
 
-  Beside report.md are report.json (all means, intervals and differences),
-  per_request.parquet (a row for each group, request and method) and pictures.
+  Beside report.md are the same page as report.html, which needs no other file;
+  report.json (all means, intervals and differences); per_request.parquet (a
+  row for each group, request and method); pictures; and, where candidates are
+  known, `trec/<group>/` with qrels and runs.
 
   Args:
     directory: made where it is missing; files of the same name are replaced.
@@ -277,19 +313,32 @@ def write(
       )
   folder = pathlib.Path(directory)
   folder.mkdir(parents=True, exist_ok=True)
-  pictures = _picture_names(found)
-  for result, picture in zip(found, pictures, strict=True):
-    plots.metric_bars(result, folder / picture)
+  names = file_names.unique(groups)
+  pictures: list[tuple[str, str | None]] = []
+  for result, name in zip(found, names, strict=True):
+    bars, strata = f"metrics-{name}.png", f"strata-{name}.png"
+    plots.metric_bars(result, folder / bars)
+    drawn = plots.strata_lines(result, folder / strata)
+    pictures.append((bars, strata if drawn else None))
   if context.training_log:
     plots.loss_curve(context.training_log, folder / "loss.png")
-  _per_request(found).write_parquet(folder / "per_request.parquet")
+  per_request.table(found).write_parquet(folder / per_request.FILE)
+  for result, name in zip(found, names, strict=True):
+    known = result.known
+    if result.scores and known is not None and known.candidates is not None:
+      trec.write(
+        folder / "trec" / name, result.request_ids, known, result.scores
+      )
   record = {
     "schema_version": SCHEMA_VERSION,
     "results": [result.to_json() for result in found],
     **dataclasses.asdict(context),
   }
-  text = json.dumps(_finite(record), indent=2, allow_nan=False)
-  (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+  plain = json.dumps(_finite(record), indent=2, allow_nan=False)
+  (folder / "report.json").write_text(plain + "\n", encoding="utf-8")
   path = folder / "report.md"
-  path.write_text(_markdown(found, pictures, context), encoding="utf-8")
+  text = _markdown(found, pictures, context)
+  path.write_text(text, encoding="utf-8")
+  page = html.page(text, context.title, folder)
+  (folder / "report.html").write_text(page, encoding="utf-8")
   return path

@@ -1,38 +1,16 @@
 """What an evaluation found: methods, metrics, intervals, differences."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.evaluation import intervals, metrics
+from instructrec.evaluation import bias, facts, intervals, metrics
+from instructrec.evaluation import differences as differences_lib
 
-SCHEMA_VERSION = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-  """How much better one method is than another on the same requests.
-
-  Attributes:
-    method: the one.
-    reference: the other.
-    metric: which metric.
-    interval: mean difference with its paired bootstrap interval.
-  """
-
-  method: str
-  reference: str
-  metric: str
-  interval: intervals.Interval
-
-  @property
-  def is_outside(self) -> bool:
-    """Whether the interval leaves out zero."""
-    return self.interval.excludes_zero
+SCHEMA_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +29,15 @@ class EvaluationResult:
     request_ids: the requests, in the order of `per_request`.
     expected_ranks: method -> expected rank of the right candidate, by request.
     descriptions: what a method is, where it was said.
-    num_resamples: of the bootstrap.
+    num_resamples: of the bootstrap and of the randomisation test.
+    list_lengths: items that each request ranks.
+    known: targets, candidates and counts of each request, where they were
+      given.
+    scores: method -> scores of the candidates, where they were kept.
+    breakdowns: metrics by what is known of the requests.
+    exposures: what methods show of the whole catalogue, where it was ranked.
+    runs: method -> metric -> mean of each run, where a method is several runs
+      (seeds); single requests then hold the mean over runs.
   """
 
   group: str
@@ -59,7 +45,7 @@ class EvaluationResult:
   num_candidates: tuple[int, int]
   chance: dict[str, float]
   methods: dict[str, dict[str, intervals.Interval]]
-  differences: list[Difference]
+  differences: list[differences_lib.Difference]
   num_nan: dict[str, int]
   per_request: dict[str, dict[str, Float[np.ndarray, " requests"]]]
   request_ids: Sequence[str]
@@ -68,8 +54,20 @@ class EvaluationResult:
   )
   descriptions: dict[str, str] = dataclasses.field(default_factory=dict)
   num_resamples: int = intervals.NUM_RESAMPLES
+  list_lengths: Int[np.ndarray, " requests"] | None = None
+  known: facts.Facts | None = None
+  scores: dict[str, Float[np.ndarray, "requests candidates"]] = (
+    dataclasses.field(default_factory=dict)
+  )
+  breakdowns: list[bias.Breakdown] = dataclasses.field(default_factory=list)
+  exposures: dict[str, bias.Exposure] = dataclasses.field(default_factory=dict)
+  runs: dict[str, dict[str, list[float]]] = dataclasses.field(
+    default_factory=dict
+  )
 
-  def difference(self, method: str, reference: str, metric: str) -> Difference:
+  def difference(
+    self, method: str, reference: str, metric: str
+  ) -> differences_lib.Difference:
     """How much better one method is than another.
 
     Args:
@@ -88,13 +86,15 @@ class EvaluationResult:
         if (found.method, found.reference) == (method, reference):
           return found
         if (found.reference, found.method) == (method, reference):
-          return Difference(method, reference, metric, -found.interval)
+          return -found
     raise KeyError(
       f"no difference of {method!r} and {reference!r} at {metric!r}; the "
       f"methods are {list(self.methods)}, the metrics {list(self.chance)}"
     )
 
-  def differences_from(self, reference: str) -> list[Difference]:
+  def differences_from(
+    self, reference: str
+  ) -> list[differences_lib.Difference]:
     """Each other method against one, at each metric.
 
     Args:
@@ -159,11 +159,13 @@ class EvaluationResult:
         for name, row in self.methods.items()
       },
       "descriptions": self.descriptions,
-      "differences": [
-        {**dataclasses.asdict(d), "outside_zero": d.is_outside}
-        for d in self.differences
-      ],
+      "differences": [d.to_json() for d in self.differences],
       "num_nan": self.num_nan,
+      "breakdowns": [dataclasses.asdict(b) for b in self.breakdowns],
+      "exposures": {
+        name: dataclasses.asdict(e) for name, e in self.exposures.items()
+      },
+      "runs": self.runs,
     }
 
   @classmethod
@@ -196,19 +198,18 @@ class EvaluationResult:
         for name, row in record["methods"].items()
       },
       differences=[
-        Difference(
-          d["method"],
-          d["reference"],
-          d["metric"],
-          intervals.Interval(**d["interval"]),
-        )
-        for d in record["differences"]
+        differences_lib.Difference.from_json(d) for d in record["differences"]
       ],
       num_nan=dict(record["num_nan"]),
       per_request={},
       request_ids=[],
       descriptions=dict(record["descriptions"]),
       num_resamples=record["num_resamples"],
+      breakdowns=[bias.Breakdown(**b) for b in record["breakdowns"]],
+      exposures={
+        name: bias.Exposure(**e) for name, e in record["exposures"].items()
+      },
+      runs=dict(record["runs"]),
     )
 
 
@@ -263,6 +264,9 @@ def evaluate(
   *,
   request_ids: Sequence[str],
   where: Bool[np.ndarray, "requests candidates"] | None = None,
+  known: facts.Facts | None = None,
+  hit_rate_at: Sequence[int] = metrics.HIT_RATE_AT,
+  ndcg_at: Sequence[int] = metrics.NDCG_AT,
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   descriptions: Mapping[str, str] | None = None,
@@ -275,8 +279,12 @@ def evaluate(
     labels: index of the right candidate.
     request_ids: id of each request.
     where: which slots hold candidates; None for all.
-    seed: of the bootstrap.
-    num_resamples: of the bootstrap.
+    known: targets, candidates and counts of the requests; None leaves out what
+      is split by them and the TREC files.
+    hit_rate_at: cut-offs K of HR@K, 1 among them.
+    ndcg_at: cut-offs K of NDCG@K, 10 among them.
+    seed: of the bootstrap and of the randomisation test.
+    num_resamples: of the bootstrap and of the randomisation test.
     descriptions: a sentence on what a method is, for any of them.
 
   Returns:
@@ -289,6 +297,12 @@ def evaluate(
   _check(group, scores, labels, request_ids, descriptions)
   if where is None:
     where = np.ones(next(iter(scores.values())).shape, bool)
+  positions = None if known is None else known.positions
+  if positions is not None and not np.array_equal(positions, labels):
+    raise ValueError(
+      f"{group}: the labels are not the places of the targets among the "
+      "candidates; expected the same lists in the same order"
+    )
   ranks = {
     name: Ranks(
       *metrics.tied_ranks(values, labels, where=where),
@@ -296,15 +310,19 @@ def evaluate(
     )
     for name, values in scores.items()
   }
-  return evaluate_ranks(
+  result = evaluate_ranks(
     group,
     ranks,
     where.sum(1),
     request_ids=request_ids,
+    known=known,
+    hit_rate_at=hit_rate_at,
+    ndcg_at=ndcg_at,
     seed=seed,
     num_resamples=num_resamples,
     descriptions=descriptions,
   )
+  return dataclasses.replace(result, scores=dict(scores))
 
 
 def evaluate_ranks(
@@ -313,11 +331,13 @@ def evaluate_ranks(
   num_candidates: Int[np.ndarray, " requests"],
   *,
   request_ids: Sequence[str],
+  known: facts.Facts | None = None,
   hit_rate_at: Sequence[int] = metrics.HIT_RATE_AT,
   ndcg_at: Sequence[int] = metrics.NDCG_AT,
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   descriptions: Mapping[str, str] | None = None,
+  chance: Ranks | None = None,
 ) -> EvaluationResult:
   """As `evaluate`, where the scores themselves are too many to hold.
 
@@ -326,11 +346,14 @@ def evaluate_ranks(
     ranks: each method's ranks on the same requests.
     num_candidates: how many items each request ranks.
     request_ids: id of each request.
-    hit_rate_at: cut-offs K of HR@K.
+    known: see `evaluate`.
+    hit_rate_at: cut-offs K of HR@K, 1 among them.
     ndcg_at: cut-offs K of NDCG@K, 10 among them.
-    seed: of the bootstrap.
-    num_resamples: of the bootstrap.
+    seed: of the bootstrap and of the randomisation test.
+    num_resamples: of the bootstrap and of the randomisation test.
     descriptions: a sentence on what a method is, for any of them.
+    chance: ranks of an order that knows nothing, where lists may lack the
+      right item; None for a tie of all of `num_candidates`.
 
   Returns:
     The result; methods sorted by the mean of NDCG@10, best first.
@@ -338,10 +361,11 @@ def evaluate_ranks(
   Raises:
     ValueError: where cut-offs do not fit.
   """
-  if 10 not in ndcg_at:
+  if 10 not in ndcg_at or 1 not in hit_rate_at:
     raise ValueError(
-      f"{group}: ndcg_at is {tuple(ndcg_at)}, expected 10 among them: methods "
-      "are sorted by NDCG@10"
+      f"{group}: hit_rate_at is {tuple(hit_rate_at)}, ndcg_at is "
+      f"{tuple(ndcg_at)}; expected 1 and 10 among them: methods are sorted by "
+      "NDCG@10, and reports speak of HR@1"
     )
   found = {
     name: metrics.from_ranks(
@@ -349,45 +373,98 @@ def evaluate_ranks(
     )
     for name, r in ranks.items()
   }
-  order = sorted(found, key=lambda name: -found[name]["NDCG@10"].mean())
-  tables = {
-    name: np.stack(list(found[name].values()), axis=1) for name in order
-  }
-  pairs = list(itertools.combinations(order, 2))
-  # Differences are columns of their own: taken after the resampling, equal
-  # methods would differ by the rounding of two sums.
-  columns = [*tables.values(), *(tables[a] - tables[b] for a, b in pairs)]
-  resampled = intervals.bootstrap(
-    np.concatenate(columns, axis=1), seed=seed, num_resamples=num_resamples
+  if chance is None:
+    chance = Ranks(np.zeros_like(num_candidates), num_candidates)
+    level = metrics.chance(
+      num_candidates, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
+    )
+    by_chance = metrics.from_ranks(chance.greater, chance.equal)
+  else:
+    by_chance = metrics.from_ranks(
+      chance.greater, chance.equal, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
+    )
+    level = {name: float(value.mean()) for name, value in by_chance.items()}
+  return from_values(
+    group,
+    found,
+    num_candidates=num_candidates,
+    chance=level,
+    by_chance=by_chance,
+    num_nan={name: r.num_nan for name, r in ranks.items()},
+    expected_ranks={
+      name: metrics.expected_rank(r.greater, r.equal)
+      for name, r in ranks.items()
+    },
+    request_ids=request_ids,
+    known=known,
+    seed=seed,
+    num_resamples=num_resamples,
+    descriptions=descriptions,
   )
-  names = list(found[order[0]])
-  width = len(names)
-  rows = [resampled[i : i + width] for i in range(0, len(resampled), width)]
+
+
+def from_values(
+  group: str,
+  values: Mapping[str, Mapping[str, Float[np.ndarray, " requests"]]],
+  *,
+  num_candidates: Int[np.ndarray, " requests"],
+  chance: Mapping[str, float],
+  num_nan: Mapping[str, int],
+  expected_ranks: Mapping[str, Float[np.ndarray, " requests"]],
+  request_ids: Sequence[str],
+  known: facts.Facts | None = None,
+  by_chance: Mapping[str, Float[np.ndarray, " requests"]] | None = None,
+  seed: int = 0,
+  num_resamples: int = intervals.NUM_RESAMPLES,
+  descriptions: Mapping[str, str] | None = None,
+) -> EvaluationResult:
+  """As `evaluate`, where the metrics of each request are there already.
+
+  Args:
+    group: name of the group.
+    values: method -> metric -> value of each request.
+    num_candidates: how many items each request ranks.
+    chance: each metric's level where the order says nothing.
+    num_nan: scores that were not a number, by method.
+    expected_ranks: method -> expected rank of the right candidate, by request.
+    request_ids: id of each request.
+    known: see `evaluate`.
+    by_chance: as `chance`, of each request; needed where `known` is given.
+    seed: of the bootstrap and of the randomisation test.
+    num_resamples: of either.
+    descriptions: a sentence on what a method is, for any of them.
+
+  Returns:
+    The result; methods sorted by the mean of NDCG@10, best first.
+  """
+  if known is not None:
+    known.check(group, num_candidates)
+  order = sorted(values, key=lambda name: -values[name]["NDCG@10"].mean())
+  names = list(chance)
+  methods, gaps = differences_lib.resample(
+    {name: np.stack([values[name][m] for m in names], 1) for name in order},
+    names,
+    seed=seed,
+    num_resamples=num_resamples,
+  )
   return EvaluationResult(
     group=group,
     num_requests=len(request_ids),
     num_candidates=(int(num_candidates.min()), int(num_candidates.max())),
-    chance=metrics.chance(
-      num_candidates, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
-    ),
-    methods={
-      name: dict(zip(names, row, strict=True))
-      for name, row in zip(order, rows[: len(order)], strict=True)
-    },
-    differences=[
-      Difference(method, reference, metric, interval)
-      for (method, reference), row in zip(
-        pairs, rows[len(order) :], strict=True
-      )
-      for metric, interval in zip(names, row, strict=True)
-    ],
-    num_nan={name: r.num_nan for name, r in ranks.items()},
-    per_request={name: found[name] for name in order},
+    chance=dict(chance),
+    methods=methods,
+    differences=gaps,
+    num_nan=dict(num_nan),
+    per_request={name: dict(values[name]) for name in order},
     request_ids=list(request_ids),
-    expected_ranks={
-      name: metrics.expected_rank(ranks[name].greater, ranks[name].equal)
-      for name in order
-    },
+    expected_ranks={name: expected_ranks[name] for name in order},
     descriptions=dict(descriptions or {}),
     num_resamples=num_resamples,
+    list_lengths=num_candidates,
+    known=known,
+    breakdowns=[]
+    if known is None or by_chance is None
+    else bias.breakdowns(
+      known, {name: values[name] for name in order}, by_chance
+    ),
   )

@@ -58,12 +58,14 @@ class Budget:
     max_cost: money, in the currency of the prices; None for no limit.
     price_in: money per million tokens of prompts.
     price_out: money per million tokens of replies.
+    options: what the options of the command begin with, for messages.
   """
 
   max_tokens: int | None = None
   max_cost: float | None = None
   price_in: float = 0.0
   price_out: float = 0.0
+  options: str = "teacher"
 
   def __post_init__(self) -> None:
     """Checks the limits.
@@ -78,8 +80,8 @@ class Budget:
     if self.max_cost is not None and not (self.price_in or self.price_out):
       raise ValueError(
         "max_cost limits money, but price_in and price_out are 0; give the "
-        "server's prices per million tokens (--teacher_price_in and "
-        "--teacher_price_out)"
+        f"server's prices per million tokens (--{self.options}_price_in and "
+        f"--{self.options}_price_out)"
       )
 
   def cost(self, tokens: Tokens) -> float:
@@ -98,12 +100,12 @@ class Budget:
     if self.max_tokens is not None and tokens.total > self.max_tokens:
       return (
         f"{tokens.total:,} tokens, {self.max_tokens:,} are allowed; raise "
-        "--teacher_max_tokens"
+        f"--{self.options}_max_tokens"
       )
     if self.max_cost is not None and self.cost(tokens) > self.max_cost:
       return (
         f"{self.cost(tokens):,.4f} in money, {self.max_cost:,.4f} are "
-        "allowed; raise --teacher_max_cost"
+        f"allowed; raise --{self.options}_max_cost"
       )
     return None
 

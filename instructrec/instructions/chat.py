@@ -1,227 +1,42 @@
-"""The chat teacher: any server that speaks OpenAI's chat completions.
+"""The chat teacher: a chat model puts preferences and intentions into words.
 
-Every reply is kept in an SQLite file under a hash of what was asked, so that
-a stopped run goes on without paying twice. Replies are JSON by schema and are
-checked; reviews are untrusted text and travel as data, never as orders. The
-key comes from the environment alone (`OPENAI_API_KEY`).
+Replies are JSON by schema and are checked; reviews are untrusted text and
+travel as data, never as orders.
 """
 
-import asyncio
-import dataclasses
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import pydantic
-
-from instructrec.instructions.budget import Account, Budget, Estimate, Tokens
+from instructrec.instructions.budget import Estimate
+from instructrec.instructions.chat_client import (
+  KEY_VARIABLE,
+  ChatClient,
+  ChatConfig,
+  ChatReplyError,
+  Question,
+)
 from instructrec.instructions.chat_prompt import PROMPT_VERSION, messages
-from instructrec.instructions.reply_cache import ReplyCache
 from instructrec.instructions.teacher import TextRequest
 
-KEY_VARIABLE = "OPENAI_API_KEY"
-_BYTES_PER_TOKEN = 4
-_FRAME = 50
-"""Tokens that a server puts around the messages of a prompt, about."""
-_MAX_QUOTE = 300
-_TRY_AGAIN = frozenset((408, 409, 429))
-"""Client errors that pass; those of the server (5xx) do as well."""
+__all__ = ["KEY_VARIABLE", "ChatConfig", "ChatReplyError", "ChatTeacher"]
 
 
-class ChatReplyError(ValueError):
-  """The server gave no text, also after retries."""
-
-
-class _Reply(pydantic.BaseModel):
-  """A text."""
-
-  model_config = pydantic.ConfigDict(extra="forbid")
-  text: str
-
-
-class _Message(pydantic.BaseModel):
-  content: str | None = None
-  refusal: str | None = None
-
-
-class _Choice(pydantic.BaseModel):
-  message: _Message
-
-
-class _Usage(pydantic.BaseModel):
-  prompt_tokens: pydantic.NonNegativeInt
-  completion_tokens: pydantic.NonNegativeInt = 0
-
-
-class _Completion(pydantic.BaseModel):
-  """What is read of a chat completion; the library does not check it."""
-
-  choices: list[_Choice] = pydantic.Field(min_length=1)
-  usage: _Usage | None = None
-
-
-_SCHEMA = _Reply.model_json_schema()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ChatConfig:
-  """Which server and model write, and what it may cost.
-
-  Attributes:
-    model: name of the model on the server.
-    base_url: the server, such as "http://127.0.0.1:8000/v1"; None for
-      OpenAI's own.
-    cache: SQLite file of the replies.
-    budget: tokens and money that a run may use.
-    concurrency: requests on the way at once.
-    timeout: seconds that a request may take.
-    retries: how often a failed request, or a reply that is no JSON of the
-      schema, is tried again.
-    backoff: seconds before the first retry; each further wait is twice as
-      long. Up to half of a wait is left out, by chance, so that requests that
-      failed together do not come back together.
-    max_backoff: the longest wait, in seconds, also where the server asks for
-      more (Retry-After).
-    max_reply_tokens: longest reply, in tokens.
-    temperature: of sampling.
-  """
-
-  model: str
-  base_url: str | None = None
-  cache: str = "teacher_cache.sqlite"
-  budget: Budget = dataclasses.field(default_factory=Budget)
-  concurrency: int = 16
-  timeout: float = 60.0
-  retries: int = 5
-  backoff: float = 1.0
-  max_backoff: float = 60.0
-  max_reply_tokens: int = 120
-  temperature: float = 0.7
-
-  def __post_init__(self) -> None:
-    """Checks the numbers and the address.
-
-    Raises:
-      ValueError: where one makes no sense.
-    """
-    for name, least in (
-      ("concurrency", 1),
-      ("max_reply_tokens", 1),
-      ("retries", 0),
-      ("backoff", 0),
-      ("max_backoff", 0),
-      ("temperature", 0),
-    ):
-      value = getattr(self, name)
-      if not value >= least:
-        raise ValueError(f"{name} is {value}, expected at least {least}")
-    if not self.timeout > 0:
-      raise ValueError(f"timeout is {self.timeout} s, expected more than 0")
-    if self.base_url is not None and not self.base_url.startswith(
-      ("http://", "https://")
-    ):
-      raise ValueError(
-        f"base_url is {self.base_url!r}, expected an address such as "
-        "'http://127.0.0.1:8000/v1'"
-      )
-
-  def wait(self, tried: int, asked: float, chance: float) -> float:
-    """Seconds to wait before trying again.
-
-    Args:
-      tried: how often it was tried.
-      asked: seconds that the server asks for; 0 where it does not.
-      chance: a draw from [0, 1).
-    """
-    own = self.backoff * 2 ** (tried - 1) * (1 - chance / 2)
-    return min(max(own, asked), self.max_backoff)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Outcome:
-  """What came of one try.
-
-  Attributes:
-    used: tokens that the server will charge for; at most, where it did not
-      say.
-    text: the text; None where there is none.
-    reason: why there is none.
-    after: seconds that the server asks to wait before the next try.
-    final: whether trying again is of no use.
-  """
-
-  used: Tokens
-  text: str | None = None
-  reason: str = ""
-  after: float = 0.0
-  final: bool = False
-
-
-class ChatTeacher:
-  """Writes through a chat server; see the module.
-
-  Attributes:
-    config: server, model and limits.
-    used: tokens that its requests took.
-    on_reply: called for each text that the server wrote.
-
-  Raises:
-    ValueError: where the environment holds no key for OpenAI's own server.
-    ImportError: where the `openai` library is not installed.
-  """
+class ChatTeacher(ChatClient):
+  """Writes through a chat server; see `ChatClient`."""
 
   name = "chat"
 
   def __init__(self, config: ChatConfig) -> None:
-    try:
-      import openai
-    except ImportError as error:
-      raise ImportError(
-        "the chat teacher needs the openai library: "
-        "pip install 'instructrec[teacher]'"
-      ) from error
-    self._openai = openai
-    self.config = config
+    super().__init__(config)
     self.version = f"{config.model}/{PROMPT_VERSION}"
-    self._key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not self._key and config.base_url is None:
-      raise ValueError(
-        f"the environment variable {KEY_VARIABLE} holds no key; set it, or "
-        "name your own server with --teacher_base_url"
-      )
-    self._cache = ReplyCache(config.cache)
-    self.used = Tokens()
-    self.on_reply: Callable[[], None] = lambda: None
 
-  def close(self) -> None:
-    """Closes the cache."""
-    self._cache.close()
-
-  def _cache_key(self, request: TextRequest) -> str:
-    content = {
-      "model": self.config.model,
-      "temperature": self.config.temperature,
-      "max_reply_tokens": self.config.max_reply_tokens,
-      "version": PROMPT_VERSION,
-      "messages": messages(request),
+  def _question(self, request: TextRequest) -> Question:
+    return Question(
+      messages(request),
+      PROMPT_VERSION,
       # The wordings of one user's texts are to differ from another's.
-      "key": request.key,
-    }
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-  def _tokens(self, request: TextRequest, bytes_per_token: int) -> Tokens:
-    """Tokens that a request takes, its reply being at its longest."""
-    size = len(json.dumps(_SCHEMA)) + sum(
-      len(message["content"].encode()) for message in messages(request)
+      request.key,
+      self.config.max_reply_tokens,
     )
-    prompt = -(-size // bytes_per_token) + _FRAME
-    return Tokens(prompt, self.config.max_reply_tokens)
-
-  def _most_tokens(self, request: TextRequest) -> Tokens:
-    # No tokenizer makes more than one token of a byte.
-    return self._tokens(request, bytes_per_token=1)
 
   def estimate(self, batches: Iterable[Sequence[TextRequest]]) -> Estimate:
     """What texts would take, before any is asked for.
@@ -232,17 +47,9 @@ class ChatTeacher:
     Returns:
       Calls and tokens.
     """
-    calls = cached = 0
-    tokens = Tokens()
-    for requests in batches:
-      wanted = {self._cache_key(request): request for request in requests}
-      for key, request in wanted.items():
-        if self._cache.get(key) is not None:
-          cached += 1
-          continue
-        calls += 1
-        tokens += self._tokens(request, _BYTES_PER_TOKEN)
-    return Estimate(calls, cached, tokens)
+    return self.estimate_all(
+      [self._question(request) for request in requests] for requests in batches
+    )
 
   def write(self, requests: Sequence[TextRequest]) -> list[str]:
     """See `Teacher.write`.
@@ -250,154 +57,7 @@ class ChatTeacher:
     A reply in which the model refuses gives an empty text.
 
     Raises:
-      BudgetExceededError: before a request that could exceed the budget.
-      ChatReplyError: where a request failed also after retries. In both
-        cases the requests on the way end first, and every reply is kept.
+      BudgetExceededError: see `ChatClient.ask`.
+      ChatReplyError: see `ChatClient.ask`.
     """
-    return asyncio.run(self._write(requests))
-
-  async def _write(self, requests: Sequence[TextRequest]) -> list[str]:
-    keys = [self._cache_key(request) for request in requests]
-    missing: dict[str, TextRequest] = {}
-    texts: dict[str, str] = {}
-    for key, request in zip(keys, requests, strict=True):
-      text = self._cache.get(key)
-      if text is None:
-        missing[key] = request
-      else:
-        texts[key] = text
-    if missing:
-      account = Account(self.config.budget, self.used)
-      try:
-        async with self._openai.AsyncOpenAI(
-          # Servers of one's own ask for no key; the library does.
-          api_key=self._key or "none",
-          base_url=self.config.base_url,
-          # Both are done here: the library's timeout starts anew with each
-          # byte, and its retries would be hidden from the budget.
-          timeout=None,
-          max_retries=0,
-        ) as client:
-          texts |= await self._ask_all(client, account, missing)
-      finally:
-        self.used = account.used
-    return [texts[key] for key in keys]
-
-  async def _ask_all(
-    self, client: Any, account: Account, missing: Mapping[str, TextRequest]
-  ) -> dict[str, str]:
-    waiting = iter(missing.items())
-    texts: dict[str, str] = {}
-    failures: list[Exception] = []
-
-    async def worker() -> None:
-      for key, request in waiting:
-        try:
-          texts[key] = await self._ask(client, account, key, request)
-        except Exception as error:
-          failures.append(error)
-        # What is on the way elsewhere is paid for: it ends, none begins.
-        if failures:
-          return
-
-    await asyncio.gather(*(worker() for _ in range(self.config.concurrency)))
-    if failures:
-      raise failures[0]
-    return texts
-
-  async def _ask(
-    self, client: Any, account: Account, key: str, request: TextRequest
-  ) -> str:
-    """Asks until there is a text, and keeps it."""
-    for tried in range(1, self.config.retries + 2):
-      async with account.hold(self._most_tokens(request)):
-        outcome = await self._try(client, request)
-        account.used += outcome.used
-        if outcome.text is not None:
-          self._cache.put(key, outcome.text, outcome.used)
-          self.on_reply()
-          return outcome.text
-      if outcome.final or tried > self.config.retries:
-        break
-      chance = int(key[:8], 16) / 2**32
-      await asyncio.sleep(self.config.wait(tried, outcome.after, chance))
-    raise ChatReplyError(
-      f"{self.config.model} at {client.base_url} gave no text; tries: "
-      f"{tried}, the last: {outcome.reason}. Replies so far are kept in "
-      f"{self.config.cache}: run again to go on"
-    )
-
-  async def _try(self, client: Any, request: TextRequest) -> _Outcome:
-    # What is not answered may be charged for all the same.
-    most = self._most_tokens(request)
-    try:
-      async with asyncio.timeout(self.config.timeout):
-        response = await client.chat.completions.with_raw_response.create(
-          model=self.config.model,
-          messages=messages(request),
-          temperature=self.config.temperature,
-          max_tokens=self.config.max_reply_tokens,
-          response_format={
-            "type": "json_schema",
-            "json_schema": {"name": "text", "strict": True, "schema": _SCHEMA},
-          },
-        )
-    except TimeoutError:
-      return _Outcome(most, reason=f"no reply in {self.config.timeout:g} s")
-    except self._openai.APIStatusError as error:
-      status = error.status_code
-      return _Outcome(
-        Tokens(),
-        reason=f"status {status}: {self._quote(error.response.text)}",
-        after=_retry_after(error.response.headers),
-        final=status < 500 and status not in _TRY_AGAIN,
-      )
-    except self._openai.OpenAIError as error:
-      cause = self._quote(str(error.__cause__ or error))
-      return _Outcome(most, reason=f"a broken connection: {cause}")
-    return _read(response.content, most)
-
-  def _quote(self, said: str) -> str:
-    """What a server said, fit for an error: short, on one line, no key."""
-    if self._key:
-      said = said.replace(self._key, "***")
-    return " ".join(said.split())[:_MAX_QUOTE]
-
-
-def _read(content: bytes, most: Tokens) -> _Outcome:
-  """The text of a chat completion.
-
-  Args:
-    content: the body that the server sent.
-    most: tokens that count where it does not say how many it took.
-  """
-  try:
-    completion = _Completion.model_validate_json(content)
-  except pydantic.ValidationError as error:
-    reason = f"a reply that is no chat completion: {_first(error)}"
-    return _Outcome(most, reason=reason)
-  usage, message = completion.usage, completion.choices[0].message
-  used = Tokens(usage.prompt_tokens, usage.completion_tokens) if usage else most
-  if message.refusal:
-    return _Outcome(used, text="")
-  try:
-    text = _Reply.model_validate_json(message.content or "").text
-  except pydantic.ValidationError as error:
-    reason = f'a reply that is not {{"text": "..."}}: {_first(error)}'
-    return _Outcome(used, reason=reason)
-  return _Outcome(used, text=" ".join(text.split()))
-
-
-def _first(error: pydantic.ValidationError) -> str:
-  """The first fault, without the text it was found in."""
-  fault = error.errors(include_input=False, include_url=False)[0]
-  place = ".".join(str(part) for part in fault["loc"])
-  return f"{place}: {fault['msg']}" if place else fault["msg"]
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-  """Seconds that a server asks to wait; 0 where it names none."""
-  try:
-    return max(0.0, float(headers.get("retry-after", "0")))
-  except ValueError:
-    return 0.0  # A date, which chat servers do not send: the backoff is left.
+    return self.ask([self._question(request) for request in requests])

@@ -12,12 +12,15 @@ class ReplyCache:
 
   Args:
     path: the file; made where it is missing.
+    options: what the options of the command begin with, for messages.
 
   Raises:
     ValueError: where the file is something else.
   """
 
-  def __init__(self, path: str | os.PathLike[str]) -> None:
+  def __init__(
+    self, path: str | os.PathLike[str], *, options: str = "teacher"
+  ) -> None:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     self._db = sqlite3.connect(path)
@@ -31,7 +34,7 @@ class ReplyCache:
       self._db.close()
       raise ValueError(
         f"{path} cannot be used as the cache of replies: {error}; name another "
-        "file with --teacher_cache"
+        f"file with --{options}_cache"
       ) from None
 
   def get(self, key: str) -> str | None:

@@ -1,34 +1,46 @@
 """Reranks candidate lists with a trained run and its baselines."""
 
+import contextlib
 import dataclasses
+import functools
 import importlib
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from instructrec.data import dataset, request
+from instructrec.data import dataset
 from instructrec.evaluation import results
+from instructrec.instructions import chat_client
+from instructrec.models import scoring as candidate_scoring
 from instructrec.models import tokenizer
 from instructrec.pipelines import (
+  blocks,
+  chat_rows,
   generate,
+  rank_table,
   registry,
   token_cache,
   vocabulary,
 )
-from instructrec.retrieval import popularity, random_ranker, ranker
-from instructrec.training import run_dir, scoring, token_dataset
+from instructrec.retrieval import (
+  candidate_lists,
+  fusion,
+  popularity,
+  random_ranker,
+  retriever,
+  tournament,
+)
+from instructrec.training import run_dir, scoring
 
 MODEL, UNTRAINED = "trained model", "untrained model"
-_DESCRIPTIONS = {
-  MODEL: "log-likelihood of the candidate's title given the instruction",
-  UNTRAINED: "the same network with the parameters it began with",
-  "popularity": "how often the item occurs in the training log",
-  "random": "uniform numbers by seed, request and item",
-}
+_MODEL_IS = "log-likelihood of the candidate's title given the instruction"
+Protocol = Literal["one_pass", "tournament"]
+PROTOCOLS: tuple[str, ...] = get_args(Protocol)
+Scores = Float[np.ndarray, "requests candidates"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,8 +58,19 @@ class Evaluation:
     task_types: which evaluation tasks: such as "sequential_p1_i0", or
       "sequential" for all that begin so; empty for all.
     num_requests: how many requests a task, drawn by `seed`; None for all.
+    lists: candidates to rank; only requests that have a list are evaluated.
+      None for the frozen ones.
+    validation_lists: lists of validation requests by the retriever of
+      `lists`: they choose how much the model counts beside its scores. None
+      for no such row.
+    retrievers: fitted ones by name, as further rows.
+    normalizations: "sum", "mean" or both; empty for the model's own.
+    protocols: "one_pass" over all candidates, "tournament", or both.
+    chat: a chat model as a further row; None for none.
+    tell: shows a line, such as what the chat model will take.
     batch_size: requests scored at once.
-    seed: of the subset, the random baseline and the bootstrap.
+    seed: of the subset, the random baseline, tournaments, the order in which
+      a chat model reads candidates, and the bootstrap.
   """
 
   run: run_dir.Run
@@ -58,8 +81,56 @@ class Evaluation:
   checkpoint: str | None = None
   task_types: Sequence[str] = ()
   num_requests: int | None = None
+  lists: candidate_lists.CandidateLists | None = None
+  validation_lists: candidate_lists.CandidateLists | None = None
+  retrievers: Mapping[str, retriever.Retriever] = dataclasses.field(
+    default_factory=dict
+  )
+  normalizations: Sequence[str] = ()
+  protocols: Sequence[str] = ("one_pass",)
+  chat: chat_client.ChatConfig | None = None
+  tell: Callable[[str], None] = print
   batch_size: int = 32
   seed: int = 0
+
+  def __post_init__(self) -> None:
+    """Checks the lists and the protocols.
+
+    Raises:
+      ValueError: where they do not fit each other.
+    """
+    if unknown := set(self.protocols) - set(PROTOCOLS):
+      raise ValueError(
+        f"unknown protocols {sorted(unknown)}; expected some of {PROTOCOLS}"
+      )
+    for name in self.normalizations:
+      candidate_scoring.check_normalization(name)
+    if not self.protocols:
+      raise ValueError(f"no protocol; expected some of {PROTOCOLS}")
+    if self.lists is not None and self.lists.manifest["split"] != self.split:
+      raise ValueError(
+        f"the candidate lists are of the split "
+        f"{self.lists.manifest['split']!r}, the evaluation of {self.split!r}"
+      )
+    if self.validation_lists is not None:
+      self._check_validation_lists(self.validation_lists)
+
+  def _check_validation_lists(
+    self, found: candidate_lists.CandidateLists
+  ) -> None:
+    if self.lists is None or self.lists.retriever is None:
+      raise ValueError(
+        "validation lists weigh a retriever against the model, but the lists "
+        "to rank are of no retriever; pass them as --candidates"
+      )
+    same = ("protocol", "num_candidates", "retriever")
+    differ = [k for k in same if found.manifest[k] != self.lists.manifest[k]]
+    if found.manifest["split"] != "validation" or differ:
+      raise ValueError(
+        f"the validation lists are of the split {found.manifest['split']!r} "
+        f"and differ from the others in {differ or 'nothing else'}; expected "
+        "lists of the split 'validation' that were made as the others"
+      )
 
   def _tasks(self) -> list[str]:
     for module in self.run.data.modules:
@@ -86,21 +157,44 @@ class Evaluation:
     mixture = self.run.data.eval_mixture.removesuffix(registry.RERANK)
     return name.removeprefix(f"{mixture}_")
 
-  def _subset(self, size: int) -> Int[np.ndarray, " requests"]:
-    if self.num_requests is None or self.num_requests >= size:
-      return np.arange(size)
-    rng = np.random.default_rng(self.seed)
-    return np.sort(rng.choice(size, self.num_requests, replace=False))
+  @functools.cached_property
+  def _titles(self) -> blocks.Titles:
+    return blocks.Titles.encode(self.prepared.catalog, self.run.tokenizer)
+
+  @functools.cached_property
+  def _baselines(self) -> dict[str, retriever.Retriever]:
+    log, items = self.prepared.split.training_log, self.prepared.catalog
+    found = (popularity.Popularity(), random_ranker.Random(self.seed))
+    return {
+      **{baseline.name: baseline.fit(log, items) for baseline in found},
+      **self.retrievers,
+    }
+
+  def _blocks(
+    self,
+    name: str,
+    split: str,
+    lists: candidate_lists.CandidateLists | None,
+  ) -> Iterator[blocks.Block]:
+    """The chosen requests of a task."""
+    data = token_cache.load(name, split, self.tfds_data_dir)
+    examples = blocks.select(data, lists, self.num_requests, self.seed)
+    titles = None if lists is None else self._titles
+    yield from blocks.blocks(
+      data, examples, self.prepared, lists=lists, titles=titles
+    )
 
   def __call__(self) -> list[results.EvaluationResult]:
     """Scores every task type.
 
     Returns:
-      One result a task type.
+      One result a task type; two where lists may lack the target: over all
+      requests, and over those whose target was retrieved.
 
     Raises:
       FileNotFoundError: where instructions or checkpoint are missing.
-      ValueError: where the instructions have another vocabulary.
+      ValueError: where the instructions have another vocabulary, or no
+        request has a list.
     """
     model_file = self.tfds_data_dir.absolute() / generate.VOCABULARY
     theirs, own = tokenizer.fingerprint(model_file), self.run.tokenizer
@@ -116,62 +210,175 @@ class Evaluation:
     else:
       trained = self.run.params_from(self.checkpoint, self.step)
     untrained = self.run.initial_params()
-    log, items = self.prepared.split.training_log, self.prepared.catalog
-    baselines: list[ranker.Ranker] = [
-      popularity.Popularity().fit(log, items),
-      random_ranker.Random(self.seed).fit(log, items),
-    ]
-    return [
-      self._task(name, trained, untrained, baselines) for name in self._tasks()
-    ]
+    with self._chat_rows() as chat:
+      found = [
+        result
+        for name in self._tasks()
+        for result in self._task(name, trained, untrained, chat)
+      ]
+    if not found:
+      raise ValueError(
+        f"no request of the {self.split} split of {self._tasks()} has a "
+        "candidate list; make the lists from the data of the instructions"
+      )
+    return found
+
+  @contextlib.contextmanager
+  def _chat_rows(self) -> Iterator[chat_rows.ChatRows | None]:
+    """The chat model's rows, once what they take is said; None for none."""
+    if self.chat is None:
+      yield None
+      return
+    chat = chat_rows.ChatRows(
+      self.chat,
+      self.prepared.catalog,
+      self.run.tokenizer,
+      self.protocols,
+      self.seed,
+    )
+    every = (
+      block
+      for name in self._tasks()
+      for block in self._blocks(name, self.split, self.lists)
+    )
+    with chat.within_budget(every, self.tell):
+      yield chat
 
   def _task(
     self,
     name: str,
     trained: Any,
     untrained: Any,
-    baselines: list[ranker.Ranker],
-  ) -> results.EvaluationResult:
-    data = token_cache.load(name, self.split, self.tfds_data_dir)
-    examples = self._subset(len(data))
+    chat: chat_rows.ChatRows | None,
+  ) -> list[results.EvaluationResult]:
     group = self._group(name)
-    rows = data.columns[examples]
-    requests = [
-      request.RankingRequest(row["request_id"], row["user_id"], (), tuple(ids))
-      for row, ids in zip(
-        rows.iter_rows(named=True), rows["candidate_ids"], strict=True
+    weights = self._weights(name, trained)
+    if chat is not None:
+      chat.start_task()
+    table = rank_table.RankTable(
+      len(self.prepared.catalog),
+      self.prepared.split.training_log,
+      self.seed,
+    )
+    for block in self._blocks(name, self.split, self.lists):
+      models = self._model_rows(block, trained, f"{group}: model")
+      if "one_pass" in self.protocols:
+        for row, scores in models.items():
+          table.add(block, row, scores, _MODEL_IS)
+      if "tournament" in self.protocols:
+        for row, scores in models.items():
+          self._add_tournament(table, row, block, scores)
+      (start,) = self._scores(
+        block, untrained, f"{group}: untrained", self._names[:1]
+      ).values()
+      table.add(
+        block,
+        UNTRAINED,
+        start,
+        "the same network with the parameters it began with",
       )
-    ]
-    scores = {
-      MODEL: self._scores(data, examples, trained, f"{group}: model"),
-      UNTRAINED: self._scores(data, examples, untrained, f"{group}: untrained"),
-      **{baseline.name: baseline.score(requests) for baseline in baselines},
-    }
-    counts = data.num_candidates[examples]
-    return results.evaluate(
-      group,
-      scores,
-      rows["label"].to_numpy(),
-      request_ids=rows["request_id"].to_list(),
-      where=np.arange(counts.max()) < counts[:, None],
-      seed=self.seed,
-      descriptions=_DESCRIPTIONS,
+      for row, baseline in self._baselines.items():
+        scores = baseline.score(block.requests)
+        table.add(block, row, scores, baseline.description)
+      self._add_retriever(table, block, models, weights)
+      if chat is not None:
+        for asked in chat.rows(block):
+          table.add(block, *asked)
+      table.end(block)
+    lists = self.lists
+    if lists is not None and lists.manifest["protocol"] == "retrieved":
+      return table.by_retrieval(group, _order(lists.retriever))
+    return table.overall(group)
+
+  def _add_tournament(
+    self,
+    table: rank_table.RankTable,
+    row: str,
+    block: blocks.Block,
+    scores: Scores,
+  ) -> None:
+    games = tournament.Tournament(
+      tournament.Pointwise(row, block.requests, scores), seed=self.seed
+    )
+    table.add(
+      block,
+      games.name,
+      games.score(block.requests),
+      f"groups of {games.group_size} by seed, their winners ranked again; what "
+      "went out is tied behind",
     )
 
-  def _scores(
+  def _add_retriever(
     self,
-    data: token_dataset.TokenDataset,
-    examples: Int[np.ndarray, " requests"],
-    params: Any,
-    label: str,
-  ) -> Float[np.ndarray, "requests candidates"]:
+    table: rank_table.RankTable,
+    block: blocks.Block,
+    models: Mapping[str, Scores],
+    weights: Mapping[str, float],
+  ) -> None:
+    """Rows of the retriever that made the lists."""
+    scores = block.retriever_scores
+    if scores is None or self.lists is None:
+      return
+    name = self.lists.retriever
+    table.add(
+      block,
+      _order(name),
+      scores,
+      "the scores that the retriever gave its own lists",
+    )
+    for row, weight in weights.items():
+      table.add(
+        block,
+        f"{name} + {row}",
+        fusion.fuse(scores, models[row], weight),
+        f"z-scores within the list, {1 - weight:.2f} of the retriever's and "
+        f"{weight:.2f} of the model's, chosen on validation requests",
+      )
+
+  def _weights(self, name: str, params: Any) -> dict[str, float]:
+    """How much each row of the model counts beside the retriever."""
+    if self.validation_lists is None:
+      return {}
+    searches: dict[str, fusion.WeightSearch] = {}
+    label = f"{self._group(name)}: validation"
+    for block in self._blocks(name, "validation", self.validation_lists):
+      assert block.retriever_scores is not None
+      for row, scores in self._model_rows(block, params, label).items():
+        searches.setdefault(row, fusion.WeightSearch()).add(
+          block.retriever_scores, scores, block.labels, block.where
+        )
+    return {row: search.best for row, search in searches.items()}
+
+  @property
+  def _names(self) -> tuple[str, ...]:
+    own = self.run.train.model.score_normalization
+    return tuple(dict.fromkeys(self.normalizations)) or (own,)
+
+  def _model_rows(
+    self, block: blocks.Block, params: Any, label: str
+  ) -> dict[str, Scores]:
+    """The trained model's scores, by what they are called in the report."""
+    found = self._scores(block, params, label, self._names)
+    if len(found) == 1:
+      return {MODEL: found[self._names[0]]}
+    return {f"{MODEL} ({name})": scores for name, scores in found.items()}
+
+  def _scores(
+    self, block: blocks.Block, params: Any, label: str, names: Sequence[str]
+  ) -> dict[str, Scores]:
     return scoring.score_lists(
       self.run.train.model,
       params,
-      data,
-      examples,
+      block.tokens,
+      block.examples,
       inputs_length=self.run.data.inputs_length,
       targets_length=self.run.data.targets_length,
+      normalizations=names,
       batch_size=self.batch_size,
       label=label,
     )
+
+
+def _order(name: str | None) -> str:
+  """What the row of a retriever's own order is called."""
+  return f"{name}'s order"

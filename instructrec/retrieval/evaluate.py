@@ -1,18 +1,35 @@
 """Ranks of the targets in candidate lists and in the whole catalogue."""
 
+import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
-from instructrec.data import request
-from instructrec.evaluation import metrics, results
+from instructrec.data import interaction, request
+from instructrec.evaluation import bias, facts, metrics, results
 from instructrec.retrieval import retriever
 
 # Of the whole catalogue: its first ranks say little, its hundred best are what
 # a reranker gets.
 CATALOGUE_HR_AT = (1, 10, 20, 100)
 CATALOGUE_NDCG_AT = (10, 20, 100)
+
+
+def _lists(
+  requests: Sequence[request.RankingRequest],
+) -> tuple[Int[np.ndarray, " requests"], Int[np.ndarray, " requests"]]:
+  """Index of the target in each request's candidates, and their number."""
+  for r in requests:
+    if r.target not in r.candidates:
+      raise ValueError(
+        f"the target {r.target!r} of request {r.request_id!r} is not among "
+        f"its {len(r.candidates)} candidates"
+      )
+  labels = [r.candidates.index(r.target or "") for r in requests]
+  counts = [len(r.candidates) for r in requests]
+  return np.array(labels, np.int64), np.array(counts, np.int64)
 
 
 def candidate_ranks(
@@ -30,17 +47,8 @@ def candidate_ranks(
   Raises:
     ValueError: where a target is not among the candidates.
   """
-  for r in requests:
-    if r.target not in r.candidates:
-      raise ValueError(
-        f"the target {r.target!r} of request {r.request_id!r} is not among "
-        f"its {len(r.candidates)} candidates"
-      )
+  labels, counts = _lists(requests)
   scores = found.score(requests)
-  counts = np.array([len(r.candidates) for r in requests], np.int64)
-  labels = np.array(
-    [r.candidates.index(r.target or "") for r in requests], np.int64
-  )
   where = np.arange(scores.shape[1]) < counts[:, None]
   ranks = results.Ranks(
     *metrics.tied_ranks(scores, labels, where=where),
@@ -107,11 +115,68 @@ def ndcg_at_10(
   return float(values["NDCG@10"].mean())
 
 
+def known(
+  requests: Sequence[request.RankingRequest],
+  training_log: interaction.InteractionLog,
+  *,
+  has_lists: bool = True,
+) -> facts.Facts:
+  """What reports split the figures by.
+
+  Args:
+    requests: with targets.
+    training_log: where the targets are counted.
+    has_lists: whether the candidates are ranked, and not the whole catalogue.
+
+  Returns:
+    The facts.
+  """
+  counts = collections.Counter(training_log.frame["item_id"])
+  targets = [r.target or "" for r in requests]
+  return facts.Facts(
+    targets=targets,
+    candidates=[r.candidates for r in requests] if has_lists else None,
+    target_counts=np.array([counts[item] for item in targets], np.int64),
+    history_lengths=np.array([len(r.history) for r in requests], np.int64),
+  )
+
+
+def exposure(
+  found: retriever.Retriever,
+  requests: Sequence[request.RankingRequest],
+  training_log: interaction.InteractionLog,
+  *,
+  remove_seen: bool = True,
+) -> bias.Exposure:
+  """What a retriever shows of the whole catalogue.
+
+  Args:
+    found: the fitted retriever.
+    requests: whom it shows items.
+    training_log: where the items are counted.
+    remove_seen: whether the items of a request's history are left out.
+
+  Returns:
+    Coverage, Gini coefficient and popularity of the first `bias.TOP_K` items,
+    or of as many as the smallest remaining catalogue has.
+  """
+  counts = collections.Counter(training_log.frame["item_id"])
+  longest = max(len(set(r.history)) for r in requests)
+  left = len(found.item_ids) - (longest if remove_seen else 0)
+  k = min(bias.TOP_K, left)
+  shown = found.retrieve(requests, k, remove_seen=remove_seen)
+  return bias.exposure(
+    np.stack([found.indices(ids, "what was shown") for ids in shown.item_ids]),
+    np.array([counts[item] for item in found.item_ids], np.int64),
+  )
+
+
 def evaluate(
   group: str,
   found: Mapping[str, retriever.Retriever],
   requests: Sequence[request.RankingRequest],
   *,
+  training_log: interaction.InteractionLog | None = None,
   ndcg_at: Sequence[int] = metrics.NDCG_AT,
   seed: int = 0,
 ) -> results.EvaluationResult:
@@ -121,15 +186,30 @@ def evaluate(
     group: name of the lists.
     found: fitted retrievers by name.
     requests: with targets among their candidates.
+    training_log: what targets are counted in; None leaves out everything that
+      is split by popularity and history, and the TREC files.
     ndcg_at: cut-offs of NDCG@K, 10 among them.
-    seed: of the bootstrap.
+    seed: of the bootstrap and of the randomisation test.
 
   Returns:
     The result.
+
+  Raises:
+    ValueError: where there is no retriever, or a target is not among the
+      candidates.
   """
-  ranked = {name: candidate_ranks(r, requests) for name, r in found.items()}
-  return _result(
-    group, found, ranked, requests, metrics.HIT_RATE_AT, ndcg_at, seed
+  _check(group, found)
+  labels, counts = _lists(requests)
+  return results.evaluate(
+    group,
+    {name: r.score(requests) for name, r in found.items()},
+    labels,
+    request_ids=[r.request_id for r in requests],
+    where=np.arange(counts.max(initial=0)) < counts[:, None],
+    known=None if training_log is None else known(requests, training_log),
+    ndcg_at=ndcg_at,
+    seed=seed,
+    descriptions={name: r.description for name, r in found.items()},
   )
 
 
@@ -138,6 +218,7 @@ def evaluate_catalogue(
   found: Mapping[str, retriever.Retriever],
   requests: Sequence[request.RankingRequest],
   *,
+  training_log: interaction.InteractionLog | None = None,
   remove_seen: bool = True,
   seed: int = 0,
 ) -> results.EvaluationResult:
@@ -147,40 +228,47 @@ def evaluate_catalogue(
     group: name of the evaluation.
     found: fitted retrievers by name.
     requests: with targets.
+    training_log: what items are counted in; None leaves out everything that is
+      split by popularity and history, and what the retrievers show.
     remove_seen: see `catalogue_ranks`.
-    seed: of the bootstrap.
+    seed: of the bootstrap and of the randomisation test.
 
   Returns:
     The result; HR@K is also the recall of the K items retrieved.
+
+  Raises:
+    ValueError: where there is no retriever or no request.
   """
+  _check(group, found)
   ranked = {
     name: catalogue_ranks(r, requests, remove_seen=remove_seen)
     for name, r in found.items()
   }
-  return _result(
-    group, found, ranked, requests, CATALOGUE_HR_AT, CATALOGUE_NDCG_AT, seed
-  )
-
-
-def _result(
-  group: str,
-  found: Mapping[str, retriever.Retriever],
-  ranked: Mapping[str, tuple[results.Ranks, Int[np.ndarray, " requests"]]],
-  requests: Sequence[request.RankingRequest],
-  hit_rate_at: Sequence[int],
-  ndcg_at: Sequence[int],
-  seed: int,
-) -> results.EvaluationResult:
-  if not ranked:
-    raise ValueError(f"{group}: there are no retrievers to evaluate")
   _, counts = next(iter(ranked.values()))
-  return results.evaluate_ranks(
+  result = results.evaluate_ranks(
     group,
     {name: ranks for name, (ranks, _) in ranked.items()},
     counts,
     request_ids=[r.request_id for r in requests],
-    hit_rate_at=hit_rate_at,
-    ndcg_at=ndcg_at,
+    known=None
+    if training_log is None
+    else known(requests, training_log, has_lists=False),
+    hit_rate_at=CATALOGUE_HR_AT,
+    ndcg_at=CATALOGUE_NDCG_AT,
     seed=seed,
     descriptions={name: r.description for name, r in found.items()},
   )
+  if training_log is None:
+    return result
+  return dataclasses.replace(
+    result,
+    exposures={
+      name: exposure(r, requests, training_log, remove_seen=remove_seen)
+      for name, r in found.items()
+    },
+  )
+
+
+def _check(group: str, found: Mapping[str, retriever.Retriever]) -> None:
+  if not found:
+    raise ValueError(f"{group}: there are no retrievers to evaluate")

@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructrec.retrieval import (
@@ -101,3 +102,39 @@ def load(directory: str | os.PathLike[str]) -> retriever.Retriever:
       f"expected one of {[*METHODS]}"
     )
   return METHODS[name].load(directory)
+
+
+def load_all(
+  folders: Sequence[pathlib.Path], prepared_fingerprint: str
+) -> dict[str, retriever.Retriever]:
+  """Opens saved retrievers that were fit on the same data.
+
+  Args:
+    folders: what `instructrec retrieve fit` wrote.
+    prepared_fingerprint: of the prepared data.
+
+  Returns:
+    The retrievers by the names of their folders.
+
+  Raises:
+    FileNotFoundError: where a folder holds no retriever.
+    ValueError: where two folders have the same name, or a retriever was fit
+      on other data.
+  """
+  found: dict[str, retriever.Retriever] = {}
+  for folder in folders:
+    name = folder.resolve().name
+    if name in found:
+      raise ValueError(
+        f"two retrievers are in folders called {name!r}; rename one, the "
+        "report names methods after their folders"
+      )
+    record = retriever.read_manifest(folder)["record"]
+    if record.get("prepared_fingerprint") != prepared_fingerprint:
+      raise ValueError(
+        f"{folder} was fit on the data {record.get('prepared_dir')} "
+        f"({record.get('prepared_fingerprint')}), these are "
+        f"{prepared_fingerprint}; what it saw may hold their test targets"
+      )
+    found[name] = load(folder)
+  return found

@@ -5,6 +5,8 @@ candidate, so that no list is padded to the longest of all; each bucket is
 compiled once.
 """
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ from jaxtyping import Float, Int
 
 from instructrec import progress
 from instructrec.models import protocol
+from instructrec.models import scoring as candidate_scoring
 from instructrec.training import batches, token_dataset
 
 _INPUT_STEP = 128
@@ -27,6 +30,26 @@ def _buckets(
   return np.minimum(step * 2**doublings, limit)
 
 
+@functools.lru_cache(maxsize=8)
+def _score_fn(
+  model: protocol.RankingModel, normalizations: tuple[str, ...]
+) -> Callable[[Any, Any], dict[str, jax.Array]]:
+  """Scores under each normalisation from one pass, compiled once a shape."""
+
+  def score(params: Any, batch: batches.Batch) -> dict[str, jax.Array]:
+    _, auxiliary = model.score_batch(params, batch, return_intermediates=True)
+    decoder = auxiliary["decoder"]
+    (tokens,), (weights,) = decoder["token_scores"], decoder["loss_weights"]
+    return {
+      name: candidate_scoring.candidate_scores(
+        tokens, weights, normalization=name
+      )
+      for name in normalizations
+    }
+
+  return jax.jit(score)
+
+
 def score_lists(
   model: protocol.RankingModel,
   params: Any,
@@ -35,9 +58,10 @@ def score_lists(
   *,
   inputs_length: int,
   targets_length: int,
+  normalizations: Sequence[str] = (),
   batch_size: int = 32,
   label: str = "score",
-) -> Float[np.ndarray, "requests candidates"]:
+) -> dict[str, Float[np.ndarray, "requests candidates"]]:
   """Log-likelihood of each candidate of each request, in nats.
 
   Args:
@@ -47,11 +71,14 @@ def score_lists(
     examples: which of them.
     inputs_length: longest instruction, in tokens; longer ones are cut.
     targets_length: longest candidate, in tokens.
+    normalizations: "sum" over a candidate's tokens, "mean" over them, or both;
+      empty for the model's own.
     batch_size: requests scored at once.
     label: what the progress line says.
 
   Returns:
-    float64 scores; slots past the end of a list are minus infinity.
+    float64 scores by normalisation, all from one pass; slots past the end of
+    a list are minus infinity.
 
   Raises:
     ValueError: where a candidate is longer than `targets_length`: cut
@@ -74,8 +101,10 @@ def score_lists(
     dataset.targets.lengths, dataset.lists[:-1]
   )
   targets = _buckets(longest_of_list[examples], _TARGET_STEP, targets_length)
-  score_fn = jax.jit(model.score_batch)
-  scores = np.full((len(examples), width), -np.inf)
+  names = tuple(normalizations) or (model.score_normalization,)
+  # Models are compared by identity, which their protocol does not say.
+  score_fn = _score_fn(model, names)  # type: ignore[arg-type]
+  scores = {name: np.full((len(examples), width), -np.inf) for name in names}
   shapes = np.stack([inputs, targets], axis=1)
   with progress.Progress(len(examples), label, unit="list") as line:
     for shape in np.unique(shapes, axis=0):
@@ -91,7 +120,7 @@ def score_lists(
           targets_length=int(shape[1]),
           num_candidates=width,
         )
-        result = np.asarray(score_fn(params, batch), np.float64)
-        scores[chosen] = result[: len(chosen)]
+        for name, found in score_fn(params, batch).items():
+          scores[name][chosen] = np.asarray(found, np.float64)[: len(chosen)]
         line.advance(len(chosen))
   return scores

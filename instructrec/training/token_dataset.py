@@ -67,6 +67,20 @@ class Ragged:
     padded[lengths > length, length - 1] = EOS_ID
     return padded
 
+  def take(self, rows: Int[np.ndarray, " taken"]) -> "Ragged":
+    """Some rows in memory, in any order and however often.
+
+    Args:
+      rows: which rows.
+
+    Returns:
+      These rows, end to end.
+    """
+    lengths = self.lengths[rows]
+    offsets = np.concatenate([[0], lengths]).cumsum()
+    shift = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+    return Ragged(self.tokens[shift + np.arange(offsets[-1])], offsets)
+
   def save(self, directory: pathlib.Path, name: str) -> None:
     """Writes `<name>.tokens.npy` and `<name>.offsets.npy`."""
     np.save(directory / f"{name}.tokens.npy", self.tokens)
@@ -119,6 +133,31 @@ class TokenDataset:
         "names end in _rerank"
       )
     return np.diff(self.lists)
+
+  def with_lists(
+    self,
+    examples: Int[np.ndarray, " taken"],
+    targets: Ragged,
+    counts: Int[np.ndarray, " taken"],
+  ) -> "TokenDataset":
+    """Some examples in memory, with other candidates to rank.
+
+    Args:
+      examples: which of them.
+      targets: tokens of their new candidates, list after list.
+      counts: candidates of each example.
+
+    Returns:
+      A data set of these examples; its columns still speak of the lists that
+      it had before.
+    """
+    return dataclasses.replace(
+      self,
+      inputs=self.inputs.take(examples),
+      targets=targets,
+      lists=np.concatenate([[0], counts]).cumsum(),
+      columns=self.columns[examples],
+    )
 
   def save(self, directory: pathlib.Path) -> None:
     """Writes the data set into an existing, empty folder."""

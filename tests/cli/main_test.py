@@ -18,17 +18,6 @@ _EVALUATED = {
   "personalized_search_p1_i1",
   "personalized_search_p1_i2",
 }
-_TRAIN = [
-  "train",
-  "--gin_file=gin/quickstart.gin",
-  "--gin.TRAIN_STEPS=6",
-  "--gin.WARMUP_STEPS=2",
-  "--gin.BATCH_SIZE=4",
-  "--gin.EVAL_PERIOD=3",
-  "--gin.EVAL_STEPS=1",
-  "--gin.CHECKPOINT_PERIOD=3",
-  "--gin.LOG_PERIOD=2",
-]
 
 
 def call(*args):
@@ -36,35 +25,6 @@ def call(*args):
   if result.exception and not isinstance(result.exception, SystemExit):
     raise result.exception
   return result
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("work")
-  result = call(
-    "prepare",
-    "--source=synthetic",
-    f"--output={folder / 'prepared'}",
-    "--num_users=60",
-    "--num_items=40",
-    "--min_interactions=1",
-  )
-  assert result.exit_code == 0, result.output
-  assert "60 users" in result.output
-  result = call(
-    "generate",
-    f"--data={folder / 'prepared'}",
-    f"--output={folder / 'instructions'}",
-    "--vocab_size=500",
-  )
-  assert result.exit_code == 0, result.output
-  result = call(
-    *_TRAIN,
-    f"--tfds_data_dir={folder / 'instructions'}",
-    f"--model_dir={folder / 'model'}",
-  )
-  assert result.exit_code == 0, result.output
-  return folder
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +83,15 @@ def test_the_report_has_every_method_and_the_chance_level(report):
   text = (report / "report.md").read_text()
   for picture in (*report.glob("*.png"),):
     assert f"]({picture.name})" in text
-  assert len(list(report.glob("*.png"))) == 1 + len(_EVALUATED)
+  for kind in ("metrics", "strata"):
+    assert len(list(report.glob(f"{kind}-*.png"))) == len(_EVALUATED)
   rows = pl.read_parquet(report / "per_request.parquet")
   assert rows.height == len(_EVALUATED) * 4 * 9
+  for name in ("target", "candidates", "target_position", "history_length"):
+    assert not rows[name].null_count()
+  assert rows["history_length"].min() > 0
+  runs = list((report / "trec").glob("*/*.run.gz"))
+  assert len(runs) == len(_EVALUATED) * 4
 
 
 @pytest.mark.tf
@@ -223,11 +189,11 @@ def test_mistakes_name_what_is_wrong(work, args, message):
   ],
 )
 def test_wrong_bindings_stop_a_run_before_it_starts(
-  work, tmp_path, extra, message
+  work, tmp_path, extra, message, train_args
 ):
   with pytest.raises(ValueError, match=message):
     call(
-      *_TRAIN,
+      *train_args,
       extra,
       f"--tfds_data_dir={work / 'instructions'}",
       f"--model_dir={tmp_path / 'model'}",

@@ -78,6 +78,15 @@ def test_lists_and_the_whole_catalogue_are_in_the_report(work, tmp_path):
   text = (tmp_path / "report" / "report.md").read_text()
   for word in ("HR@100", "*chance*", "how often the item occurs", "3 trials"):
     assert word in text
+  for word in ("position of the target", "coverage", "Gini"):
+    assert word in text
+  assert (tmp_path / "report" / "report.html").is_file()
+  trec = tmp_path / "report" / "trec" / "frozen-candidates"
+  assert {path.name for path in trec.iterdir()} == {
+    "qrels.gz",
+    "popularity.run.gz",
+    "itemknn.run.gz",
+  }
   again = evaluated(work, tmp_path / "again", "--num_requests=60")
   assert again.split("report:")[0] == output.split("report:")[0]
 

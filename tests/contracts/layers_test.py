@@ -18,7 +18,7 @@ _MAY_IMPORT = {
   "instructions": {"data"},
   "models": set(),
   "evaluation": set(),
-  "retrieval": {"data", "models", "evaluation"},
+  "retrieval": {"data", "instructions", "models", "evaluation"},
   "training": {"models"},
   "preflight": {"models", "training"},
   "serving": {"models", "instructions", "data"},

@@ -1,7 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from instructrec.evaluation import intervals, markdown, metrics, results
+from instructrec.evaluation import (
+  differences,
+  intervals,
+  markdown,
+  metrics,
+  results,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +31,25 @@ def test_a_cell_stays_a_cell(value, text):
 def test_differences_carry_their_signs():
   interval = intervals.Interval(0.12, -0.0301, 0.27)
   assert markdown.signed(interval) == "+0.120 [-0.030, +0.270]"
+
+
+def test_a_comparison_shows_its_test_and_its_size():
+  found = differences.Difference(
+    "a",
+    "b",
+    "HR@1",
+    intervals.Interval(0.12, 0.08, 0.16),
+    p_value=0.0001,
+    p_holm=0.0003,
+    effect_size=0.312,
+    num_better=1055,
+    num_worse=19,
+  )
+  clear = "**+0.120 [+0.080, +0.160]** p <0.001 d +0.31 (1,055:19)"
+  assert markdown.compared(found) == clear
+  unclear = dataclasses.replace(found, p_holm=0.0512, effect_size=None)
+  text = "+0.120 [+0.080, +0.160] p 0.051 d none (1,055:19)"
+  assert markdown.compared(unclear) == text
 
 
 def test_a_fence_is_longer_than_any_in_the_text():

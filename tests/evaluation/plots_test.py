@@ -2,7 +2,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from instructrec.evaluation import metrics, plots, results
+from instructrec.evaluation import facts, metrics, plots, results
 
 
 @pytest.fixture
@@ -107,3 +107,41 @@ def test_pictures_leave_pyplot_alone(tmp_path):
     "sys.exit('matplotlib.pyplot' in sys.modules)\n"
   )
   assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_strata_show_their_means_errors_and_chance(tmp_path, axes):
+  rng = np.random.default_rng(1)
+  labels = rng.integers(0, 5, 200)
+  ids = [[f"i{j}" for j in range(5)]] * 200
+  result = results.evaluate(
+    "g",
+    {name: rng.normal(size=(200, 5)) for name in ("b", "a")},
+    labels,
+    request_ids=[str(i) for i in range(200)],
+    known=facts.Facts(
+      targets=[f"i{label}" for label in labels],
+      candidates=ids,
+      target_counts=np.arange(200),
+      history_lengths=np.ones(200, int),
+    ),
+    num_resamples=20,
+  )
+  assert plots.strata_lines(result, tmp_path / "x.png")
+  # Position and popularity; all histories are of one length.
+  position, popularity = axes[0].figure.axes
+  split = result.breakdowns[0]
+  handles, names = position.get_legend_handles_labels()
+  lines = dict(zip(names, handles, strict=True))
+  assert list(lines["chance"].get_ydata()) == [0.2] * 5
+  for name in result.methods:
+    line, _, (bars,) = lines[name].lines
+    assert list(line.get_ydata()) == split.means[name]["HR@1"]
+    heights = [np.ptp(part[:, 1]) / 2 for part in bars.get_segments()]
+    assert heights == pytest.approx(split.errors[name]["HR@1"])
+  assert len(popularity.get_xticks()) == 10
+  assert position.get_xticklabels()[0].get_text() == f"1\n{split.counts[0]}"
+
+
+def test_without_strata_there_is_no_picture(tmp_path):
+  assert not plots.strata_lines(evaluated(["a"]), tmp_path / "x.png")
+  assert not (tmp_path / "x.png").exists()

@@ -197,6 +197,7 @@ def test_single_requests_add_up_to_the_table(clear, tmp_path):
     "group",
     "request_id",
     "method",
+    "num_candidates",
     "expected_rank",
     *metrics.NAMES,
   ]

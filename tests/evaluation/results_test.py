@@ -8,6 +8,7 @@ import pytest
 
 from instructrec.evaluation import (
   environment,
+  facts,
   intervals,
   metrics,
   plots,
@@ -252,3 +253,27 @@ def test_what_does_not_fit_together_is_named(changes, message):
   }
   with pytest.raises(ValueError, match=message):
     results.evaluate("g", **arguments)
+
+
+def test_labels_are_the_places_of_the_targets():
+  known = facts.Facts(
+    targets=["a", "b"],
+    candidates=[["a", "b"], ["a", "b"]],
+    target_counts=np.zeros(2, int),
+    history_lengths=np.zeros(2, int),
+  )
+  arguments = {"request_ids": ["q", "r"], "known": known, "num_resamples": 5}
+  scores = {"m": np.zeros((2, 2))}
+  found = results.evaluate("g", scores, np.array([0, 1]), **arguments)
+  assert [split.counts for split in found.breakdowns] == [[1, 1], [2], [2], [2]]
+  with pytest.raises(ValueError, match="g: the labels are not the places"):
+    results.evaluate("g", scores, np.array([1, 1]), **arguments)
+
+
+def test_methods_are_sorted_and_described_by_metrics_that_must_be_there():
+  one = {"m": results.Ranks(np.zeros(2, int), np.ones(2, int))}
+  for cut_offs in ({"ndcg_at": (5,)}, {"hit_rate_at": (5,)}):
+    with pytest.raises(ValueError, match="expected 1 and 10 among them"):
+      results.evaluate_ranks(
+        "g", one, np.full(2, 9), request_ids=["q", "r"], **cut_offs
+      )

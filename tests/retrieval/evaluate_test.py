@@ -91,6 +91,44 @@ def test_methods_share_requests_and_cut_offs(shop, fitted):
   assert mean == pytest.approx(values.mean(), rel=1e-12)
 
 
+def test_reports_know_targets_candidates_and_counts(shop, fitted):
+  found = {"itemknn": fitted("itemknn"), "random": fitted("random")}
+  requests = shop.test[:60]
+  result = evaluate.evaluate(
+    "lists", found, requests, training_log=shop.training_log
+  )
+  known = result.known
+  for i, r in enumerate(requests):
+    assert known.targets[i] == r.target
+    assert known.candidates[i] == r.candidates
+    taken = shop.training_log.frame.filter(item_id=r.target).height
+    assert known.target_counts[i] == taken
+    assert known.history_lengths[i] == len(r.history)
+  for name, one in found.items():
+    np.testing.assert_array_equal(result.scores[name], one.score(requests))
+  assert [sum(split.counts) for split in result.breakdowns] == [60] * 4
+  plain = evaluate.evaluate("lists", found, requests)
+  assert plain.methods == result.methods
+  assert plain.known is None
+  assert plain.breakdowns == []
+
+
+def test_the_catalogue_has_exposure_and_no_lists(shop, fitted):
+  found = {"random": fitted("random"), "popularity": fitted("popularity")}
+  result = evaluate.evaluate_catalogue(
+    "all", found, shop.test, training_log=shop.training_log
+  )
+  assert result.known.candidates is None
+  assert result.known.positions is None
+  popular, uniform = (result.exposures[n] for n in ("popularity", "random"))
+  shown = fitted("popularity").retrieve(shop.test, 10).item_ids
+  share = len({i for ids in shown for i in ids}) / len(shop.items)
+  assert popular.k == 10
+  assert popular.coverage == pytest.approx(share)
+  assert popular.gini > uniform.gini
+  assert popular.mean_popularity > uniform.mean_popularity
+
+
 def test_what_cannot_be_ranked_is_named(shop, fitted):
   found = fitted("random")
   r = shop.test[0]

@@ -1,0 +1,186 @@
+"""Ranks of several methods, gathered block by block.
+
+Of a block its ranks, its scores and what is known of its requests are kept;
+instructions and tokens are not.
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from instructrec.data import interaction
+from instructrec.evaluation import facts, metrics, results
+from instructrec.pipelines import blocks
+from instructrec.retrieval import evaluate as ranking
+
+_LONG = 20
+
+
+class RankTable:
+  """The ranks of the targets, a column a method.
+
+  A target that a list lacks has the worst rank, that of the whole catalogue:
+  no reranker can bring it back.
+
+  Args:
+    num_items: size of the catalogue.
+    training_log: what targets are counted in.
+    seed: of the bootstrap and of the randomisation test.
+  """
+
+  def __init__(
+    self,
+    num_items: int,
+    training_log: interaction.InteractionLog,
+    seed: int,
+  ) -> None:
+    self._worst = num_items - 1
+    self._log = training_log
+    self._seed = seed
+    self._known: list[facts.Facts] = []
+    self._scores: dict[str, list[Float[np.ndarray, "requests _"]]] = (
+      defaultdict(list)
+    )
+    self._ranks: dict[str, list[results.Ranks]] = defaultdict(list)
+    self._descriptions: dict[str, str] = {}
+    self._chance: list[results.Ranks] = []
+    self._labels: list[Int[np.ndarray, " requests"]] = []
+    self._counts: list[Int[np.ndarray, " requests"]] = []
+    self._request_ids: list[str] = []
+
+  def add(
+    self,
+    block: blocks.Block,
+    name: str,
+    scores: Float[np.ndarray, "requests candidates"],
+    description: str,
+  ) -> None:
+    """One method's scores of a block.
+
+    Args:
+      block: what was scored.
+      name: of the method.
+      scores: of its candidates; higher is better.
+      description: a sentence on what they are.
+    """
+    self._ranks[name].append(self._from_scores(block, scores))
+    self._scores[name].append(scores)
+    self._descriptions[name] = description
+
+  def end(self, block: blocks.Block) -> None:
+    """Ends a block that every method has scored."""
+    self._request_ids += [r.request_id for r in block.requests]
+    self._known.append(ranking.known(block.requests, self._log))
+    self._labels.append(block.labels)
+    self._counts.append(block.where.sum(1))
+    tied = np.zeros(block.where.shape)
+    self._chance.append(self._from_scores(block, tied))
+
+  def _from_scores(
+    self, block: blocks.Block, scores: Float[np.ndarray, "requests candidates"]
+  ) -> results.Ranks:
+    has = block.labels >= 0
+    greater = np.full(len(has), self._worst)
+    equal = np.ones(len(has), np.int64)
+    if has.any():
+      greater[has], equal[has] = metrics.tied_ranks(
+        scores[has], block.labels[has], where=block.where[has]
+      )
+    return results.Ranks(
+      greater, equal, metrics.count_nan(scores, where=block.where)
+    )
+
+  def overall(self, group: str) -> list[results.EvaluationResult]:
+    """All requests as one result.
+
+    Args:
+      group: its name.
+
+    Returns:
+      The result; none where there was no block.
+    """
+    if not self._request_ids:
+      return []
+    return [self._result(group, np.ones(len(self._request_ids), bool))]
+
+  def by_retrieval(
+    self, group: str, retriever: str
+  ) -> list[results.EvaluationResult]:
+    """All requests, and those whose target stands in its list.
+
+    Args:
+      group: what their names begin with.
+      retriever: the method whose description says how many were retrieved.
+
+    Returns:
+      The two results; one where no target was retrieved.
+    """
+    if not self._request_ids:
+      return []
+    has = np.concatenate(self._labels) >= 0
+    self._descriptions[retriever] += (
+      f"; the target of {has.sum():,} of {len(has):,} requests was retrieved, "
+      f"and no HR or NDCG over all requests exceeds {has.mean():.4f}"
+    )
+    found = [self._result(f"{group}, all requests", np.ones(len(has), bool))]
+    if has.any():
+      found.append(self._result(f"{group}, target retrieved", has))
+    return found
+
+  def _result(
+    self, group: str, rows: Bool[np.ndarray, " requests"]
+  ) -> results.EvaluationResult:
+    counts = np.concatenate(self._counts)[rows]
+    complete = (np.concatenate(self._labels)[rows] >= 0).all()
+    # Lists of twenty and more are looked at as deep as published ones are.
+    more = (_LONG,) if counts.min() >= _LONG else ()
+    result = results.evaluate_ranks(
+      group,
+      {name: _joined(parts, rows) for name, parts in self._ranks.items()},
+      counts,
+      request_ids=[
+        name for name, row in zip(self._request_ids, rows, strict=True) if row
+      ],
+      hit_rate_at=(*metrics.HIT_RATE_AT, *more),
+      ndcg_at=(*metrics.NDCG_AT, *more),
+      seed=self._seed,
+      descriptions=self._descriptions,
+      chance=None if complete else _joined(self._chance, rows),
+      known=facts.concatenate(self._known).take(rows),
+    )
+    width = int(counts.max())
+    return dataclasses.replace(
+      result,
+      scores={
+        name: _stacked(parts, width)[rows, :width]
+        for name, parts in self._scores.items()
+      },
+    )
+
+
+def _stacked(
+  parts: Sequence[Float[np.ndarray, "requests _"]], width: int
+) -> Float[np.ndarray, "requests candidates"]:
+  """Blocks of lists of different lengths, at least so wide."""
+  width = max(width, *(part.shape[1] for part in parts))
+  return np.concatenate(
+    [
+      np.pad(
+        part, ((0, 0), (0, width - part.shape[1])), constant_values=-np.inf
+      )
+      for part in parts
+    ]
+  )
+
+
+def _joined(
+  parts: Sequence[results.Ranks], rows: Bool[np.ndarray, " requests"]
+) -> results.Ranks:
+  return results.Ranks(
+    np.concatenate([part.greater for part in parts])[rows],
+    np.concatenate([part.equal for part in parts])[rows],
+    sum(part.num_nan for part in parts),
+  )

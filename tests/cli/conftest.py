@@ -1,0 +1,61 @@
+"""A tiny run through the command line, made once for all tests."""
+
+import pytest
+from typer.testing import CliRunner
+
+from instructrec.cli import main
+
+_TRAIN = [
+  "train",
+  "--gin_file=gin/quickstart.gin",
+  "--gin.TRAIN_STEPS=6",
+  "--gin.WARMUP_STEPS=2",
+  "--gin.BATCH_SIZE=4",
+  "--gin.EVAL_PERIOD=3",
+  "--gin.EVAL_STEPS=1",
+  "--gin.CHECKPOINT_PERIOD=3",
+  "--gin.LOG_PERIOD=2",
+]
+
+
+@pytest.fixture(scope="session")
+def train_args():
+  """Training that takes seconds."""
+  return list(_TRAIN)
+
+
+def call(*args):
+  result = CliRunner().invoke(main.app, [str(a) for a in args])
+  if result.exception and not isinstance(result.exception, SystemExit):
+    raise result.exception
+  return result
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory):
+  """Prepared data, instructions and a model trained for six steps."""
+  folder = tmp_path_factory.mktemp("work")
+  result = call(
+    "prepare",
+    "--source=synthetic",
+    f"--output={folder / 'prepared'}",
+    "--num_users=60",
+    "--num_items=40",
+    "--min_interactions=1",
+  )
+  assert result.exit_code == 0, result.output
+  assert "60 users" in result.output
+  result = call(
+    "generate",
+    f"--data={folder / 'prepared'}",
+    f"--output={folder / 'instructions'}",
+    "--vocab_size=500",
+  )
+  assert result.exit_code == 0, result.output
+  result = call(
+    *_TRAIN,
+    f"--tfds_data_dir={folder / 'instructions'}",
+    f"--model_dir={folder / 'model'}",
+  )
+  assert result.exit_code == 0, result.output
+  return folder

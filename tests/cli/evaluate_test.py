@@ -1,0 +1,234 @@
+"""Reranking protocols through the command line, on a run of six steps."""
+
+import json
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from instructrec.cli import main
+from instructrec.data import dataset
+from instructrec.evaluation import metrics
+from instructrec.retrieval import candidate_lists
+
+pytestmark = pytest.mark.tf
+
+
+def call(*args):
+  result = CliRunner().invoke(main.app, [str(a) for a in args])
+  if result.exception and not isinstance(result.exception, SystemExit):
+    raise result.exception
+  assert result.exit_code == 0, result.output
+  return result.output
+
+
+@pytest.fixture(scope="module")
+def made(work, tmp_path_factory):
+  """A retriever, and its lists by name."""
+  folder = tmp_path_factory.mktemp("lists")
+  data = f"--data={work / 'prepared'}"
+  knn = folder / "knn"
+  call("retrieve", "fit", data, "--method=itemknn", f"--output={knn}")
+  for name, *options in (
+    ("retrieved", f"--retriever={knn}"),
+    ("validation", f"--retriever={knn}", "--split=validation"),
+    ("hard", f"--retriever={knn}", "--protocol=hard"),
+    ("random", "--protocol=random"),
+  ):
+    call(
+      "retrieve",
+      "candidates",
+      data,
+      "--num_candidates=12",
+      f"--output={folder / name}.parquet",
+      *options,
+    )
+  return folder
+
+
+def evaluated(work, output, *options):
+  call(
+    "evaluate",
+    f"--model_dir={work / 'model'}",
+    "--task_type=sequential_p1_i0",
+    f"--output={output}",
+    *options,
+  )
+  record = json.loads((output / "report.json").read_text())
+  return {r["group"]: r for r in record["results"]}, record
+
+
+def means(result, method):
+  return {name: i["mean"] for name, i in result["methods"][method].items()}
+
+
+def test_retrieved_lists_give_both_figures_and_their_ceiling(
+  work, made, tmp_path
+):
+  found, record = evaluated(
+    work,
+    tmp_path / "report",
+    f"--candidates={made / 'retrieved.parquet'}",
+    f"--validation_candidates={made / 'validation.parquet'}",
+    f"--retriever={made / 'knn'}",
+  )
+  every = found["sequential_p1_i0, all requests"]
+  some = found["sequential_p1_i0, target retrieved"]
+  lists = candidate_lists.CandidateLists.load(
+    made / "retrieved.parquet", dataset.load(work / "prepared")
+  )
+  assert 0 < lists.recall < 1
+  assert some["num_requests"] == round(lists.recall * 60)
+  assert every["num_requests"] == 60
+  assert set(every["methods"]) == {
+    "trained model",
+    "untrained model",
+    "popularity",
+    "random",
+    "knn",
+    "knn's order",
+    "knn + trained model",
+  }
+  for method in every["methods"]:
+    overall, conditional = means(every, method), means(some, method)
+    for metric in ("HR@1", "HR@5", "HR@10", "NDCG@10"):
+      expected = conditional[metric] * lists.recall
+      assert overall[metric] == pytest.approx(expected)
+      assert overall[metric] <= lists.recall
+  assert means(every, "knn") == means(every, "knn's order")
+  chance = metrics.chance(12)
+  assert some["chance"] == pytest.approx(chance)
+  assert every["chance"]["HR@5"] == pytest.approx(lists.recall * 5 / 12)
+  text = (tmp_path / "report" / "report.md").read_text()
+  assert f"exceeds {lists.recall:.4f}" in text
+  assert "chosen on validation requests" in text
+  assert record["protocol"]["candidates"]["retriever"]["name"] == "knn"
+
+
+def test_frozen_lists_from_a_file_give_the_figures_of_the_task(
+  work, made, tmp_path
+):
+  """The same candidates, tokenized by the task and from the catalogue."""
+  prepared = dataset.load(work / "prepared")
+  lists = candidate_lists.CandidateLists.load(made / "random.parquet", prepared)
+  frozen = prepared.requests.read("test").select("request_id", "candidates")
+  frame = lists.frame.drop("candidates").join(
+    frozen, on="request_id", maintain_order="left"
+  )
+  same = candidate_lists.CandidateLists(
+    frame.select(*candidate_lists.SCHEMA), lists.manifest
+  )
+  same.save(tmp_path / "frozen.parquet")
+  options = ("--score_normalization=sum", "--score_normalization=mean")
+  (direct,) = evaluated(work, tmp_path / "a", *options)[0].values()
+  (exchanged,) = evaluated(
+    work,
+    tmp_path / "b",
+    *options,
+    f"--candidates={tmp_path / 'frozen.parquet'}",
+  )[0].values()
+  assert exchanged["methods"] == direct["methods"]
+  assert {"trained model (sum)", "trained model (mean)"} < set(
+    direct["methods"]
+  )
+  assert (
+    direct["methods"]["trained model (sum)"]
+    != (direct["methods"]["trained model (mean)"])
+  )
+
+
+def test_a_tournament_has_the_winner_of_one_pass(work, made, tmp_path):
+  found, record = evaluated(
+    work,
+    tmp_path / "report",
+    f"--candidates={made / 'random.parquet'}",
+    "--protocol=one_pass",
+    "--protocol=tournament",
+  )
+  (result,) = found.values()
+  direct = means(result, "trained model")
+  games = means(result, "trained model (tournament)")
+  assert games["HR@1"] == direct["HR@1"]
+  assert record["protocol"]["passes"] == "one_pass, tournament"
+  assert result["chance"]["HR@3"] == pytest.approx(3 / 12)
+
+
+def test_only_requests_with_a_list_are_evaluated(work, made, tmp_path):
+  requests = dataset.load(work / "prepared").requests.read("test")
+  ids = pl.read_parquet(work / "prepared" / "items.parquet")["item_id"]
+  lines = [
+    f"{user}\t{' '.join(ids.sample(25, seed=i))}"
+    for i, user in enumerate(requests["user_id"][:7])
+  ]
+  header = "user_id\tcandidate_item_ids"
+  path = tmp_path / "lists.tsv"
+  path.write_text("\n".join([header, *lines]) + "\n")
+  found, _ = evaluated(
+    work, tmp_path / "report", f"--candidates={path}", "--num_candidates=20"
+  )
+  (result,) = found.values()
+  assert result["num_requests"] == 7
+  assert result["num_candidates"] == [20, 20]
+  assert result["chance"]["HR@20"] == 1
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    (["--candidates=validation"], "are of the split 'validation'"),
+    (["--protocol=knockout"], "unknown protocols"),
+    (["--validation_candidates=validation"], "of no retriever"),
+    (
+      ["--candidates=retrieved", "--validation_candidates=retrieved"],
+      "expected lists of the split 'validation'",
+    ),
+    (
+      ["--candidates=hard", "--validation_candidates=validation"],
+      r"differ from the others in \['protocol'\]",
+    ),
+    (["--score_normalization=max"], "expected one of sum, mean"),
+  ],
+)
+def test_what_does_not_fit_is_named(work, made, tmp_path, options, message):
+  options = [
+    f"{name}={made / value}.parquet" if "candidates" in name else option
+    for option in options
+    for name, value in [option.split("=")]
+  ]
+  with pytest.raises(ValueError, match=message):
+    evaluated(work, tmp_path / "report", *options)
+  assert not (tmp_path / "report").exists()
+
+
+def _answer(exchange):
+  """Ranks candidates as they come, but cannot answer every seventh."""
+  data = json.loads(exchange.body["messages"][1]["content"])
+  exchange.say("\n".join(data["candidates"]) if exchange.number % 7 else "Hm.")
+
+
+def test_a_chat_model_is_a_row_and_is_estimated_first(
+  work, made, chat_server, tmp_path
+):
+  chat_server.behave = _answer
+  options = (
+    f"--candidates={made / 'random.parquet'}",
+    "--num_requests=9",
+    "--chat_model=tiny",
+    f"--chat_base_url={chat_server.url}",
+    f"--chat_cache={tmp_path / 'cache.sqlite'}",
+    "--protocol=one_pass",
+    "--protocol=tournament",
+  )
+  with pytest.raises(ValueError, match="raise --chat_max_tokens"):
+    evaluated(work, tmp_path / "report", *options, "--chat_max_tokens=9")
+  assert not chat_server.asked
+  found, _ = evaluated(work, tmp_path / "report", *options)
+  # Twelve candidates: the list, two groups and their winners.
+  assert chat_server.asked.total() == 9 * 4
+  (result,) = found.values()
+  assert {"tiny", "tiny (tournament)"} < set(result["methods"])
+  words = result["descriptions"]["tiny"]
+  assert "of 9 replies could not be read" in words
+  direct = evaluated(work, tmp_path / "again", *options)[0]
+  assert direct[result["group"]]["methods"] == result["methods"]
+  assert chat_server.asked.total() == 9 * 4

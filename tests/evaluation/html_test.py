@@ -1,0 +1,145 @@
+import base64
+import html.parser
+import re
+
+import numpy as np
+import pytest
+
+from instructrec.evaluation import facts, report, results
+from instructrec.evaluation import html as pages
+
+_EVIL = (
+  "<script>alert(1)</script>",
+  '"><img src=x onerror=alert(1)>',
+  "![x](http://example.com/x.png)",
+  "[x](javascript:alert(1))",
+  "<http://example.com>",
+)
+
+
+class Reader(html.parser.HTMLParser):
+  """Collects elements, their attributes and the text."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.elements, self.text, self.open = [], "", []
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    self.elements.append((tag, dict(attrs)))
+    if tag not in ("meta", "img", "br", "hr"):
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data
+
+  def all(self, name):
+    return [attrs for tag, attrs in self.elements if tag == name]
+
+
+def written(folder, methods, group="g", title="t"):
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, 4, 60)
+  ids = [[f"i{4 * i + j}" for j in range(4)] for i in range(60)]
+  result = results.evaluate(
+    group,
+    {name: rng.normal(size=(60, 4)) for name in methods},
+    labels,
+    request_ids=[f"r{i}" for i in range(60)],
+    known=facts.Facts(
+      targets=[row[label] for row, label in zip(ids, labels, strict=True)],
+      candidates=ids,
+      target_counts=rng.integers(0, 30, 60),
+      history_lengths=rng.integers(0, 30, 60),
+    ),
+    num_resamples=50,
+    descriptions={name: name for name in methods},
+  )
+  log = [{"step": 1, "split": "train", "loss": 1.0}]
+  context = report.Context(
+    title, [title], {title: title}, {}, {}, {}, title, [title], log
+  )
+  report.write(folder, [result], context)
+  return (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("evil", _EVIL)
+def test_names_and_titles_are_text_whatever_they_hold(tmp_path, evil):
+  page = written(tmp_path, [evil, "other"], evil, evil)
+  found = Reader(page)
+  assert not found.open
+  assert not found.all("script")
+  allowed = {"alt", "src", "class", "tabindex", "id", "href", "aria-label"}
+  for tag, attrs in found.elements:
+    if tag not in ("html", "meta"):
+      assert attrs.keys() <= allowed, (tag, attrs)
+  for picture in found.all("img"):
+    assert picture["src"].startswith("data:image/png;base64,")
+  for link in found.all("a"):
+    assert re.fullmatch(r"#section-\d+", link["href"])
+  shown = re.sub(r"\s+", " ", found.text)
+  # A picture from elsewhere is its text alone.
+  assert ("x" if evil.startswith("!") else evil) in shown
+
+
+def test_the_page_needs_nothing_else(tmp_path):
+  page = written(tmp_path, ["a", "b"])
+  found = Reader(page)
+  assert len(found.all("img")) == 3
+  for picture in found.all("img"):
+    assert len(picture["alt"]) > 20
+    data = base64.b64decode(picture["src"].split(",")[1])
+    assert data.startswith(b"\x89PNG")
+  policy = [m for m in found.all("meta") if "http-equiv" in m]
+  assert policy[0]["content"].startswith("default-src 'none'; img-src data:;")
+  assert not found.all("link")
+  assert "url(" not in page
+  assert "prefers-color-scheme: dark" in page
+  viewport = {
+    "name": "viewport",
+    "content": "width=device-width, initial-scale=1",
+  }
+  assert viewport in found.all("meta")
+
+
+def test_the_page_holds_what_the_markdown_holds(tmp_path):
+  page = written(tmp_path, ["a", "b"])
+  found = Reader(page)
+  text = found.text.replace("\u00a0", " ")
+  markdown = (tmp_path / "report.md").read_text()
+  cells = [
+    cell.strip(" *")
+    for line in markdown.splitlines()
+    if line.startswith("| ")
+    for cell in line.strip("|").split(" | ")
+  ]
+  assert len(cells) > 60
+  for cell in cells:
+    # Bold is markup within a cell.
+    assert cell.replace("**", "") in text
+  headings = re.findall(r"^## (.*)$", markdown, re.MULTILINE)
+  assert [link["href"] for link in found.all("a")] == [
+    f"#section-{i}" for i in range(1, len(headings) + 1)
+  ]
+  assert len(found.all("h2")) == len(headings)
+
+
+def test_figures_stay_on_one_line():
+  page = pages.page("| a |\n|---|\n| +0.1 [-0.20, +0.3] p <0.001 d -0.1 |", "t")
+  figures = "[-0.20,\u00a0+0.3] p\u00a0&lt;0.001 d\u00a0-0.1"
+  assert figures in page
+
+
+def test_a_missing_picture_is_an_error(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+    pages.page("![x](gone.png)", "t", tmp_path)
+
+
+def test_a_picture_of_another_folder_is_not_read(tmp_path):
+  (tmp_path / "secret.png").write_bytes(b"secret")
+  (tmp_path / "report").mkdir()
+  page = pages.page("![x](../secret.png)", "t", tmp_path / "report")
+  assert not Reader(page).all("img")
