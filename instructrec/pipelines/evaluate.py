@@ -178,10 +178,8 @@ class Evaluation:
     """The chosen requests of a task."""
     data = token_cache.load(name, split, self.tfds_data_dir)
     examples = blocks.select(data, lists, self.num_requests, self.seed)
-    titles = None if lists is None else self._titles
-    yield from blocks.blocks(
-      data, examples, self.prepared, lists=lists, titles=titles
-    )
+    exchange = None if lists is None else blocks.Exchange(lists, self._titles)
+    yield from blocks.blocks(data, examples, self.prepared, exchange=exchange)
 
   def __call__(self) -> list[results.EvaluationResult]:
     """Scores every task type.
