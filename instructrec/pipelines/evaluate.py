@@ -122,6 +122,11 @@ class Evaluation:
         "validation lists weigh a retriever against the model, but the lists "
         "to rank are of no retriever; pass them as --candidates"
       )
+    if self.split == "validation":
+      raise ValueError(
+        "validation lists choose a weight on the requests that are evaluated; "
+        "evaluate the split 'test', or leave them out"
+      )
     same = ("protocol", "num_candidates", "retriever")
     differ = [k for k in same if found.manifest[k] != self.lists.manifest[k]]
     if found.manifest["split"] != "validation" or differ:
@@ -286,12 +291,14 @@ class Evaluation:
     games = tournament.Tournament(
       tournament.Pointwise(row, block.requests, scores), seed=self.seed
     )
+    places = games.score(block.requests)
     table.add(
       block,
       games.name,
-      games.score(block.requests),
+      places,
       f"groups of {games.group_size} by seed, their winners ranked again; what "
-      "went out is tied behind",
+      "went out is tied behind; lists ranked for a request: "
+      f"{games.num_lists / len(block.requests):g}",
     )
 
   def _add_retriever(
@@ -333,6 +340,11 @@ class Evaluation:
         searches.setdefault(row, fusion.WeightSearch()).add(
           block.retriever_scores, scores, block.labels, block.where
         )
+    if not searches:
+      raise ValueError(
+        f"no validation request of {name} has one of the validation lists; "
+        "make them from the data of the instructions"
+      )
     return {row: search.best for row, search in searches.items()}
 
   @property
