@@ -113,6 +113,11 @@ def evaluate(
 ) -> None:
   """Rerank candidate lists; write tables, pictures and intervals."""
   chat = None
+  if chat_base_url is not None and chat_model is None:
+    raise ValueError(
+      f"--chat_base_url={chat_base_url} names a server and no model; pass "
+      "--chat_model as well"
+    )
   if chat_model is not None:
     from instructrec.instructions import budget, chat_client
 
@@ -265,7 +270,7 @@ def run(
       "task": "rank the target among its candidates by log-likelihood",
       "candidates": prepared.manifest["candidates"]
       if lists is None
-      else lists.manifest,
+      else lists.facts,
       "score": f"{' and '.join(normalizations)} over tokens, nats",
       "passes": ", ".join(protocols),
       "ties": "expected value under random tie-breaking",
@@ -282,7 +287,7 @@ def run(
       "vocabulary": manifest["vocabulary"]["fingerprint"],
     },
     seeds={
-      "candidates": prepared.manifest["seed"],
+      "candidates": (prepared if lists is None else lists).manifest["seed"],
       "instructions": manifest["seed"],
       "training": opened.train.seed,
       "evaluation": seed,

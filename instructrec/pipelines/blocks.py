@@ -7,7 +7,7 @@ task are.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -73,17 +73,39 @@ class Titles:
     flat = np.concatenate([np.asarray(row, np.int32) for row in rows])
     return cls(items, token_dataset.Ragged(flat, offsets))
 
-  def exchange(
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Exchange:
+  """Lists to rank in place of a task's own.
+
+  Attributes:
+    lists: candidates by request.
+    titles: what they are called, in tokens.
+  """
+
+  lists: candidate_lists.CandidateLists
+  titles: Titles
+
+  def tokens(
     self,
     data: token_dataset.TokenDataset,
     examples: Int[np.ndarray, " requests"],
-    requests: list[request.RankingRequest],
+    item_ids: Sequence[Sequence[str]],
   ) -> token_dataset.TokenDataset:
-    """The examples with the requests' candidates in place of their own."""
-    places = [self.items.index(i) for r in requests for i in r.candidates]
-    counts = np.array([len(r.candidates) for r in requests], np.int64)
-    targets = self.tokens.take(np.array(places, np.int64))
-    return data.with_lists(examples, targets, counts)
+    """Examples with other candidates.
+
+    Args:
+      data: a task's examples.
+      examples: which of them.
+      item_ids: the candidates of each.
+
+    Returns:
+      These examples alone, in memory.
+    """
+    index = self.titles.items.index
+    places = np.array([index(i) for items in item_ids for i in items], np.int64)
+    counts = np.array([len(items) for items in item_ids], np.int64)
+    return data.with_lists(examples, self.titles.tokens.take(places), counts)
 
 
 def select(
@@ -119,8 +141,7 @@ def blocks(
   examples: Int[np.ndarray, " requests"],
   prepared: dataset.PreparedData,
   *,
-  lists: candidate_lists.CandidateLists | None = None,
-  titles: Titles | None = None,
+  exchange: Exchange | None = None,
   size: int = SIZE,
 ) -> Iterator[Block]:
   """Requests with their candidates, some at a time.
@@ -129,56 +150,61 @@ def blocks(
     data: the task's examples.
     examples: which of them.
     prepared: gives histories and targets.
-    lists: candidates by request; None for those of the task.
-    titles: the catalogue's; needed where there are lists.
+    exchange: other lists than those of the task; each request has one.
     size: requests at a time.
 
   Yields:
     The blocks, in order.
+
+  Raises:
+    ValueError: where the data or the lists lack a request.
   """
   for start in range(0, len(examples), size):
-    part = examples[start : start + size]
-    rows = data.columns[part]
-    ids = rows["request_id"]
-    known = _by_request(prepared.requests.find(ids), ids)
-    found = rows["candidate_ids"].to_list()
-    scores = None
-    tokens, numbers = data, part
-    if lists is not None:
-      of_lists = _by_request(lists.frame, ids)
-      found = of_lists["candidates"].to_list()
-      if lists.retriever is not None:
-        scores = ranker.pad(of_lists["scores"].to_list())
-    requests = [
-      request.RankingRequest(name, user, tuple(history), tuple(items), target)
-      for name, user, history, target, items in zip(
-        ids,
-        known["user_id"],
-        known["history"].to_list(),
-        known["target"],
-        found,
-        strict=True,
-      )
-    ]
-    if lists is not None:
-      assert titles is not None
-      tokens = titles.exchange(data, part, requests)
-      numbers = np.arange(len(part))
-    counts = np.array([len(items) for items in found])
-    yield Block(
-      requests=requests,
-      tokens=tokens,
-      examples=numbers,
-      labels=np.array(
-        [
-          r.candidates.index(r.target or "") if r.target in r.candidates else -1
-          for r in requests
-        ],
-        np.int64,
-      ),
-      where=np.arange(counts.max()) < counts[:, None],
-      retriever_scores=scores,
+    yield _block(data, examples[start : start + size], prepared, exchange)
+
+
+def _block(
+  data: token_dataset.TokenDataset,
+  examples: Int[np.ndarray, " requests"],
+  prepared: dataset.PreparedData,
+  exchange: Exchange | None,
+) -> Block:
+  rows = data.columns[examples]
+  ids = rows["request_id"]
+  known = _by_request(prepared.requests.find(ids), ids)
+  item_ids = rows["candidate_ids"].to_list()
+  scores = None
+  if exchange is not None:
+    listed = _by_request(exchange.lists.frame, ids)
+    item_ids = listed["candidates"].to_list()
+    if exchange.lists.retriever is not None:
+      scores = ranker.pad(listed["scores"].to_list())
+    data = exchange.tokens(data, examples, item_ids)
+    examples = np.arange(len(examples))
+  requests = [
+    request.RankingRequest(name, user, tuple(history), tuple(items), target)
+    for name, user, history, target, items in zip(
+      ids,
+      known["user_id"],
+      known["history"].to_list(),
+      known["target"],
+      item_ids,
+      strict=True,
     )
+  ]
+  labels = [
+    r.candidates.index(r.target) if r.target in r.candidates else -1
+    for r in requests
+  ]
+  counts = np.array([len(items) for items in item_ids])
+  return Block(
+    requests=requests,
+    tokens=data,
+    examples=examples,
+    labels=np.array(labels, np.int64),
+    where=np.arange(counts.max()) < counts[:, None],
+    retriever_scores=scores,
+  )
 
 
 def _by_request(frame: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:

@@ -123,6 +123,11 @@ class Evaluation:
         "validation lists weigh a retriever against the model, but the lists "
         "to rank are of no retriever; pass them as --candidates"
       )
+    if self.split == "validation":
+      raise ValueError(
+        "validation lists choose a weight on the requests that are evaluated; "
+        "evaluate the split 'test', or leave them out"
+      )
     same = ("protocol", "num_candidates", "retriever")
     differ = [k for k in same if found.manifest[k] != self.lists.manifest[k]]
     if found.manifest["split"] != "validation" or differ:
@@ -179,10 +184,8 @@ class Evaluation:
     """The chosen requests of a task."""
     data = token_cache.load(name, split, self.tfds_data_dir)
     examples = blocks.select(data, lists, self.num_requests, self.seed)
-    titles = None if lists is None else self._titles
-    yield from blocks.blocks(
-      data, examples, self.prepared, lists=lists, titles=titles
-    )
+    exchange = None if lists is None else blocks.Exchange(lists, self._titles)
+    yield from blocks.blocks(data, examples, self.prepared, exchange=exchange)
 
   def __call__(self) -> list[results.EvaluationResult]:
     """Scores every task type.
@@ -300,12 +303,14 @@ class Evaluation:
     games = tournament.Tournament(
       tournament.Pointwise(row, block.requests, scores), seed=self.seed
     )
+    places = games.score(block.requests)
     table.add(
       block,
       games.name,
-      games.score(block.requests),
+      places,
       f"groups of {games.group_size} by seed, their winners ranked again; what "
-      "went out is tied behind",
+      "went out is tied behind; lists ranked for a request: "
+      f"{games.num_lists / len(block.requests):g}",
     )
 
   def _add_retriever(
@@ -347,6 +352,11 @@ class Evaluation:
         searches.setdefault(row, fusion.WeightSearch()).add(
           block.retriever_scores, scores, block.labels, block.where
         )
+    if not searches:
+      raise ValueError(
+        f"no validation request of {name} has one of the validation lists; "
+        "make them from the data of the instructions"
+      )
     return {row: search.best for row, search in searches.items()}
 
   @property

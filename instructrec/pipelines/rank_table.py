@@ -65,7 +65,14 @@ class RankTable:
       name: of the method.
       scores: of its candidates; higher is better.
       description: a sentence on what they are.
+
+    Raises:
+      ValueError: where the block has scores of that name already.
     """
+    if len(self._ranks[name]) > len(self._labels):
+      raise ValueError(
+        f"two methods are called {name!r}; rename the folder of a retriever"
+      )
     self._ranks[name].append(self._from_scores(block, scores))
     self._scores[name].append(scores)
     self._descriptions[name] = description

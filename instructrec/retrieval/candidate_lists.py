@@ -64,6 +64,13 @@ class CandidateLists:
     return None if found is None else found["name"]
 
   @property
+  def facts(self) -> dict[str, Any]:
+    """What a report says of them."""
+    found = self.manifest["retriever"]
+    method = {} if found is None else {"method": found.get("method")}
+    return {**self.manifest, "retriever": self.retriever, **method}
+
+  @property
   def recall(self) -> float:
     """Share of the requests whose target was retrieved.
 

@@ -102,7 +102,7 @@ def test_retrieved_lists_give_both_figures_and_their_ceiling(
   text = (tmp_path / "report" / "report.md").read_text()
   assert f"exceeds {lists.recall:.4f}" in text
   assert "chosen on validation requests" in text
-  assert record["protocol"]["candidates"]["retriever"]["name"] == "knn"
+  assert record["protocol"]["candidates"]["retriever"] == "knn"
 
 
 def test_frozen_lists_from_a_file_give_the_figures_of_the_task(
@@ -149,6 +149,8 @@ def test_a_tournament_has_the_winner_of_one_pass(work, made, tmp_path):
   direct = means(result, "trained model")
   games = means(result, "trained model (tournament)")
   assert games["HR@1"] == direct["HR@1"]
+  words = result["descriptions"]["trained model (tournament)"]
+  assert words.endswith("lists ranked for a request: 3")
   assert record["protocol"]["passes"] == "one_pass, tournament"
   assert result["chance"]["HR@3"] == pytest.approx(3 / 12)
 
@@ -176,6 +178,14 @@ def test_only_requests_with_a_list_are_evaluated(work, made, tmp_path):
   ("options", "message"),
   [
     (["--candidates=validation"], "are of the split 'validation'"),
+    (
+      [
+        "--candidates=validation",
+        "--validation_candidates=validation",
+        "--split=validation",
+      ],
+      "choose a weight on the requests that are evaluated",
+    ),
     (["--protocol=knockout"], "unknown protocols"),
     (["--validation_candidates=validation"], "of no retriever"),
     (
@@ -186,6 +196,7 @@ def test_only_requests_with_a_list_are_evaluated(work, made, tmp_path):
       ["--candidates=hard", "--validation_candidates=validation"],
       r"differ from the others in \['protocol'\]",
     ),
+    (["--chat_base_url=http://127.0.0.1:9/v1"], "pass --chat_model as well"),
     (["--score_normalization=max"], "expected one of sum, mean"),
   ],
 )
@@ -193,7 +204,7 @@ def test_what_does_not_fit_is_named(work, made, tmp_path, options, message):
   options = [
     f"{name}={made / value}.parquet" if "candidates" in name else option
     for option in options
-    for name, value in [option.split("=")]
+    for name, value in [option.split("=", 1)]
   ]
   with pytest.raises(ValueError, match=message):
     evaluated(work, tmp_path / "report", *options)

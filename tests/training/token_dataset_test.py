@@ -33,6 +33,17 @@ def test_pad_gathers_rows_and_cuts_with_eos_at_the_end():
   assert padded.dtype == np.int32
 
 
+def test_rows_are_taken_in_any_order_and_however_often():
+  rows = [[5, 6, 1], [], [7, 1], [8, 9, 10, 1]]
+  offsets = np.concatenate([[0], [len(row) for row in rows]]).cumsum()
+  tokens = np.array([t for row in rows for t in row], np.int32)
+  ragged = token_dataset.Ragged(tokens, offsets)
+  for wanted in ([3, 0, 3, 1], [1], [], [2, 1, 1, 0]):
+    found = ragged.take(np.array(wanted, np.int64))
+    assert found.lengths.tolist() == [len(rows[i]) for i in wanted]
+    assert found.tokens.tolist() == [t for i in wanted for t in rows[i]]
+
+
 def test_save_and_load_give_the_same_data(tmp_path):
   lists = np.array([0, 2, 3])
   data = make([[5, 1], [6, 7, 1]], [[8, 1], [9, 1], [3, 4, 1]], lists)

@@ -1,0 +1,106 @@
+"""Ranks gathered in blocks, of lists that may lack their target."""
+
+import types
+
+import numpy as np
+import pytest
+
+from instructrec.evaluation import metrics
+
+RNG = np.random.default_rng(1)
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def rank_table():
+  from instructrec.pipelines import rank_table
+
+  return rank_table
+
+
+def block(labels, counts, first=0):
+  """What a table reads of a block."""
+  labels, counts = np.asarray(labels), np.asarray(counts)
+  return types.SimpleNamespace(
+    requests=[
+      types.SimpleNamespace(request_id=f"r{first + i}")
+      for i in range(len(labels))
+    ],
+    labels=labels,
+    where=np.arange(counts.max()) < counts[:, None],
+  )
+
+
+def filled(rank_table, labels, counts, scores, parts):
+  table = rank_table.RankTable(1000, seed=0)
+  for part in np.array_split(np.arange(len(labels)), parts):
+    width = counts[part].max()
+    some = block(labels[part], counts[part], part[0])
+    for name, values in scores.items():
+      table.add(some, name, values[part, :width], f"is {name}")
+    table.end(some)
+  return table
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_blocks_do_not_change_the_figures(rank_table, parts):
+  counts = RNG.integers(5, 13, 40)
+  labels = RNG.integers(0, counts)
+  scores = {"a": RNG.normal(size=(40, 12)), "constant": np.zeros((40, 12))}
+  scores["a"][3, 0] = np.nan
+  table = filled(rank_table, labels, counts, scores, parts)
+  (found,) = table.overall("g")
+  where = np.arange(12) < counts[:, None]
+  expected = metrics.per_request(scores["a"], labels, where=where)
+  for name, values in expected.items():
+    np.testing.assert_array_equal(found.per_request["a"][name], values)
+    # A constant scorer gets chance level exactly.
+    mean = found.methods["constant"][name].mean
+    assert mean == pytest.approx(found.chance[name], abs=1e-12)
+  assert found.request_ids == [f"r{i}" for i in range(40)]
+  assert found.num_nan == {"a": 1, "constant": 0}
+
+
+def test_a_missing_target_is_ranked_behind_the_whole_catalogue(rank_table):
+  labels = np.array([0, -1, 2, -1])
+  counts = np.full(4, 20)
+  scores = {"best": np.eye(20)[labels], "constant": np.zeros((4, 20))}
+  table = filled(rank_table, labels, counts, scores, 2)
+  every, some = table.by_retrieval("g", "best")
+  assert (every.group, some.group) == (
+    "g, all requests",
+    "g, target retrieved",
+  )
+  assert every.expected_ranks["best"].tolist() == [1, 1000, 1, 1000]
+  assert some.expected_ranks["best"].tolist() == [1, 1]
+  assert every.methods["best"]["NDCG@20"].mean == 0.5
+  assert every.methods["best"]["MRR"].mean == pytest.approx(0.5 + 0.5 / 1000)
+  for name, value in every.chance.items():
+    assert every.methods["constant"][name].mean == pytest.approx(value)
+  assert some.chance == metrics.chance(
+    20, hit_rate_at=(1, 3, 5, 10, 20), ndcg_at=(3, 5, 10, 20)
+  )
+  assert "2 of 4 requests was retrieved" in every.descriptions["best"]
+  assert "exceeds 0.5000" in every.descriptions["best"]
+
+
+def test_where_no_target_was_retrieved_there_is_no_second_result(rank_table):
+  counts, labels = np.full(3, 5), np.full(3, -1)
+  scores = {"a": RNG.normal(size=(3, 5))}
+  table = filled(rank_table, labels, counts, scores, 1)
+  (every,) = table.by_retrieval("g", "a")
+  assert every.chance["HR@5"] == every.methods["a"]["HR@5"].mean == 0
+
+
+def test_a_table_without_blocks_has_no_result(rank_table):
+  assert rank_table.RankTable(9, 0).overall("g") == []
+  assert rank_table.RankTable(9, 0).by_retrieval("g", "a") == []
+
+
+def test_two_methods_of_one_name_are_refused(rank_table):
+  table = rank_table.RankTable(9, 0)
+  some = block([0, 1], [5, 5])
+  table.add(some, "a", np.zeros((2, 5)), "")
+  with pytest.raises(ValueError, match="two methods are called 'a'"):
+    table.add(some, "a", np.zeros((2, 5)), "")
