@@ -132,7 +132,7 @@ def test_strata_show_their_means_errors_and_chance(tmp_path, axes):
   split = result.breakdowns[0]
   handles, names = position.get_legend_handles_labels()
   lines = dict(zip(names, handles, strict=True))
-  assert list(lines["chance"].get_ydata()) == [0.2] * 5
+  assert list(lines["chance"].get_ydata()) == pytest.approx([0.2] * 5)
   for name in result.methods:
     line, _, (bars,) = lines[name].lines
     assert list(line.get_ydata()) == split.means[name]["HR@1"]

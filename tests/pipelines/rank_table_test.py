@@ -3,11 +3,16 @@
 import types
 
 import numpy as np
+import polars as pl
 import pytest
 
+from instructrec.data import interaction, request
 from instructrec.evaluation import metrics
 
 RNG = np.random.default_rng(1)
+LOG = interaction.InteractionLog(
+  pl.DataFrame({"user_id": ["u"], "item_id": ["i0"], "order": [0]})
+)
 
 pytestmark = pytest.mark.tf
 
@@ -24,8 +29,14 @@ def block(labels, counts, first=0):
   labels, counts = np.asarray(labels), np.asarray(counts)
   return types.SimpleNamespace(
     requests=[
-      types.SimpleNamespace(request_id=f"r{first + i}")
-      for i in range(len(labels))
+      request.RankingRequest(
+        f"r{first + i}",
+        "u",
+        ("i0",),
+        tuple(f"i{j}" for j in range(count)),
+        f"i{label}" if label >= 0 else "elsewhere",
+      )
+      for i, (label, count) in enumerate(zip(labels, counts, strict=True))
     ],
     labels=labels,
     where=np.arange(counts.max()) < counts[:, None],
@@ -33,7 +44,7 @@ def block(labels, counts, first=0):
 
 
 def filled(rank_table, labels, counts, scores, parts):
-  table = rank_table.RankTable(1000, seed=0)
+  table = rank_table.RankTable(1000, LOG, seed=0)
   for part in np.array_split(np.arange(len(labels)), parts):
     width = counts[part].max()
     some = block(labels[part], counts[part], part[0])
@@ -94,12 +105,12 @@ def test_where_no_target_was_retrieved_there_is_no_second_result(rank_table):
 
 
 def test_a_table_without_blocks_has_no_result(rank_table):
-  assert rank_table.RankTable(9, 0).overall("g") == []
-  assert rank_table.RankTable(9, 0).by_retrieval("g", "a") == []
+  assert rank_table.RankTable(9, LOG, seed=0).overall("g") == []
+  assert rank_table.RankTable(9, LOG, seed=0).by_retrieval("g", "a") == []
 
 
 def test_two_methods_of_one_name_are_refused(rank_table):
-  table = rank_table.RankTable(9, 0)
+  table = rank_table.RankTable(9, LOG, seed=0)
   some = block([0, 1], [5, 5])
   table.add(some, "a", np.zeros((2, 5)), "")
   with pytest.raises(ValueError, match="two methods are called 'a'"):
