@@ -1,5 +1,6 @@
 """T5 as a `RankingModel`: trains on targets, scores candidates, generates."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -211,6 +212,33 @@ class T5RankingModel:
     )
     return logits.reshape(*targets.shape, logits.shape[-1])
 
+  def _tree_token_scores(
+    self, params: protocol.Params, arrays: dict[str, Array]
+  ) -> Float[Array, "batch candidates length"]:
+    """Scores of all targets of candidate lists that share prefixes."""
+
+    def apply(method: str, *args: Any, **kwargs: Any) -> Any:
+      return self.module.apply(
+        {"params": params}, *args, method=method, **kwargs
+      )
+
+    tokens = arrays["encoder_input_tokens"]
+    hidden = apply(
+      "decode_tree",
+      apply("encode", tokens, enable_dropout=False),
+      tokens,
+      arrays["decoder_input_tokens"],
+      arrays["decoder_positions"],
+      arrays["decoder_subtree_ends"],
+    )
+    return scoring.tree_token_scores(
+      functools.partial(apply, "logits"),
+      hidden,
+      arrays["decoder_target_nodes"],
+      arrays["decoder_target_tokens"],
+      arrays["decoder_loss_weights"],
+    )
+
   def loss_fn(
     self,
     params: protocol.Params,
@@ -230,6 +258,11 @@ class T5RankingModel:
       of `training_metrics.of_batch`, with rates where there is `throughput`.
     """
     arrays = scoring.check_batch(batch)
+    if scoring.is_tree(arrays):
+      raise ValueError(
+        "the batch has decoder_target_nodes: candidate trees are for "
+        "score_batch; expected a batch of features.to_features"
+      )
     logits = self._logits(params, arrays, dropout_rng)
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
@@ -263,7 +296,7 @@ class T5RankingModel:
 
     Args:
       params: parameters.
-      batch: see `protocol`; targets of rank 2 or 3.
+      batch: see `protocol`; targets of rank 2 or 3, or candidate trees.
       return_intermediates: return the scores of single tokens as well.
 
     Returns:
@@ -276,8 +309,11 @@ class T5RankingModel:
     arrays = scoring.check_batch(batch)
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
-    logits = self._logits(params, arrays)
-    token_scores = scoring.token_scores(logits, targets, weights)
+    if scoring.is_tree(arrays):
+      token_scores = self._tree_token_scores(params, arrays)
+    else:
+      logits = self._logits(params, arrays)
+      token_scores = scoring.token_scores(logits, targets, weights)
     scores = scoring.candidate_scores(
       token_scores, weights, normalization=self.score_normalization
     )

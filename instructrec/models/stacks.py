@@ -330,10 +330,10 @@ class Decoder(nn.Module):
         cfg.vocab_size, ("embed", "vocab"), dtype=jnp.float32
       )
 
-  def _logits(
-    self, x: Float[Array, "sequences length embed"], deterministic: bool
-  ) -> Float[Array, "sequences length vocab"]:
-    x = self.dropout(self.decoder_norm(x), deterministic=deterministic)
+  def logits(
+    self, x: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims vocab"]:
+    """Float32 logits of what `hidden` returns."""
     if self.config.logits_via_embedding:
       # Undoes the unit variance of the shared table.
       return self.token_embedder.attend(x) / jnp.sqrt(self.config.emb_dim)
@@ -348,16 +348,33 @@ class Decoder(nn.Module):
     deterministic: bool,
   ) -> Float[Array, "sequences length vocab"]:
     """Float32 logits of the token after each of `tokens`."""
+    return self.logits(
+      self.hidden(tokens, encoded, mask, memory_mask, deterministic)
+    )
+
+  def hidden(
+    self,
+    tokens: Int[Array, "sequences length"],
+    encoded: Float[Array, "batch inputs embed"],
+    mask: Bool[Array, "sequences 1 length length"],
+    memory_mask: Bool[Array, "batch 1 #length inputs"],
+    deterministic: bool,
+    positions: Int[Array, "sequences length"] | None = None,
+  ) -> Float[Array, "sequences length embed"]:
+    """What the logits are made of; `positions` None counts from 0."""
     x = self.token_embedder(tokens)
     x = self.dropout(x, deterministic=deterministic)
-    bias = self.relpos_bias(tokens.shape[-1])
+    if positions is None:
+      bias = self.relpos_bias(tokens.shape[-1])
+    else:
+      bias = self.relpos_bias.between(positions, positions)
 
     def through(layer: DecoderLayer, x: Array, _: None) -> tuple[Array, None]:
       y = layer(x, encoded, mask, memory_mask, bias, deterministic)
       return y, None
 
     x, _ = self._through_layers(through, x, None)
-    return self._logits(x, deterministic)
+    return self.dropout(self.decoder_norm(x), deterministic=deterministic)
 
   def _through_layers(
     self, layer_fn: _LayerFn, x: Array, own: Any
@@ -406,5 +423,5 @@ class Decoder(nn.Module):
     if not self.config.scan_layers:
       own = tuple(zip(*own, strict=True))
     x, entries = self._through_layers(through, x, own)
-    logits = self._logits(x, True)[:, 0]
+    logits = self.logits(self.decoder_norm(x))[:, 0]
     return logits, DecodingCache(entries, cache.position + 1)

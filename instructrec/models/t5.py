@@ -128,6 +128,47 @@ class T5(nn.Module):
       decoder_input_tokens, encoded, mask, memory_mask, not enable_dropout
     )
 
+  def decode_tree(
+    self,
+    encoded: Float[Array, "batch inputs embed"],
+    encoder_input_tokens: Int[Array, "batch inputs"],
+    decoder_input_tokens: Int[Array, "batch nodes"],
+    decoder_positions: Int[Array, "batch nodes"],
+    decoder_subtree_ends: Int[Array, "batch nodes"],
+  ) -> Float[Array, "batch nodes embed"]:
+    """Runs the decoder over trees of prefixes, without dropout.
+
+    Args:
+      encoded: result of `encode`, without packing.
+      encoder_input_tokens: what was encoded, for its padding.
+      decoder_input_tokens: newest token of each prefix, in the order of a
+        depth-first walk; 0 for the empty prefix.
+      decoder_positions: length of each prefix.
+      decoder_subtree_ends: one past the last node that continues a prefix.
+
+    Returns:
+      What `logits` turns into predictions of the token after each prefix.
+    """
+    node = jnp.arange(decoder_input_tokens.shape[1])
+    # A node looks at itself and at the prefixes that it continues.
+    mask = (node[None, :, None] >= node[None, None, :]) & (
+      node[None, :, None] < decoder_subtree_ends[:, None, :]
+    )
+    return self.decoder.hidden(
+      decoder_input_tokens,
+      encoded,
+      mask[:, None],
+      (encoder_input_tokens != PAD_ID)[:, None, None, :],
+      True,
+      decoder_positions,
+    )
+
+  def logits(
+    self, hidden: Float[Array, "batch length embed"]
+  ) -> Float[Array, "batch length vocab"]:
+    """Float32 logits of what `decode_tree` returns."""
+    return self.decoder.logits(hidden)
+
   def __call__(
     self,
     encoder_input_tokens: Int[Array, "batch inputs"],
