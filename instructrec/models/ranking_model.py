@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import (
@@ -370,6 +371,58 @@ class T5RankingModel:
       eos_id=self._eos_id,
       alpha=self._alpha,
     )
+
+  def start_prefixes(
+    self,
+    params: protocol.Params,
+    tokens: Int[Array, "1 inputs"],
+    num_slots: int,
+  ) -> tuple[stacks.DecodingMemory, stacks.DecodingCache]:
+    """Encodes one input and makes room for prefixes of its responses.
+
+    Args:
+      params: parameters.
+      tokens: the input, 0 where padded.
+      num_slots: prefixes that fit.
+
+    Returns:
+      The memory and the cache for `extend_prefixes`.
+    """
+
+    def start(module: t5.T5) -> Any:
+      encoded = module.encode(tokens, enable_dropout=False)
+      return module.start_decoding(
+        encoded, tokens, num_sequences=1, max_length=num_slots
+      )
+
+    return nn.apply(start, self.module)({"params": params})
+
+  def extend_prefixes(
+    self,
+    params: protocol.Params,
+    tokens: Int[Array, "prefixes"],
+    paths: Int[Array, "prefixes length"],
+    depths: Int[Array, "prefixes"],
+    cache: stacks.DecodingCache,
+    memory: stacks.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], stacks.DecodingCache]:
+    """Log-probabilities of the token after each prefix, in nats.
+
+    See `t5.T5.extend_prefixes` for the arguments.
+
+    Returns:
+      Float32 log-probabilities, and the cache with the prefixes in it.
+    """
+    logits, cache = self.module.apply(
+      {"params": params},
+      tokens,
+      paths,
+      depths,
+      cache,
+      memory,
+      method="extend_prefixes",
+    )
+    return jax.nn.log_softmax(logits), cache
 
   def predict_batch_with_aux(
     self,

@@ -244,3 +244,31 @@ class T5(nn.Module):
       Float32 logits and the cache.
     """
     return self.decoder.step(tokens, cache, memory)
+
+  def extend_prefixes(
+    self,
+    tokens: Int[Array, "prefixes"],
+    paths: Int[Array, "prefixes length"],
+    depths: Int[Array, "prefixes"],
+    cache: stacks.DecodingCache,
+    memory: stacks.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], stacks.DecodingCache]:
+    """Logits after prefixes of one input, of any lengths.
+
+    The cache is that of one sequence whose "positions" are slots: each prefix
+    has the keys and values of its last token in a slot of its own, and finds
+    those of its earlier tokens in the slots of the prefixes that it continues.
+
+    Args:
+      tokens: the last token of each prefix; 0 for the empty prefix.
+      paths: slots of the prefix's beginnings, from the empty one to itself;
+        the new prefixes have the slots from `cache.position` on. What stands
+        past `depths` is not read.
+      depths: length of each prefix.
+      cache: from `start_decoding` with one sequence, or the last call.
+      memory: from `start_decoding`.
+
+    Returns:
+      Float32 logits and the cache.
+    """
+    return self.decoder.extend(tokens, paths, depths, cache, memory)
