@@ -45,15 +45,55 @@ def num_nodes(
   return np.maximum(last - first + 1, 0)
 
 
+def split(
+  targets: Int[np.ndarray, "candidates length"],
+  *,
+  most_nodes: int,
+  most_candidates: int,
+) -> list[Int[np.ndarray, " group"]]:
+  """Cuts a long list into groups whose trees are small.
+
+  A tree's attention looks from each node to each, so that one tree of very
+  many nodes would cost more than several. Candidates that begin alike stay
+  together.
+
+  Args:
+    targets: response tokens of each candidate, 0 where padded.
+    most_nodes: nodes of a group's tree, unless a single candidate has more.
+    most_candidates: candidates of a group.
+
+  Returns:
+    Indices of the candidates of each group.
+  """
+  order = np.lexsort(targets.T[::-1])
+  ordered = targets[order]
+  lengths = (ordered != 0).sum(axis=1)
+  common = np.zeros(len(order), np.int64)
+  same = (ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)
+  common[1:] = np.cumprod(same, axis=1).sum(axis=1)
+  # A candidate's nodes are its beginnings, from the empty one on.
+  own = lengths - np.minimum(common + 1, lengths)
+  groups: list[np.ndarray] = []
+  first, nodes = 0, 0
+  for row in range(len(order)):
+    full = nodes + own[row] > most_nodes or row - first == most_candidates
+    if row > first and full:
+      groups.append(order[first:row])
+      first = row
+    nodes = lengths[row] if row == first else nodes + own[row]
+  return [*groups, order[first:]]
+
+
 def to_features(
-  inputs: Int[np.ndarray, "batch inputs_length"],
+  inputs: Int[np.ndarray, "rows inputs_length"],
   targets: Int[np.ndarray, "batch candidates length"],
   nodes_length: int,
 ) -> dict[str, np.ndarray]:
   """The batch of candidate lists whose decoder inputs are trees.
 
   Args:
-    inputs: instruction tokens, 0 where padded.
+    inputs: instruction tokens, 0 where padded; each row may have several
+      trees of targets, next to each other.
     targets: response tokens of each candidate, 0 where padded.
     nodes_length: decoder positions of a request, at least `num_nodes`.
 

@@ -17,6 +17,9 @@ Candidate lists may come as trees of prefixes (`candidate_tree`), for
 
   decoder_input_tokens, decoder_positions, decoder_subtree_ends [batch, nodes]
   decoder_target_nodes  [batch, candidates, length], as the targets
+
+A long list may be several trees: `batch` is then a multiple of the rows of
+encoder_input_tokens, the trees of one row next to each other.
 """
 
 from collections.abc import Callable, Mapping

@@ -70,17 +70,18 @@ def check_batch(batch: Mapping[str, Any]) -> dict[str, Array]:
     raise ValueError(
       f"encoder_input_tokens has the shape {inputs}; expected [batch, inputs]"
     )
-  if len(targets) not in (2, 3) or targets[0] != inputs[0]:
+  if is_tree(arrays):
+    _check_tree(arrays)
+  elif len(targets) not in (2, 3) or targets[0] != inputs[0]:
     raise ValueError(
       f"decoder_target_tokens has the shape {targets}; expected "
       f"[{inputs[0]}, length] or [{inputs[0]}, candidates, length], as "
       f"encoder_input_tokens has {inputs[0]} rows"
     )
-  likewise = ["decoder_input_tokens", "decoder_loss_weights"]
-  if is_tree(arrays):
-    _check_tree(arrays)
-    likewise = ["decoder_target_nodes", "decoder_loss_weights"]
-  for key in likewise:
+  inputs_key = (
+    "decoder_target_nodes" if is_tree(arrays) else "decoder_input_tokens"
+  )
+  for key in (inputs_key, "decoder_loss_weights"):
     if arrays[key].shape != targets:
       raise ValueError(
         f"{key} has the shape {arrays[key].shape}; expected {targets}, that of "
@@ -107,6 +108,14 @@ def _check_tree(arrays: Mapping[str, Array]) -> None:
   if len(shape) != 2 or len(set(found.values())) != 1:
     raise ValueError(
       f"the trees' arrays have the shapes {found}; expected [batch, nodes]"
+    )
+  targets = arrays["decoder_target_tokens"].shape
+  rows = arrays["encoder_input_tokens"].shape[0]
+  if len(targets) != 3 or targets[0] != shape[0] or shape[0] % rows:
+    raise ValueError(
+      f"decoder_target_tokens has the shape {targets}; expected "
+      f"[{shape[0]}, candidates, length], one row a tree, and a multiple of "
+      f"the {rows} rows of encoder_input_tokens"
     )
 
 

@@ -132,11 +132,14 @@ class T5(nn.Module):
     self,
     encoded: Float[Array, "batch inputs embed"],
     encoder_input_tokens: Int[Array, "batch inputs"],
-    decoder_input_tokens: Int[Array, "batch nodes"],
-    decoder_positions: Int[Array, "batch nodes"],
-    decoder_subtree_ends: Int[Array, "batch nodes"],
-  ) -> Float[Array, "batch nodes embed"]:
+    decoder_input_tokens: Int[Array, "trees nodes"],
+    decoder_positions: Int[Array, "trees nodes"],
+    decoder_subtree_ends: Int[Array, "trees nodes"],
+  ) -> Float[Array, "trees nodes embed"]:
     """Runs the decoder over trees of prefixes, without dropout.
+
+    There may be several trees a row, next to each other, as there may be
+    several sequences.
 
     Args:
       encoded: result of `encode`, without packing.

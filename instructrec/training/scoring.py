@@ -13,23 +13,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from instructrec import progress
-from instructrec.models import candidate_tree, protocol
+from instructrec.models import candidate_tree, features, protocol
 from instructrec.training import token_dataset
 
-_SMALLEST = 64
 # Lists whose trees are counted at once.
 _BLOCK = 1024
-
-
-def _buckets(
-  lengths: Int[np.ndarray, " requests"],
-) -> Int[np.ndarray, " requests"]:
-  """Each length rounded up to 2 or 3 times a power of two, from 64 on."""
-  octave = 2 ** np.ceil(np.log2(np.maximum(lengths, _SMALLEST))).astype(
-    np.int64
-  )
-  between = octave * 3 // 4
-  return np.where((lengths <= between) & (octave > _SMALLEST), between, octave)
 
 
 def _num_nodes(
@@ -106,14 +94,12 @@ def score_lists(
       f"{targets_length}; raise the length of the targets"
     )
   width = int(dataset.num_candidates[examples].max())
-  inputs = np.minimum(
-    _buckets(np.minimum(dataset.inputs.lengths[examples], inputs_length)),
-    inputs_length,
-  )
+  inputs = np.minimum(dataset.inputs.lengths[examples], inputs_length)
+  inputs = np.minimum(features.padded_lengths(inputs), inputs_length)
   assert dataset.lists is not None
   targets = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
   targets = targets[examples]
-  nodes = _buckets(_num_nodes(dataset, examples, targets))
+  nodes = features.padded_lengths(_num_nodes(dataset, examples, targets))
   score_fn = jax.jit(model.score_batch)
   scores = np.full((len(examples), width), -np.inf)
   shapes = np.stack([inputs, nodes], axis=1)

@@ -1,6 +1,7 @@
 """Scores of candidate trees are those of the plain lists."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -121,3 +122,32 @@ def test_bad_trees_are_named(batch, key, shape, message):
     tree[key] = np.zeros(shape, np.int32)
   with pytest.raises(ValueError, match=message):
     scoring.check_batch(tree)
+
+
+def test_long_lists_are_split_into_small_trees():
+  rng = np.random.default_rng(0)
+  targets = rng.integers(2, 5, (200, 6))
+  targets[np.arange(6) >= rng.integers(1, 7, 200)[:, None]] = 0
+  groups = candidate_tree.split(targets, most_nodes=40, most_candidates=25)
+  assert sorted(np.concatenate(groups).tolist()) == list(range(200))
+  sizes = [int(candidate_tree.num_nodes(targets[g][None])[0]) for g in groups]
+  assert max(sizes) <= 40
+  assert max(map(len, groups)) <= 25
+  # Of neighbouring groups, the second would not have fitted into the first.
+  for one, other in itertools.pairwise(groups):
+    joined = np.append(one, other[0])
+    nodes = int(candidate_tree.num_nodes(targets[joined][None])[0])
+    assert nodes > 40 or len(joined) > 25
+
+
+def test_several_trees_share_an_encoder_row(batch, tiny):
+  tree = tree_of(batch, 7)
+  del tree["encoder_input_tokens"]
+  score = jax.jit(tiny.model.score_batch)
+  twice = {key: np.concatenate([x[:2], x[1:]]) for key, x in tree.items()}
+  inputs = batch["encoder_input_tokens"][:2]
+  scores = score(tiny.params, {"encoder_input_tokens": inputs, **twice})
+  alone = score(
+    tiny.params, {"encoder_input_tokens": np.repeat(inputs, 2, 0), **twice}
+  )
+  np.testing.assert_allclose(scores, alone, atol=1e-5)
