@@ -19,7 +19,10 @@ def rank(
   ] = None,
   candidate: Annotated[
     list[str] | None,
-    typer.Option(help="Title to rank; the whole catalogue if left out."),
+    typer.Option(
+      help="Title to rank; repeat it. If left out, the best of the whole "
+      "catalogue are found without scoring every title."
+    ),
   ] = None,
   top: Annotated[int, typer.Option(help="How many places to print.")] = 10,
   checkpoint: Annotated[
@@ -74,9 +77,14 @@ def _print(
   candidates: list[str] | None,
   top: int,
 ) -> None:
-  ranked = ranker.rank(history, text, candidates)
+  if candidates is None:
+    ranked = ranker.top(history, text, top)
+    count = len(ranker.catalog.item_ids) - len(set(history))
+  else:
+    ranked = ranker.rank(history, text, candidates)
+    count = len(ranked)
   typer.echo(f"instruction: {ranker.instruction(history, text)}")
-  typer.echo(f"{len(ranked)} candidates, log-likelihood in nats:")
+  typer.echo(f"{count} candidates, log-likelihood in nats:")
   for place, found in enumerate(ranked[:top], start=1):
     typer.echo(f"{place:3d}. {found.score:9.3f}  {found.title}")
 

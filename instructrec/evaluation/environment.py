@@ -25,10 +25,13 @@ _PACKAGES = (
 _GIT_SECONDS = 20
 
 
-def describe() -> dict[str, Any]:
+def describe(*packages: str) -> dict[str, Any]:
   """Versions of the packages that figures depend on, and the machine.
 
   Nothing of the user, the host's name or the environment variables is in it.
+
+  Args:
+    *packages: names of further packages.
 
   Returns:
     JSON values; a package that is not installed is None.
@@ -40,7 +43,7 @@ def describe() -> dict[str, Any]:
     "platform": platform.platform(),
     "processor": _processor(),
     "cores": os.cpu_count(),
-    "packages": {name: _version(name) for name in _PACKAGES},
+    "packages": {name: _version(name) for name in (*_PACKAGES, *packages)},
   }
 
 

@@ -34,7 +34,7 @@ def dot_product_attention(
   query: Float[Array, "batch queries heads kv"],
   memory: KeysValues,
   mask: Bool[Array, "#batch 1 #queries keys"],
-  bias: Float[Array, "1 heads #queries keys"] | None,
+  bias: Float[Array, "#batch heads #queries keys"] | None,
   *,
   dtype: Any,
   float32_logits: bool,
@@ -124,7 +124,7 @@ class Attention(nn.Module):
     x: Float[Array, "sequences queries embed"],
     memory: KeysValues,
     mask: Bool[Array, "#batch 1 #merged keys"],
-    bias: Float[Array, "1 heads #merged keys"] | None,
+    bias: Float[Array, "#batch heads #merged keys"] | None,
     deterministic: bool,
   ) -> Float[Array, "sequences queries embed"]:
     """Attends from `x` to `memory`.
@@ -165,7 +165,7 @@ class Attention(nn.Module):
     self,
     x: Float[Array, "batch length embed"],
     mask: Bool[Array, "#batch 1 #length length"],
-    bias: Float[Array, "1 heads length length"] | None,
+    bias: Float[Array, "#batch heads length length"] | None,
     deterministic: bool,
   ) -> Float[Array, "batch length embed"]:
     """Self-attention over whole sequences."""
@@ -198,3 +198,34 @@ class Attention(nn.Module):
     length = cache.keys.shape[1]
     mask = (jnp.arange(length) <= position)[None, None, None, :]
     return self.attend(x, cache, mask, bias, True), cache
+
+  def extend(
+    self,
+    x: Float[Array, "prefixes 1 embed"],
+    cache: KeysValues,
+    first: Int[Array, ""],
+    paths: Int[Array, "prefixes length"],
+    mask: Bool[Array, "prefixes 1 1 length"],
+    bias: Float[Array, "prefixes heads 1 length"],
+  ) -> tuple[Float[Array, "prefixes 1 embed"], KeysValues]:
+    """Self-attention of the newest positions of prefixes of any lengths.
+
+    Args:
+      x: the newest position of each prefix.
+      cache: [1, slots, heads, kv]; one slot for each prefix known so far.
+      first: the new prefixes take the slots from here on.
+      paths: slots of each prefix's beginnings, its own at its last position.
+      mask: True up to that position.
+      bias: relative position bias.
+
+    Returns:
+      The result, and the cache with the new prefixes in it.
+    """
+
+    def write(old: Array, new: Array) -> Array:
+      new = new.swapaxes(0, 1)
+      return jax.lax.dynamic_update_slice_in_dim(old, new, first, axis=1)
+
+    cache = jax.tree.map(write, cache, self.project(x))
+    memory = jax.tree.map(lambda slots: slots[0, paths], cache)
+    return self.attend(x, memory, mask, bias, True), cache

@@ -13,6 +13,24 @@ def shift_right(
   return shifted
 
 
+def padded_lengths(
+  lengths: Int[np.ndarray, "*batch"],
+) -> Int[np.ndarray, "*batch"]:
+  """Lengths to pad to, so that few shapes are compiled.
+
+  Args:
+    lengths: in tokens.
+
+  Returns:
+    Each length rounded up to 2 or 3 times a power of two, 64 at least: at most
+    half as much again, and two shapes an octave.
+  """
+  lengths = np.asarray(lengths)
+  octave = 2 ** np.ceil(np.log2(np.maximum(lengths, 64))).astype(np.int64)
+  between = octave * 3 // 4
+  return np.where((lengths <= between) & (octave > 64), between, octave)
+
+
 def to_features(
   inputs: Int[np.ndarray, "batch inputs_length"],
   targets: Int[np.ndarray, "batch *candidates targets_length"],

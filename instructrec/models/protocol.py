@@ -11,6 +11,15 @@ A batch is a mapping of arrays, token id 0 is padding:
   decoder_loss_weights  as decoder_input_tokens, any number type
   encoder_segment_ids, encoder_positions   [batch, inputs], packed rows only
   decoder_segment_ids, decoder_positions   [batch, length], packed rows only
+
+Candidate lists may come as trees of prefixes (`candidate_tree`), for
+`score_batch` alone:
+
+  decoder_input_tokens, decoder_positions, decoder_subtree_ends [batch, nodes]
+  decoder_target_nodes  [batch, candidates, length], as the targets
+
+A long list may be several trees: `batch` is then a multiple of the rows of
+encoder_input_tokens, the trees of one row next to each other.
 """
 
 from collections.abc import Callable, Mapping

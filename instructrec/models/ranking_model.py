@@ -1,10 +1,12 @@
 """T5 as a `RankingModel`: trains on targets, scores candidates, generates."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import (
@@ -211,6 +213,33 @@ class T5RankingModel:
     )
     return logits.reshape(*targets.shape, logits.shape[-1])
 
+  def _tree_token_scores(
+    self, params: protocol.Params, arrays: dict[str, Array]
+  ) -> Float[Array, "batch candidates length"]:
+    """Scores of all targets of candidate lists that share prefixes."""
+
+    def apply(method: str, *args: Any, **kwargs: Any) -> Any:
+      return self.module.apply(
+        {"params": params}, *args, method=method, **kwargs
+      )
+
+    tokens = arrays["encoder_input_tokens"]
+    hidden = apply(
+      "decode_tree",
+      apply("encode", tokens, enable_dropout=False),
+      tokens,
+      arrays["decoder_input_tokens"],
+      arrays["decoder_positions"],
+      arrays["decoder_subtree_ends"],
+    )
+    return scoring.tree_token_scores(
+      functools.partial(apply, "logits"),
+      hidden,
+      arrays["decoder_target_nodes"],
+      arrays["decoder_target_tokens"],
+      arrays["decoder_loss_weights"],
+    )
+
   def loss_fn(
     self,
     params: protocol.Params,
@@ -230,6 +259,11 @@ class T5RankingModel:
       of `training_metrics.of_batch`, with rates where there is `throughput`.
     """
     arrays = scoring.check_batch(batch)
+    if scoring.is_tree(arrays):
+      raise ValueError(
+        "the batch has decoder_target_nodes: candidate trees are for "
+        "score_batch; expected a batch of features.to_features"
+      )
     logits = self._logits(params, arrays, dropout_rng)
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
@@ -263,7 +297,7 @@ class T5RankingModel:
 
     Args:
       params: parameters.
-      batch: see `protocol`; targets of rank 2 or 3.
+      batch: see `protocol`; targets of rank 2 or 3, or candidate trees.
       return_intermediates: return the scores of single tokens as well.
 
     Returns:
@@ -276,8 +310,11 @@ class T5RankingModel:
     arrays = scoring.check_batch(batch)
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
-    logits = self._logits(params, arrays)
-    token_scores = scoring.token_scores(logits, targets, weights)
+    if scoring.is_tree(arrays):
+      token_scores = self._tree_token_scores(params, arrays)
+    else:
+      logits = self._logits(params, arrays)
+      token_scores = scoring.token_scores(logits, targets, weights)
     scores = scoring.candidate_scores(
       token_scores, weights, normalization=self.score_normalization
     )
@@ -334,6 +371,58 @@ class T5RankingModel:
       eos_id=self._eos_id,
       alpha=self._alpha,
     )
+
+  def start_prefixes(
+    self,
+    params: protocol.Params,
+    tokens: Int[Array, "1 inputs"],
+    num_slots: int,
+  ) -> tuple[stacks.DecodingMemory, stacks.DecodingCache]:
+    """Encodes one input and makes room for prefixes of its responses.
+
+    Args:
+      params: parameters.
+      tokens: the input, 0 where padded.
+      num_slots: prefixes that fit.
+
+    Returns:
+      The memory and the cache for `extend_prefixes`.
+    """
+
+    def start(module: t5.T5) -> Any:
+      encoded = module.encode(tokens, enable_dropout=False)
+      return module.start_decoding(
+        encoded, tokens, num_sequences=1, max_length=num_slots
+      )
+
+    return nn.apply(start, self.module)({"params": params})
+
+  def extend_prefixes(
+    self,
+    params: protocol.Params,
+    tokens: Int[Array, "prefixes"],
+    paths: Int[Array, "prefixes length"],
+    depths: Int[Array, "prefixes"],
+    cache: stacks.DecodingCache,
+    memory: stacks.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], stacks.DecodingCache]:
+    """Log-probabilities of the token after each prefix, in nats.
+
+    See `t5.T5.extend_prefixes` for the arguments.
+
+    Returns:
+      Float32 log-probabilities, and the cache with the prefixes in it.
+    """
+    logits, cache = self.module.apply(
+      {"params": params},
+      tokens,
+      paths,
+      depths,
+      cache,
+      memory,
+      method="extend_prefixes",
+    )
+    return jax.nn.log_softmax(logits), cache
 
   def predict_batch_with_aux(
     self,

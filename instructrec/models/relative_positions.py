@@ -92,6 +92,31 @@ class RelativePositionBias(nn.Module):
     table = self.rel_embedding.astype(self.config.dtype)
     return jnp.take(table, buckets, axis=1)[None]
 
+  def between(
+    self,
+    queries: Int[Array, "batch queries"],
+    keys: Int[Array, "#batch keys"],
+  ) -> Float[Array, "batch heads queries keys"]:
+    """The bias between any positions; keys do not come after their query.
+
+    Args:
+      queries: positions of the queries.
+      keys: positions of the keys; later ones than the query count as equal to
+        it, which only a causal mask makes harmless.
+
+    Returns:
+      Entries [query, key] of `self(length)`.
+    """
+    # Distances from max_distance on share a bucket.
+    furthest = self.config.max_distance
+    buckets = jnp.asarray(self._buckets(-np.arange(furthest + 1)))
+    table = jnp.take(
+      self.rel_embedding.astype(self.config.dtype), buckets, axis=1
+    )
+    distance = queries[:, :, None] - keys[:, None, :]
+    bias = jnp.take(table, jnp.clip(distance, 0, furthest), axis=1)
+    return bias.swapaxes(0, 1)
+
   def row(
     self, query_position: Int[Array, ""], length: int
   ) -> Float[Array, "1 heads 1 length"]:

@@ -258,6 +258,23 @@ class DecoderLayer(nn.Module):
     )
     return self._after_self_attention(x, y, memory, memory_mask, True), cache
 
+  def extend(
+    self,
+    x: Float[Array, "prefixes 1 embed"],
+    cache: attention.KeysValues,
+    memory: attention.KeysValues,
+    memory_mask: Bool[Array, "1 1 1 inputs"],
+    first: Int[Array, ""],
+    paths: Int[Array, "prefixes length"],
+    mask: Bool[Array, "prefixes 1 1 length"],
+    bias: Float[Array, "prefixes heads 1 length"],
+  ) -> tuple[Float[Array, "prefixes 1 embed"], attention.KeysValues]:
+    """Applies the layer to the newest position of every prefix."""
+    y, cache = self.self_attention.extend(
+      self.pre_self_attention_layer_norm(x), cache, first, paths, mask, bias
+    )
+    return self._after_self_attention(x, y, memory, memory_mask, True), cache
+
 
 class Encoder(nn.Module):
   """The encoder stack.
@@ -330,10 +347,10 @@ class Decoder(nn.Module):
         cfg.vocab_size, ("embed", "vocab"), dtype=jnp.float32
       )
 
-  def _logits(
-    self, x: Float[Array, "sequences length embed"], deterministic: bool
-  ) -> Float[Array, "sequences length vocab"]:
-    x = self.dropout(self.decoder_norm(x), deterministic=deterministic)
+  def logits(
+    self, x: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims vocab"]:
+    """Float32 logits of what `hidden` returns."""
     if self.config.logits_via_embedding:
       # Undoes the unit variance of the shared table.
       return self.token_embedder.attend(x) / jnp.sqrt(self.config.emb_dim)
@@ -348,16 +365,33 @@ class Decoder(nn.Module):
     deterministic: bool,
   ) -> Float[Array, "sequences length vocab"]:
     """Float32 logits of the token after each of `tokens`."""
+    return self.logits(
+      self.hidden(tokens, encoded, mask, memory_mask, deterministic)
+    )
+
+  def hidden(
+    self,
+    tokens: Int[Array, "sequences length"],
+    encoded: Float[Array, "batch inputs embed"],
+    mask: Bool[Array, "sequences 1 length length"],
+    memory_mask: Bool[Array, "batch 1 #length inputs"],
+    deterministic: bool,
+    positions: Int[Array, "sequences length"] | None = None,
+  ) -> Float[Array, "sequences length embed"]:
+    """What the logits are made of; `positions` None counts from 0."""
     x = self.token_embedder(tokens)
     x = self.dropout(x, deterministic=deterministic)
-    bias = self.relpos_bias(tokens.shape[-1])
+    if positions is None:
+      bias = self.relpos_bias(tokens.shape[-1])
+    else:
+      bias = self.relpos_bias.between(positions, positions)
 
     def through(layer: DecoderLayer, x: Array, _: None) -> tuple[Array, None]:
       y = layer(x, encoded, mask, memory_mask, bias, deterministic)
       return y, None
 
     x, _ = self._through_layers(through, x, None)
-    return self._logits(x, deterministic)
+    return self.dropout(self.decoder_norm(x), deterministic=deterministic)
 
   def _through_layers(
     self, layer_fn: _LayerFn, x: Array, own: Any
@@ -383,6 +417,12 @@ class Decoder(nn.Module):
 
     return self._through_layers(through, encoded, None)[1]
 
+  def _paired(self, cache: PerLayer, memory: PerLayer) -> Any:
+    """What each layer keeps and asks, laid out for `_through_layers`."""
+    if self.config.scan_layers:
+      return cache, memory
+    return tuple(zip(cache, memory, strict=True))
+
   def step(
     self,
     tokens: Int[Array, "sequences"],
@@ -402,9 +442,38 @@ class Decoder(nn.Module):
       kept, asked = own
       return layer.step(x, kept, asked, memory.mask, cache.position, bias)
 
-    own: Any = (cache.layers, memory.layers)
-    if not self.config.scan_layers:
-      own = tuple(zip(*own, strict=True))
-    x, entries = self._through_layers(through, x, own)
-    logits = self._logits(x, True)[:, 0]
+    x, entries = self._through_layers(
+      through, x, self._paired(cache.layers, memory.layers)
+    )
+    logits = self.logits(self.decoder_norm(x))[:, 0]
     return logits, DecodingCache(entries, cache.position + 1)
+
+  def extend(
+    self,
+    tokens: Int[Array, "prefixes"],
+    paths: Int[Array, "prefixes length"],
+    depths: Int[Array, "prefixes"],
+    cache: DecodingCache,
+    memory: DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], DecodingCache]:
+    """Logits after each prefix, and the cache with the prefixes in it."""
+    x = self.token_embedder(tokens[:, None])
+    position = jnp.arange(paths.shape[1])[None, :]
+    bias = self.relpos_bias.between(depths[:, None], position)
+    mask = (position <= depths[:, None])[:, None, None, :]
+
+    def through(
+      layer: DecoderLayer,
+      x: Array,
+      own: tuple[attention.KeysValues, attention.KeysValues],
+    ) -> tuple[Array, attention.KeysValues]:
+      kept, asked = own
+      return layer.extend(
+        x, kept, asked, memory.mask, cache.position, paths, mask, bias
+      )
+
+    x, entries = self._through_layers(
+      through, x, self._paired(cache.layers, memory.layers)
+    )
+    logits = self.logits(self.decoder_norm(x))[:, 0]
+    return logits, DecodingCache(entries, cache.position + len(tokens))

@@ -128,6 +128,50 @@ class T5(nn.Module):
       decoder_input_tokens, encoded, mask, memory_mask, not enable_dropout
     )
 
+  def decode_tree(
+    self,
+    encoded: Float[Array, "batch inputs embed"],
+    encoder_input_tokens: Int[Array, "batch inputs"],
+    decoder_input_tokens: Int[Array, "trees nodes"],
+    decoder_positions: Int[Array, "trees nodes"],
+    decoder_subtree_ends: Int[Array, "trees nodes"],
+  ) -> Float[Array, "trees nodes embed"]:
+    """Runs the decoder over trees of prefixes, without dropout.
+
+    There may be several trees a row, next to each other, as there may be
+    several sequences.
+
+    Args:
+      encoded: result of `encode`, without packing.
+      encoder_input_tokens: what was encoded, for its padding.
+      decoder_input_tokens: newest token of each prefix, in the order of a
+        depth-first walk; 0 for the empty prefix.
+      decoder_positions: length of each prefix.
+      decoder_subtree_ends: one past the last node that continues a prefix.
+
+    Returns:
+      What `logits` turns into predictions of the token after each prefix.
+    """
+    node = jnp.arange(decoder_input_tokens.shape[1])
+    # A node looks at itself and at the prefixes that it continues.
+    mask = (node[None, :, None] >= node[None, None, :]) & (
+      node[None, :, None] < decoder_subtree_ends[:, None, :]
+    )
+    return self.decoder.hidden(
+      decoder_input_tokens,
+      encoded,
+      mask[:, None],
+      (encoder_input_tokens != PAD_ID)[:, None, None, :],
+      True,
+      decoder_positions,
+    )
+
+  def logits(
+    self, hidden: Float[Array, "batch length embed"]
+  ) -> Float[Array, "batch length vocab"]:
+    """Float32 logits of what `decode_tree` returns."""
+    return self.decoder.logits(hidden)
+
   def __call__(
     self,
     encoder_input_tokens: Int[Array, "batch inputs"],
@@ -203,3 +247,31 @@ class T5(nn.Module):
       Float32 logits and the cache.
     """
     return self.decoder.step(tokens, cache, memory)
+
+  def extend_prefixes(
+    self,
+    tokens: Int[Array, "prefixes"],
+    paths: Int[Array, "prefixes length"],
+    depths: Int[Array, "prefixes"],
+    cache: stacks.DecodingCache,
+    memory: stacks.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], stacks.DecodingCache]:
+    """Logits after prefixes of one input, of any lengths.
+
+    The cache is that of one sequence whose "positions" are slots: each prefix
+    has the keys and values of its last token in a slot of its own, and finds
+    those of its earlier tokens in the slots of the prefixes that it continues.
+
+    Args:
+      tokens: the last token of each prefix; 0 for the empty prefix.
+      paths: slots of the prefix's beginnings, from the empty one to itself;
+        the new prefixes have the slots from `cache.position` on. What stands
+        past `depths` is not read.
+      depths: length of each prefix.
+      cache: from `start_decoding` with one sequence, or the last call.
+      memory: from `start_decoding`.
+
+    Returns:
+      Float32 logits and the cache.
+    """
+    return self.decoder.extend(tokens, paths, depths, cache, memory)

@@ -10,9 +10,17 @@ import numpy as np
 
 from instructrec.data import catalog
 from instructrec.instructions import render, templates
-from instructrec.models import features, protocol, tokenizer
+from instructrec.models import (
+  candidate_tree,
+  features,
+  protocol,
+  title_search,
+  title_trie,
+  tokenizer,
+)
 
-_CHUNK = 256
+# Of a long list, so many trees of so many nodes are scored at once.
+_TREES, _NODES, _CANDIDATES = 16, 256, 64
 _MAX_TEXT = 2000
 _TEMPLATES = {
   (True, False): "seq_next_item",
@@ -93,6 +101,45 @@ class InstructionRanker:
     name = _TEMPLATES[bool(history), bool(text)]
     return render.Form(self.template_set[name]).inputs(slots)
 
+  @functools.cached_property
+  def _search(self) -> title_search.TitleSearch:
+    titles = [self.catalog.title(item) for item in self.catalog.item_ids]
+    tokens = self.tokenizer.encode_all(titles)
+    self._check_lengths(tokens)
+    return title_search.TitleSearch(
+      self.model, title_trie.TitleTrie.build(tokens)
+    )
+
+  def top(
+    self, history: Sequence[str], text: str | None = None, k: int = 10
+  ) -> list[Ranked]:
+    """The best of the whole catalogue but the history, best first.
+
+    They are those that `rank` would put first, found without scoring every
+    title: see `models/title_search.py`.
+
+    Args:
+      history: item ids, oldest first; may be empty.
+      text: what the user says; may be None.
+      k: how many.
+
+    Returns:
+      At most k items with their scores; ties keep the catalogue's order.
+
+    Raises:
+      ValueError: where the request says nothing, or a title is too long for
+        the model.
+      KeyError: for unknown item ids.
+    """
+    inputs = self._encoder_input(self.instruction(history, text))
+    ids = self.catalog.item_ids
+    excluded = np.isin(np.asarray(ids), list(history))
+    found = self._search.top(self.params, inputs, k, excluded)
+    return [
+      Ranked(self.catalog.title(ids[item]), ids[item], float(score))
+      for item, score in zip(found.items, found.scores, strict=True)
+    ]
+
   def rank(
     self,
     history: Sequence[str],
@@ -120,32 +167,55 @@ class InstructionRanker:
     if not candidates:
       raise ValueError("there are no candidates to rank")
     titles = [self.catalog.title(item) for item in candidates]
-    inputs = self.tokenizer.encode(self.instruction(history, text))
+    inputs = self._encoder_input(self.instruction(history, text))
     scores = self._scores(inputs, self.tokenizer.encode_all(titles))
     order = np.argsort(-scores, kind="stable")
     return [Ranked(titles[i], candidates[i], float(scores[i])) for i in order]
 
-  def _scores(
-    self, inputs: Sequence[int], targets: Sequence[Sequence[int]]
-  ) -> np.ndarray:
+  def _check_lengths(self, targets: Sequence[Sequence[int]]) -> None:
     longest = max(map(len, targets))
     if longest > self.targets_length:
       raise ValueError(
         f"a candidate's title has {longest} tokens, the model was trained "
         f"with at most {self.targets_length}"
       )
-    encoder = np.zeros((1, self.inputs_length), np.int32)
-    cut = list(inputs[: self.inputs_length])
+
+  def _encoder_input(self, instruction: str) -> np.ndarray:
+    """The instruction's tokens, cut or padded to one of few lengths."""
+    cut = self.tokenizer.encode(instruction)[: self.inputs_length]
     cut[-1] = tokenizer.EOS_ID
-    encoder[0, : len(cut)] = cut
-    width = min(_CHUNK, len(targets))
-    scores = []
-    for start in range(0, len(targets), width):
-      chunk = targets[start : start + width]
-      tokens = np.zeros((1, width, self.targets_length), np.int32)
-      for row, ids in enumerate(chunk):
-        tokens[0, row, : len(ids)] = ids
-      batch = features.to_features(encoder, tokens)
-      result = self._score_fn(self.params, batch)
-      scores.append(np.asarray(result, np.float64)[0, : len(chunk)])
-    return np.concatenate(scores)
+    length = min(int(features.padded_lengths(len(cut))), self.inputs_length)
+    padded = np.zeros(length, np.int32)
+    padded[: len(cut)] = cut
+    return padded
+
+  def _scores(
+    self, inputs: np.ndarray, targets: Sequence[Sequence[int]]
+  ) -> np.ndarray:
+    self._check_lengths(targets)
+    longest = max(map(len, targets))
+    tokens = np.zeros((len(targets), longest), np.int32)
+    for row, ids in enumerate(targets):
+      tokens[row, : len(ids)] = ids
+    groups = candidate_tree.split(
+      tokens, most_nodes=_NODES, most_candidates=_CANDIDATES
+    )
+    width = max(map(len, groups))
+    # Empty candidates fill up the groups; they have no nodes.
+    padded = np.zeros((len(groups), width, longest), np.int32)
+    for row, group in enumerate(groups):
+      padded[row, : len(group)] = tokens[group]
+    most = int(candidate_tree.num_nodes(padded).max())
+    nodes_length = int(features.padded_lengths(most))
+    scores = np.empty(len(targets))
+    size = min(_TREES, len(groups))
+    for start in range(0, len(groups), size):
+      # The last step is filled up with repeats, to be compiled as the others.
+      rows = np.resize(np.arange(start, min(start + size, len(groups))), size)
+      batch = candidate_tree.to_features(
+        inputs[None], padded[rows], nodes_length
+      )
+      result = np.asarray(self._score_fn(self.params, batch), np.float64)
+      for row, found in zip(rows, result, strict=True):
+        scores[groups[row]] = found[: len(groups[row])]
+    return scores

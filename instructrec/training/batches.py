@@ -57,21 +57,9 @@ def list_batch(
   Raises:
     ValueError: where a list is longer than `num_candidates`.
   """
-  counts = dataset.num_candidates[examples]
-  if counts.max() > num_candidates:
-    raise ValueError(
-      f"{dataset.name} has a list of {counts.max()} candidates, expected at "
-      f"most {num_candidates}"
-    )
-  slots = np.arange(num_candidates)
-  where = slots < counts[:, None]
-  assert dataset.lists is not None
-  rows = np.where(where, dataset.lists[examples][:, None] + slots, 0)
-  targets = dataset.targets.pad(rows.reshape(-1), targets_length)
-  targets = targets.reshape(*rows.shape, targets_length)
-  targets[~where] = 0
   return features.to_features(
-    dataset.inputs.pad(examples, inputs_length), targets
+    dataset.inputs.pad(examples, inputs_length),
+    dataset.pad_lists(examples, targets_length, num_candidates),
   )
 
 

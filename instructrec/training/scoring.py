@@ -1,8 +1,9 @@
 """Scores the candidate lists of a data set, in compiled batches.
 
-Lists go into buckets by the length of their instruction and of their longest
-candidate, so that no list is padded to the longest of all; each bucket is
-compiled once.
+Lists are scored as trees (`models/candidate_tree.py`). They go into buckets by
+the length of their instruction and the size of their tree, so that no list is
+padded to the longest of all; each bucket is compiled once, for as many
+requests as fit a budget of tokens.
 """
 
 import functools
@@ -14,20 +15,46 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from instructrec import progress
-from instructrec.models import protocol
+from instructrec.models import candidate_tree, features, protocol
 from instructrec.models import scoring as candidate_scoring
-from instructrec.training import batches, token_dataset
+from instructrec.training import token_dataset
 
-_INPUT_STEP = 128
-_TARGET_STEP = 16
+# Lists whose trees are counted at once.
+_BLOCK = 1024
 
 
-def _buckets(
-  lengths: Int[np.ndarray, " requests"], step: int, limit: int
+def _num_nodes(
+  dataset: token_dataset.TokenDataset,
+  examples: Int[np.ndarray, " requests"],
+  longest: Int[np.ndarray, " requests"],
 ) -> Int[np.ndarray, " requests"]:
-  """Each length rounded up to `step` times a power of two, or to `limit`."""
-  doublings = np.ceil(np.log2(np.maximum(lengths / step, 1))).astype(np.int64)
-  return np.minimum(step * 2**doublings, limit)
+  """Size of each list's tree; `longest` is that of each list's candidates."""
+  counts = dataset.num_candidates
+  found = []
+  for start in range(0, len(examples), _BLOCK):
+    block = slice(start, start + _BLOCK)
+    targets = dataset.pad_lists(
+      examples[block],
+      int(longest[block].max()),
+      int(counts[examples[block]].max()),
+    )
+    found.append(candidate_tree.num_nodes(targets))
+  return np.concatenate(found)
+
+
+def _batches(
+  members: Int[np.ndarray, " members"], most: int
+) -> list[Int[np.ndarray, " batch"]]:
+  """Cuts `members` into batches of one size.
+
+  The last one is filled up with repeats, to be compiled as the others.
+  """
+  count = -(-len(members) // most)
+  size = -(-len(members) // count)
+  return [
+    np.resize(members[start : start + size], size)
+    for start in range(0, len(members), size)
+  ]
 
 
 @functools.lru_cache(maxsize=8)
@@ -36,7 +63,7 @@ def _score_fn(
 ) -> Callable[[Any, Any], dict[str, jax.Array]]:
   """Scores under each normalisation from one pass, compiled once a shape."""
 
-  def score(params: Any, batch: batches.Batch) -> dict[str, jax.Array]:
+  def score(params: Any, batch: protocol.Batch) -> dict[str, jax.Array]:
     _, auxiliary = model.score_batch(params, batch, return_intermediates=True)
     decoder = auxiliary["decoder"]
     (tokens,), (weights,) = decoder["token_scores"], decoder["loss_weights"]
@@ -60,6 +87,7 @@ def score_lists(
   targets_length: int,
   normalizations: Sequence[str] = (),
   batch_size: int = 32,
+  max_tokens: int = 16384,
   label: str = "score",
 ) -> dict[str, Float[np.ndarray, "requests candidates"]]:
   """Log-likelihood of each candidate of each request, in nats.
@@ -73,7 +101,9 @@ def score_lists(
     targets_length: longest candidate, in tokens.
     normalizations: "sum" over a candidate's tokens, "mean" over them, or both;
       empty for the model's own.
-    batch_size: requests scored at once.
+    batch_size: most requests scored at once.
+    max_tokens: most tokens of a batch, those of the instructions and of the
+      candidates' trees together; a single request may have more.
     label: what the progress line says.
 
   Returns:
@@ -91,36 +121,29 @@ def score_lists(
       f"{targets_length}; raise the length of the targets"
     )
   width = int(dataset.num_candidates[examples].max())
-  inputs = _buckets(
-    np.minimum(dataset.inputs.lengths[examples], inputs_length),
-    _INPUT_STEP,
-    inputs_length,
-  )
+  inputs = np.minimum(dataset.inputs.lengths[examples], inputs_length)
+  inputs = np.minimum(features.padded_lengths(inputs), inputs_length)
   assert dataset.lists is not None
-  longest_of_list = np.maximum.reduceat(
-    dataset.targets.lengths, dataset.lists[:-1]
-  )
-  targets = _buckets(longest_of_list[examples], _TARGET_STEP, targets_length)
+  targets = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
+  targets = targets[examples]
+  nodes = features.padded_lengths(_num_nodes(dataset, examples, targets))
   names = tuple(normalizations) or (model.score_normalization,)
   # Models are compared by identity, which their protocol does not say.
   score_fn = _score_fn(model, names)  # type: ignore[arg-type]
   scores = {name: np.full((len(examples), width), -np.inf) for name in names}
-  shapes = np.stack([inputs, targets], axis=1)
+  shapes = np.stack([inputs, nodes], axis=1)
   with progress.Progress(len(examples), label, unit="list") as line:
     for shape in np.unique(shapes, axis=0):
       (members,) = np.nonzero((shapes == shape).all(1))
-      for start in range(0, len(members), batch_size):
-        chosen = members[start : start + batch_size]
-        # The last batch is filled up with repeats, to be compiled as the
-        # others.
-        batch = batches.list_batch(
-          dataset,
-          examples[np.resize(chosen, batch_size)],
-          inputs_length=int(shape[0]),
-          targets_length=int(shape[1]),
-          num_candidates=width,
+      length = int(targets[members].max())
+      most = int(np.clip(max_tokens // shape.sum(), 1, batch_size))
+      for chosen in _batches(members, most):
+        batch = candidate_tree.to_features(
+          dataset.inputs.pad(examples[chosen], int(shape[0])),
+          dataset.pad_lists(examples[chosen], length, width),
+          int(shape[1]),
         )
         for name, found in score_fn(params, batch).items():
-          scores[name][chosen] = np.asarray(found, np.float64)[: len(chosen)]
-        line.advance(len(chosen))
+          scores[name][chosen] = np.asarray(found, np.float64)
+        line.advance(len(np.unique(chosen)))
   return scores

@@ -159,6 +159,41 @@ class TokenDataset:
       columns=self.columns[examples],
     )
 
+  def pad_lists(
+    self,
+    examples: Int[np.ndarray, " batch"],
+    length: int,
+    num_candidates: int,
+  ) -> Int[np.ndarray, "batch candidates length"]:
+    """Gathers candidate lists, padded with 0.
+
+    Args:
+      examples: which of them.
+      length: width of a candidate, in tokens.
+      num_candidates: slots of a list; unused ones are padding.
+
+    Returns:
+      int32 tokens.
+
+    Raises:
+      ValueError: where a list is longer than `num_candidates`, or there are
+        none.
+    """
+    counts = self.num_candidates[examples]
+    if counts.max() > num_candidates:
+      raise ValueError(
+        f"{self.name} has a list of {counts.max()} candidates, expected at "
+        f"most {num_candidates}"
+      )
+    slots = np.arange(num_candidates)
+    where = slots < counts[:, None]
+    assert self.lists is not None
+    rows = np.where(where, self.lists[examples][:, None] + slots, 0)
+    padded = self.targets.pad(rows.reshape(-1), length)
+    padded = padded.reshape(*rows.shape, length)
+    padded[~where] = 0
+    return padded
+
   def save(self, directory: pathlib.Path) -> None:
     """Writes the data set into an existing, empty folder."""
     self.inputs.save(directory, "inputs")

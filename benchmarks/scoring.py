@@ -1,0 +1,439 @@
+"""Scoring a candidate list beside T5X, Hugging Face and a cross-encoder.
+
+  PYTHONPATH=${T5X_DIR} python benchmarks/scoring.py --json=scoring.json
+
+One request is an instruction and 20 candidate titles, drawn from a seed; the
+network is T5 1.1 small with random weights, float32, the same in all rows. All
+rows score the same request and are compared before anything is timed (a
+cross-encoder has other scores: it is only timed). Then they take turns, and
+the medians are printed as a Markdown table. A row whose library is not
+installed (torch and transformers, T5X) is left out and named.
+
+The floor is the FLOPs that the request needs, counted by formula, over the
+rate of a plain matrix product that takes its turn with the rows: hidden states
+times the output table, the largest product of the work.
+"""
+
+import argparse
+import dataclasses
+import functools
+import importlib.util
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from instructrec.evaluation import environment
+from instructrec.models import (
+  candidate_tree,
+  features,
+  ranking_model,
+  t5,
+)
+from instructrec.models import config as config_lib
+from instructrec.models.checkpoint import huggingface, names
+
+# Scores the request; a NumPy or torch array of one score a candidate.
+Run = Callable[[], Any]
+
+_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """What every row is given.
+
+  Attributes:
+    config: the network.
+    params: its parameters.
+    inputs: instruction tokens, [1, inputs].
+    targets: candidate tokens, [1, candidates, length], 0 where padded.
+  """
+
+  config: config_lib.T5Config
+  params: Any
+  inputs: np.ndarray
+  targets: np.ndarray
+
+  @property
+  def model(self) -> ranking_model.T5RankingModel:
+    """The network as a ranking model."""
+    return ranking_model.T5RankingModel(t5.T5(self.config))
+
+  @property
+  def one_example_a_candidate(self) -> dict[str, np.ndarray]:
+    """A batch in which the instruction stands once for each candidate."""
+    count = self.targets.shape[1]
+    return features.to_features(
+      np.repeat(self.inputs, count, axis=0), self.targets[0]
+    )
+
+
+def draw(args: argparse.Namespace, inputs_length: int) -> Work:
+  """A request and a network, by the seed; lengths are uniform."""
+  rng = np.random.default_rng(args.seed)
+  config = config_lib.T5Config(
+    vocab_size=args.vocab_size,
+    emb_dim=args.emb_dim,
+    num_heads=args.num_heads,
+    head_dim=args.head_dim,
+    mlp_dim=args.mlp_dim,
+    num_encoder_layers=args.num_layers,
+    num_decoder_layers=args.num_layers,
+    dropout_rate=0.0,
+  )
+  shape = (args.candidates, args.targets_length)
+  tokens = rng.integers(2, args.vocab_size, shape)
+  lengths = rng.integers(
+    args.shortest, args.targets_length + 1, args.candidates
+  )
+  tokens[np.arange(args.candidates), lengths - 1] = 1
+  tokens[np.arange(args.targets_length) >= lengths[:, None]] = 0
+  model = ranking_model.T5RankingModel(t5.T5(config))
+  shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 8)}
+  variables = jax.jit(
+    lambda rng: model.get_initial_variables(rng, shapes)["params"]
+  )(jax.random.key(args.seed))
+  return Work(
+    config=config,
+    params=variables,
+    inputs=rng.integers(2, args.vocab_size, (1, inputs_length)).astype(
+      np.int32
+    ),
+    targets=tokens[None].astype(np.int32),
+  )
+
+
+def ours(work: Work) -> Run:
+  """What `instructrec evaluate` runs, the tree included."""
+  score = jax.jit(work.model.score_batch)
+  size = int(candidate_tree.num_nodes(work.targets)[0])
+
+  def run() -> np.ndarray:
+    batch = candidate_tree.to_features(work.inputs, work.targets, size)
+    return np.asarray(score(work.params, batch))[0]
+
+  return run
+
+
+def lists(work: Work) -> Run:
+  """Ours without the tree: candidates padded to the longest."""
+  score = jax.jit(work.model.score_batch)
+  batch = features.to_features(work.inputs, work.targets)
+  return lambda: np.asarray(score(work.params, batch))[0]
+
+
+def repeated(work: Work) -> Run:
+  """Our network, one example a candidate."""
+  score = jax.jit(work.model.score_batch)
+  batch = work.one_example_a_candidate
+  return lambda: np.asarray(score(work.params, batch))
+
+
+def t5x(work: Work) -> Run:
+  """T5X's own network and `score_batch`, one example a candidate."""
+  import seqio
+  from t5x import models
+  from t5x.examples.t5 import network
+
+  sizes = {
+    name: getattr(work.config, name)
+    for name in network.T5Config.__dataclass_fields__
+    if hasattr(work.config, name)
+  }
+  vocabulary = seqio.ByteVocabulary()  # Never asked.
+  model = models.EncoderDecoderModel(
+    module=network.Transformer(network.T5Config(**sizes)),
+    input_vocabulary=vocabulary,
+    output_vocabulary=vocabulary,
+    optimizer_def=None,
+  )
+  score = jax.jit(model.score_batch)
+  batch = work.one_example_a_candidate
+  return lambda: np.asarray(score(work.params, batch))
+
+
+def _hugging_face(work: Work) -> Any:
+  """`T5ForConditionalGeneration` with the same weights."""
+  import torch
+  import transformers
+
+  fields = huggingface.config_to_json(work.config, np.dtype("float32"))
+  model = transformers.T5ForConditionalGeneration(
+    transformers.T5Config(**fields)
+  ).eval()
+  # transformers 5 ties the logits to the table whatever its settings say.
+  model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+  model.config.scale_decoder_outputs = False
+  flat = traverse_util.flatten_dict(work.params, sep="/")
+  weights = {}
+  for name, parameter in names.parameters(work.config).items():
+    array = np.array(flat[name])
+    weights[parameter.huggingface] = torch.tensor(
+      array.T.copy() if parameter.transposed else array
+    )
+  missing, unexpected = model.load_state_dict(weights, strict=False)
+  # The stacks' own names for the shared table.
+  missing = [name for name in missing if "embed_tokens" not in name]
+  if missing or unexpected:
+    raise ValueError(f"weights do not fit: {missing}, {unexpected}")
+  return model
+
+
+def _torch_scores(logits: Any, targets: Any) -> Any:
+  log_probs = logits.log_softmax(-1)
+  found = log_probs.gather(-1, targets[..., None])[..., 0]
+  return (found * (targets != 0)).sum(-1)
+
+
+def hugging_face_naive(work: Work) -> Run:
+  """The instruction repeated for each candidate."""
+  import torch
+
+  model = _hugging_face(work)
+  batch = work.one_example_a_candidate
+  inputs = torch.tensor(batch["encoder_input_tokens"], dtype=torch.long)
+  targets = torch.tensor(batch["decoder_target_tokens"], dtype=torch.long)
+  shifted = torch.tensor(batch["decoder_input_tokens"], dtype=torch.long)
+
+  @torch.inference_mode()
+  def run() -> Any:
+    logits = model(
+      input_ids=inputs, decoder_input_ids=shifted, use_cache=False
+    ).logits
+    return _torch_scores(logits, targets)
+
+  return run
+
+
+def hugging_face_reused(work: Work) -> Run:
+  """One encoder pass; its output is expanded, not copied."""
+  import torch
+  from transformers import modeling_outputs
+
+  model = _hugging_face(work)
+  batch = work.one_example_a_candidate
+  inputs = torch.tensor(work.inputs, dtype=torch.long)
+  targets = torch.tensor(batch["decoder_target_tokens"], dtype=torch.long)
+  shifted = torch.tensor(batch["decoder_input_tokens"], dtype=torch.long)
+
+  @torch.inference_mode()
+  def run() -> Any:
+    encoded = model.encoder(input_ids=inputs).last_hidden_state
+    logits = model(
+      encoder_outputs=modeling_outputs.BaseModelOutput(
+        encoded.expand(len(targets), -1, -1)
+      ),
+      decoder_input_ids=shifted,
+      use_cache=False,
+    ).logits
+    return _torch_scores(logits, targets)
+
+  return run
+
+
+def cross_encoder(work: Work) -> Run:
+  """An encoder of as many layers, once over instruction and candidate."""
+  layers = work.config.num_encoder_layers + work.config.num_decoder_layers
+  module = t5.T5(
+    dataclasses.replace(
+      work.config, num_encoder_layers=layers, num_decoder_layers=1
+    )
+  )
+  count = work.targets.shape[1]
+  tokens = np.concatenate(
+    [np.repeat(work.inputs, count, axis=0), work.targets[0]], axis=1
+  )
+  encode = functools.partial(
+    module.apply, method="encode", enable_dropout=False
+  )
+  params = jax.jit(
+    functools.partial(module.init, method="encode", enable_dropout=False)
+  )(jax.random.key(0), tokens[:, :8])
+  score = jax.jit(lambda params, x: encode(params, x)[:, 0].sum(-1))
+  return lambda: np.asarray(score(params, tokens))
+
+
+ROWS: dict[str, tuple[Callable[[Work], Run], tuple[str, ...]]] = {
+  "InstructRec": (ours, ()),
+  "InstructRec, padded lists": (lists, ()),
+  "InstructRec, one example a candidate": (repeated, ()),
+  "T5X, one example a candidate": (t5x, ("t5x", "seqio")),
+  "Hugging Face, naive": (hugging_face_naive, ("torch", "transformers")),
+  "Hugging Face, encoder reused": (
+    hugging_face_reused,
+    ("torch", "transformers"),
+  ),
+  "cross-encoder of equal size": (cross_encoder, ()),
+}
+
+
+def needed_flops(work: Work) -> dict[str, float]:
+  """Multiplications and additions of the matrix products that must be done.
+
+  Each distinct prefix is decoded once and looks at itself and at the prefixes
+  that it continues; padding costs nothing.
+  """
+  config, length = work.config, work.inputs.shape[1]
+  nodes = int(candidate_tree.num_nodes(work.targets)[0])
+  depths = candidate_tree.to_features(work.inputs, work.targets, nodes)[
+    "decoder_positions"
+  ]
+  square = config.emb_dim * config.joined_dim
+  mlp = (len(config.mlp_activations) + 1) * config.emb_dim * config.mlp_dim
+  per_key = 2 * config.joined_dim  # Logits and weighted sum.
+  encoder = config.num_encoder_layers * (
+    length * (4 * square + mlp) + length**2 * per_key
+  )
+  decoder = config.num_decoder_layers * (
+    nodes * (6 * square + mlp)
+    + 2 * length * square
+    + (nodes * length + int((depths + 1).sum())) * per_key
+  )
+  return {
+    "encoder": 2.0 * encoder,
+    "decoder": 2.0 * decoder,
+    "logits": 2.0 * nodes * config.emb_dim * config.vocab_size,
+  }
+
+
+def matrix_product(work: Work) -> tuple[Run, float]:
+  """The plain product, and its FLOPs."""
+  nodes = int(candidate_tree.num_nodes(work.targets)[0])
+  left = jnp.ones((nodes, work.config.emb_dim))
+  right = jnp.ones((work.config.emb_dim, work.config.vocab_size))
+  product = jax.jit(jnp.dot)
+  flops = 2.0 * nodes * work.config.emb_dim * work.config.vocab_size
+  return lambda: product(left, right).block_until_ready(), flops
+
+
+def check(runs: dict[str, Run]) -> None:
+  """Compares the scores of all rows.
+
+  Raises:
+    ValueError: where a row's scores are not those of the first.
+  """
+  expected = np.asarray(runs["InstructRec"]())
+  for name, run in runs.items():
+    found = np.asarray(run())
+    if name.startswith("cross-encoder"):
+      continue
+    if not np.allclose(found, expected, rtol=0.0, atol=_TOLERANCE):
+      raise ValueError(
+        f"{name} scores {found}, expected {expected}; timing different "
+        "computations would say nothing"
+      )
+
+
+def take_turns(runs: dict[str, Run], repeats: int) -> dict[str, list[float]]:
+  """Seconds of each; they alternate, so that other load meets all."""
+  seconds: dict[str, list[float]] = {name: [] for name in runs}
+  for _ in range(repeats):
+    for name, run in runs.items():
+      start = time.perf_counter()
+      run()
+      seconds[name].append(time.perf_counter() - start)
+  return seconds
+
+
+def measure(args: argparse.Namespace, inputs_length: int) -> dict[str, Any]:
+  """Checks and times all rows on one request."""
+  work = draw(args, inputs_length)
+  runs, left_out = {}, {}
+  for name, (make, needs) in ROWS.items():
+    missing = [need for need in needs if importlib.util.find_spec(need) is None]
+    if missing:
+      left_out[name] = missing
+    else:
+      runs[name] = make(work)
+  check(runs)
+  product, product_flops = matrix_product(work)
+  product()
+  seconds = take_turns({**runs, "product": product}, args.repeats)
+  rate = product_flops / statistics.median(seconds.pop("product"))
+  flops = needed_flops(work)
+  return {
+    "inputs_length": inputs_length,
+    "nodes": int(candidate_tree.num_nodes(work.targets)[0]),
+    "tokens": int((work.targets > 0).sum()),
+    "slots": work.targets[0].size,
+    "flops": flops,
+    "product_flops_per_second": rate,
+    "floor_seconds": sum(flops.values()) / rate,
+    "seconds": seconds,
+    "left_out": left_out,
+  }
+
+
+def table(found: dict[str, Any]) -> str:
+  """A Markdown table of one measurement."""
+  gigaflops = {k: v / 1e9 for k, v in found["flops"].items()}
+  lines = [
+    f"Instruction of {found['inputs_length']} tokens; candidates with "
+    f"{found['tokens']} tokens in {found['slots']} slots, "
+    f"{found['nodes']} distinct prefixes. Needed GFLOP: "
+    + ", ".join(f"{k} {v:.1f}" for k, v in gigaflops.items())
+    + f"; matrix product {found['product_flops_per_second'] / 1e9:.0f} "
+    "GFLOP/s.",
+    "",
+    "| request scored by | median ms | fastest ms | times as long as ours |",
+    "|---|---|---|---|",
+  ]
+  mine = statistics.median(found["seconds"]["InstructRec"])
+  rows = {**found["seconds"], "FLOP floor": [found["floor_seconds"]]}
+  for name, seconds in rows.items():
+    median = statistics.median(seconds)
+    lines.append(
+      f"| {name} | {median * 1e3:,.0f} | {min(seconds) * 1e3:,.0f} | "
+      f"{median / mine:.2f} |"
+    )
+  for name, missing in found["left_out"].items():
+    lines.append(f"\n{name} is left out: {', '.join(missing)} not installed.")
+  return "\n".join(lines)
+
+
+def main() -> None:
+  """Measures and prints."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument(
+    "--inputs_length", type=int, nargs="+", default=[256, 512]
+  )
+  parser.add_argument("--candidates", type=int, default=20)
+  parser.add_argument("--targets_length", type=int, default=16)
+  parser.add_argument("--shortest", type=int, default=4, help="candidate")
+  parser.add_argument("--vocab_size", type=int, default=32128)
+  parser.add_argument("--emb_dim", type=int, default=512)
+  parser.add_argument("--num_heads", type=int, default=6)
+  parser.add_argument("--head_dim", type=int, default=64)
+  parser.add_argument("--mlp_dim", type=int, default=1024)
+  parser.add_argument("--num_layers", type=int, default=8, help="of each stack")
+  parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--json", type=pathlib.Path)
+  args = parser.parse_args()
+  about = environment.describe("torch", "transformers")
+  print(
+    f"{about['processor']}, {about['cores']} cores; "
+    + ", ".join(f"{k} {v}" for k, v in about["packages"].items() if v)
+  )
+  found = []
+  for length in args.inputs_length:
+    found.append(measure(args, length))
+    print("\n" + table(found[-1]), flush=True)
+  if args.json is not None:
+    settings = {k: v for k, v in vars(args).items() if k != "json"}
+    record = {"environment": about, "settings": settings, "measured": found}
+    partial = args.json.with_name(args.json.name + ".tmp")
+    partial.write_text(json.dumps(record, indent=1) + "\n")
+    partial.replace(args.json)
+
+
+if __name__ == "__main__":
+  main()
