@@ -31,6 +31,21 @@ fan_in_truncated_normal = nn.initializers.variance_scaling(
 )
 
 
+def residual(
+  x: Float[Array, "batch length embed"],
+) -> Float[Array, "batch length embed"]:
+  """Lays out what is, or will be, added to the residual stream.
+
+  Its length is an axis of its own to a mesh's rules: they may split it where
+  the inside of a block is split by heads or hidden units instead.
+  """
+  if x.shape[1] == 1:  # A decoding step: nothing to split.
+    return x
+  return partitioning.with_sharding_constraint(
+    x, ("batch", "residual_length", "embed")
+  )
+
+
 class RMSNorm(nn.Module):
   """Divides by the root mean square of the last axis; no mean, no offset.
 
@@ -83,6 +98,9 @@ class Dense(nn.Module):
       jnp.float32,
       axes=self.kernel_axes,
     )
+    # Keeps the compiler from taking this cast out of a loop over layers, which
+    # would hold a second copy of all their weights through the whole step.
+    kernel = jax.lax.optimization_barrier(kernel)
     return jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
