@@ -33,7 +33,7 @@ import polars as pl
 from flax import traverse_util
 
 from instructrec.models import config as config_lib
-from instructrec.models import ranking_model, t5
+from instructrec.models import features, ranking_model, t5
 from instructrec.models.checkpoint import huggingface, names
 from instructrec.preflight import roofline
 from instructrec.training import batches, token_dataset, train_step
@@ -81,17 +81,13 @@ def ours(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
   model = ranking_model.T5RankingModel(t5.T5(config), z_loss=0.0)
   optimizer = optax.sgd(_RATE)
 
-  @jax.jit
-  def copy(params):
-    return jax.tree.map(jnp.copy, params)
-
   step = jax.jit(
     lambda state, batch, rng: train_step.train_step(
       state, batch, rng, model=model, optimizer=optimizer
     ),
     donate_argnums=0,
   )
-  state = train_step.start_from(copy(params), optimizer)
+  state = train_step.start_from(jax.tree.map(jnp.copy, params), optimizer)
   rng = jax.random.key(0)
 
   def run() -> float:
@@ -201,7 +197,7 @@ def one_a_row(stream: batches.BatchStream, step: int) -> dict[str, np.ndarray]:
   pairs = [pair for row in stream.examples(step) for pair in row]
   picked = np.array([example for _, example in pairs])
   (dataset,) = stream.datasets.values()
-  return batches.features.to_features(
+  return features.to_features(
     dataset.inputs.pad(picked, stream.inputs_length),
     dataset.targets.pad(picked, stream.targets_length),
   )
@@ -236,6 +232,16 @@ def take_turns(steps: dict[str, Step], repeats: int) -> dict[str, list[float]]:
       step()
       seconds[name].append(time.perf_counter() - start)
   return seconds
+
+
+def batch_seconds(stream: batches.BatchStream, steps: int = 50) -> float:
+  """Median seconds to make a batch, packing included."""
+  seconds = []
+  for step in range(steps):
+    start = time.perf_counter()
+    stream.batch(step)
+    seconds.append(time.perf_counter() - start)
+  return statistics.median(seconds)
 
 
 def matrix_rate(size: int = 1024, repeats: int = 10) -> float:
@@ -287,6 +293,7 @@ def measure(
     "tokens": real,
     "model_flops": flops,
     "losses": losses,
+    "batch_seconds": batch_seconds(stream),
     "seconds": seconds,
     "left_out": left_out,
   }
@@ -298,7 +305,8 @@ def table(found: dict[str, Any], rate: float) -> str:
   lines = [
     f"{found['rows']} rows, {kind}: {found['examples']} examples, "
     f"{found['tokens']:,} tokens, {found['model_flops'] / 1e9:.1f} GFLOP a "
-    f"step; first loss {found['losses'][0]:.5f}",
+    f"step; first loss {found['losses'][0]:.5f}; making the batch takes "
+    f"{found['batch_seconds'] * 1e3:.2f} ms",
     "",
     "| step of | median ms | fastest ms | tokens/s | of a matrix product's "
     "rate | times as long as ours |",

@@ -73,6 +73,24 @@ class RMSNorm(nn.Module):
     return normed.astype(self.dtype) * scale.astype(self.dtype)
 
 
+@jax.custom_jvp
+def _cast_late(kernel: Float[Array, "..."]) -> Float[Array, "..."]:
+  """The same numbers; keeps a cast that follows inside a loop over layers.
+
+  The TPU compiler stores the weights of a loop in the type of the products,
+  outside of it: a second copy of all of them, through the whole step. It does
+  so through a barrier too, but not where the barrier is for bits.
+  """
+  bits = jax.lax.bitcast_convert_type(kernel, jnp.uint32)
+  bits = jax.lax.optimization_barrier(bits)
+  return jax.lax.bitcast_convert_type(bits, kernel.dtype)
+
+
+@_cast_late.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+  return _cast_late(*primals), tangents[0]
+
+
 class Dense(nn.Module):
   """A matrix product over the last axis, without offset.
 
@@ -98,9 +116,8 @@ class Dense(nn.Module):
       jnp.float32,
       axes=self.kernel_axes,
     )
-    # Keeps the compiler from taking this cast out of a loop over layers, which
-    # would hold a second copy of all their weights through the whole step.
-    kernel = jax.lax.optimization_barrier(kernel)
+    if self.dtype != jnp.float32:
+      kernel = _cast_late(kernel)
     return jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
 
 

@@ -139,7 +139,7 @@ class T5RankingModel:
     self._z_loss = z_loss
     self._label_smoothing = label_smoothing
     self._loss_normalizing_factor = loss_normalizing_factor
-    self._loss_chunks = loss_chunks
+    self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
     self._num_beams = num_beams
     self._num_decodes = num_decodes
@@ -244,7 +244,7 @@ class T5RankingModel:
     """
     arrays = scoring.check_batch(batch)
     sums: losses.LogitSums = self._apply(
-      "logit_sums", params, arrays, dropout_rng, num_chunks=self._loss_chunks
+      "logit_sums", params, arrays, dropout_rng, num_chunks=self.loss_chunks
     )
     weights = arrays["decoder_loss_weights"]
     token_loss = losses.token_loss(
