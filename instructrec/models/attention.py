@@ -102,14 +102,15 @@ def fused_dot_product_attention(
       f"weights, and dropout_rate is {dropout_rate}; set it to 0, or "
       "attention_implementation to 'einsum'"
     )
-  return jax.nn.dot_product_attention(
+  attend: Any = jax.nn.dot_product_attention  # Typed for literals only.
+  return attend(
     query,
     memory.keys,
     memory.values,
     bias=bias,
     mask=mask,
     scale=1.0,
-    implementation=implementation,  # type: ignore[arg-type]
+    implementation=implementation,
   )
 
 
