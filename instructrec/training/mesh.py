@@ -49,8 +49,8 @@ class MeshConfig:
       elsewhere). Costs a gather per layer, saves memory.
     shard_sequence: whether the residual stream is split over the model axis
       along its length ("sequence parallelism", Korthikanti et al., 2022).
-      Sends as much as without, saves memory; the lengths of inputs and targets
-      must be multiples of `model`.
+      Saves memory and sends more; the lengths of inputs and targets must be
+      multiples of `model`.
   """
 
   data: int = -1
