@@ -20,6 +20,7 @@ import seqio
 from t5x import adafactor, models, partitioning, trainer, utils
 from t5x.examples.scalable_t5 import network
 
+from instructrec import cache
 from instructrec.preflight import check, chips, compiled, launch, report
 from instructrec.training import mesh as mesh_lib
 
@@ -105,7 +106,7 @@ def main() -> None:
   parser.add_argument("--gin", action="append", default=[])
   parser.add_argument("--topology", required=True)
   parser.add_argument(
-    "--cache_dir", type=pathlib.Path, default=compiled.default_cache()
+    "--cache_dir", type=pathlib.Path, default=cache.folder("preflight")
   )
   args = parser.parse_args()
   jax.config.update("jax_platforms", "cpu")

@@ -4,6 +4,7 @@ Nothing heavy is imported here: `instructrec --help` answers at once, and a
 subcommand imports what it needs when it runs.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ import rich.markup
 import typer
 import typer.core
 
+from instructrec import cache
 from instructrec.cli import (
   candidates,
   checkpoint,
@@ -93,6 +95,7 @@ app.add_typer(_checkpoints, name="checkpoint")
 
 def main() -> None:
   """Runs the command; a user's mistake is a message, not a traceback."""
+  cache.keep_compiled_programs(os.environ)
   try:
     app()
   except (ValueError, OSError) as error:

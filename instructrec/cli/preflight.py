@@ -70,7 +70,8 @@ def preflight(
 
   import jax
 
-  from instructrec.preflight import check, chips, compiled, launch, report
+  from instructrec import cache
+  from instructrec.preflight import check, chips, launch, report
 
   for name in step:
     if name not in launch.STEPS:
@@ -81,6 +82,8 @@ def preflight(
   if all(t.chip is not None for t in topologies):
     # Nothing runs: an accelerator here is left to others.
     jax.config.update("jax_platforms", "cpu")
+    # Figures are kept, not programs that nothing here could run.
+    jax.config.update("jax_enable_compilation_cache", False)
     chips.check_libtpu()
   found = launch.read(
     gin_file,
@@ -92,7 +95,7 @@ def preflight(
     hbm_gib=hbm_gib,
     search=search,
     tries=tries,
-    cache=cache_dir or compiled.default_cache(),
+    cache=cache_dir or cache.folder("preflight"),
   )
   results = []
   for place in topologies:

@@ -70,6 +70,50 @@ def dot_product_attention(
   return jnp.einsum("bhqk,bkhd->bqhd", weights, memory.values)
 
 
+def fused_dot_product_attention(
+  query: Float[Array, "batch queries heads kv"],
+  memory: KeysValues,
+  mask: Bool[Array, "#batch 1 #queries keys"],
+  bias: Float[Array, "1 heads #queries keys"] | None,
+  *,
+  implementation: str,
+  dropout_rate: float,
+) -> Float[Array, "batch queries heads kv"]:
+  """`dot_product_attention` by JAX, which may keep no attention weights.
+
+  Args:
+    query: projected queries.
+    memory: projected keys and values.
+    mask: True where a query may look at a key.
+    bias: added to the logits; None adds nothing.
+    implementation: "xla" or "cudnn".
+    dropout_rate: of the attention weights, which cannot be dropped here.
+
+  Returns:
+    Weighted sums of the values; logits and softmax are float32.
+
+  Raises:
+    ValueError: where attention weights should be dropped.
+    RuntimeError: from JAX, where there is no cuDNN.
+  """
+  if dropout_rate > 0.0:
+    raise ValueError(
+      f"attention_implementation={implementation!r} cannot drop attention "
+      f"weights, and dropout_rate is {dropout_rate}; set it to 0, or "
+      "attention_implementation to 'einsum'"
+    )
+  attend: Any = jax.nn.dot_product_attention  # Typed for literals only.
+  return attend(
+    query,
+    memory.keys,
+    memory.values,
+    bias=bias,
+    mask=mask,
+    scale=1.0,
+    implementation=implementation,
+  )
+
+
 class Attention(nn.Module):
   """Multi-head attention with separate steps for memory and queries.
 
@@ -148,16 +192,27 @@ class Attention(nn.Module):
     query = self._split_heads(self.query(x))
     # [batch * n, length, heads, kv] -> [batch, n * length, heads, kv]
     query = query.reshape(batch, -1, *query.shape[2:])
-    attended = dot_product_attention(
-      query,
-      memory,
-      mask,
-      bias,
-      dtype=self.config.dtype,
-      float32_logits=self.config.float32_attention_logits,
-      dropout=self.dropout,
-      deterministic=deterministic,
-    )
+    cfg = self.config
+    if cfg.attention_implementation == "einsum":
+      attended = dot_product_attention(
+        query,
+        memory,
+        mask,
+        bias,
+        dtype=cfg.dtype,
+        float32_logits=cfg.float32_attention_logits,
+        dropout=self.dropout,
+        deterministic=deterministic,
+      )
+    else:
+      attended = fused_dot_product_attention(
+        query,
+        memory,
+        mask,
+        bias,
+        implementation=cfg.attention_implementation,
+        dropout_rate=0.0 if deterministic else cfg.dropout_rate,
+      )
     # [batch, n * length, heads, kv] -> [batch * n, length, joined]
     return self.out(attended.reshape(sequences, length, -1))
 

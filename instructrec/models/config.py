@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 REMAT_POLICIES = ("none", "minimal", "full")
+ATTENTION_IMPLEMENTATIONS = ("einsum", "xla", "cudnn")
 ACTIVATIONS = ("gelu", "relu", "silu", "linear")
 
 
@@ -43,6 +44,11 @@ class T5Config:
       instead of a matrix of their own (T5 1.1).
     float32_attention_logits: compute attention logits and softmax in float32
       whatever `dtype` is.
+    attention_implementation: "einsum" is T5X's arithmetic, on every device.
+      "xla" and "cudnn" are those of `jax.nn.dot_product_attention`, with logits
+      and softmax in float32; "cudnn" is fused, keeps no attention weights, and
+      needs an NVIDIA GPU and 16-bit activations. Neither drops attention
+      weights: training with them needs a dropout_rate of 0.
     num_buckets: relative position buckets, a multiple of 4.
     max_distance: tokens from which on distances share the last bucket.
     scan_layers: keep the parameters of a stack's layers stacked on a first axis
@@ -65,6 +71,7 @@ class T5Config:
   dropout_rate: float = 0.1
   logits_via_embedding: bool = False
   float32_attention_logits: bool = False
+  attention_implementation: str = "einsum"
   num_buckets: int = 32
   max_distance: int = 128
   scan_layers: bool = False
@@ -106,6 +113,12 @@ class T5Config:
         "probability in [0, 1)"
       )
     self._check_relative_positions()
+    if self.attention_implementation not in ATTENTION_IMPLEMENTATIONS:
+      raise ValueError(
+        f"T5Config.attention_implementation is "
+        f"{self.attention_implementation!r}; expected one of "
+        f"{', '.join(ATTENTION_IMPLEMENTATIONS)}"
+      )
     if self.remat_policy not in REMAT_POLICIES:
       raise ValueError(
         f"T5Config.remat_policy is {self.remat_policy!r}; expected one of "

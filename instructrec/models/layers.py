@@ -31,6 +31,21 @@ fan_in_truncated_normal = nn.initializers.variance_scaling(
 )
 
 
+def residual(
+  x: Float[Array, "batch length embed"],
+) -> Float[Array, "batch length embed"]:
+  """Lays out what is, or will be, added to the residual stream.
+
+  Its length is an axis of its own to a mesh's rules: they may split it where
+  the inside of a block is split by heads or hidden units instead.
+  """
+  if x.shape[1] == 1:  # A decoding step: nothing to split.
+    return x
+  return partitioning.with_sharding_constraint(
+    x, ("batch", "residual_length", "embed")
+  )
+
+
 class RMSNorm(nn.Module):
   """Divides by the root mean square of the last axis; no mean, no offset.
 
@@ -58,6 +73,24 @@ class RMSNorm(nn.Module):
     return normed.astype(self.dtype) * scale.astype(self.dtype)
 
 
+@jax.custom_jvp
+def _cast_late(kernel: Float[Array, "..."]) -> Float[Array, "..."]:
+  """The same numbers; keeps a cast that follows inside a loop over layers.
+
+  The TPU compiler stores the weights of a loop in the type of the products,
+  outside of it: a second copy of all of them, through the whole step. It does
+  so through a barrier too, but not where the barrier is for bits.
+  """
+  bits = jax.lax.bitcast_convert_type(kernel, jnp.uint32)
+  bits = jax.lax.optimization_barrier(bits)
+  return jax.lax.bitcast_convert_type(bits, kernel.dtype)
+
+
+@_cast_late.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+  return _cast_late(*primals), tangents[0]
+
+
 class Dense(nn.Module):
   """A matrix product over the last axis, without offset.
 
@@ -83,6 +116,8 @@ class Dense(nn.Module):
       jnp.float32,
       axes=self.kernel_axes,
     )
+    if self.dtype != jnp.float32:
+      kernel = _cast_late(kernel)
     return jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
 
 

@@ -19,13 +19,8 @@ from instructrec.models import (
   training_metrics,
 )
 
-# In the order of `T5.__call__`.
-_PACKING_KEYS = (
-  "encoder_segment_ids",
-  "decoder_segment_ids",
-  "encoder_positions",
-  "decoder_positions",
-)
+# Packed batches have positions too, of which T5 needs only differences.
+_SEGMENT_KEYS = ("encoder_segment_ids", "decoder_segment_ids")
 
 
 def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
@@ -62,6 +57,7 @@ class T5RankingModel:
     z_loss: float = 1e-4,
     label_smoothing: float = 0.0,
     loss_normalizing_factor: float | int | str | None = None,
+    loss_chunks: int = 1,
     score_normalization: str = "sum",
     num_beams: int = 1,
     num_decodes: int = 1,
@@ -84,6 +80,10 @@ class T5RankingModel:
       label_smoothing: mass taken from the target token, in [0, 1).
       loss_normalizing_factor: constant the summed loss is divided by; None
         leaves the sum.
+      loss_chunks: parts of the vocabulary whose logits the training loss takes
+        one after the other, a divisor of its size; the loss stays the same.
+        1 keeps all logits; more save memory where targets times vocabulary
+        are many, and take the logits' product once more.
       score_normalization: "sum" adds the log-probabilities of a candidate's
         tokens, "mean" divides that by their number.
       num_beams: 1 is greedy.
@@ -123,6 +123,12 @@ class T5RankingModel:
         f"z_loss is {z_loss!r} and label_smoothing {label_smoothing!r}; "
         "expected z_loss >= 0 and label_smoothing in [0, 1)"
       )
+    vocab_size = module.config.vocab_size
+    if loss_chunks < 1 or vocab_size % loss_chunks:
+      raise ValueError(
+        f"loss_chunks is {loss_chunks}; expected a divisor of the "
+        f"{vocab_size} tokens of the vocabulary"
+      )
     if length_penalty_alpha < 0.0:
       raise ValueError(
         f"length_penalty_alpha is {length_penalty_alpha!r}; expected 0 or more"
@@ -135,6 +141,7 @@ class T5RankingModel:
     self._z_loss = z_loss
     self._label_smoothing = label_smoothing
     self._loss_normalizing_factor = loss_normalizing_factor
+    self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
     self._num_beams = num_beams
     self._num_decodes = num_decodes
@@ -192,26 +199,32 @@ class T5RankingModel:
     )
     return dict(variables)
 
-  def _logits(
+  def _apply(
     self,
+    method: str,
     params: protocol.Params,
     arrays: dict[str, Array],
     dropout_rng: PRNGKeyArray | None = None,
-  ) -> Float[Array, "*targets vocab"]:
-    """Logits of the shape of the targets plus the vocabulary."""
+    **settings: Any,
+  ) -> Any:
+    """Runs the module over whole targets; each is a row of its own to it."""
     targets = arrays["decoder_target_tokens"]
-    length = targets.shape[-1]
-    logits: Any = self.module.apply(
+    # [batch, candidates, length] -> [batch * candidates, length]
+    rows = (-1, targets.shape[-1])
+    found: Any = self.module.apply(
       {"params": params},
       arrays["encoder_input_tokens"],
-      # [batch, candidates, length] -> [batch * candidates, length]
-      arrays["decoder_input_tokens"].reshape(-1, length),
-      targets.reshape(-1, length),
-      *(arrays.get(key) for key in _PACKING_KEYS),
+      arrays["decoder_input_tokens"].reshape(rows),
+      targets.reshape(rows),
+      *(arrays.get(key) for key in _SEGMENT_KEYS),
+      method=method,
       enable_dropout=dropout_rng is not None,
       rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+      **settings,
     )
-    return logits.reshape(*targets.shape, logits.shape[-1])
+    return jax.tree.map(
+      lambda x: x.reshape(*targets.shape, *x.shape[2:]), found
+    )
 
   def _tree_token_scores(
     self, params: protocol.Params, arrays: dict[str, Array]
@@ -264,19 +277,22 @@ class T5RankingModel:
         "the batch has decoder_target_nodes: candidate trees are for "
         "score_batch; expected a batch of features.to_features"
       )
-    logits = self._logits(params, arrays, dropout_rng)
-    targets = arrays["decoder_target_tokens"]
+    sums: losses.LogitSums = self._apply(
+      "logit_sums", params, arrays, dropout_rng, num_chunks=self.loss_chunks
+    )
     weights = arrays["decoder_loss_weights"]
-    token_loss = losses.cross_entropy(
-      logits,
-      targets,
+    token_loss = losses.token_loss(
+      sums,
+      self.vocab_size,
       z_loss=self._z_loss,
       label_smoothing=self._label_smoothing,
     )
     loss = losses.weighted_sum(token_loss.total, weights)
     if self._loss_normalizing_factor is not None:
       loss = loss / self._loss_normalizing_factor
-    metrics = training_metrics.of_batch(logits, targets, weights, token_loss)
+    metrics = training_metrics.of_batch(
+      sums.best, arrays["decoder_target_tokens"], weights, token_loss
+    )
     if self._throughput is not None:
       metrics |= self._throughput(arrays)
     return loss, metrics
@@ -313,7 +329,7 @@ class T5RankingModel:
     if scoring.is_tree(arrays):
       token_scores = self._tree_token_scores(params, arrays)
     else:
-      logits = self._logits(params, arrays)
+      logits = self._apply("__call__", params, arrays)
       token_scores = scoring.token_scores(logits, targets, weights)
     scores = scoring.candidate_scores(
       token_scores, weights, normalization=self.score_normalization

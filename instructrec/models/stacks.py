@@ -16,7 +16,7 @@ from flax import linen as nn
 from flax.linen import partitioning
 from jaxtyping import Array, Bool, Float, Int
 
-from instructrec.models import attention, layers, relative_positions
+from instructrec.models import attention, layers, losses, relative_positions
 from instructrec.models import config as config_lib
 
 # Keys and values of all layers of a stack; see the classes below.
@@ -146,6 +146,17 @@ def _through_layers(
   return x, tuple(given)
 
 
+def _add(
+  x: Float[Array, "batch length embed"],
+  y: Float[Array, "batch length embed"],
+  dropout: nn.Dropout,
+  deterministic: bool,
+) -> Float[Array, "batch length embed"]:
+  """The residual stream `x` with a block's result `y`."""
+  y = dropout(layers.residual(y), deterministic=deterministic)
+  return layers.residual(x + y)
+
+
 class EncoderLayer(nn.Module):
   """Self-attention and feed-forward block, each with a residual around it.
 
@@ -175,9 +186,9 @@ class EncoderLayer(nn.Module):
     y = self.attention(
       self.pre_attention_layer_norm(x), mask, bias, deterministic
     )
-    x = x + self.dropout(y, deterministic=deterministic)
+    x = _add(x, y, self.dropout, deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
-    return x + self.dropout(y, deterministic=deterministic)
+    return _add(x, y, self.dropout, deterministic)
 
 
 class DecoderLayer(nn.Module):
@@ -214,7 +225,7 @@ class DecoderLayer(nn.Module):
     memory_mask: Bool[Array, "batch 1 #length inputs"],
     deterministic: bool,
   ) -> Float[Array, "sequences length embed"]:
-    x = x + self.dropout(attended, deterministic=deterministic)
+    x = _add(x, attended, self.dropout, deterministic)
     y = self.encoder_decoder_attention.attend(
       self.pre_cross_attention_layer_norm(x),
       memory,
@@ -222,9 +233,9 @@ class DecoderLayer(nn.Module):
       None,
       deterministic,
     )
-    x = x + self.dropout(y, deterministic=deterministic)
+    x = _add(x, y, self.dropout, deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
-    return x + self.dropout(y, deterministic=deterministic)
+    return _add(x, y, self.dropout, deterministic)
 
   def __call__(
     self,
@@ -348,13 +359,41 @@ class Decoder(nn.Module):
       )
 
   def logits(
-    self, x: Float[Array, "*dims embed"]
+    self, features: Float[Array, "*dims embed"]
   ) -> Float[Array, "*dims vocab"]:
-    """Float32 logits of what `hidden` returns."""
+    """Float32 logits of what the stack gives."""
     if self.config.logits_via_embedding:
-      # Undoes the unit variance of the shared table.
-      return self.token_embedder.attend(x) / jnp.sqrt(self.config.emb_dim)
-    return self.logits_dense(x)
+      return self.token_embedder.attend(self._rescaled(features))
+    return self.logits_dense(features)
+
+  def logit_sums(
+    self,
+    features: Float[Array, "sequences length embed"],
+    targets: Int[Array, "sequences length"],
+    num_chunks: int,
+  ) -> losses.LogitSums:
+    """What a loss asks of `logits`; see `losses.chunked_logit_sums`."""
+    if num_chunks == 1:
+      return losses.logit_sums(self.logits(features), targets)
+    if self.config.logits_via_embedding:
+      features = self._rescaled(features)
+      kernel = self.token_embedder.embedding.T
+    else:
+      kernel = self.logits_dense.get_variable("params", "kernel")
+    return losses.chunked_logit_sums(
+      features.astype(jnp.float32), kernel, targets, num_chunks=num_chunks
+    )
+
+  def _rescaled(
+    self, features: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims embed"]:
+    # Undoes the unit variance of the shared table.
+    return features.astype(jnp.float32) / jnp.sqrt(self.config.emb_dim)
+
+  def _normed(
+    self, x: Float[Array, "sequences length embed"], deterministic: bool
+  ) -> Float[Array, "sequences length embed"]:
+    return self.dropout(self.decoder_norm(x), deterministic=deterministic)
 
   def __call__(
     self,
@@ -363,22 +402,12 @@ class Decoder(nn.Module):
     mask: Bool[Array, "sequences 1 length length"],
     memory_mask: Bool[Array, "batch 1 #length inputs"],
     deterministic: bool,
-  ) -> Float[Array, "sequences length vocab"]:
-    """Float32 logits of the token after each of `tokens`."""
-    return self.logits(
-      self.hidden(tokens, encoded, mask, memory_mask, deterministic)
-    )
-
-  def hidden(
-    self,
-    tokens: Int[Array, "sequences length"],
-    encoded: Float[Array, "batch inputs embed"],
-    mask: Bool[Array, "sequences 1 length length"],
-    memory_mask: Bool[Array, "batch 1 #length inputs"],
-    deterministic: bool,
     positions: Int[Array, "sequences length"] | None = None,
   ) -> Float[Array, "sequences length embed"]:
-    """What the logits are made of; `positions` None counts from 0."""
+    """Features that `logits` predicts the token after each of `tokens` from.
+
+    `positions` None counts from 0.
+    """
     x = self.token_embedder(tokens)
     x = self.dropout(x, deterministic=deterministic)
     if positions is None:
@@ -391,7 +420,7 @@ class Decoder(nn.Module):
       return y, None
 
     x, _ = self._through_layers(through, x, None)
-    return self.dropout(self.decoder_norm(x), deterministic=deterministic)
+    return self._normed(x, deterministic)
 
   def _through_layers(
     self, layer_fn: _LayerFn, x: Array, own: Any
@@ -445,7 +474,7 @@ class Decoder(nn.Module):
     x, entries = self._through_layers(
       through, x, self._paired(cache.layers, memory.layers)
     )
-    logits = self.logits(self.decoder_norm(x))[:, 0]
+    logits = self.logits(self._normed(x, True))[:, 0]
     return logits, DecodingCache(entries, cache.position + 1)
 
   def extend(
@@ -475,5 +504,5 @@ class Decoder(nn.Module):
     x, entries = self._through_layers(
       through, x, self._paired(cache.layers, memory.layers)
     )
-    logits = self.logits(self.decoder_norm(x))[:, 0]
+    logits = self.logits(self._normed(x, True))[:, 0]
     return logits, DecodingCache(entries, cache.position + len(tokens))

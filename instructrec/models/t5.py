@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models import config as config_lib
-from instructrec.models import layers, stacks
+from instructrec.models import layers, losses, stacks
 
 PAD_ID = 0
 
@@ -71,7 +71,7 @@ class T5(nn.Module):
       mask &= _same_segment(encoder_segment_ids, encoder_segment_ids)
     return self.encoder(encoder_input_tokens, mask, not enable_dropout)
 
-  def decode(
+  def decode_features(
     self,
     encoded: Float[Array, "batch inputs embed"],
     encoder_input_tokens: Int[Array, "batch inputs"],
@@ -81,8 +81,8 @@ class T5(nn.Module):
     decoder_segment_ids: Int[Array, "sequences length"] | None = None,
     *,
     enable_dropout: bool = True,
-  ) -> Float[Array, "sequences length vocab"]:
-    """Runs the decoder over whole sequences (teacher forcing).
+  ) -> Float[Array, "sequences length embed"]:
+    """Runs the decoder over whole sequences (teacher forcing), but for logits.
 
     Args:
       encoded: result of `encode`.
@@ -94,7 +94,8 @@ class T5(nn.Module):
       enable_dropout: needs the rng collection "dropout".
 
     Returns:
-      Float32 logits: position t predicts `decoder_target_tokens[:, t]`.
+      Features: position t is what `decoder_target_tokens[:, t]` is predicted
+      from.
 
     Raises:
       ValueError: if `sequences` is no multiple of `batch`, if only one of the
@@ -128,6 +129,32 @@ class T5(nn.Module):
       decoder_input_tokens, encoded, mask, memory_mask, not enable_dropout
     )
 
+  def decode(
+    self,
+    encoded: Float[Array, "batch inputs embed"],
+    encoder_input_tokens: Int[Array, "batch inputs"],
+    decoder_input_tokens: Int[Array, "sequences length"],
+    decoder_target_tokens: Int[Array, "sequences length"],
+    encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
+    decoder_segment_ids: Int[Array, "sequences length"] | None = None,
+    *,
+    enable_dropout: bool = True,
+  ) -> Float[Array, "sequences length vocab"]:
+    """Float32 logits: position t predicts `decoder_target_tokens[:, t]`.
+
+    Args and errors are those of `decode_features`.
+    """
+    features = self.decode_features(
+      encoded,
+      encoder_input_tokens,
+      decoder_input_tokens,
+      decoder_target_tokens,
+      encoder_segment_ids,
+      decoder_segment_ids,
+      enable_dropout=enable_dropout,
+    )
+    return self.decoder.logits(features)
+
   def decode_tree(
     self,
     encoded: Float[Array, "batch inputs embed"],
@@ -157,7 +184,7 @@ class T5(nn.Module):
     mask = (node[None, :, None] >= node[None, None, :]) & (
       node[None, :, None] < decoder_subtree_ends[:, None, :]
     )
-    return self.decoder.hidden(
+    return self.decoder(
       decoder_input_tokens,
       encoded,
       mask[:, None],
@@ -203,6 +230,45 @@ class T5(nn.Module):
       decoder_segment_ids,
       enable_dropout=enable_dropout,
     )
+
+  def logit_sums(
+    self,
+    encoder_input_tokens: Int[Array, "batch inputs"],
+    decoder_input_tokens: Int[Array, "sequences length"],
+    decoder_target_tokens: Int[Array, "sequences length"],
+    encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
+    decoder_segment_ids: Int[Array, "sequences length"] | None = None,
+    *,
+    num_chunks: int,
+    enable_dropout: bool = True,
+  ) -> losses.LogitSums:
+    """What a loss asks of the logits; with chunks, none of them are kept.
+
+    Args:
+      encoder_input_tokens: see `encode`.
+      decoder_input_tokens: see `decode_features`.
+      decoder_target_tokens: likewise.
+      encoder_segment_ids: likewise.
+      decoder_segment_ids: likewise.
+      num_chunks: parts of the vocabulary, see `losses.chunked_logit_sums`.
+      enable_dropout: needs the rng collection "dropout".
+
+    Returns:
+      The sums of every position, of the shape of the targets.
+    """
+    encoded = self.encode(
+      encoder_input_tokens, encoder_segment_ids, enable_dropout=enable_dropout
+    )
+    features = self.decode_features(
+      encoded,
+      encoder_input_tokens,
+      decoder_input_tokens,
+      decoder_target_tokens,
+      encoder_segment_ids,
+      decoder_segment_ids,
+      enable_dropout=enable_dropout,
+    )
+    return self.decoder.logit_sums(features, decoder_target_tokens, num_chunks)
 
   def start_decoding(
     self,

@@ -63,7 +63,7 @@ def weighted_average(
 
 
 def of_batch(
-  logits: Float[Array, "*dims vocab"],
+  predicted: Int[Array, "*dims"],
   targets: Int[Array, "*dims"],
   weights: Float[Array, "*dims"],
   token_loss: losses.TokenLoss,
@@ -71,18 +71,17 @@ def of_batch(
   """The metrics of one batch.
 
   Args:
-    logits: the model's logits.
+    predicted: the token with the largest logit.
     targets: token ids.
     weights: loss weights; 0 is padding.
     token_loss: loss of every token.
 
   Returns:
     loss: nats per target token, with z-loss and smoothing; z_loss: nats per
-    target token; accuracy: fraction of target tokens that have the largest
-    logit (the smallest id among equals counts); target_tokens: sum of the
-    weights.
+    target token; accuracy: fraction of target tokens that were predicted;
+    target_tokens: sum of the weights.
   """
-  correct = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
+  correct = (predicted == targets).astype(jnp.float32)
   return {
     "loss": weighted_average(token_loss.total, weights),
     "z_loss": weighted_average(token_loss.z_loss, weights),

@@ -288,9 +288,3 @@ def compile_lowered(
   partial.write_text(json.dumps(dataclasses.asdict(figures), indent=1) + "\n")
   partial.replace(path)
   return figures
-
-
-def default_cache() -> pathlib.Path:
-  """The user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
-  root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-  return pathlib.Path(root).expanduser() / "instructrec" / "preflight"

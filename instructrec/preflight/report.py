@@ -32,12 +32,17 @@ def _devices(topology: chips.Topology) -> str:
 
 def _settings(launch: launch_lib.Launch, devices: int) -> str:
   s = launch.settings
+  split = launch.config.mesh.shard_sequence
+  model: Any = launch.config.model
+  chunks = model.loss_chunks
   return (
     f"mesh {devices // s.model} x {s.model} (data x model), "
     f"{'2-D' if s.shard_parameters else '1-D'} parameters, "
+    f"{'split residual stream, ' if split else ''}"
     f"{s.num_microbatches} microbatch{'es' * (s.num_microbatches > 1)}, remat "
     f"{s.remat_policy}"
     f"{', scanned layers' if launch.network.scan_layers else ''}"
+    f"{f', loss in {chunks} chunks' if chunks > 1 else ''}"
   )
 
 

@@ -206,6 +206,9 @@ def _optimizer(bindings: Bindings) -> Any:
     ) from error
 
 
+_SEQUENCE_RULE = ("residual_length", "model")
+
+
 def _mesh(bindings: Bindings) -> mesh.MeshConfig:
   partitioner = bindings.of(
     "PjitPartitioner",
@@ -217,11 +220,18 @@ def _mesh(bindings: Bindings) -> mesh.MeshConfig:
     "standard_logical_axis_rules",
     "activation_partitioning_dims",
     "parameter_partitioning_dims",
+    "additional_rules",
   )
   if rules.get("activation_partitioning_dims", 1) != 1:
     raise launch_lib.LaunchError(
       "standard_logical_axis_rules.activation_partitioning_dims is "
       f"{rules['activation_partitioning_dims']}; preflight knows 1 only"
+    )
+  additional = [tuple(rule) for rule in rules.get("additional_rules", ())]
+  if additional not in ([], [_SEQUENCE_RULE]):
+    raise launch_lib.LaunchError(
+      f"standard_logical_axis_rules.additional_rules is {additional}; "
+      f"preflight knows [{_SEQUENCE_RULE}] only"
     )
   submesh = partitioner.get("model_parallel_submesh")
   return mesh.MeshConfig(
@@ -229,6 +239,7 @@ def _mesh(bindings: Bindings) -> mesh.MeshConfig:
     if submesh
     else partitioner.get("num_partitions") or 1,
     shard_parameters=rules.get("parameter_partitioning_dims", 1) == 2,
+    shard_sequence=bool(additional),
   )
 
 

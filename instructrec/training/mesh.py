@@ -47,11 +47,16 @@ class MeshConfig:
     shard_parameters: whether parameters and optimizer state are also split
       over the data axis ("2-D parameter partitioning" in T5X, ZeRO-3
       elsewhere). Costs a gather per layer, saves memory.
+    shard_sequence: whether the residual stream is split over the model axis
+      along its length ("sequence parallelism", Korthikanti et al., 2022).
+      Saves memory and sends more; the lengths of inputs and targets must be
+      multiples of `model`.
   """
 
   data: int = -1
   model: int = 1
   shard_parameters: bool = False
+  shard_sequence: bool = False
 
   def __post_init__(self) -> None:
     """Checks the sizes.
@@ -72,7 +77,11 @@ class MeshConfig:
   @property
   def rules(self) -> AxisRules:
     """Rules for activations and parameters."""
-    return (*_RULES, ("embed", "data" if self.shard_parameters else None))
+    return (
+      *_RULES,
+      ("embed", "data" if self.shard_parameters else None),
+      ("residual_length", "model" if self.shard_sequence else None),
+    )
 
 
 def make_mesh(

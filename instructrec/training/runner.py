@@ -6,6 +6,7 @@ tasks and tokens (`instructrec.training.batches` has it) and of metrics of
 ranking (`instructrec.evaluation`).
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 import os
@@ -237,6 +238,19 @@ class Trainer:
     return jax.jit(lambda p, b: self.config.model.eval_fn(p, b)[1])
 
 
+def _batches(
+  trainer: Trainer, stream: batches.BatchStream, steps: range
+) -> Iterator[dict[str, jax.Array]]:
+  """The batch of each step, made and sent while the step before it runs."""
+  with concurrent.futures.ThreadPoolExecutor(1, "batches") as maker:
+    ahead = [maker.submit(trainer.batch, stream, s) for s in steps[:1]]
+    for step in steps:
+      batch = ahead.pop().result()
+      if step + 1 < steps.stop:
+        ahead.append(maker.submit(trainer.batch, stream, step + 1))
+      yield batch
+
+
 def _compute(metrics: dict[str, Any]) -> dict[str, float]:
   return {name: float(m.compute()) for name, m in metrics.items()}
 
@@ -363,8 +377,8 @@ def _loop(
   rng = jax.random.key(config.seed)
   merged: dict[str, Any] | None = None
   since, time_0 = 0, time.perf_counter()
-  for step in range(int(state.step), config.train_steps):
-    batch = trainer.batch(stream, step)
+  steps = range(int(state.step), config.train_steps)
+  for step, batch in zip(steps, _batches(trainer, stream, steps), strict=True):
     state, metrics = trainer.step_fn(state, batch, rng)
     merged = (
       metrics

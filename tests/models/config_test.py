@@ -21,6 +21,7 @@ from instructrec.models import config
     ("dropout_rate", 1.0, r"dropout_rate is 1\.0; expected a probability"),
     ("num_buckets", 30, r"num_buckets is 30; expected a multiple of 4"),
     ("max_distance", 16, r"max_distance is 16; expected more than"),
+    ("attention_implementation", "flash", r"expected one of einsum, xla"),
     ("remat_policy", "some", r"'some'; expected one of none, minimal, full"),
   ],
 )

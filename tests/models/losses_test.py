@@ -1,5 +1,7 @@
 """Tests of the losses, by formula."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,3 +80,73 @@ def test_weight_zero_hides_even_what_is_not_finite():
   values = jnp.array([1.0, jnp.inf, jnp.nan, 2.0])
   weights = jnp.array([1.0, 0.0, 0.0, 0.5])
   assert losses.weighted_sum(values, weights) == 2.0
+
+
+def _sums_and_gradients(sums_fn, features, kernel, targets, settings):
+  def loss(features, kernel):
+    sums = sums_fn(features, kernel, targets)
+    tokens = losses.token_loss(sums, kernel.shape[1], **settings)
+    # Unequal weights, so that no token's gradient hides another's.
+    weights = jnp.arange(1.0, 1.0 + targets.size).reshape(targets.shape)
+    return losses.weighted_sum(tokens.total, weights), sums
+
+  return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(
+    features, kernel
+  )
+
+
+def _whole(features, kernel, targets):
+  return losses.logit_sums(jnp.dot(features, kernel), targets)
+
+
+@pytest.mark.parametrize("num_chunks", [1, 2, 3, 12])
+@pytest.mark.parametrize(
+  "settings", [{}, {"z_loss": 0.01, "label_smoothing": 0.1}]
+)
+def test_chunks_change_neither_loss_nor_gradients(num_chunks, settings):
+  rng = np.random.default_rng(2)
+  features = rng.normal(size=(2, 5, 8)).astype(np.float32)
+  kernel = rng.normal(size=(8, 12)).astype(np.float32)
+  targets = rng.integers(0, 12, (2, 5)).astype(np.int32)
+  chunked = functools.partial(losses.chunked_logit_sums, num_chunks=num_chunks)
+  arguments = (features, kernel, targets, settings)
+  found = _sums_and_gradients(chunked, *arguments)
+  expected = _sums_and_gradients(_whole, *arguments)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=2e-6),
+    found,
+    expected,
+  )
+  assert found[0][1].best.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("num_chunks", [2, 4])
+def test_the_smallest_of_equal_tokens_is_best_in_chunks_too(num_chunks):
+  # Columns 5 and 6 are equal and lie in different chunks.
+  kernel = jnp.array([[0.0, 1.0, 1.0, 0.0, 2.0, 3.0, 3.0, 1.0]])
+  sums = losses.chunked_logit_sums(
+    jnp.ones((3, 1)), kernel, jnp.zeros(3, jnp.int32), num_chunks=num_chunks
+  )
+  np.testing.assert_array_equal(sums.best, [5, 5, 5])
+
+
+def test_chunks_never_hold_all_logits():
+  def loss(features, kernel, targets):
+    sums = losses.chunked_logit_sums(features, kernel, targets, num_chunks=4)
+    return losses.token_loss(sums, 64, z_loss=0.1).total.sum()
+
+  features, kernel = jnp.ones((32, 8)), jnp.ones((8, 64))
+  program = jax.jit(jax.grad(loss, (0, 1))).lower(
+    features, kernel, jnp.zeros(32, jnp.int32)
+  )
+  text = program.compile().as_text()
+  assert "f32[32,16]" in text
+  assert "32,64]" not in text
+  assert "4,32,16]" not in text
+
+
+def test_chunks_divide_the_vocabulary():
+  with pytest.raises(ValueError, match="7 tokens does not divide into 2"):
+    losses.chunked_logit_sums(
+      jnp.ones((1, 2)), jnp.ones((2, 7)), jnp.array([0]), num_chunks=2
+    )

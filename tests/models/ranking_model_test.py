@@ -1,5 +1,6 @@
 """Properties of loss, candidate scores and prediction."""
 
+import dataclasses
 import functools
 import types
 
@@ -195,6 +196,7 @@ def test_prediction_needs_a_length(tiny):
     ({"z_loss": -1.0}, "expected z_loss >= 0"),
     ({"label_smoothing": 1.0}, r"label_smoothing in \[0, 1\)"),
     ({"length_penalty_alpha": -0.1}, "length_penalty_alpha is -0.1"),
+    ({"loss_chunks": 2}, "loss_chunks is 2; expected a divisor of the 31"),
   ],
 )
 def test_bad_settings_are_named(tiny, settings, message):
@@ -238,4 +240,34 @@ def test_shift_right_shifts_the_last_axis():
   targets = jnp.array([[[4, 5, 1], [6, 1, 0]]])
   np.testing.assert_array_equal(
     features.shift_right(targets), [[[0, 4, 5], [0, 6, 1]]]
+  )
+
+
+@pytest.mark.parametrize(("tied", "scan"), [(False, True), (True, False)])
+def test_loss_chunks_change_nothing(
+  make_setup, make_batch, tiny_config, tied, scan
+):
+  setup = make_setup(
+    dataclasses.replace(
+      tiny_config,
+      vocab_size=32,
+      logits_via_embedding=tied,
+      scan_layers=scan,
+      remat_policy="minimal" if scan else "none",
+    )
+  )
+  batch = make_batch(INPUTS, CANDIDATES)
+
+  def outcome(num_chunks):
+    model = setup.with_settings(loss_chunks=num_chunks, label_smoothing=0.1)
+    (loss, metrics), gradients = jax.jit(
+      jax.value_and_grad(model.loss_fn, has_aux=True)
+    )(setup.params, batch, jax.random.PRNGKey(0))
+    values = {name: metric.compute() for name, metric in metrics.items()}
+    return loss, values, gradients
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+    outcome(4),
+    outcome(1),
   )

@@ -32,7 +32,8 @@ def test_metrics_of_a_batch():
   targets = jnp.array([[1, 1, 0]])
   weights = jnp.array([[1.0, 1.0, 0.0]])
   loss = losses.cross_entropy(logits, targets, z_loss=0.1)
-  metrics = training_metrics.of_batch(logits, targets, weights, loss)
+  predicted = jnp.argmax(logits, axis=-1)
+  metrics = training_metrics.of_batch(predicted, targets, weights, loss)
   assert metrics["accuracy"].compute() == 0.5
   assert metrics["target_tokens"].compute() == 2.0
   np.testing.assert_allclose(

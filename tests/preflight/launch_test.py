@@ -96,6 +96,22 @@ def test_a_launch_without_a_model_names_what_to_include(tmp_path):
     launch.read([str(path)])
 
 
+def test_the_residual_stream_of_a_t5x_launch_can_be_split():
+  rule = "('residual_length', 'model')"
+  found = launch.read(
+    ["gin/instructrec_xl.gin"],
+    [f"ADDITIONAL_AXIS_RULES=[{rule}]", "LOSS_CHUNKS=4"],
+  )
+  assert found.config.mesh.shard_sequence
+  assert ("residual_length", "model") in found.config.mesh.rules
+  assert found.config.model.loss_chunks == 4
+  assert not launch.read(["gin/instructrec_xl.gin"]).config.mesh.shard_sequence
+  with pytest.raises(launch.LaunchError, match=r"knows \[\('residual_length"):
+    launch.read(
+      ["gin/instructrec_xl.gin"], ["ADDITIONAL_AXIS_RULES=[('heads', 'data')]"]
+    )
+
+
 def test_evaluations_of_t5x_train_nothing():
   with pytest.raises(launch.LaunchError, match="evaluate or infer"):
     launch.read(["gin/instructrec_eval.gin", "gin/models/small.gin"])

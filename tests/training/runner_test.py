@@ -38,7 +38,7 @@ import runner_test as here
 
 data, model = map(int, sys.argv[1].split('x'))
 here.run(sys.argv[2], data=data, model=model, steps=int(sys.argv[3]),
-         delay=float(sys.argv[4]), shard='shard' in sys.argv)
+         delay=float(sys.argv[4]), **{{flag: True for flag in sys.argv[5:]}})
 """
 
 
@@ -78,7 +78,7 @@ def stream(*, pack=False, seed=0):
   )
 
 
-def model(dropout=0.1):
+def model(dropout=0.1, loss_chunks=1):
   config = model_config.T5Config(
     vocab_size=64,
     dtype="float32",
@@ -90,17 +90,31 @@ def model(dropout=0.1):
     mlp_dim=32,
     dropout_rate=dropout,
   )
-  return ranking_model.T5RankingModel(t5.T5(config))
+  return ranking_model.T5RankingModel(t5.T5(config), loss_chunks=loss_chunks)
 
 
-def train_config(*, steps, data=1, model_axis=1, shard=False, **changes):
+def train_config(
+  *,
+  steps,
+  data=1,
+  model_axis=1,
+  shard_parameters=False,
+  shard_sequence=False,
+  chunked_loss=False,
+  **changes,
+):
   return runner.TrainConfig(
     **{
-      "model": model(changes.pop("dropout", 0.1)),
+      "model": model(
+        changes.pop("dropout", 0.1), loss_chunks=4 if chunked_loss else 1
+      ),
       "optimizer": optimizer.adamw(1e-2),
       "train_steps": steps,
       "mesh": mesh.MeshConfig(
-        data=data, model=model_axis, shard_parameters=shard
+        data=data,
+        model=model_axis,
+        shard_parameters=shard_parameters,
+        shard_sequence=shard_sequence,
       ),
       "log_period": 1,
       "checkpoint_period": 4,
@@ -121,7 +135,7 @@ def run(directory, *, steps, data=1, model=1, delay=0.0, **changes):
   return runner.train(config, source, stream(seed=1), directory)
 
 
-def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0, shard=False):
+def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0, flags=()):
   """Starts `run` in a fresh process with as many devices as the mesh asks."""
   data, model_axis = map(int, mesh_shape.split("x"))
   return subprocess.Popen(
@@ -133,7 +147,7 @@ def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0, shard=False):
       str(directory),
       str(steps),
       str(delay),
-      *(["shard"] if shard else []),
+      *flags,
     ],
     env={
       **os.environ,
@@ -225,11 +239,16 @@ def test_sigterm_saves_and_exits_143(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("shape", "shard"),
-  [("2x2", False), ("4x1", False), ("2x2", True), ("4x1", True)],
+  ("shape", "flags"),
+  [
+    ("2x2", ()),
+    ("4x1", ("chunked_loss",)),
+    ("2x2", ("shard_parameters", "shard_sequence", "chunked_loss")),
+    ("4x1", ("shard_parameters",)),
+  ],
 )
-def test_four_devices_give_the_losses_of_one(unbroken, tmp_path, shape, shard):
-  finish(spawn(tmp_path, mesh_shape=shape, steps=10, shard=shard))
+def test_four_devices_give_the_losses_of_one(unbroken, tmp_path, shape, flags):
+  finish(spawn(tmp_path, mesh_shape=shape, steps=10, flags=flags))
   one, four = losses(unbroken), losses(tmp_path)
   np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-5)
 
