@@ -14,7 +14,7 @@ def shift_right(
 
 
 def padded_lengths(
-  lengths: Int[np.ndarray, "*batch"],
+  lengths: Int[np.ndarray, "*batch"] | int,
 ) -> Int[np.ndarray, "*batch"]:
   """Lengths to pad to, so that few shapes are compiled.
 

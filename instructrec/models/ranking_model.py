@@ -429,7 +429,7 @@ class T5RankingModel:
     Returns:
       Float32 log-probabilities, and the cache with the prefixes in it.
     """
-    logits, cache = self.module.apply(
+    found: Any = self.module.apply(
       {"params": params},
       tokens,
       paths,
@@ -438,7 +438,8 @@ class T5RankingModel:
       memory,
       method="extend_prefixes",
     )
-    return jax.nn.log_softmax(logits), cache
+    logits, extended = found
+    return jax.nn.log_softmax(logits), extended
 
   def predict_batch_with_aux(
     self,

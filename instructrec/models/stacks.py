@@ -448,9 +448,8 @@ class Decoder(nn.Module):
 
   def _paired(self, cache: PerLayer, memory: PerLayer) -> Any:
     """What each layer keeps and asks, laid out for `_through_layers`."""
-    if self.config.scan_layers:
-      return cache, memory
-    return tuple(zip(cache, memory, strict=True))
+    own: Any = (cache, memory)
+    return own if self.config.scan_layers else tuple(zip(*own, strict=True))
 
   def step(
     self,

@@ -216,6 +216,6 @@ class InstructionRanker:
         inputs[None], padded[rows], nodes_length
       )
       result = np.asarray(self._score_fn(self.params, batch), np.float64)
-      for row, found in zip(rows, result, strict=True):
-        scores[groups[row]] = found[: len(groups[row])]
+      for i, found in zip(rows.tolist(), result, strict=True):
+        scores[groups[i]] = found[: len(groups[i])]
     return scores
