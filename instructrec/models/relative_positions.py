@@ -1,7 +1,5 @@
 """T5's relative position bias: one table of [heads, buckets] a stack."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,31 +55,6 @@ def bucket_of_offset(
   return (base + bucket).astype(np.int32)
 
 
-@jax.custom_vjp
-def _look_up(
-  table: Float[Array, "heads buckets"], buckets: Int[Array, "queries keys"]
-) -> Float[Array, "heads queries keys"]:
-  """Columns of the table; its gradient is a matrix product, not a scatter.
-
-  A scatter would add the thousands of numbers of a bucket one by one, in the
-  type of the activations.
-  """
-  return jnp.take(table, buckets, axis=1)
-
-
-def _look_up_forward(table: Array, buckets: Array) -> tuple[Array, Any]:
-  return _look_up(table, buckets), (buckets, jnp.arange(table.shape[1]))
-
-
-def _look_up_backward(kept: Any, gradient: Array) -> tuple[Array, None]:
-  buckets, ids = kept
-  where = ids[:, None, None] == buckets
-  return jnp.einsum("hqk,bqk->hb", gradient, where.astype(gradient.dtype)), None
-
-
-_look_up.defvjp(_look_up_forward, _look_up_backward)
-
-
 class RelativePositionBias(nn.Module):
   """Adds a learned number per head and bucket to the attention logits.
 
@@ -116,7 +89,8 @@ class RelativePositionBias(nn.Module):
     """The bias of a whole sequence of `length` tokens against itself."""
     position = np.arange(length)
     buckets = self._buckets(position[None, :] - position[:, None])
-    return _look_up(self.rel_embedding, buckets)[None].astype(self.config.dtype)
+    table = self.rel_embedding.astype(self.config.dtype)
+    return jnp.take(table, buckets, axis=1)[None]
 
   def between(
     self,

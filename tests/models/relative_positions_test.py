@@ -55,30 +55,3 @@ def test_row_is_a_row_of_the_whole(bidirectional, tiny_config):
   for position in (0, 4, 8):
     row = module.apply(variables, jnp.int32(position), 9, method="row")
     np.testing.assert_array_equal(row[:, :, 0], whole[:, :, position])
-
-
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_gradient_is_the_sum_over_the_positions_of_a_bucket(
-  bidirectional, tiny_config
-):
-  layer = relative_positions.RelativePositionBias(tiny_config, bidirectional)
-  variables = layer.init(jax.random.PRNGKey(0), 40)
-  weights = jax.random.normal(
-    jax.random.PRNGKey(1), (1, tiny_config.num_heads, 40, 40)
-  )
-  found = jax.jit(
-    jax.grad(lambda v: jnp.sum(jnp.sin(layer.apply(v, 40)) * weights))
-  )(variables)["params"]["rel_embedding"]
-  table = np.asarray(variables["params"]["rel_embedding"], np.float64)
-  position = np.arange(40)
-  buckets = relative_positions.bucket_of_offset(
-    position[None, :] - position[:, None],
-    bidirectional=bidirectional,
-    num_buckets=tiny_config.num_buckets,
-    max_distance=tiny_config.max_distance,
-  )
-  expected = np.zeros_like(table)
-  for head in range(tiny_config.num_heads):
-    slopes = np.cos(table[head][buckets]) * np.asarray(weights)[0, head]
-    np.add.at(expected[head], buckets, slopes)
-  np.testing.assert_allclose(found, expected, atol=2e-5)
