@@ -207,8 +207,10 @@ def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
   process = spawn(tmp_path, steps=10, delay=0.3)
   deadline = time.monotonic() + 240
   while time.monotonic() < deadline:
-    # Written behind the training's back, so that steps alone do not tell.
-    if (tmp_path / "checkpoints" / "checkpoint_4").is_dir():
+    # Checkpoints are written while training goes on: steps alone do not tell.
+    saved = (tmp_path / "checkpoints" / "checkpoint_4").is_dir()
+    log = tmp_path / "metrics.jsonl"
+    if saved and log.read_text().count('"train"') >= 6:
       break
     time.sleep(0.05)
   process.kill()
