@@ -14,7 +14,7 @@ def shift_right(
 
 
 def padded_lengths(
-  lengths: Int[np.ndarray, "*batch"],
+  lengths: int | Int[np.ndarray, "*batch"],
 ) -> Int[np.ndarray, "*batch"]:
   """Lengths to pad to, so that few shapes are compiled.
 
@@ -25,7 +25,6 @@ def padded_lengths(
     Each length rounded up to 2 or 3 times a power of two, 64 at least: at most
     half as much again, and two shapes an octave.
   """
-  lengths = np.asarray(lengths)
   octave = 2 ** np.ceil(np.log2(np.maximum(lengths, 64))).astype(np.int64)
   between = octave * 3 // 4
   return np.where((lengths <= between) & (octave > 64), between, octave)

@@ -413,7 +413,7 @@ class T5RankingModel:
     Returns:
       Float32 log-probabilities, and the cache with the prefixes in it.
     """
-    logits, cache = self.module.apply(
+    extended: Any = self.module.apply(
       {"params": params},
       tokens,
       paths,
@@ -422,6 +422,7 @@ class T5RankingModel:
       memory,
       method="extend_prefixes",
     )
+    logits, cache = extended
     return jax.nn.log_softmax(logits), cache
 
   def predict_batch_with_aux(

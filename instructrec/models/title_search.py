@@ -179,9 +179,9 @@ class TitleSearch:
       bounds = bounds[bounds >= best.threshold]
       width = next((w for w in _WIDTHS if len(frontier) <= w), _WIDTHS[-1])
       order = np.argpartition(-bounds, min(width, len(bounds)) - 1)
-      chosen, rest = np.zeros(len(bounds), bool), None
-      chosen[order[:width]] = True
-      chosen, rest = frontier.take(chosen), frontier.take(~chosen)
+      where = np.zeros(len(bounds), bool)
+      where[order[:width]] = True
+      chosen, rest = frontier.take(where), frontier.take(~where)
       reached = slots.extend(chosen, width)
       # A title's last token ends it; a bound is its score there.
       best.add(

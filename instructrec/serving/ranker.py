@@ -193,16 +193,16 @@ class InstructionRanker:
     self, inputs: np.ndarray, targets: Sequence[Sequence[int]]
   ) -> np.ndarray:
     self._check_lengths(targets)
-    longest = max(map(len, targets))
-    tokens = np.zeros((len(targets), longest), np.int32)
-    for row, ids in enumerate(targets):
-      tokens[row, : len(ids)] = ids
+    # All sizes are rounded up, so that lists do not compile one by one.
+    length = int(features.padded_lengths(max(map(len, targets))))
+    tokens = np.zeros((len(targets), length), np.int32)
+    for target, ids in enumerate(targets):
+      tokens[target, : len(ids)] = ids
     groups = candidate_tree.split(
       tokens, most_nodes=_NODES, most_candidates=_CANDIDATES
     )
-    width = max(map(len, groups))
     # Empty candidates fill up the groups; they have no nodes.
-    padded = np.zeros((len(groups), width, longest), np.int32)
+    padded = np.zeros((len(groups), _CANDIDATES, length), np.int32)
     for row, group in enumerate(groups):
       padded[row, : len(group)] = tokens[group]
     most = int(candidate_tree.num_nodes(padded).max())
@@ -216,6 +216,6 @@ class InstructionRanker:
         inputs[None], padded[rows], nodes_length
       )
       result = np.asarray(self._score_fn(self.params, batch), np.float64)
-      for row, found in zip(rows, result, strict=True):
-        scores[groups[row]] = found[: len(groups[row])]
+      for place, found in zip(rows, result, strict=True):
+        scores[groups[place]] = found[: len(groups[place])]
     return scores

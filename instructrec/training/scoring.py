@@ -6,6 +6,7 @@ padded to the longest of all; each bucket is compiled once, for as many
 requests as fit a budget of tokens.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -18,6 +19,14 @@ from instructrec.training import token_dataset
 
 # Lists whose trees are counted at once.
 _BLOCK = 1024
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _score(
+  model: protocol.RankingModel, params: Any, batch: dict[str, np.ndarray]
+) -> jax.Array:
+  # Compiled once a model and shape, however often `score_lists` is called.
+  return model.score_batch(params, batch)
 
 
 def _num_nodes(
@@ -100,7 +109,6 @@ def score_lists(
   targets = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
   targets = targets[examples]
   nodes = features.padded_lengths(_num_nodes(dataset, examples, targets))
-  score_fn = jax.jit(model.score_batch)
   scores = np.full((len(examples), width), -np.inf)
   shapes = np.stack([inputs, nodes], axis=1)
   with progress.Progress(len(examples), label, unit="list") as line:
@@ -114,6 +122,6 @@ def score_lists(
           dataset.pad_lists(examples[chosen], length, width),
           int(shape[1]),
         )
-        scores[chosen] = np.asarray(score_fn(params, batch), np.float64)
+        scores[chosen] = np.asarray(_score(model, params, batch), np.float64)
         line.advance(len(np.unique(chosen)))
   return scores

@@ -1,0 +1,101 @@
+"""Ranking a few titles, all titles, and the best of all titles."""
+
+import jax
+import numpy as np
+import pytest
+
+from instructrec.data import synthetic
+from instructrec.models import config, features, ranking_model, t5, tokenizer
+from instructrec.serving import ranker as ranker_lib
+
+TEXT = "something to play with friends"
+
+
+@pytest.fixture(scope="module", name="ranker")
+def ranker_fixture(tmp_path_factory):
+  _, items = synthetic.generate(num_users=30, num_items=90, seed=0)
+  path = tmp_path_factory.mktemp("vocabulary") / "sentencepiece.model"
+  tokenizer.train(items.titles * 3, path, vocab_size=400)
+  vocabulary = tokenizer.Tokenizer(path)
+  network = config.T5Config(
+    vocab_size=vocabulary.vocab_size,
+    emb_dim=16,
+    num_heads=2,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    head_dim=8,
+    mlp_dim=16,
+  )
+  model = ranking_model.T5RankingModel(t5.T5(network))
+  shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 4)}
+  params = model.get_initial_variables(jax.random.key(0), shapes)["params"]
+  return ranker_lib.InstructionRanker(
+    model=model,
+    params=params,
+    tokenizer=vocabulary,
+    catalog=items,
+    inputs_length=96,
+    targets_length=64,
+  )
+
+
+def plain_scores(ranker, history, item_ids):
+  """By the definition: one padded list."""
+  ids = ranker.tokenizer.encode(ranker.instruction(history, TEXT))[:96]
+  ids[-1] = tokenizer.EOS_ID  # Also where the instruction was cut.
+  titles = [
+    ranker.tokenizer.encode(ranker.catalog.title(item)) for item in item_ids
+  ]
+  inputs = np.zeros((1, 96), np.int32)
+  inputs[0, : len(ids)] = ids
+  targets = np.zeros((1, len(titles), max(map(len, titles))), np.int32)
+  for row, title in enumerate(titles):
+    targets[0, row, : len(title)] = title
+  batch = features.to_features(inputs, targets)
+  return np.asarray(jax.jit(ranker.model.score_batch)(ranker.params, batch))[0]
+
+
+def test_candidates_are_ranked_by_their_scores(ranker):
+  ids = ranker.catalog.item_ids
+  history, candidates = ids[:2], ids[10:17]
+  ranked = ranker.rank(history, TEXT, candidates)
+  expected = plain_scores(ranker, history, candidates)
+  order = np.argsort(-expected, kind="stable")
+  assert [found.item_id for found in ranked] == [candidates[i] for i in order]
+  np.testing.assert_allclose(
+    [found.score for found in ranked], expected[order], atol=1e-4
+  )
+
+
+def test_long_lists_have_the_scores_of_short_ones(ranker, monkeypatch):
+  ids = ranker.catalog.item_ids
+  expected = ranker.rank(ids[:2], TEXT)
+  for name, value in (("_TREES", 2), ("_NODES", 30), ("_CANDIDATES", 5)):
+    monkeypatch.setattr(ranker_lib, name, value)
+  found = ranker.rank(ids[:2], TEXT)
+  assert len(found) == len(ids) - 2
+  scores = {one.item_id: one.score for one in expected}
+  np.testing.assert_allclose(
+    [one.score for one in found],
+    [scores[one.item_id] for one in found],
+    atol=1e-4,
+  )
+
+
+def test_the_top_is_the_beginning_of_the_whole_ranking(ranker):
+  history = ranker.catalog.item_ids[:3]
+  expected = ranker.rank(history, TEXT)
+  found = ranker.top(history, TEXT, 10)
+  assert [x.item_id for x in found] == [x.item_id for x in expected[:10]]
+  np.testing.assert_allclose(
+    [x.score for x in found], [x.score for x in expected[:10]], atol=1e-4
+  )
+
+
+def test_history_is_not_recommended(ranker):
+  everything = ranker.top([], TEXT, 10**6)
+  assert len(everything) == len(ranker.catalog)
+  best = everything[0].item_id
+  rest = ranker.top([best], TEXT, 10**6)
+  assert best not in {found.item_id for found in rest}
+  assert len(rest) == len(everything) - 1
