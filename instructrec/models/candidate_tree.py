@@ -74,13 +74,14 @@ def split(
   # A candidate's nodes are its beginnings, from the empty one on.
   own = lengths - np.minimum(common + 1, lengths)
   groups: list[np.ndarray] = []
-  first, nodes = 0, 0
+  first = 0
+  nodes = 0
   for row in range(len(order)):
     full = nodes + own[row] > most_nodes or row - first == most_candidates
     if row > first and full:
       groups.append(order[first:row])
       first = row
-    nodes = lengths[row] if row == first else nodes + own[row]
+    nodes = int(lengths[row]) if row == first else nodes + int(own[row])
   return [*groups, order[first:]]
 
 

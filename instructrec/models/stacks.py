@@ -446,7 +446,7 @@ class Decoder(nn.Module):
 
     return self._through_layers(through, encoded, None)[1]
 
-  def _paired(self, cache: PerLayer, memory: PerLayer) -> Any:
+  def _paired(self, cache: Any, memory: Any) -> Any:
     """What each layer keeps and asks, laid out for `_through_layers`."""
     own: Any = (cache, memory)
     return own if self.config.scan_layers else tuple(zip(*own, strict=True))

@@ -1,5 +1,7 @@
 """The search returns what scoring every title returns."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -47,8 +49,6 @@ def brute_force(setup, titles):
 @pytest.fixture(scope="module", name="setups")
 def setups_fixture(make_setup, tiny_config):
   """By normalization; sharper than an untrained network, so that it prunes."""
-  import dataclasses
-
   made = {}
   for scan_layers, name in ((False, "sum"), (True, "mean")):
     config = dataclasses.replace(
