@@ -1,7 +1,7 @@
 """Tables and blocks of a report in Markdown."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,11 @@ def compared(found: differences.Difference) -> str:
   )
 
 
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+  first, *others = ("| " + " | ".join(row) + " |" for row in (head, *rows))
+  return "\n".join([first, "|---" * len(head) + "|", *others])
+
+
 def metric_table(result: results.EvaluationResult) -> str:
   """All methods and metrics with intervals; the last row is chance.
 
@@ -88,18 +93,15 @@ def metric_table(result: results.EvaluationResult) -> str:
     The table.
   """
   names = list(result.chance)
-  lines = [
-    "| method | " + " | ".join(names) + " |",
-    "|---" * (len(names) + 1) + "|",
-  ]
-  for name, row in result.methods.items():
-    cells = [
+  rows = [
+    [cell(name)]
+    + [
       f"{row[m].mean:.3f} [{row[m].low:.3f}, {row[m].high:.3f}]" for m in names
     ]
-    lines.append(f"| {cell(name)} | " + " | ".join(cells) + " |")
-  chance = [f"{result.chance[m]:.3f}" for m in names]
-  lines.append("| *chance* | " + " | ".join(chance) + " |")
-  return "\n".join(lines)
+    for name, row in result.methods.items()
+  ]
+  chance = ["*chance*", *(f"{result.chance[m]:.3f}" for m in names)]
+  return _table(["method", *names], [*rows, chance])
 
 
 def difference_table(result: results.EvaluationResult) -> str:
@@ -111,19 +113,13 @@ def difference_table(result: results.EvaluationResult) -> str:
   Returns:
     The table.
   """
-  lines = [
-    "| difference | " + " | ".join(_COMPARED) + " |",
-    "|---" * (len(_COMPARED) + 1) + "|",
-  ]
   pairs = dict.fromkeys((d.method, d.reference) for d in result.differences)
-  for method, reference in pairs:
-    cells = [
-      compared(result.difference(method, reference, metric))
-      for metric in _COMPARED
-    ]
-    name = f"{cell(method)} - {cell(reference)}"
-    lines.append(f"| {name} | " + " | ".join(cells) + " |")
-  return "\n".join(lines)
+  rows = [
+    [f"{cell(method)} - {cell(reference)}"]
+    + [compared(result.difference(method, reference, m)) for m in _COMPARED]
+    for method, reference in pairs
+  ]
+  return _table(["difference", *_COMPARED], rows)
 
 
 def breakdown_table(found: bias.Breakdown) -> str:
@@ -140,18 +136,12 @@ def breakdown_table(found: bias.Breakdown) -> str:
     return " / ".join(f"{values[m][place]:.3f}" for m in bias.METRICS)
 
   names = [cell(name) for name in found.means]
-  lines = [
-    f"| {found.name} | requests | *chance* | " + " | ".join(names) + " |",
-    "|---" * (len(names) + 3) + "|",
+  rows = [
+    [label, f"{found.counts[place]:,}", f"*{both(found.chance, place)}*"]
+    + [both(values, place) for values in found.means.values()]
+    for place, label in enumerate(found.labels)
   ]
-  for place, label in enumerate(found.labels):
-    cells = [both(values, place) for values in found.means.values()]
-    lines.append(
-      f"| {label} | {found.counts[place]:,} | *{both(found.chance, place)}* | "
-      + " | ".join(cells)
-      + " |"
-    )
-  return "\n".join(lines)
+  return _table([found.name, "requests", "*chance*", *names], rows)
 
 
 def exposure_table(found: Mapping[str, bias.Exposure]) -> str:
@@ -185,17 +175,14 @@ def run_table(result: results.EvaluationResult) -> str:
     The table.
   """
   names = list(result.chance)
-  lines = [
-    "| method | runs | " + " | ".join(names) + " |",
-    "|---" * (len(names) + 2) + "|",
-  ]
-  for method, means in result.runs.items():
-    cells = [
+  rows = [
+    [cell(method), str(len(means[names[0]]))]
+    + [
       f"{np.mean(means[m]):.3f} ± {np.std(means[m], ddof=1):.3f}" for m in names
     ]
-    count = len(means[names[0]])
-    lines.append(f"| {cell(method)} | {count} | " + " | ".join(cells) + " |")
-  return "\n".join(lines)
+    for method, means in result.runs.items()
+  ]
+  return _table(["method", "runs", *names], rows)
 
 
 def picture(text: str, file: str) -> str:
