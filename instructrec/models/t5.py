@@ -71,9 +71,8 @@ class T5(nn.Module):
       mask &= _same_segment(encoder_segment_ids, encoder_segment_ids)
     return self.encoder(encoder_input_tokens, mask, not enable_dropout)
 
-  def decode_features(
+  def features(
     self,
-    encoded: Float[Array, "batch inputs embed"],
     encoder_input_tokens: Int[Array, "batch inputs"],
     decoder_input_tokens: Int[Array, "sequences length"],
     decoder_target_tokens: Int[Array, "sequences length"],
@@ -82,14 +81,13 @@ class T5(nn.Module):
     *,
     enable_dropout: bool = True,
   ) -> Float[Array, "sequences length embed"]:
-    """Runs the decoder over whole sequences (teacher forcing), but for logits.
+    """Encodes, then decodes whole sequences (teacher forcing), but for logits.
 
     Args:
-      encoded: result of `encode`.
-      encoder_input_tokens: what was encoded, for its padding.
+      encoder_input_tokens: see `encode`.
       decoder_input_tokens: targets shifted right, 0 first.
       decoder_target_tokens: targets, for their padding.
-      encoder_segment_ids: as for `encode`.
+      encoder_segment_ids: see `encode`.
       decoder_segment_ids: numbers that pair with `encoder_segment_ids`.
       enable_dropout: needs the rng collection "dropout".
 
@@ -125,35 +123,12 @@ class T5(nn.Module):
     if decoder_segment_ids is not None and encoder_segment_ids is not None:
       mask &= _same_segment(decoder_segment_ids, decoder_segment_ids)
       memory_mask &= _same_segment(decoder_segment_ids, encoder_segment_ids)
+    encoded = self.encode(
+      encoder_input_tokens, encoder_segment_ids, enable_dropout=enable_dropout
+    )
     return self.decoder(
       decoder_input_tokens, encoded, mask, memory_mask, not enable_dropout
     )
-
-  def decode(
-    self,
-    encoded: Float[Array, "batch inputs embed"],
-    encoder_input_tokens: Int[Array, "batch inputs"],
-    decoder_input_tokens: Int[Array, "sequences length"],
-    decoder_target_tokens: Int[Array, "sequences length"],
-    encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
-    decoder_segment_ids: Int[Array, "sequences length"] | None = None,
-    *,
-    enable_dropout: bool = True,
-  ) -> Float[Array, "sequences length vocab"]:
-    """Float32 logits: position t predicts `decoder_target_tokens[:, t]`.
-
-    Args and errors are those of `decode_features`.
-    """
-    features = self.decode_features(
-      encoded,
-      encoder_input_tokens,
-      decoder_input_tokens,
-      decoder_target_tokens,
-      encoder_segment_ids,
-      decoder_segment_ids,
-      enable_dropout=enable_dropout,
-    )
-    return self.decoder.logits(features)
 
   def decode_tree(
     self,
@@ -194,10 +169,10 @@ class T5(nn.Module):
     )
 
   def logits(
-    self, hidden: Float[Array, "batch length embed"]
-  ) -> Float[Array, "batch length vocab"]:
-    """Float32 logits of what `decode_tree` returns."""
-    return self.decoder.logits(hidden)
+    self, features: Float[Array, "sequences length embed"]
+  ) -> Float[Array, "sequences length vocab"]:
+    """Float32 logits of what `features` and `decode_tree` return."""
+    return self.decoder.logits(features)
 
   def __call__(
     self,
@@ -211,18 +186,15 @@ class T5(nn.Module):
     *,
     enable_dropout: bool = True,
   ) -> Float[Array, "sequences length vocab"]:
-    """Encodes, then decodes whole sequences: see `encode` and `decode`.
+    """Float32 logits: position t predicts `decoder_target_tokens[:, t]`.
 
-    Positions are part of T5X's packed batches; T5 needs only the differences
-    of positions, and within a packed example those are the differences of
-    the array indices. So they are accepted and not read.
+    Args and errors are those of `features`. Positions are part of T5X's packed
+    batches; T5 needs only the differences of positions, and within a packed
+    example those are the differences of the array indices. So they are
+    accepted and not read.
     """
     del encoder_positions, decoder_positions
-    encoded = self.encode(
-      encoder_input_tokens, encoder_segment_ids, enable_dropout=enable_dropout
-    )
-    return self.decode(
-      encoded,
+    features = self.features(
       encoder_input_tokens,
       decoder_input_tokens,
       decoder_target_tokens,
@@ -230,6 +202,7 @@ class T5(nn.Module):
       decoder_segment_ids,
       enable_dropout=enable_dropout,
     )
+    return self.logits(features)
 
   def logit_sums(
     self,
@@ -245,8 +218,8 @@ class T5(nn.Module):
     """What a loss asks of the logits; with chunks, none of them are kept.
 
     Args:
-      encoder_input_tokens: see `encode`.
-      decoder_input_tokens: see `decode_features`.
+      encoder_input_tokens: see `features`.
+      decoder_input_tokens: likewise.
       decoder_target_tokens: likewise.
       encoder_segment_ids: likewise.
       decoder_segment_ids: likewise.
@@ -256,11 +229,7 @@ class T5(nn.Module):
     Returns:
       The sums of every position, of the shape of the targets.
     """
-    encoded = self.encode(
-      encoder_input_tokens, encoder_segment_ids, enable_dropout=enable_dropout
-    )
-    features = self.decode_features(
-      encoded,
+    features = self.features(
       encoder_input_tokens,
       decoder_input_tokens,
       decoder_target_tokens,
