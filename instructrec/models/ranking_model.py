@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import (
   decoding,
+  decoding_state,
   losses,
   protocol,
   scoring,
-  stacks,
   t5,
   training_metrics,
 )
@@ -374,8 +374,8 @@ class T5RankingModel:
     )
 
     def step(
-      newest: jax.Array, cache: stacks.DecodingCache
-    ) -> tuple[jax.Array, stacks.DecodingCache]:
+      newest: jax.Array, cache: decoding_state.DecodingCache
+    ) -> tuple[jax.Array, decoding_state.DecodingCache]:
       return apply("decode_step", newest, cache, memory)
 
     return decoding.beam_search(
@@ -393,7 +393,7 @@ class T5RankingModel:
     params: protocol.Params,
     tokens: Int[Array, "1 inputs"],
     num_slots: int,
-  ) -> tuple[stacks.DecodingMemory, stacks.DecodingCache]:
+  ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
     """Encodes one input and makes room for prefixes of its responses.
 
     Args:
@@ -419,9 +419,9 @@ class T5RankingModel:
     tokens: Int[Array, "prefixes"],
     paths: Int[Array, "prefixes length"],
     depths: Int[Array, "prefixes"],
-    cache: stacks.DecodingCache,
-    memory: stacks.DecodingMemory,
-  ) -> tuple[Float[Array, "prefixes vocab"], stacks.DecodingCache]:
+    cache: decoding_state.DecodingCache,
+    memory: decoding_state.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
     """Log-probabilities of the token after each prefix, in nats.
 
     See `t5.T5.extend_prefixes` for the arguments.

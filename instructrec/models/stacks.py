@@ -1,4 +1,4 @@
-"""The encoder and decoder stacks, and what decoding carries between steps.
+"""The encoder and decoder stacks.
 
 A stack holds its layers one by one (`layers_0`, `layers_1` ...), as public
 checkpoints do, or stacked (`layers`, every parameter with a leading axis
@@ -9,80 +9,21 @@ the same; `_through_layers` is the only place that knows the difference.
 from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import partitioning
 from jaxtyping import Array, Bool, Float, Int
 
-from instructrec.models import attention, layers, losses, relative_positions
+from instructrec.models import (
+  attention,
+  decoding_state,
+  layers,
+  losses,
+  relative_positions,
+  transformer_layers,
+)
 from instructrec.models import config as config_lib
-
-# Keys and values of all layers of a stack; see the classes below.
-PerLayer = tuple[attention.KeysValues, ...] | attention.KeysValues
-
-
-@flax.struct.dataclass
-class DecodingMemory:
-  """What decoding asks of the encoder: constant over all steps.
-
-  Attributes:
-    layers: cross-attention keys and values, one entry a decoder layer; with
-      scanned layers one entry of arrays that lead with the axis "layers".
-    mask: [batch, 1, 1, inputs]; True where the input is no padding.
-  """
-
-  layers: PerLayer
-  mask: Bool[Array, "batch 1 1 inputs"]
-
-
-@flax.struct.dataclass
-class DecodingCache:
-  """What decoding remembers of its own tokens: grows with each step.
-
-  Attributes:
-    layers: self-attention keys and values [sequences, length, heads, kv], one
-      entry a decoder layer; with scanned layers one entry of arrays that lead
-      with the axis "layers".
-    position: index of the next token.
-  """
-
-  layers: PerLayer
-  position: Int[Array, ""]
-
-  def select(self, sequences: Int[Array, "sequences"]) -> "DecodingCache":
-    """The cache whose row i is row `sequences[i]` of this one."""
-    # Counted from the end, the axis is the same with and without "layers".
-    selected = jax.tree.map(
-      lambda x: jnp.take(x, sequences, axis=-4), self.layers
-    )
-    return DecodingCache(layers=selected, position=self.position)
-
-
-def empty_cache(
-  config: config_lib.T5Config, num_sequences: int, max_length: int
-) -> DecodingCache:
-  """The cache of sequences that have no token yet.
-
-  Args:
-    config: sizes of the decoder.
-    num_sequences: sequences decoded at once.
-    max_length: most tokens of a sequence.
-
-  Returns:
-    Zeros in `config.dtype`, at position 0.
-  """
-  num_layers = config.num_decoder_layers
-  stacked = (num_layers,) if config.scan_layers else ()
-  shape = (num_sequences, max_length, config.num_heads, config.head_dim)
-  zeros = jnp.zeros((*stacked, *shape), config.dtype)
-  layer = attention.KeysValues(keys=zeros, values=zeros)
-  return DecodingCache(
-    layers=layer if config.scan_layers else (layer,) * num_layers,
-    position=jnp.zeros((), jnp.int32),
-  )
-
 
 # (layer, x, what is this layer's own) -> (x, what the layer gives)
 _LayerFn = Callable[[Any, Array, Any], tuple[Array, Any]]
@@ -146,147 +87,6 @@ def _through_layers(
   return x, tuple(given)
 
 
-def _add(
-  x: Float[Array, "batch length embed"],
-  y: Float[Array, "batch length embed"],
-  dropout: nn.Dropout,
-  deterministic: bool,
-) -> Float[Array, "batch length embed"]:
-  """The residual stream `x` with a block's result `y`."""
-  y = dropout(layers.residual(y), deterministic=deterministic)
-  return layers.residual(x + y)
-
-
-class EncoderLayer(nn.Module):
-  """Self-attention and feed-forward block, each with a residual around it.
-
-  Attributes:
-    config: sizes and numerics.
-  """
-
-  config: config_lib.T5Config
-
-  def setup(self):
-    """Makes the parameters and submodules."""
-    cfg = self.config
-    self.pre_attention_layer_norm = layers.RMSNorm(cfg.dtype)
-    self.attention = attention.Attention(cfg)
-    self.pre_mlp_layer_norm = layers.RMSNorm(cfg.dtype)
-    self.mlp = layers.GatedMlp(cfg)
-    self.dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
-
-  def __call__(
-    self,
-    x: Float[Array, "batch inputs embed"],
-    mask: Bool[Array, "batch 1 #inputs inputs"],
-    bias: Float[Array, "1 heads inputs inputs"],
-    deterministic: bool,
-  ) -> Float[Array, "batch inputs embed"]:
-    """Applies the layer; `mask` is True where attention is allowed."""
-    y = self.attention(
-      self.pre_attention_layer_norm(x), mask, bias, deterministic
-    )
-    x = _add(x, y, self.dropout, deterministic)
-    y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
-    return _add(x, y, self.dropout, deterministic)
-
-
-class DecoderLayer(nn.Module):
-  """Self-attention, attention to the encoder, feed-forward block.
-
-  Attributes:
-    config: sizes and numerics.
-  """
-
-  config: config_lib.T5Config
-
-  def setup(self):
-    """Makes the parameters and submodules."""
-    cfg = self.config
-    self.pre_self_attention_layer_norm = layers.RMSNorm(cfg.dtype)
-    self.self_attention = attention.Attention(cfg)
-    self.pre_cross_attention_layer_norm = layers.RMSNorm(cfg.dtype)
-    self.encoder_decoder_attention = attention.Attention(cfg)
-    self.pre_mlp_layer_norm = layers.RMSNorm(cfg.dtype)
-    self.mlp = layers.GatedMlp(cfg)
-    self.dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
-
-  def project_memory(
-    self, encoded: Float[Array, "batch inputs embed"]
-  ) -> attention.KeysValues:
-    """Cross-attention keys and values of the encoder's output."""
-    return self.encoder_decoder_attention.project(encoded)
-
-  def _after_self_attention(
-    self,
-    x: Float[Array, "sequences length embed"],
-    attended: Float[Array, "sequences length embed"],
-    memory: attention.KeysValues,
-    memory_mask: Bool[Array, "batch 1 #length inputs"],
-    deterministic: bool,
-  ) -> Float[Array, "sequences length embed"]:
-    x = _add(x, attended, self.dropout, deterministic)
-    y = self.encoder_decoder_attention.attend(
-      self.pre_cross_attention_layer_norm(x),
-      memory,
-      memory_mask,
-      None,
-      deterministic,
-    )
-    x = _add(x, y, self.dropout, deterministic)
-    y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
-    return _add(x, y, self.dropout, deterministic)
-
-  def __call__(
-    self,
-    x: Float[Array, "sequences length embed"],
-    encoded: Float[Array, "batch inputs embed"],
-    mask: Bool[Array, "sequences 1 length length"],
-    memory_mask: Bool[Array, "batch 1 #length inputs"],
-    bias: Float[Array, "1 heads length length"],
-    deterministic: bool,
-  ) -> Float[Array, "sequences length embed"]:
-    """Applies the layer to whole sequences."""
-    y = self.self_attention(
-      self.pre_self_attention_layer_norm(x), mask, bias, deterministic
-    )
-    return self._after_self_attention(
-      x, y, self.project_memory(encoded), memory_mask, deterministic
-    )
-
-  def step(
-    self,
-    x: Float[Array, "sequences 1 embed"],
-    cache: attention.KeysValues,
-    memory: attention.KeysValues,
-    memory_mask: Bool[Array, "batch 1 1 inputs"],
-    position: Int[Array, ""],
-    bias: Float[Array, "1 heads 1 length"],
-  ) -> tuple[Float[Array, "sequences 1 embed"], attention.KeysValues]:
-    """Applies the layer to one new position of every sequence."""
-    y, cache = self.self_attention.step(
-      self.pre_self_attention_layer_norm(x), cache, position, bias
-    )
-    return self._after_self_attention(x, y, memory, memory_mask, True), cache
-
-  def extend(
-    self,
-    x: Float[Array, "prefixes 1 embed"],
-    cache: attention.KeysValues,
-    memory: attention.KeysValues,
-    memory_mask: Bool[Array, "1 1 1 inputs"],
-    first: Int[Array, ""],
-    paths: Int[Array, "prefixes length"],
-    mask: Bool[Array, "prefixes 1 1 length"],
-    bias: Float[Array, "prefixes heads 1 length"],
-  ) -> tuple[Float[Array, "prefixes 1 embed"], attention.KeysValues]:
-    """Applies the layer to the newest position of every prefix."""
-    y, cache = self.self_attention.extend(
-      self.pre_self_attention_layer_norm(x), cache, first, paths, mask, bias
-    )
-    return self._after_self_attention(x, y, memory, memory_mask, True), cache
-
-
 class Encoder(nn.Module):
   """The encoder stack.
 
@@ -302,7 +102,9 @@ class Encoder(nn.Module):
     """Makes the parameters and submodules."""
     cfg = self.config
     self.relpos_bias = relative_positions.RelativePositionBias(cfg, True)
-    self.layers = _make_layers(EncoderLayer, cfg, cfg.num_encoder_layers)
+    self.layers = _make_layers(
+      transformer_layers.EncoderLayer, cfg, cfg.num_encoder_layers
+    )
     self.encoder_norm = layers.RMSNorm(cfg.dtype)
     self.input_dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
     self.output_dropout = nn.Dropout(cfg.dropout_rate)
@@ -318,7 +120,9 @@ class Encoder(nn.Module):
     x = self.input_dropout(x, deterministic=deterministic)
     bias = self.relpos_bias(tokens.shape[-1])
 
-    def through(layer: EncoderLayer, x: Array, _: None) -> tuple[Array, None]:
+    def through(
+      layer: transformer_layers.EncoderLayer, x: Array, _: None
+    ) -> tuple[Array, None]:
       return layer(x, mask, bias, deterministic), None
 
     x, _ = _through_layers(
@@ -349,7 +153,9 @@ class Decoder(nn.Module):
     """Makes the parameters and submodules."""
     cfg = self.config
     self.relpos_bias = relative_positions.RelativePositionBias(cfg, False)
-    self.layers = _make_layers(DecoderLayer, cfg, cfg.num_decoder_layers)
+    self.layers = _make_layers(
+      transformer_layers.DecoderLayer, cfg, cfg.num_decoder_layers
+    )
     self.decoder_norm = layers.RMSNorm(cfg.dtype)
     self.dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
     if not cfg.logits_via_embedding:
@@ -415,7 +221,9 @@ class Decoder(nn.Module):
     else:
       bias = self.relpos_bias.between(positions, positions)
 
-    def through(layer: DecoderLayer, x: Array, _: None) -> tuple[Array, None]:
+    def through(
+      layer: transformer_layers.DecoderLayer, x: Array, _: None
+    ) -> tuple[Array, None]:
       y = layer(x, encoded, mask, memory_mask, bias, deterministic)
       return y, None
 
@@ -436,11 +244,11 @@ class Decoder(nn.Module):
 
   def project_memory(
     self, encoded: Float[Array, "batch inputs embed"]
-  ) -> PerLayer:
+  ) -> decoding_state.PerLayer:
     """Cross-attention keys and values of every layer."""
 
     def through(
-      layer: DecoderLayer, encoded: Array, _: None
+      layer: transformer_layers.DecoderLayer, encoded: Array, _: None
     ) -> tuple[Array, attention.KeysValues]:
       return encoded, layer.project_memory(encoded)
 
@@ -454,16 +262,15 @@ class Decoder(nn.Module):
   def step(
     self,
     tokens: Int[Array, "sequences"],
-    cache: DecodingCache,
-    memory: DecodingMemory,
-  ) -> tuple[Float[Array, "sequences vocab"], DecodingCache]:
+    cache: decoding_state.DecodingCache,
+    memory: decoding_state.DecodingMemory,
+  ) -> tuple[Float[Array, "sequences vocab"], decoding_state.DecodingCache]:
     """Logits after one more token, and the cache with that token in it."""
     x = self.token_embedder(tokens[:, None])
-    length = jax.tree.leaves(cache.layers)[0].shape[-3]
-    bias = self.relpos_bias.row(cache.position, length)
+    bias = self.relpos_bias.row(cache.position, cache.length)
 
     def through(
-      layer: DecoderLayer,
+      layer: transformer_layers.DecoderLayer,
       x: Array,
       own: tuple[attention.KeysValues, attention.KeysValues],
     ) -> tuple[Array, attention.KeysValues]:
@@ -474,16 +281,16 @@ class Decoder(nn.Module):
       through, x, self._paired(cache.layers, memory.layers)
     )
     logits = self.logits(self._normed(x, True))[:, 0]
-    return logits, DecodingCache(entries, cache.position + 1)
+    return logits, decoding_state.DecodingCache(entries, cache.position + 1)
 
   def extend(
     self,
     tokens: Int[Array, "prefixes"],
     paths: Int[Array, "prefixes length"],
     depths: Int[Array, "prefixes"],
-    cache: DecodingCache,
-    memory: DecodingMemory,
-  ) -> tuple[Float[Array, "prefixes vocab"], DecodingCache]:
+    cache: decoding_state.DecodingCache,
+    memory: decoding_state.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
     """Logits after each prefix, and the cache with the prefixes in it."""
     x = self.token_embedder(tokens[:, None])
     position = jnp.arange(paths.shape[1])[None, :]
@@ -491,7 +298,7 @@ class Decoder(nn.Module):
     mask = (position <= depths[:, None])[:, None, None, :]
 
     def through(
-      layer: DecoderLayer,
+      layer: transformer_layers.DecoderLayer,
       x: Array,
       own: tuple[attention.KeysValues, attention.KeysValues],
     ) -> tuple[Array, attention.KeysValues]:
@@ -504,4 +311,6 @@ class Decoder(nn.Module):
       through, x, self._paired(cache.layers, memory.layers)
     )
     logits = self.logits(self._normed(x, True))[:, 0]
-    return logits, DecodingCache(entries, cache.position + len(tokens))
+    return logits, decoding_state.DecodingCache(
+      entries, cache.position + len(tokens)
+    )

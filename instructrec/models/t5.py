@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models import config as config_lib
-from instructrec.models import layers, losses, stacks
+from instructrec.models import decoding_state, layers, losses, stacks
 
 PAD_ID = 0
 
@@ -246,7 +246,7 @@ class T5(nn.Module):
     *,
     num_sequences: int,
     max_length: int,
-  ) -> tuple[stacks.DecodingMemory, stacks.DecodingCache]:
+  ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
     """Projects the encoder's output once and makes an empty cache.
 
     Args:
@@ -258,19 +258,19 @@ class T5(nn.Module):
     Returns:
       The memory and the cache for `decode_step`.
     """
-    memory = stacks.DecodingMemory(
+    memory = decoding_state.DecodingMemory(
       layers=self.decoder.project_memory(encoded),
       mask=(encoder_input_tokens != PAD_ID)[:, None, None, :],
     )
-    cache = stacks.empty_cache(self.config, num_sequences, max_length)
+    cache = decoding_state.empty_cache(self.config, num_sequences, max_length)
     return memory, cache
 
   def decode_step(
     self,
     tokens: Int[Array, "sequences"],
-    cache: stacks.DecodingCache,
-    memory: stacks.DecodingMemory,
-  ) -> tuple[Float[Array, "sequences vocab"], stacks.DecodingCache]:
+    cache: decoding_state.DecodingCache,
+    memory: decoding_state.DecodingMemory,
+  ) -> tuple[Float[Array, "sequences vocab"], decoding_state.DecodingCache]:
     """Logits of the next token after `tokens`, and the longer cache.
 
     Args:
@@ -288,9 +288,9 @@ class T5(nn.Module):
     tokens: Int[Array, "prefixes"],
     paths: Int[Array, "prefixes length"],
     depths: Int[Array, "prefixes"],
-    cache: stacks.DecodingCache,
-    memory: stacks.DecodingMemory,
-  ) -> tuple[Float[Array, "prefixes vocab"], stacks.DecodingCache]:
+    cache: decoding_state.DecodingCache,
+    memory: decoding_state.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
     """Logits after prefixes of one input, of any lengths.
 
     The cache is that of one sequence whose "positions" are slots: each prefix

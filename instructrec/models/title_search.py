@@ -211,17 +211,7 @@ class _Slots:
     self._capacity *= 2
     pad = self._capacity - len(self._paths)
     self._paths = np.pad(self._paths, ((0, pad), (0, 0)))
-    self._cache = dataclasses.replace(
-      self._cache,
-      layers=jax.tree.map(
-        # Counted from the end, the axis is the same with and without
-        # "layers".
-        lambda x: jnp.pad(
-          x, [(0, 0)] * (x.ndim - 3) + [(0, pad), (0, 0), (0, 0)]
-        ),
-        self._cache.layers,
-      ),
-    )
+    self._cache = self._cache.widen(pad)
 
   def extend(self, prefixes: _Frontier, width: int) -> _Frontier:
     """All continuations of some prefixes, at most `width` of them.

@@ -1,73 +1,15 @@
-"""The cache gives what whole sequences give, scanned layers what single do."""
+"""Scanned layers give what single ones do."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models import features, ranking_model, t5
+from instructrec.models import ranking_model, t5
 
 RNG = np.random.default_rng(5)
-
-
-def _steps(module, params, inputs, shifted):
-  """Logits of every position, one step at a time."""
-
-  def apply(method, *args, **kwargs):
-    return module.apply({"params": params}, *args, method=method, **kwargs)
-
-  @jax.jit
-  def start(inputs):
-    return apply(
-      "start_decoding",
-      apply("encode", inputs, enable_dropout=False),
-      inputs,
-      num_sequences=shifted.shape[0],
-      max_length=shifted.shape[1],
-    )
-
-  memory, cache = start(inputs)
-  step = jax.jit(
-    lambda tokens, cache: apply("decode_step", tokens, cache, memory)
-  )
-  logits = []
-  for position in range(shifted.shape[1]):
-    out, cache = step(shifted[:, position], cache)
-    logits.append(out)
-  return jnp.stack(logits, axis=1), cache, memory
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_cached_steps_equal_whole_sequences(tied, tiny_config, make_setup):
-  cfg = dataclasses.replace(tiny_config, logits_via_embedding=tied)
-  setup = make_setup(cfg)
-  module = t5.T5(cfg)
-  inputs = jnp.asarray(RNG.integers(2, 31, (2, 6)), jnp.int32).at[1, 4:].set(0)
-  # Three sequences share each row's encoder output.
-  targets = jnp.asarray(RNG.integers(2, 31, (6, 5)), jnp.int32)
-  shifted = features.shift_right(targets)
-  whole = jax.jit(functools.partial(module.apply, enable_dropout=False))(
-    {"params": setup.params}, inputs, shifted, targets
-  )
-  logits, cache, memory = _steps(module, setup.params, inputs, shifted)
-  np.testing.assert_allclose(logits, whole, atol=1e-5)
-  np.testing.assert_array_equal(jnp.argmax(logits, -1), jnp.argmax(whole, -1))
-  assert int(cache.position) == 5
-  # The cross-attention memory has the batch of the inputs, not of sequences.
-  assert memory.layers[0].keys.shape == (2, 6, 2, 6)
-
-
-def test_select_reorders_sequences(tiny):
-  inputs = jnp.asarray(RNG.integers(2, 31, (1, 4)), jnp.int32)
-  shifted = jnp.asarray(RNG.integers(2, 31, (2, 3)), jnp.int32)
-  _, cache, _ = _steps(tiny.model.module, tiny.params, inputs, shifted)
-  swapped = cache.select(jnp.array([1, 1]))
-  for old, new in zip(cache.layers, swapped.layers, strict=True):
-    np.testing.assert_array_equal(new.keys, old.keys[jnp.array([1, 1])])
-  assert int(swapped.position) == int(cache.position)
 
 
 DEPTHS = {"num_encoder_layers": 2, "num_decoder_layers": 3}
