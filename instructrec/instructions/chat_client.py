@@ -13,8 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import pydantic
-
+from instructrec.instructions import chat_completion
 from instructrec.instructions.budget import Account, Budget, Estimate, Tokens
 from instructrec.instructions.reply_cache import ReplyCache
 
@@ -29,41 +28,6 @@ _TRY_AGAIN = frozenset((408, 409, 429))
 
 class ChatReplyError(ValueError):
   """The server gave no text, also after retries."""
-
-
-class _Reply(pydantic.BaseModel):
-  """A text."""
-
-  model_config = pydantic.ConfigDict(extra="forbid")
-  text: str
-
-
-class _Message(pydantic.BaseModel):
-  content: str | None = None
-  refusal: str | None = None
-
-
-class _Choice(pydantic.BaseModel):
-  message: _Message
-
-
-class _Usage(pydantic.BaseModel):
-  prompt_tokens: pydantic.NonNegativeInt
-  completion_tokens: pydantic.NonNegativeInt = 0
-
-
-class _Completion(pydantic.BaseModel):
-  """What is read of a chat completion; the library does not check it."""
-
-  choices: list[_Choice] = pydantic.Field(min_length=1)
-  usage: _Usage | None = None
-
-
-_SCHEMA = _Reply.model_json_schema()
-_JSON = {
-  "type": "json_schema",
-  "json_schema": {"name": "text", "strict": True, "schema": _SCHEMA},
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,26 +125,6 @@ class Question:
   is_json: bool = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Outcome:
-  """What came of one try.
-
-  Attributes:
-    used: tokens that the server will charge for; at most, where it did not
-      say.
-    text: the text; None where there is none.
-    reason: why there is none.
-    after: seconds that the server asks to wait before the next try.
-    final: whether trying again is of no use.
-  """
-
-  used: Tokens
-  text: str | None = None
-  reason: str = ""
-  after: float = 0.0
-  final: bool = False
-
-
 class ChatClient:
   """A chat server, with a cache and a budget; see the module.
 
@@ -233,7 +177,7 @@ class ChatClient:
 
   def _tokens(self, question: Question, bytes_per_token: int) -> Tokens:
     """Tokens that a question takes, its reply being at its longest."""
-    size = len(json.dumps(_SCHEMA)) if question.is_json else 0
+    size = len(json.dumps(chat_completion.SCHEMA)) if question.is_json else 0
     size += sum(len(m["content"].encode()) for m in question.messages)
     prompt = -(-size // bytes_per_token) + _FRAME
     return Tokens(prompt, question.max_reply_tokens)
@@ -350,7 +294,9 @@ class ChatClient:
       f"{self.config.cache}: run again to go on"
     )
 
-  async def _try(self, client: Any, question: Question) -> _Outcome:
+  async def _try(
+    self, client: Any, question: Question
+  ) -> chat_completion.Outcome:
     # What is not answered may be charged for all the same.
     most = self._most_tokens(question)
     try:
@@ -360,67 +306,33 @@ class ChatClient:
           messages=question.messages,
           temperature=self.config.temperature,
           max_tokens=question.max_reply_tokens,
-          **({"response_format": _JSON} if question.is_json else {}),
+          **(
+            {"response_format": chat_completion.RESPONSE_FORMAT}
+            if question.is_json
+            else {}
+          ),
         )
     except TimeoutError:
-      return _Outcome(most, reason=f"no reply in {self.config.timeout:g} s")
+      return chat_completion.Outcome(
+        most, reason=f"no reply in {self.config.timeout:g} s"
+      )
     except self._openai.APIStatusError as error:
       status = error.status_code
-      return _Outcome(
+      return chat_completion.Outcome(
         Tokens(),
         reason=f"status {status}: {self._quote(error.response.text)}",
-        after=_retry_after(error.response.headers),
+        after=chat_completion.retry_after(error.response.headers),
         final=status < 500 and status not in _TRY_AGAIN,
       )
     except self._openai.OpenAIError as error:
       cause = self._quote(str(error.__cause__ or error))
-      return _Outcome(most, reason=f"a broken connection: {cause}")
-    return _read(response.content, most, question.is_json)
+      return chat_completion.Outcome(
+        most, reason=f"a broken connection: {cause}"
+      )
+    return chat_completion.read(response.content, most, question.is_json)
 
   def _quote(self, said: str) -> str:
     """What a server said, fit for an error: short, on one line, no key."""
     if self._key:
       said = said.replace(self._key, "***")
     return " ".join(said.split())[:_MAX_QUOTE]
-
-
-def _read(content: bytes, most: Tokens, is_json: bool) -> _Outcome:
-  """The text of a chat completion.
-
-  Args:
-    content: the body that the server sent.
-    most: tokens that count where it does not say how many it took.
-    is_json: see `Question`.
-  """
-  try:
-    completion = _Completion.model_validate_json(content)
-  except pydantic.ValidationError as error:
-    reason = f"a reply that is no chat completion: {_first(error)}"
-    return _Outcome(most, reason=reason)
-  usage, message = completion.usage, completion.choices[0].message
-  used = Tokens(usage.prompt_tokens, usage.completion_tokens) if usage else most
-  if message.refusal:
-    return _Outcome(used, text="")
-  if not is_json:
-    return _Outcome(used, text=message.content or "")
-  try:
-    text = _Reply.model_validate_json(message.content or "").text
-  except pydantic.ValidationError as error:
-    reason = f'a reply that is not {{"text": "..."}}: {_first(error)}'
-    return _Outcome(used, reason=reason)
-  return _Outcome(used, text=" ".join(text.split()))
-
-
-def _first(error: pydantic.ValidationError) -> str:
-  """The first fault, without the text it was found in."""
-  fault = error.errors(include_input=False, include_url=False)[0]
-  place = ".".join(str(part) for part in fault["loc"])
-  return f"{place}: {fault['msg']}" if place else fault["msg"]
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-  """Seconds that a server asks to wait; 0 where it names none."""
-  try:
-    return max(0.0, float(headers.get("retry-after", "0")))
-  except ValueError:
-    return 0.0  # A date, which chat servers do not send: the backoff is left.
