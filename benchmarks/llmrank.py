@@ -32,7 +32,7 @@ import polars as pl
 import scipy.sparse
 
 from instructrec.data import candidate_files, catalog, dataset, request
-from instructrec.evaluation import metrics, results
+from instructrec.evaluation import metrics
 from instructrec.retrieval import bm25, evaluate, popularity
 
 _K1, _B = 1.5, 0.75
@@ -92,7 +92,7 @@ def rerank(
   scores: Iterable[np.ndarray],
   requests: Sequence[request.RankingRequest],
   items: catalog.Catalog,
-) -> results.Ranks:
+) -> metrics.Ranks:
   """Ranks of the targets, scores being rows of the whole catalogue."""
   chosen = np.array(
     [
@@ -101,7 +101,7 @@ def rerank(
     ]
   )
   labels = np.array([r.candidates.index(r.target or "") for r in requests])
-  return results.Ranks(*metrics.tied_ranks(chosen, labels))
+  return metrics.Ranks.of(chosen, labels)
 
 
 def shared(
@@ -117,19 +117,19 @@ def shared(
   return float(np.mean(found))
 
 
-def _means(ranks: results.Ranks) -> dict[str, float]:
+def _means(ranks: metrics.Ranks) -> dict[str, float]:
   values = metrics.from_ranks(
     ranks.greater, ranks.equal, hit_rate_at=(10, 20, 100), ndcg_at=_NDCG_AT
   )
   return {name: float(value.mean()) for name, value in values.items()}
 
 
-def broken_ties(ranks: results.Ranks) -> dict[str, dict[str, float]]:
+def broken_ties(ranks: metrics.Ranks) -> dict[str, dict[str, float]]:
   """Bounds of 95% of 1,000 runs that break ties at random."""
   rng = np.random.default_rng(0)
   runs = [
     _means(
-      results.Ranks(
+      metrics.Ranks(
         ranks.greater + rng.integers(0, ranks.equal),
         np.ones_like(ranks.equal),
       )
@@ -152,7 +152,7 @@ def published_recall(
 
   Items of the history stand in the lists and keep their places.
   """
-  ranks = results.Ranks(
+  ranks = metrics.Ranks(
     np.array(
       [
         lists[r.user_id].index(r.target or "")

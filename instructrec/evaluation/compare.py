@@ -16,7 +16,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from instructrec.evaluation import intervals, per_request, report, results
+from instructrec.evaluation import (
+  evaluate,
+  intervals,
+  per_request,
+  report,
+  results,
+)
 
 _LISTS = ("target", "num_candidates", "candidates")
 
@@ -198,7 +204,7 @@ def _group(
     have = {str(r.path): list(r.groups[group]["methods"]) for r in everything}
     raise ValueError(f"{group}: no report has a method of {methods}: {have}")
   requests = first.requests(group)
-  result = results.from_values(
+  result = evaluate.from_values(
     group,
     {name: {m: found[m] for m in chance} for name, found in values.items()},
     num_candidates=requests["num_candidates"].to_numpy(),

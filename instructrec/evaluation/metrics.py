@@ -15,7 +15,9 @@ no more than any other score. A score that is not a number counts as worse than
 any other, minus infinity included; `count_nan` says how many there are.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -143,6 +145,33 @@ def count_nan(
       invalid &= where[start : start + _CHUNK]
     total += int(np.count_nonzero(invalid))
   return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+  """Where one method puts the right candidate of each request.
+
+  Attributes:
+    greater: candidates above it; see `tied_ranks`.
+    equal: candidates tied with it, itself included.
+    num_nan: scores that were not a number, over all requests.
+  """
+
+  greater: Int[np.ndarray, " requests"]
+  equal: Int[np.ndarray, " requests"]
+  num_nan: int = 0
+
+  @classmethod
+  def of(
+    cls,
+    scores: Float[np.ndarray, "requests candidates"],
+    labels: Int[np.ndarray, " requests"],
+    *,
+    where: Bool[np.ndarray, "requests candidates"] | None = None,
+  ) -> Self:
+    """The ranks that scores give; args and errors are those of `tied_ranks`."""
+    greater, equal = tied_ranks(scores, labels, where=where)
+    return cls(greater, equal, count_nan(scores, where=where))
 
 
 def from_ranks(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from instructrec.data import interaction
-from instructrec.evaluation import facts, metrics, results
+from instructrec.evaluation import evaluate, facts, metrics, results
 from instructrec.pipelines import blocks
 from instructrec.retrieval import evaluate as ranking
 
@@ -44,9 +44,9 @@ class RankTable:
     self._scores: dict[str, list[Float[np.ndarray, "requests _"]]] = (
       defaultdict(list)
     )
-    self._ranks: dict[str, list[results.Ranks]] = defaultdict(list)
+    self._ranks: dict[str, list[metrics.Ranks]] = defaultdict(list)
     self._descriptions: dict[str, str] = {}
-    self._chance: list[results.Ranks] = []
+    self._chance: list[metrics.Ranks] = []
     self._labels: list[Int[np.ndarray, " requests"]] = []
     self._counts: list[Int[np.ndarray, " requests"]] = []
     self._request_ids: list[str] = []
@@ -88,7 +88,7 @@ class RankTable:
 
   def _from_scores(
     self, block: blocks.Block, scores: Float[np.ndarray, "requests candidates"]
-  ) -> results.Ranks:
+  ) -> metrics.Ranks:
     has = block.labels >= 0
     greater = np.full(len(has), self._worst)
     equal = np.ones(len(has), np.int64)
@@ -96,7 +96,7 @@ class RankTable:
       greater[has], equal[has] = metrics.tied_ranks(
         scores[has], block.labels[has], where=block.where[has]
       )
-    return results.Ranks(
+    return metrics.Ranks(
       greater, equal, metrics.count_nan(scores, where=block.where)
     )
 
@@ -144,7 +144,7 @@ class RankTable:
     complete = (np.concatenate(self._labels)[rows] >= 0).all()
     # Lists of twenty and more are looked at as deep as published ones are.
     more = (_LONG,) if counts.min() >= _LONG else ()
-    result = results.evaluate_ranks(
+    result = evaluate.from_ranks(
       group,
       {name: _joined(parts, rows) for name, parts in self._ranks.items()},
       counts,
@@ -184,9 +184,9 @@ def _stacked(
 
 
 def _joined(
-  parts: Sequence[results.Ranks], rows: Bool[np.ndarray, " requests"]
-) -> results.Ranks:
-  return results.Ranks(
+  parts: Sequence[metrics.Ranks], rows: Bool[np.ndarray, " requests"]
+) -> metrics.Ranks:
+  return metrics.Ranks(
     np.concatenate([part.greater for part in parts])[rows],
     np.concatenate([part.equal for part in parts])[rows],
     sum(part.num_nan for part in parts),

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from instructrec.data import interaction, request
 from instructrec.evaluation import bias, facts, metrics, results
+from instructrec.evaluation import evaluate as evaluate_lib
 from instructrec.retrieval import retriever
 
 # Of the whole catalogue: its first ranks say little, its hundred best are what
@@ -34,7 +35,7 @@ def _lists(
 
 def candidate_ranks(
   found: retriever.Retriever, requests: Sequence[request.RankingRequest]
-) -> tuple[results.Ranks, Int[np.ndarray, " requests"]]:
+) -> tuple[metrics.Ranks, Int[np.ndarray, " requests"]]:
   """The target's rank among each request's candidates.
 
   Args:
@@ -50,11 +51,7 @@ def candidate_ranks(
   labels, counts = _lists(requests)
   scores = found.score(requests)
   where = np.arange(scores.shape[1]) < counts[:, None]
-  ranks = results.Ranks(
-    *metrics.tied_ranks(scores, labels, where=where),
-    metrics.count_nan(scores, where=where),
-  )
-  return ranks, counts
+  return metrics.Ranks.of(scores, labels, where=where), counts
 
 
 def catalogue_ranks(
@@ -62,7 +59,7 @@ def catalogue_ranks(
   requests: Sequence[request.RankingRequest],
   *,
   remove_seen: bool = True,
-) -> tuple[results.Ranks, Int[np.ndarray, " requests"]]:
+) -> tuple[metrics.Ranks, Int[np.ndarray, " requests"]]:
   """The target's rank among all items, in memory flat in the requests.
 
   Args:
@@ -93,7 +90,7 @@ def catalogue_ranks(
     parts.append((greater, equal, where.sum(1)))
     num_nan += metrics.count_nan(scores, where=where)
   greater, equal, counts = map(np.concatenate, zip(*parts, strict=True))
-  return results.Ranks(greater, equal, num_nan), counts
+  return metrics.Ranks(greater, equal, num_nan), counts
 
 
 def ndcg_at_10(
@@ -200,7 +197,7 @@ def evaluate(
   """
   _check(group, found)
   labels, counts = _lists(requests)
-  return results.evaluate(
+  return evaluate_lib.from_scores(
     group,
     {name: r.score(requests) for name, r in found.items()},
     labels,
@@ -245,7 +242,7 @@ def evaluate_catalogue(
     for name, r in found.items()
   }
   _, counts = next(iter(ranked.values()))
-  result = results.evaluate_ranks(
+  result = evaluate_lib.from_ranks(
     group,
     {name: ranks for name, (ranks, _) in ranked.items()},
     counts,

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from instructrec.cli import main
-from instructrec.evaluation import report, results
+from instructrec.evaluation import evaluate, report
 
 LABELS = np.arange(60) % 5
 
@@ -27,7 +27,7 @@ def runs(tmp_path_factory):
     scores = np.random.default_rng(seed).normal(size=(60, 5))
     scores[np.arange(60), LABELS] += 2 * (name[0] == "a")
     found = [
-      results.evaluate(
+      evaluate.from_scores(
         group,
         {"trained model": scores, "flat": np.zeros((60, 5))},
         LABELS,

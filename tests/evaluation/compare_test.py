@@ -6,6 +6,7 @@ import pytest
 
 from instructrec.evaluation import (
   compare,
+  evaluate,
   facts,
   intervals,
   metrics,
@@ -30,7 +31,7 @@ def written(folder, scores, groups=("g",), rows=None, ids=None):
   rows = np.arange(COUNT) if rows is None else rows
   ids = ids or [[f"i{6 * i + j}" for j in range(6)] for i in range(COUNT)]
   found = [
-    results.evaluate(
+    evaluate.from_scores(
       group,
       {name: values[rows] for name, values in scores.items()},
       LABELS[rows],
@@ -58,7 +59,7 @@ def test_reports_together_are_what_one_evaluation_would_be(tmp_path):
   b = written(tmp_path / "b", {"model": other}, ["f", "g"], shuffled)
   (found,) = compare.compare({"a": [a], "b": [b]}, seed=5, num_resamples=500)
   order = np.argsort([f"r{i}" for i in range(COUNT)])
-  expected = results.evaluate(
+  expected = evaluate.from_scores(
     "g",
     {
       name: values[order]

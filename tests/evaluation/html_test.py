@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from instructrec.evaluation import facts, report, results
+from instructrec.evaluation import evaluate, facts, report
 from instructrec.evaluation import html as pages
 
 _EVIL = (
@@ -44,7 +44,7 @@ def written(folder, methods, group="g", title="t"):
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 4, 60)
   ids = [[f"i{4 * i + j}" for j in range(4)] for i in range(60)]
-  result = results.evaluate(
+  result = evaluate.from_scores(
     group,
     {name: rng.normal(size=(60, 4)) for name in methods},
     labels,

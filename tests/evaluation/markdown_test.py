@@ -5,10 +5,10 @@ import pytest
 
 from instructrec.evaluation import (
   differences,
+  evaluate,
   intervals,
   markdown,
   metrics,
-  results,
 )
 
 
@@ -62,7 +62,7 @@ def test_tables_have_a_cell_for_each_column():
   labels = rng.integers(0, 5, 200)
   good = rng.normal(size=(200, 5))
   good[np.arange(200), labels] += 3
-  result = results.evaluate(
+  result = evaluate.from_scores(
     "g",
     {"good|one": good, "noise": rng.normal(size=(200, 5))},
     labels,

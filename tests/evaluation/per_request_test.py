@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from instructrec.evaluation import facts, metrics, per_request, results
+from instructrec.evaluation import evaluate, facts, metrics, per_request
 
 KNOWN = facts.Facts(
   targets=["b", "c", "z"],
@@ -16,7 +16,7 @@ KNOWN = facts.Facts(
 
 def evaluated(group, known, **cut_offs):
   scores = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
-  return results.evaluate(
+  return evaluate.from_scores(
     group,
     {"up": scores, "down": -scores},
     np.array([1, 0, 1]),

@@ -2,7 +2,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from instructrec.evaluation import facts, metrics, plots, results
+from instructrec.evaluation import evaluate, facts, metrics, plots
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def axes(monkeypatch):
 
 def evaluated(names):
   rng = np.random.default_rng(0)
-  return results.evaluate(
+  return evaluate.from_scores(
     "sequential",
     {name: rng.normal(size=(120, 10)) for name in names},
     rng.integers(0, 10, 120),
@@ -113,7 +113,7 @@ def test_strata_show_their_means_errors_and_chance(tmp_path, axes):
   rng = np.random.default_rng(1)
   labels = rng.integers(0, 5, 200)
   ids = [[f"i{j}" for j in range(5)]] * 200
-  result = results.evaluate(
+  result = evaluate.from_scores(
     "g",
     {name: rng.normal(size=(200, 5)) for name in ("b", "a")},
     labels,

@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from instructrec.evaluation import metrics, report, results
+from instructrec.evaluation import evaluate, metrics, report, results
 
 
 def evaluated(group, scores, labels, **changes):
-  return results.evaluate(
+  return evaluate.from_scores(
     group,
     scores,
     labels,

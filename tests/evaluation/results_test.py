@@ -8,7 +8,7 @@ import pytest
 
 from instructrec.evaluation import (
   environment,
-  facts,
+  evaluate,
   intervals,
   metrics,
   plots,
@@ -55,7 +55,7 @@ def found():
   good = noise.copy()
   good[np.arange(300), labels] += 2
   good[0, (labels[0] + 1) % 10] = np.nan
-  return results.evaluate(
+  return evaluate.from_scores(
     "sequential",
     {"noise": noise, "good": good, "flat": np.zeros((300, 10))},
     labels,
@@ -82,14 +82,14 @@ def test_the_headline_says_what_the_intervals_say(found):
   assert "**good** reaches HR@1" in report.headline(found)
   assert "ahead of" in report.headline(found)
   rng = np.random.default_rng(3)
-  tie = results.evaluate(
+  tie = evaluate.from_scores(
     "g",
     {"a": rng.normal(size=(40, 10)), "b": rng.normal(size=(40, 10))},
     np.zeros(40, int),
     request_ids=[str(i) for i in range(40)],
   )
   assert "not distinguishable from" in report.headline(tie)
-  alone = results.evaluate(
+  alone = evaluate.from_scores(
     "g", {"a": np.zeros((4, 10))}, np.zeros(4, int), request_ids=list("abcd")
   )
   assert report.headline(alone).endswith("(chance 0.100).")
@@ -197,83 +197,3 @@ def test_results_survive_json(found):
   assert again.num_candidates == found.num_candidates
   with pytest.raises(ValueError, match="schema_version 1, expected"):
     results.EvaluationResult.from_json({**record, "schema_version": 1})
-
-
-def test_equal_methods_have_no_difference():
-  scores = np.random.default_rng(7).normal(size=(211, 10))
-  same = results.evaluate(
-    "g",
-    {"a": scores, "b": 2 * scores},
-    np.arange(211) % 10,
-    request_ids=[str(i) for i in range(211)],
-    num_resamples=300,
-  )
-  for gap in same.differences:
-    assert gap.interval == intervals.Interval(0.0, 0.0, 0.0)
-    assert not gap.is_outside
-
-
-def test_lists_of_several_lengths_have_a_chance_of_their_own():
-  where = np.arange(6) < np.array([[2], [6]])
-  mixed = results.evaluate(
-    "g",
-    {"flat": np.zeros((2, 6))},
-    np.array([1, 4]),
-    request_ids=["a", "b"],
-    where=where,
-    num_resamples=20,
-  )
-  assert mixed.num_candidates == (2, 6)
-  assert mixed.chance["HR@1"] == pytest.approx((1 / 2 + 1 / 6) / 2)
-  np.testing.assert_allclose(mixed.expected_ranks["flat"], [1.5, 3.5])
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"scores": {}}, "g: there are no methods"),
-    (
-      {"labels": np.zeros(0, int), "request_ids": []},
-      "g: there are no requests",
-    ),
-    ({"request_ids": ["a"]}, "g: there are 1 request ids and 2 labels"),
-    (
-      {"scores": {"a": np.zeros((2, 3)), "b": np.zeros((2, 4))}},
-      r"'b': \(2, 4\).*the same candidates",
-    ),
-    ({"descriptions": {"z": "?"}}, r"descriptions of \['z'\]"),
-  ],
-)
-def test_what_does_not_fit_together_is_named(changes, message):
-  arguments = {
-    "scores": {"a": np.zeros((2, 3))},
-    "labels": np.zeros(2, int),
-    "request_ids": ["a", "b"],
-    **changes,
-  }
-  with pytest.raises(ValueError, match=message):
-    results.evaluate("g", **arguments)
-
-
-def test_labels_are_the_places_of_the_targets():
-  known = facts.Facts(
-    targets=["a", "b"],
-    candidates=[["a", "b"], ["a", "b"]],
-    target_counts=np.zeros(2, int),
-    history_lengths=np.zeros(2, int),
-  )
-  arguments = {"request_ids": ["q", "r"], "known": known, "num_resamples": 5}
-  scores = {"m": np.zeros((2, 2))}
-  found = results.evaluate("g", scores, np.array([0, 1]), **arguments)
-  assert [split.counts for split in found.breakdowns] == [[1, 1], [2], [2], [2]]
-  with pytest.raises(ValueError, match="g: the labels are not the places"):
-    results.evaluate("g", scores, np.array([1, 1]), **arguments)
-
-
-def test_methods_are_sorted_and_described_by_metrics_that_must_be_there():
-  one = {"m": results.Ranks(np.zeros(2, int), np.ones(2, int))}
-  for cut_offs in ({"ndcg_at": (5,)}, {"hit_rate_at": (5,)}):
-    with pytest.raises(ValueError, match="expected 1 and 10 among them"):
-      results.evaluate_ranks(
-        "g", one, np.full(2, 9), request_ids=["q", "r"], **cut_offs
-      )

@@ -19,7 +19,7 @@ figures of another task. Hence reports say which candidates were ranked, and
 import numpy as np
 import pytest
 
-from instructrec.evaluation import metrics, results
+from instructrec.evaluation import evaluate, metrics
 
 ITEMS, REQUESTS, HIT = 10_000, 400, 0.15
 TARGET = 0
@@ -47,7 +47,7 @@ def catalogue():
 
 
 def evaluated(scores):
-  return results.evaluate(
+  return evaluate.from_scores(
     "g",
     scores,
     np.zeros(REQUESTS, int),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from instructrec.evaluation import facts, metrics, report, results, trec
+from instructrec.evaluation import evaluate, facts, metrics, report, trec
 
 
 def lists(candidates, targets):
@@ -42,7 +42,7 @@ def test_pytrec_eval_reads_our_files_and_gets_our_figures(tmp_path):
     for name in ("trained model", "b/c")
   }
   request_ids = [f"test-u{i}-7" for i in range(count)]
-  result = results.evaluate(
+  result = evaluate.from_scores(
     "sequential p1",
     scores,
     labels,

@@ -1,0 +1,86 @@
+"""Methods on the same requests: what is equal, what chance is, what fits."""
+
+import numpy as np
+import pytest
+
+from instructrec.evaluation import evaluate, facts, intervals, metrics
+
+
+def test_equal_methods_have_no_difference():
+  scores = np.random.default_rng(7).normal(size=(211, 10))
+  same = evaluate.from_scores(
+    "g",
+    {"a": scores, "b": 2 * scores},
+    np.arange(211) % 10,
+    request_ids=[str(i) for i in range(211)],
+    num_resamples=300,
+  )
+  for gap in same.differences:
+    assert gap.interval == intervals.Interval(0.0, 0.0, 0.0)
+    assert not gap.is_outside
+
+
+def test_lists_of_several_lengths_have_a_chance_of_their_own():
+  where = np.arange(6) < np.array([[2], [6]])
+  mixed = evaluate.from_scores(
+    "g",
+    {"flat": np.zeros((2, 6))},
+    np.array([1, 4]),
+    request_ids=["a", "b"],
+    where=where,
+    num_resamples=20,
+  )
+  assert mixed.num_candidates == (2, 6)
+  assert mixed.chance["HR@1"] == pytest.approx((1 / 2 + 1 / 6) / 2)
+  np.testing.assert_allclose(mixed.expected_ranks["flat"], [1.5, 3.5])
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"scores": {}}, "g: there are no methods"),
+    (
+      {"labels": np.zeros(0, int), "request_ids": []},
+      "g: there are no requests",
+    ),
+    ({"request_ids": ["a"]}, "g: there are 1 request ids and 2 labels"),
+    (
+      {"scores": {"a": np.zeros((2, 3)), "b": np.zeros((2, 4))}},
+      r"'b': \(2, 4\).*the same candidates",
+    ),
+    ({"descriptions": {"z": "?"}}, r"descriptions of \['z'\]"),
+  ],
+)
+def test_what_does_not_fit_together_is_named(changes, message):
+  arguments = {
+    "scores": {"a": np.zeros((2, 3))},
+    "labels": np.zeros(2, int),
+    "request_ids": ["a", "b"],
+    **changes,
+  }
+  with pytest.raises(ValueError, match=message):
+    evaluate.from_scores("g", **arguments)
+
+
+def test_labels_are_the_places_of_the_targets():
+  known = facts.Facts(
+    targets=["a", "b"],
+    candidates=[["a", "b"], ["a", "b"]],
+    target_counts=np.zeros(2, int),
+    history_lengths=np.zeros(2, int),
+  )
+  arguments = {"request_ids": ["q", "r"], "known": known, "num_resamples": 5}
+  scores = {"m": np.zeros((2, 2))}
+  found = evaluate.from_scores("g", scores, np.array([0, 1]), **arguments)
+  assert [split.counts for split in found.breakdowns] == [[1, 1], [2], [2], [2]]
+  with pytest.raises(ValueError, match="g: the labels are not the places"):
+    evaluate.from_scores("g", scores, np.array([1, 1]), **arguments)
+
+
+def test_methods_are_sorted_and_described_by_metrics_that_must_be_there():
+  one = {"m": metrics.Ranks(np.zeros(2, int), np.ones(2, int))}
+  for cut_offs in ({"ndcg_at": (5,)}, {"hit_rate_at": (5,)}):
+    with pytest.raises(ValueError, match="expected 1 and 10 among them"):
+      evaluate.from_ranks(
+        "g", one, np.full(2, 9), request_ids=["q", "r"], **cut_offs
+      )
