@@ -26,7 +26,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from clu import metrics as clu_metrics
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from instructrec.models import decoding_state
 
 Batch = Mapping[str, Any]
 Params = Any
@@ -102,3 +104,32 @@ class RankingModel(Protocol):
     **kwargs: Any,
   ) -> tuple[Any, Mapping[str, Any]]:
     """Token ids of generated targets, and a mapping of further arrays."""
+
+
+@runtime_checkable
+class PrefixModel(Protocol):
+  """A model that can be asked prefix by prefix: what `title_search` needs.
+
+  Memory and cache are the model's own; the search only makes the cache wider
+  and sets its position, see `decoding_state`.
+  """
+
+  @property
+  def score_normalization(self) -> str:
+    """As of `RankingModel`."""
+
+  def start_prefixes(
+    self, params: Params, tokens: Int[Array, "1 inputs"], num_slots: int
+  ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
+    """Encodes one input and makes room for prefixes of its responses."""
+
+  def extend_prefixes(
+    self,
+    params: Params,
+    tokens: Int[Array, "prefixes"],
+    paths: Int[Array, "prefixes length"],
+    depths: Int[Array, "prefixes"],
+    cache: decoding_state.DecodingCache,
+    memory: decoding_state.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
+    """Log-probabilities of the token after each prefix, and the cache."""

@@ -6,12 +6,12 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import (
   decoding,
   decoding_state,
+  generation,
   losses,
   protocol,
   scoring,
@@ -34,9 +34,10 @@ def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
 class T5RankingModel:
   """Loss, candidate scores and generation over one `t5.T5` module.
 
-  Satisfies `protocol.RankingModel`, where the batch keys are listed. Targets of
-  rank 3 [batch, candidates, length] are candidates (or several targets) of one
-  input: the encoder runs once per input for all of them.
+  Satisfies `protocol.RankingModel`, where the batch keys are listed, and
+  `protocol.PrefixModel`. Targets of rank 3 [batch, candidates, length] are
+  candidates (or several targets) of one input: the encoder runs once per input
+  for all of them.
 
   Example:
     >>> model = T5RankingModel(t5.T5(config))
@@ -86,12 +87,11 @@ class T5RankingModel:
         are many, and take the logits' product once more.
       score_normalization: "sum" adds the log-probabilities of a candidate's
         tokens, "mean" divides that by their number.
-      num_beams: 1 is greedy.
-      num_decodes: sequences returned by prediction, at most num_beams.
-      length_penalty_alpha: exponent of the length penalty of beams.
-      max_decode_length: most tokens generated; None takes the length of the
-        batch's decoder_input_tokens.
-      eos_id: the end token.
+      num_beams: see `generation.GenerationConfig`.
+      num_decodes: likewise.
+      length_penalty_alpha: likewise.
+      max_decode_length: likewise.
+      eos_id: likewise.
       throughput: rates to report beside the loss, for trainers that keep the
         time outside the model.
 
@@ -99,16 +99,6 @@ class T5RankingModel:
       ValueError: if a setting is out of its range.
     """
     scoring.check_normalization(score_normalization)
-    if not 1 <= num_decodes <= num_beams:
-      raise ValueError(
-        f"num_decodes is {num_decodes} with num_beams {num_beams}; expected "
-        "1 <= num_decodes <= num_beams"
-      )
-    if max_decode_length is not None and max_decode_length < 1:
-      raise ValueError(
-        f"max_decode_length is {max_decode_length}; expected at least 1, or "
-        "None for the length of decoder_input_tokens"
-      )
     # T5X's special factors are strings; gin hands them over unchecked.
     if loss_normalizing_factor is not None and (
       isinstance(loss_normalizing_factor, str) or loss_normalizing_factor <= 0
@@ -129,10 +119,6 @@ class T5RankingModel:
         f"loss_chunks is {loss_chunks}; expected a divisor of the "
         f"{vocab_size} tokens of the vocabulary"
       )
-    if length_penalty_alpha < 0.0:
-      raise ValueError(
-        f"length_penalty_alpha is {length_penalty_alpha!r}; expected 0 or more"
-      )
     self.module = module
     self.input_vocabulary = input_vocabulary
     self.output_vocabulary = output_vocabulary
@@ -143,11 +129,13 @@ class T5RankingModel:
     self._loss_normalizing_factor = loss_normalizing_factor
     self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
-    self._num_beams = num_beams
-    self._num_decodes = num_decodes
-    self._alpha = length_penalty_alpha
-    self._max_decode_length = max_decode_length
-    self._eos_id = eos_id
+    self._generation = generation.GenerationConfig(
+      num_beams=num_beams,
+      num_decodes=num_decodes,
+      length_penalty_alpha=length_penalty_alpha,
+      max_decode_length=max_decode_length,
+      eos_id=eos_id,
+    )
     self._throughput = throughput
 
   @property
@@ -199,6 +187,10 @@ class T5RankingModel:
     )
     return dict(variables)
 
+  def _bound(self, params: protocol.Params) -> Callable[..., Any]:
+    """The module's methods: called with arguments and `method=`."""
+    return functools.partial(self.module.apply, {"params": params})
+
   def _apply(
     self,
     method: str,
@@ -211,8 +203,7 @@ class T5RankingModel:
     targets = arrays["decoder_target_tokens"]
     # [batch, candidates, length] -> [batch * candidates, length]
     rows = (-1, targets.shape[-1])
-    found: Any = self.module.apply(
-      {"params": params},
+    found = self._bound(params)(
       arrays["encoder_input_tokens"],
       arrays["decoder_input_tokens"].reshape(rows),
       targets.reshape(rows),
@@ -230,23 +221,18 @@ class T5RankingModel:
     self, params: protocol.Params, arrays: dict[str, Array]
   ) -> Float[Array, "batch candidates length"]:
     """Scores of all targets of candidate lists that share prefixes."""
-
-    def apply(method: str, *args: Any, **kwargs: Any) -> Any:
-      return self.module.apply(
-        {"params": params}, *args, method=method, **kwargs
-      )
-
+    apply = self._bound(params)
     tokens = arrays["encoder_input_tokens"]
     hidden = apply(
-      "decode_tree",
-      apply("encode", tokens, enable_dropout=False),
+      apply(tokens, method="encode", enable_dropout=False),
       tokens,
       arrays["decoder_input_tokens"],
       arrays["decoder_positions"],
       arrays["decoder_subtree_ends"],
+      method="decode_tree",
     )
     return scoring.tree_token_scores(
-      functools.partial(apply, "logits"),
+      functools.partial(apply, method="logits"),
       hidden,
       arrays["decoder_target_nodes"],
       arrays["decoder_target_tokens"],
@@ -343,104 +329,6 @@ class T5RankingModel:
     }
     return scores, {"decoder": decoder}
 
-  def _max_length(self, batch: protocol.Batch) -> int:
-    if self._max_decode_length is not None:
-      return self._max_decode_length
-    if "decoder_input_tokens" not in batch:
-      raise ValueError(
-        "no length to decode to: the batch has no 'decoder_input_tokens' and "
-        "T5RankingModel was given no max_decode_length"
-      )
-    return batch["decoder_input_tokens"].shape[-1]
-
-  def _decode(
-    self, params: protocol.Params, batch: protocol.Batch
-  ) -> decoding.Decodes:
-    tokens = jnp.asarray(batch["encoder_input_tokens"])
-    max_length = self._max_length(batch)
-
-    def apply(method: str, *args: Any, **kwargs: Any) -> Any:
-      return self.module.apply(
-        {"params": params}, *args, method=method, **kwargs
-      )
-
-    encoded = apply("encode", tokens, enable_dropout=False)
-    memory, cache = apply(
-      "start_decoding",
-      encoded,
-      tokens,
-      num_sequences=tokens.shape[0] * self._num_beams,
-      max_length=max_length,
-    )
-
-    def step(
-      newest: jax.Array, cache: decoding_state.DecodingCache
-    ) -> tuple[jax.Array, decoding_state.DecodingCache]:
-      return apply("decode_step", newest, cache, memory)
-
-    return decoding.beam_search(
-      step,
-      cache,
-      batch_size=tokens.shape[0],
-      num_beams=self._num_beams,
-      max_length=max_length,
-      eos_id=self._eos_id,
-      alpha=self._alpha,
-    )
-
-  def start_prefixes(
-    self,
-    params: protocol.Params,
-    tokens: Int[Array, "1 inputs"],
-    num_slots: int,
-  ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
-    """Encodes one input and makes room for prefixes of its responses.
-
-    Args:
-      params: parameters.
-      tokens: the input, 0 where padded.
-      num_slots: prefixes that fit.
-
-    Returns:
-      The memory and the cache for `extend_prefixes`.
-    """
-
-    def start(module: t5.T5) -> Any:
-      encoded = module.encode(tokens, enable_dropout=False)
-      return module.start_decoding(
-        encoded, tokens, num_sequences=1, max_length=num_slots
-      )
-
-    return nn.apply(start, self.module)({"params": params})
-
-  def extend_prefixes(
-    self,
-    params: protocol.Params,
-    tokens: Int[Array, "prefixes"],
-    paths: Int[Array, "prefixes length"],
-    depths: Int[Array, "prefixes"],
-    cache: decoding_state.DecodingCache,
-    memory: decoding_state.DecodingMemory,
-  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
-    """Log-probabilities of the token after each prefix, in nats.
-
-    See `t5.T5.extend_prefixes` for the arguments.
-
-    Returns:
-      Float32 log-probabilities, and the cache with the prefixes in it.
-    """
-    found: Any = self.module.apply(
-      {"params": params},
-      tokens,
-      paths,
-      depths,
-      cache,
-      memory,
-      method="extend_prefixes",
-    )
-    logits, extended = found
-    return jax.nn.log_softmax(logits), extended
-
   def predict_batch_with_aux(
     self,
     params: protocol.Params,
@@ -461,8 +349,9 @@ class T5RankingModel:
       first ([batch, decodes, length] and [batch, decodes]).
     """
     del rng
-    decodes = self._decode(params, batch)
-    kept = 0 if self._num_decodes == 1 else slice(self._num_decodes)
+    decodes = generation.generate(self.module, params, batch, self._generation)
+    num_decodes = self._generation.num_decodes
+    kept = 0 if num_decodes == 1 else slice(num_decodes)
     aux = {
       "scores": decodes.log_probs[:, kept],
       "beam_scores": decodes.scores[:, kept],
@@ -477,3 +366,49 @@ class T5RankingModel:
   ) -> Int[Array, "..."]:
     """The token ids of `predict_batch_with_aux`."""
     return self.predict_batch_with_aux(params, batch, rng)[0]
+
+  def start_prefixes(
+    self,
+    params: protocol.Params,
+    tokens: Int[Array, "1 inputs"],
+    num_slots: int,
+  ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
+    """Encodes one input and makes room for prefixes of its responses.
+
+    Args:
+      params: parameters.
+      tokens: the input, 0 where padded.
+      num_slots: prefixes that fit.
+
+    Returns:
+      The memory and the cache for `extend_prefixes`.
+    """
+    apply = self._bound(params)
+    return apply(
+      apply(tokens, method="encode", enable_dropout=False),
+      tokens,
+      method="start_decoding",
+      num_sequences=1,
+      max_length=num_slots,
+    )
+
+  def extend_prefixes(
+    self,
+    params: protocol.Params,
+    tokens: Int[Array, "prefixes"],
+    paths: Int[Array, "prefixes length"],
+    depths: Int[Array, "prefixes"],
+    cache: decoding_state.DecodingCache,
+    memory: decoding_state.DecodingMemory,
+  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
+    """Log-probabilities of the token after each prefix, in nats.
+
+    See `t5.T5.extend_prefixes` for the arguments.
+
+    Returns:
+      Float32 log-probabilities, and the cache with the prefixes in it.
+    """
+    logits, extended = self._bound(params)(
+      tokens, paths, depths, cache, memory, method="extend_prefixes"
+    )
+    return jax.nn.log_softmax(logits), extended

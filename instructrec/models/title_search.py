@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.models import scoring, title_trie
+from instructrec.models import protocol, scoring, title_trie
 
 # Prefixes that a step extends: few where few are left, so that the start,
 # when there is only the empty prefix, is cheap.
@@ -114,11 +114,11 @@ class TitleSearch:
     >>> found.items[0], found.scores[0]
   """
 
-  def __init__(self, model: Any, trie: title_trie.TitleTrie):
+  def __init__(self, model: protocol.PrefixModel, trie: title_trie.TitleTrie):
     """Takes what stays the same.
 
     Args:
-      model: a `ranking_model.T5RankingModel`.
+      model: gives the log-probabilities, such as `T5RankingModel`.
       trie: the catalogue's titles.
     """
     scoring.check_normalization(model.score_normalization)

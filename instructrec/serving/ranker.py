@@ -103,6 +103,12 @@ class InstructionRanker:
 
   @functools.cached_property
   def _search(self) -> title_search.TitleSearch:
+    if not isinstance(self.model, protocol.PrefixModel):
+      raise TypeError(
+        f"{type(self.model).__name__} cannot be asked prefix by prefix, which "
+        "`top` does; expected the methods of models/protocol.py:PrefixModel. "
+        "`rank` needs none of them"
+      )
     titles = [self.catalog.title(item) for item in self.catalog.item_ids]
     tokens = self.tokenizer.encode_all(titles)
     self._check_lengths(tokens)
@@ -130,6 +136,7 @@ class InstructionRanker:
       ValueError: where the request says nothing, or a title is too long for
         the model.
       KeyError: for unknown item ids.
+      TypeError: where the model is no `protocol.PrefixModel`.
     """
     inputs = self._encoder_input(self.instruction(history, text))
     ids = self.catalog.item_ids

@@ -1,12 +1,13 @@
-"""Who satisfies the protocol."""
+"""Who satisfies the protocols."""
 
 import inspect
 
 from instructrec.models import protocol
 
 
-def test_the_t5_model_satisfies_it(tiny):
+def test_the_t5_model_satisfies_both(tiny):
   assert isinstance(tiny.model, protocol.RankingModel)
+  assert isinstance(tiny.model, protocol.PrefixModel)
 
 
 def test_something_else_does_not():
@@ -17,6 +18,7 @@ def test_something_else_does_not():
       raise NotImplementedError
 
   assert not isinstance(Half(), protocol.RankingModel)
+  assert not isinstance(Half(), protocol.PrefixModel)
 
 
 def test_parameters_are_called_as_t5x_calls_them(tiny):

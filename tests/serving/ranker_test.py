@@ -1,5 +1,7 @@
 """Ranking a few titles, all titles, and the best of all titles."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -99,3 +101,14 @@ def test_history_is_not_recommended(ranker):
   rest = ranker.top([best], TEXT, 10**6)
   assert best not in {found.item_id for found in rest}
   assert len(rest) == len(everything) - 1
+
+
+def test_a_model_without_prefixes_is_told_what_the_top_needs(ranker):
+  class Scorer:
+    score_batch = ranker.model.score_batch
+
+  plain = dataclasses.replace(ranker, model=Scorer())
+  candidates = ranker.catalog.item_ids[:3]
+  assert plain.rank([], TEXT, candidates) == ranker.rank([], TEXT, candidates)
+  with pytest.raises(TypeError, match="Scorer cannot be asked prefix"):
+    plain.top([], TEXT, 3)
