@@ -90,6 +90,30 @@ def of_batch(
   }
 
 
+def merge(
+  merged: Mapping[str, clu_metrics.Metric],
+  more: Mapping[str, clu_metrics.Metric],
+) -> dict[str, clu_metrics.Metric]:
+  """Metrics of some batches together with those of further ones.
+
+  Args:
+    merged: of what came before; empty at the beginning.
+    more: metrics of the same names.
+
+  Returns:
+    Both together.
+  """
+  return {
+    name: merged[name].merge(metric) if merged else metric
+    for name, metric in more.items()
+  }
+
+
+def compute(metrics: Mapping[str, clu_metrics.Metric]) -> dict[str, float]:
+  """The values of metrics; waits for the device."""
+  return {name: float(metric.compute()) for name, metric in metrics.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Throughput:
   """Rates of a batch, for a trainer that times its steps outside the model.

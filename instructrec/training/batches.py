@@ -13,9 +13,11 @@ With packing, each block's examples are laid first-fit into rows of the given
 lengths, and a step takes the next `batch_size` rows.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -24,6 +26,7 @@ from instructrec.models import features
 from instructrec.training import token_dataset
 
 Batch = dict[str, np.ndarray]
+Made = TypeVar("Made")
 
 _BLOCK = 4096
 # How many unfinished rows first-fit packing looks back on.
@@ -127,6 +130,21 @@ class BatchStream:
       for dataset in self.datasets.values()
     )
     return longer / self.num_examples
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """What fixes which data each step sees, as JSON values."""
+    return {
+      "seed": self.seed,
+      "batch_size": self.batch_size,
+      "pack": self.pack,
+      "lengths": [self.inputs_length, self.targets_length],
+      "rates": dict(sorted(self.rates.items())),
+      "examples": {n: len(d) for n, d in sorted(self.datasets.items())},
+      "data": {
+        n: d.meta.get("fingerprint") for n, d in sorted(self.datasets.items())
+      },
+    }
 
   @functools.cached_property
   def _names(self) -> list[str]:
@@ -267,6 +285,25 @@ class BatchStream:
     if not self.pack:
       return batch
     return _pack_features(batch, [len(row) for row in packed])
+
+
+def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
+  """What `make` gives for each step, made while the step before it is in use.
+
+  Args:
+    make: called with a step, in a thread of its own.
+    steps: which, in order.
+
+  Yields:
+    The results.
+  """
+  with concurrent.futures.ThreadPoolExecutor(1, "batches") as maker:
+    waiting = [maker.submit(make, step) for step in steps[:1]]
+    for step in steps:
+      made = waiting.pop().result()
+      if step + 1 < steps.stop:
+        waiting.append(maker.submit(make, step + 1))
+      yield made
 
 
 def _pack_features(batch: Batch, row_sizes: Sequence[int]) -> Batch:

@@ -6,7 +6,6 @@ tasks and tokens (`instructrec.training.batches` has it) and of metrics of
 ranking (`instructrec.evaluation`).
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import os
@@ -21,7 +20,7 @@ import numpy as np
 import optax
 
 from instructrec import progress
-from instructrec.models import protocol
+from instructrec.models import protocol, training_metrics
 from instructrec.training import (
   batches,
   checkpoints,
@@ -238,39 +237,6 @@ class Trainer:
     return jax.jit(lambda p, b: self.config.model.eval_fn(p, b)[1])
 
 
-def _batches(
-  trainer: Trainer, stream: batches.BatchStream, steps: range
-) -> Iterator[dict[str, jax.Array]]:
-  """The batch of each step, made and sent while the step before it runs."""
-  with concurrent.futures.ThreadPoolExecutor(1, "batches") as maker:
-    ahead = [maker.submit(trainer.batch, stream, s) for s in steps[:1]]
-    for step in steps:
-      batch = ahead.pop().result()
-      if step + 1 < steps.stop:
-        ahead.append(maker.submit(trainer.batch, stream, step + 1))
-      yield batch
-
-
-def _compute(metrics: dict[str, Any]) -> dict[str, float]:
-  return {name: float(m.compute()) for name, m in metrics.items()}
-
-
-def _position(stream: batches.BatchStream, seed: int) -> dict[str, Any]:
-  """What fixes which data, and which dropout, each step sees."""
-  return {
-    "seed": stream.seed,
-    "run_seed": seed,
-    "batch_size": stream.batch_size,
-    "pack": stream.pack,
-    "lengths": [stream.inputs_length, stream.targets_length],
-    "rates": dict(sorted(stream.rates.items())),
-    "examples": {n: len(d) for n, d in sorted(stream.datasets.items())},
-    "data": {
-      n: d.meta.get("fingerprint") for n, d in sorted(stream.datasets.items())
-    },
-  }
-
-
 def train(
   config: TrainConfig,
   stream: batches.BatchStream,
@@ -308,7 +274,7 @@ def train(
   store = checkpoints.Checkpoints(
     output / "checkpoints", keep=config.keep_checkpoints
   )
-  position = _position(stream, config.seed)
+  position = stream.identity | {"run_seed": config.seed}
   distributed.check_agreement(
     {
       "the order of the training data": position,
@@ -375,26 +341,23 @@ def _loop(
   """
   config = trainer.config
   rng = jax.random.key(config.seed)
-  merged: dict[str, Any] | None = None
+  merged: protocol.Metrics = {}
   since, time_0 = 0, time.perf_counter()
   steps = range(int(state.step), config.train_steps)
-  for step, batch in zip(steps, _batches(trainer, stream, steps), strict=True):
+  made = batches.ahead(functools.partial(trainer.batch, stream), steps)
+  for step, batch in zip(steps, made, strict=True):
     state, metrics = trainer.step_fn(state, batch, rng)
-    merged = (
-      metrics
-      if merged is None
-      else {name: merged[name].merge(metrics[name]) for name in metrics}
-    )
+    merged = training_metrics.merge(merged, metrics)
     since += 1
     done = step + 1
     last = done == config.train_steps
     yield done, state, "step", {}
     if done % config.log_period == 0 or last:
-      values = _compute(merged)
+      values = training_metrics.compute(merged)
       seconds = time.perf_counter() - time_0
       values["steps_per_s"] = since / seconds
       values["tokens_per_s"] = values.pop("target_tokens") / seconds
-      merged, since, time_0 = None, 0, time.perf_counter()
+      merged, since, time_0 = {}, 0, time.perf_counter()
       if not np.isfinite(values["loss"]):
         raise DivergedError(
           f"the training loss is {values['loss']} between steps "
@@ -415,16 +378,11 @@ def _validate(
   validation: batches.BatchStream,
 ) -> dict[str, float]:
   """Metrics over the same first `eval_steps` validation batches each time."""
-  merged: dict[str, Any] | None = None
+  merged: protocol.Metrics = {}
   for step in range(trainer.config.eval_steps):
     batch = trainer.batch(validation, step)
     metrics = trainer.eval_fn(state.params, batch)
-    merged = (
-      metrics
-      if merged is None
-      else {name: merged[name].merge(metrics[name]) for name in metrics}
-    )
-  assert merged is not None
-  values = _compute(merged)
+    merged = training_metrics.merge(merged, metrics)
+  values = training_metrics.compute(merged)
   del values["target_tokens"]
   return values

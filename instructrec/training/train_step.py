@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from instructrec.models import protocol
+from instructrec.models import protocol, training_metrics
 
 Batch = dict[str, Any]
 Metrics = dict[str, Any]
@@ -110,7 +110,7 @@ def compute_gradients(
       None if dropout_rng is None else jax.random.fold_in(dropout_rng, index)
     )
     grads, metrics = grad_fn(params, microbatch, rng)
-    merged = {name: carry[1][name].merge(metrics[name]) for name in metrics}
+    merged = training_metrics.merge(carry[1], metrics)
     return (jax.tree.map(jnp.add, carry[0], grads), merged), None
 
   microbatches = _split(batch, num_microbatches)

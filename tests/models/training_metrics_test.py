@@ -57,14 +57,17 @@ def test_metrics_of_microbatches_merge_to_those_of_the_batch(tiny, make_batch):
   parts = [eval_fn(tiny.params, half) for half in halves]
   np.testing.assert_allclose(loss, parts[0][0] + parts[1][0], rtol=1e-5)
   assert sorted(metrics) == ["accuracy", "loss", "target_tokens", "z_loss"]
+  first = training_metrics.merge({}, parts[0][1])
+  assert first == parts[0][1]
+  both = training_metrics.merge(first, parts[1][1])
+  values = training_metrics.compute(both)
   for name, metric in metrics.items():
     # T5X rebuilds metrics field by field and sums them in a compiled loop.
     assert isinstance(metric, clu_metrics.Metric)
     assert dataclasses.is_dataclass(metric)
-    merged = parts[0][1][name].merge(parts[1][1][name])
-    assert _dtypes(merged) == _dtypes(metric)
-    assert float(merged.compute()) == pytest.approx(float(metric.compute()))
-    assert merged.compute_value().value == merged.compute()
+    assert _dtypes(both[name]) == _dtypes(metric)
+    assert values[name] == pytest.approx(float(metric.compute()))
+    assert both[name].compute_value().value == values[name]
 
 
 def test_throughput_counts_steps_rows_and_tokens():

@@ -181,3 +181,24 @@ def test_list_batches_keep_candidates_apart_and_pad_short_lists():
       targets_length=9,
       num_candidates=2,
     )
+
+
+def test_what_is_made_ahead_comes_in_order():
+  made = []
+
+  def make(step):
+    made.append(step)
+    return 10 * step
+
+  found = batches.ahead(make, range(3, 7))
+  assert next(found) == 30
+  assert list(found) == [40, 50, 60]
+  assert made == [3, 4, 5, 6]
+  assert list(batches.ahead(make, range(2, 2))) == []
+
+
+def test_what_cannot_be_made_is_an_error_where_it_is_needed():
+  found = batches.ahead(lambda step: 1 // (2 - step), range(1, 4))
+  assert next(found) == 1
+  with pytest.raises(ZeroDivisionError):
+    next(found)
