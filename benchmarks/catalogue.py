@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+import side_by_side
 from instructrec.data import dataset
-from instructrec.evaluation import environment
+from instructrec.evaluation import environment, markdown
 from instructrec.serving import ranker as ranker_lib
 from instructrec.training import run_dir
 
@@ -123,23 +124,22 @@ def main() -> None:
     f"{len(ranker.catalog):,} titles, {args.users} users; "
     f"{ranker.model.module.config.num_parameters:,} parameters\n"
   )
-  print("| way | median s | times as long as the search |")
-  print("|---|---|---|")
   names = {
     "search": "search over the trie of titles",
     "lists": "list scorer over all titles",
     "alone": "one title a pass",
   }
-  mine = statistics.median(seconds["search"])
-  for key, name in names.items():
-    median = statistics.median(seconds[key])
-    print(f"| {name} | {median:,.3f} | {median / mine:,.1f} |")
+  medians = {key: statistics.median(seconds[key]) for key in names}
+  rows = [
+    [name, f"{medians[key]:,.3f}", f"{medians[key] / medians['search']:,.1f}"]
+    for key, name in names.items()
+  ]
+  head = ["way", "median s", "times as long as the search"]
+  print(markdown.table(head, rows))
   if args.json is not None:
-    settings = {k: str(v) for k, v in vars(args).items() if k != "json"}
+    settings = {k: v for k, v in vars(args).items() if k != "json"}
     record = {"environment": about, "settings": settings, "seconds": seconds}
-    partial = args.json.with_name(args.json.name + ".tmp")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(args.json)
+    side_by_side.write_json(args.json, record)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import time
 
 import numpy as np
 
+import drawn_network
 from instructrec.models import config
 from instructrec.models.checkpoint import convert, names, tensors
 
@@ -117,24 +118,13 @@ def main() -> None:
   """Measures and prints."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--folder", help="where to write; temporary if left out")
-  parser.add_argument("--num_layers", type=int, default=2, help="of each stack")
-  parser.add_argument("--emb_dim", type=int, default=2048)
-  parser.add_argument("--num_heads", type=int, default=32)
-  parser.add_argument("--head_dim", type=int, default=64)
-  parser.add_argument("--mlp_dim", type=int, default=5120)
-  parser.add_argument("--vocab_size", type=int, default=32128)
+  drawn_network.add_arguments(
+    parser, emb_dim=2048, num_heads=32, mlp_dim=5120, num_layers=2
+  )
   parser.add_argument("--dtype", choices=tensors.DTYPES, default="float32")
   parser.add_argument("--layers", choices=convert.LAYERS, default="unstacked")
   args = parser.parse_args()
-  cfg = config.T5Config(
-    vocab_size=args.vocab_size,
-    emb_dim=args.emb_dim,
-    num_heads=args.num_heads,
-    head_dim=args.head_dim,
-    mlp_dim=args.mlp_dim,
-    num_encoder_layers=args.num_layers,
-    num_decoder_layers=args.num_layers,
-  )
+  cfg = drawn_network.config(args)
   checkpoint = random_checkpoint(cfg, args.dtype)
   size = sum(tensor.nbytes for tensor in checkpoint.params.values())
   largest = max(tensor.nbytes for tensor in checkpoint.params.values())

@@ -22,6 +22,7 @@ import polars as pl
 import psutil
 
 from instructrec.data import dataset, interaction, splits
+from instructrec.evaluation import markdown
 
 _INTERVAL = 0.25
 
@@ -96,7 +97,7 @@ def main() -> None:
   )
   args = parser.parse_args()
   prepared = dataset.load(args.data)
-  lines = []
+  rows = []
   for fraction in args.fractions:
     with tempfile.TemporaryDirectory() as name:
       folder = pathlib.Path(name)
@@ -109,14 +110,19 @@ def main() -> None:
         command.append(f"--num_workers={args.num_workers}")
       seconds, peak = measure(command)
       manifest = json.loads((folder / "out" / "manifest.json").read_text())
-    rows = sum(sum(found.values()) for found in manifest["rows"].values())
-    lines.append(
-      f"| {fraction:.0%} | {users:,} | {rows:,} | {seconds:.1f} | "
-      f"{rows / seconds:,.0f} | {peak / 2**20:,.0f} |"
+    count = sum(sum(found.values()) for found in manifest["rows"].values())
+    rows.append(
+      [
+        f"{fraction:.0%}",
+        f"{users:,}",
+        f"{count:,}",
+        f"{seconds:.1f}",
+        f"{count / seconds:,.0f}",
+        f"{peak / 2**20:,.0f}",
+      ]
     )
-  print("| users | number | rows | seconds | rows/s | peak MiB |")
-  print("|---|---|---|---|---|---|")
-  print("\n".join(lines))
+  head = ["users", "number", "rows", "seconds", "rows/s", "peak MiB"]
+  print(markdown.table(head, rows))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ Prints three tables and writes them as JSON:
 
 import argparse
 import collections
-import json
 import math
 import pathlib
 import re
@@ -31,8 +30,9 @@ import numpy as np
 import polars as pl
 import scipy.sparse
 
+import side_by_side
 from instructrec.data import candidate_files, catalog, dataset, request
-from instructrec.evaluation import metrics
+from instructrec.evaluation import markdown, metrics
 from instructrec.retrieval import bm25, evaluate, popularity
 
 _K1, _B = 1.5, 0.75
@@ -219,13 +219,13 @@ def main() -> None:
     ("BM25 lists", ["shared"]),
     ("lists", ["HR@10", "NDCG@10", "HR@100"]),
   ):
-    print(f"| {table} | " + " | ".join(columns) + " |")
-    print("|---" * (len(columns) + 1) + "|")
-    for name, row in found[table].items():
-      cells = " | ".join(f"{row[c]:.4f}" for c in columns)
-      print(f"| {name} | {cells} |")
+    rows = [
+      [name, *(f"{row[c]:.4f}" for c in columns)]
+      for name, row in found[table].items()
+    ]
+    print(markdown.table([table, *columns], rows))
     print()
-  args.output.write_text(json.dumps(found, indent=2) + "\n")
+  side_by_side.write_json(args.output, found)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ checked to give our values:
 """
 
 import argparse
-import json
 import pathlib
 import resource
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import pytrec_eval
 from jaxtyping import Float, Int
 
+import side_by_side
 from instructrec.evaluation import environment, metrics
 
 _BLOCK = 50_000
@@ -180,7 +180,7 @@ def main() -> None:
   resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
   record["max_resident_bytes"] = resident
   print(f"process: {resident / 2**20:,.0f} MiB resident at most")
-  args.output.write_text(json.dumps(record, indent=2) + "\n")
+  side_by_side.write_json(args.output, record)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,14 @@ table of memory and work per device.
 """
 
 import argparse
-import dataclasses
 import pathlib
 from typing import Any
 
 import jax
-import seqio
 from t5x import adafactor, models, partitioning, trainer, utils
 from t5x.examples.scalable_t5 import network
 
+import t5x_t5
 from instructrec import cache
 from instructrec.preflight import check, chips, compiled, launch, report
 from instructrec.training import mesh as mesh_lib
@@ -27,18 +26,9 @@ from instructrec.training import mesh as mesh_lib
 
 def t5x_model(found: launch.Launch) -> models.EncoderDecoderModel:
   """T5X's scalable T5 1.1 with the sizes of a launch."""
-  config = found.network
-  shared = {field.name for field in dataclasses.fields(network.T5Config)}
-  sizes = {
-    name: value
-    for name, value in dataclasses.asdict(config).items()
-    if name in shared
-  }
-  vocabulary = seqio.ByteVocabulary()  # Never asked.
-  return models.EncoderDecoderModel(
-    module=network.Transformer(config=network.T5Config(**sizes)),
-    input_vocabulary=vocabulary,
-    output_vocabulary=vocabulary,
+  return t5x_t5.build(
+    network,
+    found.network,
     optimizer_def=adafactor.Adafactor(
       decay_rate=0.8,
       step_offset=0,

@@ -17,19 +17,17 @@ times the output table, the largest product of the work.
 import argparse
 import dataclasses
 import functools
-import importlib.util
-import json
 import pathlib
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
+import drawn_network
+import side_by_side
 from instructrec.evaluation import environment
 from instructrec.models import (
   candidate_tree,
@@ -38,7 +36,6 @@ from instructrec.models import (
   t5,
 )
 from instructrec.models import config as config_lib
-from instructrec.models.checkpoint import huggingface, names
 
 # Scores the request; a NumPy or torch array of one score a candidate.
 Run = Callable[[], Any]
@@ -79,16 +76,7 @@ class Work:
 def draw(args: argparse.Namespace, inputs_length: int) -> Work:
   """A request and a network, by the seed; lengths are uniform."""
   rng = np.random.default_rng(args.seed)
-  config = config_lib.T5Config(
-    vocab_size=args.vocab_size,
-    emb_dim=args.emb_dim,
-    num_heads=args.num_heads,
-    head_dim=args.head_dim,
-    mlp_dim=args.mlp_dim,
-    num_encoder_layers=args.num_layers,
-    num_decoder_layers=args.num_layers,
-    dropout_rate=0.0,
-  )
+  config = drawn_network.config(args)
   shape = (args.candidates, args.targets_length)
   tokens = rng.integers(2, args.vocab_size, shape)
   lengths = rng.integers(
@@ -97,13 +85,9 @@ def draw(args: argparse.Namespace, inputs_length: int) -> Work:
   tokens[np.arange(args.candidates), lengths - 1] = 1
   tokens[np.arange(args.targets_length) >= lengths[:, None]] = 0
   model = ranking_model.T5RankingModel(t5.T5(config))
-  shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 8)}
-  variables = jax.jit(
-    lambda rng: model.get_initial_variables(rng, shapes)["params"]
-  )(jax.random.key(args.seed))
   return Work(
     config=config,
-    params=variables,
+    params=drawn_network.params(model, args.seed),
     inputs=rng.integers(2, args.vocab_size, (1, inputs_length)).astype(
       np.int32
     ),
@@ -139,52 +123,14 @@ def repeated(work: Work) -> Run:
 
 def t5x(work: Work) -> Run:
   """T5X's own network and `score_batch`, one example a candidate."""
-  import seqio
-  from t5x import models
   from t5x.examples.t5 import network
 
-  sizes = {
-    name: getattr(work.config, name)
-    for name in network.T5Config.__dataclass_fields__
-    if hasattr(work.config, name)
-  }
-  vocabulary = seqio.ByteVocabulary()  # Never asked.
-  model = models.EncoderDecoderModel(
-    module=network.Transformer(network.T5Config(**sizes)),
-    input_vocabulary=vocabulary,
-    output_vocabulary=vocabulary,
-    optimizer_def=None,
-  )
+  import t5x_t5
+
+  model = t5x_t5.build(network, work.config)
   score = jax.jit(model.score_batch)
   batch = work.one_example_a_candidate
   return lambda: np.asarray(score(work.params, batch))
-
-
-def _hugging_face(work: Work) -> Any:
-  """`T5ForConditionalGeneration` with the same weights."""
-  import torch
-  import transformers
-
-  fields = huggingface.config_to_json(work.config, np.dtype("float32"))
-  model = transformers.T5ForConditionalGeneration(
-    transformers.T5Config(**fields)
-  ).eval()
-  # transformers 5 ties the logits to the table whatever its settings say.
-  model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
-  model.config.scale_decoder_outputs = False
-  flat = traverse_util.flatten_dict(work.params, sep="/")
-  weights = {}
-  for name, parameter in names.parameters(work.config).items():
-    array = np.array(flat[name])
-    weights[parameter.huggingface] = torch.tensor(
-      array.T.copy() if parameter.transposed else array
-    )
-  missing, unexpected = model.load_state_dict(weights, strict=False)
-  # The stacks' own names for the shared table.
-  missing = [name for name in missing if "embed_tokens" not in name]
-  if missing or unexpected:
-    raise ValueError(f"weights do not fit: {missing}, {unexpected}")
-  return model
 
 
 def _torch_scores(logits: Any, targets: Any) -> Any:
@@ -197,7 +143,9 @@ def hugging_face_naive(work: Work) -> Run:
   """The instruction repeated for each candidate."""
   import torch
 
-  model = _hugging_face(work)
+  import hf_t5
+
+  model = hf_t5.build(work.config, work.params)
   batch = work.one_example_a_candidate
   inputs = torch.tensor(batch["encoder_input_tokens"], dtype=torch.long)
   targets = torch.tensor(batch["decoder_target_tokens"], dtype=torch.long)
@@ -218,7 +166,9 @@ def hugging_face_reused(work: Work) -> Run:
   import torch
   from transformers import modeling_outputs
 
-  model = _hugging_face(work)
+  import hf_t5
+
+  model = hf_t5.build(work.config, work.params)
   batch = work.one_example_a_candidate
   inputs = torch.tensor(work.inputs, dtype=torch.long)
   targets = torch.tensor(batch["decoder_target_tokens"], dtype=torch.long)
@@ -332,31 +282,17 @@ def check(runs: dict[str, Run]) -> None:
       )
 
 
-def take_turns(runs: dict[str, Run], repeats: int) -> dict[str, list[float]]:
-  """Seconds of each; they alternate, so that other load meets all."""
-  seconds: dict[str, list[float]] = {name: [] for name in runs}
-  for _ in range(repeats):
-    for name, run in runs.items():
-      start = time.perf_counter()
-      run()
-      seconds[name].append(time.perf_counter() - start)
-  return seconds
-
-
 def measure(args: argparse.Namespace, inputs_length: int) -> dict[str, Any]:
   """Checks and times all rows on one request."""
   work = draw(args, inputs_length)
-  runs, left_out = {}, {}
-  for name, (make, needs) in ROWS.items():
-    missing = [need for need in needs if importlib.util.find_spec(need) is None]
-    if missing:
-      left_out[name] = missing
-    else:
-      runs[name] = make(work)
+  left_out = side_by_side.missing({name: row[1] for name, row in ROWS.items()})
+  runs = {
+    name: make(work) for name, (make, _) in ROWS.items() if name not in left_out
+  }
   check(runs)
   product, product_flops = matrix_product(work)
   product()
-  seconds = take_turns({**runs, "product": product}, args.repeats)
+  seconds = side_by_side.take_turns({**runs, "product": product}, args.repeats)
   rate = product_flops / statistics.median(seconds.pop("product"))
   flops = needed_flops(work)
   return {
@@ -375,28 +311,37 @@ def measure(args: argparse.Namespace, inputs_length: int) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
   """A Markdown table of one measurement."""
   gigaflops = {k: v / 1e9 for k, v in found["flops"].items()}
-  lines = [
+  mine = statistics.median(found["seconds"]["InstructRec"])
+  rows = []
+  timed = {**found["seconds"], "FLOP floor": [found["floor_seconds"]]}
+  for name, seconds in timed.items():
+    median = statistics.median(seconds)
+    rows.append(
+      [
+        name,
+        f"{median * 1e3:,.0f}",
+        f"{min(seconds) * 1e3:,.0f}",
+        f"{median / mine:.2f}",
+      ]
+    )
+  return (
     f"Instruction of {found['inputs_length']} tokens; candidates with "
     f"{found['tokens']} tokens in {found['slots']} slots, "
     f"{found['nodes']} distinct prefixes. Needed GFLOP: "
     + ", ".join(f"{k} {v:.1f}" for k, v in gigaflops.items())
     + f"; matrix product {found['product_flops_per_second'] / 1e9:.0f} "
-    "GFLOP/s.",
-    "",
-    "| request scored by | median ms | fastest ms | times as long as ours |",
-    "|---|---|---|---|",
-  ]
-  mine = statistics.median(found["seconds"]["InstructRec"])
-  rows = {**found["seconds"], "FLOP floor": [found["floor_seconds"]]}
-  for name, seconds in rows.items():
-    median = statistics.median(seconds)
-    lines.append(
-      f"| {name} | {median * 1e3:,.0f} | {min(seconds) * 1e3:,.0f} | "
-      f"{median / mine:.2f} |"
+    "GFLOP/s.\n\n"
+    + side_by_side.table(
+      [
+        "request scored by",
+        "median ms",
+        "fastest ms",
+        "times as long as ours",
+      ],
+      rows,
+      found["left_out"],
     )
-  for name, missing in found["left_out"].items():
-    lines.append(f"\n{name} is left out: {', '.join(missing)} not installed.")
-  return "\n".join(lines)
+  )
 
 
 def main() -> None:
@@ -408,12 +353,9 @@ def main() -> None:
   parser.add_argument("--candidates", type=int, default=20)
   parser.add_argument("--targets_length", type=int, default=16)
   parser.add_argument("--shortest", type=int, default=4, help="candidate")
-  parser.add_argument("--vocab_size", type=int, default=32128)
-  parser.add_argument("--emb_dim", type=int, default=512)
-  parser.add_argument("--num_heads", type=int, default=6)
-  parser.add_argument("--head_dim", type=int, default=64)
-  parser.add_argument("--mlp_dim", type=int, default=1024)
-  parser.add_argument("--num_layers", type=int, default=8, help="of each stack")
+  drawn_network.add_arguments(
+    parser, emb_dim=512, num_heads=6, mlp_dim=1024, num_layers=8
+  )
   parser.add_argument("--repeats", type=int, default=5)
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", type=pathlib.Path)
@@ -430,9 +372,7 @@ def main() -> None:
   if args.json is not None:
     settings = {k: v for k, v in vars(args).items() if k != "json"}
     record = {"environment": about, "settings": settings, "measured": found}
-    partial = args.json.with_name(args.json.name + ".tmp")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(args.json)
+    side_by_side.write_json(args.json, record)
 
 
 if __name__ == "__main__":

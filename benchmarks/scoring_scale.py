@@ -19,12 +19,12 @@ import sys
 import time
 from typing import Any
 
-import jax
 import numpy as np
 import polars as pl
 
+import drawn_network
+import side_by_side
 from instructrec.evaluation import environment
-from instructrec.models import config as config_lib
 from instructrec.models import ranking_model, t5
 from instructrec.training import scoring, token_dataset
 
@@ -60,20 +60,8 @@ def make_dataset(
 def point(args: argparse.Namespace) -> dict[str, Any]:
   """Seconds and peak bytes of one size, in this process."""
   num_requests, num_candidates = args.point
-  config = config_lib.T5Config(
-    vocab_size=args.vocab_size,
-    emb_dim=args.emb_dim,
-    num_heads=args.num_heads,
-    head_dim=64,
-    mlp_dim=args.mlp_dim,
-    num_encoder_layers=args.num_layers,
-    num_decoder_layers=args.num_layers,
-  )
-  model = ranking_model.T5RankingModel(t5.T5(config))
-  shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 8)}
-  params = jax.jit(
-    lambda rng: model.get_initial_variables(rng, shapes)["params"]
-  )(jax.random.key(args.seed))
+  model = ranking_model.T5RankingModel(t5.T5(drawn_network.config(args)))
+  params = drawn_network.params(model, args.seed)
   dataset = make_dataset(
     num_requests, num_candidates, args.vocab_size, args.seed
   )
@@ -142,11 +130,14 @@ def main() -> None:
     "--candidates", type=int, nargs="+", default=[5, 10, 20, 50, 100, 200]
   )
   parser.add_argument("--fixed", type=int, default=32, help="requests")
-  parser.add_argument("--vocab_size", type=int, default=8192)
-  parser.add_argument("--emb_dim", type=int, default=128)
-  parser.add_argument("--num_heads", type=int, default=2)
-  parser.add_argument("--mlp_dim", type=int, default=256)
-  parser.add_argument("--num_layers", type=int, default=4, help="of each stack")
+  drawn_network.add_arguments(
+    parser,
+    vocab_size=8192,
+    emb_dim=128,
+    num_heads=2,
+    mlp_dim=256,
+    num_layers=4,
+  )
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", type=pathlib.Path)
   parser.add_argument("--plot", type=pathlib.Path)
@@ -178,9 +169,7 @@ def main() -> None:
     )
   if args.json is not None:
     record = {"environment": environment.describe(), "points": points}
-    partial = args.json.with_name(args.json.name + ".tmp")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(args.json)
+    side_by_side.write_json(args.json, record)
   if args.plot is not None:
     plot(points, args.plot, args.fixed)
 

@@ -14,12 +14,8 @@ packed rows one a row, which is how it would train on them.
 """
 
 import argparse
-import importlib.metadata
-import importlib.util
-import json
 import os
 import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -30,11 +26,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import polars as pl
-from flax import traverse_util
 
+import drawn_network
+import side_by_side
+from instructrec.evaluation import environment
 from instructrec.models import config as config_lib
 from instructrec.models import features, ranking_model, t5
-from instructrec.models.checkpoint import huggingface, names
 from instructrec.preflight import roofline
 from instructrec.training import batches, token_dataset, train_step
 
@@ -101,23 +98,11 @@ def ours(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
 
 def t5x(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
   """T5X's `examples/t5` with the loss of its `EncoderDecoderModel`."""
-  import seqio
-  from t5x import models
   from t5x.examples.t5 import network
 
-  sizes = {
-    name: getattr(config, name)
-    for name in network.T5Config.__dataclass_fields__
-    if hasattr(config, name)
-  }
-  vocabulary = seqio.ByteVocabulary()  # Never asked.
-  model = models.EncoderDecoderModel(
-    module=network.Transformer(network.T5Config(**sizes)),
-    input_vocabulary=vocabulary,
-    output_vocabulary=vocabulary,
-    optimizer_def=None,
-    z_loss=0.0,
-  )
+  import t5x_t5
+
+  model = t5x_t5.build(network, config, z_loss=0.0)
 
   def update(params, batch):
     grad_fn = jax.value_and_grad(model.loss_fn, has_aux=True)
@@ -143,27 +128,10 @@ def t5x(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
 def hugging_face(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
   """`T5ForConditionalGeneration` and `torch.optim.SGD`."""
   import torch
-  import transformers
 
-  fields = huggingface.config_to_json(config, np.dtype("float32"))
-  model = transformers.T5ForConditionalGeneration(
-    transformers.T5Config(**fields)
-  )
-  flat = traverse_util.flatten_dict(params, sep="/")
-  weights = {}
-  for name, parameter in names.parameters(config).items():
-    array = np.array(flat[name])
-    weights[parameter.huggingface] = torch.tensor(
-      array.T.copy() if parameter.transposed else array
-    )
-  # transformers 5 ties the logits to the table whatever its settings say.
-  model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
-  model.config.scale_decoder_outputs = False
-  missing, unexpected = model.load_state_dict(weights, strict=False)
-  # The stacks' own names for the shared table.
-  missing = [name for name in missing if "embed_tokens" not in name]
-  if missing or unexpected:
-    raise ValueError(f"weights do not fit: {missing}, {unexpected}")
+  import hf_t5
+
+  model = hf_t5.build(config, params)
   model.train()
   optimizer = torch.optim.SGD(model.parameters(), lr=_RATE)
   inputs = torch.tensor(batch["encoder_input_tokens"], dtype=torch.long)
@@ -223,17 +191,6 @@ def check_losses(steps: dict[str, Step]) -> list[float]:
   return first
 
 
-def take_turns(steps: dict[str, Step], repeats: int) -> dict[str, list[float]]:
-  """Seconds of each step; the rows alternate, so that load meets all."""
-  seconds: dict[str, list[float]] = {name: [] for name in steps}
-  for _ in range(repeats):
-    for name, step in steps.items():
-      start = time.perf_counter()
-      step()
-      seconds[name].append(time.perf_counter() - start)
-  return seconds
-
-
 def batch_seconds(stream: batches.BatchStream, steps: int = 50) -> float:
   """Median seconds to make a batch, packing included."""
   seconds = []
@@ -264,19 +221,17 @@ def measure(
   stream = make_stream(args, pack)
   batch = stream.batch(0)
   unpacked = one_a_row(stream, 0) if pack else batch
-  params = ranking_model.T5RankingModel(t5.T5(config)).get_initial_variables(
-    jax.random.key(args.seed), {name: x.shape for name, x in batch.items()}
-  )["params"]
-  steps, left_out = {}, {}
-  for name, (make, needs) in ROWS.items():
-    missing = [need for need in needs if importlib.util.find_spec(need) is None]
-    if missing:
-      left_out[name] = missing
-      continue
-    data = unpacked if make is hugging_face else batch
-    steps[name] = make(config, params, data)
+  params = drawn_network.params(
+    ranking_model.T5RankingModel(t5.T5(config)), args.seed
+  )
+  left_out = side_by_side.missing({name: row[1] for name, row in ROWS.items()})
+  steps = {
+    name: make(config, params, unpacked if make is hugging_face else batch)
+    for name, (make, _) in ROWS.items()
+    if name not in left_out
+  }
   losses = check_losses(steps)
-  seconds = take_turns(steps, args.repeats)
+  seconds = side_by_side.take_turns(steps, args.repeats)
   real = int((batch["encoder_input_tokens"] > 0).sum()) + int(
     (batch["decoder_target_tokens"] > 0).sum()
   )
@@ -302,44 +257,38 @@ def measure(
 def table(found: dict[str, Any], rate: float) -> str:
   """A Markdown table of one measurement."""
   kind = "packed" if found["packed"] else "one example a row"
-  lines = [
+  mine = statistics.median(found["seconds"]["InstructRec"])
+  rows = []
+  for name, seconds in found["seconds"].items():
+    median = statistics.median(seconds)
+    rows.append(
+      [
+        name,
+        f"{median * 1e3:.0f}",
+        f"{min(seconds) * 1e3:.0f}",
+        f"{found['tokens'] / median:,.0f}",
+        f"{found['model_flops'] / median / rate:.0%}",
+        f"{median / mine:.2f}",
+      ]
+    )
+  return (
     f"{found['rows']} rows, {kind}: {found['examples']} examples, "
     f"{found['tokens']:,} tokens, {found['model_flops'] / 1e9:.1f} GFLOP a "
     f"step; first loss {found['losses'][0]:.5f}; making the batch takes "
-    f"{found['batch_seconds'] * 1e3:.2f} ms",
-    "",
-    "| step of | median ms | fastest ms | tokens/s | of a matrix product's "
-    "rate | times as long as ours |",
-    "|---|---|---|---|---|---|",
-  ]
-  mine = statistics.median(found["seconds"]["InstructRec"])
-  for name, seconds in found["seconds"].items():
-    median = statistics.median(seconds)
-    lines.append(
-      f"| {name} | {median * 1e3:.0f} | {min(seconds) * 1e3:.0f} | "
-      f"{found['tokens'] / median:,.0f} | "
-      f"{found['model_flops'] / median / rate:.0%} | {median / mine:.2f} |"
+    f"{found['batch_seconds'] * 1e3:.2f} ms\n\n"
+    + side_by_side.table(
+      [
+        "step of",
+        "median ms",
+        "fastest ms",
+        "tokens/s",
+        "of a matrix product's rate",
+        "times as long as ours",
+      ],
+      rows,
+      found["left_out"],
     )
-  for name, missing in found["left_out"].items():
-    lines.append(f"\n{name} is left out: {', '.join(missing)} not installed.")
-  return "\n".join(lines)
-
-
-def machine() -> dict[str, Any]:
-  """What the figures were taken on."""
-  versions = {}
-  for name in ("jax", "jaxlib", "flax", "torch", "transformers"):
-    try:
-      versions[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      versions[name] = None
-  return {
-    "processor": platform.processor() or platform.machine(),
-    "cores": os.cpu_count(),
-    "load": os.getloadavg(),
-    "python": platform.python_version(),
-    "versions": versions,
-  }
+  )
 
 
 def main() -> None:
@@ -348,29 +297,22 @@ def main() -> None:
   parser.add_argument("--batch_size", type=int, default=8)
   parser.add_argument("--inputs_length", type=int, default=256)
   parser.add_argument("--targets_length", type=int, default=64)
-  parser.add_argument("--vocab_size", type=int, default=32128)
-  parser.add_argument("--emb_dim", type=int, default=256)
-  parser.add_argument("--num_heads", type=int, default=4)
-  parser.add_argument("--head_dim", type=int, default=64)
-  parser.add_argument("--mlp_dim", type=int, default=512)
-  parser.add_argument("--num_layers", type=int, default=4, help="of each stack")
+  drawn_network.add_arguments(
+    parser, emb_dim=256, num_heads=4, mlp_dim=512, num_layers=4
+  )
   parser.add_argument("--examples", type=int, default=256, help="to draw from")
   parser.add_argument("--repeats", type=int, default=9)
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", type=pathlib.Path)
   args = parser.parse_args()
-  config = config_lib.T5Config(
-    vocab_size=args.vocab_size,
-    emb_dim=args.emb_dim,
-    num_heads=args.num_heads,
-    head_dim=args.head_dim,
-    mlp_dim=args.mlp_dim,
-    num_encoder_layers=args.num_layers,
-    num_decoder_layers=args.num_layers,
-    dropout_rate=0.0,
-  )
+  config = drawn_network.config(args)
   rate = matrix_rate()
-  about = machine() | {"matrix_flops_per_second": rate}
+  about = environment.describe("torch", "transformers")
+  about |= {
+    "load": os.getloadavg(),
+    "matrix_flops_per_second": rate,
+    "versions": about.pop("packages"),
+  }
   print(
     f"{about['processor']}, {about['cores']} cores, matrix product "
     f"{rate / 1e9:.0f} GFLOP/s; "
@@ -383,9 +325,7 @@ def main() -> None:
   if args.json is not None:
     sizes = {k: v for k, v in vars(args).items() if k != "json"}
     record = {"machine": about, "settings": sizes, "measured": found}
-    partial = args.json.with_name(args.json.name + ".tmp")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(args.json)
+    side_by_side.write_json(args.json, record)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,16 @@ def compared(found: differences.Difference) -> str:
   )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+  """A table.
+
+  Args:
+    head: names of the columns.
+    rows: their cells, in which no pipe is bare.
+
+  Returns:
+    The text.
+  """
   first, *others = ("| " + " | ".join(row) + " |" for row in (head, *rows))
   return "\n".join([first, "|---" * len(head) + "|", *others])
 
@@ -101,7 +110,7 @@ def metric_table(result: results.EvaluationResult) -> str:
     for name, row in result.methods.items()
   ]
   chance = ["*chance*", *(f"{result.chance[m]:.3f}" for m in names)]
-  return _table(["method", *names], [*rows, chance])
+  return table(["method", *names], [*rows, chance])
 
 
 def difference_table(result: results.EvaluationResult) -> str:
@@ -119,7 +128,7 @@ def difference_table(result: results.EvaluationResult) -> str:
     + [compared(result.difference(method, reference, m)) for m in _COMPARED]
     for method, reference in pairs
   ]
-  return _table(["difference", *_COMPARED], rows)
+  return table(["difference", *_COMPARED], rows)
 
 
 def breakdown_table(found: bias.Breakdown) -> str:
@@ -141,7 +150,7 @@ def breakdown_table(found: bias.Breakdown) -> str:
     + [both(values, place) for values in found.means.values()]
     for place, label in enumerate(found.labels)
   ]
-  return _table([found.name, "requests", "*chance*", *names], rows)
+  return table([found.name, "requests", "*chance*", *names], rows)
 
 
 def exposure_table(found: Mapping[str, bias.Exposure]) -> str:
@@ -182,7 +191,7 @@ def run_table(result: results.EvaluationResult) -> str:
     ]
     for method, means in result.runs.items()
   ]
-  return _table(["method", "runs", *names], rows)
+  return table(["method", "runs", *names], rows)
 
 
 def picture(text: str, file: str) -> str:

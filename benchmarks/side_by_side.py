@@ -1,0 +1,80 @@
+"""Rows of a benchmark beside each other: in turns, as a table, on record."""
+
+import importlib.util
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from instructrec.evaluation import markdown
+
+
+def missing(needs: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+  """Rows that cannot run here.
+
+  Args:
+    needs: the libraries of each row.
+
+  Returns:
+    Those that are not installed, by row; rows that lack none are left out.
+  """
+  found = {
+    name: [x for x in libraries if importlib.util.find_spec(x) is None]
+    for name, libraries in needs.items()
+  }
+  return {name: libraries for name, libraries in found.items() if libraries}
+
+
+def take_turns(
+  runs: Mapping[str, Callable[[], Any]], repeats: int
+) -> dict[str, list[float]]:
+  """Seconds of each row; they alternate, so that other load meets all.
+
+  Args:
+    runs: what to time, compiled already.
+    repeats: how often each.
+
+  Returns:
+    The seconds of each call, by row.
+  """
+  seconds: dict[str, list[float]] = {name: [] for name in runs}
+  for _ in range(repeats):
+    for name, run in runs.items():
+      start = time.perf_counter()
+      run()
+      seconds[name].append(time.perf_counter() - start)
+  return seconds
+
+
+def table(
+  head: Sequence[str],
+  rows: Iterable[Sequence[str]],
+  left_out: Mapping[str, Sequence[str]],
+) -> str:
+  """A Markdown table, and who is not in it.
+
+  Args:
+    head: names of the columns.
+    rows: their cells.
+    left_out: what `missing` gave.
+
+  Returns:
+    The text.
+  """
+  lines = [markdown.table(head, rows)]
+  for name, libraries in left_out.items():
+    lines.append(f"\n{name} is left out: {', '.join(libraries)} not installed.")
+  return "\n".join(lines)
+
+
+def write_json(path: pathlib.Path, record: Mapping[str, Any]) -> None:
+  """Writes a record, complete or not at all.
+
+  Args:
+    path: the file.
+    record: JSON values, and what `str` says of others.
+  """
+  partial = path.with_name(path.name + ".tmp")
+  partial.write_text(json.dumps(record, indent=1, default=str) + "\n")
+  partial.replace(path)
