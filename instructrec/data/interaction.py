@@ -1,6 +1,8 @@
 """Interactions: who touched what, when, and what they said about it."""
 
+import collections
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator
 
@@ -94,6 +96,11 @@ class InteractionLog:
   def num_items(self) -> int:
     """Items with at least one interaction."""
     return self.frame["item_id"].n_unique()
+
+  @functools.cached_property
+  def item_counts(self) -> collections.Counter[str]:
+    """Interactions of each item; 0 for items without any."""
+    return collections.Counter(self.frame["item_id"])
 
   def sequences(self) -> tuple[list[str], list[list[str]]]:
     """Each user's items, oldest first.

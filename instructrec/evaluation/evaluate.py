@@ -1,6 +1,5 @@
 """Metrics, intervals and differences of methods on the same requests."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -68,7 +67,7 @@ def from_scores(
     request_ids: id of each request.
     where: which slots hold candidates; None for all.
     known: targets, candidates and counts of the requests; None leaves out what
-      is split by them and the TREC files.
+      is split by them.
     hit_rate_at: cut-offs K of HR@K, 1 among them.
     ndcg_at: cut-offs K of NDCG@K, 10 among them.
     seed: of the bootstrap and of the randomisation test.
@@ -95,7 +94,7 @@ def from_scores(
     name: metrics.Ranks.of(values, labels, where=where)
     for name, values in scores.items()
   }
-  result = from_ranks(
+  return from_ranks(
     group,
     ranks,
     where.sum(1),
@@ -107,7 +106,6 @@ def from_scores(
     num_resamples=num_resamples,
     descriptions=descriptions,
   )
-  return dataclasses.replace(result, scores=dict(scores))
 
 
 def from_ranks(

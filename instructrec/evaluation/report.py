@@ -287,8 +287,8 @@ def write(
 
   Beside report.md are the same page as report.html, which needs no other file;
   report.json (all means, intervals and differences); per_request.parquet (a
-  row for each group, request and method); pictures; and, where candidates are
-  known, `trec/<group>/` with qrels and runs.
+  row for each group, request and method); pictures; and, where lists were kept,
+  `trec/<group>/` with qrels and runs.
 
   Args:
     directory: made where it is missing; files of the same name are replaced.
@@ -324,11 +324,8 @@ def write(
     plots.loss_curve(context.training_log, folder / "loss.png")
   per_request.table(found).write_parquet(folder / per_request.FILE)
   for result, name in zip(found, names, strict=True):
-    known = result.known
-    if result.scores and known is not None and known.candidates is not None:
-      trec.write(
-        folder / "trec" / name, result.request_ids, known, result.scores
-      )
+    if result.lists is not None:
+      trec.write(folder / "trec" / name, result.lists)
   record = {
     "schema_version": SCHEMA_VERSION,
     "results": [result.to_json() for result in found],

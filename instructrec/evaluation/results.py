@@ -1,13 +1,13 @@
 """What an evaluation found: methods, metrics, intervals, differences."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from instructrec.evaluation import bias, facts, intervals
+from instructrec.evaluation import bias, facts, intervals, scored_lists
 from instructrec.evaluation import differences as differences_lib
 
 SCHEMA_VERSION = 3
@@ -33,7 +33,8 @@ class EvaluationResult:
     list_lengths: items that each request ranks.
     known: targets, candidates and counts of each request, where they were
       given.
-    scores: method -> scores of the candidates, where they were kept.
+    lists: candidates with the scores of each method, where they were kept;
+      read anew whenever they are gone through.
     breakdowns: metrics by what is known of the requests.
     exposures: what methods show of the whole catalogue, where it was ranked.
     runs: method -> metric -> mean of each run, where a method is several runs
@@ -56,9 +57,7 @@ class EvaluationResult:
   num_resamples: int = intervals.NUM_RESAMPLES
   list_lengths: Int[np.ndarray, " requests"] | None = None
   known: facts.Facts | None = None
-  scores: dict[str, Float[np.ndarray, "requests candidates"]] = (
-    dataclasses.field(default_factory=dict)
-  )
+  lists: Iterable[scored_lists.ScoredLists] | None = None
   breakdowns: list[bias.Breakdown] = dataclasses.field(default_factory=list)
   exposures: dict[str, bias.Exposure] = dataclasses.field(default_factory=dict)
   runs: dict[str, dict[str, list[float]]] = dataclasses.field(

@@ -7,18 +7,18 @@ They break ties by the item's id, and trec_eval holds scores as 32-bit floats;
 our metrics take the expected value of a tie (`evaluation.metrics`).
 """
 
+import contextlib
 import gzip
 import os
 import pathlib
 import re
-from collections.abc import Sequence
-from typing import IO, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, cast
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
 
-from instructrec.evaluation import facts, file_names
+from instructrec.evaluation import file_names, scored_lists
 
 
 def _words(texts: Sequence[str]) -> list[str]:
@@ -37,73 +37,92 @@ def _percent(found: re.Match[str]) -> str:
   return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
-def _write(path: pathlib.Path, frame: pl.DataFrame) -> None:
+@contextlib.contextmanager
+def _complete(path: pathlib.Path) -> Iterator[IO[bytes]]:
+  """A compressed file that is there when it is complete."""
   temporary = path.with_name(f"{path.name}.incomplete")
   # Without a time of its own, the same lists give the same bytes.
   with (
     temporary.open("wb") as raw,
     gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file,
   ):
-    frame.write_csv(
-      cast(IO[bytes], file),
-      include_header=False,
-      separator=" ",
-      quote_style="never",
-    )
+    yield cast(IO[bytes], file)
   temporary.replace(path)
+
+
+def _append(file: IO[bytes], columns: Mapping[str, Any]) -> None:
+  pl.DataFrame(columns).write_csv(
+    file, include_header=False, separator=" ", quote_style="never"
+  )
 
 
 def write(
   directory: str | os.PathLike[str],
-  request_ids: Sequence[str],
-  lists: facts.Facts,
-  scores: dict[str, Float[np.ndarray, "requests candidates"]],
+  lists: Iterable[scored_lists.ScoredLists],
 ) -> None:
   """Writes `qrels.gz` and, for each method, `<method>.run.gz`.
 
+  Memory holds one part of the lists at a time.
+
   Args:
     directory: the folder; made where it is missing.
-    request_ids: id of each request.
-    lists: what each request ranks.
-    scores: by method; what lies past the end of a list is left out. A score
-      that is not a number is written as minus infinity.
+    lists: all of the same methods. A score that is not a number is written as
+      minus infinity.
 
   Raises:
-    ValueError: where there are no lists, or an id is empty.
+    ValueError: where an id is empty, or scores are not of the lists' shape.
   """
-  if lists.candidates is None:
-    raise ValueError("there are no candidate lists, expected item ids")
   folder = pathlib.Path(directory)
   folder.mkdir(parents=True, exist_ok=True)
-  queries = _words(request_ids)
-  qrels = {
-    "request": queries,
-    "iteration": np.zeros(len(queries), np.int64),
-    "item": _words(lists.targets),
-    "relevance": np.ones(len(queries), np.int64),
-  }
-  _write(folder / "qrels.gz", pl.DataFrame(qrels))
-  lengths = np.array([len(ids) for ids in lists.candidates])
-  items = np.array(_words([i for ids in lists.candidates for i in ids]), object)
+  with contextlib.ExitStack() as stack:
+    qrels = stack.enter_context(_complete(folder / "qrels.gz"))
+    runs: dict[str, tuple[str, IO[bytes]]] = {}
+    for part in lists:
+      if not runs:
+        tags = file_names.unique(list(part.scores))
+        for method, tag in zip(part.scores, tags, strict=True):
+          run = stack.enter_context(_complete(folder / f"{tag}.run.gz"))
+          runs[method] = tag, run
+      _append_part(qrels, runs, part)
+
+
+def _append_part(
+  qrels: IO[bytes],
+  runs: Mapping[str, tuple[str, IO[bytes]]],
+  part: scored_lists.ScoredLists,
+) -> None:
+  queries = _words(part.request_ids)
+  _append(
+    qrels,
+    {
+      "request": queries,
+      "iteration": np.zeros(len(queries), np.int64),
+      "item": _words(part.targets),
+      "relevance": np.ones(len(queries), np.int64),
+    },
+  )
+  lengths = np.array([len(ids) for ids in part.candidates])
+  items = np.array(_words([i for ids in part.candidates for i in ids]), object)
   starts = np.cumsum(lengths) - lengths
   slots = np.arange(lengths.max())
   where = slots < lengths[:, None]
-  for (method, values), tag in zip(
-    scores.items(), file_names.unique(list(scores)), strict=True
-  ):
+  for method, values in part.scores.items():
     if values.shape != where.shape:
       raise ValueError(
         f"{method}: scores have shape {values.shape}, expected {where.shape}"
       )
+    tag, run = runs[method]
     filled = np.where(np.isnan(values) | ~where, -np.inf, values)
     # Of equal scores the first of the list; empty slots stay at the end.
     order = np.argsort(-filled, axis=1, kind="stable")
-    columns = {
-      "request": np.repeat(np.array(queries, object), lengths),
-      "Q0": ["Q0"] * len(items),
-      "item": items[(starts[:, None] + order)[where]],
-      "rank": (slots + np.ones_like(order))[where],
-      "score": np.take_along_axis(filled, order, 1)[where].astype(np.float64),
-      "tag": [tag] * len(items),
-    }
-    _write(folder / f"{tag}.run.gz", pl.DataFrame(columns))
+    _append(
+      run,
+      {
+        "request": np.repeat(np.array(queries, object), lengths),
+        "Q0": ["Q0"] * len(items),
+        "item": items[(starts[:, None] + order)[where]],
+        "rank": (slots + np.ones_like(order))[where],
+        "score": np.take_along_axis(filled, order, 1)[where].astype(np.float64),
+        "tag": [tag] * len(items),
+      },
+    )

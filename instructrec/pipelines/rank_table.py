@@ -1,7 +1,8 @@
 """Ranks of several methods, gathered block by block.
 
-Of a block its ranks, its scores and what is known of its requests are kept;
-instructions and tokens are not.
+Of a block its ranks and what is known of its requests are kept, as many bytes a
+request however long its list is. Candidates and their scores go to disk;
+instructions and tokens are not kept.
 """
 
 import dataclasses
@@ -12,7 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from instructrec.data import interaction
-from instructrec.evaluation import evaluate, facts, metrics, results
+from instructrec.evaluation import (
+  evaluate,
+  facts,
+  metrics,
+  results,
+  scored_lists,
+)
 from instructrec.pipelines import blocks
 from instructrec.retrieval import evaluate as ranking
 
@@ -27,7 +34,7 @@ class RankTable:
 
   Args:
     num_items: size of the catalogue.
-    training_log: what targets are counted in.
+    training_log: what targets are counted in, once.
     seed: of the bootstrap and of the randomisation test.
   """
 
@@ -38,12 +45,12 @@ class RankTable:
     seed: int,
   ) -> None:
     self._worst = num_items - 1
-    self._log = training_log
+    self._item_counts = training_log.item_counts
     self._seed = seed
     self._known: list[facts.Facts] = []
-    self._scores: dict[str, list[Float[np.ndarray, "requests _"]]] = (
-      defaultdict(list)
-    )
+    self._lists = scored_lists.Spool()
+    # Of the block that is not ended yet.
+    self._scores: dict[str, Float[np.ndarray, "requests candidates"]] = {}
     self._ranks: dict[str, list[metrics.Ranks]] = defaultdict(list)
     self._descriptions: dict[str, str] = {}
     self._chance: list[metrics.Ranks] = []
@@ -69,18 +76,20 @@ class RankTable:
     Raises:
       ValueError: where the block has scores of that name already.
     """
-    if len(self._ranks[name]) > len(self._labels):
+    if name in self._scores:
       raise ValueError(
         f"two methods are called {name!r}; rename the folder of a retriever"
       )
     self._ranks[name].append(self._from_scores(block, scores))
-    self._scores[name].append(scores)
+    self._scores[name] = scores
     self._descriptions[name] = description
 
   def end(self, block: blocks.Block) -> None:
     """Ends a block that every method has scored."""
     self._request_ids += [r.request_id for r in block.requests]
-    self._known.append(ranking.known(block.requests, self._log))
+    self._known.append(ranking.known(block.requests, self._item_counts))
+    self._lists.append(ranking.scored(block.requests, self._scores))
+    self._scores = {}
     self._labels.append(block.labels)
     self._counts.append(block.where.sum(1))
     tied = np.zeros(block.where.shape)
@@ -158,29 +167,9 @@ class RankTable:
       chance=None if complete else _joined(self._chance, rows),
       known=facts.concatenate(self._known).take(rows),
     )
-    width = int(counts.max())
     return dataclasses.replace(
-      result,
-      scores={
-        name: _stacked(parts, width)[rows, :width]
-        for name, parts in self._scores.items()
-      },
+      result, lists=scored_lists.Selection(self._lists, rows)
     )
-
-
-def _stacked(
-  parts: Sequence[Float[np.ndarray, "requests _"]], width: int
-) -> Float[np.ndarray, "requests candidates"]:
-  """Blocks of lists of different lengths, at least so wide."""
-  width = max(width, *(part.shape[1] for part in parts))
-  return np.concatenate(
-    [
-      np.pad(
-        part, ((0, 0), (0, width - part.shape[1])), constant_values=-np.inf
-      )
-      for part in parts
-    ]
-  )
 
 
 def _joined(

@@ -5,10 +5,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from instructrec.data import interaction, request
-from instructrec.evaluation import bias, facts, metrics, results
+from instructrec.evaluation import (
+  bias,
+  facts,
+  metrics,
+  results,
+  scored_lists,
+)
 from instructrec.evaluation import evaluate as evaluate_lib
 from instructrec.retrieval import retriever
 
@@ -114,7 +120,7 @@ def ndcg_at_10(
 
 def known(
   requests: Sequence[request.RankingRequest],
-  training_log: interaction.InteractionLog,
+  item_counts: collections.Counter[str],
   *,
   has_lists: bool = True,
 ) -> facts.Facts:
@@ -122,26 +128,46 @@ def known(
 
   Args:
     requests: with targets.
-    training_log: where the targets are counted.
+    item_counts: interactions of each item in the training log.
     has_lists: whether the candidates are ranked, and not the whole catalogue.
 
   Returns:
     The facts.
   """
-  counts = collections.Counter(training_log.frame["item_id"])
   targets = [r.target or "" for r in requests]
-  return facts.Facts(
+  return facts.Facts.of(
     targets=targets,
     candidates=[r.candidates for r in requests] if has_lists else None,
-    target_counts=np.array([counts[item] for item in targets], np.int64),
+    target_counts=np.array([item_counts[item] for item in targets], np.int64),
     history_lengths=np.array([len(r.history) for r in requests], np.int64),
+  )
+
+
+def scored(
+  requests: Sequence[request.RankingRequest],
+  scores: Mapping[str, Float[np.ndarray, "requests candidates"]],
+) -> scored_lists.ScoredLists:
+  """The candidates of requests with their scores.
+
+  Args:
+    requests: with targets.
+    scores: by method.
+
+  Returns:
+    The lists.
+  """
+  return scored_lists.ScoredLists(
+    request_ids=[r.request_id for r in requests],
+    targets=[r.target or "" for r in requests],
+    candidates=[r.candidates for r in requests],
+    scores=scores,
   )
 
 
 def exposure(
   found: retriever.Retriever,
   requests: Sequence[request.RankingRequest],
-  training_log: interaction.InteractionLog,
+  item_counts: collections.Counter[str],
   *,
   remove_seen: bool = True,
 ) -> bias.Exposure:
@@ -150,21 +176,20 @@ def exposure(
   Args:
     found: the fitted retriever.
     requests: whom it shows items.
-    training_log: where the items are counted.
+    item_counts: interactions of each item in the training log.
     remove_seen: whether the items of a request's history are left out.
 
   Returns:
     Coverage, Gini coefficient and popularity of the first `bias.TOP_K` items,
     or of as many as the smallest remaining catalogue has.
   """
-  counts = collections.Counter(training_log.frame["item_id"])
   longest = max(len(set(r.history)) for r in requests)
   left = len(found.item_ids) - (longest if remove_seen else 0)
   k = min(bias.TOP_K, left)
   shown = found.retrieve(requests, k, remove_seen=remove_seen)
   return bias.exposure(
     np.stack([found.indices(ids, "what was shown") for ids in shown.item_ids]),
-    np.array([counts[item] for item in found.item_ids], np.int64),
+    np.array([item_counts[item] for item in found.item_ids], np.int64),
   )
 
 
@@ -197,17 +222,23 @@ def evaluate(
   """
   _check(group, found)
   labels, counts = _lists(requests)
-  return evaluate_lib.from_scores(
+  scores = {name: r.score(requests) for name, r in found.items()}
+  result = evaluate_lib.from_scores(
     group,
-    {name: r.score(requests) for name, r in found.items()},
+    scores,
     labels,
     request_ids=[r.request_id for r in requests],
     where=np.arange(counts.max(initial=0)) < counts[:, None],
-    known=None if training_log is None else known(requests, training_log),
+    known=None
+    if training_log is None
+    else known(requests, training_log.item_counts),
     ndcg_at=ndcg_at,
     seed=seed,
     descriptions={name: r.description for name, r in found.items()},
   )
+  if training_log is None:
+    return result
+  return dataclasses.replace(result, lists=[scored(requests, scores)])
 
 
 def evaluate_catalogue(
@@ -249,7 +280,7 @@ def evaluate_catalogue(
     request_ids=[r.request_id for r in requests],
     known=None
     if training_log is None
-    else known(requests, training_log, has_lists=False),
+    else known(requests, training_log.item_counts, has_lists=False),
     hit_rate_at=CATALOGUE_HR_AT,
     ndcg_at=CATALOGUE_NDCG_AT,
     seed=seed,
@@ -260,7 +291,9 @@ def evaluate_catalogue(
   return dataclasses.replace(
     result,
     exposures={
-      name: exposure(r, requests, training_log, remove_seen=remove_seen)
+      name: exposure(
+        r, requests, training_log.item_counts, remove_seen=remove_seen
+      )
       for name, r in found.items()
     },
   )

@@ -100,7 +100,7 @@ def test_lists_have_positions_and_the_catalogue_has_none():
   labels = rng.integers(0, 3, 20)
   found = values(rng.normal(size=(20, 3)), labels)
   lists = [["a", "b", "c"]] * 20
-  known = facts.Facts(
+  known = facts.Facts.of(
     targets=["abc"[label] for label in labels],
     candidates=lists,
     target_counts=labels,
@@ -111,7 +111,7 @@ def test_lists_have_positions_and_the_catalogue_has_none():
   ]
   assert len(names) == 4
   assert names[0] == "position of the target in the list"
-  whole = facts.Facts(
+  whole = facts.Facts.of(
     targets=known.targets,
     candidates=None,
     target_counts=labels,

@@ -36,7 +36,7 @@ def written(folder, scores, groups=("g",), rows=None, ids=None):
       {name: values[rows] for name, values in scores.items()},
       LABELS[rows],
       request_ids=[f"r{i}" for i in rows],
-      known=facts.Facts(
+      known=facts.Facts.of(
         targets=[ids[i][LABELS[i]] for i in rows],
         candidates=[ids[i] for i in rows],
         target_counts=rows,

@@ -63,7 +63,7 @@ def test_what_does_not_fit_together_is_named(changes, message):
 
 
 def test_labels_are_the_places_of_the_targets():
-  known = facts.Facts(
+  known = facts.Facts.of(
     targets=["a", "b"],
     candidates=[["a", "b"], ["a", "b"]],
     target_counts=np.zeros(2, int),

@@ -5,40 +5,43 @@ import pytest
 
 from instructrec.evaluation import facts
 
-KNOWN = facts.Facts(
-  targets=["b", "z"],
-  candidates=[["a", "b", "c"], ["z", "a"]],
-  target_counts=np.array([4, 0]),
-  history_lengths=np.array([2, 0]),
-)
+
+def facts_of(candidates, targets=("b", "z")):
+  return facts.Facts.of(
+    targets=targets,
+    candidates=candidates,
+    target_counts=np.array([4, 0]),
+    history_lengths=np.array([2, 0]),
+  )
+
+
+KNOWN = facts_of([["a", "b", "c"], ["z", "a"]])
+WHOLE = facts_of(None)
 LENGTHS = np.array([3, 2])
 
 
 def test_positions_are_those_of_the_targets():
   assert KNOWN.positions.tolist() == [1, 0]
   KNOWN.check("g", LENGTHS)
-  whole = dataclasses.replace(KNOWN, candidates=None)
-  whole.check("g", np.array([9, 9]))
-  assert whole.positions is None
+  WHOLE.check("g", np.array([9, 9]))
+  assert WHOLE.positions is None
 
 
 def test_columns_know_a_set_of_candidates_by_its_ids_alone():
-  turned = dataclasses.replace(
-    KNOWN, candidates=[["c", "b", "a"], ["z", "b"]]
-  ).columns()
+  turned = facts_of([["c", "b", "a"], ["z", "b"]]).columns()
   columns = KNOWN.columns()
   assert columns["candidates"][0] == turned["candidates"][0]
   assert columns["candidates"][1] != turned["candidates"][1]
   assert columns["target_position"].to_list() == [1, 0]
   assert turned["target_position"].to_list() == [1, 0]
-  whole = dataclasses.replace(KNOWN, candidates=None).columns()
+  whole = WHOLE.columns()
   assert whole["candidates"].to_list() == [None, None]
   assert whole["target_position"].to_list() == [None, None]
   assert whole["target_count"].to_list() == [4, 0]
 
 
 def test_a_list_may_lack_the_target():
-  known = dataclasses.replace(KNOWN, targets=["b", "q"])
+  known = facts_of([["a", "b", "c"], ["z", "a"]], targets=["b", "q"])
   known.check("g", LENGTHS)
   assert known.positions.tolist() == [1, -1]
   assert known.columns()["target_position"].to_list() == [1, None]
@@ -51,11 +54,10 @@ def test_blocks_of_requests_are_put_together_and_taken_apart():
   last = both.take(np.array([False, False, True, True]))
   for name, column in KNOWN.columns().items():
     assert last.columns()[name].to_list() == column.to_list()
-  whole = dataclasses.replace(KNOWN, candidates=None)
-  assert facts.concatenate([whole, whole]).candidates is None
-  assert whole.take(np.array([True, False])).targets == ["b"]
+  assert facts.concatenate([WHOLE, WHOLE]).lists is None
+  assert WHOLE.take(np.array([True, False])).targets == ["b"]
   with pytest.raises(ValueError, match="1 of 2 parts have candidate lists"):
-    facts.concatenate([KNOWN, whole])
+    facts.concatenate([KNOWN, WHOLE])
 
 
 @pytest.mark.parametrize(
@@ -63,10 +65,18 @@ def test_blocks_of_requests_are_put_together_and_taken_apart():
   [
     ({"targets": ["b"]}, "g: targets are of 1 requests, expected 2"),
     ({"target_counts": np.zeros(3, int)}, "target_counts are of 3"),
-    ({"candidates": [["a", "b"], ["z", "a"]]}, "request 0 has the 2 cand"),
-    ({"candidates": [["a", "b", "b"], ["z", "a"]]}, "expected 3 different"),
+    ({"lists": KNOWN.lists.take(np.array([True, False]))}, "lists are of 1"),
+    (
+      {"lists": facts_of([["a", "b", "c"], ["z"]]).lists},
+      "g: request 1 has 1 candidates, expected 2",
+    ),
   ],
 )
 def test_facts_of_other_requests_are_refused(changes, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(KNOWN, **changes).check("g", LENGTHS)
+
+
+def test_no_list_names_an_item_twice():
+  with pytest.raises(ValueError, match="request 1 has the 2 candidates"):
+    facts_of([["a", "b"], ["z", "z"]])

@@ -49,7 +49,7 @@ def written(folder, methods, group="g", title="t"):
     {name: rng.normal(size=(60, 4)) for name in methods},
     labels,
     request_ids=[f"r{i}" for i in range(60)],
-    known=facts.Facts(
+    known=facts.Facts.of(
       targets=[row[label] for row, label in zip(ids, labels, strict=True)],
       candidates=ids,
       target_counts=rng.integers(0, 30, 60),

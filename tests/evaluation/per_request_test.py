@@ -6,7 +6,7 @@ import pytest
 
 from instructrec.evaluation import evaluate, facts, metrics, per_request
 
-KNOWN = facts.Facts(
+KNOWN = facts.Facts.of(
   targets=["b", "c", "z"],
   candidates=[["a", "b"], ["c", "d"], ["x", "z"]],
   target_counts=np.array([3, 0, 9]),
@@ -45,7 +45,7 @@ def test_a_row_holds_metrics_and_facts_of_one_request():
 
 
 def test_groups_may_have_other_cut_offs_and_no_facts():
-  whole = dataclasses.replace(KNOWN, candidates=None)
+  whole = dataclasses.replace(KNOWN, lists=None)
   found = per_request.table(
     [
       evaluated("a", KNOWN),

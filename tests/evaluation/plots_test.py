@@ -118,7 +118,7 @@ def test_strata_show_their_means_errors_and_chance(tmp_path, axes):
     {name: rng.normal(size=(200, 5)) for name in ("b", "a")},
     labels,
     request_ids=[str(i) for i in range(200)],
-    known=facts.Facts(
+    known=facts.Facts.of(
       targets=[f"i{label}" for label in labels],
       candidates=ids,
       target_counts=np.arange(200),

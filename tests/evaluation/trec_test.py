@@ -1,19 +1,19 @@
+import dataclasses
 import gzip
 
 import numpy as np
 import pytest
 import pytrec_eval
 
-from instructrec.evaluation import evaluate, facts, metrics, report, trec
+from instructrec.evaluation import evaluate, metrics, report, scored_lists, trec
 
 
-def lists(candidates, targets):
-  count = len(targets)
-  return facts.Facts(
+def lists(request_ids, candidates, targets, scores):
+  return scored_lists.ScoredLists(
+    request_ids=request_ids,
     targets=targets,
     candidates=candidates,
-    target_counts=np.zeros(count, int),
-    history_lengths=np.zeros(count, int),
+    scores=scores,
   )
 
 
@@ -48,8 +48,11 @@ def test_pytrec_eval_reads_our_files_and_gets_our_figures(tmp_path):
     labels,
     request_ids=request_ids,
     where=where,
-    known=lists(ids, [row[i] for row, i in zip(ids, labels, strict=True)]),
     num_resamples=20,
+  )
+  targets = [row[i] for row, i in zip(ids, labels, strict=True)]
+  result = dataclasses.replace(
+    result, lists=[lists(request_ids, ids, targets, scores)]
   )
   context = report.Context("t", [], {}, {}, {}, {}, "", [], [])
   report.write(tmp_path, [result], context)
@@ -79,8 +82,8 @@ def test_pytrec_eval_reads_our_files_and_gets_our_figures(tmp_path):
 def test_a_run_by_hand(tmp_path):
   nan = float("nan")
   scores = {"m": np.array([[0.5, 2.0, nan, 9.0], [1.0, 1.0, -np.inf, 3.25]])}
-  known = lists([["a", "b", "c"], ["a", "b", "c", "d"]], ["b", "d"])
-  trec.write(tmp_path, ["r 1", "r%2"], known, scores)
+  candidates = [["a", "b", "c"], ["a", "b", "c", "d"]]
+  trec.write(tmp_path, [lists(["r 1", "r%2"], candidates, ["b", "d"], scores)])
   assert lines(tmp_path / "qrels.gz") == ["r%201 0 b 1", "r%252 0 d 1"]
   # A score past the end of a list is none; of equal ones the first is ahead.
   assert lines(tmp_path / "m.run.gz") == [
@@ -96,34 +99,53 @@ def test_a_run_by_hand(tmp_path):
 
 def test_ids_are_one_word_each_and_stay_apart(tmp_path):
   ids = ["a b", "a%20b", "a\tb", "a\u00a0b", "ab"]
-  trec.write(tmp_path, ["q"], lists([ids], ["ab"]), {"x": np.zeros((1, 5))})
+  trec.write(tmp_path, [lists(["q"], [ids], ["ab"], {"x": np.zeros((1, 5))})])
   found = [line.split() for line in lines(tmp_path / "x.run.gz")]
   assert {len(words) for words in found} == {6}
   assert len({words[2] for words in found}) == 5
   with pytest.raises(ValueError, match="id 1 of 2 is empty"):
-    trec.write(tmp_path, ["q", ""], lists([["a"]] * 2, ["a"] * 2), {})
+    trec.write(tmp_path, [lists(["q", ""], [["a"]] * 2, ["a"] * 2, {})])
 
 
 def test_methods_of_like_names_have_files_of_their_own(tmp_path):
-  known = lists([["a", "b"]], ["a"])
   scores = {"a b": np.zeros((1, 2)), "a-b": np.ones((1, 2))}
-  trec.write(tmp_path, ["q"], known, scores)
+  trec.write(tmp_path, [lists(["q"], [["a", "b"]], ["a"], scores)])
   assert lines(tmp_path / "a-b.run.gz")[0] == "q Q0 a 1 0.0 a-b"
   assert lines(tmp_path / "a-b-2.run.gz")[0] == "q Q0 a 1 1.0 a-b-2"
 
 
 def test_the_same_lists_give_the_same_bytes(tmp_path):
-  known = lists([["a", "b"]], ["a"])
+  some = lists(["q"], [["a", "b"]], ["a"], {"m": np.zeros((1, 2))})
   for name in ("one", "two"):
-    trec.write(tmp_path / name, ["q"], known, {"m": np.zeros((1, 2))})
+    trec.write(tmp_path / name, [some])
   for name in ("qrels.gz", "m.run.gz"):
     one, two = ((tmp_path / n / name).read_bytes() for n in ("one", "two"))
     assert one == two
 
 
-def test_lists_and_scores_of_their_shape_are_needed(tmp_path):
-  with pytest.raises(ValueError, match="no candidate lists"):
-    trec.write(tmp_path, ["q"], lists(None, ["a"]), {})
-  known = lists([["a", "b"]], ["a"])
+def test_parts_make_the_files_of_the_whole(tmp_path):
+  rng = np.random.default_rng(1)
+  lengths = rng.integers(2, 9, 40)
+  whole = lists(
+    [f"q{i}" for i in range(40)],
+    [[f"i{i}" for i in range(length)] for length in lengths],
+    ["i0"] * 40,
+    {"a": rng.normal(size=(40, 8)), "b": rng.integers(0, 3, (40, 8)) * 1.0},
+  )
+  parts = [
+    whole.take(np.isin(np.arange(40), rows))
+    for rows in np.array_split(np.arange(40), 7)
+  ]
+  trec.write(tmp_path / "whole", [whole])
+  trec.write(tmp_path / "parts", iter(parts))
+  for name in ("qrels.gz", "a.run.gz", "b.run.gz"):
+    assert lines(tmp_path / "parts" / name) == lines(tmp_path / "whole" / name)
+  assert len(lines(tmp_path / "parts" / "a.run.gz")) == lengths.sum()
+
+
+def test_what_fails_leaves_no_file_that_looks_complete(tmp_path):
+  good = lists(["q"], [["a", "b"]], ["a"], {"m": np.zeros((1, 2))})
+  bad = lists(["r"], [["a", "b"]], ["a"], {"m": np.zeros((1, 3))})
   with pytest.raises(ValueError, match=r"shape \(1, 3\), expected \(1, 2\)"):
-    trec.write(tmp_path, ["q"], known, {"m": np.zeros((1, 3))})
+    trec.write(tmp_path, [good, bad])
+  assert not list(tmp_path.glob("*.gz"))

@@ -1,13 +1,17 @@
 """Ranks gathered in blocks, of lists that may lack their target."""
 
+import gc
+import gzip
+import tracemalloc
 import types
+import weakref
 
 import numpy as np
 import polars as pl
 import pytest
 
 from instructrec.data import interaction, request
-from instructrec.evaluation import metrics
+from instructrec.evaluation import metrics, trec
 
 RNG = np.random.default_rng(1)
 LOG = interaction.InteractionLog(
@@ -115,3 +119,75 @@ def test_two_methods_of_one_name_are_refused(rank_table):
   table.add(some, "a", np.zeros((2, 5)), "")
   with pytest.raises(ValueError, match="two methods are called 'a'"):
     table.add(some, "a", np.zeros((2, 5)), "")
+
+
+def test_blocks_do_not_change_the_lists(rank_table, tmp_path):
+  counts = RNG.integers(20, 31, 40)
+  labels = RNG.integers(-1, counts)
+  scores = {"a": RNG.normal(size=(40, 30)), "tied": np.ones((40, 30))}
+  scores["a"][3, 0] = np.nan
+  found = {}
+  for parts in (1, 7):
+    table = filled(rank_table, labels, counts, scores, parts)
+    for name, result in zip(
+      ("every", "some"), table.by_retrieval("g", "a"), strict=True
+    ):
+      folder = tmp_path / f"{parts} {name}"
+      trec.write(folder, result.lists)
+      found[parts, name] = {
+        path.name: gzip.decompress(path.read_bytes())
+        for path in folder.iterdir()
+      }
+  assert found[1, "every"] == found[7, "every"]
+  assert found[1, "some"] == found[7, "some"]
+  assert set(found[1, "some"]) == {"qrels.gz", "a.run.gz", "tied.run.gz"}
+  for name, rows in (("every", counts), ("some", counts[labels >= 0])):
+    lines = found[7, name]["a.run.gz"].splitlines()
+    assert len(lines) == rows.sum()
+    assert len(found[7, name]["qrels.gz"].splitlines()) == len(rows)
+
+
+def test_what_is_kept_of_a_request_does_not_grow_with_its_list(rank_table):
+  """Scores are let go, and bytes a request are those of short lists."""
+
+  def kept(count):
+    table = rank_table.RankTable(10**6, LOG, seed=0)
+    alive = []
+    tracemalloc.start()
+    for number in range(4):
+      some = block(np.zeros(50, int), np.full(50, count), 50 * number)
+      for name in ("a", "b"):
+        scores = RNG.normal(size=(50, count))
+        alive.append(weakref.ref(scores))
+        table.add(some, name, scores, "")
+      table.end(some)
+      del some, scores
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not any(ref() is not None for ref in alive)
+    return size
+
+  kept(5)  # What is imported and made at the first call.
+  # One score more a request and method would be 8 x 2 x 200 x 595 = 1.9 MB.
+  assert kept(600) < kept(5) + 100_000
+
+
+def test_the_training_log_is_counted_once(rank_table):
+  class Frame(dict):
+    reads = 0
+
+    def __getitem__(self, name):
+      Frame.reads += 1
+      return super().__getitem__(name)
+
+  log = interaction.InteractionLog(LOG.frame)
+  log.frame = Frame(item_id=["i0", "i0", "i1"])
+  table = rank_table.RankTable(1000, log, seed=0)
+  for first in (0, 2):
+    some = block([0, 1], [5, 5], first)
+    table.add(some, "a", np.zeros((2, 5)), "")
+    table.end(some)
+  assert Frame.reads == 1
+  (found,) = table.overall("g")
+  assert found.known.target_counts.tolist() == [2, 1, 2, 1]

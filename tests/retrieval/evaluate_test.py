@@ -98,18 +98,21 @@ def test_reports_know_targets_candidates_and_counts(shop, fitted):
     "lists", found, requests, training_log=shop.training_log
   )
   known = result.known
+  (lists,) = result.lists
+  assert list(lists.candidates) == [r.candidates for r in requests]
   for i, r in enumerate(requests):
-    assert known.targets[i] == r.target
-    assert known.candidates[i] == r.candidates
+    assert known.targets[i] == lists.targets[i] == r.target
+    assert known.positions[i] == r.candidates.index(r.target)
     taken = shop.training_log.frame.filter(item_id=r.target).height
     assert known.target_counts[i] == taken
     assert known.history_lengths[i] == len(r.history)
   for name, one in found.items():
-    np.testing.assert_array_equal(result.scores[name], one.score(requests))
+    np.testing.assert_array_equal(lists.scores[name], one.score(requests))
   assert [sum(split.counts) for split in result.breakdowns] == [60] * 4
   plain = evaluate.evaluate("lists", found, requests)
   assert plain.methods == result.methods
   assert plain.known is None
+  assert plain.lists is None
   assert plain.breakdowns == []
 
 
@@ -118,7 +121,7 @@ def test_the_catalogue_has_exposure_and_no_lists(shop, fitted):
   result = evaluate.evaluate_catalogue(
     "all", found, shop.test, training_log=shop.training_log
   )
-  assert result.known.candidates is None
+  assert result.known.lists is None
   assert result.known.positions is None
   popular, uniform = (result.exposures[n] for n in ("popularity", "random"))
   shown = fitted("popularity").retrieve(shop.test, 10).item_ids
