@@ -100,7 +100,6 @@ def generate(
   tokens = jnp.asarray(batch["encoder_input_tokens"])
   max_length = config.max_length(batch)
   memory, cache = apply(
-    apply(tokens, method="encode", enable_dropout=False),
     tokens,
     method="start_decoding",
     num_sequences=tokens.shape[0] * config.num_beams,

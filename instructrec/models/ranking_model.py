@@ -222,18 +222,15 @@ class T5RankingModel:
   ) -> Float[Array, "batch candidates length"]:
     """Scores of all targets of candidate lists that share prefixes."""
     apply = self._bound(params)
-    tokens = arrays["encoder_input_tokens"]
-    hidden = apply(
-      apply(tokens, method="encode", enable_dropout=False),
-      tokens,
-      arrays["decoder_input_tokens"],
-      arrays["decoder_positions"],
-      arrays["decoder_subtree_ends"],
-      method="decode_tree",
-    )
     return scoring.tree_token_scores(
       functools.partial(apply, method="logits"),
-      hidden,
+      apply(
+        arrays["encoder_input_tokens"],
+        arrays["decoder_input_tokens"],
+        arrays["decoder_positions"],
+        arrays["decoder_subtree_ends"],
+        method="tree_features",
+      ),
       arrays["decoder_target_nodes"],
       arrays["decoder_target_tokens"],
       arrays["decoder_loss_weights"],
@@ -383,13 +380,8 @@ class T5RankingModel:
     Returns:
       The memory and the cache for `extend_prefixes`.
     """
-    apply = self._bound(params)
-    return apply(
-      apply(tokens, method="encode", enable_dropout=False),
-      tokens,
-      method="start_decoding",
-      num_sequences=1,
-      max_length=num_slots,
+    return self._bound(params)(
+      tokens, method="start_decoding", num_sequences=1, max_length=num_slots
     )
 
   def extend_prefixes(

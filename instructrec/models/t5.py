@@ -130,22 +130,20 @@ class T5(nn.Module):
       decoder_input_tokens, encoded, mask, memory_mask, not enable_dropout
     )
 
-  def decode_tree(
+  def tree_features(
     self,
-    encoded: Float[Array, "batch inputs embed"],
     encoder_input_tokens: Int[Array, "batch inputs"],
     decoder_input_tokens: Int[Array, "trees nodes"],
     decoder_positions: Int[Array, "trees nodes"],
     decoder_subtree_ends: Int[Array, "trees nodes"],
   ) -> Float[Array, "trees nodes embed"]:
-    """Runs the decoder over trees of prefixes, without dropout.
+    """As `features`, over trees of prefixes; without packing or dropout.
 
     There may be several trees a row, next to each other, as there may be
     several sequences.
 
     Args:
-      encoded: result of `encode`, without packing.
-      encoder_input_tokens: what was encoded, for its padding.
+      encoder_input_tokens: see `encode`.
       decoder_input_tokens: newest token of each prefix, in the order of a
         depth-first walk; 0 for the empty prefix.
       decoder_positions: length of each prefix.
@@ -161,7 +159,7 @@ class T5(nn.Module):
     )
     return self.decoder(
       decoder_input_tokens,
-      encoded,
+      self.encode(encoder_input_tokens, enable_dropout=False),
       mask[:, None],
       (encoder_input_tokens != PAD_ID)[:, None, None, :],
       True,
@@ -171,7 +169,7 @@ class T5(nn.Module):
   def logits(
     self, features: Float[Array, "sequences length embed"]
   ) -> Float[Array, "sequences length vocab"]:
-    """Float32 logits of what `features` and `decode_tree` return."""
+    """Float32 logits of what `features` and `tree_features` return."""
     return self.decoder.logits(features)
 
   def __call__(
@@ -241,23 +239,22 @@ class T5(nn.Module):
 
   def start_decoding(
     self,
-    encoded: Float[Array, "batch inputs embed"],
     encoder_input_tokens: Int[Array, "batch inputs"],
     *,
     num_sequences: int,
     max_length: int,
   ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
-    """Projects the encoder's output once and makes an empty cache.
+    """Encodes, projects the encoder's output once and makes an empty cache.
 
     Args:
-      encoded: result of `encode`, without packing.
-      encoder_input_tokens: what was encoded.
+      encoder_input_tokens: see `encode`; neither packed nor with dropout.
       num_sequences: sequences decoded at once, a multiple of `batch`.
       max_length: most tokens of a sequence.
 
     Returns:
       The memory and the cache for `decode_step`.
     """
+    encoded = self.encode(encoder_input_tokens, enable_dropout=False)
     memory = decoding_state.DecodingMemory(
       layers=self.decoder.project_memory(encoded),
       mask=(encoder_input_tokens != PAD_ID)[:, None, None, :],

@@ -23,7 +23,6 @@ def _steps(module, params, inputs, shifted):
   def start(inputs):
     return apply(
       "start_decoding",
-      apply("encode", inputs, enable_dropout=False),
       inputs,
       num_sequences=shifted.shape[0],
       max_length=shifted.shape[1],
