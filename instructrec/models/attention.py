@@ -1,5 +1,6 @@
 """Multi-head attention, with keys and values that many queries may share."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -28,6 +29,36 @@ class KeysValues:
 
   keys: Float[Array, "batch length heads kv"]
   values: Float[Array, "batch length heads kv"]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _spread(
+  bias: Float[Array, "#batch heads #queries keys"], batch: int
+) -> Float[Array, "batch heads #queries keys"]:
+  """The bias for each row of a batch; its gradient is a sum over them.
+
+  On CPUs that sum is a product: as a reduction over a leading axis, XLA strides
+  through all of the gradient for every number of the result.
+  """
+  return jnp.broadcast_to(bias, (batch, *bias.shape[1:]))
+
+
+def _spread_fwd(bias: Array, batch: int) -> tuple[Array, bool]:
+  return _spread(bias, batch), len(bias) == 1
+
+
+def _spread_bwd(batch: int, shared: bool, gradient: Array) -> tuple[Array]:
+  if not shared:
+    return (gradient,)
+  total = jax.lax.platform_dependent(
+    gradient,
+    cpu=lambda g: jnp.tensordot(jnp.ones(batch, g.dtype), g, axes=1),
+    default=lambda g: g.sum(0),
+  )
+  return (total[None],)
+
+
+_spread.defvjp(_spread_fwd, _spread_bwd)
 
 
 def dot_product_attention(
@@ -64,7 +95,7 @@ def dot_product_attention(
   logits = jnp.einsum("bqhd,bkhd->bhqk", query, keys)
   hidden = jnp.where(mask, 0.0, MASKED_LOGIT).astype(dtype)
   # Summed in `dtype` before they meet the logits, as T5X does.
-  offset = hidden if bias is None else hidden + bias
+  offset = hidden if bias is None else hidden + _spread(bias, len(query))
   weights = jax.nn.softmax(logits + offset.astype(logits.dtype))
   weights = dropout(weights.astype(dtype), deterministic=deterministic)
   return jnp.einsum("bhqk,bkhd->bqhd", weights, memory.values)

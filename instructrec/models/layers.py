@@ -91,6 +91,36 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
   return _cast_late(*primals), tangents[0]
 
 
+@jax.custom_vjp
+def _product(
+  x: Float[Array, "*dims inputs"], kernel: Float[Array, "inputs outputs"]
+) -> Float[Array, "*dims outputs"]:
+  """`jnp.dot(x, kernel)`, whose gradient of the kernel is x^T g.
+
+  JAX derives (g^T x)^T. XLA then writes g transposed, with whatever makes g
+  merged into that slow copy: a fifth of a training step on CPUs.
+  """
+  return jnp.dot(x, kernel)
+
+
+def _product_fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+  return jnp.dot(x, kernel), (x, kernel)
+
+
+def _product_bwd(
+  saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+  x, kernel = saved
+  rows = tuple(range(x.ndim - 1))
+  return (
+    jnp.dot(gradient, kernel.T),
+    jnp.tensordot(x, gradient, axes=(rows, rows)),
+  )
+
+
+_product.defvjp(_product_fwd, _product_bwd)
+
+
 class Dense(nn.Module):
   """A matrix product over the last axis, without offset.
 
@@ -118,7 +148,7 @@ class Dense(nn.Module):
     )
     if self.dtype != jnp.float32:
       kernel = _cast_late(kernel)
-    return jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+    return _product(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class Embed(nn.Module):
