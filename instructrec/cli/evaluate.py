@@ -103,6 +103,13 @@ def evaluate(
   chat_price_out: Annotated[
     float, typer.Option(help="Money per million tokens of replies.")
   ] = 0.0,
+  num_orders: Annotated[
+    int,
+    typer.Option(
+      help="Ask tournaments and chat models that often, each time with the "
+      "candidates in another order, and report how far the rankings agree."
+    ),
+  ] = 1,
   batch_size: Annotated[
     int, typer.Option(help="Requests scored at once.")
   ] = 32,
@@ -151,6 +158,7 @@ def evaluate(
     score_normalizations=score_normalization or (),
     protocols=protocol or ("one_pass",),
     chat=chat,
+    num_orders=num_orders,
     batch_size=batch_size,
     seed=seed,
   )
@@ -192,6 +200,7 @@ def run(
   score_normalizations: Sequence[str] = (),
   protocols: Sequence[str] = ("one_pass",),
   chat: "chat_client.ChatConfig | None" = None,
+  num_orders: int = 1,
   batch_size: int = 32,
   seed: int = 0,
 ) -> pathlib.Path:
@@ -214,6 +223,7 @@ def run(
     score_normalizations: "sum", "mean" or both; empty for the model's own.
     protocols: "one_pass", "tournament" or both.
     chat: a chat model as a row; None for none.
+    num_orders: orders of the candidates that tournaments and chat models get.
     batch_size: requests scored at once.
     seed: of the subset, the random baseline and the bootstrap.
 
@@ -259,6 +269,7 @@ def run(
     protocols=protocols,
     chat=chat,
     tell=typer.echo,
+    num_orders=num_orders,
     batch_size=batch_size,
     seed=seed,
   )()

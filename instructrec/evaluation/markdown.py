@@ -174,6 +174,28 @@ def exposure_table(found: Mapping[str, bias.Exposure]) -> str:
   return "\n".join(lines)
 
 
+def agreement_table(found: Mapping[str, bias.Agreement]) -> str:
+  """How far rankings agree over several orders of the same candidates.
+
+  Args:
+    found: by method.
+
+  Returns:
+    The table.
+  """
+  head = ["method", "orders", "the same best candidate", "Kendall's tau-b"]
+  rows = [
+    [
+      cell(name),
+      f"{a.num_shuffles}",
+      f"{a.top_1:.1%}",
+      "none" if a.kendall_tau is None else f"{a.kendall_tau:.3f}",
+    ]
+    for name, a in found.items()
+  ]
+  return table(head, rows)
+
+
 def run_table(result: results.EvaluationResult) -> str:
   """Mean and standard deviation over runs of those methods that have several.
 

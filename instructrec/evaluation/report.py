@@ -180,6 +180,18 @@ def _strata_section(
       markdown.exposure_table(result.exposures),
       "",
     ]
+  if result.agreements:
+    lines += [
+      f"### {result.group}: the same candidates in other orders",
+      "",
+      "Methods that read or group whole lists were asked again with the "
+      "candidates in other orders; the figures above are those of the first. "
+      "Tau-b is 1 where all rankings are equal, 0 where they have nothing to "
+      "do with each other.",
+      "",
+      markdown.agreement_table(result.agreements),
+      "",
+    ]
   return lines
 
 

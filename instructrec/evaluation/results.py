@@ -37,6 +37,8 @@ class EvaluationResult:
       read anew whenever they are gone through.
     breakdowns: metrics by what is known of the requests.
     exposures: what methods show of the whole catalogue, where it was ranked.
+    agreements: how far a method's rankings agree over several orders of the
+      same candidates, where it was asked more than once.
     runs: method -> metric -> mean of each run, where a method is several runs
       (seeds); single requests then hold the mean over runs.
   """
@@ -60,6 +62,9 @@ class EvaluationResult:
   lists: Iterable[scored_lists.ScoredLists] | None = None
   breakdowns: list[bias.Breakdown] = dataclasses.field(default_factory=list)
   exposures: dict[str, bias.Exposure] = dataclasses.field(default_factory=dict)
+  agreements: dict[str, bias.Agreement] = dataclasses.field(
+    default_factory=dict
+  )
   runs: dict[str, dict[str, list[float]]] = dataclasses.field(
     default_factory=dict
   )
@@ -164,6 +169,9 @@ class EvaluationResult:
       "exposures": {
         name: dataclasses.asdict(e) for name, e in self.exposures.items()
       },
+      "agreements": {
+        name: dataclasses.asdict(a) for name, a in self.agreements.items()
+      },
       "runs": self.runs,
     }
 
@@ -207,6 +215,10 @@ class EvaluationResult:
       breakdowns=[bias.Breakdown(**b) for b in record["breakdowns"]],
       exposures={
         name: bias.Exposure(**e) for name, e in record["exposures"].items()
+      },
+      agreements={
+        name: bias.Agreement(**a)
+        for name, a in record.get("agreements", {}).items()
       },
       runs=dict(record["runs"]),
     )

@@ -1,6 +1,7 @@
 """Rows of a chat model in an evaluation; what they take is said before."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from instructrec.models import tokenizer
 from instructrec.pipelines import blocks
 from instructrec.retrieval import chat_ranker, ranker, tournament
 
+Scores = Float[np.ndarray, "requests candidates"]
+
 
 class _Stub:
   """Keeps what a ranker would ask and ties all candidates."""
@@ -22,9 +25,7 @@ class _Stub:
     self.questions: list[chat_client.Question] = []
     self._inner = inner
 
-  def score(
-    self, requests: Sequence[request.RankingRequest]
-  ) -> Float[np.ndarray, "requests candidates"]:
+  def score(self, requests: Sequence[request.RankingRequest]) -> Scores:
     self.questions += [self._inner.question(r) for r in requests]
     return ranker.pad([[0.0] * len(r.candidates) for r in requests])
 
@@ -37,7 +38,8 @@ class ChatRows:
     items: the catalogue.
     vocabulary: the run's: gives the words of the instructions.
     protocols: "one_pass", "tournament" or both.
-    seed: of the order of candidates and of tournaments.
+    seeds: of the order of candidates and of tournaments; all lists are asked
+      about once with each.
   """
 
   def __init__(
@@ -46,13 +48,13 @@ class ChatRows:
     items: catalog.Catalog,
     vocabulary: tokenizer.Tokenizer,
     protocols: Sequence[str],
-    seed: int,
+    seeds: Sequence[int],
   ) -> None:
     self._client = chat_client.ChatClient(config)
     self._items = items
     self._vocabulary = vocabulary
     self._protocols = protocols
-    self._seed = seed
+    self._seeds = seeds
     self._tallies: dict[str, chat_ranker.Tally] = {}
 
   def start_task(self) -> None:
@@ -60,7 +62,7 @@ class ChatRows:
     self._tallies = {name: chat_ranker.Tally() for name in self._protocols}
 
   def _ranker(
-    self, block: blocks.Block, protocol: str
+    self, block: blocks.Block, protocol: str, seed: int
   ) -> chat_ranker.ChatRanker:
     inputs = block.tokens.inputs
     instructions = {
@@ -73,32 +75,37 @@ class ChatRows:
       self._client,
       self._items.title,
       instructions,
-      self._seed,
+      seed,
       self._tallies[protocol],
     )
 
-  def _over(self, inner: ranker.Ranker, protocol: str) -> ranker.Ranker:
+  def _over(
+    self, inner: ranker.Ranker, protocol: str, seed: int
+  ) -> ranker.Ranker:
     if protocol == "one_pass":
       return inner
-    return tournament.Tournament(inner, seed=self._seed)
+    return tournament.Tournament(inner, seed=seed)
 
   def rows(
     self, block: blocks.Block
-  ) -> Iterator[tuple[str, Float[np.ndarray, "requests candidates"], str]]:
+  ) -> Iterator[tuple[str, list[Scores], str]]:
     """Asks about a block.
 
     Args:
       block: the requests.
 
     Yields:
-      For each protocol the row's name, its scores, and what became of the
-      task's replies so far.
+      For each protocol the row's name, its scores by seed, and what became of
+      the task's replies so far.
     """
     for protocol in self._protocols:
-      over = self._over(self._ranker(block, protocol), protocol)
-      scores = over.score(block.requests)
+      overs = [
+        self._over(self._ranker(block, protocol, seed), protocol, seed)
+        for seed in self._seeds
+      ]
+      scores = [over.score(block.requests) for over in overs]
       yield (
-        over.name,
+        overs[0].name,
         scores,
         f"a chat model that reads the whole list; {self._tallies[protocol]}",
       )
@@ -141,8 +148,8 @@ class ChatRows:
   def _questions(self, block: blocks.Block) -> list[chat_client.Question]:
     self.start_task()
     questions = []
-    for protocol in self._protocols:
-      stub = _Stub(self._ranker(block, protocol))
-      self._over(stub, protocol).score(block.requests)
+    for protocol, seed in itertools.product(self._protocols, self._seeds):
+      stub = _Stub(self._ranker(block, protocol, seed))
+      self._over(stub, protocol, seed).score(block.requests)
       questions += stub.questions
     return questions

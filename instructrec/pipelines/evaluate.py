@@ -68,6 +68,9 @@ class Evaluation:
     protocols: "one_pass" over all candidates, "tournament", or both.
     chat: a chat model as a further row; None for none.
     tell: shows a line, such as what the chat model will take.
+    num_orders: how often methods that read or group whole lists are asked,
+      each time with the candidates in another order; their figures are those
+      of the first.
     batch_size: requests scored at once.
     seed: of the subset, the random baseline, tournaments, the order in which
       a chat model reads candidates, and the bootstrap.
@@ -90,6 +93,7 @@ class Evaluation:
   protocols: Sequence[str] = ("one_pass",)
   chat: chat_client.ChatConfig | None = None
   tell: Callable[[str], None] = print
+  num_orders: int = 1
   batch_size: int = 32
   seed: int = 0
 
@@ -105,6 +109,8 @@ class Evaluation:
       )
     for name in self.normalizations:
       candidate_scoring.check_normalization(name)
+    if self.num_orders < 1:
+      raise ValueError(f"num_orders is {self.num_orders}; expected 1 or more")
     if not self.protocols:
       raise ValueError(f"no protocol; expected some of {PROTOCOLS}")
     if self.lists is not None and self.lists.manifest["split"] != self.split:
@@ -237,7 +243,7 @@ class Evaluation:
       self.prepared.catalog,
       self.run.tokenizer,
       self.protocols,
-      self.seed,
+      self._seeds,
     )
     every = (
       block
@@ -286,7 +292,7 @@ class Evaluation:
       self._add_retriever(table, block, models, weights)
       if chat is not None:
         for asked in chat.rows(block):
-          table.add(block, *asked)
+          table.add_orders(block, *asked)
       table.end(block)
     lists = self.lists
     if lists is not None and lists.manifest["protocol"] == "retrieved":
@@ -300,11 +306,11 @@ class Evaluation:
     block: blocks.Block,
     scores: Scores,
   ) -> None:
-    games = tournament.Tournament(
-      tournament.Pointwise(row, block.requests, scores), seed=self.seed
-    )
-    places = games.score(block.requests)
-    table.add(
+    inner = tournament.Pointwise(row, block.requests, scores)
+    every = [tournament.Tournament(inner, seed=seed) for seed in self._seeds]
+    places = [games.score(block.requests) for games in every]
+    games = every[0]
+    table.add_orders(
       block,
       games.name,
       places,
@@ -358,6 +364,11 @@ class Evaluation:
         "make them from the data of the instructions"
       )
     return {row: search.best for row, search in searches.items()}
+
+  @property
+  def _seeds(self) -> range:
+    """Of the orders in which lists are read and grouped."""
+    return range(self.seed, self.seed + self.num_orders)
 
   @property
   def _names(self) -> tuple[str, ...]:

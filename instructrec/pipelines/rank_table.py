@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from instructrec.data import interaction
 from instructrec.evaluation import (
+  bias,
   evaluate,
   facts,
   metrics,
@@ -53,6 +54,7 @@ class RankTable:
     self._scores: dict[str, Float[np.ndarray, "requests candidates"]] = {}
     self._ranks: dict[str, list[metrics.Ranks]] = defaultdict(list)
     self._descriptions: dict[str, str] = {}
+    self._agreements: dict[str, bias.Agreement] = {}
     self._chance: list[metrics.Ranks] = []
     self._labels: list[Int[np.ndarray, " requests"]] = []
     self._counts: list[Int[np.ndarray, " requests"]] = []
@@ -83,6 +85,31 @@ class RankTable:
     self._ranks[name].append(self._from_scores(block, scores))
     self._scores[name] = scores
     self._descriptions[name] = description
+
+  def add_orders(
+    self,
+    block: blocks.Block,
+    name: str,
+    scores: Sequence[Float[np.ndarray, "requests candidates"]],
+    description: str,
+  ) -> None:
+    """One method's scores of a block under several orders of its candidates.
+
+    Args:
+      block: what was scored.
+      name: of the method.
+      scores: by order; metrics are those of the first.
+      description: a sentence on what they are.
+
+    Raises:
+      ValueError: where the block has scores of that name already.
+    """
+    self.add(block, name, scores[0], description)
+    if len(scores) > 1:
+      found = bias.agreement(np.stack(scores), block.where)
+      if name in self._agreements:
+        found = self._agreements[name].merge(found)
+      self._agreements[name] = found
 
   def end(self, block: blocks.Block) -> None:
     """Ends a block that every method has scored."""
@@ -168,7 +195,10 @@ class RankTable:
       known=facts.concatenate(self._known).take(rows),
     )
     return dataclasses.replace(
-      result, lists=scored_lists.Selection(self._lists, rows)
+      result,
+      lists=scored_lists.Selection(self._lists, rows),
+      # Of all requests; they are not kept one by one.
+      agreements=self._agreements if rows.all() else {},
     )
 
 

@@ -229,17 +229,27 @@ def test_a_chat_model_is_a_row_and_is_estimated_first(
     f"--chat_cache={tmp_path / 'cache.sqlite'}",
     "--protocol=one_pass",
     "--protocol=tournament",
+    "--num_orders=2",
   )
   with pytest.raises(ValueError, match="raise --chat_max_tokens"):
     evaluated(work, tmp_path / "report", *options, "--chat_max_tokens=9")
   assert not chat_server.asked
   found, _ = evaluated(work, tmp_path / "report", *options)
-  # Twelve candidates: the list, two groups and their winners.
-  assert chat_server.asked.total() == 9 * 4
+  # Twelve candidates: the list, two groups and their winners; in two orders.
+  assert chat_server.asked.total() == 9 * 4 * 2
   (result,) = found.values()
   assert {"tiny", "tiny (tournament)"} < set(result["methods"])
   words = result["descriptions"]["tiny"]
-  assert "of 9 replies could not be read" in words
+  assert "of 18 replies could not be read" in words
+  # It answers with candidates as they come, so that other orders have other
+  # rankings; the trained model reads one candidate at a time, and whatever the
+  # groups are, its best candidate wins.
+  agreements = result["agreements"]
+  assert agreements["tiny"]["num_shuffles"] == 2
+  assert agreements["tiny"]["kendall_tau"] < 0.5
+  assert agreements["trained model (tournament)"]["top_1"] == 1.0
+  page = (tmp_path / "report" / "report.md").read_text()
+  assert "the same candidates in other orders" in page
   direct = evaluated(work, tmp_path / "again", *options)[0]
   assert direct[result["group"]]["methods"] == result["methods"]
-  assert chat_server.asked.total() == 9 * 4
+  assert chat_server.asked.total() == 9 * 4 * 2

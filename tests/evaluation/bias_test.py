@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -171,14 +173,42 @@ def test_agreement_is_scipys_tau(monkeypatch, chunk):
 def test_a_method_that_reads_no_order_agrees_with_itself():
   scores = np.random.default_rng(5).normal(size=(1, 30, 6))
   found = bias.agreement(np.repeat(scores, 4, axis=0))
-  assert found == bias.Agreement(4, 1.0, pytest.approx(1.0), 0)
+  assert found == bias.Agreement(4, 30, 1.0, pytest.approx(1.0), 0)
   turned = bias.agreement(np.concatenate([scores, -scores]))
   assert (turned.top_1, turned.kendall_tau) == (0.0, pytest.approx(-1.0))
 
 
 def test_ties_alone_have_no_order_to_agree_on():
   found = bias.agreement(np.zeros((2, 3, 4)))
-  assert found == bias.Agreement(2, 1.0, None, 3)
+  assert found == bias.Agreement(2, 3, 1.0, None, 3)
+
+
+def test_agreement_of_blocks_is_that_of_all():
+  scores = np.random.default_rng(6).integers(0, 4, (3, 20, 6)).astype(float)
+  scores[1, 7] = 2.0
+  where = np.arange(6) < np.random.default_rng(7).integers(2, 7, 20)[:, None]
+  # What stands in empty slots says nothing.
+  scores[:, ~where] = np.nan
+  whole = bias.agreement(scores, where)
+  parts = [
+    bias.agreement(scores[:, s], where[s])
+    for s in np.split(np.arange(20), [1, 7, 8])
+  ]
+  merged = functools.reduce(bias.Agreement.merge, parts)
+  assert merged.num_requests == 20
+  assert merged.top_1 == pytest.approx(whole.top_1)
+  assert merged.kendall_tau == pytest.approx(whole.kendall_tau)
+  assert merged.num_undefined == whole.num_undefined
+  expected = [
+    scipy.stats.kendalltau(scores[a, i, where[i]], scores[b, i, where[i]])
+    for a, b in ((0, 1), (0, 2), (1, 2))
+    for i in range(20)
+  ]
+  assert whole.kendall_tau == pytest.approx(
+    np.nanmean([each.statistic for each in expected])
+  )
+  with pytest.raises(ValueError, match="3 and 2 shuffles do not merge"):
+    whole.merge(bias.agreement(scores[:2], where))
 
 
 @pytest.mark.parametrize(
