@@ -9,9 +9,9 @@ cross-encoder has other scores: it is only timed). Then they take turns, and
 the medians are printed as a Markdown table. A row whose library is not
 installed (torch and transformers, T5X) is left out and named.
 
-The floor is the FLOPs that the request needs, counted by formula, over the
-rate of a plain matrix product that takes its turn with the rows: hidden states
-times the output table, the largest product of the work.
+The floor is the time of the request's matrix products and nothing else: the
+FLOPs of encoder, decoder and logits, counted by formula, each over the rate of
+plain products of their size, which take their turns with the rows.
 """
 
 import argparse
@@ -254,14 +254,29 @@ def needed_flops(work: Work) -> dict[str, float]:
   }
 
 
-def matrix_product(work: Work) -> tuple[Run, float]:
-  """The plain product, and its FLOPs."""
+def plain_products(work: Work) -> dict[str, tuple[Run, float]]:
+  """Products of the sizes of each part, and their FLOPs.
+
+  Those of the stacks have the size of their feed-forward blocks, a matrix of
+  its own for each layer; the logits' are theirs.
+  """
+  config, length = work.config, work.inputs.shape[1]
   nodes = int(candidate_tree.num_nodes(work.targets)[0])
-  left = jnp.ones((nodes, work.config.emb_dim))
-  right = jnp.ones((work.config.emb_dim, work.config.vocab_size))
-  product = jax.jit(jnp.dot)
-  flops = 2.0 * nodes * work.config.emb_dim * work.config.vocab_size
-  return lambda: product(left, right).block_until_ready(), flops
+  sizes = {
+    "encoder": (length, config.mlp_dim, config.num_encoder_layers),
+    "decoder": (nodes, config.mlp_dim, config.num_decoder_layers),
+    "logits": (nodes, config.vocab_size, 1),
+  }
+  multiply = jax.jit(lambda left, rights: [left @ right for right in rights])
+
+  def make(rows: int, columns: int, count: int) -> tuple[Run, float]:
+    left = jnp.ones((rows, config.emb_dim))
+    rights = [jnp.ones((config.emb_dim, columns)) for _ in range(count)]
+    jax.block_until_ready(multiply(left, rights))
+    flops = 2.0 * rows * config.emb_dim * columns * count
+    return lambda: jax.block_until_ready(multiply(left, rights)), flops
+
+  return {part: make(*size) for part, size in sizes.items()}
 
 
 def check(runs: dict[str, Run]) -> None:
@@ -290,10 +305,14 @@ def measure(args: argparse.Namespace, inputs_length: int) -> dict[str, Any]:
     name: make(work) for name, (make, _) in ROWS.items() if name not in left_out
   }
   check(runs)
-  product, product_flops = matrix_product(work)
-  product()
-  seconds = side_by_side.take_turns({**runs, "product": product}, args.repeats)
-  rate = product_flops / statistics.median(seconds.pop("product"))
+  plain = plain_products(work)
+  seconds = side_by_side.take_turns(
+    {**runs, **{part: run for part, (run, _) in plain.items()}}, args.repeats
+  )
+  rates = {
+    part: work_done / statistics.median(seconds.pop(part))
+    for part, (_, work_done) in plain.items()
+  }
   flops = needed_flops(work)
   return {
     "inputs_length": inputs_length,
@@ -301,8 +320,8 @@ def measure(args: argparse.Namespace, inputs_length: int) -> dict[str, Any]:
     "tokens": int((work.targets > 0).sum()),
     "slots": work.targets[0].size,
     "flops": flops,
-    "product_flops_per_second": rate,
-    "floor_seconds": sum(flops.values()) / rate,
+    "product_flops_per_second": rates,
+    "floor_seconds": sum(flops[part] / rates[part] for part in flops),
     "seconds": seconds,
     "left_out": left_out,
   }
@@ -310,7 +329,7 @@ def measure(args: argparse.Namespace, inputs_length: int) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
   """A Markdown table of one measurement."""
-  gigaflops = {k: v / 1e9 for k, v in found["flops"].items()}
+  rates = found["product_flops_per_second"]
   mine = statistics.median(found["seconds"]["InstructRec"])
   rows = []
   timed = {**found["seconds"], "FLOP floor": [found["floor_seconds"]]}
@@ -327,10 +346,13 @@ def table(found: dict[str, Any]) -> str:
   return (
     f"Instruction of {found['inputs_length']} tokens; candidates with "
     f"{found['tokens']} tokens in {found['slots']} slots, "
-    f"{found['nodes']} distinct prefixes. Needed GFLOP: "
-    + ", ".join(f"{k} {v:.1f}" for k, v in gigaflops.items())
-    + f"; matrix product {found['product_flops_per_second'] / 1e9:.0f} "
-    "GFLOP/s.\n\n"
+    f"{found['nodes']} distinct prefixes. Needed: "
+    + ", ".join(
+      f"{part} {flops / 1e9:.1f} GFLOP (plain products {rates[part] / 1e9:.0f} "
+      "GFLOP/s)"
+      for part, flops in found["flops"].items()
+    )
+    + ".\n\n"
     + side_by_side.table(
       [
         "request scored by",
