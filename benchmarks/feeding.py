@@ -79,7 +79,9 @@ def register_cached(dataset: token_dataset.TokenDataset) -> None:
       np.asarray(ragged.tokens), ragged.offsets
     )
 
-  def source(split: str, shuffle_files: bool, seed: int | None) -> Any:
+  def source(
+    split: str, shuffle_files: bool, seed: int | None = None
+  ) -> tf.data.Dataset:
     del split, shuffle_files, seed
     return tf.data.Dataset.from_tensor_slices(
       {"inputs": rows(dataset.inputs), "targets": rows(dataset.targets)}
@@ -88,7 +90,7 @@ def register_cached(dataset: token_dataset.TokenDataset) -> None:
   seqio.TaskRegistry.add(
     _CACHED,
     source=seqio.FunctionDataSource(source, splits=["train"]),
-    preprocessors=[seqio.preprocessors.append_eos_after_trim],
+    preprocessors=[],  # They end with EOS already.
     output_features=seqio.TaskRegistry.get(_TASK).output_features,
   )
 
