@@ -6,6 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from instructrec.cli.processes import (
+  CoordinatorAddress,
+  DeviceCount,
+  InitializationTimeout,
+  MultiprocessGpu,
+  ProcessCount,
+  ProcessIndex,
+  join_processes,
+)
+
 if TYPE_CHECKING:
   from instructrec.instructions import chat_client
 
@@ -111,14 +121,38 @@ def evaluate(
     ),
   ] = 1,
   batch_size: Annotated[
-    int, typer.Option(help="Requests scored at once.")
+    int, typer.Option(help="Requests scored at once, by all devices together.")
   ] = 32,
+  model_parallel: Annotated[
+    int | None,
+    typer.Option(
+      help="Devices that share one copy of the parameters; as in training if "
+      "left out. The requests are split over the others.",
+      min=1,
+    ),
+  ] = None,
+  multiprocess_gpu: MultiprocessGpu = False,
+  coordinator_address: CoordinatorAddress = None,
+  process_count: ProcessCount = None,
+  process_index: ProcessIndex = None,
+  initialization_timeout: InitializationTimeout = None,
+  device_count: DeviceCount = None,
   seed: Annotated[
     int,
     typer.Option(help="Of subset, random baseline, groups and bootstrap."),
   ] = 0,
 ) -> None:
-  """Rerank candidate lists; write tables, pictures and intervals."""
+  """Rerank candidate lists; write tables, pictures and intervals.
+
+  All devices score, those of other processes too.
+  """
+  join_processes(
+    multiprocess_gpu,
+    coordinator_address,
+    process_count,
+    process_index,
+    initialization_timeout,
+  )
   chat = None
   if chat_base_url is not None and chat_model is None:
     raise ValueError(
@@ -160,6 +194,8 @@ def evaluate(
     chat=chat,
     num_orders=num_orders,
     batch_size=batch_size,
+    model_parallel=model_parallel,
+    device_count=device_count,
     seed=seed,
   )
 
@@ -202,9 +238,13 @@ def run(
   chat: "chat_client.ChatConfig | None" = None,
   num_orders: int = 1,
   batch_size: int = 32,
+  model_parallel: int | None = None,
+  device_count: int | None = None,
   seed: int = 0,
 ) -> pathlib.Path:
   """Evaluates; the function behind the command and the quickstart.
+
+  With several processes each scores its share, and the lead writes the report.
 
   Args:
     model_dir: the folder that `train` wrote.
@@ -224,11 +264,18 @@ def run(
     protocols: "one_pass", "tournament" or both.
     chat: a chat model as a row; None for none.
     num_orders: orders of the candidates that tournaments and chat models get.
-    batch_size: requests scored at once.
+    batch_size: requests scored at once, by all devices together.
+    model_parallel: devices that share one copy of the parameters; None for as
+      many as in training.
+    device_count: devices that all processes must have together, or None.
     seed: of the subset, the random baseline and the bootstrap.
 
   Returns:
     The path of report.md.
+
+  Raises:
+    ValueError: where devices are missing or do not divide, the processes mean
+      different evaluations, or each of them would ask a chat server.
   """
   import json
   import shlex
@@ -239,10 +286,11 @@ def run(
   from instructrec.evaluation import environment, report
   from instructrec.pipelines import evaluate as pipeline
   from instructrec.retrieval import methods
-  from instructrec.training import run_dir
+  from instructrec.training import distributed, run_dir
 
   started = time.perf_counter()
-  opened = run_dir.load(model_dir)
+  distributed.check_devices(device_count)
+  opened = run_dir.load(model_dir).on_all_devices(model_parallel)
   if tfds_data_dir is None:
     tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
   manifest = json.loads((tfds_data_dir / "manifest.json").read_text())
@@ -250,6 +298,16 @@ def run(
   lists = _lists(candidates, prepared, split, num_candidates, seed)
   normalizations = tuple(score_normalizations) or (
     opened.train.model.score_normalization,
+  )
+  if chat is not None:
+    distributed.check_alone("a chat server would be asked by each")
+  distributed.check_agreement(
+    {
+      "the split": [split, step, checkpoint, manifest["fingerprint"]],
+      "the choice of requests": [*task_types, num_requests, seed],
+      "the scoring": [*normalizations, batch_size, model_parallel],
+      "the candidate lists": None if lists is None else lists.manifest,
+    }
   )
   found = pipeline.Evaluation(
     run=opened,
@@ -323,7 +381,10 @@ def run(
       "evaluation": time.perf_counter() - started,
     },
   )
-  path = report.write(output or opened.directory / "report", found, context)
+  output = output or opened.directory / "report"
+  if not distributed.is_lead():
+    return output / "report.md"
+  path = report.write(output, found, context)
   for result in found:
     width = max(16, *map(len, result.methods))
     typer.echo(f"\n{result.group} ({result.num_requests:,} requests)")

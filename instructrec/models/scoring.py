@@ -158,16 +158,18 @@ def tree_token_scores(
   chunks = -(-num_nodes // size)
   padding = chunks * size - num_nodes
   hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))
-  row = jnp.arange(batch)[:, None, None]
+
+  # A request reads its own rows alone, which a mesh must be able to see.
+  @jax.vmap
+  def log_probs_at(logits: Array, local: Array, targets: Array) -> Array:
+    return logits[local, targets] - jax.nn.logsumexp(logits, axis=-1)[local]
 
   def add(total: Array, chunk: Array) -> tuple[Array, None]:
     part = jax.lax.dynamic_slice_in_dim(hidden, chunk * size, size, axis=1)
-    logits = logits_fn(part)
-    log_z = jax.nn.logsumexp(logits, axis=-1)
     local = nodes - chunk * size
     inside = (local >= 0) & (local < size)
     local = jnp.clip(local, 0, size - 1)
-    log_probs = logits[row, local, targets] - log_z[row, local]
+    log_probs = log_probs_at(logits_fn(part), local, targets)
     return total + jnp.where(inside, log_probs, 0.0), None
 
   zeros = jnp.zeros(targets.shape, jnp.float32)

@@ -48,7 +48,7 @@ class Evaluation:
   """Which requests to rerank, and with what.
 
   Attributes:
-    run: the trained run.
+    run: the trained run; its mesh says which devices score.
     prepared: the logs behind the instructions, for the baselines.
     tfds_data_dir: the instructions.
     split: "validation" or "test".
@@ -396,6 +396,7 @@ class Evaluation:
       targets_length=self.run.data.targets_length,
       normalizations=names,
       batch_size=self.batch_size,
+      mesh_config=self.run.mesh,
       label=label,
     )
 

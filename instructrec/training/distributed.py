@@ -129,6 +129,22 @@ def check_devices(expected: int | None = None) -> None:
     )
 
 
+def check_alone(reason: str) -> None:
+  """Fails where there are other processes.
+
+  Args:
+    reason: why there may be none.
+
+  Raises:
+    ValueError: naming their number.
+  """
+  if jax.process_count() > 1:
+    raise ValueError(
+      f"this command runs in {jax.process_count()} processes, and {reason}; "
+      "start it once, without --multiprocess_gpu"
+    )
+
+
 def sum_over_devices() -> int:
   """Adds up a 1 from each device of each process, on the devices.
 

@@ -8,7 +8,7 @@ which logical axis goes to which mesh axis, as in T5X's
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.core
@@ -120,6 +120,24 @@ def make_mesh(
   )
 
 
+def scoring_mesh(config: MeshConfig | None) -> jax.sharding.Mesh:
+  """The mesh that candidate lists are scored on.
+
+  Args:
+    config: its shape, over the devices of all processes; None takes the first
+      device of this process alone.
+
+  Returns:
+    A mesh with the axes "data" and "model".
+
+  Raises:
+    ValueError: where the devices do not divide as asked.
+  """
+  if config is None:
+    return make_mesh(MeshConfig(), jax.local_devices()[:1])
+  return make_mesh(config)
+
+
 @contextlib.contextmanager
 def use(mesh: jax.sharding.Mesh, config: MeshConfig) -> Iterator[None]:
   """Makes `mesh` and the rules current for the models inside."""
@@ -156,6 +174,28 @@ def process_rows(
   return np.flatnonzero(where)
 
 
+def global_batch(
+  mesh: jax.sharding.Mesh, own: Mapping[str, np.ndarray], batch_size: int
+) -> dict[str, jax.Array]:
+  """The batch of all processes, split over "data".
+
+  Args:
+    mesh: the device mesh.
+    own: the rows that this process holds, those of `process_rows`.
+    batch_size: rows of the global batch.
+
+  Returns:
+    Arrays of `batch_size` rows, each row on the devices it belongs to.
+  """
+  sharding = batch_sharding(mesh)
+  return {
+    name: jax.make_array_from_process_local_data(
+      sharding, array, (batch_size, *array.shape[1:])
+    )
+    for name, array in own.items()
+  }
+
+
 def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
   """A copy on every device."""
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
@@ -186,6 +226,31 @@ def parameter_shardings(
     names,
     is_leaf=lambda x: isinstance(x, jax.sharding.PartitionSpec),
   )
+
+
+def check_divisible(params: Any, shardings: Any) -> None:
+  """Fails where an axis of a parameter does not divide over the mesh.
+
+  Args:
+    params: parameters, arrays or `ShapeDtypeStruct`s.
+    shardings: a tree like `params`, from `parameter_shardings`.
+
+  Raises:
+    ValueError: naming the first such parameter.
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  for (path, leaf), sharding in zip(
+    leaves, jax.tree.leaves(shardings), strict=True
+  ):
+    for size, axis in zip(leaf.shape, sharding.spec, strict=False):
+      parts = 1 if axis is None else sharding.mesh.shape[axis]
+      if size % parts:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        raise ValueError(
+          f"{name} has the shape {leaf.shape}, and {size} does not divide "
+          f"over the {parts} devices of the mesh's axis {axis!r}; choose a "
+          "MeshConfig that divides it, or another size of the model"
+        )
 
 
 def optimizer_shardings(

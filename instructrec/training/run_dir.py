@@ -19,12 +19,13 @@ from instructrec.models import tokenizer
 from instructrec.training import (
   checkpoints,
   data_config,
+  distributed,
   gin_config,
   initial_checkpoint,
-  mesh,
   runner,
   train_step,
 )
+from instructrec.training import mesh as mesh_lib
 
 CONFIG = "config.gin"
 RECORD = "run.json"
@@ -40,12 +41,45 @@ class Run:
     train: settings of training, with the model.
     data: settings of the data.
     record: the content of `run.json`.
+    mesh: how parameters that are opened lie over the devices of all
+      processes; None for whole on one.
   """
 
   directory: pathlib.Path
   train: runner.TrainConfig
   data: data_config.DataConfig
   record: dict[str, Any]
+  mesh: mesh_lib.MeshConfig | None = None
+
+  def on_all_devices(self, model_parallel: int | None = None) -> "Run":
+    """The run, its parameters to be laid out over all devices for scoring.
+
+    They are split as in training, but for the length of the residual stream,
+    which saves memory in the backward pass alone.
+
+    Args:
+      model_parallel: devices along the model axis; None for as many as in
+        training, or the only one there is.
+
+    Returns:
+      The run with another `mesh`.
+
+    Raises:
+      ValueError: where the devices do not divide.
+    """
+    count = jax.device_count()
+    model = model_parallel or (self.train.mesh.model if count > 1 else 1)
+    if count % model:
+      raise ValueError(
+        f"{count} {jax.devices()[0].platform} devices do not divide into "
+        f"groups of {model} that share the parameters; pass --model_parallel "
+        f"with a divisor of {count} (the run was trained with "
+        f"{self.train.mesh.model})"
+      )
+    layout = dataclasses.replace(
+      self.train.mesh, data=-1, model=model, shard_sequence=False
+    )
+    return dataclasses.replace(self, mesh=layout)
 
   @property
   def tokenizer(self) -> tokenizer.Tokenizer:
@@ -70,13 +104,18 @@ class Run:
     ).params
 
   def _abstract_params(self) -> Any:
-    """Shapes, dtypes and the sharding whole on one device."""
-    device_mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
-    shapes = jax.eval_shape(self._random_params)
-    sharding = mesh.replicated(device_mesh)
-    return checkpoints.abstract(
-      shapes, jax.tree.map(lambda _: sharding, shapes)
+    """Shapes and dtypes of the parameters, and where they lie."""
+    variables = jax.eval_shape(
+      lambda rng: self.train.model.get_initial_variables(rng, self._shapes()),
+      jax.random.key(0),
     )
+    shardings = mesh_lib.parameter_shardings(
+      variables["params_axes"],
+      mesh_lib.scoring_mesh(self.mesh),
+      self.mesh or mesh_lib.MeshConfig(),
+    )
+    mesh_lib.check_divisible(variables["params"], shardings)
+    return checkpoints.abstract(variables["params"], shardings)
 
   def initial_params(self) -> Any:
     """The parameters that training began with.
@@ -89,10 +128,11 @@ class Run:
     """
     if self.train.initial_checkpoint is not None:
       return self.params_from(self.train.initial_checkpoint)
-    return jax.jit(self._random_params)()
+    shardings = jax.tree.map(lambda x: x.sharding, self._abstract_params())
+    return jax.jit(self._random_params, out_shardings=shardings)()
 
   def params_from(self, path: str, step: int | None = None) -> Any:
-    """Parameters of a checkpoint outside the run, whole on one device.
+    """Parameters of a checkpoint outside the run.
 
     Args:
       path: of any form that `instructrec checkpoint` reads.
@@ -110,7 +150,7 @@ class Run:
     )
 
   def params(self, step: int | None = None) -> tuple[Any, int]:
-    """Parameters of one of the run's checkpoints, whole on one device.
+    """Parameters of one of the run's checkpoints.
 
     Args:
       step: which checkpoint; None for the newest.
@@ -120,10 +160,14 @@ class Run:
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
+      ValueError: where the processes see different ones.
     """
     abstract = self._abstract_params()
     store = checkpoints.Checkpoints(self.directory / "checkpoints", keep=None)
     try:
+      distributed.check_agreement(
+        {f"the list of checkpoints in {store.directory}": store.steps}
+      )
       restored = store.restore_params(abstract, step)
       return restored, store.steps[-1] if step is None else step
     finally:

@@ -152,6 +152,7 @@ class Trainer:
     param_shardings = mesh_lib.parameter_shardings(
       variables["params_axes"], device_mesh, config.mesh
     )
+    mesh_lib.check_divisible(params, param_shardings)
     shapes = jax.eval_shape(
       lambda rng: train_step.init_state(
         config.model, config.optimizer, rng, input_shapes
@@ -205,16 +206,11 @@ class Trainer:
     self, stream: batches.BatchStream, step: int
   ) -> dict[str, jax.Array]:
     """The batch of a step over all processes, each with its own rows."""
-    sharding = mesh_lib.batch_sharding(self.mesh)
     rows = mesh_lib.process_rows(
       self.mesh, stream.batch_size, jax.process_index()
     )
-    return {
-      name: jax.make_array_from_process_local_data(
-        sharding, array, (stream.batch_size, *array.shape[1:])
-      )
-      for name, array in stream.batch(step, rows).items()
-    }
+    own = stream.batch(step, rows)
+    return mesh_lib.global_batch(self.mesh, own, stream.batch_size)
 
   @functools.cached_property
   def step_fn(self) -> Callable[..., tuple[train_step.TrainState, Any]]:

@@ -3,7 +3,9 @@
 Lists are scored as trees (`models/candidate_tree.py`). They go into buckets by
 the length of their instruction and the size of their tree, so that no list is
 padded to the longest of all; each bucket is compiled once, for as many
-requests as fit a budget of tokens.
+requests as fit a budget of tokens. Over a mesh, the requests of a batch are
+split over "data" and the parameters over "model"; with several processes each
+makes the rows of its own devices, and all get all scores.
 """
 
 import functools
@@ -17,10 +19,14 @@ from jaxtyping import Float, Int
 from instructrec import progress
 from instructrec.models import candidate_tree, features, protocol
 from instructrec.models import scoring as candidate_scoring
-from instructrec.training import token_dataset
+from instructrec.training import distributed, token_dataset
+from instructrec.training import mesh as mesh_lib
 
 # Lists whose trees are counted at once.
 _BLOCK = 1024
+# Sizes of batches that may be compiled for a bucket, and what the width of
+# candidates is rounded up to: other requests then rarely have other shapes.
+_SIZES, _WIDTH = 8, 16
 
 
 def _num_nodes(
@@ -43,14 +49,17 @@ def _num_nodes(
 
 
 def _batches(
-  members: Int[np.ndarray, " members"], most: int
+  members: Int[np.ndarray, " members"], most: int, multiple: int
 ) -> list[Int[np.ndarray, " batch"]]:
-  """Cuts `members` into batches of one size.
+  """Cuts `members` into batches of one size, a multiple of `multiple`.
 
-  The last one is filled up with repeats, to be compiled as the others.
+  The last one is filled up with repeats, to be compiled as the others. `most`
+  is a multiple of `multiple` as well.
   """
   count = -(-len(members) // most)
   size = -(-len(members) // count)
+  step = multiple * -(-most // (multiple * _SIZES))
+  size = min(-(-size // step) * step, most)
   return [
     np.resize(members[start : start + size], size)
     for start in range(0, len(members), size)
@@ -59,7 +68,9 @@ def _batches(
 
 @functools.lru_cache(maxsize=8)
 def _score_fn(
-  model: protocol.RankingModel, normalizations: tuple[str, ...]
+  model: protocol.RankingModel,
+  normalizations: tuple[str, ...],
+  mesh_config: mesh_lib.MeshConfig | None,
 ) -> Callable[[Any, Any], dict[str, jax.Array]]:
   """Scores under each normalisation from one pass, compiled once a shape."""
 
@@ -74,7 +85,8 @@ def _score_fn(
       for name in normalizations
     }
 
-  return jax.jit(score)
+  everywhere = mesh_lib.replicated(mesh_lib.scoring_mesh(mesh_config))
+  return jax.jit(score, out_shardings=everywhere)
 
 
 def score_lists(
@@ -88,22 +100,28 @@ def score_lists(
   normalizations: Sequence[str] = (),
   batch_size: int = 32,
   max_tokens: int = 16384,
+  mesh_config: mesh_lib.MeshConfig | None = None,
   label: str = "score",
 ) -> dict[str, Float[np.ndarray, "requests candidates"]]:
   """Log-likelihood of each candidate of each request, in nats.
 
+  With several processes each calls this with the same arguments.
+
   Args:
     model: its `score_batch` scores a list with one encoder pass.
-    params: the model's parameters.
+    params: the model's parameters, where `mesh_config` lays them.
     dataset: requests with candidate lists.
     examples: which of them.
     inputs_length: longest instruction, in tokens; longer ones are cut.
     targets_length: longest candidate, in tokens.
     normalizations: "sum" over a candidate's tokens, "mean" over them, or both;
       empty for the model's own.
-    batch_size: most requests scored at once.
-    max_tokens: most tokens of a batch, those of the instructions and of the
-      candidates' trees together; a single request may have more.
+    batch_size: most requests scored at once, rounded up to a multiple of the
+      mesh's data axis.
+    max_tokens: most tokens of a batch on a device, those of the instructions
+      and of the candidates' trees together; a single request may have more.
+    mesh_config: how the devices of all processes share the work; None for one
+      device.
     label: what the progress line says.
 
   Returns:
@@ -112,7 +130,7 @@ def score_lists(
 
   Raises:
     ValueError: where a candidate is longer than `targets_length`: cut
-      candidates could not be told apart.
+      candidates could not be told apart; or the devices do not divide.
   """
   longest = int(dataset.targets.lengths.max())
   if longest > targets_length:
@@ -120,6 +138,8 @@ def score_lists(
       f"{dataset.name} has candidates of {longest} tokens, expected at most "
       f"{targets_length}; raise the length of the targets"
     )
+  device_mesh = mesh_lib.scoring_mesh(mesh_config)
+  data = device_mesh.shape["data"]
   width = int(dataset.num_candidates[examples].max())
   inputs = np.minimum(dataset.inputs.lengths[examples], inputs_length)
   inputs = np.minimum(features.padded_lengths(inputs), inputs_length)
@@ -129,20 +149,30 @@ def score_lists(
   nodes = features.padded_lengths(_num_nodes(dataset, examples, targets))
   names = tuple(normalizations) or (model.score_normalization,)
   # Models are compared by identity, which their protocol does not say.
-  score_fn = _score_fn(model, names)  # type: ignore[arg-type]
+  score_fn = _score_fn(model, names, mesh_config)  # type: ignore[arg-type]
   scores = {name: np.full((len(examples), width), -np.inf) for name in names}
   shapes = np.stack([inputs, nodes], axis=1)
-  with progress.Progress(len(examples), label, unit="list") as line:
+  with (
+    mesh_lib.use(device_mesh, mesh_config or mesh_lib.MeshConfig()),
+    progress.Progress(
+      len(examples), label, unit="list", enabled=distributed.is_lead()
+    ) as line,
+  ):
     for shape in np.unique(shapes, axis=0):
       (members,) = np.nonzero((shapes == shape).all(1))
-      length = int(targets[members].max())
-      most = int(np.clip(max_tokens // shape.sum(), 1, batch_size))
-      for chosen in _batches(members, most):
+      length = -(-int(targets[members].max()) // _WIDTH) * _WIDTH
+      most = np.clip(max_tokens // shape.sum(), 1, -(-batch_size // data))
+      for chosen in _batches(members, int(most) * data, data):
+        size = len(chosen)
+        own = examples[chosen][
+          mesh_lib.process_rows(device_mesh, size, jax.process_index())
+        ]
         batch = candidate_tree.to_features(
-          dataset.inputs.pad(examples[chosen], int(shape[0])),
-          dataset.pad_lists(examples[chosen], length, width),
+          dataset.inputs.pad(own, int(shape[0])),
+          dataset.pad_lists(own, min(length, targets_length), width),
           int(shape[1]),
         )
+        batch = mesh_lib.global_batch(device_mesh, batch, size)
         for name, found in score_fn(params, batch).items():
           scores[name][chosen] = np.asarray(found, np.float64)
         line.advance(len(np.unique(chosen)))

@@ -1,7 +1,14 @@
 """Reranking protocols through the command line, on a run of six steps."""
 
 import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
 
+import jax
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -10,8 +17,10 @@ from instructrec.cli import main
 from instructrec.data import dataset
 from instructrec.evaluation import metrics
 from instructrec.retrieval import candidate_lists
+from instructrec.training import distributed, run_dir
 
 pytestmark = pytest.mark.tf
+_ROOT = pathlib.Path(main.__file__).parent.parent.parent
 
 
 def call(*args):
@@ -253,3 +262,104 @@ def test_a_chat_model_is_a_row_and_is_estimated_first(
   direct = evaluated(work, tmp_path / "again", *options)[0]
   assert direct[result["group"]]["methods"] == result["methods"]
   assert chat_server.asked.total() == 9 * 4 * 2
+
+
+def _in_processes(work, output, *options, differ=((), ())):
+  """The command in two processes of two devices each; status and output."""
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{probe.getsockname()[1]}"
+  running = [
+    subprocess.Popen(
+      [
+        sys.executable,
+        "-m",
+        "instructrec.cli.main",
+        "evaluate",
+        f"--model_dir={work / 'model'}",
+        "--task_type=sequential_p1_i0",
+        f"--output={output}",
+        "--multiprocess_gpu",
+        f"--coordinator_address={address}",
+        "--process_count=2",
+        f"--process_index={index}",
+        *options,
+        *differ[index],
+      ],
+      env={
+        **os.environ,
+        "PYTHONPATH": str(_ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for index in (0, 1)
+  ]
+  try:
+    outputs = [process.communicate(timeout=300)[0] for process in running]
+  finally:
+    for process in running:
+      process.kill()
+  return [process.returncode for process in running], outputs
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_report_of_one(work, made, tmp_path):
+  options = (f"--candidates={made / 'hard.parquet'}", "--num_requests=23")
+  evaluated(work, tmp_path / "one", *options)
+  status, (lead, other) = _in_processes(
+    work,
+    tmp_path / "two",
+    *options,
+    "--model_parallel=2",
+    "--device_count=4",
+  )
+  assert status == [0, 0], (lead, other)
+  assert "report:" in lead
+  assert "report:" not in other
+  one, two = (
+    pl.read_parquet(tmp_path / name / "per_request.parquet").sort(
+      "group", "request_id", "method"
+    )
+    for name in ("one", "two")
+  )
+  assert two.height == one.height > 0
+  for name in one.columns:
+    if one[name].dtype.is_float():
+      np.testing.assert_allclose(two[name], one[name], atol=1e-4)
+    else:
+      assert two[name].equals(one[name]), name
+
+
+@pytest.mark.slow
+def test_processes_that_mean_other_requests_end_at_once(work, tmp_path):
+  status, outputs = _in_processes(
+    work, tmp_path / "report", differ=(("--seed=1",), ("--seed=2",))
+  )
+  assert status == [1, 1], outputs
+  for output in outputs:
+    assert "the choice of requests differs between process 0" in output
+  assert not (tmp_path / "report").exists()
+
+
+def test_a_chat_server_is_asked_by_one_process(work, tmp_path, monkeypatch):
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(distributed, "check_devices", lambda count: None)
+  with pytest.raises(ValueError, match="in 2 processes, and a chat server"):
+    evaluated(work, tmp_path / "report", "--chat_model=tiny")
+
+
+def test_devices_that_do_not_divide_are_named(work, monkeypatch):
+  run = run_dir.load(work / "model")
+  count = jax.device_count()
+  assert run.on_all_devices().mesh.model == 1
+  monkeypatch.setattr(jax, "device_count", lambda: 6)
+  assert run.on_all_devices(3).mesh.model == 3
+  with pytest.raises(ValueError, match="6 cpu devices do not divide into gro"):
+    run.on_all_devices(4)
+  monkeypatch.setattr(jax, "device_count", lambda: count)
+  with pytest.raises(ValueError, match="pass --model_parallel"):
+    run.on_all_devices(count + 1)

@@ -1,6 +1,7 @@
 """The main job through the command line, small, in one process."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from instructrec.cli import main, train
 
+_ROOT = pathlib.Path(main.__file__).parent.parent.parent
 _EVALUATED = {
   "sequential_p1_i0",
   "sequential_p1p2_i0",
@@ -124,6 +126,32 @@ def test_ranking_prints_the_best_candidates(work):
   assert "2 candidates" in result.output
   assert items[1] in result.output
   assert items[2] in result.output
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("candidates", [2, 0])
+def test_ranking_with_a_saved_run_loads_no_tensorflow(work, candidates):
+  """In a fresh process, from the command to the scores."""
+  items = pl.read_parquet(work / "prepared/items.parquet")["title"].to_list()
+  command = ["rank", f"--model_dir={work / 'model'}", f"--history={items[0]}"]
+  command += [f"--candidate={title}" for title in items[1 : 1 + candidates]]
+  code = (
+    "import sys\n"
+    "from instructrec.cli import main\n"
+    f"main.app({command!r}, standalone_mode=False)\n"
+    "heavy = {'tensorflow', 'seqio', 'tensorflow_datasets', 'torch'}\n"
+    "found = heavy & set(sys.modules)\n"
+    "sys.exit(f'loaded {found}' if found else 0)\n"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code],
+    env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+  assert "log-likelihood in nats" in result.stdout
 
 
 @pytest.mark.tf
@@ -290,7 +318,7 @@ def test_a_mistake_is_a_message_and_not_a_traceback(tmp_path):
     capture_output=True,
     text=True,
     check=False,
-    cwd=pathlib.Path(main.__file__).parent.parent.parent,
+    cwd=_ROOT,
   )
   assert result.returncode == 1
   assert "instructrec: error:" in result.stderr

@@ -86,6 +86,18 @@ def test_optimizer_state_lies_as_the_parameter_it_belongs_to():
   assert specs_by_shape[(256,)] in (P("data"), P())
 
 
+def test_a_parameter_that_does_not_divide_is_named():
+  config = mesh.MeshConfig(model=4)
+  made = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
+  axes = {"wi": {"kernel_axes": partitioning.AxisMetadata(
+    names=("embed", "mlp")
+  )}}  # fmt: skip
+  found = mesh.parameter_shardings(axes, made, config)
+  mesh.check_divisible({"wi": {"kernel": shape(3, 8)}}, found)
+  with pytest.raises(ValueError, match=r"wi/kernel has .* 6 does not divide"):
+    mesh.check_divisible({"wi": {"kernel": shape(3, 6)}}, found)
+
+
 @pytest.mark.parametrize(
   ("shard", "kernel"),
   [(False, P(None, None, "model")), (True, P(None, "data", "model"))],
