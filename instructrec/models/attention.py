@@ -11,7 +11,7 @@ from flax.linen import partitioning
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models import config as config_lib
-from instructrec.models import layers
+from instructrec.models import layers, pallas_attention
 
 # Added to the logit of a masked key. Finite, so that a query with no key at
 # all (a padded row) has a uniform softmax and not NaN.
@@ -105,39 +105,49 @@ def fused_dot_product_attention(
   query: Float[Array, "batch queries heads kv"],
   memory: KeysValues,
   mask: Bool[Array, "#batch 1 #queries keys"],
-  bias: Float[Array, "1 heads #queries keys"] | None,
+  bias: Float[Array, "#batch heads #queries keys"] | None,
   *,
   implementation: str,
-  dropout_rate: float,
+  dropout: nn.Dropout,
+  deterministic: bool,
 ) -> Float[Array, "batch queries heads kv"]:
-  """`dot_product_attention` by JAX, which may keep no attention weights.
+  """`dot_product_attention`, but attention weights need not be kept.
+
+  T5 drops a key for all queries alike. That is to drop its value, which needs
+  no weights: the same random numbers give the same result.
 
   Args:
     query: projected queries.
     memory: projected keys and values.
     mask: True where a query may look at a key.
     bias: added to the logits; None adds nothing.
-    implementation: "xla" or "cudnn".
-    dropout_rate: of the attention weights, which cannot be dropped here.
+    implementation: "pallas", "xla" or "cudnn".
+    dropout: of the attention weights, the same for all queries.
+    deterministic: True switches dropout off.
 
   Returns:
     Weighted sums of the values; logits and softmax are float32.
 
   Raises:
-    ValueError: where attention weights should be dropped.
-    RuntimeError: from JAX, where there is no cuDNN.
+    ValueError: for "pallas", where there are no TPUs.
+    RuntimeError: from JAX for "cudnn", where there is no cuDNN.
   """
-  if dropout_rate > 0.0:
-    raise ValueError(
-      f"attention_implementation={implementation!r} cannot drop attention "
-      f"weights, and dropout_rate is {dropout_rate}; set it to 0, or "
-      "attention_implementation to 'einsum'"
+  batch, keys, heads, _ = memory.values.shape
+  kept = dropout(
+    jnp.ones((batch, heads, 1, keys), memory.values.dtype),
+    deterministic=deterministic,
+  )
+  # [batch, heads, 1, keys] -> [batch, keys, heads, 1]
+  values = memory.values * kept.transpose(0, 3, 1, 2)
+  if implementation == "pallas":
+    return pallas_attention.dot_product_attention(
+      query, memory.keys, values, mask, bias, masked_logit=MASKED_LOGIT
     )
   attend: Any = jax.nn.dot_product_attention  # Typed for literals only.
   return attend(
     query,
     memory.keys,
-    memory.values,
+    values,
     bias=bias,
     mask=mask,
     scale=1.0,
@@ -242,7 +252,8 @@ class Attention(nn.Module):
         mask,
         bias,
         implementation=cfg.attention_implementation,
-        dropout_rate=0.0 if deterministic else cfg.dropout_rate,
+        dropout=self.dropout,
+        deterministic=deterministic,
       )
     # [batch, n * length, heads, kv] -> [batch * n, length, joined]
     return self.out(attended.reshape(sequences, length, -1))

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 REMAT_POLICIES = ("none", "minimal", "full")
-ATTENTION_IMPLEMENTATIONS = ("einsum", "xla", "cudnn")
+ATTENTION_IMPLEMENTATIONS = ("einsum", "xla", "cudnn", "pallas")
 ACTIVATIONS = ("gelu", "relu", "silu", "linear")
 
 
@@ -45,10 +45,10 @@ class T5Config:
     float32_attention_logits: compute attention logits and softmax in float32
       whatever `dtype` is.
     attention_implementation: "einsum" is T5X's arithmetic, on every device.
-      "xla" and "cudnn" are those of `jax.nn.dot_product_attention`, with logits
-      and softmax in float32; "cudnn" is fused, keeps no attention weights, and
-      needs an NVIDIA GPU and 16-bit activations. Neither drops attention
-      weights: training with them needs a dropout_rate of 0.
+      The others take logits and softmax in float32: "xla" and "cudnn" are
+      those of `jax.nn.dot_product_attention`, "pallas" is our kernel. "cudnn"
+      and "pallas" are fused and keep no attention weights; "cudnn" needs an
+      NVIDIA GPU and 16-bit activations, "pallas" needs TPUs.
     num_buckets: relative position buckets, a multiple of 4.
     max_distance: tokens from which on distances share the last bucket.
     scan_layers: keep the parameters of a stack's layers stacked on a first axis

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from instructrec.models import attention
+from instructrec.models import (
+  attention,
+  pallas_attention,
+  ranking_model,
+  t5,
+)
 
 
 @pytest.fixture(name="layer")
@@ -103,7 +108,13 @@ def test_fused_attention_has_the_same_values_and_gradients(cross):
   def loss(fused, query, memory, bias):
     if fused:
       y = attention.fused_dot_product_attention(
-        query, memory, mask, bias, implementation="xla", dropout_rate=0.0
+        query,
+        memory,
+        mask,
+        bias,
+        implementation="xla",
+        dropout=nn.Dropout(0.0).bind({}),
+        deterministic=True,
       )
     else:
       y = attention.dot_product_attention(
@@ -131,15 +142,77 @@ def test_fused_attention_has_the_same_values_and_gradients(cross):
   )
 
 
-def test_fused_attention_does_not_forget_dropout(tiny_config):
-  config = dataclasses.replace(tiny_config, attention_implementation="xla")
-  fused = attention.Attention(config)
-  x = _inputs(tiny_config, 2, 4)
-  variables = _init(fused, x)
-  mask = jnp.ones((1, 1, 4, 4), bool)
-  rngs = {"dropout": jax.random.PRNGKey(0)}
-  with pytest.raises(ValueError, match="set it to 0"):
-    fused.apply(variables, x, mask, None, False, rngs=rngs)
+@pytest.fixture(name="interpreted")
+def interpreted_fixture(monkeypatch):
+  """Lets the TPU kernel run anywhere."""
+  kernel = functools.partial(
+    pallas_attention.dot_product_attention, interpret=True
+  )
+  monkeypatch.setattr(pallas_attention, "dot_product_attention", kernel)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("implementation", ["xla", "pallas"])
+def test_fused_attention_drops_the_same_keys(implementation, tiny_config):
+  config = dataclasses.replace(tiny_config, dropout_rate=0.4)
+  x = _inputs(config, 2, 7)
+  variables = _init(attention.Attention(config), x)
+  mask = jnp.arange(7) < jnp.array([7, 5])[:, None, None, None]
+  bias = jax.random.normal(jax.random.PRNGKey(6), (1, 2, 7, 7))
+
+  def outcome(implementation, deterministic=False):
+    layer = attention.Attention(
+      dataclasses.replace(config, attention_implementation=implementation)
+    )
+
+    def loss(variables, x, bias):
+      rngs = {"dropout": jax.random.PRNGKey(1)}
+      y = layer.apply(variables, x, mask, bias, deterministic, rngs=rngs)
+      return jnp.sum(jnp.sin(y)), y
+
+    return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(
+      variables, x, bias
+    )
+
+  expected = outcome("einsum")
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+    outcome(implementation),
+    expected,
+  )
+  (_, kept_all), _ = outcome("einsum", deterministic=True)
+  assert np.abs(kept_all - expected[0][1]).max() > 0.1
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("implementation", ["xla", "pallas"])
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_network_with_fused_attention_has_the_same_loss(
+  implementation, scan, tiny_config, make_setup, make_batch
+):
+  batch = make_batch([[5, 9, 4, 1], [7, 3, 12, 8, 1]], [[4, 1], [9, 2, 1]])
+  packed = {
+    "encoder_segment_ids": [[1, 1, 2, 2, 0, 0, 0, 0], [1] * 5 + [0] * 3],
+    "decoder_segment_ids": [[1, 2, 0, 0, 0], [1] * 3 + [0] * 2],
+  }
+  batch |= {name: np.array(ids, np.int32) for name, ids in packed.items()}
+  config = dataclasses.replace(
+    tiny_config, scan_layers=scan, remat_policy="minimal" if scan else "none"
+  )
+  params = make_setup(config).params
+
+  def outcome(implementation):
+    cfg = dataclasses.replace(config, attention_implementation=implementation)
+    model = ranking_model.T5RankingModel(t5.T5(cfg))
+    step = jax.value_and_grad(model.loss_fn, has_aux=True)
+    (loss, _), gradients = jax.jit(step)(params, batch, jax.random.key(2))
+    return loss, gradients
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4),
+    outcome(implementation),
+    outcome("einsum"),
+  )
 
 
 def test_cudnn_is_never_replaced(tiny_config):
