@@ -167,12 +167,12 @@ def score_lists(
         own = examples[chosen][
           mesh_lib.process_rows(device_mesh, size, jax.process_index())
         ]
-        batch = candidate_tree.to_features(
+        rows = candidate_tree.to_features(
           dataset.inputs.pad(own, int(shape[0])),
           dataset.pad_lists(own, min(length, targets_length), width),
           int(shape[1]),
         )
-        batch = mesh_lib.global_batch(device_mesh, batch, size)
+        batch = mesh_lib.global_batch(device_mesh, rows, size)
         for name, found in score_fn(params, batch).items():
           scores[name][chosen] = np.asarray(found, np.float64)
         line.advance(len(np.unique(chosen)))
