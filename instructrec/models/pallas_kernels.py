@@ -26,11 +26,12 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int8
 
 _LANES = 128
-# Rows of a tile of bytes, the narrowest type that is cut into blocks: a mask.
-_ROWS = 32
-# Logits that the heads of a block may have, for the memory of the chip: two
-# heads of 512 x 512.
-_MOST_LOGITS = 2**19
+# Queries are cut into multiples of this: whole tiles of a mask, and so many
+# that no more keys fit into a block than the chip has room for.
+_ROWS = 128
+# Of the bias in a block, for the 16 MiB of on-chip memory that a program has on
+# v4 and v5e: two heads of 512 x 512 in bfloat16.
+_MOST_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,16 +74,18 @@ class _Plan:
       if heads % count == 0
       and (count * head_dim % _LANES == 0 or count == heads)
     )
-    most_queries = _MOST_LOGITS // (heads_per_block * length)
+    most_logits = _MOST_BYTES // query.dtype.itemsize
+    most_queries = most_logits // (heads_per_block * length)
     if queries > most_queries:
       most_queries -= most_queries % _ROWS
     if most_queries == 0:
-      most_keys = _MOST_LOGITS // (heads_per_block * _ROWS)
+      most_keys = most_logits // (heads_per_block * _ROWS)
       raise ValueError(
         "attention_implementation='pallas' keeps all keys of a row on the "
         f"chip, and there are {length}; with {heads} heads of {head_dim} on a "
-        f"device it takes up to {most_keys}: shorten the rows or set "
-        "attention_implementation (gin: ATTENTION_IMPLEMENTATION) to 'einsum'"
+        f"device and {query.dtype.name} it takes up to {most_keys}: shorten "
+        "the rows or set attention_implementation (gin: "
+        "ATTENTION_IMPLEMENTATION) to 'einsum'"
       )
     return cls(
       batch,
