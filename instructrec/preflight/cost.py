@@ -107,7 +107,12 @@ def analyze(program: hlo.Program, num_devices: int) -> Cost:
         stated = _stated(instruction)
         if stated:
           flops += run.times * stated["flops"]
-          hbm_bytes += run.times * stated["bytes_accessed"]
+          arrays = [
+            *_operand_shapes(computation, instruction),
+            *instruction.shapes,
+          ]
+          on_chip = sum(x.nbytes for x in arrays) - _hbm(arrays)
+          hbm_bytes += run.times * max(0, stated["bytes_accessed"] - on_chip)
         elif target and _OPAQUE.search(target[1]):
           opaque[target[1]] = opaque.get(target[1], 0.0) + run.times
       collectives.add(run, instruction)
