@@ -61,7 +61,8 @@ class Cost:
     hbm_bytes: read from and written to main memory.
     collectives: by kind.
     cycles: the TPU compiler's estimate for its computations one after the
-      other, in clock cycles; 0 where it gives none.
+      other, in clock cycles; 0 where it gives none, as for kernels written by
+      hand.
     opaque: custom calls that may hold matrix products which are not in
       `flops`, with how often each runs.
     loops: whether anything runs more than once.
