@@ -97,7 +97,9 @@ def _mesh_axes(batch: int, heads: int) -> tuple[Any, Any]:
     names = (axes,) if isinstance(axes, str) else axes or ()
     return None if size % math.prod(mesh.shape[n] for n in names) else axes
 
-  rows_axis, heads_axis = partitioning.logical_to_mesh_axes(("batch", "heads"))
+  spec = partitioning.logical_to_mesh_axes(("batch", "heads"))
+  assert spec is not None
+  rows_axis, heads_axis = spec
   return fitting(rows_axis, batch), fitting(heads_axis, heads)
 
 
@@ -135,9 +137,7 @@ def _attend_backward(
   return *of_projected, None, of_bias
 
 
-def _backward(
-  settings: _Settings, *arrays: Any
-) -> tuple[Array, Array, Array, Array | None]:
+def _backward(settings: _Settings, *arrays: Any) -> tuple[Array | None, ...]:
   """The backward pass on one device of the mesh."""
   *of_projected, of_bias = pallas_kernels.backward(
     *arrays,

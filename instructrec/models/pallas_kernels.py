@@ -162,7 +162,7 @@ class _Plan:
   def cost(
     self,
     products: int,
-    specs: Sequence[pl.BlockSpec | None],
+    specs: Sequence[Any],
     arrays: Sequence[Any],
   ) -> pl.CostEstimate:
     """Work for the compiler's plan: it sees nothing of the kernel.
@@ -298,7 +298,7 @@ def backward(
     None if bias is None else plan.padded(bias, 2),
     plan.padded(_joined(gradient), 1),
   )
-  bias_spec = None if bias is None else plan.of_bias(len(bias))
+  bias_spec: Any = None if bias is None else plan.of_bias(len(bias))
   in_specs = (
     plan.of_queries(),
     plan.of_keys(),

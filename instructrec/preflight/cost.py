@@ -61,7 +61,8 @@ class Cost:
     hbm_bytes: read from and written to main memory.
     collectives: by kind.
     cycles: the TPU compiler's estimate for its computations one after the
-      other, in clock cycles; 0 where it gives none.
+      other, in clock cycles; 0 where it gives none, as for kernels written by
+      hand.
     opaque: custom calls that may hold matrix products which are not in
       `flops`, with how often each runs.
     loops: whether anything runs more than once.
@@ -107,7 +108,12 @@ def analyze(program: hlo.Program, num_devices: int) -> Cost:
         stated = _stated(instruction)
         if stated:
           flops += run.times * stated["flops"]
-          hbm_bytes += run.times * stated["bytes_accessed"]
+          arrays = [
+            *_operand_shapes(computation, instruction),
+            *instruction.shapes,
+          ]
+          on_chip = sum(x.nbytes for x in arrays) - _hbm(arrays)
+          hbm_bytes += run.times * max(0, stated["bytes_accessed"] - on_chip)
         elif target and _OPAQUE.search(target[1]):
           opaque[target[1]] = opaque.get(target[1], 0.0) + run.times
       collectives.add(run, instruction)

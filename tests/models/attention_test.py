@@ -184,9 +184,11 @@ def test_fused_attention_drops_the_same_keys(implementation, tiny_config):
   assert np.abs(kept_all - expected[0][1]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize("implementation", ["xla", "pallas"])
-@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize(
+  ("implementation", "scan"), [("xla", False), ("pallas", True)]
+)
 def test_a_network_with_fused_attention_has_the_same_loss(
   implementation, scan, tiny_config, make_setup, make_batch
 ):
