@@ -181,16 +181,20 @@ def global_batch(
 
   Args:
     mesh: the device mesh.
-    own: the rows that this process holds, those of `process_rows`.
+    own: the rows that this process holds, those of `process_rows`; an array
+      may have several entries a row, next to each other.
     batch_size: rows of the global batch.
 
   Returns:
-    Arrays of `batch_size` rows, each row on the devices it belongs to.
+    Arrays of all rows, each row on the devices it belongs to.
   """
   sharding = batch_sharding(mesh)
+  num_own = len(process_rows(mesh, batch_size, jax.process_index()))
   return {
     name: jax.make_array_from_process_local_data(
-      sharding, array, (batch_size, *array.shape[1:])
+      sharding,
+      array,
+      (batch_size * (len(array) // num_own), *array.shape[1:]),
     )
     for name, array in own.items()
   }

@@ -3,9 +3,13 @@
 Lists are scored as trees (`models/candidate_tree.py`). They go into buckets by
 the length of their instruction and the size of their tree, so that no list is
 padded to the longest of all; each bucket is compiled once, for as many
-requests as fit a budget of tokens. Over a mesh, the requests of a batch are
-split over "data" and the parameters over "model"; with several processes each
-makes the rows of its own devices, and all get all scores.
+requests as fit a budget of tokens. A long list becomes several trees over one
+instruction: in a tree each node looks at each, so that one tree of the whole
+list would take time and memory with the square of its length.
+
+Over a mesh, the requests of a batch are split over "data" and the parameters
+over "model"; with several processes each makes the rows of its own devices, and
+all get all scores.
 """
 
 import functools
@@ -24,6 +28,8 @@ from instructrec.training import mesh as mesh_lib
 
 # Lists whose trees are counted at once.
 _BLOCK = 1024
+# Of a tree at most, unless a single candidate has more nodes.
+_TREE_NODES, _TREE_CANDIDATES = 256, 64
 # Sizes of batches that may be compiled for a bucket, and what the width of
 # candidates is rounded up to: other requests then rarely have other shapes.
 _SIZES, _WIDTH = 8, 16
@@ -46,6 +52,55 @@ def _num_nodes(
     )
     found.append(candidate_tree.num_nodes(targets))
   return np.concatenate(found)
+
+
+def _groups(
+  dataset: token_dataset.TokenDataset, example: int, length: int
+) -> list[Int[np.ndarray, " group"]]:
+  """The candidates of each tree of a long list."""
+  (targets,) = dataset.pad_lists(
+    np.array([example]), length, int(dataset.num_candidates[example])
+  )
+  return candidate_tree.split(
+    targets, most_nodes=_TREE_NODES, most_candidates=_TREE_CANDIDATES
+  )
+
+
+def _tree_sizes(
+  dataset: token_dataset.TokenDataset,
+  examples: Int[np.ndarray, " requests"],
+  longest: Int[np.ndarray, " requests"],
+) -> tuple[Int[np.ndarray, " requests"], Int[np.ndarray, " requests"]]:
+  """Nodes of a tree and trees of each list, rounded up to few sizes."""
+  nodes = _num_nodes(dataset, examples, longest)
+  trees = np.ones_like(nodes)
+  for row in np.flatnonzero(nodes > _TREE_NODES):
+    count = len(_groups(dataset, int(examples[row]), int(longest[row])))
+    # Four sizes an octave.
+    step = max(1, 2 ** (count.bit_length() - 3))
+    trees[row] = -(-count // step) * step
+    nodes[row] = max(_TREE_NODES, longest[row])
+  return features.padded_lengths(nodes), trees
+
+
+def _split_lists(
+  dataset: token_dataset.TokenDataset,
+  examples: Int[np.ndarray, " rows"],
+  groups: Sequence[Sequence[Int[np.ndarray, " group"]]],
+  length: int,
+  num_trees: int,
+) -> Int[np.ndarray, "lists candidates length"]:
+  """Targets of the groups, next to each other; empty ones fill up."""
+  result = np.zeros(
+    (len(examples), num_trees, _TREE_CANDIDATES, length), np.int32
+  )
+  for row, (example, parts) in enumerate(zip(examples, groups, strict=True)):
+    (targets,) = dataset.pad_lists(
+      np.array([example]), length, int(dataset.num_candidates[example])
+    )
+    for tree, part in enumerate(parts):
+      result[row, tree, : len(part)] = targets[part]
+  return result.reshape(-1, _TREE_CANDIDATES, length)
 
 
 def _batches(
@@ -146,12 +201,12 @@ def score_lists(
   assert dataset.lists is not None
   targets = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
   targets = targets[examples]
-  nodes = features.padded_lengths(_num_nodes(dataset, examples, targets))
+  nodes, trees = _tree_sizes(dataset, examples, targets)
   names = tuple(normalizations) or (model.score_normalization,)
   # Models are compared by identity, which their protocol does not say.
   score_fn = _score_fn(model, names, mesh_config)  # type: ignore[arg-type]
   scores = {name: np.full((len(examples), width), -np.inf) for name in names}
-  shapes = np.stack([inputs, nodes], axis=1)
+  shapes = np.stack([inputs, nodes, trees], axis=1)
   with (
     mesh_lib.use(device_mesh, mesh_config or mesh_lib.MeshConfig()),
     progress.Progress(
@@ -161,19 +216,31 @@ def score_lists(
     for shape in np.unique(shapes, axis=0):
       (members,) = np.nonzero((shapes == shape).all(1))
       length = -(-int(targets[members].max()) // _WIDTH) * _WIDTH
-      most = np.clip(max_tokens // shape.sum(), 1, -(-batch_size // data))
+      length = min(length, targets_length)
+      inputs_width, num_nodes, num_trees = map(int, shape)
+      tokens = inputs_width + num_trees * num_nodes
+      most = np.clip(max_tokens // tokens, 1, -(-batch_size // data))
       for chosen in _batches(members, int(most) * data, data):
         size = len(chosen)
-        own = examples[chosen][
-          mesh_lib.process_rows(device_mesh, size, jax.process_index())
-        ]
+        lists = examples[chosen]
+        own = mesh_lib.process_rows(device_mesh, size, jax.process_index())
+        if num_trees == 1:
+          groups = [[np.arange(width)]] * size
+          padded = dataset.pad_lists(lists[own], length, width)
+        else:
+          groups = [_groups(dataset, int(i), length) for i in lists]
+          padded = _split_lists(
+            dataset, lists[own], [groups[i] for i in own], length, num_trees
+          )
         rows = candidate_tree.to_features(
-          dataset.inputs.pad(own, int(shape[0])),
-          dataset.pad_lists(own, min(length, targets_length), width),
-          int(shape[1]),
+          dataset.inputs.pad(lists[own], inputs_width), padded, num_nodes
         )
         batch = mesh_lib.global_batch(device_mesh, rows, size)
         for name, found in score_fn(params, batch).items():
-          scores[name][chosen] = np.asarray(found, np.float64)
+          values = np.asarray(found, np.float64)
+          values = values.reshape(size, num_trees, -1)
+          for request, row, parts in zip(chosen, values, groups, strict=True):
+            for part, tree in zip(parts, row, strict=False):
+              scores[name][request, part] = tree[: len(part)]
         line.advance(len(np.unique(chosen)))
   return scores

@@ -216,6 +216,55 @@ def test_scores_are_those_of_plain_lists(dataset, setup, expected, settings):
   np.testing.assert_allclose(found["sum"], expected[order], atol=1e-5)
 
 
+@pytest.mark.parametrize("most_nodes", [1, 12, 30])
+def test_a_long_list_becomes_several_trees(
+  dataset, setup, expected, monkeypatch, most_nodes
+):
+  monkeypatch.setattr(scoring, "_TREE_NODES", most_nodes)
+  model, params = setup
+  trees = []
+
+  class Spy:
+    score_normalization = "sum"
+
+    def score_batch(self, params, batch, return_intermediates):
+      rows = len(batch["encoder_input_tokens"])
+      trees.append(len(batch["decoder_positions"]) / rows)
+      return model.score_batch(params, batch, return_intermediates)
+
+  order = np.random.default_rng(1).permutation(len(dataset))
+  found = scoring.score_lists(Spy(), params, dataset, order, **SIZES)
+  np.testing.assert_allclose(found["sum"], expected[order], atol=1e-5)
+  assert max(trees) > 1
+
+
+def test_the_work_grows_with_the_list_and_not_with_its_square(setup):
+  """A tree's attention looks from each of its nodes to each."""
+  model, params = setup
+  pairs = []
+
+  class Spy:
+    score_normalization = "sum"
+
+    def score_batch(self, params, batch, return_intermediates):
+      count, nodes = batch["decoder_positions"].shape
+      pairs.append(count / len(batch["encoder_input_tokens"]) * nodes**2)
+      return model.score_batch(params, batch, return_intermediates)
+
+  rng = np.random.default_rng(0)
+  for length in (100, 400):
+    lists = token_dataset.TokenDataset(
+      name=f"lists of {length}",
+      inputs=joined([tokens(rng, 10, 30)]),
+      targets=joined([tokens(rng, 8, 11) for _ in range(length)]),
+      lists=np.array([0, length]),
+      columns=pl.DataFrame(),
+      meta={},
+    )
+    scoring.score_lists(Spy(), params, lists, np.arange(1), **SIZES)
+  assert pairs[1] / pairs[0] < 1.3 * 4
+
+
 def test_batches_fit_the_budget_and_shapes_are_few(dataset, setup):
   model, params = setup
   seen = []
@@ -310,6 +359,8 @@ def score_on_meshes(output, address="", count="1", index="0"):
   """Scores on every mesh of four devices; run in processes of their own."""
   if int(count) > 1:
     distributed.initialize(address, int(count), int(index), 60)
+  # Some lists become several trees.
+  scoring._TREE_NODES = 20
   model, variables = make_model()
   dataset = make_dataset()
   found, sent = {}, {}
