@@ -29,7 +29,7 @@ from instructrec.training import mesh as mesh_lib
 # Lists whose trees are counted at once.
 _BLOCK = 1024
 # Of a tree at most, unless a single candidate has more nodes.
-_TREE_NODES, _TREE_CANDIDATES = 256, 64
+_TREE_NODES, _TREE_CANDIDATES = 512, 128
 # Sizes of batches that may be compiled for a bucket, and what the width of
 # candidates is rounded up to: other requests then rarely have other shapes.
 _SIZES, _WIDTH = 8, 16
