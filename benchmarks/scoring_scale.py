@@ -102,6 +102,7 @@ def plot(points: list[dict[str, Any]], path: pathlib.Path, fixed: int) -> None:
     (panels[1], users, "requests", lambda p: p["peak_bytes"] / 2**20, "MiB"),
     (panels[2], lists, "candidates", lambda p: p["seconds"], "seconds"),
   ):
+    rows = sorted(rows, key=lambda row: row[x])
     at = [row[x] for row in rows]
     values = [y(row) for row in rows]
     axes.plot(at, values, marker="o", color="#0072B2", label="measured")
@@ -111,7 +112,7 @@ def plot(points: list[dict[str, Any]], path: pathlib.Path, fixed: int) -> None:
       axes.legend(frameon=False)
     axes.set_xlabel(x)
     axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(values))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
   panels[0].set_title("time with users, 20 candidates")
@@ -129,7 +130,7 @@ def main() -> None:
   parser.add_argument(
     "--candidates", type=int, nargs="+", default=[5, 10, 20, 50, 100, 200]
   )
-  parser.add_argument("--fixed", type=int, default=32, help="requests")
+  parser.add_argument("--fixed", type=int, default=64, help="requests")
   drawn_network.add_arguments(
     parser,
     vocab_size=8192,
