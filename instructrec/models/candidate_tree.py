@@ -6,6 +6,8 @@ for each distinct prefix; a position looks at its own prefixes only, and target
 t of a candidate is predicted at the node of the candidate's first t tokens.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int
 
@@ -83,6 +85,29 @@ def split(
       first = row
     nodes = int(lengths[row]) if row == first else nodes + int(own[row])
   return [*groups, order[first:]]
+
+
+def pad_groups(
+  targets: Int[np.ndarray, "candidates length"],
+  groups: Sequence[Int[np.ndarray, " group"]],
+  num_groups: int,
+  num_candidates: int,
+) -> Int[np.ndarray, "groups candidates length"]:
+  """The targets of each group of `split`, padded to one size.
+
+  Args:
+    targets: response tokens of each candidate, 0 where padded.
+    groups: what `split` gave.
+    num_groups: at least as many; further ones are empty and have no nodes.
+    num_candidates: slots of a group; unused ones are padding.
+
+  Returns:
+    Tokens in the order of the groups.
+  """
+  padded = np.zeros((num_groups, num_candidates, targets.shape[1]), np.int32)
+  for row, group in enumerate(groups):
+    padded[row, : len(group)] = targets[group]
+  return padded
 
 
 def to_features(

@@ -208,10 +208,7 @@ class InstructionRanker:
     groups = candidate_tree.split(
       tokens, most_nodes=_NODES, most_candidates=_CANDIDATES
     )
-    # Empty candidates fill up the groups; they have no nodes.
-    padded = np.zeros((len(groups), _CANDIDATES, length), np.int32)
-    for row, group in enumerate(groups):
-      padded[row, : len(group)] = tokens[group]
+    padded = candidate_tree.pad_groups(tokens, groups, len(groups), _CANDIDATES)
     most = int(candidate_tree.num_nodes(padded).max())
     nodes_length = int(features.padded_lengths(most))
     scores = np.empty(len(targets))

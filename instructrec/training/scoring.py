@@ -54,53 +54,43 @@ def _num_nodes(
   return np.concatenate(found)
 
 
-def _groups(
+def _one_list(
   dataset: token_dataset.TokenDataset, example: int, length: int
-) -> list[Int[np.ndarray, " group"]]:
-  """The candidates of each tree of a long list."""
+) -> Int[np.ndarray, "candidates length"]:
   (targets,) = dataset.pad_lists(
     np.array([example]), length, int(dataset.num_candidates[example])
   )
-  return candidate_tree.split(
-    targets, most_nodes=_TREE_NODES, most_candidates=_TREE_CANDIDATES
-  )
+  return targets
 
 
-def _tree_sizes(
+def _trees(
   dataset: token_dataset.TokenDataset,
   examples: Int[np.ndarray, " requests"],
   longest: Int[np.ndarray, " requests"],
-) -> tuple[Int[np.ndarray, " requests"], Int[np.ndarray, " requests"]]:
-  """Nodes of a tree and trees of each list, rounded up to few sizes."""
+) -> tuple[
+  Int[np.ndarray, " requests"],
+  Int[np.ndarray, " requests"],
+  dict[int, list[Int[np.ndarray, " group"]]],
+]:
+  """Nodes of a tree and trees of each list, rounded up to few sizes.
+
+  The lists of several trees have their candidates by tree, too.
+  """
   nodes = _num_nodes(dataset, examples, longest)
   trees = np.ones_like(nodes)
-  for row in np.flatnonzero(nodes > _TREE_NODES):
-    count = len(_groups(dataset, int(examples[row]), int(longest[row])))
+  groups = {}
+  for row in np.flatnonzero(nodes > _TREE_NODES).tolist():
+    groups[row] = candidate_tree.split(
+      _one_list(dataset, int(examples[row]), int(longest[row])),
+      most_nodes=_TREE_NODES,
+      most_candidates=_TREE_CANDIDATES,
+    )
+    count = len(groups[row])
     # Four sizes an octave.
     step = max(1, 2 ** (count.bit_length() - 3))
     trees[row] = -(-count // step) * step
     nodes[row] = max(_TREE_NODES, longest[row])
-  return features.padded_lengths(nodes), trees
-
-
-def _split_lists(
-  dataset: token_dataset.TokenDataset,
-  examples: Int[np.ndarray, " rows"],
-  groups: Sequence[Sequence[Int[np.ndarray, " group"]]],
-  length: int,
-  num_trees: int,
-) -> Int[np.ndarray, "lists candidates length"]:
-  """Targets of the groups, next to each other; empty ones fill up."""
-  result = np.zeros(
-    (len(examples), num_trees, _TREE_CANDIDATES, length), np.int32
-  )
-  for row, (example, parts) in enumerate(zip(examples, groups, strict=True)):
-    (targets,) = dataset.pad_lists(
-      np.array([example]), length, int(dataset.num_candidates[example])
-    )
-    for tree, part in enumerate(parts):
-      result[row, tree, : len(part)] = targets[part]
-  return result.reshape(-1, _TREE_CANDIDATES, length)
+  return features.padded_lengths(nodes), trees, groups
 
 
 def _batches(
@@ -201,7 +191,8 @@ def score_lists(
   assert dataset.lists is not None
   targets = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
   targets = targets[examples]
-  nodes, trees = _tree_sizes(dataset, examples, targets)
+  nodes, trees, groups = _trees(dataset, examples, targets)
+  whole = [np.arange(width)]
   names = tuple(normalizations) or (model.score_normalization,)
   # Models are compared by identity, which their protocol does not say.
   score_fn = _score_fn(model, names, mesh_config)  # type: ignore[arg-type]
@@ -222,24 +213,32 @@ def score_lists(
       most = np.clip(max_tokens // tokens, 1, -(-batch_size // data))
       for chosen in _batches(members, int(most) * data, data):
         size = len(chosen)
-        lists = examples[chosen]
-        own = mesh_lib.process_rows(device_mesh, size, jax.process_index())
+        own = chosen[
+          mesh_lib.process_rows(device_mesh, size, jax.process_index())
+        ]
         if num_trees == 1:
-          groups = [[np.arange(width)]] * size
-          padded = dataset.pad_lists(lists[own], length, width)
+          padded = dataset.pad_lists(examples[own], length, width)
         else:
-          groups = [_groups(dataset, int(i), length) for i in lists]
-          padded = _split_lists(
-            dataset, lists[own], [groups[i] for i in own], length, num_trees
+          padded = np.concatenate(
+            [
+              candidate_tree.pad_groups(
+                _one_list(dataset, int(examples[i]), length),
+                groups[i],
+                num_trees,
+                _TREE_CANDIDATES,
+              )
+              for i in own.tolist()
+            ]
           )
         rows = candidate_tree.to_features(
-          dataset.inputs.pad(lists[own], inputs_width), padded, num_nodes
+          dataset.inputs.pad(examples[own], inputs_width), padded, num_nodes
         )
         batch = mesh_lib.global_batch(device_mesh, rows, size)
         for name, found in score_fn(params, batch).items():
           values = np.asarray(found, np.float64)
           values = values.reshape(size, num_trees, -1)
-          for request, row, parts in zip(chosen, values, groups, strict=True):
+          for request, row in zip(chosen.tolist(), values, strict=True):
+            parts = groups.get(request, whole)
             for part, tree in zip(parts, row, strict=False):
               scores[name][request, part] = tree[: len(part)]
         line.advance(len(np.unique(chosen)))
