@@ -92,7 +92,7 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 
 @jax.custom_vjp
-def _product(
+def product(
   x: Float[Array, "*dims inputs"], kernel: Float[Array, "inputs outputs"]
 ) -> Float[Array, "*dims outputs"]:
   """`jnp.dot(x, kernel)`, whose gradient of the kernel is x^T g.
@@ -118,7 +118,7 @@ def _product_bwd(
   )
 
 
-_product.defvjp(_product_fwd, _product_bwd)
+product.defvjp(_product_fwd, _product_bwd)
 
 
 class Dense(nn.Module):
@@ -148,7 +148,7 @@ class Dense(nn.Module):
     )
     if self.dtype != jnp.float32:
       kernel = _cast_late(kernel)
-    return _product(x.astype(self.dtype), kernel.astype(self.dtype))
+    return product(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class Embed(nn.Module):

@@ -1,4 +1,4 @@
-"""Cross entropy in nats, per token, with z-loss and label smoothing."""
+"""Cross entropy in nats, with z-loss and label smoothing."""
 
 import functools
 from typing import NamedTuple
@@ -6,6 +6,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from instructrec.models import layers
+
+
+class LossSums(NamedTuple):
+  """What a batch adds up to, each token times its weight.
+
+  Attributes:
+    total: cross entropy plus z-loss, in nats; the only one with a gradient.
+    z_loss: the z-loss alone, in nats.
+    correct: the weights of the targets that have the largest logit.
+  """
+
+  total: Float[Array, ""]
+  z_loss: Float[Array, ""]
+  correct: Float[Array, ""]
 
 
 class TokenLoss(NamedTuple):
@@ -112,6 +128,45 @@ def chunked_logit_sums(
     target=jnp.sum(found.target, axis=0),
     total=jnp.sum(found.total, axis=0),
     best=jnp.min(best, axis=0).astype(jnp.int32),
+  )
+
+
+def loss_sums(
+  features: Float[Array, "*dims embed"],
+  kernel: Float[Array, "embed vocab"],
+  targets: Int[Array, "*dims"],
+  weights: Float[Array, "*dims"],
+  *,
+  num_chunks: int = 1,
+  z_loss: float = 0.0,
+  label_smoothing: float = 0.0,
+) -> LossSums:
+  """The loss of all targets where features @ kernel are the logits.
+
+  Args:
+    features: float32 rows that the logits come from.
+    kernel: the float32 matrix of the logits.
+    targets: token ids in [0, vocab).
+    weights: of the targets; 0 is padding.
+    num_chunks: parts of the vocabulary, see `chunked_logit_sums`; 1 keeps all
+      logits.
+    z_loss: see `token_loss`.
+    label_smoothing: likewise.
+
+  Returns:
+    Float32 sums.
+  """
+  if num_chunks == 1:
+    sums = logit_sums(layers.product(features, kernel), targets)
+  else:
+    sums = chunked_logit_sums(features, kernel, targets, num_chunks=num_chunks)
+  tokens = token_loss(
+    sums, kernel.shape[1], z_loss=z_loss, label_smoothing=label_smoothing
+  )
+  return LossSums(
+    total=weighted_sum(tokens.total, weights),
+    z_loss=jax.lax.stop_gradient(weighted_sum(tokens.z_loss, weights)),
+    correct=weighted_sum(sums.best == targets, weights),
   )
 
 

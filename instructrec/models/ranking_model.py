@@ -14,6 +14,7 @@ from instructrec.models import (
   generation,
   losses,
   protocol,
+  real_targets,
   scoring,
   t5,
   training_metrics,
@@ -260,22 +261,23 @@ class T5RankingModel:
         "the batch has decoder_target_nodes: candidate trees are for "
         "score_batch; expected a batch of features.to_features"
       )
-    sums: losses.LogitSums = self._apply(
-      "logit_sums", params, arrays, dropout_rng, num_chunks=self.loss_chunks
-    )
-    weights = arrays["decoder_loss_weights"]
-    token_loss = losses.token_loss(
-      sums,
-      self.vocab_size,
+    features = self._apply("features", params, arrays, dropout_rng)
+    loss_sums: real_targets.LossFn = functools.partial(
+      losses.loss_sums,
+      num_chunks=self.loss_chunks,
       z_loss=self._z_loss,
       label_smoothing=self._label_smoothing,
     )
-    loss = losses.weighted_sum(token_loss.total, weights)
+    weights = arrays["decoder_loss_weights"]
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+      loss_sums = functools.partial(real_targets.loss_sums, loss_sums)
+    rows, kernel = self._bound(params)(features, method="logit_factors")
+    sums = loss_sums(rows, kernel, arrays["decoder_target_tokens"], weights)
+    loss = sums.total
     if self._loss_normalizing_factor is not None:
       loss = loss / self._loss_normalizing_factor
-    metrics = training_metrics.of_batch(
-      sums.best, arrays["decoder_target_tokens"], weights, token_loss
-    )
+    metrics = training_metrics.of_batch(sums, weights)
     if self._throughput is not None:
       metrics |= self._throughput(arrays)
     return loss, metrics

@@ -19,7 +19,6 @@ from instructrec.models import (
   attention,
   decoding_state,
   layers,
-  losses,
   relative_positions,
   transformer_layers,
 )
@@ -172,23 +171,14 @@ class Decoder(nn.Module):
       return self.token_embedder.attend(self._rescaled(features))
     return self.logits_dense(features)
 
-  def logit_sums(
-    self,
-    features: Float[Array, "sequences length embed"],
-    targets: Int[Array, "sequences length"],
-    num_chunks: int,
-  ) -> losses.LogitSums:
-    """What a loss asks of `logits`; see `losses.chunked_logit_sums`."""
-    if num_chunks == 1:
-      return losses.logit_sums(self.logits(features), targets)
+  def logit_factors(
+    self, features: Float[Array, "*dims embed"]
+  ) -> tuple[Float[Array, "*dims embed"], Float[Array, "embed vocab"]]:
+    """Rows and matrix, both float32, whose product `logits` is."""
     if self.config.logits_via_embedding:
-      features = self._rescaled(features)
-      kernel = self.token_embedder.embedding.T
-    else:
-      kernel = self.logits_dense.get_variable("params", "kernel")
-    return losses.chunked_logit_sums(
-      features.astype(jnp.float32), kernel, targets, num_chunks=num_chunks
-    )
+      return self._rescaled(features), self.token_embedder.embedding.T
+    kernel: Array = self.logits_dense.get_variable("params", "kernel")
+    return features.astype(jnp.float32), kernel
 
   def _rescaled(
     self, features: Float[Array, "*dims embed"]

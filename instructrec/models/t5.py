@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models import config as config_lib
-from instructrec.models import decoding_state, layers, losses, stacks
+from instructrec.models import decoding_state, layers, stacks
 
 PAD_ID = 0
 
@@ -172,6 +172,14 @@ class T5(nn.Module):
     """Float32 logits of what `features` and `tree_features` return."""
     return self.decoder.logits(features)
 
+  def logit_factors(
+    self, features: Float[Array, "sequences length embed"]
+  ) -> tuple[
+    Float[Array, "sequences length embed"], Float[Array, "embed vocab"]
+  ]:
+    """Rows and matrix, both float32, whose product `logits` is."""
+    return self.decoder.logit_factors(features)
+
   def __call__(
     self,
     encoder_input_tokens: Int[Array, "batch inputs"],
@@ -201,41 +209,6 @@ class T5(nn.Module):
       enable_dropout=enable_dropout,
     )
     return self.logits(features)
-
-  def logit_sums(
-    self,
-    encoder_input_tokens: Int[Array, "batch inputs"],
-    decoder_input_tokens: Int[Array, "sequences length"],
-    decoder_target_tokens: Int[Array, "sequences length"],
-    encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
-    decoder_segment_ids: Int[Array, "sequences length"] | None = None,
-    *,
-    num_chunks: int,
-    enable_dropout: bool = True,
-  ) -> losses.LogitSums:
-    """What a loss asks of the logits; with chunks, none of them are kept.
-
-    Args:
-      encoder_input_tokens: see `features`.
-      decoder_input_tokens: likewise.
-      decoder_target_tokens: likewise.
-      encoder_segment_ids: likewise.
-      decoder_segment_ids: likewise.
-      num_chunks: parts of the vocabulary, see `losses.chunked_logit_sums`.
-      enable_dropout: needs the rng collection "dropout".
-
-    Returns:
-      The sums of every position, of the shape of the targets.
-    """
-    features = self.features(
-      encoder_input_tokens,
-      decoder_input_tokens,
-      decoder_target_tokens,
-      encoder_segment_ids,
-      decoder_segment_ids,
-      enable_dropout=enable_dropout,
-    )
-    return self.decoder.logit_sums(features, decoder_target_tokens, num_chunks)
 
   def start_decoding(
     self,

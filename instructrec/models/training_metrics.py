@@ -7,7 +7,7 @@ from typing import Any
 import flax.struct
 import jax.numpy as jnp
 from clu import metrics as clu_metrics
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from instructrec.models import losses
 
@@ -41,52 +41,30 @@ class Sum(clu_metrics.Metric):
     return self.total
 
 
-def weighted_average(
-  values: Float[Array, "*dims"], weights: Float[Array, "*dims"]
-) -> clu_metrics.Average:
-  """An average over loss weights.
-
-  `clu`'s own constructor takes only masks; both of its fields are floats here,
-  so that a merge keeps their types, as a compiled loop demands.
-
-  Args:
-    values: one number a token.
-    weights: its weight; 0 takes no part.
-
-  Returns:
-    A metric with the value sum(values * weights) / sum(weights).
-  """
-  return clu_metrics.Average(
-    total=losses.weighted_sum(values, weights),
-    count=jnp.sum(weights.astype(jnp.float32)),
-  )
-
-
 def of_batch(
-  predicted: Int[Array, "*dims"],
-  targets: Int[Array, "*dims"],
-  weights: Float[Array, "*dims"],
-  token_loss: losses.TokenLoss,
+  loss: losses.LossSums, weights: Float[Array, "*dims"]
 ) -> dict[str, clu_metrics.Metric]:
   """The metrics of one batch.
 
+  `clu`'s own constructor of averages takes only masks; here total and count
+  are floats, so that a merge keeps their types, as a compiled loop demands.
+
   Args:
-    predicted: the token with the largest logit.
-    targets: token ids.
+    loss: what the batch adds up to.
     weights: loss weights; 0 is padding.
-    token_loss: loss of every token.
 
   Returns:
     loss: nats per target token, with z-loss and smoothing; z_loss: nats per
     target token; accuracy: fraction of target tokens that were predicted;
     target_tokens: sum of the weights.
   """
-  correct = (predicted == targets).astype(jnp.float32)
+  target_tokens = Sum.from_model_output(weights)
+  count = target_tokens.total
   return {
-    "loss": weighted_average(token_loss.total, weights),
-    "z_loss": weighted_average(token_loss.z_loss, weights),
-    "accuracy": weighted_average(correct, weights),
-    "target_tokens": Sum.from_model_output(weights),
+    "loss": clu_metrics.Average(total=loss.total, count=count),
+    "z_loss": clu_metrics.Average(total=loss.z_loss, count=count),
+    "accuracy": clu_metrics.Average(total=loss.correct, count=count),
+    "target_tokens": target_tokens,
   }
 
 

@@ -82,6 +82,22 @@ def test_weight_zero_hides_even_what_is_not_finite():
   assert losses.weighted_sum(values, weights) == 2.0
 
 
+def test_sums_of_a_batch_are_those_of_its_tokens():
+  kernel = jnp.array([[0.0, 2.0], [3.0, 0.0]])
+  features = jnp.array([[[1.0, 0.0], [0.0, 1.0], [jnp.nan, 1.0]]])
+  targets = jnp.array([[1, 1, 0]])
+  weights = jnp.array([[1.0, 0.5, 0.0]])
+  sums = losses.loss_sums(features, kernel, targets, weights, z_loss=0.1)
+  tokens = losses.cross_entropy(jnp.dot(features, kernel), targets, z_loss=0.1)
+  for found, values in (
+    (sums.total, tokens.total),
+    (sums.z_loss, tokens.z_loss),
+    (sums.correct, jnp.array([[1.0, 0.0, 1.0]])),
+  ):
+    expected = values[0, 0] + 0.5 * values[0, 1]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def _sums_and_gradients(sums_fn, features, kernel, targets, settings):
   def loss(features, kernel):
     sums = sums_fn(features, kernel, targets)
