@@ -1,10 +1,13 @@
 """Rows of a benchmark beside each other: in turns, as a table, on record."""
 
+import contextlib
 import importlib.util
 import json
+import multiprocessing
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from multiprocessing import connection
 from typing import Any
 
 from instructrec.evaluation import markdown
@@ -45,6 +48,50 @@ def take_turns(
       run()
       seconds[name].append(time.perf_counter() - start)
   return seconds
+
+
+def _serve(
+  make: Callable[..., Callable[[], Any]],
+  arguments: Sequence[Any],
+  parent: connection.Connection,
+) -> None:
+  run = make(*arguments)
+  with contextlib.suppress(EOFError):  # The parent is done.
+    while parent.recv():
+      parent.send(run())
+
+
+@contextlib.contextmanager
+def in_a_process(
+  make: Callable[..., Callable[[], Any]], *arguments: Any
+) -> Iterator[Callable[[], Any]]:
+  """A row in a process of its own, with the allocator and threads it likes.
+
+  Args:
+    make: gives what to time; found by name in a module.
+    *arguments: of `make`.
+
+  Yields:
+    What calls it there and returns its result; `EOFError` where the process
+    has died, having printed why.
+  """
+  context = multiprocessing.get_context("spawn")
+  mine, its = context.Pipe()
+  process = context.Process(
+    target=_serve, args=(make, arguments, its), daemon=True
+  )
+  process.start()
+  its.close()
+
+  def run() -> Any:
+    mine.send(True)
+    return mine.recv()
+
+  try:
+    yield run
+  finally:
+    mine.close()
+    process.join()
 
 
 def table(

@@ -9,11 +9,16 @@ update are known to agree. Then the rows take turns, and the medians are
 printed as a Markdown table. A row whose library is not installed (torch and
 transformers, T5X) is left out and named.
 
+Each row has a process of its own. Ours starts as `instructrec train` does,
+and has the C library keep freed memory (`instructrec/allocator.py`); Hugging
+Face is there as it is, and with that setting too.
+
 Hugging Face has no packing. In the second table it gets the examples of the
 packed rows one a row, which is how it would train on them.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import statistics
@@ -29,6 +34,7 @@ import polars as pl
 
 import drawn_network
 import side_by_side
+from instructrec import allocator
 from instructrec.evaluation import environment
 from instructrec.models import config as config_lib
 from instructrec.models import features, ranking_model, t5
@@ -74,7 +80,8 @@ def make_stream(args: argparse.Namespace, pack: bool) -> batches.BatchStream:
 
 
 def ours(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
-  """The step that `instructrec train` runs."""
+  """The step that `instructrec train` runs, as it runs it."""
+  allocator.keep_freed_memory()
   model = ranking_model.T5RankingModel(t5.T5(config), z_loss=0.0)
   optimizer = optax.sgd(_RATE)
 
@@ -153,9 +160,19 @@ def hugging_face(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
   return run
 
 
+def hugging_face_keeping_memory(*arguments: Any) -> Step:
+  """`hugging_face` with our setting of the allocator."""
+  allocator.keep_freed_memory()
+  return hugging_face(*arguments)
+
+
 ROWS = {
   "InstructRec": (ours, ()),
   "Hugging Face": (hugging_face, ("torch", "transformers")),
+  "Hugging Face, freed memory kept": (
+    hugging_face_keeping_memory,
+    ("torch", "transformers"),
+  ),
   "T5X": (t5x, ("t5x", "seqio")),
 }
 
@@ -225,13 +242,19 @@ def measure(
     ranking_model.T5RankingModel(t5.T5(config)), args.seed
   )
   left_out = side_by_side.missing({name: row[1] for name, row in ROWS.items()})
-  steps = {
-    name: make(config, params, unpacked if make is hugging_face else batch)
-    for name, (make, _) in ROWS.items()
-    if name not in left_out
-  }
-  losses = check_losses(steps)
-  seconds = side_by_side.take_turns(steps, args.repeats)
+  params = jax.tree.map(np.asarray, params)
+  with contextlib.ExitStack() as processes:
+    steps = {
+      name: processes.enter_context(
+        side_by_side.in_a_process(
+          make, config, params, unpacked if "torch" in libraries else batch
+        )
+      )
+      for name, (make, libraries) in ROWS.items()
+      if name not in left_out
+    }
+    losses = check_losses(steps)
+    seconds = side_by_side.take_turns(steps, args.repeats)
   real = int((batch["encoder_input_tokens"] > 0).sum()) + int(
     (batch["decoder_target_tokens"] > 0).sum()
   )

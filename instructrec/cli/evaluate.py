@@ -282,6 +282,7 @@ def run(
   import sys
   import time
 
+  from instructrec import allocator
   from instructrec.data import dataset
   from instructrec.evaluation import environment, report
   from instructrec.pipelines import evaluate as pipeline
@@ -290,6 +291,7 @@ def run(
 
   started = time.perf_counter()
   distributed.check_devices(device_count)
+  allocator.keep_freed_memory()
   opened = run_dir.load(model_dir).on_all_devices(model_parallel)
   if tfds_data_dir is None:
     tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])

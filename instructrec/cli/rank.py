@@ -48,10 +48,12 @@ def rank(
 def _open(model_dir: pathlib.Path, checkpoint: str | None = None) -> Any:
   import json
 
+  from instructrec import allocator
   from instructrec.data import dataset
   from instructrec.serving import ranker
   from instructrec.training import run_dir
 
+  allocator.keep_freed_memory()
   opened = run_dir.load(model_dir)
   manifest = json.loads(
     (pathlib.Path(opened.record["tfds_data_dir"]) / "manifest.json").read_text()

@@ -94,9 +94,11 @@ def run_fit(
   """Fits; the function behind the command. Arguments are its options."""
   import dataclasses
 
+  from instructrec import allocator
   from instructrec.data import dataset
   from instructrec.retrieval import methods, tuning
 
+  allocator.keep_freed_memory()
   defaults = methods.settings(method)
   given = dict(settings or {})
   # A method without epochs or randomness is tuned in as many trials.

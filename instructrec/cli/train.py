@@ -100,6 +100,7 @@ def run(
   import os
   import time
 
+  from instructrec import allocator
   from instructrec.evaluation import environment
   from instructrec.models import tokenizer
   from instructrec.pipelines import generate, streams, vocabulary
@@ -113,6 +114,7 @@ def run(
 
   _check_folders(tfds_data_dir=tfds_data_dir, model_dir=model_dir)
   distributed.check_devices(device_count)
+  allocator.keep_freed_memory()
   gin_config.parse(gin_files, bindings)
   config = gin_config.build(runner.TrainConfig)
   data = gin_config.build(data_config.DataConfig)

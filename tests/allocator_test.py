@@ -1,0 +1,62 @@
+"""What `allocator.keep_freed_memory` does to a process, in page faults."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Its temporary has 64 MB, more than glibc keeps; prints faults a run.
+_PROGRAM = """
+import resource
+import jax
+import jax.numpy as jnp
+from instructrec import allocator
+
+kept = {call}
+run = jax.jit(lambda x: jnp.dot(jnp.dot(x, x.T), x))
+x = jnp.ones((4_096, 64))
+for _ in range(3):
+  run(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+  run(x).block_until_ready()
+after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(kept, (after - before) / 5)
+"""
+
+
+def _faults(call, **environment):
+  """What the call returned, and page faults a run."""
+  clean = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))
+  }
+  ran = subprocess.run(
+    [sys.executable, "-c", _PROGRAM.format(call=call)],
+    env=clean | {"JAX_PLATFORMS": "cpu"} | environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  kept, faults = ran.stdout.split()
+  return kept, float(faults)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts Linux's faults")
+def test_temporaries_are_not_mapped_anew_in_each_run():
+  before = _faults("None")
+  after = _faults("allocator.keep_freed_memory()")
+  if after[0] != "True":
+    pytest.skip("the C library is not glibc")
+  # 64 MB are 16,384 pages.
+  assert before[1] > 15_000
+  assert after[1] < 500
+
+
+def test_a_users_settings_of_malloc_stay():
+  kept, _ = _faults(
+    "allocator.keep_freed_memory()", MALLOC_TRIM_THRESHOLD_="131072"
+  )
+  assert kept == "False"
