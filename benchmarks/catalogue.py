@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 import side_by_side
+from instructrec import allocator
 from instructrec.data import dataset
 from instructrec.evaluation import environment, markdown
 from instructrec.serving import ranker as ranker_lib
@@ -112,6 +113,7 @@ def main() -> None:
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", type=pathlib.Path)
   args = parser.parse_args()
+  allocator.keep_freed_memory()
   ranker, prepared = open_ranker(args)
   requests = prepared.split.requests
   rng = np.random.default_rng(args.seed)

@@ -7,7 +7,8 @@ network is T5 1.1 small with random weights, float32, the same in all rows. All
 rows score the same request and are compared before anything is timed (a
 cross-encoder has other scores: it is only timed). Then they take turns, and
 the medians are printed as a Markdown table. A row whose library is not
-installed (torch and transformers, T5X) is left out and named.
+installed (torch and transformers, T5X) is left out and named. All rows share a
+process, in which the C library keeps freed memory (`instructrec/allocator.py`).
 
 The floor is the time of the request's matrix products and nothing else: the
 FLOPs of encoder, decoder and logits, counted by formula, each over the fastest
@@ -28,6 +29,7 @@ import numpy as np
 
 import drawn_network
 import side_by_side
+from instructrec import allocator
 from instructrec.evaluation import environment
 from instructrec.models import (
   candidate_tree,
@@ -387,6 +389,7 @@ def main() -> None:
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", type=pathlib.Path)
   args = parser.parse_args()
+  allocator.keep_freed_memory()
   about = environment.describe("torch", "transformers")
   print(
     f"{about['processor']}, {about['cores']} cores; "

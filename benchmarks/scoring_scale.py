@@ -24,6 +24,7 @@ import polars as pl
 
 import drawn_network
 import side_by_side
+from instructrec import allocator
 from instructrec.evaluation import environment
 from instructrec.models import ranking_model, t5
 from instructrec.training import scoring, token_dataset
@@ -59,6 +60,7 @@ def make_dataset(
 
 def point(args: argparse.Namespace) -> dict[str, Any]:
   """Seconds and peak bytes of one size, in this process."""
+  allocator.keep_freed_memory()
   num_requests, num_candidates = args.point
   model = ranking_model.T5RankingModel(t5.T5(drawn_network.config(args)))
   params = drawn_network.params(model, args.seed)

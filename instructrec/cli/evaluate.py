@@ -290,8 +290,8 @@ def run(
   from instructrec.training import distributed, run_dir
 
   started = time.perf_counter()
-  distributed.check_devices(device_count)
   allocator.keep_freed_memory()
+  distributed.check_devices(device_count)
   opened = run_dir.load(model_dir).on_all_devices(model_parallel)
   if tfds_data_dir is None:
     tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])

@@ -113,8 +113,8 @@ def run(
   )
 
   _check_folders(tfds_data_dir=tfds_data_dir, model_dir=model_dir)
-  distributed.check_devices(device_count)
   allocator.keep_freed_memory()
+  distributed.check_devices(device_count)
   gin_config.parse(gin_files, bindings)
   config = gin_config.build(runner.TrainConfig)
   data = gin_config.build(data_config.DataConfig)
