@@ -5,7 +5,9 @@ import re
 import runpy
 
 import pytest
+import typer
 
+from instructrec.cli import main
 from instructrec.instructions import render, templates
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -37,6 +39,31 @@ def test_the_mixture_in_twenty_lines_registers(tmp_path):
   runpy.run_path(str(tmp_path / "my_tasks.py"))
   rates = token_cache.mixture_rates("wishes")
   assert list(rates.values()) == pytest.approx([0.4, 0.4, 0.2])
+
+
+def _commands():
+  """Each `instructrec ...` of the documents, with where it stands."""
+  for document in (*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")):
+    for shell in re.findall(r"```\n(.*?)```", document.read_text(), re.DOTALL):
+      for line in shell.replace("\\\n", " ").splitlines():
+        if found := re.search(r"(?<!import )\binstructrec ([a-z].*)", line):
+          yield document.name, found[1].split("#")[0].split()
+
+
+def test_named_commands_and_options_exist():
+  root = typer.main.get_command(main.app)
+  seen = set()
+  for document, words in _commands():
+    command = root
+    while hasattr(command, "commands"):
+      command = command.commands[words.pop(0)]
+    seen.add(command.name)
+    options = {name for option in command.params for name in option.opts}
+    for word in words:
+      name = word.split("=")[0]
+      if name.startswith("--") and not name.startswith("--gin."):
+        assert name in options, f"{document}: {command.name} {name}"
+  assert {"train", "evaluate", "candidates", "export", "preflight"} <= seen
 
 
 def test_named_files_exist():
