@@ -22,9 +22,20 @@ _GENRES_100K = (
 ).split()
 
 
+def _encoding(path: pathlib.Path) -> str:
+  """UTF-8 from 10M on; 100K and 1M are in Latin-1."""
+  try:
+    path.read_bytes().decode("utf-8")
+  except UnicodeDecodeError:
+    return "latin-1"
+  return "utf-8"
+
+
 def _double_colon(path: pathlib.Path, names: list[str]) -> pl.DataFrame:
   """Reads fields between `::`, which no CSV reader splits."""
-  lines = path.read_text(encoding="latin-1").splitlines()
+  text = path.read_text(encoding=_encoding(path))
+  # Not `splitlines`, for which a title may hold an end of line.
+  lines = text.removesuffix("\n").split("\n")
   parts = pl.Series("line", lines).str.split("::")
   frame = pl.DataFrame(
     {name: parts.list.get(i, null_on_oob=True) for i, name in enumerate(names)}
@@ -35,7 +46,11 @@ def _double_colon(path: pathlib.Path, names: list[str]) -> pl.DataFrame:
 def _items_100k(path: pathlib.Path) -> pl.DataFrame:
   names = ["item_id", "title", "released", "video", "url", *_GENRES_100K]
   frame = table.read_text(
-    path, separator="|", has_header=False, new_columns=names
+    path,
+    separator="|",
+    has_header=False,
+    new_columns=names,
+    encoding=_encoding(path),
   )
   genres = pl.concat_list(
     pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES_100K

@@ -58,6 +58,7 @@ def read_text(
   separator: str | None = None,
   has_header: bool = True,
   new_columns: list[str] | None = None,
+  encoding: str = "utf8-lossy",
 ) -> pl.DataFrame:
   """Reads a table; delimited values stay text, and `_line` is the line.
 
@@ -67,6 +68,7 @@ def read_text(
     separator: of delimited text; None to go by the name.
     has_header: whether the first line of delimited text names the columns.
     new_columns: their names where it does not.
+    encoding: of delimited text; "utf8-lossy" puts U+FFFD for what is no UTF-8.
 
   Returns:
     The table.
@@ -95,7 +97,7 @@ def read_text(
         infer_schema=False,
         # Titles hold stray quotes; only CSV quotes its fields.
         quote_char='"' if delimiter == "," else None,
-        encoding="utf8-lossy",
+        encoding=encoding,
       )
     else:
       raise ValueError(

@@ -184,6 +184,21 @@ def test_movielens_layouts(tmp_path, layout):
   assert items["8"].categories == ()
 
 
+@pytest.mark.parametrize(
+  ("layout", "encoding"),
+  [("100k", "latin-1"), ("1m", "latin-1"), ("1m", "utf-8")],
+)
+def test_movielens_titles_keep_their_letters(tmp_path, layout, encoding):
+  """100K and 1M are Latin-1; 10M has the files of 1M in UTF-8."""
+  # In UTF-8 its first letter ends in 0x85, for `splitlines` an end of line.
+  title = "Åsa och Misérables, Les (1995)"
+  for name, text in MOVIELENS[layout].items():
+    text = text.replace("Heat, The", title)
+    (tmp_path / name.replace("__", ".")).write_bytes(text.encode(encoding))
+  _, items, _ = movielens.load(tmp_path)
+  assert items["7"].title == title
+
+
 def test_another_folder_is_no_movielens(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"none of ratings\.csv"):
     movielens.load(tmp_path)
