@@ -93,8 +93,8 @@ class BatchStream:
     """Checks the parts against each other.
 
     Raises:
-      ValueError: for empty tasks, rates that fit no task, or targets that
-        would be cut.
+      ValueError: for empty tasks, rates that fit no task or are too small, or
+        targets that would be cut.
     """
     if set(self.datasets) != set(self.rates) or not self.datasets:
       raise ValueError(
@@ -115,6 +115,14 @@ class BatchStream:
           f"{name}: {share:.2%} of the targets exceed {self.targets_length} "
           f"tokens, the longest has {longest}; set the length of 'targets' to "
           f"at least {longest}, a cut response would be learnt as such"
+        )
+    for name, count in zip(self._names, self._block_counts, strict=True):
+      if not count:
+        rate = self.rates[name] / sum(self.rates.values())
+        raise ValueError(
+          f"the rate of {name} is {rate:.1e} of the mixture's, too little for "
+          f"one of {_BLOCK} examples: it would never be trained on; raise the "
+          "rate, or leave the task out"
         )
 
   @property

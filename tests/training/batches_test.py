@@ -141,6 +141,10 @@ def test_cut_instructions_are_counted():
   [
     ({"rates": {"task0": 1.0}}, "one rate a task"),
     ({"rates": {"task0": 1.0, "task1": 0.0}}, "rate of task1 is 0"),
+    (
+      {"rates": {"task0": 1.0, "task1": 1e-5}},
+      "rate of task1 is 1.0e-05 .* never be trained on",
+    ),
   ],
 )
 def test_parts_that_do_not_fit_are_refused(changes, message):
