@@ -362,8 +362,11 @@ def _loop(
         )
       yield done, state, "train", values
     if validation is not None and (done % config.eval_period == 0 or last):
+      # The steps on the way are timed as such, and the validation is not.
+      jax.block_until_ready(state.step)
+      paused = time.perf_counter()
       yield done, state, "validation", _validate(trainer, state, validation)
-      time_0 = time.perf_counter()
+      time_0 += time.perf_counter() - paused
     if done % config.checkpoint_period == 0 or last:
       yield done, state, "checkpoint", {}
 

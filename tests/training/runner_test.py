@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import pytest
 
 import instructrec
 from instructrec.models import config as model_config
-from instructrec.models import ranking_model, t5
+from instructrec.models import ranking_model, t5, training_metrics
 from instructrec.training import (
   batches,
   checkpoints,
@@ -318,6 +319,37 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
   )
   with pytest.raises(runner.DivergedError, match="training loss is nan"):
     runner.train(config, stream(), None, tmp_path)
+
+
+def test_rates_leave_out_the_time_of_validation(monkeypatch):
+  """Also where it falls between two rows of the log."""
+  now = 0.0
+  state = train_step.TrainState(jnp.zeros((), jnp.int32), {}, {})
+
+  def step_fn(state, batch, rng):
+    nonlocal now
+    now += 1.0
+    one = training_metrics.Sum(jnp.ones(()))
+    return state, {"loss": one, "target_tokens": one}
+
+  def validate(*unused):
+    nonlocal now
+    now += 10.0
+    return {}
+
+  monkeypatch.setattr(
+    runner, "time", types.SimpleNamespace(perf_counter=lambda: now)
+  )
+  monkeypatch.setattr(runner, "_validate", validate)
+  trainer = types.SimpleNamespace(
+    config=train_config(steps=12, log_period=4, eval_period=3),
+    batch=lambda stream, step: {},
+    step_fn=step_fn,
+  )
+  rows = [e for e in runner._loop(trainer, state, None, object()) if e[3]]
+  assert [row[0] for row in rows] == [4, 8, 12]
+  for _, _, _, values in rows:
+    assert (values["steps_per_s"], values["tokens_per_s"]) == (1.0, 1.0)
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
