@@ -1,5 +1,6 @@
 """Ranks candidates for one history and one sentence of free text."""
 
+import bisect
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -37,7 +38,8 @@ class Ranked:
   Attributes:
     title: the item.
     item_id: its id.
-    score: log-likelihood of the title given the instruction, in nats.
+    score: log-likelihood of the title given the instruction, in nats; per
+      token where the model's `score_normalization` says so.
   """
 
   title: str
@@ -76,6 +78,9 @@ class InstructionRanker:
   def instruction(self, history: Sequence[str], text: str | None) -> str:
     """The instruction for a request: which template depends on what it has.
 
+    What the model does not read of a long instruction is its end, where the
+    sentence stands. So old items are left out, as many as it takes.
+
     Args:
       history: item ids, oldest first; may be empty.
       text: what the user says; may be None.
@@ -93,13 +98,19 @@ class InstructionRanker:
       raise ValueError(
         f"the sentence has {len(text)} characters, expected at most {_MAX_TEXT}"
       )
-    slots = render.Slots(
-      history=[self.catalog.title(item) for item in history],
-      vague=text,
-      specific=text,
-    )
-    name = _TEMPLATES[bool(history), bool(text)]
-    return render.Form(self.template_set[name]).inputs(slots)
+    titles = [self.catalog.title(item) for item in history]
+    form = render.Form(self.template_set[_TEMPLATES[bool(history), bool(text)]])
+
+    def inputs(newest: int) -> str:
+      kept = titles[len(titles) - newest :]
+      return form.inputs(render.Slots(history=kept, vague=text, specific=text))
+
+    def length(newest: int) -> int:
+      return len(self.tokenizer.encode(inputs(newest)))
+
+    some = range(1, len(titles) + 1)
+    fitting = bisect.bisect_right(some, self.inputs_length, key=length)
+    return inputs(max(fitting, min(1, len(titles))))
 
   @functools.cached_property
   def _search(self) -> title_search.TitleSearch:

@@ -94,6 +94,22 @@ def test_the_top_is_the_beginning_of_the_whole_ranking(ranker):
   )
 
 
+def test_a_long_history_does_not_push_the_sentence_out(ranker):
+  ids = ranker.catalog.item_ids
+  ranker = dataclasses.replace(ranker, inputs_length=300)
+  instruction = ranker.instruction(ids[:60], TEXT)
+  assert len(ranker.tokenizer.encode(instruction)) <= ranker.inputs_length
+  assert TEXT in instruction
+  assert ranker.catalog.title(ids[59]) in instruction
+  assert ranker.catalog.title(ids[0]) not in instruction
+  # As many of the newest as there is room for.
+  kept = [i for i in ids[:60] if ranker.catalog.title(i) in instruction]
+  assert kept == ids[60 - len(kept) : 60]
+  wider = dataclasses.replace(ranker, inputs_length=10_000)
+  longer = wider.instruction(ids[59 - len(kept) : 60], TEXT)
+  assert len(ranker.tokenizer.encode(longer)) > ranker.inputs_length
+
+
 def test_history_is_not_recommended(ranker):
   everything = ranker.top([], TEXT, 10**6)
   assert len(everything) == len(ranker.catalog)
