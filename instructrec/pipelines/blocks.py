@@ -1,9 +1,9 @@
 """The requests of an evaluation task in blocks: instructions and candidates.
 
 Our evaluation instructions do not name their candidates, so that any list can
-be ranked under the same instruction. Lists other than the frozen ones take
-their tokens from the catalogue's titles, which are tokenized as those of the
-task are.
+be ranked under the same instruction; those that do (T3) are refused. Lists
+other than the frozen ones take their tokens from the catalogue's titles, which
+are tokenized as those of the task are.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from instructrec.data import catalog, dataset, request
+from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.retrieval import candidate_lists, ranker
 from instructrec.training import token_dataset
@@ -157,7 +158,8 @@ def blocks(
     The blocks, in order.
 
   Raises:
-    ValueError: where the data or the lists lack a request.
+    ValueError: where the data or the lists lack a request, or an instruction
+      names other candidates than those of `exchange`.
   """
   for start in range(0, len(examples), size):
     yield _block(data, examples[start : start + size], prepared, exchange)
@@ -175,6 +177,13 @@ def _block(
   item_ids = rows["candidate_ids"].to_list()
   scores = None
   if exchange is not None:
+    if (named := rows.filter(pl.col("task_form") == TaskForm.T3)).height:
+      raise ValueError(
+        f"the instruction of request {named['request_id'][0]!r} names its "
+        "frozen candidates, the target among them (form T3); other lists need "
+        "instructions that name none: generate them with an --eval_template "
+        "of form T2"
+      )
     listed = _by_request(exchange.lists.frame, ids)
     item_ids = listed["candidates"].to_list()
     if exchange.lists.retriever is not None:

@@ -1,5 +1,6 @@
 """Requests of a task in blocks, with their own lists and with others."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -46,9 +47,12 @@ def data(prepared):
     ragged([[n + 5, 1] for n in range(rows.height)]),
     ragged([title(prepared.catalog.index(i)) for ids in lists for i in ids]),
     np.concatenate([[0], [len(ids) for ids in lists]]).cumsum(),
-    rows.select("request_id", "user_id", pl.lit(0).alias("label")).with_columns(
-      pl.Series("candidate_ids", lists)
-    ),
+    rows.select(
+      "request_id",
+      "user_id",
+      pl.lit(0).alias("label"),
+      pl.lit("T2").alias("task_form"),
+    ).with_columns(pl.Series("candidate_ids", lists)),
     {},
   )
 
@@ -112,6 +116,22 @@ def test_other_lists_bring_their_titles_and_scores(
     assert found == [title(prepared.catalog.index(c)) for c in r.candidates]
   assert (block.labels < 0).any()
   assert (block.labels >= 0).any()
+
+
+def test_an_instruction_that_names_its_candidates_takes_no_other_list(
+  prepared, data, titles, retrieved
+):
+  """It names the target, which other lists are to hide among others."""
+  from instructrec.pipelines import blocks
+
+  named = dataclasses.replace(
+    data, columns=data.columns.with_columns(pl.lit("T3").alias("task_form"))
+  )
+  examples = blocks.select(named, retrieved, None, 0)
+  exchange = blocks.Exchange(retrieved, titles)
+  with pytest.raises(ValueError, match="names its frozen candidates"):
+    next(blocks.blocks(named, examples, prepared, exchange=exchange))
+  next(blocks.blocks(named, examples, prepared))
 
 
 def test_blocks_hold_as_many_requests_as_told(
