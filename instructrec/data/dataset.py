@@ -16,12 +16,15 @@ from typing import Any
 
 import polars as pl
 
+from instructrec import output_folder
 from instructrec.data import catalog, interaction, requests, splits
 
 FORMAT_VERSION = 2
 _ROW_GROUP = 4096
 """Rows that are read at once."""
 _TABLES = ("interactions", "items", "requests", "training")
+MARKER = "requests.parquet"
+"""A file that no other kind of output has; see `output_folder.check`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,13 +118,11 @@ def save(
     The data with its manifest.
 
   Raises:
-    FileExistsError: where the folder exists and is not to be replaced.
+    FileExistsError: where the folder exists and is not to be replaced, or
+      holds something else.
   """
   final = pathlib.Path(directory).absolute()
-  if final.exists() and not overwrite:
-    raise FileExistsError(
-      f"{final} exists; choose another --output, or pass --overwrite"
-    )
+  output_folder.check(final, overwrite=overwrite, marker=MARKER)
   temporary = final.with_name(f"{final.name}.incomplete")
   shutil.rmtree(temporary, ignore_errors=True)
   temporary.mkdir(parents=True)
@@ -155,27 +156,34 @@ def save(
   (temporary / "manifest.json").write_text(
     json.dumps(manifest, indent=2) + "\n"
   )
-  if final.exists():
-    shutil.rmtree(final)
-  temporary.rename(final)
+  output_folder.publish(temporary, final)
   return PreparedData(log, items, split, manifest)
 
 
-def load(directory: str | os.PathLike[str]) -> PreparedData:
+def load(
+  directory: str | os.PathLike[str], *, fingerprint: str | None = None
+) -> PreparedData:
   """Opens prepared data and checks every file against the manifest.
 
   Args:
     directory: what `save` wrote.
+    fingerprint: of the data that are wanted; None takes whatever is there.
 
   Returns:
     The data.
 
   Raises:
     FileNotFoundError: where the folder holds no prepared data.
-    ValueError: where a file was changed, or the format is another one.
+    ValueError: where a file was changed, or the data or the format are others.
   """
   folder = pathlib.Path(directory)
   manifest = _checked_manifest(folder)
+  if fingerprint not in (None, manifest["fingerprint"]):
+    raise ValueError(
+      f"{folder} holds the data {manifest['fingerprint']}, expected "
+      f"{fingerprint}: they were prepared anew since; prepare them as before, "
+      "or go on from these (generate, train)"
+    )
   frames = {n: pl.read_parquet(folder / f"{n}.parquet") for n in _TABLES}
   parameters = dict(manifest["split"])
   split = splits.Split(

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from instructrec import progress
+from instructrec import output_folder, progress
 from instructrec.instructions import card, chat, generate, tally, units
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
@@ -155,14 +155,12 @@ def write(
     The manifest.
 
   Raises:
-    FileExistsError: where `output` exists and is not to be replaced.
+    FileExistsError: where `output` exists and is not to be replaced, or holds
+      something else.
     ValueError: where there are no requests.
   """
   output = pathlib.Path(output).absolute()
-  if output.exists() and not overwrite:
-    raise FileExistsError(
-      f"{output} exists; choose another --output, or pass --overwrite"
-    )
+  output_folder.check(output, overwrite=overwrite, marker=CARD)
   if vocabulary is not None:
     tokenizer.Tokenizer(vocabulary)  # Fails early on a file that is no model.
   generator = spec.generator()
@@ -187,14 +185,7 @@ def write(
   (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
   (temporary / CARD).write_text(card.markdown(manifest, counted, generator))
   card.write_audit(temporary / AUDIT, counted, generator)
-  if output.exists():
-    replaced = output.with_name(f"{output.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    output.rename(replaced)
-    temporary.rename(output)
-    shutil.rmtree(replaced)
-  else:
-    temporary.rename(output)
+  output_folder.publish(temporary, output)
   return manifest
 
 

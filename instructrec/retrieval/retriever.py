@@ -19,11 +19,14 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
+from instructrec import output_folder
 from instructrec.data import catalog, interaction, request
 from instructrec.retrieval import ranker
 
 FORMAT_VERSION = 1
 MANIFEST, _ITEMS = "manifest.json", "items.json"
+MARKER = _ITEMS
+"""A file that no other kind of output has; see `output_folder.check`."""
 # Requests whose catalogue scores are held at a time.
 CHUNK = 256
 
@@ -258,13 +261,11 @@ class Retriever(abc.ABC):
       overwrite: whether an existing folder is replaced.
 
     Raises:
-      FileExistsError: where the folder exists and is not to be replaced.
+      FileExistsError: where the folder exists and is not to be replaced, or
+        holds something else.
     """
     final = pathlib.Path(directory).absolute()
-    if final.exists() and not overwrite:
-      raise FileExistsError(
-        f"{final} exists; choose another --output, or pass --overwrite"
-      )
+    output_folder.check(final, overwrite=overwrite, marker=MARKER)
     temporary = final.with_name(f"{final.name}.incomplete")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -277,9 +278,7 @@ class Retriever(abc.ABC):
       "record": dict(record or {}),
     }
     (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    if final.exists():
-      shutil.rmtree(final)
-    temporary.rename(final)
+    output_folder.publish(temporary, final)
 
   @classmethod
   def load(cls, directory: str | os.PathLike[str]) -> Self:
