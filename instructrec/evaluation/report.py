@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -290,6 +291,16 @@ def _finite(value: Any) -> Any:
   return value
 
 
+def _remove_earlier(folder: pathlib.Path) -> None:
+  """Files of groups and methods that an earlier report had may mislead."""
+  if not (folder / "report.json").is_file():
+    return
+  shutil.rmtree(folder / "trec", ignore_errors=True)
+  for pattern in ("metrics-*.png", "strata-*.png", "loss.png"):
+    for path in folder.glob(pattern):
+      path.unlink()
+
+
 def write(
   directory: str | os.PathLike[str],
   found: Sequence[results.EvaluationResult],
@@ -303,7 +314,7 @@ def write(
   `trec/<group>/` with qrels and runs.
 
   Args:
-    directory: made where it is missing; files of the same name are replaced.
+    directory: made where it is missing; an earlier report in it is replaced.
     found: one result a group.
     context: how the figures came about.
 
@@ -325,6 +336,7 @@ def write(
       )
   folder = pathlib.Path(directory)
   folder.mkdir(parents=True, exist_ok=True)
+  _remove_earlier(folder)
   names = file_names.unique(groups)
   pictures: list[tuple[str, str | None]] = []
   for result, name in zip(found, names, strict=True):

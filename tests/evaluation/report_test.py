@@ -171,6 +171,20 @@ def test_groups_of_like_names_keep_their_pictures(clear, labels, tmp_path):
   }
 
 
+def test_a_report_keeps_nothing_of_the_one_before(clear, labels, tmp_path):
+  other = evaluated("other", {"model": lifted(2.0, labels, 1)}, labels)
+  rows = [{"step": 1, "split": "train", "loss": 2.0}]
+  report.write(tmp_path, [clear, other], context(training_log=rows))
+  (tmp_path / "trec" / "other").mkdir(parents=True)
+  (tmp_path / "notes.txt").write_text("mine")
+  report.write(tmp_path, [clear], context())
+  assert not (tmp_path / "trec").exists()
+  assert [path.name for path in tmp_path.glob("*.png")] == [
+    "metrics-product-search-b.png"
+  ]
+  assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_the_json_can_be_read_back(clear, tmp_path):
   log = [{"step": 1, "split": "train", "loss": 1.0, "norm": float("nan")}]
   path = report.write(tmp_path, [clear], context(training_log=log))
