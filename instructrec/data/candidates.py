@@ -176,6 +176,30 @@ def sample_candidates(
   )
 
 
+def unseen_warnings(
+  items: catalog.Catalog, log: interaction.InteractionLog, strategy: Strategy
+) -> list[str]:
+  """What a reader of figures over uniform negatives should know.
+
+  Args:
+    items: what negatives are drawn from.
+    log: all interactions.
+    strategy: how they are drawn.
+
+  Returns:
+    A warning where more than a tenth of the items have no interaction.
+  """
+  unseen = len(items) - log.num_items
+  if strategy != "uniform" or unseen <= len(items) / 10:
+    return []
+  return [
+    f"{unseen:,} of the {len(items):,} items that negatives are drawn from "
+    "have no interaction, and popularity alone tells these from the target; "
+    "draw them with --negatives=popularity, or leave such items out of the "
+    "catalogue"
+  ]
+
+
 def _draw(
   keys: UInt64[np.ndarray, " requests"],
   owner: Int[np.ndarray, " requests"],

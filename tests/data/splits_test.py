@@ -177,6 +177,17 @@ def test_a_request_has_its_candidates_in_any_subset_and_order(shop):
   assert not sample(shop, seed=8)["candidates"].equals(whole["candidates"])
 
 
+def test_negatives_that_nobody_touched_are_told_of(shop):
+  """As after a k-core, which leaves the catalogue as it was."""
+  log, items = shop
+  assert candidates.unseen_warnings(items, log, "uniform") == []
+  core = interaction.InteractionLog(log.frame.head(30))
+  (warning,) = candidates.unseen_warnings(items, core, "uniform")
+  unseen = len(items) - core.num_items
+  assert warning.startswith(f"{unseen} of the {len(items)} items")
+  assert candidates.unseen_warnings(items, core, "popularity") == []
+
+
 def test_small_catalogues_and_unknown_strategies_are_refused(shop):
   with pytest.raises(ValueError, match="the catalogue has 120 items"):
     sample(shop, num_negatives=110)
