@@ -40,7 +40,14 @@ def rsqrt(value: float, *, warmup_steps: int = 10_000) -> Schedule:
 
   Returns:
     A function of the step.
+
+  Raises:
+    ValueError: where there is no such step; the first rate would be infinite.
   """
+  if warmup_steps < 1:
+    raise ValueError(
+      f"schedules.rsqrt: warmup_steps is {warmup_steps}, expected 1 or more"
+    )
   return lambda step: value / jnp.sqrt(jnp.maximum(step, warmup_steps))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from instructrec.training import optimizer
+from instructrec.training import optimizer, schedules
 
 RNG = np.random.default_rng(2)
 
@@ -33,6 +33,13 @@ def _layers(count):
     {name: _normal(*shape, scale=10.0**n) for name, shape in _SHAPES.items()}
     for n in range(count)
   ]
+
+
+def test_the_inverse_square_root_has_a_first_step():
+  rate = schedules.rsqrt(2.0, warmup_steps=4)
+  assert [float(rate(step)) for step in (0, 4, 16)] == [1.0, 1.0, 0.5]
+  with pytest.raises(ValueError, match="warmup_steps is 0, expected 1 or more"):
+    schedules.rsqrt(2.0, warmup_steps=0)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
