@@ -25,7 +25,8 @@ def open_stream(
     The stream.
 
   Raises:
-    ValueError: for unknown mixtures and for targets that do not fit.
+    ValueError: for unknown mixtures, for a split that no task has, and for
+      targets that do not fit.
     FileNotFoundError: where the data set is not there.
   """
   for module in config.modules:
@@ -38,6 +39,11 @@ def open_stream(
       for name, rate in rates.items()
       if token_cache.has_split(name, split, data_dir)
     }
+    if not rates:
+      raise ValueError(
+        f"no task of {config.mixture} has the split {split!r}; train without "
+        "validation: --gin.data_config.DataConfig.validation_split=None"
+      )
   with distributed.lead_first(f"token_cache/{config.mixture}/{split}"):
     datasets = {name: token_cache.load(name, split, data_dir) for name in rates}
   return batches.BatchStream(
