@@ -102,7 +102,6 @@ def run(
 
   from instructrec import allocator
   from instructrec.evaluation import environment
-  from instructrec.models import tokenizer
   from instructrec.pipelines import generate, streams, vocabulary
   from instructrec.training import (
     data_config,
@@ -121,21 +120,13 @@ def run(
   gin_config.check_all_used()
   distributed.check_agreement({"the gin config": gin_config.config_text()})
   vocabulary_path = tfds_data_dir.absolute() / generate.VOCABULARY
-  found = tokenizer.Tokenizer(vocabulary_path).vocab_size
-  limit = config.model.vocab_size
-  if found > limit:
-    raise ValueError(
-      f"{vocabulary_path} has {found} ids, the model {limit}; set "
-      f"--gin.VOCAB_SIZE to at least {found}"
-    )
+  _check_vocabulary(vocabulary_path, config.model.vocab_size)
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(vocabulary_path)
   record: dict[str, Any] = {
     "command": {"gin_files": gin_files, "bindings": bindings},
     "tfds_data_dir": str(tfds_data_dir.absolute()),
     "environment": environment.describe(),
   }
-  if distributed.is_lead():
-    run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
   stream = streams.open_stream(data, "train", tfds_data_dir)
   validation = None
   if data.validation_split is not None:
@@ -146,15 +137,38 @@ def run(
       f"tasks; {stream.truncated_inputs:.1%} of the instructions are cut at "
       f"{data.inputs_length} tokens"
     )
-  started = time.perf_counter()
-  state = runner.train(config, stream, validation, model_dir)
+  before = run_dir.train_seconds(model_dir)
+  first, started = 0, time.perf_counter()
+
+  def begin(step: int) -> None:
+    nonlocal first
+    first = step
+    if distributed.is_lead():
+      run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
+
+  state = runner.train(config, stream, validation, model_dir, begin=begin)
   seconds = time.perf_counter() - started
   if distributed.is_lead():
-    record["train_seconds"] = round(seconds, 1)
+    # Of a run that was stopped, the time of its earlier starts is not known.
+    if first == 0:
+      record["train_seconds"] = round(seconds, 1)
+    elif first >= config.train_steps and before is not None:
+      record["train_seconds"] = before
     run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
     typer.echo(
       f"trained to step {int(state.step)} in {seconds:,.0f} s; checkpoints "
       f"and logs in {model_dir}"
+    )
+
+
+def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
+  from instructrec.models import tokenizer
+
+  found = tokenizer.Tokenizer(path).vocab_size
+  if found > limit:
+    raise ValueError(
+      f"{path} has {found} ids, the model {limit}; set --gin.VOCAB_SIZE to at "
+      f"least {found}"
     )
 
 

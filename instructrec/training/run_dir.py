@@ -182,6 +182,9 @@ def save(
 ) -> None:
   """Writes `config.gin`, `run.json` and the vocabulary.
 
+  What the folder holds of an earlier start is replaced: to be called when it
+  is known to be of the same run.
+
   Args:
     directory: the model folder; made where it is missing.
     vocabulary: the SentencePiece model of the data.
@@ -202,8 +205,27 @@ def save(
     )
   if not copy.exists():
     shutil.copyfile(vocabulary, copy)
-  (folder / CONFIG).write_text(gin_config.config_text())
-  (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+  for name, text in (
+    (CONFIG, gin_config.config_text()),
+    (RECORD, json.dumps(record, indent=2) + "\n"),
+  ):
+    temporary = folder / f"{name}.tmp"
+    temporary.write_text(text)
+    temporary.replace(folder / name)
+
+
+def train_seconds(directory: str | os.PathLike[str]) -> float | None:
+  """How long the finished run in a folder took; None where that is not known.
+
+  Args:
+    directory: the model folder; it may hold no run.
+
+  Returns:
+    Seconds, of a run that was never stopped.
+  """
+  path = pathlib.Path(directory) / RECORD
+  record = json.loads(path.read_text()) if path.is_file() else {}
+  return record.get("train_seconds")
 
 
 def load(directory: str | os.PathLike[str]) -> Run:

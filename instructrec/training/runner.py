@@ -238,6 +238,8 @@ def train(
   stream: batches.BatchStream,
   validation: batches.BatchStream | None,
   output_dir: str | os.PathLike[str],
+  *,
+  begin: Callable[[int], None] = lambda step: None,
 ) -> train_step.TrainState:
   """Trains to `config.train_steps`, going on from the newest checkpoint.
 
@@ -251,12 +253,15 @@ def train(
     stream: training batches.
     validation: validation batches, or None.
     output_dir: the run's folder.
+    begin: called with the step that training goes on from, once it is known
+      that the folder holds this run or none.
 
   Returns:
     The final state.
 
   Raises:
-    DivergedError: where the loss is not finite; the last checkpoint stays.
+    DivergedError: where loss or parameters are not finite; the last checkpoint
+      stays, and holds finite ones.
     CheckpointMismatchError: where the folder holds another run.
     ValueError: where the processes mean different runs.
   """
@@ -282,6 +287,7 @@ def train(
   else:
     state = trainer.init()
   start = int(state.step)
+  begin(start)
   events = _loop(trainer, state, stream, validation)
   logs: list[trackers.Tracker] = []
   if distributed.is_lead():
