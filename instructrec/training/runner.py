@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -35,7 +36,7 @@ from instructrec.training import (
 
 
 class DivergedError(RuntimeError):
-  """The loss stopped being a finite number."""
+  """Loss or parameters stopped being finite numbers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -309,11 +310,11 @@ def train(
     ):
       for step, state, split, values in events:
         if split == "checkpoint":
-          store.save(state, position)
+          _save(store, state, position)
         elif split == "step":
           line.advance()
           if stop.reached(step):
-            store.save(state, position)
+            _save(store, state, position)
             store.wait()
             raise SystemExit(128 + signal.SIGTERM)
         else:
@@ -328,6 +329,27 @@ def train(
       log.close()
     store.close()
   return state
+
+
+def _save(
+  store: checkpoints.Checkpoints,
+  state: train_step.TrainState,
+  position: dict[str, Any],
+) -> None:
+  """Saves, unless a run that goes on from there would be lost already."""
+  if not _all_finite(state.params):
+    raise DivergedError(
+      f"parameters are no finite numbers at step {int(state.step)}, which is "
+      "not saved; the last checkpoint is kept. Lower the learning rate or "
+      "train in float32"
+    )
+  store.save(state, position)
+
+
+@jax.jit
+def _all_finite(params: Any) -> jax.Array:
+  leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
+  return jnp.stack(leaves).all()
 
 
 def _loop(

@@ -321,6 +321,22 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     runner.train(config, stream(), None, tmp_path)
 
 
+def test_a_checkpoint_that_nothing_could_go_on_from_is_not_saved(tmp_path):
+  """Also where the loss is looked at later than checkpoints are written."""
+  config = train_config(
+    steps=6,
+    log_period=6,
+    checkpoint_period=2,
+    optimizer=optax.chain(
+      optax.sgd(1e-3),
+      optax.scale_by_schedule(lambda step: jnp.where(step < 2, 1, jnp.nan)),
+    ),
+  )
+  with pytest.raises(runner.DivergedError, match="at step 4, which is not"):
+    runner.train(config, stream(), None, tmp_path)
+  assert checkpoints.Checkpoints(tmp_path / "checkpoints").steps == [2]
+
+
 def test_rates_leave_out_the_time_of_validation(monkeypatch):
   """Also where it falls between two rows of the log."""
   now = 0.0
