@@ -134,15 +134,15 @@ class ChatClient:
     on_reply: called for each text that the server wrote.
 
   Raises:
-    ValueError: where the environment holds no key for OpenAI's own server.
-    ImportError: where the `openai` library is not installed.
+    ValueError: where the environment holds no key for OpenAI's own server, or
+      the `openai` library is not installed.
   """
 
   def __init__(self, config: ChatConfig) -> None:
     try:
       import openai
     except ImportError as error:
-      raise ImportError(
+      raise ValueError(
         "chat models need the openai library: "
         "pip install 'instructrec[teacher]'"
       ) from error

@@ -109,7 +109,7 @@ class Planner:
   eval_templates: Sequence[str]
 
   def check(self) -> None:
-    """Checks the protocol and the templates of evaluation.
+    """Checks the protocol, the histories and the templates of evaluation.
 
     Raises:
       ValueError: where one does not fit.
@@ -118,8 +118,16 @@ class Planner:
       raise ValueError(
         f"unknown protocol {self.protocol!r}; expected 'strict' or 'paper'"
       )
+    if self.max_history < 1:
+      raise ValueError(f"max_history is {self.max_history}, expected 1 or more")
     for name in self.eval_templates:
-      found = self.template_set[name]
+      try:
+        found = self.template_set[name]
+      except KeyError as error:
+        raise ValueError(
+          f"{error.args[0]}; name the templates of evaluation with "
+          "--eval_template"
+        ) from None
       if (
         found.kind is not Kind.DIRECT
         or found.form is TaskForm.T0

@@ -75,6 +75,9 @@ def test_what_does_not_fit_is_refused_before_any_work(prepared_dir):
     units.Spec(prepared_dir=str(prepared_dir.parent)).generator()
   with pytest.raises(ValueError, match="expected 'strict' or 'paper'"):
     units.Spec(prepared_dir=str(prepared_dir), protocol="odd").generator()
+  # As a slice from -0 on, no history at all would be the whole of it.
+  with pytest.raises(ValueError, match="max_history is 0, expected 1 or more"):
+    units.Spec(prepared_dir=str(prepared_dir), max_history=0).generator()
 
 
 def test_template_files_of_ones_own_are_used(prepared_dir, tmp_path):
@@ -85,5 +88,7 @@ def test_template_files_of_ones_own_are_used(prepared_dir, tmp_path):
     '     inputs: "After {history} comes what?"}\n'
   )
   spec = units.Spec(prepared_dir=str(prepared_dir), template_files=(str(path),))
-  with pytest.raises(KeyError, match="no template is called 'seq_next_item'"):
+  with pytest.raises(
+    ValueError, match=r"no template is called 'seq_next_item'.*--eval_template"
+  ):
     spec.generator()
