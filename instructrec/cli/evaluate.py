@@ -54,7 +54,9 @@ def evaluate(
   ] = None,
   num_requests: Annotated[
     int | None,
-    typer.Option(help="Requests a task type, drawn by seed; all if left out."),
+    typer.Option(
+      help="Requests a task type, drawn by seed; all if left out.", min=1
+    ),
   ] = None,
   candidates: Annotated[
     pathlib.Path | None,
@@ -71,7 +73,7 @@ def evaluate(
     ),
   ] = None,
   num_candidates: Annotated[
-    int, typer.Option(help="Of a published list, the target included.")
+    int, typer.Option(help="Of a published list, the target included.", min=2)
   ] = 20,
   retriever: Annotated[
     list[pathlib.Path] | None,
@@ -117,11 +119,15 @@ def evaluate(
     int,
     typer.Option(
       help="Ask tournaments and chat models that often, each time with the "
-      "candidates in another order, and report how far the rankings agree."
+      "candidates in another order, and report how far the rankings agree.",
+      min=1,
     ),
   ] = 1,
   batch_size: Annotated[
-    int, typer.Option(help="Requests scored at once, by all devices together.")
+    int,
+    typer.Option(
+      help="Requests scored at once, by all devices together.", min=1
+    ),
   ] = 32,
   model_parallel: Annotated[
     int | None,
@@ -139,7 +145,9 @@ def evaluate(
   device_count: DeviceCount = None,
   seed: Annotated[
     int,
-    typer.Option(help="Of subset, random baseline, groups and bootstrap."),
+    typer.Option(
+      help="Of subset, random baseline, groups and bootstrap.", min=0
+    ),
   ] = 0,
 ) -> None:
   """Rerank candidate lists; write tables, pictures and intervals.
@@ -296,8 +304,14 @@ def run(
   if tfds_data_dir is None:
     tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
   manifest = json.loads((tfds_data_dir / "manifest.json").read_text())
-  prepared = dataset.load(manifest["prepared_dir"])
+  # Targets and baselines are those of the instructions, or leaks are silent.
+  prepared = dataset.load(
+    manifest["prepared_dir"], fingerprint=manifest["prepared_fingerprint"]
+  )
   lists = _lists(candidates, prepared, split, num_candidates, seed)
+  validation_lists = _lists(
+    validation_candidates, prepared, "validation", num_candidates, seed
+  )
   normalizations = tuple(score_normalizations) or (
     opened.train.model.score_normalization,
   )
@@ -308,9 +322,14 @@ def run(
       "the split": [split, step, checkpoint, manifest["fingerprint"]],
       "the choice of requests": [*task_types, num_requests, seed],
       "the scoring": [*normalizations, batch_size, model_parallel],
-      "the candidate lists": None if lists is None else lists.manifest,
+      "the candidate lists": [
+        None if found is None else found.manifest
+        for found in (lists, validation_lists)
+      ],
     }
   )
+  # Before the work, for a file that a killed run left cut is an error.
+  training_log = report.read_training_log(opened.directory / "metrics.jsonl")
   found = pipeline.Evaluation(
     run=opened,
     prepared=prepared,
@@ -321,9 +340,7 @@ def run(
     task_types=task_types,
     num_requests=num_requests,
     lists=lists,
-    validation_lists=_lists(
-      validation_candidates, prepared, "validation", num_candidates, seed
-    ),
+    validation_lists=validation_lists,
     retrievers=methods.load_all(retrievers, prepared.fingerprint),
     normalizations=normalizations,
     protocols=protocols,
@@ -333,7 +350,6 @@ def run(
     batch_size=batch_size,
     seed=seed,
   )()
-  log = opened.directory / "metrics.jsonl"
   context = report.Context(
     title=f"Reranking report: {opened.directory.name}, {split} split",
     commands=[shlex.join(["instructrec", *sys.argv[1:]])],
@@ -372,7 +388,7 @@ def run(
       "candidate sets.",
       *_foreign(opened.record, tfds_data_dir),
     ],
-    training_log=report.read_training_log(log),
+    training_log=training_log,
     wall_seconds={
       # A run that is not finished has no time of its own yet.
       **(

@@ -146,8 +146,14 @@ class Evaluation:
   def _tasks(self) -> list[str]:
     for module in self.run.data.modules:
       importlib.import_module(module)
-    names = token_cache.mixture_rates(self.run.data.eval_mixture)
-    groups = {self._group(name): name for name in names}
+    every = token_cache.mixture_rates(self.run.data.eval_mixture)
+    # Other wordings may be of some tasks alone; see `generate --eval_template`.
+    names = [
+      name
+      for name in every
+      if token_cache.has_split(name, self.split, self.tfds_data_dir)
+    ]
+    groups = {self._group(name): name for name in names or every}
     found = {
       wanted: [
         group for group in groups if f"{group}_".startswith(f"{wanted}_")
