@@ -22,12 +22,16 @@ def candidates(
       "random: the target and unseen items."
     ),
   ] = "retrieved",
-  num_candidates: Annotated[int, typer.Option(help="Length of a list.")] = 100,
+  num_candidates: Annotated[
+    int, typer.Option(help="Length of a list.", min=2)
+  ] = 100,
   split: Annotated[str, typer.Option(help="validation or test.")] = "test",
   num_requests: Annotated[
-    int | None, typer.Option(help="Drawn by seed; all if left out.")
+    int | None, typer.Option(help="Drawn by seed; all if left out.", min=1)
   ] = None,
-  seed: Annotated[int, typer.Option(help="Of subset, draws and order.")] = 0,
+  seed: Annotated[
+    int, typer.Option(help="Of subset, draws and order.", min=0)
+  ] = 0,
   overwrite: Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output.")
   ] = False,

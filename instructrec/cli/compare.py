@@ -28,7 +28,7 @@ def compare(
     list[str] | None,
     typer.Option(help="Of the reports; repeat it; all if left out."),
   ] = None,
-  seed: Annotated[int, typer.Option(help="Of bootstrap and test.")] = 0,
+  seed: Annotated[int, typer.Option(help="Of bootstrap and test.", min=0)] = 0,
 ) -> None:
   """Compare the methods of several reports on the same requests."""
   run(report, output, seeds=seeds, methods=method or (), seed=seed)

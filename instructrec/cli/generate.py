@@ -1,6 +1,7 @@
 """`instructrec generate`: prepared data in, instructions out."""
 
 import enum
+import importlib.util
 import os
 import pathlib
 from typing import TYPE_CHECKING, Annotated, cast
@@ -47,7 +48,7 @@ def generate(
     ),
   ] = None,
   vocab_size: Annotated[
-    int, typer.Option(help="Pieces of a trained vocabulary, at most.")
+    int, typer.Option(help="Pieces of a trained vocabulary, at most.", min=1)
   ] = 2000,
   protocol: Annotated[
     Protocol,
@@ -57,9 +58,12 @@ def generate(
     ),
   ] = Protocol.strict,
   max_history: Annotated[
-    int, typer.Option(help="Longest history in an instruction, in items.")
+    int,
+    typer.Option(help="Longest history in an instruction, in items.", min=1),
   ] = 20,
-  seed: Annotated[int, typer.Option(help="Of templates and wordings.")] = 0,
+  seed: Annotated[
+    int, typer.Option(help="Of templates and wordings.", min=0)
+  ] = 0,
   template_file: Annotated[
     list[pathlib.Path] | None,
     typer.Option(help="YAML of templates, in place of ours; repeat it."),
@@ -81,7 +85,7 @@ def generate(
   num_workers: Annotated[
     int | None,
     typer.Option(
-      help="Processes; one a core if left out. The chat teacher has one."
+      help="Processes; one a core if left out. The chat teacher has one.", min=1
     ),
   ] = None,
   teacher: Annotated[
@@ -191,7 +195,8 @@ def run(
     overwrite: whether an existing output is replaced.
 
   Raises:
-    ValueError: where the chat teacher is to work in several processes.
+    ValueError: where the chat teacher is to work in several processes, or
+      Beam is not installed.
   """
   from instructrec.instructions import plans, units
   from instructrec.pipelines import generate as pipeline
@@ -213,6 +218,10 @@ def run(
     eval_templates=tuple(eval_templates or plans.EVAL_TEMPLATES),
   )
   if beam_options is not None:
+    if importlib.util.find_spec("apache_beam") is None:
+      raise ValueError(
+        "--runner=beam needs Apache Beam: pip install 'instructrec[beam]'"
+      )
     from instructrec.pipelines import beam_generate
 
     produce = beam_generate.produce(beam_options)

@@ -66,32 +66,36 @@ def prepare(
     ),
   ] = None,
   num_users: Annotated[
-    int, typer.Option(help="synthetic: how many users.")
+    int, typer.Option(help="synthetic: how many users.", min=1)
   ] = 2000,
   num_items: Annotated[
-    int, typer.Option(help="synthetic: how many items.")
+    int, typer.Option(help="synthetic: how many items.", min=1)
   ] = 400,
   min_interactions: Annotated[
-    int, typer.Option(help="k of the k-core of users and items; 1 for none.")
+    int,
+    typer.Option(help="k of the k-core of users and items; 1 for none.", min=1),
   ] = 5,
   split: Annotated[
     SplitName, typer.Option(help="How requests are split.")
   ] = SplitName.leave_one_out,
   max_history: Annotated[
-    int, typer.Option(help="Longest history, in items; the newest are kept.")
+    int,
+    typer.Option(help="Longest history, in items; the newest are kept.", min=1),
   ] = 20,
   max_train_targets: Annotated[
     int | None,
-    typer.Option(help="Newest training targets of each user; all if left out."),
+    typer.Option(
+      help="Newest training targets of each user; all if left out.", min=1
+    ),
   ] = None,
   num_negatives: Annotated[
-    int, typer.Option(help="Candidates beside the target.")
+    int, typer.Option(help="Candidates beside the target.", min=1)
   ] = 9,
   negatives: Annotated[
     Negatives, typer.Option(help="How they are drawn.")
   ] = Negatives.uniform,
   seed: Annotated[
-    int, typer.Option(help="Of candidates and synthetic data.")
+    int, typer.Option(help="Of candidates and synthetic data.", min=0)
   ] = 0,
   on_bad_row: Annotated[
     OnBadRow, typer.Option(help="Stop at a bad row, or count and report it.")
@@ -185,6 +189,7 @@ def run(
   """Prepares; the function behind the command. Arguments are its options."""
   import dataclasses
 
+  from instructrec import output_folder
   from instructrec.data import (
     bad_rows,
     candidates,
@@ -195,6 +200,7 @@ def run(
     synthetic,
   )
 
+  output_folder.check(output, overwrite=overwrite, marker=dataset.MARKER)
   if source == "synthetic":
     log, catalog = synthetic.generate(num_users, num_items, seed=seed)
     bad = bad_rows.BadRows()
@@ -218,13 +224,17 @@ def run(
   made = split_fn(
     log, max_history=max_history, max_train_targets=max_train_targets
   )
-  warnings = leaks.check_split(made, log)
+  drawn = cast(candidates.Strategy, negatives)
+  warnings = [
+    *leaks.check_split(made, log),
+    *candidates.unseen_warnings(catalog, log, drawn),
+  ]
   requests = candidates.sample_candidates(
     made.requests,
     catalog,
     log,
     num_negatives=num_negatives,
-    strategy=cast(candidates.Strategy, negatives),
+    strategy=drawn,
     seed=seed,
   )
   made = dataclasses.replace(

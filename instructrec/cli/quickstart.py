@@ -10,15 +10,17 @@ def quickstart(
   output: Annotated[
     pathlib.Path, typer.Option(help="Folder for data, model and report.")
   ] = pathlib.Path("runs/quickstart"),
-  num_users: Annotated[int, typer.Option(help="Synthetic users.")] = 2000,
-  num_items: Annotated[int, typer.Option(help="Synthetic items.")] = 400,
+  num_users: Annotated[
+    int, typer.Option(help="Synthetic users.", min=1)
+  ] = 2000,
+  num_items: Annotated[int, typer.Option(help="Synthetic items.", min=1)] = 400,
   train_steps: Annotated[
-    int | None, typer.Option(help="Updates; the gin file's if left out.")
+    int | None, typer.Option(help="Updates; the gin file's if left out.", min=1)
   ] = None,
   num_requests: Annotated[
-    int, typer.Option(help="Test requests a task type.")
+    int, typer.Option(help="Test requests a task type.", min=1)
   ] = 1000,
-  seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+  seed: Annotated[int, typer.Option(help="Of everything.", min=0)] = 0,
 ) -> None:
   """Logs -> instructions -> fine-tuning -> report, on a synthetic shop."""
   from instructrec.cli import evaluate, generate, prepare, rank, train

@@ -24,7 +24,9 @@ def rank(
       "catalogue are found without scoring every title."
     ),
   ] = None,
-  top: Annotated[int, typer.Option(help="How many places to print.")] = 10,
+  top: Annotated[
+    int, typer.Option(help="How many places to print.", min=1)
+  ] = 10,
   checkpoint: Annotated[
     str | None,
     typer.Option(

@@ -25,18 +25,23 @@ def fit(
   ] = 1,
   max_epochs: Annotated[
     int | None,
-    typer.Option(help="Of each trial, at most; the method's if left out."),
+    typer.Option(
+      help="Of each trial, at most; the method's if left out.", min=1
+    ),
   ] = None,
   num_validation: Annotated[
     int,
-    typer.Option(help="Validation requests that stop training and choose."),
+    typer.Option(
+      help="Validation requests that stop training and choose.", min=1
+    ),
   ] = 2000,
   setting: Annotated[
     list[str] | None,
     typer.Option(help="Of every trial, as NAME=VALUE; may be repeated."),
   ] = None,
   seed: Annotated[
-    int, typer.Option(help="Of training, settings and validation requests.")
+    int,
+    typer.Option(help="Of training, settings and validation requests.", min=0),
   ] = 0,
   overwrite: Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output.")
@@ -94,9 +99,9 @@ def run_fit(
   """Fits; the function behind the command. Arguments are its options."""
   import dataclasses
 
-  from instructrec import allocator
+  from instructrec import allocator, output_folder
   from instructrec.data import dataset
-  from instructrec.retrieval import methods, tuning
+  from instructrec.retrieval import methods, retriever, tuning
 
   allocator.keep_freed_memory()
   defaults = methods.settings(method)
@@ -106,10 +111,7 @@ def run_fit(
     given["max_epochs"] = max_epochs
   if "seed" in defaults:
     given.setdefault("seed", seed)
-  if output.exists() and not overwrite:
-    raise FileExistsError(
-      f"{output} exists; choose another --output, or pass --overwrite"
-    )
+  output_folder.check(output, overwrite=overwrite, marker=retriever.MARKER)
   prepared = dataset.load(data)
   validation = _requests(prepared, "validation", num_validation, seed)
   best, trials = tuning.tune(
@@ -163,12 +165,14 @@ def evaluate(
     ),
   ] = None,
   num_candidates: Annotated[
-    int, typer.Option(help="Of a published list, the target included.")
+    int, typer.Option(help="Of a published list, the target included.", min=2)
   ] = 20,
   split: Annotated[str, typer.Option(help="validation or test.")] = "test",
   num_requests: Annotated[
     int | None,
-    typer.Option(help="Drawn by seed; all if left out. Not with candidates."),
+    typer.Option(
+      help="Drawn by seed; all if left out. Not with candidates.", min=1
+    ),
   ] = None,
   keep_seen: Annotated[
     bool,
@@ -176,7 +180,9 @@ def evaluate(
       "--keep_seen", help="Rank items of the history, too (full catalogue)."
     ),
   ] = False,
-  seed: Annotated[int, typer.Option(help="Of subset and bootstrap.")] = 0,
+  seed: Annotated[
+    int, typer.Option(help="Of subset and bootstrap.", min=0)
+  ] = 0,
 ) -> None:
   """Rank frozen candidates, published ones and the whole catalogue."""
   run_evaluate(
@@ -214,7 +220,13 @@ def _published(
   frame = prepared.requests.read(split)
   found = {}
   for path in files:
-    found[path.name.split(".tsv")[0]] = candidate_files.requests(
+    name = path.name.split(".tsv")[0]
+    if name in found:
+      raise ValueError(
+        f"two candidate files are called {name!r}; rename one, the report "
+        "names lists after their files"
+      )
+    found[name] = candidate_files.requests(
       candidate_files.read(path, prepared.catalog),
       frame,
       num_candidates=num_candidates,

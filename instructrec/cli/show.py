@@ -22,12 +22,14 @@ def show(
   split: Annotated[
     str, typer.Option(help="train, validation or test.")
   ] = "train",
-  num_examples: Annotated[int, typer.Option(help="Examples of each task.")] = 1,
+  num_examples: Annotated[
+    int, typer.Option(help="Examples of each task.", min=0)
+  ] = 1,
   module: Annotated[
     list[str] | None,
     typer.Option(help="Module that registers the tasks; repeat it."),
   ] = None,
-  seed: Annotated[int, typer.Option(help="Of the examples drawn.")] = 0,
+  seed: Annotated[int, typer.Option(help="Of the examples drawn.", min=0)] = 0,
 ) -> None:
   """Print effective rates, lengths and examples, as the model reads them."""
   from instructrec.pipelines import show as pipeline

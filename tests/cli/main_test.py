@@ -1,8 +1,10 @@
 """The main job through the command line, small, in one process."""
 
+import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -178,6 +180,16 @@ def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
     "--num_requests=5",
   )
   assert "trained on other" in (tmp_path / "report/report.md").read_text()
+  # Without --task_type: the tasks that these instructions have.
+  call(
+    "evaluate",
+    f"--model_dir={work / 'model'}",
+    f"--tfds_data_dir={unseen}",
+    f"--output={tmp_path / 'all'}",
+    "--num_requests=5",
+  )
+  record = json.loads((tmp_path / "all/report.json").read_text())
+  assert [r["group"] for r in record["results"]] == ["sequential_p1_i0"]
   foreign = tmp_path / "foreign"
   call(
     "generate",
@@ -230,6 +242,56 @@ def test_wrong_bindings_stop_a_run_before_it_starts(
 
 
 @pytest.mark.tf
+def test_instructions_of_data_that_were_prepared_anew_are_refused(
+  work, tmp_path
+):
+  """Their targets, and what the baselines are fit on, may be others."""
+  again = tmp_path / "instructions"
+  shutil.copytree(work / "instructions", again)
+  manifest = json.loads((again / "manifest.json").read_text())
+  manifest["prepared_fingerprint"] = "sha256:0"
+  (again / "manifest.json").write_text(json.dumps(manifest))
+  with pytest.raises(ValueError, match="expected sha256:0: they were prepared"):
+    call(
+      "evaluate", f"--model_dir={work / 'model'}", f"--tfds_data_dir={again}"
+    )
+
+
+@pytest.mark.tf
+def test_a_start_that_is_refused_leaves_the_run_as_it_was(work, train_args):
+  """Else the run would be evaluated with another network than it has."""
+  files = [work / "model" / name for name in ("config.gin", "run.json")]
+  before = [file.read_text() for file in files]
+  with pytest.raises(ValueError, match="was trained with batch_size = 4"):
+    call(
+      *train_args,
+      "--gin.BATCH_SIZE=8",
+      "--gin.DROPOUT_RATE=0.3",
+      f"--tfds_data_dir={work / 'instructions'}",
+      f"--model_dir={work / 'model'}",
+    )
+  assert [file.read_text() for file in files] == before
+
+
+@pytest.mark.tf
+def test_the_time_of_a_run_is_that_of_all_its_steps_or_not_told(
+  work, tmp_path, train_args
+):
+  model = tmp_path / "model"
+  shutil.copytree(work / "model", model)
+  args = [*train_args, f"--tfds_data_dir={work / 'instructions'}"]
+
+  def seconds(*more):
+    result = call(*args, f"--model_dir={model}", *more)
+    assert result.exit_code == 0, result.output
+    return json.loads((model / "run.json").read_text()).get("train_seconds")
+
+  before = json.loads((model / "run.json").read_text())["train_seconds"]
+  assert seconds() == before  # No step was left to do.
+  assert seconds("--gin.TRAIN_STEPS=8") is None
+
+
+@pytest.mark.tf
 def test_quickstart_goes_from_logs_to_a_report(tmp_path, monkeypatch):
   # From a folder without gin files: the installed ones are found.
   monkeypatch.chdir(tmp_path)
@@ -256,6 +318,36 @@ def test_existing_output_is_not_replaced_unasked(work):
       "generate",
       f"--data={work / 'prepared'}",
       f"--output={work / 'instructions'}",
+    )
+
+
+@pytest.mark.parametrize(
+  "args",
+  [
+    ["prepare", "--source=synthetic", "--output=x", "--max_history=0"],
+    ["prepare", "--source=synthetic", "--output=x", "--seed=-1"],
+    ["generate", "--data=x", "--output=y", "--max_history=0"],
+    ["evaluate", "--model_dir=x", "--batch_size=0"],
+    ["retrieve", "candidates", "--data=x", "--output=y", "--num_candidates=1"],
+    ["rank", "--model_dir=x", "--top=0"],
+  ],
+)
+def test_numbers_that_make_no_sense_are_refused(args):
+  result = call(*args)
+  assert result.exit_code == 2
+  option = args[-1].split("=")[0]
+  assert f"Invalid value for '{option}'" in result.output
+
+
+@pytest.mark.tf
+def test_beam_is_asked_for_where_it_is_missing(work, tmp_path, monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ValueError, match=r"pip install 'instructrec\[beam\]'"):
+    call(
+      "generate",
+      f"--data={work / 'prepared'}",
+      f"--output={tmp_path / 'out'}",
+      "--runner=beam",
     )
 
 

@@ -112,6 +112,11 @@ def test_published_lists_are_evaluated_for_their_users(work, tmp_path):
   assert str(path) in json.dumps(found)
   with pytest.raises(ValueError, match="pass one of them"):
     evaluated(work, tmp_path / "report", *options, "--num_requests=5")
+  namesake = tmp_path / "other" / path.name
+  namesake.parent.mkdir()
+  namesake.write_text(path.read_text())
+  with pytest.raises(ValueError, match="two candidate files are called 'lists"):
+    evaluated(work, tmp_path / "report", *options, f"--candidates={namesake}")
 
 
 def test_a_retriever_of_other_data_is_refused(work, tmp_path):
