@@ -131,8 +131,10 @@ def test_fused_attention_has_the_same_values_and_gradients(cross):
 
   def outcome(fused):
     arguments = (0, 1) if cross else (0, 1, 2)
-    return jax.value_and_grad(
-      functools.partial(loss, fused), arguments, has_aux=True
+    return jax.jit(
+      jax.value_and_grad(
+        functools.partial(loss, fused), arguments, has_aux=True
+      )
     )(query, memory, bias)
 
   jax.tree.map(

@@ -84,8 +84,7 @@ def test_a_wider_cache_keeps_what_it_holds(scan, tiny_config, make_setup):
   ):
     np.testing.assert_array_equal(new[..., :3, :, :], old)
   # There is room for the next token.
-  _, extended = module.apply(
-    {"params": setup.params}, shifted[:, 0], wide, memory, method="decode_step"
-  )
+  step = jax.jit(functools.partial(module.apply, method="decode_step"))
+  _, extended = step({"params": setup.params}, shifted[:, 0], wide, memory)
   for new in jax.tree.leaves(extended.layers):
     assert np.any(np.asarray(new[..., 3, :, :]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -35,10 +36,12 @@ def test_generated_targets_have_the_log_probabilities_of_scores(
 ):
   batch = make_batch([[5, 9, 4, 1], [7, 3, 12, 1]], [[4, 9, 1], [8, 1]])
   config = generation.GenerationConfig(num_beams=3, num_decodes=3)
-  found = generation.generate(tiny.model.module, tiny.params, batch, config)
+  found = jax.jit(
+    lambda params: generation.generate(tiny.model.module, params, batch, config)
+  )(tiny.params)
   assert found.sequences.shape == (2, 3, 5)
   lists = features.to_features(
     batch["encoder_input_tokens"], np.asarray(found.sequences)
   )
-  scores = tiny.model.score_batch(tiny.params, lists)
+  scores = jax.jit(tiny.model.score_batch)(tiny.params, lists)
   np.testing.assert_allclose(found.log_probs, scores, atol=1e-4)

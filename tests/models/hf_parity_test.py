@@ -10,6 +10,7 @@ in an environment with torch and transformers; where both are installed, the
 same comparison also runs live.
 """
 
+import functools
 import importlib.util
 import pathlib
 
@@ -65,12 +66,12 @@ def _check(case, arrays):
   module = t5.T5(CONFIGS[case])
   params = _params(arrays)
   targets = jnp.asarray(arrays["targets"])
-  logits = module.apply(
+  forward = functools.partial(module.apply, enable_dropout=False)
+  logits = jax.jit(forward)(
     {"params": params},
     jnp.asarray(arrays["inputs"]),
     features.shift_right(targets),
     targets,
-    enable_dropout=False,
   )
   np.testing.assert_allclose(
     logits[targets != 0], arrays["logits"], atol=1e-4, rtol=0
@@ -96,7 +97,7 @@ def _check(case, arrays):
   batch["decoder_target_tokens"] = theirs
   batch["decoder_input_tokens"] = features.shift_right(jnp.asarray(theirs))
   batch["decoder_loss_weights"] = theirs != 0
-  their_scores = beams.score_batch(params, batch)
+  their_scores = jax.jit(beams.score_batch)(params, batch)
   same = np.all(ours == theirs, axis=1)
   assert np.sum(same & ended) >= 2
   np.testing.assert_allclose(aux["scores"][same], their_scores[same], atol=1e-4)

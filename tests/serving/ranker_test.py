@@ -30,7 +30,9 @@ def ranker_fixture(tmp_path_factory):
   )
   model = ranking_model.T5RankingModel(t5.T5(network))
   shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 4)}
-  params = model.get_initial_variables(jax.random.key(0), shapes)["params"]
+  params = jax.jit(
+    lambda rng: model.get_initial_variables(rng, shapes)["params"]
+  )(jax.random.key(0))
   return ranker_lib.InstructionRanker(
     model=model,
     params=params,

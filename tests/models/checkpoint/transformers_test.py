@@ -3,7 +3,10 @@
 Runs where torch and transformers are installed.
 """
 
+import functools
+
 import flax.traverse_util
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -95,12 +98,9 @@ def _our_logits(checkpoint):
   params = flax.traverse_util.unflatten_dict(
     {n: t.read() for n, t in checkpoint.params.items()}, sep="/"
   )
-  logits = t5.T5(config).apply(
-    {"params": params},
-    inputs,
-    features.shift_right(targets),
-    targets,
-    enable_dropout=False,
+  forward = functools.partial(t5.T5(config).apply, enable_dropout=False)
+  logits = jax.jit(forward)(
+    {"params": params}, inputs, features.shift_right(targets), targets
   )
   return np.asarray(logits)[np.asarray(targets) != 0]
 
