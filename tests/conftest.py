@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import pathlib
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +17,15 @@ import pytest
 from instructrec.data import candidates, dataset, splits, synthetic
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Compiling is most of the work of many tests, and they compile the same. What
+# one compiled serves the others, in any process of this run, but in no other
+# run. By the environment: workers and programs that tests start inherit it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  _COMPILED = tempfile.TemporaryDirectory(prefix="instructrec-compiled-")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
 
 
 @pytest.fixture(scope="session")

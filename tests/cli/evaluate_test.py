@@ -290,7 +290,8 @@ def _in_processes(work, output, *options, differ=((), ())):
         **os.environ,
         "PYTHONPATH": str(_ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} "
+        "--xla_force_host_platform_device_count=2",
       },
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,

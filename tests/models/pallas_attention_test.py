@@ -229,7 +229,8 @@ def test_a_mesh_changes_nothing_and_gathers_nothing(shape):
     env=os.environ
     | {
       "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={data * model}",
+      "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} "
+      f"--xla_force_host_platform_device_count={data * model}",
     },
     check=True,
     timeout=300,

@@ -1,5 +1,6 @@
 """Resume, meshes and microbatches: the same run whatever its circumstances."""
 
+import functools
 import json
 import os
 import pathlib
@@ -154,9 +155,8 @@ def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0, flags=()):
       **os.environ,
       "PYTHONPATH": str(_ROOT),
       "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": (
-        f"--xla_force_host_platform_device_count={data * model_axis}"
-      ),
+      "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} "
+      f"--xla_force_host_platform_device_count={data * model_axis}",
     },
     stderr=subprocess.PIPE,
     text=True,
@@ -256,21 +256,28 @@ def test_four_devices_give_the_losses_of_one(unbroken, tmp_path, shape, flags):
   np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-5)
 
 
+def initial_state(transformation, batch):
+  shapes = {name: array.shape for name, array in batch.items()}
+  return jax.jit(
+    lambda rng: train_step.init_state(
+      model(dropout=0.0), transformation, rng, shapes
+    )
+  )(jax.random.key(0))
+
+
 def test_microbatches_add_up_to_the_whole_gradient():
   batch = stream(pack=True).batch(0)
-  whole_model = model(dropout=0.0)
-  state = train_step.init_state(
-    whole_model,
-    optimizer.adamw(1e-2),
-    jax.random.key(0),
-    {name: array.shape for name, array in batch.items()},
-  )
-  whole, metrics = train_step.compute_gradients(
-    whole_model, state.params, batch, jax.random.key(1)
-  )
-  parts, part_metrics = train_step.compute_gradients(
-    whole_model, state.params, batch, jax.random.key(1), num_microbatches=4
-  )
+  state = initial_state(optimizer.adamw(1e-2), batch)
+
+  def gradients(num_microbatches):
+    return jax.jit(
+      lambda params: train_step.compute_gradients(
+        model(dropout=0.0), params, batch, jax.random.key(1), num_microbatches
+      )
+    )(state.params)
+
+  whole, metrics = gradients(1)
+  parts, part_metrics = gradients(4)
   assert_trees_equal(parts, whole, rtol=1e-4, atol=1e-5)
   for name in metrics:
     np.testing.assert_allclose(
@@ -281,22 +288,16 @@ def test_microbatches_add_up_to_the_whole_gradient():
 def test_the_mean_over_tokens_is_the_sum_divided_by_their_number():
   batch = stream(pack=True).batch(0)
   descent = optax.sgd(1e-3)
-  state = train_step.init_state(
-    model(dropout=0.0),
-    descent,
-    jax.random.key(0),
-    {name: array.shape for name, array in batch.items()},
-  )
+  state = initial_state(descent, batch)
 
   def moved(**kwargs):
-    after, _ = train_step.train_step(
-      state,
-      batch,
-      jax.random.key(1),
+    step = functools.partial(
+      train_step.train_step,
       model=model(dropout=0.0),
       optimizer=descent,
       **kwargs,
     )
+    after, _ = jax.jit(step)(state, batch, jax.random.key(1))
     return jax.tree.map(jnp.subtract, after.params, state.params)
 
   tokens = batch["decoder_loss_weights"].sum()

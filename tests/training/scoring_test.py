@@ -85,8 +85,9 @@ def model(request):
 @pytest.fixture(scope="module")
 def params(model):
   shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 8)}
-  return model.get_initial_variables(
-    jax.random.key(0), {**shapes, "decoder_target_tokens": (1, 8)}
+  shapes["decoder_target_tokens"] = (1, 8)
+  return jax.jit(lambda rng: model.get_initial_variables(rng, shapes))(
+    jax.random.key(0)
   )["params"]
 
 
@@ -111,7 +112,7 @@ def test_both_normalizations_come_from_one_pass(model, params, data):
   batch = batches.list_batch(
     data, np.arange(5), inputs_length=160, targets_length=24, num_candidates=5
   )
-  expected = np.asarray(model.score_batch(params, batch))
+  expected = np.asarray(jax.jit(model.score_batch)(params, batch))
   np.testing.assert_allclose(found[own], expected, rtol=2e-5)
   where = np.arange(5) < data.num_candidates[:, None]
   lengths = np.zeros((5, 5))
@@ -180,7 +181,8 @@ def make_model():
   )
   model = ranking_model.T5RankingModel(t5.T5(network))
   shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 4)}
-  return model, model.get_initial_variables(jax.random.key(0), shapes)
+  initialize = jax.jit(lambda rng: model.get_initial_variables(rng, shapes))
+  return model, initialize(jax.random.key(0))
 
 
 @pytest.fixture(scope="module", name="dataset")
@@ -421,7 +423,7 @@ def start(output, processes):
         **os.environ,
         "PYTHONPATH": str(_ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"{devices} --xla_backend_optimization_level=0",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {devices}",
       },
       stderr=subprocess.PIPE,
       text=True,
