@@ -6,7 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN_DIR ?= runs/quickstart
-PYTEST_ARGS ?= -n 2
+# A file is run by one worker, so that its fixtures are made once.
+PYTEST_ARGS ?= -n 2 --dist=loadfile
 
 BIN := $(VENV)/bin
 LOCK := requirements/py$(shell $(PYTHON) -c \
