@@ -15,10 +15,13 @@ def add_arguments(
   emb_dim: int,
   num_heads: int,
   mlp_dim: int,
-  num_layers: int,
+  num_layers: int | None = None,
   vocab_size: int = 32128,
 ) -> None:
-  """Adds the sizes to a command line, with these defaults."""
+  """Adds the sizes to a command line, with these defaults.
+
+  `num_layers` None leaves that option to the caller.
+  """
   for name, default in (
     ("vocab_size", vocab_size),
     ("emb_dim", emb_dim),
@@ -27,9 +30,10 @@ def add_arguments(
     ("mlp_dim", mlp_dim),
   ):
     parser.add_argument(f"--{name}", type=int, default=default)
-  parser.add_argument(
-    "--num_layers", type=int, default=num_layers, help="of each stack"
-  )
+  if num_layers is not None:
+    parser.add_argument(
+      "--num_layers", type=int, default=num_layers, help="of each stack"
+    )
 
 
 def config(args: argparse.Namespace) -> config_lib.T5Config:
