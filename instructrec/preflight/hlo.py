@@ -197,6 +197,9 @@ class Program:
   def runs(self) -> Iterator[Run]:
     """Every computation in the order of calls, one entry a caller.
 
+    Of the branches of a conditional that is the largest: which one a device
+    takes is known when it runs, and costs are to be upper bounds.
+
     Raises:
       ValueError: for a loop whose number of turns cannot be read.
     """
@@ -225,12 +228,23 @@ class Program:
         inside = fused or instruction.opcode == "fusion"
         yield from self._runs(callee, times, inside, loops)
       elif instruction.opcode == "conditional":
-        for branch in _branches(instruction):
-          yield from self._runs(branch, times, fused, loops)
+        branches = _branches(instruction)
+        largest = max(branches, key=lambda branch: self._nbytes(branch, loops))
+        yield from self._runs(largest, times, fused, loops)
+
+  def _nbytes(
+    self, name: str, loops: tuple[tuple[Computation, Instruction], ...]
+  ) -> float:
+    """Bytes of all that a computation makes, and what it calls."""
+    return sum(
+      run.times * shape.nbytes
+      for run in self._runs(name, 1.0, False, loops)
+      for instruction in run.computation.instructions.values()
+      for shape in instruction.shapes
+    )
 
 
 def _branches(conditional: Instruction) -> list[str]:
-  """All of them: what a device takes is known when it runs."""
   text = conditional.attributes
   several = re.search(r"branch_computations=\{([^}]*)\}", text)
   if several:
