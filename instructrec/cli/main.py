@@ -6,12 +6,13 @@ subcommand imports what it needs when it runs.
 
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import rich.markup
 import typer
 import typer.core
 
+import instructrec
 from instructrec import cache
 from instructrec.cli import (
   candidates,
@@ -38,6 +39,33 @@ app = typer.Typer(
   pretty_exceptions_enable=False,
   rich_markup_mode="rich",
 )
+
+
+def _print_version(wanted: bool) -> None:
+  if wanted:
+    typer.echo(f"instructrec {instructrec.__version__}")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+  context: typer.Context,
+  version: Annotated[
+    bool,
+    typer.Option(
+      "--version",
+      callback=_print_version,
+      is_eager=True,
+      help="Print the version and exit.",
+    ),
+  ] = False,
+  debug: Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error."),
+  ] = False,
+) -> None:
+  """Options before the subcommand; `main` looks at what is kept here."""
+  context.ensure_object(dict)["debug"] = debug
 
 
 class _Command(typer.core.TyperCommand):
@@ -96,10 +124,11 @@ app.add_typer(_checkpoints, name="checkpoint")
 def main() -> None:
   """Runs the command; a user's mistake is a message, not a traceback."""
   cache.keep_compiled_programs(os.environ)
+  options: dict[str, Any] = {}
   try:
-    app()
+    app(obj=options)
   except (ValueError, OSError) as error:
-    if "--debug" in sys.argv:
+    if options.get("debug"):
       raise
     print(f"instructrec: error: {error}", file=sys.stderr)
     sys.exit(1)

@@ -35,8 +35,8 @@ from instructrec.training import (
 )
 
 
-class DivergedError(RuntimeError):
-  """Loss or parameters stopped being finite numbers."""
+class DivergedError(ValueError):
+  """Loss or parameters stopped being finite numbers: other settings mend it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

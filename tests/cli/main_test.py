@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+import instructrec
 from instructrec.cli import main, train
 
 _ROOT = pathlib.Path(main.__file__).parent.parent.parent
@@ -398,21 +399,54 @@ def test_help_names_every_command_and_option():
   assert "--on_bad_row" in call("prepare", "--help").output
 
 
-def test_a_mistake_is_a_message_and_not_a_traceback(tmp_path):
-  result = subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "instructrec.cli.main",
-      "evaluate",
-      f"--model_dir={tmp_path}",
-    ],
+def run_command(*args):
+  """In a process of its own, through `main`."""
+  return subprocess.run(
+    [sys.executable, "-m", "instructrec.cli.main", *args],
     capture_output=True,
     text=True,
     check=False,
     cwd=_ROOT,
   )
+
+
+def test_a_mistake_is_a_message_and_not_a_traceback(tmp_path):
+  result = run_command("evaluate", f"--model_dir={tmp_path}")
   assert result.returncode == 1
   assert "instructrec: error:" in result.stderr
   assert "holds no run" in result.stderr
   assert "Traceback" not in result.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+  result = run_command("--debug", "evaluate", f"--model_dir={tmp_path}")
+  assert result.returncode == 1
+  assert "Traceback" in result.stderr
+  assert "holds no run" in result.stderr
+
+
+def test_the_version_is_printed():
+  result = call("--version")
+  assert result.exit_code == 0
+  assert result.output == f"instructrec {instructrec.__version__}\n"
+
+
+@pytest.mark.tf
+def test_a_diverged_run_is_a_message(
+  work, tmp_path, train_args, monkeypatch, capsys
+):
+  # In this process, which has TensorFlow and no need of kept programs.
+  monkeypatch.setattr(main.cache, "keep_compiled_programs", lambda _: None)
+  command = [
+    *train_args,
+    "--gin.LEARNING_RATE=1e30",
+    f"--tfds_data_dir={work / 'instructions'}",
+    f"--model_dir={tmp_path / 'model'}",
+  ]
+  monkeypatch.setattr(sys, "argv", ["instructrec", *command])
+  with pytest.raises(SystemExit) as end:
+    main.main()
+  assert end.value.code == 1
+  *_, last = capsys.readouterr().err.splitlines()
+  assert last.startswith("instructrec: error: ")
+  assert "Lower the learning rate" in last
