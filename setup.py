@@ -86,7 +86,6 @@ setuptools.setup(
     "beam": ["apache-beam>=2.77", "google-crc32c>=1.5", "protobuf<7"],
     # The method als of `instructrec retrieve`.
     "baselines": ["implicit>=0.7.2", "threadpoolctl>=3"],
-    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "teacher": ["openai>=2"],
     "dev": [
       "beartype>=0.20",
