@@ -5,6 +5,7 @@ value that does not convert can be named with its line.
 """
 
 import dataclasses
+import gzip
 import pathlib
 from collections.abc import Mapping
 
@@ -58,7 +59,7 @@ def read_text(
   separator: str | None = None,
   has_header: bool = True,
   new_columns: list[str] | None = None,
-  encoding: str = "utf8-lossy",
+  encoding: str = "utf8",
 ) -> pl.DataFrame:
   """Reads a table; delimited values stay text, and `_line` is the line.
 
@@ -68,7 +69,7 @@ def read_text(
     separator: of delimited text; None to go by the name.
     has_header: whether the first line of delimited text names the columns.
     new_columns: their names where it does not.
-    encoding: of delimited text; "utf8-lossy" puts U+FFFD for what is no UTF-8.
+    encoding: of delimited text.
 
   Returns:
     The table.
@@ -104,9 +105,26 @@ def read_text(
         f"{path} is no .tsv, .csv, .jsonl or .parquet file (or .gz of one)"
       )
   except pl.exceptions.PolarsError as error:
+    if "utf-8" in str(error).lower():
+      _require_utf8(path)
     raise ValueError(f"{path} does not parse as {kind}: {error}") from error
   first = 2 if has_header and kind not in ("jsonl", "json", "parquet") else 1
   return frame.with_row_index(_LINE, offset=first)
+
+
+def _require_utf8(path: pathlib.Path) -> None:
+  """Raises a ValueError that names the first line that is no UTF-8."""
+  with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+    for number, line in enumerate(file, 1):
+      try:
+        line.decode()
+      except UnicodeDecodeError as error:
+        found = line[max(error.start - 20, 0) : error.start + 1]
+        raise ValueError(
+          f"{path}, line {number}: found {found!r}, expected UTF-8; convert "
+          "the file, for example with `iconv -f LATIN1 -t UTF-8` if Latin-1 is "
+          "what it was written in"
+        ) from error
 
 
 def require(

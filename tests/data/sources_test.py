@@ -199,6 +199,20 @@ def test_movielens_titles_keep_their_letters(tmp_path, layout, encoding):
   assert items["7"].title == title
 
 
+@pytest.mark.parametrize("name", ["items.csv", "items.csv.gz", "items.jsonl"])
+def test_letters_that_are_no_utf8_are_named_and_not_lost(tmp_path, name):
+  lines = ["item_id,title", "1,Chess", "2,Misérables"]
+  if "jsonl" in name:
+    lines = ["{}", '{"title": "Chess"}', '{"title": "Misérables"}']
+  content = "\n".join(lines).encode("latin-1")
+  path = tmp_path / name
+  path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+  with pytest.raises(
+    ValueError, match=rf"{name}, line 3: found .*Mis\\xe9', expected UTF-8"
+  ):
+    table.read_text(path)
+
+
 def test_another_folder_is_no_movielens(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"none of ratings\.csv"):
     movielens.load(tmp_path)
