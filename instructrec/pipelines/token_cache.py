@@ -42,7 +42,18 @@ _LIST_COLUMNS = ("candidate_ids",)
 
 def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
   """A hash of the metadata of the TFDS config that the task reads."""
-  config = task.source.tfds_dataset.name.split("/")[1].split(":")[0]
+  source = task.source
+  reads = type(source).__name__
+  if isinstance(source, seqio.TfdsDataSource):
+    reads = source.tfds_dataset.name or reads
+  if not reads.startswith(f"{tfds_writer.NAME}/"):
+    raise ValueError(
+      f"task {task.name} reads {reads}, expected {tfds_writer.NAME}/<task>: "
+      "the embedded runner trains on what `instructrec generate` writes. Leave "
+      "the task out of the mixture, or train the mixture with T5X "
+      "(docs/t5x.md), which reads every SeqIO task"
+    )
+  config = reads.split("/")[1].split(":")[0]
   folder = data_dir / tfds_writer.NAME / config / tfds_writer.VERSION
   info = folder / "dataset_info.json"
   if not info.is_file():
@@ -96,6 +107,7 @@ def has_split(
 
   Raises:
     FileNotFoundError: where the data set is not there.
+    ValueError: where the task reads something that `generate` did not write.
   """
   task = seqio.TaskRegistry.get(task_name)
   _data_fingerprint(task, pathlib.Path(data_dir))
@@ -118,15 +130,17 @@ def load(
 
   Raises:
     FileNotFoundError: where the data set is not there.
-    ValueError: where it has no such split.
+    ValueError: where it has no such split, or reads something that `generate`
+      did not write.
   """
   data_dir = pathlib.Path(data_dir)
   task = seqio.TaskRegistry.get(task_name)
+  data = _data_fingerprint(task, data_dir)
   feature = task.output_features["inputs"]
   sources = {
     "task": task_name,
     "split": split,
-    "data": _data_fingerprint(task, data_dir),
+    "data": data,
     "vocabulary": tokenizer.fingerprint(
       feature.vocabulary.sentencepiece_model_file
     ),
