@@ -1,6 +1,7 @@
 """The SentencePiece vocabulary that the registered SeqIO tasks use."""
 
 import os
+from typing import Any
 
 import seqio
 
@@ -16,12 +17,53 @@ def default_path() -> str:
   return os.environ.get(ENVIRONMENT_VARIABLE) or PUBLIC_T5
 
 
-def default() -> seqio.SentencePieceVocabulary:
-  """The vocabulary of the tasks; the file is read on first use.
+class _Named(seqio.SentencePieceVocabulary):
+  """The vocabulary that is named when it is used.
 
-  The public file already holds its 100 sentinels as pieces; any other gets
-  them behind its own pieces.
+  Tasks are registered once a process, which may read several data folders,
+  each with a vocabulary of its own. A copy stays with the file that is named
+  when it is made, and so does what another process gets.
   """
-  path = default_path()
-  extra_ids = 0 if path == PUBLIC_T5 else tokenizer.EXTRA_IDS
-  return seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
+
+  def __init__(self) -> None:
+    self._read(default_path())
+
+  def _read(self, path: str) -> None:
+    # T5's public file already holds its 100 sentinels as pieces; any other
+    # gets them behind its own pieces.
+    extra_ids = 0 if path == PUBLIC_T5 else tokenizer.EXTRA_IDS
+    super().__init__(path, extra_ids=extra_ids)
+
+  def _follow(self) -> None:
+    if self._sentencepiece_model_file != (path := default_path()):
+      self._read(path)
+
+  def _model_context(self) -> Any:
+    self._follow()
+    return super()._model_context()
+
+  @property
+  def sentencepiece_model_file(self) -> str:
+    self._follow()
+    return super().sentencepiece_model_file
+
+  @property
+  def extra_ids(self) -> int:
+    self._follow()
+    return super().extra_ids
+
+  def __getstate__(self) -> dict[str, Any]:
+    self._follow()
+    return super().__getstate__()
+
+  def __reduce__(self) -> tuple[Any, ...]:
+    path = self.sentencepiece_model_file
+    return seqio.SentencePieceVocabulary, (path, self.extra_ids)
+
+
+def default() -> seqio.SentencePieceVocabulary:
+  """The vocabulary of the tasks: the file that `default_path` names, each time.
+
+  The file is read on first use.
+  """
+  return _Named()
