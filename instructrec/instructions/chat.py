@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from instructrec.instructions.budget import Estimate
 from instructrec.instructions.chat_client import (
+  ADDRESS_VARIABLE,
   KEY_VARIABLE,
   ChatClient,
   ChatConfig,
@@ -17,7 +18,13 @@ from instructrec.instructions.chat_client import (
 from instructrec.instructions.chat_prompt import PROMPT_VERSION, messages
 from instructrec.instructions.teacher import TextRequest
 
-__all__ = ["KEY_VARIABLE", "ChatConfig", "ChatReplyError", "ChatTeacher"]
+__all__ = [
+  "ADDRESS_VARIABLE",
+  "KEY_VARIABLE",
+  "ChatConfig",
+  "ChatReplyError",
+  "ChatTeacher",
+]
 
 
 class ChatTeacher(ChatClient):

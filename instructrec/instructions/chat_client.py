@@ -18,6 +18,7 @@ from instructrec.instructions.budget import Account, Budget, Estimate, Tokens
 from instructrec.instructions.reply_cache import ReplyCache
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+ADDRESS_VARIABLE = "OPENAI_BASE_URL"
 _BYTES_PER_TOKEN = 4
 _FRAME = 50
 """Tokens that a server puts around the messages of a prompt, about."""
@@ -36,8 +37,8 @@ class ChatConfig:
 
   Attributes:
     model: name of the model on the server.
-    base_url: the server, such as "http://127.0.0.1:8000/v1"; None for
-      OpenAI's own.
+    base_url: the server, such as "http://127.0.0.1:8000/v1"; None for the one
+      that the environment names (`OPENAI_BASE_URL`), else OpenAI's own.
     cache: SQLite file of the replies.
     budget: tokens and money that a run may use.
     concurrency: requests on the way at once.
@@ -149,7 +150,9 @@ class ChatClient:
     self._openai = openai
     self.config = config
     self._key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not self._key and config.base_url is None:
+    # The library would look there as well, and the cache not know of it.
+    self._base_url = config.base_url or os.environ.get(ADDRESS_VARIABLE)
+    if not self._key and not self._base_url:
       raise ValueError(
         f"the environment variable {KEY_VARIABLE} holds no key; set it, or "
         f"name your own server with --{config.budget.options}_base_url"
@@ -164,6 +167,7 @@ class ChatClient:
 
   def _cache_key(self, question: Question) -> str:
     content: dict[str, Any] = {
+      "base_url": (self._base_url or "").rstrip("/"),
       "model": self.config.model,
       "temperature": self.config.temperature,
       "max_reply_tokens": question.max_reply_tokens,
@@ -239,7 +243,7 @@ class ChatClient:
         async with self._openai.AsyncOpenAI(
           # Servers of one's own ask for no key; the library does.
           api_key=self._key or "none",
-          base_url=self.config.base_url,
+          base_url=self._base_url,
           # Both are done here: the library's timeout starts anew with each
           # byte, and its retries would be hidden from the budget.
           timeout=None,

@@ -257,6 +257,23 @@ def test_a_second_run_asks_nothing(chat_server, make_teacher):
   assert chat_server.asked.total() == 7
 
 
+@pytest.mark.parametrize("named", ["setting", "environment"])
+def test_the_same_model_on_another_server_is_asked_again(
+  named, chat_server, make_teacher, monkeypatch
+):
+  """Servers of one's own call very different weights by one name."""
+  make_teacher().write([request(0)])
+  make_teacher(base_url=f"{chat_server.url}/").write([request(0)])
+  assert chat_server.asked.total() == 1
+  other = chat_server.url.replace("127.0.0.1", "localhost")
+  if named == "environment":
+    monkeypatch.setenv(chat.ADDRESS_VARIABLE, other)
+    other = None
+  for _ in range(2):
+    make_teacher(base_url=other).write([request(0)])
+  assert chat_server.asked.total() == 2
+
+
 def test_a_refusal_is_an_empty_text(chat_server, make_teacher):
   chat_server.behave = lambda exchange: exchange.say(None, refusal="I cannot.")
   assert make_teacher().write([request(0)]) == [""]
@@ -367,6 +384,7 @@ def test_without_a_key_only_a_named_server_is_asked(
   chat_server, make_teacher, monkeypatch, tmp_path
 ):
   monkeypatch.delenv(chat.KEY_VARIABLE)
+  monkeypatch.delenv(chat.ADDRESS_VARIABLE, raising=False)
   assert make_teacher().write([request(0)])
   with pytest.raises(ValueError, match="OPENAI_API_KEY holds no key"):
     chat.ChatTeacher(chat.ChatConfig(model="m", cache=str(tmp_path / "x")))
