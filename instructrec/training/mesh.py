@@ -257,6 +257,32 @@ def check_divisible(params: Any, shardings: Any) -> None:
         )
 
 
+def check_lengths(
+  shapes: Mapping[str, tuple[int, ...]],
+  mesh: jax.sharding.Mesh,
+  config: MeshConfig,
+) -> None:
+  """Fails where a length that is split over the model axis does not divide.
+
+  Args:
+    shapes: of the arrays of a batch, lengths last.
+    mesh: the device mesh.
+    config: says whether lengths are split.
+
+  Raises:
+    ValueError: naming the first such array.
+  """
+  parts = mesh.shape["model"] if config.shard_sequence else 1
+  for name, shape in shapes.items():
+    if shape[-1] % parts:
+      raise ValueError(
+        f"{name} has the length {shape[-1]}, which does not divide over the "
+        f"{parts} devices of the mesh's axis 'model'; with "
+        "MeshConfig.shard_sequence (SHARD_SEQUENCE) the lengths of inputs and "
+        f"targets are multiples of {parts}"
+      )
+
+
 def optimizer_shardings(
   opt_state: Any, params: Any, param_shardings: Any, mesh: jax.sharding.Mesh
 ) -> Any:

@@ -134,9 +134,10 @@ class Trainer:
       The trainer.
 
     Raises:
-      ValueError: where mesh, batch and microbatches do not divide.
+      ValueError: where mesh, batch, microbatches or lengths do not divide.
     """
     device_mesh = mesh_lib.make_mesh(config.mesh, devices)
+    mesh_lib.check_lengths(input_shapes, device_mesh, config.mesh)
     rows = next(iter(input_shapes.values()))[0]
     data = device_mesh.shape["data"]
     if rows % (data * config.num_microbatches):

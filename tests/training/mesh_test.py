@@ -86,6 +86,18 @@ def test_optimizer_state_lies_as_the_parameter_it_belongs_to():
   assert specs_by_shape[(256,)] in (P("data"), P())
 
 
+def test_a_length_that_does_not_divide_is_named():
+  made = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
+  lengths = {"encoder_input_tokens": (8, 16), "decoder_input_tokens": (8, 6)}
+  split = mesh.MeshConfig(model=4, shard_sequence=True)
+  with pytest.raises(
+    ValueError, match=r"decoder_input_tokens has the length 6.* multiples of 4"
+  ):
+    mesh.check_lengths(lengths, made, split)
+  mesh.check_lengths({"encoder_input_tokens": (8, 16)}, made, split)
+  mesh.check_lengths(lengths, made, mesh.MeshConfig(model=4))
+
+
 def test_a_parameter_that_does_not_divide_is_named():
   config = mesh.MeshConfig(model=4)
   made = jax.sharding.AbstractMesh((2, 4), ("data", "model"))

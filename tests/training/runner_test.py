@@ -375,6 +375,15 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
     runner.train(config, stream(), None, tmp_path)
 
 
+def test_a_length_that_would_be_split_unevenly_is_refused(monkeypatch):
+  made = jax.sharding.AbstractMesh((1, 8), ("data", "model"))
+  monkeypatch.setattr(mesh, "make_mesh", lambda *unused: made)
+  config = train_config(steps=1, model_axis=8, shard_sequence=True)
+  shapes = {"encoder_input_tokens": (8, 16), "decoder_input_tokens": (8, 12)}
+  with pytest.raises(ValueError, match="has the length 12, which does not"):
+    runner.Trainer.create(config, shapes)
+
+
 def test_counts_must_be_positive():
   with pytest.raises(ValueError, match=r"TrainConfig.log_period is 0"):
     train_config(steps=1, log_period=0)
