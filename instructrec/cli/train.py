@@ -62,7 +62,8 @@ def train(
   """Train a model; any binding can be set as [b]--gin.NAME=value[/b].
 
   The vocabulary is the one in the data folder. A run that was stopped goes on
-  from its newest checkpoint when the same command is given again.
+  from its newest checkpoint when the same command is given again. Ctrl-C saves
+  one first; pressed twice, it does not.
   """
   join_processes(
     multiprocess_gpu,
@@ -144,6 +145,12 @@ def run(
     nonlocal first
     first = step
     if distributed.is_lead():
+      if step:
+        typer.echo(
+          f"goes on from checkpoint_{step} in {model_dir}: "
+          f"{max(config.train_steps - step, 0):,} of {config.train_steps:,} "
+          "steps are left"
+        )
       run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
 
   state = runner.train(config, stream, validation, model_dir, begin=begin)

@@ -9,8 +9,10 @@ process with index 0 is the *lead*: it alone writes logs and messages.
 import contextlib
 import hashlib
 import json
+import os
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -221,32 +223,50 @@ def lead_first(name: str) -> Iterator[None]:
 
 
 class StopOnSignal:
-  """Notes SIGTERM (a preemption), so that the loop can save and end.
+  """Notes SIGTERM and SIGINT, so that the loop can save and end.
 
-  With several processes, one that is told to stop tells the others, and JAX
-  names a step that all of them can still reach: they save the same one.
+  SIGTERM is a preemption, SIGINT is Ctrl-C; a second Ctrl-C ends at once. With
+  several processes, one that is told to stop tells the others, and JAX names a
+  step that all of them can still reach: they save the same one.
   """
 
   def __init__(self) -> None:
-    self._received = False
-    self._previous: Any = None
+    self._received: signal.Signals | None = None
+    self._previous: dict[signal.Signals, Any] = {}
 
   def __enter__(self) -> "StopOnSignal":
+    noted = []
     # Joined processes have JAX's handler, which this would replace.
     if not jax.distributed.is_initialized():
-      try:
-        self._previous = signal.signal(signal.SIGTERM, self._note)
-      except ValueError:
-        # Only the main thread may handle signals; elsewhere the caller does.
-        self._previous = None
+      noted.append(signal.SIGTERM)
+    # Where SIGINT is ignored, as in a shell's background, it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+      noted.append(signal.SIGINT)
+    # Only the main thread may handle signals; elsewhere the caller does.
+    if threading.current_thread() is threading.main_thread():
+      self._previous = {
+        number: signal.signal(number, self._note) for number in noted
+      }
     return self
 
-  def _note(self, *unused: object) -> None:
-    self._received = True
+  def _note(self, number: int, unused: object) -> None:
+    self._received = signal.Signals(number)
+    if number == signal.SIGINT:
+      signal.signal(number, signal.default_int_handler)
+      if jax.distributed.is_initialized():
+        # JAX tells the other processes of a SIGTERM.
+        os.kill(os.getpid(), signal.SIGTERM)
 
   def __exit__(self, *unused: object) -> None:
-    if self._previous is not None:
-      signal.signal(signal.SIGTERM, self._previous)
+    for number, handler in self._previous.items():
+      # None: a handler that was not set in Python.
+      if handler is not None:
+        signal.signal(number, handler)
+
+  @property
+  def status(self) -> int:
+    """With which a process that was told to stop ends: 143, or 130."""
+    return 128 + (self._received or signal.SIGTERM)
 
   def reached(self, step: int) -> bool:
     """Whether to save and end after this step; asked after every step.
@@ -259,4 +279,4 @@ class StopOnSignal:
     """
     if jax.distributed.is_initialized():
       return multihost_utils.reached_preemption_sync_point(step)
-    return self._received
+    return self._received is not None

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -246,9 +245,9 @@ def train(
   """Trains to `config.train_steps`, going on from the newest checkpoint.
 
   Writes `metrics.jsonl`, `tensorboard/` and `checkpoints/` under
-  `output_dir`. On SIGTERM it saves and exits with status 143. With several
-  processes each of them calls this, with a folder that all share; the number
-  may change from one start to the next.
+  `output_dir`. On SIGTERM it saves and exits with status 143, on SIGINT
+  (Ctrl-C) with 130. With several processes each of them calls this, with a
+  folder that all share; the number may change from one start to the next.
 
   Args:
     config: the run's settings.
@@ -317,7 +316,7 @@ def train(
           if stop.reached(step):
             _save(store, state, position)
             store.wait()
-            raise SystemExit(128 + signal.SIGTERM)
+            raise SystemExit(stop.status)
         else:
           for log in logs:
             log.write(step, split, values)

@@ -282,14 +282,15 @@ def test_the_time_of_a_run_is_that_of_all_its_steps_or_not_told(
   shutil.copytree(work / "model", model)
   args = [*train_args, f"--tfds_data_dir={work / 'instructions'}"]
 
-  def seconds(*more):
+  def seconds(*more, left):
     result = call(*args, f"--model_dir={model}", *more)
     assert result.exit_code == 0, result.output
+    assert f"goes on from checkpoint_6 in {model}: {left}" in result.output
     return json.loads((model / "run.json").read_text()).get("train_seconds")
 
   before = json.loads((model / "run.json").read_text())["train_seconds"]
-  assert seconds() == before  # No step was left to do.
-  assert seconds("--gin.TRAIN_STEPS=8") is None
+  assert seconds(left="0 of 6 steps") == before
+  assert seconds("--gin.TRAIN_STEPS=8", left="2 of 8 steps") is None
 
 
 @pytest.mark.tf

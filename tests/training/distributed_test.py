@@ -72,14 +72,15 @@ def start(folder, *, processes, steps=10, mesh="4x1", delay=0.0, seeds=(0, 0)):
   ]
 
 
-def finish(running, status=0):
-  """Waits for all processes; returns what each wrote."""
+def finish(running, *statuses):
+  """Waits for all processes, which end well or so; returns what each wrote."""
   try:
     outputs = [p.communicate(timeout=_SECONDS)[0] for p in running]
   finally:
     for process in running:
       process.kill()
-  assert [p.returncode for p in running] == [status] * len(running), outputs
+  wanted = list(statuses) or [0] * len(running)
+  assert [p.returncode for p in running] == wanted, outputs
   return outputs
 
 
@@ -133,9 +134,16 @@ def test_a_run_goes_on_with_another_number_of_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("told", [0, 1])
-def test_sigterm_to_one_process_saves_one_checkpoint_on_all(
-  one, tmp_path, told
+@pytest.mark.parametrize(
+  ("told", "sent", "statuses"),
+  [
+    (0, signal.SIGTERM, (143, 143)),
+    (1, signal.SIGTERM, (143, 143)),
+    (1, signal.SIGINT, (143, 130)),
+  ],
+)
+def test_a_signal_to_one_process_saves_one_checkpoint_on_all(
+  one, tmp_path, told, sent, statuses
 ):
   running = start(tmp_path, processes=2, steps=1000, delay=0.3)
   log = tmp_path / "metrics.jsonl"
@@ -145,8 +153,8 @@ def test_sigterm_to_one_process_saves_one_checkpoint_on_all(
       break
     assert all(process.poll() is None for process in running), finish(running)
     time.sleep(0.05)
-  running[told].send_signal(signal.SIGTERM)
-  finish(running, 128 + signal.SIGTERM)
+  running[told].send_signal(sent)
+  finish(running, *statuses)
   stopped = checkpoint_steps(tmp_path)[-1]
   logged = len(losses(tmp_path))
   assert logged <= stopped <= logged + 1
@@ -161,7 +169,7 @@ def test_sigterm_to_one_process_saves_one_checkpoint_on_all(
 
 @pytest.mark.slow
 def test_processes_that_mean_different_runs_end_at_once(tmp_path):
-  outputs = finish(start(tmp_path, processes=2, seeds=(0, 7)), status=1)
+  outputs = finish(start(tmp_path, processes=2, seeds=(0, 7)), 1, 1)
   for output in outputs:
     assert "the order of the training data differs between process 0" in output
   assert "'run_seed': 7" in outputs[1]

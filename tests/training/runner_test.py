@@ -225,7 +225,10 @@ def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
   assert_trees_equal(params(tmp_path, 10), params(unbroken, 10), rtol=0, atol=0)
 
 
-def test_sigterm_saves_and_exits_143(tmp_path):
+@pytest.mark.parametrize(
+  ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_saves_and_is_the_exit_status(tmp_path, sent, status):
   process = spawn(tmp_path, steps=1000, delay=0.2)
   log = tmp_path / "metrics.jsonl"
   deadline = time.monotonic() + 240
@@ -233,9 +236,9 @@ def test_sigterm_saves_and_exits_143(tmp_path):
     if log.exists() and log.read_text().count('"train"') >= 2:
       break
     time.sleep(0.05)
-  process.terminate()
+  process.send_signal(sent)
   process.communicate(timeout=120)
-  assert process.returncode == 143
+  assert process.returncode == status
   saved = list((tmp_path / "checkpoints").glob("checkpoint_*"))
   last = max(losses(tmp_path))
   assert max(int(p.name.split("_")[1]) for p in saved) >= last
