@@ -40,8 +40,11 @@ _COLUMNS = (
 _LIST_COLUMNS = ("candidate_ids",)
 
 
-def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
-  """A hash of the metadata of the TFDS config that the task reads."""
+def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
+  """What TFDS wrote about the config that the task reads.
+
+  Read here, as a SeqIO task keeps what it has seen in another folder.
+  """
   source = task.source
   reads = type(source).__name__
   if isinstance(source, seqio.TfdsDataSource):
@@ -62,7 +65,17 @@ def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
       f"`instructrec generate --output {data_dir}` or name the folder it "
       "wrote with --tfds_data_dir"
     )
-  digest = hashlib.sha256(info.read_bytes())
+  return info.read_bytes()
+
+
+def _splits(task: seqio.Task, data_dir: pathlib.Path) -> list[str]:
+  info = json.loads(_dataset_info(task, data_dir))
+  return [split["name"] for split in info["splits"]]
+
+
+def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
+  """A hash of the metadata of the TFDS config that the task reads."""
+  digest = hashlib.sha256(_dataset_info(task, data_dir))
   manifest = data_dir / "manifest.json"
   if manifest.is_file():
     digest.update(json.loads(manifest.read_text())["fingerprint"].encode())
@@ -110,9 +123,7 @@ def has_split(
     ValueError: where the task reads something that `generate` did not write.
   """
   task = seqio.TaskRegistry.get(task_name)
-  _data_fingerprint(task, pathlib.Path(data_dir))
-  seqio.set_tfds_data_dir_override(str(data_dir))
-  return split in task.splits
+  return split in _splits(task, pathlib.Path(data_dir))
 
 
 def load(
@@ -150,9 +161,10 @@ def load(
   folder = data_dir / "token_cache" / f"{task_name}-{split}-{digest[:12]}"
   if not folder.is_dir():
     seqio.set_tfds_data_dir_override(str(data_dir))
-    if split not in task.splits:
+    splits = _splits(task, data_dir)
+    if split not in splits:
       raise ValueError(
-        f"task {task_name} has the splits {tuple(task.splits)}, not {split!r}"
+        f"task {task_name} has the splits {tuple(splits)}, not {split!r}"
       )
     # Process numbers repeat over the hosts that share a folder; this does not.
     temporary = folder.with_name(f"{folder.name}.incomplete-{uuid.uuid4().hex}")
