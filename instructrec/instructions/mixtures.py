@@ -57,6 +57,7 @@ def evaluation_tasks(
 
 def mixtures(
   template_set: templates.TemplateSet,
+  eval_templates: Sequence[str] = plans.EVAL_TEMPLATES,
 ) -> dict[str, dict[str, float]]:
   """The mixtures, by what is put behind their prefix.
 
@@ -70,16 +71,19 @@ def mixtures(
 
   Args:
     template_set: the templates.
+    eval_templates: those of the validation and test rows.
 
   Returns:
-    For each mixture its tasks with weights.
+    For each mixture its tasks with weights; those without tasks are left out.
   """
   paper = weights(template_set, lambda template: template.paper is not None)
   result = {
     "": paper,
     "_all": weights(template_set),
     "_direct": weights(template_set, lambda t: t.kind is Kind.DIRECT),
-    "_evaluated": dict.fromkeys(evaluation_tasks(template_set), 1.0),
+    "_evaluated": dict.fromkeys(
+      evaluation_tasks(template_set, eval_templates), 1.0
+    ),
   }
   for group in TaskType:
     result[f"_without_{group}"] = {
@@ -92,4 +96,4 @@ def mixtures(
     for name, weight in paper.items()
     if not (name.startswith("personalized") and name.endswith("i1"))
   }
-  return result
+  return {suffix: found for suffix, found in result.items() if found}

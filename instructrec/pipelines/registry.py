@@ -12,12 +12,12 @@ mixture for the same features, hence the mixture `<prefix>_rerank` beside the
 others of `instructions/mixtures.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import seqio
 import tensorflow as tf
 
-from instructrec.instructions import mixtures, templates
+from instructrec.instructions import mixtures, plans, templates
 from instructrec.pipelines import metrics, tfds_writer
 
 RERANK = "_rerank"
@@ -61,6 +61,7 @@ def register(
   *,
   prefix: str = "instructrec",
   template_set: templates.TemplateSet | None = None,
+  eval_templates: Sequence[str] = plans.EVAL_TEMPLATES,
 ) -> list[str]:
   """Registers all tasks and mixtures of a template set.
 
@@ -68,16 +69,18 @@ def register(
     vocabulary: of inputs and targets.
     prefix: what the names begin with.
     template_set: the templates; None for those of the package.
+    eval_templates: those of the validation and test rows.
 
   Returns:
     The names registered: tasks, then mixtures.
 
   Raises:
     ValueError: for names registered before.
+    KeyError: for an evaluation template that is not in the set.
   """
   template_set = template_set or templates.load()
-  mixed = mixtures.mixtures(template_set)
-  evaluated = mixtures.evaluation_tasks(template_set)
+  mixed = mixtures.mixtures(template_set, eval_templates)
+  evaluated = mixtures.evaluation_tasks(template_set, eval_templates)
   single = {
     "inputs": seqio.Feature(vocabulary, add_eos=True),
     "targets": seqio.Feature(vocabulary, add_eos=True),

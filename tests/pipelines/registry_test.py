@@ -211,3 +211,29 @@ def test_seqio_reads_its_cache(tmp_path, cache, suffix):
     seqio.set_global_cache_dirs(before)
     for task in mixture.tasks:
       task._cache_dir = None
+
+
+def test_templates_of_ones_own_register_without_ours(tmp_path, registered):
+  """What `generate --template_file --eval_template` writes has its tasks."""
+  from instructrec.pipelines import registry, vocabulary
+
+  file = tmp_path / "mine.yaml"
+  file.write_text(
+    "templates:\n"
+    "  - {id: mine, task: sequential, preference: [P1], form: T3,\n"
+    "     inputs: 'After {history}, which of {candidates}?'}\n"
+  )
+  names = registry.register(
+    vocabulary.default(),
+    prefix="mine_v1",
+    template_set=templates.load([file]),
+    eval_templates=["mine"],
+  )
+  assert set(names) == {
+    "mine_v1_sequential_p1_i0",
+    "mine_v1_sequential_p1_i0_rerank",
+    "mine_v1_all",
+    "mine_v1_direct",
+    "mine_v1_evaluated",
+    "mine_v1_rerank",
+  }
