@@ -174,6 +174,8 @@ def plot(points: list[dict[str, Any]], path: pathlib.Path) -> None:
     axes.set_xlabel(varied.replace("_", " "))
     axes.set_ylabel(quantity)
     axes.set_xlim(left=0)
+    if len(at) < 5:
+      axes.set_xticks(at)
     axes.set_ylim(0, 1.1 * max(values))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
