@@ -182,3 +182,18 @@ def test_a_slice_of_a_stack_is_read_alone():
   # Each turn reads x and its own row and writes x; 100 times the whole stack
   # would be 41 MB.
   assert 3 * 100 * 4096 <= found.hbm_bytes < 8 * 100 * 4096
+
+
+def test_of_branches_the_largest_counts():
+  def branch(size):
+    # Products of products, which no backend leaves out.
+    return lambda x: jnp.sum(x[:size] @ x[:size].T @ x[:size])
+
+  program = jax.jit(
+    lambda index, x: jax.lax.switch(index, [branch(8), branch(32)], x)
+  )
+  text = program.lower(0, jnp.ones((32, 16))).compile().as_text()
+  found = cost.analyze(hlo.Program.parse(text), 1)
+  if found.opaque:
+    pytest.skip("this backend computes matrix products in custom calls")
+  assert found.flops == 2 * 2 * 32 * 32 * 16
