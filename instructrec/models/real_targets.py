@@ -56,18 +56,14 @@ def loss_sums(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _loss_sums(loss_fn: LossFn, *arrays: Array) -> losses.LossSums:
-  def of_picked(
-    picked: Array, features: Array, kernel: Array, *rows: Array
-  ) -> losses.LossSums:
-    return loss_fn(features[picked], kernel, *(row[picked] for row in rows))
-
-  return _on_real_rows(of_picked, *arrays)
+  return _on_real_rows(lambda picked, *rows: loss_fn(*rows), *arrays)
 
 
 def _forward(
   loss_fn: LossFn, *arrays: Array
 ) -> tuple[losses.LossSums, tuple[Array, ...]]:
   """The sums, and the gradients of features, kernel and weights."""
+  num_rows = len(arrays[0])
 
   def of_picked(
     picked: Array,
@@ -77,26 +73,20 @@ def _forward(
     weights: Array,
   ) -> tuple[losses.LossSums, tuple[Array, ...]]:
     def total(*of: Array) -> tuple[Array, losses.LossSums]:
-      sums = loss_fn(of[0], of[1], targets[picked], of[2])
+      sums = loss_fn(of[0], of[1], targets, of[2])
       return sums.total, sums
+
+    def put(rows: Array) -> Array:
+      zeros = jnp.zeros((num_rows, *rows.shape[1:]), rows.dtype)
+      return zeros.at[picked].set(rows, unique_indices=True)
 
     differentiate = jax.grad(total, argnums=(0, 1, 2), has_aux=True)
     (of_features, of_kernel, of_weights), sums = differentiate(
-      features[picked], kernel, weights[picked]
+      features, kernel, weights
     )
-    put = functools.partial(_put, picked)
-    return sums, (
-      put(features, of_features),
-      of_kernel,
-      put(weights, of_weights),
-    )
+    return sums, (put(of_features), of_kernel, put(of_weights))
 
   return _on_real_rows(of_picked, *arrays)
-
-
-def _put(picked: Array, like: Array, rows: Array) -> Array:
-  """Zeros like an array, but for the rows picked."""
-  return jnp.zeros_like(like).at[picked].set(rows, unique_indices=True)
 
 
 def _backward(
@@ -117,22 +107,23 @@ def _on_real_rows(
   targets: Array,
   weights: Array,
 ) -> Any:
-  """Calls `function(picked, ...)` with the smallest set of all real rows."""
+  """Calls `function(picked, ...)` with the fewest rows that hold all real ones.
+
+  It gets their places, and of features, targets and weights these rows alone.
+  """
   is_padding = weights == 0
   order = jnp.argsort(is_padding, stable=True)
   step = -(-len(order) // _NUM_SIZES)
 
-  def of_first(size: int) -> Callable[..., Any]:
-    return lambda order, *arrays: function(order[:size], *arrays)
+  def of_first(size: int) -> Any:
+    picked = order[:size]
+    return function(
+      picked, features[picked], kernel, targets[picked], weights[picked]
+    )
 
   sizes = range(step, len(order) + step, step)
   real = len(order) - jnp.sum(is_padding)
   return jax.lax.switch(
     jnp.maximum(real - 1, 0) // step,
-    [of_first(size) for size in sizes],
-    order,
-    features,
-    kernel,
-    targets,
-    weights,
+    [functools.partial(of_first, size) for size in sizes],
   )
