@@ -22,18 +22,17 @@ _GENRES_100K = (
 ).split()
 
 
-def _encoding(path: pathlib.Path) -> str:
-  """UTF-8 from 10M on; 100K and 1M are in Latin-1."""
+def _read(path: pathlib.Path) -> tuple[str, str]:
+  """Text and encoding: UTF-8 from 10M on; 100K and 1M are in Latin-1."""
   try:
-    path.read_bytes().decode("utf-8")
+    return path.read_text(encoding="utf-8"), "utf-8"
   except UnicodeDecodeError:
-    return "latin-1"
-  return "utf-8"
+    return path.read_text(encoding="latin-1"), "latin-1"
 
 
 def _double_colon(path: pathlib.Path, names: list[str]) -> pl.DataFrame:
   """Reads fields between `::`, which no CSV reader splits."""
-  text = path.read_text(encoding=_encoding(path))
+  text, _ = _read(path)
   # Not `splitlines`, for which a title may hold an end of line.
   lines = text.removesuffix("\n").split("\n")
   parts = pl.Series("line", lines).str.split("::")
@@ -45,12 +44,13 @@ def _double_colon(path: pathlib.Path, names: list[str]) -> pl.DataFrame:
 
 def _items_100k(path: pathlib.Path) -> pl.DataFrame:
   names = ["item_id", "title", "released", "video", "url", *_GENRES_100K]
+  _, encoding = _read(path)
   frame = table.read_text(
     path,
     separator="|",
     has_header=False,
     new_columns=names,
-    encoding=_encoding(path),
+    encoding=encoding,
   )
   genres = pl.concat_list(
     pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES_100K
