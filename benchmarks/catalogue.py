@@ -4,9 +4,10 @@
 
 Takes users of the data that the model was trained on (`--data` for others),
 asks for the top 10 after their histories, and compares three ways: the search
-of `models/title_search.py`, the list scorer over all titles, and one title a
-pass (its time is that of a sample, multiplied). The first two must return the
-same items with the same scores. Prints a Markdown table of medians over users.
+of `models/generation/title_search.py`, the list scorer over all titles, and one
+title a pass (its time is that of a sample, multiplied). The first two must
+return the same items with the same scores. Prints a Markdown table of medians
+over users.
 
 The model must be a trained one: a search prunes little where all tokens are
 about equally likely.

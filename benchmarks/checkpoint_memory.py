@@ -23,13 +23,15 @@ import time
 import numpy as np
 
 import drawn_network
-from instructrec.models import config
 from instructrec.models.checkpoint import convert, names, tensors
+from instructrec.models.networks import t5_config
 
 _INTERVAL = 0.05
 
 
-def random_checkpoint(cfg: config.T5Config, dtype: str) -> tensors.Checkpoint:
+def random_checkpoint(
+  cfg: t5_config.T5Config, dtype: str
+) -> tensors.Checkpoint:
   """A network whose numbers are drawn when they are read."""
 
   def draw(index: int, shape: tuple[int, ...]) -> np.ndarray:

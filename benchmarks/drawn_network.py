@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
-from instructrec.models import config as config_lib
 from instructrec.models import ranking_model
+from instructrec.models.networks import t5_config
 
 
 def add_arguments(
@@ -36,9 +36,9 @@ def add_arguments(
     )
 
 
-def config(args: argparse.Namespace) -> config_lib.T5Config:
+def config(args: argparse.Namespace) -> t5_config.T5Config:
   """The network of a command line, without dropout."""
-  return config_lib.T5Config(
+  return t5_config.T5Config(
     vocab_size=args.vocab_size,
     emb_dim=args.emb_dim,
     num_heads=args.num_heads,

@@ -7,12 +7,12 @@ import torch
 import transformers
 from flax import traverse_util
 
-from instructrec.models import config as config_lib
 from instructrec.models.checkpoint import huggingface, names
+from instructrec.models.networks import t5_config
 
 
 def build(
-  config: config_lib.T5Config, params: Any
+  config: t5_config.T5Config, params: Any
 ) -> transformers.T5ForConditionalGeneration:
   """`T5ForConditionalGeneration` in float32.
 

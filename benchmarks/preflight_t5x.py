@@ -21,7 +21,14 @@ from t5x.examples.scalable_t5 import network
 
 import t5x_t5
 from instructrec import cache
-from instructrec.preflight import check, chips, compiled, launch, report
+from instructrec.preflight import (
+  check,
+  chips,
+  compiled,
+  launch,
+  launch_files,
+  report,
+)
 from instructrec.training import mesh as mesh_lib
 
 
@@ -112,7 +119,7 @@ def main() -> None:
   )
   args = parser.parse_args()
   jax.config.update("jax_platforms", "cpu")
-  found = launch.read(args.gin_file, args.gin)
+  found = launch_files.read(args.gin_file, args.gin)
   if found.rng_impl is not None:
     jax.config.update("jax_default_prng_impl", found.rng_impl)
   topology = chips.parse(args.topology)

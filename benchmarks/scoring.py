@@ -31,13 +31,9 @@ import drawn_network
 import side_by_side
 from instructrec import allocator
 from instructrec.evaluation import environment
-from instructrec.models import (
-  candidate_tree,
-  features,
-  ranking_model,
-  t5,
-)
-from instructrec.models import config as config_lib
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5, t5_config
+from instructrec.models.scoring import candidate_tree, features
 
 # Scores the request; a NumPy or torch array of one score a candidate.
 Run = Callable[[], Any]
@@ -56,7 +52,7 @@ class Work:
     targets: candidate tokens, [1, candidates, length], 0 where padded.
   """
 
-  config: config_lib.T5Config
+  config: t5_config.T5Config
   params: Any
   inputs: np.ndarray
   targets: np.ndarray

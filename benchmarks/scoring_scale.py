@@ -29,7 +29,8 @@ import drawn_network
 import side_by_side
 from instructrec import allocator
 from instructrec.evaluation import environment
-from instructrec.models import ranking_model, t5
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5
 from instructrec.training import distributed, mesh, scoring, token_dataset
 
 _TARGETS = 16

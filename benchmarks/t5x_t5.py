@@ -6,12 +6,12 @@ from typing import Any
 import seqio
 from t5x import models
 
-from instructrec.models import config as config_lib
+from instructrec.models.networks import t5_config
 
 
 def build(
   network: Any,
-  config: config_lib.T5Config,
+  config: t5_config.T5Config,
   *,
   optimizer_def: Any = None,
   **settings: Any,

@@ -36,8 +36,9 @@ import drawn_network
 import side_by_side
 from instructrec import allocator
 from instructrec.evaluation import environment
-from instructrec.models import config as config_lib
-from instructrec.models import features, ranking_model, t5
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5, t5_config
+from instructrec.models.scoring import features
 from instructrec.preflight import roofline
 from instructrec.training import batches, token_dataset, train_step
 
@@ -79,7 +80,7 @@ def make_stream(args: argparse.Namespace, pack: bool) -> batches.BatchStream:
   )
 
 
-def ours(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
+def ours(config: t5_config.T5Config, params: Any, batch: Any) -> Step:
   """The step that `instructrec train` runs, as it runs it."""
   allocator.keep_freed_memory()
   model = ranking_model.T5RankingModel(t5.T5(config), z_loss=0.0)
@@ -103,7 +104,7 @@ def ours(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
   return run
 
 
-def t5x(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
+def t5x(config: t5_config.T5Config, params: Any, batch: Any) -> Step:
   """T5X's `examples/t5` with the loss of its `EncoderDecoderModel`."""
   from t5x.examples.t5 import network
 
@@ -132,7 +133,7 @@ def t5x(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
   return run
 
 
-def hugging_face(config: config_lib.T5Config, params: Any, batch: Any) -> Step:
+def hugging_face(config: t5_config.T5Config, params: Any, batch: Any) -> Step:
   """`T5ForConditionalGeneration` and `torch.optim.SGD`."""
   import torch
 
@@ -232,7 +233,7 @@ def matrix_rate(size: int = 1024, repeats: int = 10) -> float:
 
 
 def measure(
-  args: argparse.Namespace, config: config_lib.T5Config, pack: bool
+  args: argparse.Namespace, config: t5_config.T5Config, pack: bool
 ) -> dict[str, Any]:
   """Checks and times all rows on one batch."""
   stream = make_stream(args, pack)

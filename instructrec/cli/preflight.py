@@ -71,7 +71,7 @@ def preflight(
   import jax
 
   from instructrec import cache
-  from instructrec.preflight import check, chips, launch, report
+  from instructrec.preflight import check, chips, launch, launch_files, report
 
   for name in step:
     if name not in launch.STEPS:
@@ -85,7 +85,7 @@ def preflight(
     # Figures are kept, not programs that nothing here could run.
     jax.config.update("jax_enable_compilation_cache", False)
     chips.check_libtpu()
-  found = launch.read(
+  found = launch_files.read(
     gin_file,
     split_gin_args(context.args),
     score_batch_size=score_batch_size,

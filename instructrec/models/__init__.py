@@ -1,1 +1,1 @@
-"""The T5 network, candidate scoring, decoding and losses."""
+"""Ranking models: networks, objectives, scoring and generation, a room each."""

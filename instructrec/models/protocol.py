@@ -28,10 +28,11 @@ from typing import Any, Protocol, runtime_checkable
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from instructrec.models import decoding_state
-
 Batch = Mapping[str, Any]
 Params = Any
+# A decoder's own: what it keeps of the input, and of the prefixes.
+Memory = Any
+Cache = Any
 Metrics = dict[str, clu_metrics.Metric]
 
 
@@ -111,7 +112,8 @@ class PrefixModel(Protocol):
   """A model that can be asked prefix by prefix: what `title_search` needs.
 
   Memory and cache are the model's own; the search only makes the cache wider
-  and sets its position, see `decoding_state`.
+  (`widen`) and replaces its field `position`, as those of
+  `networks/decoding_state.py` allow.
   """
 
   @property
@@ -120,7 +122,7 @@ class PrefixModel(Protocol):
 
   def start_prefixes(
     self, params: Params, tokens: Int[Array, "1 inputs"], num_slots: int
-  ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
+  ) -> tuple[Memory, Cache]:
     """Encodes one input and makes room for prefixes of its responses."""
 
   def extend_prefixes(
@@ -129,7 +131,7 @@ class PrefixModel(Protocol):
     tokens: Int[Array, "prefixes"],
     paths: Int[Array, "prefixes length"],
     depths: Int[Array, "prefixes"],
-    cache: decoding_state.DecodingCache,
-    memory: decoding_state.DecodingMemory,
-  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
+    cache: Cache,
+    memory: Memory,
+  ) -> tuple[Float[Array, "prefixes vocab"], Cache]:
     """Log-probabilities of the token after each prefix, and the cache."""

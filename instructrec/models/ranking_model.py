@@ -8,17 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from instructrec.models import (
-  decoding,
-  decoding_state,
-  generation,
-  losses,
-  protocol,
+from instructrec.models import protocol
+from instructrec.models.generation import generation, search
+from instructrec.models.networks import decoding_state, t5
+from instructrec.models.objectives import (
   real_targets,
-  scoring,
-  t5,
+  token_loss,
   training_metrics,
 )
+from instructrec.models.scoring import candidate_scores
 
 # Packed batches have positions too, of which T5 needs only differences.
 _SEGMENT_KEYS = ("encoder_segment_ids", "decoder_segment_ids")
@@ -63,7 +61,7 @@ class T5RankingModel:
     score_normalization: str = "sum",
     num_beams: int = 1,
     num_decodes: int = 1,
-    length_penalty_alpha: float = decoding.DEFAULT_ALPHA,
+    length_penalty_alpha: float = search.DEFAULT_ALPHA,
     max_decode_length: int | None = None,
     eos_id: int = 1,
     throughput: training_metrics.Throughput | None = None,
@@ -99,7 +97,7 @@ class T5RankingModel:
     Raises:
       ValueError: if a setting is out of its range.
     """
-    scoring.check_normalization(score_normalization)
+    candidate_scores.check_normalization(score_normalization)
     # T5X's special factors are strings; gin hands them over unchecked.
     if loss_normalizing_factor is not None and (
       isinstance(loss_normalizing_factor, str) or loss_normalizing_factor <= 0
@@ -223,7 +221,7 @@ class T5RankingModel:
   ) -> Float[Array, "batch candidates length"]:
     """Scores of all targets of candidate lists that share prefixes."""
     apply = self._bound(params)
-    return scoring.tree_token_scores(
+    return candidate_scores.tree_token_scores(
       functools.partial(apply, method="logits"),
       apply(
         arrays["encoder_input_tokens"],
@@ -255,15 +253,15 @@ class T5RankingModel:
       gradients of microbatches add up to that of the batch, and the metrics
       of `training_metrics.of_batch`, with rates where there is `throughput`.
     """
-    arrays = scoring.check_batch(batch)
-    if scoring.is_tree(arrays):
+    arrays = candidate_scores.check_batch(batch)
+    if candidate_scores.is_tree(arrays):
       raise ValueError(
         "the batch has decoder_target_nodes: candidate trees are for "
         "score_batch; expected a batch of features.to_features"
       )
     features = self._apply("features", params, arrays, dropout_rng)
     loss_sums: real_targets.LossFn = functools.partial(
-      losses.loss_sums,
+      token_loss.loss_sums,
       num_chunks=self.loss_chunks,
       z_loss=self._z_loss,
       label_smoothing=self._label_smoothing,
@@ -308,15 +306,15 @@ class T5RankingModel:
       {"decoder": {"token_scores", "target_tokens", "loss_weights"}}, each a
       tuple of one array as in T5X.
     """
-    arrays = scoring.check_batch(batch)
+    arrays = candidate_scores.check_batch(batch)
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
-    if scoring.is_tree(arrays):
+    if candidate_scores.is_tree(arrays):
       token_scores = self._tree_token_scores(params, arrays)
     else:
       logits = self._apply("__call__", params, arrays)
-      token_scores = scoring.token_scores(logits, targets, weights)
-    scores = scoring.candidate_scores(
+      token_scores = candidate_scores.token_scores(logits, targets, weights)
+    scores = candidate_scores.candidate_scores(
       token_scores, weights, normalization=self.score_normalization
     )
     if not return_intermediates:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from instructrec.data import dataset
 from instructrec.evaluation import results
 from instructrec.instructions import chat_client
-from instructrec.models import scoring as candidate_scoring
 from instructrec.models import tokenizer
+from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
   blocks,
   chat_rows,
@@ -108,7 +108,7 @@ class Evaluation:
         f"unknown protocols {sorted(unknown)}; expected some of {PROTOCOLS}"
       )
     for name in self.normalizations:
-      candidate_scoring.check_normalization(name)
+      candidate_scores.check_normalization(name)
     if self.num_orders < 1:
       raise ValueError(f"num_orders is {self.num_orders}; expected 1 or more")
     if not self.protocols:

@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from instructrec.models import config as config_lib
+from instructrec.models.networks import t5_config
 from instructrec.preflight import chips, cost
 from instructrec.preflight import launch as launch_lib
 
 
 def forward_flops(
-  network: config_lib.T5Config,
+  network: t5_config.T5Config,
   *,
   rows: int,
   inputs_length: int,

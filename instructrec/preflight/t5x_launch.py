@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gin import config_parser
-from instructrec.models import config as config_lib
-from instructrec.models import ranking_model, t5
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import launch as launch_lib
 from instructrec.training import gin_config, mesh, optimizer, runner
 
@@ -181,7 +181,7 @@ def _expect(what: str, found: Any, expected: str) -> None:
 
 def _model(bindings: Bindings) -> ranking_model.T5RankingModel:
   _expect("MODEL", bindings.macro("MODEL"), "T5RankingModel")
-  network = config_lib.T5Config(**bindings.of("T5Config"))
+  network = t5_config.T5Config(**bindings.of("T5Config"))
   settings = bindings.of("T5RankingModel")
   return ranking_model.T5RankingModel(
     t5.T5(network),

@@ -11,14 +11,9 @@ import numpy as np
 
 from instructrec.data import catalog
 from instructrec.instructions import render, templates
-from instructrec.models import (
-  candidate_tree,
-  features,
-  protocol,
-  title_search,
-  title_trie,
-  tokenizer,
-)
+from instructrec.models import protocol, tokenizer
+from instructrec.models.generation import title_search, title_trie
+from instructrec.models.scoring import candidate_tree, features
 
 # Of a long list, so many trees of so many nodes are scored at once.
 _TREES, _NODES, _CANDIDATES = 16, 256, 64
@@ -133,7 +128,7 @@ class InstructionRanker:
     """The best of the whole catalogue but the history, best first.
 
     They are those that `rank` would put first, found without scoring every
-    title: see `models/title_search.py`.
+    title: see `models/generation/title_search.py`.
 
     Args:
       history: item ids, oldest first; may be empty.

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int
 
-from instructrec.models import features
+from instructrec.models.scoring import features
 from instructrec.training import token_dataset
 
 Batch = dict[str, np.ndarray]

@@ -7,6 +7,7 @@ exists.
 
 import difflib
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +18,15 @@ from gin import config as gin_state
 
 _T = TypeVar("_T")
 _MACRO = "gin.macro"
+# Modules that were moved, below `instructrec.models`: run folders written
+# before name the old ones.
+_MOVED = {
+  "config": "networks.t5_config",
+  "t5": "networks.t5",
+  "losses": "objectives.token_loss",
+  "training_metrics": "objectives.training_metrics",
+  "decoding": "generation.search",
+}
 
 
 class UnusedBindingError(ValueError):
@@ -46,8 +56,8 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
 
   Raises:
     FileNotFoundError: where a file is in none of the folders.
-    ValueError: from gin, for what it cannot parse or resolve; and for files
-      that only T5X can run.
+    ValueError: from gin, for what it cannot parse or resolve; for files that
+      only T5X can run; and for modules that were moved.
   """
   gin.clear_config()
   gin_state._FILE_READERS[1:] = []  # Paths added by an earlier call.
@@ -62,6 +72,11 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
     try:
       gin.parse_config_file(file)
     except (ModuleNotFoundError, OSError) as error:
+      missing = re.match(
+        r"No module named 'instructrec\.models\.(\w+)'", str(error)
+      )
+      if missing:
+        _check_moved(missing[1], file)
       if "t5x" not in str(error):
         raise
       raise ValueError(
@@ -73,7 +88,22 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
     name = binding.split("=", 1)[0].strip()
     if name.isidentifier() and name not in macros:
       raise unknown_macro(name, macros)
-    gin.parse_config(binding)
+    try:
+      gin.parse_config(binding)
+    except ValueError as error:
+      if "No configurable matching" in str(error):
+        _check_moved(name.split(".")[0], f"--gin.{name}")
+      raise
+
+
+def _check_moved(name: str, where: str) -> None:
+  if name in _MOVED:
+    room, _, module = _MOVED[name].rpartition(".")
+    raise ValueError(
+      f"{where}: instructrec.models.{name} is now instructrec.models."
+      f"{_MOVED[name]}; write `from instructrec.models.{room} import {module}` "
+      f"and {module}. where {name}. stands"
+    )
 
 
 def unknown_macro(name: str, macros: Iterable[str]) -> UnusedBindingError:

@@ -20,7 +20,8 @@ import numpy as np
 import optax
 
 from instructrec import progress
-from instructrec.models import protocol, training_metrics
+from instructrec.models import protocol
+from instructrec.models.objectives import training_metrics
 from instructrec.training import (
   batches,
   checkpoints,

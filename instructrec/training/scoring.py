@@ -1,11 +1,11 @@
 """Scores the candidate lists of a data set, in compiled batches.
 
-Lists are scored as trees (`models/candidate_tree.py`). They go into buckets by
-the length of their instruction and the size of their tree, so that no list is
-padded to the longest of all; each bucket is compiled once, for as many
-requests as fit a budget of tokens. A long list becomes several trees over one
-instruction: in a tree each node looks at each, so that one tree of the whole
-list would take time and memory with the square of its length.
+Lists are scored as trees (`models/scoring/candidate_tree.py`). They go into
+buckets by the length of their instruction and the size of their tree, so that
+no list is padded to the longest of all; each bucket is compiled once, for as
+many requests as fit a budget of tokens. A long list becomes several trees over
+one instruction: in a tree each node looks at each, so that one tree of the
+whole list would take time and memory with the square of its length.
 
 Over a mesh, the requests of a batch are split over "data" and the parameters
 over "model"; with several processes each makes the rows of its own devices, and
@@ -21,8 +21,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from instructrec import progress
-from instructrec.models import candidate_tree, features, protocol
-from instructrec.models import scoring as candidate_scoring
+from instructrec.models import protocol
+from instructrec.models.scoring import (
+  candidate_scores,
+  candidate_tree,
+  features,
+)
 from instructrec.training import distributed, token_dataset
 from instructrec.training import mesh as mesh_lib
 
@@ -124,7 +128,7 @@ def _score_fn(
     decoder = auxiliary["decoder"]
     (tokens,), (weights,) = decoder["token_scores"], decoder["loss_weights"]
     return {
-      name: candidate_scoring.candidate_scores(
+      name: candidate_scores.candidate_scores(
         tokens, weights, normalization=name
       )
       for name in normalizations

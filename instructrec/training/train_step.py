@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from instructrec.models import protocol, training_metrics
+from instructrec.models import protocol
+from instructrec.models.objectives import training_metrics
 
 Batch = dict[str, Any]
 Metrics = dict[str, Any]

@@ -11,17 +11,17 @@ import safetensors.numpy
 from typer.testing import CliRunner
 
 from instructrec.cli import main
-from instructrec.models import config
 from instructrec.models.checkpoint import (
   convert,
   huggingface,
   names,
   tensors,
 )
+from instructrec.models.networks import t5_config
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # gin/models/tiny.gin at the vocabulary of gin/quickstart.gin.
-CONFIG = config.T5Config(
+CONFIG = t5_config.T5Config(
   vocab_size=2176,
   emb_dim=64,
   num_heads=4,

@@ -16,10 +16,11 @@ import pytest
 from flax.linen import partitioning as flax_partitioning
 from jax.experimental import pjit
 
-from instructrec.models import config, ranking_model, t5
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5, t5_config
 from instructrec.training import mesh as mesh_lib
 
-CONFIG = config.T5Config(
+CONFIG = t5_config.T5Config(
   vocab_size=64,
   emb_dim=16,
   num_heads=2,

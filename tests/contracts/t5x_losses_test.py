@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from instructrec.models import config, ranking_model, t5, tokenizer
+from instructrec.models import ranking_model, tokenizer
+from instructrec.models.networks import t5, t5_config
 from instructrec.training import data_config, optimizer, runner
 
 pytestmark = [pytest.mark.t5x, pytest.mark.slow, pytest.mark.tf]
@@ -44,7 +45,7 @@ from __gin__ import dynamic_registration
 
 import __main__ as train_script
 import dataset_of_batches
-from instructrec.models import config
+from instructrec.models.networks import t5_config
 from t5x import utils
 
 train_script.train:
@@ -110,7 +111,7 @@ def _t5x_losses(t5x, stream, folder):
   (folder / "dataset_of_batches.py").write_text(
     _DATASET.format(path=str(folder / "batches.npz"))
   )
-  sizes = "".join(f"config.T5Config.{k} = {v}\n" for k, v in SIZES.items())
+  sizes = "".join(f"t5_config.T5Config.{k} = {v}\n" for k, v in SIZES.items())
   (folder / "losses.gin").write_text(_GIN + sizes)
   model_dir = folder / "model"
   t5x.run(
@@ -145,7 +146,9 @@ def _t5x_losses(t5x, stream, folder):
 def test_five_losses_agree(t5x, stream, tmp_path):
   theirs, params = _t5x_losses(t5x, stream, tmp_path)
   module = t5.T5(
-    config.T5Config(vocab_size=2176, dtype="float32", dropout_rate=0.0, **SIZES)
+    t5_config.T5Config(
+      vocab_size=2176, dtype="float32", dropout_rate=0.0, **SIZES
+    )
   )
   runner.train(
     runner.TrainConfig(

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from instructrec.models import config, ranking_model, t5
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5, t5_config
 
-TINY = config.T5Config(
+TINY = t5_config.T5Config(
   vocab_size=31,
   emb_dim=16,
   num_heads=2,
@@ -42,7 +43,7 @@ class Setup:
     return ranking_model.T5RankingModel(self.model.module, **settings)
 
 
-def make_setup(cfg: config.T5Config = TINY, **settings: Any) -> Setup:
+def make_setup(cfg: t5_config.T5Config = TINY, **settings: Any) -> Setup:
   model = ranking_model.T5RankingModel(t5.T5(cfg), **settings)
   variables = jax.jit(
     lambda rng: model.get_initial_variables(rng, SHAPES)["params"]
@@ -106,5 +107,5 @@ def make_batch_fixture():
 
 
 @pytest.fixture(scope="session", name="tiny_config")
-def tiny_config_fixture() -> config.T5Config:
+def tiny_config_fixture() -> t5_config.T5Config:
   return TINY

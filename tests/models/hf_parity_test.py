@@ -20,11 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models import config, features, ranking_model, t5
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5, t5_config
+from instructrec.models.scoring import features
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 CONFIGS = {
-  "gated_untied": config.T5Config(
+  "gated_untied": t5_config.T5Config(
     vocab_size=71,
     emb_dim=32,
     num_heads=4,
@@ -34,7 +36,7 @@ CONFIGS = {
     num_decoder_layers=2,
     mlp_activations=("gelu", "linear"),
   ),
-  "relu_tied": config.T5Config(
+  "relu_tied": t5_config.T5Config(
     vocab_size=53,
     emb_dim=24,
     num_heads=3,

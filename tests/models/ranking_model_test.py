@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models import features
+from instructrec.models.scoring import features
 
 INPUTS = [[5, 9, 4, 1], [7, 3, 12, 30, 8, 1]]
 CANDIDATES = [

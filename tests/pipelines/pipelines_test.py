@@ -12,7 +12,8 @@ from instructrec.data import candidates, dataset, splits, synthetic
 from instructrec.instructions import format as instruction_format
 from instructrec.instructions import generate as generate_module
 from instructrec.instructions import mixtures, templates, units
-from instructrec.models import features, tokenizer
+from instructrec.models import tokenizer
+from instructrec.models.scoring import features
 from instructrec.training import batches, data_config
 
 pytestmark = pytest.mark.tf

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from instructrec.preflight import launch, roofline
+from instructrec.preflight import launch, launch_files, roofline
 from instructrec.training import gin_config
 
 SIZES = {
@@ -19,7 +19,7 @@ SIZES = {
 @pytest.mark.parametrize("size", SIZES)
 def test_launches_of_t5x_are_read_without_t5x(size):
   layers, parameters = SIZES[size]
-  found = launch.read([f"gin/instructrec_{size}.gin"])
+  found = launch_files.read([f"gin/instructrec_{size}.gin"])
   assert found.t5x
   assert found.network.num_encoder_layers == layers
   assert found.network.num_parameters == pytest.approx(parameters, rel=0.005)
@@ -35,7 +35,7 @@ def test_launches_of_t5x_are_read_without_t5x(size):
 
 
 def test_bindings_change_a_launch_of_t5x():
-  found = launch.read(
+  found = launch_files.read(
     ["gin/instructrec_xl.gin"],
     [
       "MODEL_PARALLEL_SUBMESH=(2,2,1,1)",
@@ -57,7 +57,7 @@ def test_bindings_change_a_launch_of_t5x():
 
 
 def test_num_partitions_is_the_other_way_to_say_it():
-  found = launch.read(
+  found = launch_files.read(
     ["gin/instructrec_xl.gin"],
     [
       "PjitPartitioner.model_parallel_submesh=None",
@@ -83,7 +83,7 @@ def test_num_partitions_is_the_other_way_to_say_it():
 )
 def test_what_the_embedded_runner_lacks_is_refused(binding, message):
   with pytest.raises(ValueError, match=message):
-    launch.read(["gin/instructrec_xl.gin"], [binding])
+    launch_files.read(["gin/instructrec_xl.gin"], [binding])
 
 
 def test_a_launch_without_a_model_names_what_to_include(tmp_path):
@@ -93,42 +93,44 @@ def test_a_launch_without_a_model_names_what_to_include(tmp_path):
     "include 'gin/mixtures/instructrec.gin'\n"
   )
   with pytest.raises(launch.LaunchError, match="give MODEL no value"):
-    launch.read([str(path)])
+    launch_files.read([str(path)])
 
 
 def test_the_residual_stream_of_a_t5x_launch_can_be_split():
   rule = "('residual_length', 'model')"
-  found = launch.read(
+  found = launch_files.read(
     ["gin/instructrec_xl.gin"],
     [f"ADDITIONAL_AXIS_RULES=[{rule}]", "LOSS_CHUNKS=4"],
   )
   assert found.config.mesh.shard_sequence
   assert ("residual_length", "model") in found.config.mesh.rules
   assert found.config.model.loss_chunks == 4
-  assert not launch.read(["gin/instructrec_xl.gin"]).config.mesh.shard_sequence
+  assert not launch_files.read(
+    ["gin/instructrec_xl.gin"]
+  ).config.mesh.shard_sequence
   with pytest.raises(launch.LaunchError, match=r"knows \[\('residual_length"):
-    launch.read(
+    launch_files.read(
       ["gin/instructrec_xl.gin"], ["ADDITIONAL_AXIS_RULES=[('heads', 'data')]"]
     )
 
 
 def test_evaluations_of_t5x_train_nothing():
   with pytest.raises(launch.LaunchError, match="evaluate or infer"):
-    launch.read(["gin/instructrec_eval.gin", "gin/models/small.gin"])
+    launch_files.read(["gin/instructrec_eval.gin", "gin/models/small.gin"])
 
 
 def test_a_file_that_does_not_exist():
   with pytest.raises(FileNotFoundError, match="looked in"):
-    launch.read(["gin/no_such.gin"])
+    launch_files.read(["gin/no_such.gin"])
 
 
 def test_launches_of_the_embedded_runner_are_built_as_it_builds_them():
-  found = launch.read(["gin/quickstart.gin"], ["MODEL_PARALLEL=2"])
+  found = launch_files.read(["gin/quickstart.gin"], ["MODEL_PARALLEL=2"])
   assert not found.t5x
   assert found.settings.model == 2
   assert found.pack
   with pytest.raises(gin_config.UnusedBindingError):
-    launch.read(["gin/quickstart.gin"], ["MODEL_PARALEL=2"])
+    launch_files.read(["gin/quickstart.gin"], ["MODEL_PARALEL=2"])
 
 
 @pytest.mark.parametrize("pack", [False, True])
@@ -136,7 +138,7 @@ def test_the_batch_is_that_of_training(pack):
   from instructrec.training import batches
 
   found = dataclasses.replace(
-    launch.read(["gin/quickstart.gin"]),
+    launch_files.read(["gin/quickstart.gin"]),
     pack=pack,
     batch_size=4,
     inputs_length=12,
@@ -152,7 +154,7 @@ def test_the_batch_is_that_of_training(pack):
 
 
 def test_settings_change_nothing_else():
-  found = launch.read(["gin/quickstart.gin"])
+  found = launch_files.read(["gin/quickstart.gin"])
   settings = launch.Settings(
     model=2, shard_parameters=True, num_microbatches=4, remat_policy="full"
   )
@@ -166,7 +168,7 @@ def test_settings_change_nothing_else():
 
 def test_model_flops_are_six_a_weight_and_token_where_lengths_are_equal():
   """Every token passes all weights of its stack; attention is 12 L H Q T."""
-  found = launch.read(
+  found = launch_files.read(
     ["gin/instructrec_xl.gin"],
     ["INPUTS_LENGTH=128", "TARGETS_LENGTH=128", "BATCH_SIZE=1"],
   )
@@ -183,7 +185,7 @@ def test_model_flops_are_six_a_weight_and_token_where_lengths_are_equal():
 
 
 def test_a_list_is_encoded_once():
-  found = launch.read(["gin/instructrec_xl.gin"])
+  found = launch_files.read(["gin/instructrec_xl.gin"])
   one = dataclasses.replace(found, num_candidates=1)
   twenty = dataclasses.replace(found, num_candidates=20)
   encoder = 2 * roofline.model_flops(one, "score") - roofline.model_flops(

@@ -13,6 +13,7 @@ from instructrec.preflight import (
   chips,
   compiled,
   launch,
+  launch_files,
   report,
   search,
 )
@@ -33,7 +34,7 @@ LOCAL = chips.parse("local")
 
 @pytest.fixture
 def tiny():
-  return launch.read(["gin/quickstart.gin"], TINY)
+  return launch_files.read(["gin/quickstart.gin"], TINY)
 
 
 def _options(folder, **changes):
@@ -201,7 +202,7 @@ def test_the_search_ends_with_the_first_that_fits(tiny, tmp_path):
     option.removeprefix("--gin.").replace('\\"', '"')
     for option in search.gin_bindings(tiny, result.remedy.settings, LOCAL)
   ]
-  again = launch.read(["gin/quickstart.gin"], [*TINY, *bindings])
+  again = launch_files.read(["gin/quickstart.gin"], [*TINY, *bindings])
   assert again.settings == result.remedy.settings
   fixed = check.run(again, "train", LOCAL, options, _silent)
   assert fixed.fits
@@ -271,14 +272,14 @@ def test_bindings_for_both_runners():
   settings = launch.Settings(
     model=8, shard_parameters=True, num_microbatches=2, remat_policy="minimal"
   )
-  embedded = launch.read(["gin/quickstart.gin"])
+  embedded = launch_files.read(["gin/quickstart.gin"])
   assert search.gin_bindings(embedded, settings, topology) == [
     "--gin.MODEL_PARALLEL=8",
     "--gin.SHARD_PARAMETERS=True",
     "--gin.NUM_MICROBATCHES=2",
     '--gin.REMAT_POLICY=\\"minimal\\"',
   ]
-  t5x = launch.read(["gin/instructrec_xl.gin"])
+  t5x = launch_files.read(["gin/instructrec_xl.gin"])
   assert search.gin_bindings(t5x, settings, topology) == [
     '--gin.MODEL_PARALLEL_SUBMESH="(4,2,1,1)"',
     "--gin.NUM_MICROBATCHES=2",

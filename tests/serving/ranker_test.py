@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from instructrec.data import synthetic
-from instructrec.models import config, features, ranking_model, t5, tokenizer
+from instructrec.models import ranking_model, tokenizer
+from instructrec.models.networks import t5, t5_config
+from instructrec.models.scoring import features
 from instructrec.serving import ranker as ranker_lib
 
 TEXT = "something to play with friends"
@@ -19,7 +21,7 @@ def ranker_fixture(tmp_path_factory):
   path = tmp_path_factory.mktemp("vocabulary") / "sentencepiece.model"
   tokenizer.train(items.titles * 3, path, vocab_size=400)
   vocabulary = tokenizer.Tokenizer(path)
-  network = config.T5Config(
+  network = t5_config.T5Config(
     vocab_size=vocabulary.vocab_size,
     emb_dim=16,
     num_heads=2,

@@ -1,3 +1,5 @@
+import importlib
+import re
 import textwrap
 
 import pytest
@@ -105,3 +107,44 @@ def test_bindings_of_an_earlier_parse_are_forgotten(gin_file, tmp_path):
 def test_a_launch_of_t5x_is_called_so():
   with pytest.raises(ValueError, match=r"start it with t5x/train\.py"):
     gin_config.parse(["gin/instructrec_xl.gin"])
+
+
+@pytest.mark.parametrize(
+  ("old", "new"),
+  [
+    ("config", "networks.t5_config"),
+    ("t5", "networks.t5"),
+    ("training_metrics", "objectives.training_metrics"),
+  ],
+)
+@pytest.mark.parametrize(
+  "statement",
+  ["from instructrec.models import {}", "import instructrec.models.{}"],
+)
+def test_a_run_written_before_a_module_moved_names_where_it_is(
+  tmp_path, statement, old, new
+):
+  path = tmp_path / "config.gin"
+  path.write_text(
+    f"from __gin__ import dynamic_registration\n{statement.format(old)}\n"
+  )
+  with pytest.raises(
+    ValueError,
+    match=rf"{re.escape(str(path))}: instructrec\.models\.{old} is now "
+    rf"instructrec\.models\.{new};",
+  ):
+    gin_config.parse([str(path)])
+
+
+def test_a_binding_of_a_module_that_moved_names_where_it_is():
+  with pytest.raises(
+    ValueError,
+    match=r"--gin\.config\.T5Config\.emb_dim: instructrec\.models\.config is "
+    r"now instructrec\.models\.networks\.t5_config;",
+  ):
+    gin_config.parse(["gin/models/tiny.gin"], ["config.T5Config.emb_dim = 8"])
+
+
+def test_what_stands_for_a_moved_module_is_there():
+  for moved in gin_config._MOVED.values():
+    importlib.import_module(f"instructrec.models.{moved}")

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from instructrec.models import config, ranking_model, t5
+from instructrec.models import ranking_model
 from instructrec.models.checkpoint import convert, names, tensors
+from instructrec.models.networks import t5, t5_config
 from instructrec.training import mesh, optimizer, runner
 
-CONFIG = config.T5Config(
+CONFIG = t5_config.T5Config(
   vocab_size=40,
   emb_dim=16,
   num_heads=2,

@@ -17,8 +17,9 @@ import optax
 import pytest
 
 import instructrec
-from instructrec.models import config as model_config
-from instructrec.models import ranking_model, t5, training_metrics
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5, t5_config
+from instructrec.models.objectives import training_metrics
 from instructrec.training import (
   batches,
   checkpoints,
@@ -81,7 +82,7 @@ def stream(*, pack=False, seed=0):
 
 
 def model(dropout=0.1, loss_chunks=1):
-  config = model_config.T5Config(
+  config = t5_config.T5Config(
     vocab_size=64,
     dtype="float32",
     emb_dim=16,

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 import instructrec
-from instructrec.models import config, ranking_model, t5
+from instructrec.models import ranking_model
+from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import cost, hlo
 from instructrec.training import (
   batches,
@@ -42,7 +43,7 @@ here.score_on_meshes(*sys.argv[1:])
 
 VOCABULARY = 32
 SIZES = {"inputs_length": 80, "targets_length": 12}
-CONFIG = config.T5Config(
+CONFIG = t5_config.T5Config(
   vocab_size=60,
   emb_dim=16,
   num_heads=2,
@@ -170,7 +171,7 @@ def make_dataset(count=9):
 
 
 def make_model():
-  network = config.T5Config(
+  network = t5_config.T5Config(
     vocab_size=VOCABULARY,
     emb_dim=16,
     num_heads=4,

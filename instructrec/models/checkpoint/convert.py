@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from instructrec import progress
-from instructrec.models import config as config_lib
 from instructrec.models.checkpoint import (
   adafactor,
   huggingface,
@@ -20,6 +19,7 @@ from instructrec.models.checkpoint import (
   t5x_legacy,
 )
 from instructrec.models.checkpoint.tensors import DTYPES, Checkpoint, Tensor
+from instructrec.models.networks import t5_config
 
 FORMS = ("instructrec", "huggingface", "t5x", "t5x_legacy")
 LAYERS = ("unstacked", "stacked")
@@ -47,7 +47,7 @@ class Settings:
   layers: str = "unstacked"
   step: int | None = None
   optimizer: str = "adafactor"
-  config: config_lib.T5Config | None = None
+  config: t5_config.T5Config | None = None
   max_shard_bytes: int = huggingface.MAX_SHARD_BYTES
 
   def __post_init__(self) -> None:
@@ -223,7 +223,7 @@ def _counted(tensor: Tensor, line: progress.Progress) -> Tensor:
 
 def _write(
   params: Mapping[str, Tensor],
-  config: config_lib.T5Config,
+  config: t5_config.T5Config,
   output: str | os.PathLike[str],
   step: int,
   settings: Settings,
@@ -253,7 +253,7 @@ def _write(
 
 
 def _fresh_optimizer(
-  params: Mapping[str, Tensor], config: config_lib.T5Config
+  params: Mapping[str, Tensor], config: t5_config.T5Config
 ) -> dict[tuple[str, ...], np.ndarray]:
   axes = {
     name: parameter.axes for name, parameter in names.parameters(config).items()

@@ -17,13 +17,13 @@ import numpy as np
 import safetensors
 from etils import epath
 
-from instructrec.models import config as config_lib
 from instructrec.models.checkpoint import names, storage
 from instructrec.models.checkpoint.tensors import (
   Checkpoint,
   CheckpointError,
   Tensor,
 )
+from instructrec.models.networks import t5_config
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -71,7 +71,7 @@ _NEVER_READ = (
 
 def config_from_json(
   fields: Mapping[str, Any], *, tied: bool, found_in: str
-) -> config_lib.T5Config:
+) -> t5_config.T5Config:
   """Our configuration for a config.json.
 
   Args:
@@ -113,7 +113,7 @@ def config_from_json(
       "(T5 1.0) or neither (T5 1.1, Flan-T5)"
     )
   forms = {value: key for key, value in _FEED_FORWARD.items()}
-  return config_lib.T5Config(
+  return t5_config.T5Config(
     **{ours: fields[theirs] for theirs, ours in _FIELDS.items()},
     mlp_activations=forms[fields.get("feed_forward_proj", "relu")],
     logits_via_embedding=tied,
@@ -121,7 +121,7 @@ def config_from_json(
 
 
 def config_to_json(
-  config: config_lib.T5Config, dtype: np.dtype
+  config: t5_config.T5Config, dtype: np.dtype
 ) -> dict[str, Any]:
   """The config.json for a network.
 
@@ -295,7 +295,7 @@ def _is_tied(fields: Mapping[str, Any], found: Mapping[str, Tensor]) -> bool:
 def write(
   folder: str | os.PathLike[str],
   params: Mapping[str, Tensor],
-  config: config_lib.T5Config,
+  config: t5_config.T5Config,
   *,
   max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:

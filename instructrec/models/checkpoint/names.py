@@ -8,8 +8,8 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 
-from instructrec.models import config as config_lib
 from instructrec.models.checkpoint import tensors
+from instructrec.models.networks import t5_config
 
 _LAYER = re.compile(r"^(encoder|decoder)/layers_(\d+)/(.+)$")
 _PROJECTIONS = (("query", "q"), ("key", "k"), ("value", "v"), ("out", "o"))
@@ -52,7 +52,7 @@ class Parameter:
     return len(self.shape) == 2 and self.name != EMBEDDING
 
 
-def parameters(config: config_lib.T5Config) -> dict[str, Parameter]:
+def parameters(config: t5_config.T5Config) -> dict[str, Parameter]:
   """All parameters of a network, unstacked, by our name.
 
   Args:
@@ -64,7 +64,7 @@ def parameters(config: config_lib.T5Config) -> dict[str, Parameter]:
   return {p.name: p for p in _parameters(config)}
 
 
-def _parameters(config: config_lib.T5Config) -> Iterator[Parameter]:
+def _parameters(config: t5_config.T5Config) -> Iterator[Parameter]:
   vocab, embed = config.vocab_size, config.emb_dim
   yield Parameter(
     EMBEDDING, "shared.weight", (vocab, embed), ("vocab", "embed")
@@ -94,7 +94,7 @@ def _parameters(config: config_lib.T5Config) -> Iterator[Parameter]:
 
 
 def _layer(
-  config: config_lib.T5Config, stack: str, index: int
+  config: t5_config.T5Config, stack: str, index: int
 ) -> Iterator[Parameter]:
   ours, theirs = f"{stack}/layers_{index}", f"{stack}.block.{index}.layer"
   embed, joined, mlp = config.emb_dim, config.joined_dim, config.mlp_dim
@@ -144,7 +144,7 @@ def split_layer(name: str) -> tuple[str, int, str] | None:
 
 def infer_config(
   shapes: Mapping[str, tuple[int, ...]], *, found_in: str
-) -> config_lib.T5Config:
+) -> t5_config.T5Config:
   """The sizes of a network, from the shapes of its parameters.
 
   What parameters do not tell is taken as the public models have it: one
@@ -189,7 +189,7 @@ def infer_config(
     if found := split_layer(name):
       layers[found[0]] = max(layers[found[0]], found[1] + 1)
   single = "encoder/layers_0/mlp/wi/kernel" in shapes
-  return config_lib.T5Config(
+  return t5_config.T5Config(
     vocab_size=shapes[EMBEDDING][0],
     emb_dim=shapes[EMBEDDING][1],
     num_heads=num_heads,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from etils import epath
 
-from instructrec.models import config as config_lib
 from instructrec.models.checkpoint import (
   huggingface,
   names,
@@ -17,6 +16,7 @@ from instructrec.models.checkpoint.tensors import (
   Checkpoint,
   compare_names,
 )
+from instructrec.models.networks import t5_config
 
 _STEP = re.compile(rf"^{orbax_form.STEP_PREFIX}_(\d+)$")
 RUN_SUBFOLDER = "checkpoints"
@@ -103,8 +103,8 @@ def _step_folder(folder: epath.Path, step: int | None) -> epath.Path:
 
 
 def check(
-  checkpoint: Checkpoint, config: config_lib.T5Config | None = None
-) -> config_lib.T5Config:
+  checkpoint: Checkpoint, config: t5_config.T5Config | None = None
+) -> t5_config.T5Config:
   """Makes sure that a checkpoint holds all of one T5 network and no more.
 
   Args:

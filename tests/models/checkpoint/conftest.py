@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from instructrec.models import config
 from instructrec.models.checkpoint import names, tensors
+from instructrec.models.networks import t5_config
 
-FLAN = config.T5Config(
+FLAN = t5_config.T5Config(
   vocab_size=47,
   emb_dim=24,
   num_heads=3,

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from instructrec.models import config
 from instructrec.models.checkpoint import (
   convert,
   diff,
@@ -19,10 +18,11 @@ from instructrec.models.checkpoint import (
   stacking,
   tensors,
 )
+from instructrec.models.networks import t5_config
 
 GEOMETRIES = {
   # T5 1.0: one branch, logits from the table; the encoder is the deeper one.
-  "t5_1_0": config.T5Config(
+  "t5_1_0": t5_config.T5Config(
     vocab_size=31,
     emb_dim=16,
     num_heads=2,
@@ -34,7 +34,7 @@ GEOMETRIES = {
     logits_via_embedding=True,
   ),
   # Flan-T5-XL's ratios, narrow and of few layers.
-  "xl_layout": config.T5Config(
+  "xl_layout": t5_config.T5Config(
     vocab_size=502,
     emb_dim=32,
     num_heads=32,
@@ -44,7 +44,7 @@ GEOMETRIES = {
     mlp_dim=80,
   ),
   # All axes of a matrix alike: a forgotten transposition has the right shape.
-  "square": config.T5Config(
+  "square": t5_config.T5Config(
     vocab_size=8,
     emb_dim=8,
     num_heads=8,

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from instructrec.models import config, t5
 from instructrec.models.checkpoint import names, stacking, tensors
+from instructrec.models.networks import t5, t5_config
 
-ONE_BRANCH = config.T5Config(
+ONE_BRANCH = t5_config.T5Config(
   vocab_size=31,
   emb_dim=12,
   num_heads=3,

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 import pytest
 
-from instructrec.models import config
 from instructrec.models.checkpoint import convert, names, opening
+from instructrec.models.networks import t5_config
 
 pytestmark = [pytest.mark.t5x, pytest.mark.tf]
 
-CONFIG = config.T5Config(
+CONFIG = t5_config.T5Config(
   vocab_size=160,
   # Wide enough for Adafactor to factor some matrices and not others; query
   # is square, which leaves the order of its axes to the sort.

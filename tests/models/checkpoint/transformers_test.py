@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from instructrec.models import features, t5
 from instructrec.models.checkpoint import convert, huggingface, opening
+from instructrec.models.networks import t5
+from instructrec.models.scoring import features
 
 CASES = {
   # Flan-T5's form.

@@ -1,0 +1,1 @@
+"""Targets written token by token, and searches over titles."""

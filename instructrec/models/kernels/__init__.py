@@ -1,0 +1,1 @@
+"""Attention as a TPU kernel, and how it is cut to a chip."""

@@ -1,0 +1,1 @@
+"""The T5 encoder-decoder: its sizes, its layers and what decoding carries."""

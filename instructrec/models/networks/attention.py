@@ -1,0 +1,328 @@
+"""Multi-head attention, with keys and values that many queries may share."""
+
+import functools
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import partitioning
+from jaxtyping import Array, Bool, Float, Int
+
+from instructrec.models.kernels import pallas_attention
+from instructrec.models.networks import layers, t5_config
+
+# Added to the logit of a masked key. Finite, so that a query with no key at
+# all (a padded row) has a uniform softmax and not NaN.
+MASKED_LOGIT = -1e10
+
+
+@flax.struct.dataclass
+class KeysValues:
+  """Projected keys and values of one attention layer.
+
+  Attributes:
+    keys: [batch, length, heads, kv].
+    values: [batch, length, heads, kv].
+  """
+
+  keys: Float[Array, "batch length heads kv"]
+  values: Float[Array, "batch length heads kv"]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _spread(
+  bias: Float[Array, "#batch heads #queries keys"], batch: int
+) -> Float[Array, "batch heads #queries keys"]:
+  """The bias for each row of a batch; its gradient is a sum over them.
+
+  On CPUs that sum is a product: as a reduction over a leading axis, XLA strides
+  through all of the gradient for every number of the result.
+  """
+  return jnp.broadcast_to(bias, (batch, *bias.shape[1:]))
+
+
+def _spread_fwd(bias: Array, batch: int) -> tuple[Array, bool]:
+  return _spread(bias, batch), len(bias) == 1
+
+
+def _spread_bwd(batch: int, shared: bool, gradient: Array) -> tuple[Array]:
+  if not shared:
+    return (gradient,)
+  total = jax.lax.platform_dependent(
+    gradient,
+    cpu=lambda g: jnp.tensordot(jnp.ones(batch, g.dtype), g, axes=1),
+    default=lambda g: g.sum(0),
+  )
+  return (total[None],)
+
+
+_spread.defvjp(_spread_fwd, _spread_bwd)
+
+
+def dot_product_attention(
+  query: Float[Array, "batch queries heads kv"],
+  memory: KeysValues,
+  mask: Bool[Array, "#batch 1 #queries keys"],
+  bias: Float[Array, "#batch heads #queries keys"] | None,
+  *,
+  dtype: Any,
+  float32_logits: bool,
+  dropout: nn.Dropout,
+  deterministic: bool,
+) -> Float[Array, "batch queries heads kv"]:
+  """Attention without division by sqrt(kv): T5 folds it into the initialiser.
+
+  Args:
+    query: projected queries.
+    memory: projected keys and values.
+    mask: True where a query may look at a key.
+    bias: added to the logits; None adds nothing.
+    dtype: type of the attention weights.
+    float32_logits: take logits and softmax in float32.
+    dropout: applied to the attention weights.
+    deterministic: True switches dropout off.
+
+  Returns:
+    Weighted sums of the values.
+  """
+  keys = memory.keys
+  if float32_logits:
+    query, keys = query.astype(jnp.float32), keys.astype(jnp.float32)
+  # [batch, queries, heads, kv], [batch, keys, heads, kv]
+  #   -> [batch, heads, queries, keys]
+  logits = jnp.einsum("bqhd,bkhd->bhqk", query, keys)
+  hidden = jnp.where(mask, 0.0, MASKED_LOGIT).astype(dtype)
+  # Summed in `dtype` before they meet the logits, as T5X does.
+  offset = hidden if bias is None else hidden + _spread(bias, len(query))
+  weights = jax.nn.softmax(logits + offset.astype(logits.dtype))
+  weights = dropout(weights.astype(dtype), deterministic=deterministic)
+  return jnp.einsum("bhqk,bkhd->bqhd", weights, memory.values)
+
+
+def fused_dot_product_attention(
+  query: Float[Array, "batch queries heads kv"],
+  memory: KeysValues,
+  mask: Bool[Array, "#batch 1 #queries keys"],
+  bias: Float[Array, "#batch heads #queries keys"] | None,
+  *,
+  implementation: str,
+  dropout: nn.Dropout,
+  deterministic: bool,
+) -> Float[Array, "batch queries heads kv"]:
+  """`dot_product_attention`, but attention weights need not be kept.
+
+  T5 drops a key for all queries alike. That is to drop its value, which needs
+  no weights: the same random numbers give the same result.
+
+  Args:
+    query: projected queries.
+    memory: projected keys and values.
+    mask: True where a query may look at a key.
+    bias: added to the logits; None adds nothing.
+    implementation: "pallas", "xla" or "cudnn".
+    dropout: of the attention weights, the same for all queries.
+    deterministic: True switches dropout off.
+
+  Returns:
+    Weighted sums of the values; logits and softmax are float32.
+
+  Raises:
+    ValueError: for "pallas", where there are no TPUs.
+    RuntimeError: from JAX for "cudnn", where there is no cuDNN.
+  """
+  batch, keys, heads, _ = memory.values.shape
+  kept = dropout(
+    jnp.ones((batch, heads, 1, keys), memory.values.dtype),
+    deterministic=deterministic,
+  )
+  # [batch, heads, 1, keys] -> [batch, keys, heads, 1]
+  values = memory.values * kept.transpose(0, 3, 1, 2)
+  if implementation == "pallas":
+    return pallas_attention.dot_product_attention(
+      query, memory.keys, values, mask, bias, masked_logit=MASKED_LOGIT
+    )
+  attend: Any = jax.nn.dot_product_attention  # Typed for literals only.
+  return attend(
+    query,
+    memory.keys,
+    values,
+    bias=bias,
+    mask=mask,
+    scale=1.0,
+    implementation=implementation,
+  )
+
+
+class Attention(nn.Module):
+  """Multi-head attention with separate steps for memory and queries.
+
+  `project` makes the keys and values once; `attend` may then be called with
+  any number of queries, for example all candidates of a request in one row.
+
+  Attributes:
+    config: number of heads, sizes, dropout rate and dtype.
+  """
+
+  config: t5_config.T5Config
+
+  def setup(self):
+    """Makes the parameters and submodules."""
+    cfg = self.config
+
+    def query_init(key, shape, dtype):
+      # Takes the place of the division by sqrt(head_dim) at run time.
+      scale = jnp.sqrt(cfg.head_dim).astype(dtype)
+      return layers.fan_in_normal(key, shape, dtype) / scale
+
+    def dense(features, axes, kernel_init=layers.fan_in_normal):
+      return layers.Dense(
+        features, axes, dtype=cfg.dtype, kernel_init=kernel_init
+      )
+
+    joined = ("embed", "joined_kv")
+    self.query = dense(cfg.joined_dim, joined, query_init)
+    self.key = dense(cfg.joined_dim, joined)
+    self.value = dense(cfg.joined_dim, joined)
+    self.out = dense(cfg.emb_dim, ("joined_kv", "embed"))
+    # T5 drops the same keys for all queries.
+    self.dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
+
+  def _split_heads(
+    self, x: Float[Array, "batch length joined"]
+  ) -> Float[Array, "batch length heads kv"]:
+    x = x.reshape(*x.shape[:-1], self.config.num_heads, self.config.head_dim)
+    return partitioning.with_sharding_constraint(
+      x, ("batch", "length", "heads", "kv")
+    )
+
+  def project(self, x: Float[Array, "batch length embed"]) -> KeysValues:
+    """Keys and values of `x`."""
+    return KeysValues(
+      keys=self._split_heads(self.key(x)),
+      values=self._split_heads(self.value(x)),
+    )
+
+  def attend(
+    self,
+    x: Float[Array, "sequences queries embed"],
+    memory: KeysValues,
+    mask: Bool[Array, "#batch 1 #merged keys"],
+    bias: Float[Array, "#batch heads #merged keys"] | None,
+    deterministic: bool,
+  ) -> Float[Array, "sequences queries embed"]:
+    """Attends from `x` to `memory`.
+
+    `sequences` may be a multiple of memory's batch: the sequences of one
+    memory row are then queries of one attention (`merged` = queries times
+    that multiple), so the memory is neither copied nor projected again.
+
+    Args:
+      x: what asks.
+      memory: what is asked, from `project`.
+      mask: True where a query may look at a key.
+      bias: relative position bias, or None.
+      deterministic: True switches dropout off.
+
+    Returns:
+      The result of the `out` matrix, of the shape of `x`.
+    """
+    sequences, length = x.shape[:2]
+    batch = memory.keys.shape[0]
+    query = self._split_heads(self.query(x))
+    # [batch * n, length, heads, kv] -> [batch, n * length, heads, kv]
+    query = query.reshape(batch, -1, *query.shape[2:])
+    cfg = self.config
+    if cfg.attention_implementation == "einsum":
+      attended = dot_product_attention(
+        query,
+        memory,
+        mask,
+        bias,
+        dtype=cfg.dtype,
+        float32_logits=cfg.float32_attention_logits,
+        dropout=self.dropout,
+        deterministic=deterministic,
+      )
+    else:
+      attended = fused_dot_product_attention(
+        query,
+        memory,
+        mask,
+        bias,
+        implementation=cfg.attention_implementation,
+        dropout=self.dropout,
+        deterministic=deterministic,
+      )
+    # [batch, n * length, heads, kv] -> [batch * n, length, joined]
+    return self.out(attended.reshape(sequences, length, -1))
+
+  def __call__(
+    self,
+    x: Float[Array, "batch length embed"],
+    mask: Bool[Array, "#batch 1 #length length"],
+    bias: Float[Array, "#batch heads length length"] | None,
+    deterministic: bool,
+  ) -> Float[Array, "batch length embed"]:
+    """Self-attention over whole sequences."""
+    return self.attend(x, self.project(x), mask, bias, deterministic)
+
+  def step(
+    self,
+    x: Float[Array, "sequences 1 embed"],
+    cache: KeysValues,
+    position: Int[Array, ""],
+    bias: Float[Array, "1 heads 1 length"],
+  ) -> tuple[Float[Array, "sequences 1 embed"], KeysValues]:
+    """Self-attention of one new position, with the earlier ones in `cache`.
+
+    Args:
+      x: the new position of every sequence.
+      cache: [sequences, length, heads, kv]; filled before `position`.
+      position: index of the new position, in [0, length).
+      bias: relative position bias of this query against all of the cache.
+
+    Returns:
+      The result, and the cache with the new position written into it.
+    """
+    new = self.project(x)
+
+    def write(old: Array, one: Array) -> Array:
+      return jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=1)
+
+    cache = jax.tree.map(write, cache, new)
+    length = cache.keys.shape[1]
+    mask = (jnp.arange(length) <= position)[None, None, None, :]
+    return self.attend(x, cache, mask, bias, True), cache
+
+  def extend(
+    self,
+    x: Float[Array, "prefixes 1 embed"],
+    cache: KeysValues,
+    first: Int[Array, ""],
+    paths: Int[Array, "prefixes length"],
+    mask: Bool[Array, "prefixes 1 1 length"],
+    bias: Float[Array, "prefixes heads 1 length"],
+  ) -> tuple[Float[Array, "prefixes 1 embed"], KeysValues]:
+    """Self-attention of the newest positions of prefixes of any lengths.
+
+    Args:
+      x: the newest position of each prefix.
+      cache: [1, slots, heads, kv]; one slot for each prefix known so far.
+      first: the new prefixes take the slots from here on.
+      paths: slots of each prefix's beginnings, its own at its last position.
+      mask: True up to that position.
+      bias: relative position bias.
+
+    Returns:
+      The result, and the cache with the new prefixes in it.
+    """
+
+    def write(old: Array, new: Array) -> Array:
+      new = new.swapaxes(0, 1)
+      return jax.lax.dynamic_update_slice_in_dim(old, new, first, axis=1)
+
+    cache = jax.tree.map(write, cache, self.project(x))
+    memory = jax.tree.map(lambda slots: slots[0, paths], cache)
+    return self.attend(x, memory, mask, bias, True), cache

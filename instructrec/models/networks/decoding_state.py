@@ -1,0 +1,92 @@
+"""What decoding carries between steps: the encoder's memory and a cache."""
+
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from instructrec.models.networks import attention, t5_config
+
+# Keys and values of all layers of a stack.
+PerLayer = tuple[attention.KeysValues, ...] | attention.KeysValues
+# Axes of those; counted from the end, they are the same with and without
+# "layers".
+_SEQUENCES, _LENGTH = -4, -3
+
+
+@flax.struct.dataclass
+class DecodingMemory:
+  """What decoding asks of the encoder: constant over all steps.
+
+  Attributes:
+    layers: cross-attention keys and values, one entry a decoder layer; with
+      scanned layers one entry of arrays that lead with the axis "layers".
+    mask: [batch, 1, 1, inputs]; True where the input is no padding.
+  """
+
+  layers: PerLayer
+  mask: Bool[Array, "batch 1 1 inputs"]
+
+
+@flax.struct.dataclass
+class DecodingCache:
+  """What decoding remembers of its own tokens: grows with each step.
+
+  Attributes:
+    layers: self-attention keys and values [sequences, length, heads, kv], one
+      entry a decoder layer; with scanned layers one entry of arrays that lead
+      with the axis "layers".
+    position: index of the next token.
+  """
+
+  layers: PerLayer
+  position: Int[Array, ""]
+
+  @property
+  def length(self) -> int:
+    """Most tokens of a sequence."""
+    return jax.tree.leaves(self.layers)[0].shape[_LENGTH]
+
+  def select(self, sequences: Int[Array, "sequences"]) -> "DecodingCache":
+    """The cache whose row i is row `sequences[i]` of this one."""
+    return self._map(lambda x: jnp.take(x, sequences, axis=_SEQUENCES))
+
+  def widen(self, length: int) -> "DecodingCache":
+    """The same cache with room for `length` more tokens of each sequence."""
+
+    def pad(x: Array) -> Array:
+      widths = [(0, 0)] * x.ndim
+      widths[_LENGTH] = (0, length)
+      return jnp.pad(x, widths)
+
+    return self._map(pad)
+
+  def _map(self, function: Callable[[Array], Array]) -> "DecodingCache":
+    layers = jax.tree.map(function, self.layers)
+    return DecodingCache(layers=layers, position=self.position)
+
+
+def empty_cache(
+  config: t5_config.T5Config, num_sequences: int, max_length: int
+) -> DecodingCache:
+  """The cache of sequences that have no token yet.
+
+  Args:
+    config: sizes of the decoder.
+    num_sequences: sequences decoded at once.
+    max_length: most tokens of a sequence.
+
+  Returns:
+    Zeros in `config.dtype`, at position 0.
+  """
+  num_layers = config.num_decoder_layers
+  stacked = (num_layers,) if config.scan_layers else ()
+  shape = (num_sequences, max_length, config.num_heads, config.head_dim)
+  zeros = jnp.zeros((*stacked, *shape), config.dtype)
+  layer = attention.KeysValues(keys=zeros, values=zeros)
+  return DecodingCache(
+    layers=layer if config.scan_layers else (layer,) * num_layers,
+    position=jnp.zeros((), jnp.int32),
+  )

@@ -1,0 +1,227 @@
+"""Building blocks of the T5 network: norm, dense, embedding, gated MLP.
+
+Every parameter is float32 and names its logical axes, which a mesh's rules
+turn into a sharding; activations have the `dtype` of the configuration.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import partitioning
+from jaxtyping import Array, Float, Int
+
+from instructrec.models.networks import t5_config
+
+Initializer = Callable[..., Any]
+
+_ACTIVATION_FNS: dict[str, Callable[[Array], Array]] = {
+  # T5 1.1 was trained with the tanh approximation.
+  "gelu": lambda x: jax.nn.gelu(x, approximate=True),
+  "relu": jax.nn.relu,
+  "silu": jax.nn.silu,
+  "linear": lambda x: x,
+}
+
+fan_in_normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+fan_in_truncated_normal = nn.initializers.variance_scaling(
+  1.0, "fan_in", "truncated_normal"
+)
+
+
+def residual(
+  x: Float[Array, "batch length embed"],
+) -> Float[Array, "batch length embed"]:
+  """Lays out what is, or will be, added to the residual stream.
+
+  Its length is an axis of its own to a mesh's rules: they may split it where
+  the inside of a block is split by heads or hidden units instead.
+  """
+  if x.shape[1] == 1:  # A decoding step: nothing to split.
+    return x
+  return partitioning.with_sharding_constraint(
+    x, ("batch", "residual_length", "embed")
+  )
+
+
+class RMSNorm(nn.Module):
+  """Divides by the root mean square of the last axis; no mean, no offset.
+
+  Attributes:
+    dtype: type of the result; the mean square is taken in float32.
+    epsilon: added to the mean square.
+  """
+
+  dtype: Any = jnp.float32
+  epsilon: float = 1e-6
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*dims embed"]) -> Float[Array, "..."]:
+    """Normalises `x` of any rank along its last axis."""
+    scale = partitioning.param_with_axes(
+      "scale",
+      nn.initializers.ones,
+      (x.shape[-1],),
+      jnp.float32,
+      axes=("embed",),
+    )
+    x = x.astype(jnp.float32)
+    mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    normed = x * jax.lax.rsqrt(mean_square + self.epsilon)
+    return normed.astype(self.dtype) * scale.astype(self.dtype)
+
+
+@jax.custom_jvp
+def _cast_late(kernel: Float[Array, "..."]) -> Float[Array, "..."]:
+  """The same numbers; keeps a cast that follows inside a loop over layers.
+
+  The TPU compiler stores the weights of a loop in the type of the products,
+  outside of it: a second copy of all of them, through the whole step. It does
+  so through a barrier too, but not where the barrier is for bits.
+  """
+  bits = jax.lax.bitcast_convert_type(kernel, jnp.uint32)
+  bits = jax.lax.optimization_barrier(bits)
+  return jax.lax.bitcast_convert_type(bits, kernel.dtype)
+
+
+@_cast_late.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+  return _cast_late(*primals), tangents[0]
+
+
+@jax.custom_vjp
+def product(
+  x: Float[Array, "*dims inputs"], kernel: Float[Array, "inputs outputs"]
+) -> Float[Array, "*dims outputs"]:
+  """`jnp.dot(x, kernel)`, whose gradient of the kernel is x^T g.
+
+  JAX derives (g^T x)^T. XLA then writes g transposed, with whatever makes g
+  merged into that slow copy: a fifth of a training step on CPUs.
+  """
+  return jnp.dot(x, kernel)
+
+
+def _product_fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+  return jnp.dot(x, kernel), (x, kernel)
+
+
+def _product_bwd(
+  saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+  x, kernel = saved
+  rows = tuple(range(x.ndim - 1))
+  return (
+    jnp.dot(gradient, kernel.T),
+    jnp.tensordot(x, gradient, axes=(rows, rows)),
+  )
+
+
+product.defvjp(_product_fwd, _product_bwd)
+
+
+class Dense(nn.Module):
+  """A matrix product over the last axis, without offset.
+
+  Attributes:
+    features: size of the result's last axis.
+    kernel_axes: logical names of the matrix's two axes.
+    dtype: type of the product.
+    kernel_init: initialiser of the [in, out] matrix.
+  """
+
+  features: int
+  kernel_axes: tuple[str, str]
+  dtype: Any = jnp.float32
+  kernel_init: Initializer = fan_in_truncated_normal
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*dims inputs"]) -> Float[Array, "..."]:
+    """Maps [..., inputs] to [..., features]."""
+    kernel = partitioning.param_with_axes(
+      "kernel",
+      self.kernel_init,
+      (x.shape[-1], self.features),
+      jnp.float32,
+      axes=self.kernel_axes,
+    )
+    if self.dtype != jnp.float32:
+      kernel = _cast_late(kernel)
+    return product(x.astype(self.dtype), kernel.astype(self.dtype))
+
+
+class Embed(nn.Module):
+  """The table of token vectors, read by both stacks.
+
+  Vectors are not scaled on the way in.
+
+  Attributes:
+    vocab_size: rows of the table.
+    features: width of a vector.
+    dtype: type of the vectors returned.
+  """
+
+  vocab_size: int
+  features: int
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    """Makes the parameters and submodules."""
+    self.embedding = partitioning.param_with_axes(
+      "embedding",
+      nn.initializers.normal(stddev=1.0),
+      (self.vocab_size, self.features),
+      jnp.float32,
+      axes=("vocab", "embed"),
+    )
+
+  def __call__(
+    self, tokens: Int[Array, "batch length"]
+  ) -> Float[Array, "batch length embed"]:
+    """Looks up the vectors of `tokens`."""
+    vectors = jnp.take(self.embedding.astype(self.dtype), tokens, axis=0)
+    return partitioning.with_sharding_constraint(
+      vectors, ("batch", "length", "embed")
+    )
+
+  def attend(
+    self, x: Float[Array, "batch length embed"]
+  ) -> Float[Array, "batch length vocab"]:
+    """Products of `x` with every row of the table, in float32."""
+    return jnp.dot(x.astype(jnp.float32), self.embedding.T)
+
+
+class GatedMlp(nn.Module):
+  """The feed-forward block; its branches are multiplied before `wo`.
+
+  Attributes:
+    config: sizes, activations, dropout rate and dtype.
+  """
+
+  config: t5_config.T5Config
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "batch length embed"], deterministic: bool
+  ) -> Float[Array, "batch length embed"]:
+    """Applies the block; dropout unless `deterministic`."""
+    cfg = self.config
+    hidden = None
+    for index, activation in enumerate(cfg.mlp_activations):
+      # Names follow the public checkpoints: one branch has no number.
+      name = "wi" if len(cfg.mlp_activations) == 1 else f"wi_{index}"
+      branch = _ACTIVATION_FNS[activation](
+        Dense(cfg.mlp_dim, ("embed", "mlp"), dtype=cfg.dtype, name=name)(x)
+      )
+      hidden = branch if hidden is None else hidden * branch
+    # The same units are dropped at all positions, as T5 does.
+    hidden = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))(
+      hidden, deterministic=deterministic
+    )
+    hidden = partitioning.with_sharding_constraint(
+      hidden, ("batch", "length", "mlp")
+    )
+    return Dense(cfg.emb_dim, ("mlp", "embed"), dtype=cfg.dtype, name="wo")(
+      hidden
+    )

@@ -1,0 +1,1 @@
+"""From padded tokens and logits to the scores of candidates."""

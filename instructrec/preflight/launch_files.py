@@ -1,0 +1,58 @@
+"""From gin files to a launch, whichever runner they are for.
+
+Files of the embedded runner are built as `instructrec train` builds them.
+Files for T5X are read without T5X, see `t5x_launch.py`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from instructrec.preflight import launch as launch_lib
+from instructrec.preflight import t5x_launch
+from instructrec.training import data_config, gin_config, runner
+
+
+def read(
+  files: Sequence[str],
+  bindings: Sequence[str] = (),
+  *,
+  score_batch_size: int | None = None,
+  num_candidates: int | None = None,
+) -> launch_lib.Launch:
+  """The launch of gin files.
+
+  Args:
+    files: gin files, as given to `instructrec train` or to T5X.
+    bindings: gin bindings over them.
+    score_batch_size: candidate lists scored at once; None takes the files'
+      (T5X), or 32.
+    num_candidates: candidates of a list; None takes the files', or 10.
+
+  Returns:
+    The launch.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where the files configure no training run.
+  """
+  if t5x_launch.needs_t5x(files):
+    launch = t5x_launch.read(files, bindings)
+  else:
+    gin_config.parse(files, bindings)
+    config = gin_config.build(runner.TrainConfig)
+    data = gin_config.build(data_config.DataConfig)
+    gin_config.check_all_used()
+    launch = launch_lib.Launch(
+      config=config,
+      batch_size=data.batch_size,
+      inputs_length=data.inputs_length,
+      targets_length=data.targets_length,
+      pack=data.pack,
+      score_batch_size=32,
+      num_candidates=10,
+    )
+  return dataclasses.replace(
+    launch,
+    score_batch_size=score_batch_size or launch.score_batch_size,
+    num_candidates=num_candidates or launch.num_candidates,
+  )
