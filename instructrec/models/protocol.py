@@ -12,6 +12,16 @@ A batch is a mapping of arrays, token id 0 is padding:
   encoder_segment_ids, encoder_positions   [batch, inputs], packed rows only
   decoder_segment_ids, decoder_positions   [batch, length], packed rows only
 
+Titles may come beside them (`networks/title_matching`): a history that the
+encoder reads item by item before the tokens, and the target with items that
+were drawn for its row, the target first:
+
+  history_tokens  [batch, history, title_length] int32, padded in front
+  choice_tokens   [batch, choices, title_length] int32
+  history_items, choice_items  [batch, titles] int32, from 1; 0 is none
+  history_logs, choice_logs    [batch, titles, 2] float32: log popularity, and
+    log sampling rate up to a constant
+
 Candidate lists may come as trees of prefixes (`candidate_tree`), for
 `score_batch` alone:
 
@@ -82,7 +92,10 @@ class RankingModel(Protocol):
   def loss_fn(
     self, params: Params, batch: Batch, dropout_rng: PRNGKeyArray | None
   ) -> tuple[Any, Metrics]:
-    """Loss to differentiate, a sum over tokens; dropout unless rng is None."""
+    """Loss to differentiate, a sum; dropout unless rng is None."""
+
+  def loss_divisor(self, batch: Batch) -> Any:
+    """What the loss of a whole batch is divided by for its mean (ours)."""
 
   def eval_fn(self, params: Params, batch: Batch) -> tuple[Any, Metrics]:
     """Loss and metrics without dropout."""

@@ -50,8 +50,9 @@ class TrainConfig:
     seed: of the initial parameters and of dropout.
     mesh: the device mesh.
     num_microbatches: parts of a batch computed one after the other.
-    mean_over_tokens: whether the gradient is the mean over the target tokens
-      of a batch; False leaves the sum, as T5X does.
+    mean_loss: whether the gradient is the mean over what the objective counts
+      in a batch (target tokens, lists, positions); False leaves the sum, as
+      T5X does.
     log_period: steps between rows of the training log.
     eval_period: steps between evaluations of the validation loss.
     eval_steps: validation batches of each evaluation.
@@ -70,7 +71,7 @@ class TrainConfig:
     default_factory=mesh_lib.MeshConfig
   )
   num_microbatches: int = 1
-  mean_over_tokens: bool = True
+  mean_loss: bool = True
   log_period: int = 50
   eval_period: int = 500
   eval_steps: int = 20
@@ -223,7 +224,7 @@ class Trainer:
         model=self.config.model,
         optimizer=self.config.optimizer,
         num_microbatches=self.config.num_microbatches,
-        mean_over_tokens=self.config.mean_over_tokens,
+        mean_loss=self.config.mean_loss,
       ),
       donate_argnums=0,
       out_shardings=(self.shardings, None),
