@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Int
 
 from instructrec.models.scoring import features
-from instructrec.training import item_arrays, token_dataset
+from instructrec.training import item_arrays, packing, token_dataset
 
 Batch = dict[str, np.ndarray]
 Made = TypeVar("Made")
@@ -364,7 +364,7 @@ class BatchStream:
         batch |= self.items.choice_arrays(choices)
     if not self.pack:
       return batch
-    return _pack_features(batch, [len(row) for row in packed])
+    return packing.pack_features(batch, [len(row) for row in packed])
 
 
 def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
@@ -384,35 +384,3 @@ def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
       if step + 1 < steps.stop:
         waiting.append(maker.submit(make, step + 1))
       yield made
-
-
-def _pack_features(batch: Batch, row_sizes: Sequence[int]) -> Batch:
-  """Joins consecutive examples into rows; see `BatchStream.batch`."""
-  row_of = np.repeat(np.arange(len(row_sizes)), row_sizes)
-  first = np.cumsum(row_sizes) - row_sizes
-  segment = np.arange(len(row_of)) - first[row_of] + 1
-  packed: Batch = {}
-  for side, source in (
-    ("encoder", "encoder_input_tokens"),
-    ("decoder", "decoder_target_tokens"),
-  ):
-    where = batch[source] > 0
-    lengths = where.sum(1)
-    # An example starts where those before it in its row end.
-    ends = np.cumsum(lengths)
-    starts = ends - lengths - (ends - lengths)[first][row_of]
-    example, column = np.nonzero(where)
-    to = (row_of[example], starts[example] + column)
-    shape = (len(row_sizes), batch[source].shape[1])
-
-    def place(values: np.ndarray, shape=shape, to=to) -> np.ndarray:
-      result = np.zeros(shape, values.dtype)
-      result[to] = values
-      return result
-
-    for name, array in batch.items():
-      if name.startswith(side):
-        packed[name] = place(array[example, column])
-    packed[f"{side}_segment_ids"] = place(segment[example].astype(np.int32))
-    packed[f"{side}_positions"] = place(column.astype(np.int32))
-  return packed
