@@ -103,11 +103,14 @@ def run(
 
   from instructrec import allocator
   from instructrec.evaluation import environment
+  from instructrec.models import tokenizer
   from instructrec.pipelines import generate, streams, vocabulary
   from instructrec.training import (
     data_config,
     distributed,
     gin_config,
+    item_arrays,
+    item_table,
     run_dir,
     runner,
   )
@@ -128,18 +131,38 @@ def run(
     "tfds_data_dir": str(tfds_data_dir.absolute()),
     "environment": environment.describe(),
   }
-  stream = streams.open_stream(data, "train", tfds_data_dir)
+  items, table_path = None, None
+  if data.reads_items:
+    items = item_arrays.ItemArrays.create(
+      item_table.ItemTable.load(tfds_data_dir),
+      tokenizer.Tokenizer(vocabulary_path),
+      data,
+    )
+    table_path = tfds_data_dir / item_table.FILE
+  stream = streams.open_stream(data, "train", tfds_data_dir, items)
   validation = None
   if data.validation_split is not None:
-    validation = streams.open_stream(data, data.validation_split, tfds_data_dir)
+    validation = streams.open_stream(
+      data, data.validation_split, tfds_data_dir, items
+    )
   if distributed.is_lead():
     typer.echo(
       f"{stream.num_examples:,} training examples of {len(stream.datasets)} "
       f"tasks; {stream.truncated_inputs:.1%} of the instructions are cut at "
       f"{data.inputs_length} tokens"
     )
+    if items is not None:
+      typer.echo(
+        f"{len(items.shares):,} items are read title by title; "
+        f"{items.num_cut:,} titles are cut at {data.title_length} tokens"
+      )
   before = run_dir.train_seconds(model_dir)
   first, started = 0, time.perf_counter()
+
+  def save() -> None:
+    run_dir.save(
+      model_dir, vocabulary=vocabulary_path, record=record, items=table_path
+    )
 
   def begin(step: int) -> None:
     nonlocal first
@@ -151,7 +174,7 @@ def run(
           f"{max(config.train_steps - step, 0):,} of {config.train_steps:,} "
           "steps are left"
         )
-      run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
+      save()
 
   state = runner.train(config, stream, validation, model_dir, begin=begin)
   seconds = time.perf_counter() - started
@@ -161,7 +184,7 @@ def run(
       record["train_seconds"] = round(seconds, 1)
     elif first >= config.train_steps and before is not None:
       record["train_seconds"] = before
-    run_dir.save(model_dir, vocabulary=vocabulary_path, record=record)
+    save()
     typer.echo(
       f"trained to step {int(state.step)} in {seconds:,.0f} s; checkpoints "
       f"and logs in {model_dir}"

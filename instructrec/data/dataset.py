@@ -53,6 +53,11 @@ class PreparedData:
     """The requests, in ranges."""
     return requests.Requests(self.split.requests.lazy())
 
+  @property
+  def training(self) -> pl.LazyFrame:
+    """The interactions of the training log."""
+    return self.split.training_log.frame.lazy()
+
 
 @dataclasses.dataclass(frozen=True)
 class ScannedData:
@@ -61,11 +66,13 @@ class ScannedData:
   Attributes:
     catalog: the items.
     requests: read from the file range by range.
+    training: the interactions of the training log.
     manifest: see `PreparedData`.
   """
 
   catalog: catalog.Catalog
   requests: requests.Requests
+  training: pl.LazyFrame
   manifest: dict[str, Any]
 
   @property
@@ -219,6 +226,7 @@ def scan(directory: str | os.PathLike[str]) -> ScannedData:
   return ScannedData(
     catalog.Catalog(pl.read_parquet(folder / "items.parquet")),
     requests.Requests(pl.scan_parquet(folder / "requests.parquet")),
+    pl.scan_parquet(folder / "training.parquet"),
     manifest,
   )
 

@@ -128,7 +128,12 @@ class Instruction:
     user_id: whose.
     request_id: the request it was made from.
     inputs: the instruction.
+    prompt: the instruction with the mark `render.HISTORY_MARK` in place of its
+      history; equal to `inputs` where it has none.
     targets: the response.
+    target_id: id of the item that the response names; "" where it names none
+      (T0), one of a pair (T1), or what is usually given (turned around). Of
+      kinds cot and relatedness the response says more than the item's title.
     candidates: responses to choose from: titles, or Yes and No; empty where
       the response is no choice.
     candidate_ids: item ids of the candidates ("yes" and "no" for T0).
@@ -148,12 +153,19 @@ class Instruction:
   user_id: str
   request_id: str
   inputs: str
+  prompt: str
   targets: str
+  target_id: str
   candidates: tuple[str, ...]
   candidate_ids: tuple[str, ...]
   label: int
   history_ids: tuple[str, ...]
   split: str
+
+  @property
+  def shown_history(self) -> tuple[str, ...]:
+    """Item ids of the titles that the mark in the prompt stands for."""
+    return self.history_ids if self.prompt != self.inputs else ()
 
   @property
   def config(self) -> str:

@@ -204,7 +204,9 @@ class Generator:
       user_id=row["user_id"],
       request_id=row["request_id"],
       inputs=form.inputs(slots),
+      prompt=form.prompt(slots),
       targets=form.targets(slots),
+      target_id=target.item_id if _is_wanted(form) else "",
       candidates=titles,
       candidate_ids=ids,
       label=label,
@@ -247,6 +249,16 @@ def _fine_grained_row(
     request_id=row["request_id"],
     text=words,
     split=row["split"],
+  )
+
+
+def _is_wanted(form: render.Form) -> bool:
+  """Whether the response names the target, out of all items."""
+  template = form.template
+  return (
+    "target" in form.response_slots
+    and template.form is not TaskForm.T1
+    and template.kind is not Kind.TURNED_AROUND
   )
 
 

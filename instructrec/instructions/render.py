@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from instructrec.instructions import templates
 from instructrec.instructions.format import Intention, Preference
 
+HISTORY_MARK = "[history]"
+"""Stands in a prompt where the instruction has the history."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Slots:
@@ -140,8 +143,33 @@ class Form:
     Raises:
       ValueError: where a slot of the template has nothing to fill it.
     """
+    return self._filled(slots, None)
+
+  def prompt(self, slots: Slots) -> str:
+    """The instruction with its history cut out.
+
+    For models that read the history item by item, apart from the text.
+
+    Args:
+      slots: the texts to fill in.
+
+    Returns:
+      As `inputs`, with `HISTORY_MARK` for the titles of the history; equal to
+      `inputs` where the template has no history.
+
+    Raises:
+      ValueError: where a slot of the template has nothing to fill it.
+    """
+    return self._filled(slots, HISTORY_MARK)
+
+  def _filled(self, slots: Slots, history: str | None) -> str:
+    """The inputs, with other words for the history where they are given."""
     return "".join(
-      literal + (self._value(slots, name, response=False) if name else "")
+      literal
+      if not name
+      else literal + history
+      if history and name == "history"
+      else literal + self._value(slots, name, response=False)
       for literal, name in self._inputs
     )
 

@@ -35,6 +35,8 @@ class Tally:
     origins: by config (of fine-grained texts: by kind) and origin.
     words: words of inputs by task type, of texts by kind; training rows alone.
     counted: how many rows `words` adds up, by the same names.
+    histories: instructions by titles of the history that they show, training
+      rows alone.
     replaced: texts that the fallback teacher wrote, by reason.
     samples: by task type and by kind, a random few (those with the smallest
       hash of their id, so that parts add up to the sample of the whole).
@@ -55,6 +57,9 @@ class Tally:
   counted: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
   )
+  histories: collections.Counter[int] = dataclasses.field(
+    default_factory=collections.Counter
+  )
   replaced: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
   )
@@ -71,6 +76,7 @@ class Tally:
     self.origins[record.config, record.intention_origin] += 1
     if record.split == "train":
       self.templates[record.template_id] += 1
+      self.histories[len(record.shown_history)] += 1
       self._measure(record.task, record.inputs)
       self._sample(record.task, record.example_id, record, NUM_EXAMPLES)
 
@@ -132,7 +138,15 @@ class Tally:
     return result
 
 
-_COUNTERS = ("rows", "templates", "origins", "words", "counted", "replaced")
+_COUNTERS = (
+  "rows",
+  "templates",
+  "origins",
+  "words",
+  "counted",
+  "histories",
+  "replaced",
+)
 
 
 def _record(kind: str, fields: dict[str, Any]) -> Record:

@@ -106,7 +106,11 @@ class Exchange:
     index = self.titles.items.index
     places = np.array([index(i) for items in item_ids for i in items], np.int64)
     counts = np.array([len(items) for items in item_ids], np.int64)
-    return data.with_lists(examples, self.titles.tokens.take(places), counts)
+    # The item table keeps the order of the catalogue, and counts from one.
+    numbers = (places + 1).astype(np.int32)
+    return data.with_lists(
+      examples, self.titles.tokens.take(places), counts, numbers
+    )
 
 
 def select(

@@ -34,7 +34,7 @@ from instructrec.retrieval import (
   retriever,
   tournament,
 )
-from instructrec.training import run_dir, scoring
+from instructrec.training import item_arrays, run_dir, scoring
 
 MODEL, UNTRAINED = "trained model", "untrained model"
 _MODEL_IS = "log-likelihood of the candidate's title given the instruction"
@@ -177,6 +177,10 @@ class Evaluation:
   @functools.cached_property
   def _titles(self) -> blocks.Titles:
     return blocks.Titles.encode(self.prepared.catalog, self.run.tokenizer)
+
+  @functools.cached_property
+  def _items(self) -> item_arrays.ItemArrays | None:
+    return self.run.item_arrays()
 
   @functools.cached_property
   def _baselines(self) -> dict[str, retriever.Retriever]:
@@ -403,6 +407,7 @@ class Evaluation:
       normalizations=names,
       batch_size=self.batch_size,
       mesh_config=self.run.mesh,
+      items=self._items,
       label=label,
     )
 

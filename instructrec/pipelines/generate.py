@@ -2,6 +2,7 @@
 
 The folder that comes out is a TFDS data folder:
 `instructrec/<config>/1.0.0/`, `vocabulary/sentencepiece.model`,
+`items.parquet` (titles and how often each item was taken in training),
 `manifest.json` (counts, origins, seeds, fingerprints), `card.md` (the data
 card) and `audit.csv` (a sheet for people).
 """
@@ -13,10 +14,13 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import polars as pl
+
 from instructrec import output_folder, progress
 from instructrec.instructions import card, chat, generate, tally, units
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
+from instructrec.training import item_table
 
 MANIFEST = "manifest.json"
 CARD = "card.md"
@@ -182,11 +186,33 @@ def write(
   manifest = _manifest(
     spec, generator, counted, fingerprint, temporary / VOCABULARY, vocabulary
   )
+  items = _items(generator)
+  manifest["items"] = {
+    "count": items.height,
+    "fingerprint": item_table.save(
+      temporary, items, histories=counted.histories
+    ),
+  }
   (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
   (temporary / CARD).write_text(card.markdown(manifest, counted, generator))
   card.write_audit(temporary / AUDIT, counted, generator)
   output_folder.publish(temporary, output)
   return manifest
+
+
+def _items(generator: generate.Generator) -> pl.DataFrame:
+  """The catalogue, with how often each item was taken in training."""
+  prepared = generator.prepared
+  counts = prepared.training.group_by("item_id").agg(
+    pl.len().cast(pl.Int64).alias("count")
+  )
+  return (
+    prepared.catalog.frame.lazy()
+    .join(counts, on="item_id", how="left", maintain_order="left")
+    .with_columns(pl.col("count").fill_null(0))
+    .select("item_id", "title", "count", "categories", "brand", "price")
+    .collect()
+  )
 
 
 def _manifest(
@@ -204,7 +230,7 @@ def _manifest(
   for (name, origin), count in sorted(counted.origins.items()):
     origins.setdefault(name, {})[origin] = count
   return {
-    "format_version": 2,
+    "format_version": 3,
     "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],

@@ -4,13 +4,19 @@ import importlib
 import os
 
 from instructrec.pipelines import token_cache
-from instructrec.training import batches, data_config, distributed
+from instructrec.training import (
+  batches,
+  data_config,
+  distributed,
+  item_arrays,
+)
 
 
 def open_stream(
   config: data_config.DataConfig,
   split: str,
   data_dir: str | os.PathLike[str],
+  items: item_arrays.ItemArrays | None = None,
 ) -> batches.BatchStream:
   """The stream over one split of the configured mixture.
 
@@ -20,6 +26,7 @@ def open_stream(
     config: the run's data settings.
     split: which split.
     data_dir: the TFDS data folder.
+    items: of a run that reads items.
 
   Returns:
     The stream.
@@ -54,4 +61,5 @@ def open_stream(
     targets_length=config.targets_length,
     seed=config.seed,
     pack=config.pack,
+    items=items,
   )

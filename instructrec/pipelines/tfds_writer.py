@@ -33,7 +33,9 @@ _TEXTS = (
   "user_id",
   "request_id",
   "inputs",
+  "prompt",
   "targets",
+  "target_id",
 )
 _TEXT_LISTS = ("candidates", "candidate_ids", "history_ids")
 _FINE_GRAINED_TEXTS = (

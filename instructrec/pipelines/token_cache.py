@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ import seqio
 import tensorflow as tf
 
 from instructrec import progress
+from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
-from instructrec.training import token_dataset
+from instructrec.training import item_table, token_dataset
 
 _ROWS_PER_READ = 1024
 _COLUMNS = (
@@ -38,6 +39,12 @@ _COLUMNS = (
   "label",
 )
 _LIST_COLUMNS = ("candidate_ids",)
+_ITEM_COLUMNS = (
+  "prompt",
+  "inputs_pretokenized",
+  "target_id",
+  "history_ids",
+)
 
 
 def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
@@ -78,7 +85,9 @@ def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
   digest = hashlib.sha256(_dataset_info(task, data_dir))
   manifest = data_dir / "manifest.json"
   if manifest.is_file():
-    digest.update(json.loads(manifest.read_text())["fingerprint"].encode())
+    found = json.loads(manifest.read_text())
+    digest.update(found["fingerprint"].encode())
+    digest.update(found.get("items", {}).get("fingerprint", "").encode())
   return digest.hexdigest()
 
 
@@ -170,7 +179,11 @@ def load(
     temporary = folder.with_name(f"{folder.name}.incomplete-{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     try:
-      _build(task, split, {**sources, "fingerprint": digest}).save(temporary)
+      table = None
+      if (data_dir / item_table.FILE).is_file():
+        table = item_table.ItemTable.load(data_dir)
+      meta = {**sources, "fingerprint": digest}
+      _build(task, split, meta, table).save(temporary)
       _publish(temporary, folder)
     finally:
       shutil.rmtree(temporary, ignore_errors=True)
@@ -195,7 +208,7 @@ def _batches(
   dataset = task.get_dataset(
     sequence_length=None, split=split, shuffle=False, use_cached=False
   )
-  wanted = {"inputs", "targets", *_COLUMNS, *_LIST_COLUMNS}
+  wanted = {"inputs", "targets", *_COLUMNS, *_LIST_COLUMNS, *_ITEM_COLUMNS}
   dataset = dataset.map(
     lambda row: {name: row[name] for name in row if name in wanted}
   )
@@ -209,7 +222,10 @@ def _ragged(values: list[np.ndarray], lengths: list[np.ndarray]):
 
 
 def _build(
-  task: seqio.Task, split: str, meta: Mapping[str, Any]
+  task: seqio.Task,
+  split: str,
+  meta: Mapping[str, Any],
+  table: item_table.ItemTable | None,
 ) -> token_dataset.TokenDataset:
   """Reads a whole task split into arrays."""
   is_list = task.output_features["targets"].rank == 2
@@ -217,6 +233,9 @@ def _build(
   lengths: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
   lists: list[np.ndarray] = []
   columns: list[pl.DataFrame] = []
+  items = None
+  if table is not None:
+    items = _Items(table, task.output_features["inputs"].vocabulary)
   with progress.Progress(
     task.num_input_examples(split), f"tokenize {task.name} {split}"
   ) as line:
@@ -235,6 +254,8 @@ def _build(
         tokens["targets"].append(targets.values.numpy())
         lengths["targets"].append(targets.row_lengths().numpy())
       columns.append(_columns(batch))
+      if items is not None:
+        items.add(batch)
       line.advance(size)
   return token_dataset.TokenDataset(
     name=f"{task.name}/{split}",
@@ -243,7 +264,75 @@ def _build(
     lists=np.concatenate([[0], *lists]).cumsum() if is_list else None,
     columns=pl.concat(columns),
     meta=dict(meta),
+    **({} if items is None else items.fields(is_list=is_list)),
   )
+
+
+class _Items:
+  """Gathers what the rows of a task say of items.
+
+  Args:
+    table: gives their numbers.
+    vocabulary: tokenizes prompts.
+  """
+
+  def __init__(
+    self, table: item_table.ItemTable, vocabulary: seqio.Vocabulary
+  ) -> None:
+    self._table, self._vocabulary = table, vocabulary
+    self._prompts: list[list[int]] = []
+    self._histories: list[list[str]] = []
+    self._targets: list[str] = []
+    self._candidates: list[str] = []
+    self._told = True
+
+  def add(self, batch: Mapping[str, Any]) -> None:
+    """Takes some rows; tasks with preprocessors of their own may lack some."""
+    self._told &= set(_ITEM_COLUMNS) <= set(batch)
+    if not self._told:
+      return
+    prompts, inputs, targets = (
+      _texts(batch[name].numpy())
+      for name in ("prompt", "inputs_pretokenized", "target_id")
+    )
+    eos = self._vocabulary.eos_id
+    self._prompts += [[*self._vocabulary.encode(p), eos] for p in prompts]
+    self._targets += targets
+    for prompt, text, history in zip(
+      prompts, inputs, _text_lists(batch["history_ids"]), strict=True
+    ):
+      # The history of the others is no part of the instruction.
+      self._histories.append(history if prompt != text else [])
+    is_answer = batch["task_form"].numpy() == TaskForm.T0.encode()
+    for answers, ids in zip(
+      is_answer, _text_lists(batch["candidate_ids"]), strict=True
+    ):
+      self._candidates += [""] * len(ids) if answers else ids
+
+  def fields(self, *, is_list: bool) -> dict[str, Any]:
+    """Fields of the data set; none where rows did not tell their items."""
+    if not self._told:
+      return {}
+    history = itertools.chain.from_iterable(self._histories)
+    numbers = self._table.numbers
+    found = {
+      "prompts": _ragged_rows(
+        np.fromiter(itertools.chain.from_iterable(self._prompts), np.int32),
+        self._prompts,
+      ),
+      "history": _ragged_rows(numbers(history), self._histories),
+      "target_items": numbers(self._targets),
+    }
+    if is_list:
+      found["candidate_items"] = numbers(self._candidates)
+    return found
+
+
+def _ragged_rows(
+  flat: np.ndarray, rows: Sequence[Sequence[Any]]
+) -> token_dataset.Ragged:
+  lengths = [len(row) for row in rows]
+  return token_dataset.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
 
 
 def _candidate_rows(
@@ -254,16 +343,21 @@ def _candidate_rows(
   return counts, targets.values.to_tensor().numpy()
 
 
-def _columns(batch: Mapping[str, Any]) -> pl.DataFrame:
-  def texts(array: np.ndarray) -> list[str]:
-    return [value.decode() for value in array.tolist()]
+def _texts(array: np.ndarray) -> list[str]:
+  return [value.decode() for value in array.tolist()]
 
+
+def _text_lists(values: tf.RaggedTensor) -> list[list[str]]:
+  flat = _texts(values.values.numpy())
+  splits = values.row_splits.numpy()
+  return [flat[a:b] for a, b in itertools.pairwise(splits)]
+
+
+def _columns(batch: Mapping[str, Any]) -> pl.DataFrame:
   data: dict[str, Any] = {}
   for name in _COLUMNS:
     values = batch[name].numpy()
-    data[name] = values if name == "label" else texts(values)
+    data[name] = values if name == "label" else _texts(values)
   for name in _LIST_COLUMNS:
-    flat = texts(batch[name].values.numpy())
-    splits = batch[name].row_splits.numpy()
-    data[name] = [flat[a:b] for a, b in itertools.pairwise(splits)]
+    data[name] = _text_lists(batch[name])
   return pl.DataFrame(data)

@@ -49,6 +49,9 @@ class Launch:
     pack: whether several examples share a row.
     score_batch_size: candidate lists scored at once.
     num_candidates: candidates of a list.
+    history_length: titles of a history that are read item by item.
+    title_length: width of such a title, in tokens.
+    num_drawn: items drawn beside the target of each row.
     rng_impl: JAX's name of the random generator; None for its default.
     t5x: whether the files are for T5X.
   """
@@ -60,6 +63,9 @@ class Launch:
   pack: bool
   score_batch_size: int
   num_candidates: int
+  history_length: int = 0
+  title_length: int = 24
+  num_drawn: int = 0
   rng_impl: str | None = None
   t5x: bool = False
 
@@ -125,6 +131,17 @@ class Launch:
         ("decoder", arrays["decoder_target_tokens"]),
       ):
         arrays[f"{side}_segment_ids"] = arrays[f"{side}_positions"] = tokens
+    choices = self.num_drawn and 1 + self.num_drawn
+    if step != "train" and (self.history_length or self.num_drawn):
+      choices = self.num_candidates
+    for name, count in (("history", self.history_length), ("choice", choices)):
+      if count:
+        arrays |= features.item_arrays(
+          name,
+          np.zeros((rows, count), np.int32),
+          np.zeros((1, self.title_length), np.int32),
+          np.zeros((1, 2), np.float32),
+        )
     return {
       name: jax.ShapeDtypeStruct(array.shape, array.dtype)
       for name, array in arrays.items()

@@ -48,6 +48,9 @@ def read(
       inputs_length=data.inputs_length,
       targets_length=data.targets_length,
       pack=data.pack,
+      history_length=data.history_length,
+      title_length=data.title_length,
+      num_drawn=data.num_drawn,
       score_batch_size=32,
       num_candidates=10,
     )

@@ -9,6 +9,9 @@ The order: position n of the endless stream falls into a block of
 rate, shuffled by (seed, block); the k-th use of a task takes the k-th example
 of the task's own shuffles, one per epoch, by (seed, task, epoch).
 
+Batches may hold items beside tokens: see `item_arrays`. A history is then read
+title by title, and what is left of the instruction is its prompt.
+
 With packing, each block's examples are laid first-fit into rows of the given
 lengths, and a step takes the next `batch_size` rows.
 """
@@ -23,7 +26,7 @@ import numpy as np
 from jaxtyping import Int
 
 from instructrec.models.scoring import features
-from instructrec.training import token_dataset
+from instructrec.training import item_arrays, packing, token_dataset
 
 Batch = dict[str, np.ndarray]
 Made = TypeVar("Made")
@@ -44,6 +47,7 @@ def list_batch(
   inputs_length: int,
   targets_length: int,
   num_candidates: int,
+  items: item_arrays.ItemArrays | None = None,
 ) -> Batch:
   """A batch of candidate lists, one encoder input each.
 
@@ -53,17 +57,49 @@ def list_batch(
     inputs_length: width of the instructions, in tokens.
     targets_length: width of a candidate, in tokens.
     num_candidates: slots of a list; unused ones are padding.
+    items: of a run that reads items; None for text alone.
 
   Returns:
-    As `features.to_features`, with decoder arrays of rank 3.
+    As `features.to_features`, with decoder arrays of rank 3. With `items`, also
+    their arrays: `choice_*` are the candidates in order, and where histories
+    are read item by item, `history_*` stand beside the prompt.
 
   Raises:
-    ValueError: where a list is longer than `num_candidates`.
+    ValueError: where a list is longer than `num_candidates`, or the data set
+      does not tell its items.
   """
-  return features.to_features(
-    dataset.inputs.pad(examples, inputs_length),
-    dataset.pad_lists(examples, targets_length, num_candidates),
+  targets = dataset.pad_lists(examples, targets_length, num_candidates)
+  batch = features.to_features(
+    instructions(dataset, items).pad(examples, inputs_length), targets
   )
+  if items is not None:
+    batch |= items.history_arrays(items.history(dataset, examples))
+    batch |= items.choice_arrays(
+      dataset.pad_candidate_items(examples, num_candidates)
+    )
+  return batch
+
+
+def instructions(
+  dataset: token_dataset.TokenDataset, items: item_arrays.ItemArrays | None
+) -> token_dataset.Ragged:
+  """The text that a model reads: without its history, where that is apart.
+
+  Args:
+    dataset: the examples.
+    items: of a run that reads items; None for text alone.
+
+  Returns:
+    One row an example.
+
+  Raises:
+    ValueError: where the data set does not tell its items.
+  """
+  if items is None:
+    return dataset.inputs
+  dataset.check_items()
+  assert dataset.prompts is not None
+  return dataset.prompts if items.history_length else dataset.inputs
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,6 +115,7 @@ class BatchStream:
       error, for a cut response teaches the wrong thing.
     seed: of the order.
     pack: whether several examples share a row.
+    items: of a run that reads items; None for text alone.
   """
 
   datasets: Mapping[str, token_dataset.TokenDataset]
@@ -88,14 +125,21 @@ class BatchStream:
   targets_length: int
   seed: int
   pack: bool = False
+  items: item_arrays.ItemArrays | None = None
 
   def __post_init__(self) -> None:
     """Checks the parts against each other.
 
     Raises:
-      ValueError: for empty tasks, rates that fit no task or are too small, or
-        targets that would be cut.
+      ValueError: for empty tasks, rates that fit no task or are too small,
+        targets that would be cut, tasks that do not tell their items where
+        these are read, or items in packed rows.
     """
+    if self.items is not None and self.pack:
+      raise ValueError(
+        "rows of several examples (pack=True) cannot hold items, which belong "
+        "to one example each; train with pack=False, or without items"
+      )
     if set(self.datasets) != set(self.rates) or not self.datasets:
       raise ValueError(
         f"rates are given for {sorted(self.rates)}, the tasks are "
@@ -104,6 +148,7 @@ class BatchStream:
     for name, dataset in self.datasets.items():
       if not len(dataset):
         raise ValueError(f"{name} has no examples")
+      instructions(dataset, self.items)
       if self.rates[name] <= 0:
         raise ValueError(
           f"the rate of {name} is {self.rates[name]}, expected more than 0"
@@ -134,15 +179,15 @@ class BatchStream:
   def truncated_inputs(self) -> float:
     """Fraction of all examples whose instruction is cut."""
     longer = sum(
-      int((dataset.inputs.lengths > self.inputs_length).sum())
-      for dataset in self.datasets.values()
+      int((instructions(d, self.items).lengths > self.inputs_length).sum())
+      for d in self.datasets.values()
     )
     return longer / self.num_examples
 
   @property
   def identity(self) -> dict[str, Any]:
     """What fixes which data each step sees, as JSON values."""
-    return {
+    found = {
       "seed": self.seed,
       "batch_size": self.batch_size,
       "pack": self.pack,
@@ -153,6 +198,14 @@ class BatchStream:
         n: d.meta.get("fingerprint") for n, d in sorted(self.datasets.items())
       },
     }
+    if self.items is not None:
+      found["items"] = {
+        "history_length": self.items.history_length,
+        "title_length": self.items.title_tokens.shape[1],
+        "num_drawn": self.items.num_drawn,
+        "table": self.items.fingerprint,
+      }
+    return found
 
   @functools.cached_property
   def _names(self) -> list[str]:
@@ -276,23 +329,42 @@ class BatchStream:
       rows: which rows of the global batch; None for all.
 
     Returns:
-      Arrays `[rows, length]`; see `features.to_features`. Packed
-      batches add `encoder_segment_ids`, `encoder_positions` and the same for
+      Arrays `[rows, length]`; see `features.to_features`. Where items are
+      read, `history_*` [rows, history, ...] and `choice_*` [rows, 1 + drawn,
+      ...] as `features.item_arrays` makes them: a row's first choice is its
+      target (0 where it names no item), the others are drawn. Packed batches
+      add `encoder_segment_ids`, `encoder_positions` and the same for
       the decoder (int32; segments count from 1, padding is 0).
     """
+    if rows is None:
+      rows = np.arange(self.batch_size)
     packed = self.examples(step, rows)
     flat = [pair for row in packed for pair in row]
     inputs = np.zeros((len(flat), self.inputs_length), np.int32)
     targets = np.zeros((len(flat), self.targets_length), np.int32)
+    width = 0 if self.items is None else self.items.history_length
+    history = np.zeros((len(flat), width), np.int32)
+    wanted = np.zeros(len(flat), np.int32)
     for name, dataset in self.datasets.items():
       (slots,) = np.nonzero([pair[0] == name for pair in flat])
       examples = np.array([flat[slot][1] for slot in slots], np.int64)
-      inputs[slots] = dataset.inputs.pad(examples, self.inputs_length)
+      texts = instructions(dataset, self.items)
+      inputs[slots] = texts.pad(examples, self.inputs_length)
       targets[slots] = dataset.targets.pad(examples, self.targets_length)
+      if self.items is not None:
+        assert dataset.target_items is not None
+        history[slots] = self.items.history(dataset, examples)
+        wanted[slots] = dataset.target_items[examples]
     batch = features.to_features(inputs, targets)
+    if self.items is not None:
+      batch |= self.items.history_arrays(history)
+      if self.items.num_drawn:
+        drawn = self.items.draw(self.seed, step, rows)
+        choices = np.concatenate([wanted[:, None], drawn], axis=1)
+        batch |= self.items.choice_arrays(choices)
     if not self.pack:
       return batch
-    return _pack_features(batch, [len(row) for row in packed])
+    return packing.pack_features(batch, [len(row) for row in packed])
 
 
 def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
@@ -312,35 +384,3 @@ def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
       if step + 1 < steps.stop:
         waiting.append(maker.submit(make, step + 1))
       yield made
-
-
-def _pack_features(batch: Batch, row_sizes: Sequence[int]) -> Batch:
-  """Joins consecutive examples into rows; see `BatchStream.batch`."""
-  row_of = np.repeat(np.arange(len(row_sizes)), row_sizes)
-  first = np.cumsum(row_sizes) - row_sizes
-  segment = np.arange(len(row_of)) - first[row_of] + 1
-  packed: Batch = {}
-  for side, source in (
-    ("encoder", "encoder_input_tokens"),
-    ("decoder", "decoder_target_tokens"),
-  ):
-    where = batch[source] > 0
-    lengths = where.sum(1)
-    # An example starts where those before it in its row end.
-    ends = np.cumsum(lengths)
-    starts = ends - lengths - (ends - lengths)[first][row_of]
-    example, column = np.nonzero(where)
-    to = (row_of[example], starts[example] + column)
-    shape = (len(row_sizes), batch[source].shape[1])
-
-    def place(values: np.ndarray, shape=shape, to=to) -> np.ndarray:
-      result = np.zeros(shape, values.dtype)
-      result[to] = values
-      return result
-
-    for name, array in batch.items():
-      if name.startswith(side):
-        packed[name] = place(array[example, column])
-    packed[f"{side}_segment_ids"] = place(segment[example].astype(np.int32))
-    packed[f"{side}_positions"] = place(column.astype(np.int32))
-  return packed

@@ -17,6 +17,11 @@ class DataConfig:
     seed: of the order of the training data.
     modules: imported first; they register the tasks.
     validation_split: split of the validation loss; None for no validation.
+    history_length: titles of a history that are read item by item, the newest;
+      0 leaves the history in the text of the instruction.
+    title_length: width of such a title, in tokens; longer ones lose their end.
+    num_drawn: items drawn beside the target of each row; 0 draws none, and
+      batches do not say which item the target is.
   """
 
   mixture: str
@@ -28,15 +33,63 @@ class DataConfig:
   seed: int = 0
   modules: tuple[str, ...] = ("tasks.instructrec",)
   validation_split: str | None = "validation"
+  history_length: int = 0
+  title_length: int = 24
+  num_drawn: int = 0
+
+  @property
+  def reads_items(self) -> bool:
+    """Whether batches hold titles of single items."""
+    return self.history_length > 0 or self.num_drawn > 0
+
+  def shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the unpacked arrays of a training batch.
+
+    Args:
+      rows: of the batch.
+
+    Returns:
+      Shapes by name.
+    """
+    targets = (rows, self.targets_length)
+    found: dict[str, tuple[int, ...]] = {
+      "encoder_input_tokens": (rows, self.inputs_length),
+      "decoder_input_tokens": targets,
+      "decoder_target_tokens": targets,
+      "decoder_loss_weights": targets,
+    }
+    for name, count in (
+      ("history", self.history_length),
+      ("choice", self.num_drawn and 1 + self.num_drawn),
+    ):
+      if count:
+        found[f"{name}_tokens"] = (rows, count, self.title_length)
+        found[f"{name}_items"] = (rows, count)
+        found[f"{name}_logs"] = (rows, count, 2)
+    return found
 
   def __post_init__(self) -> None:
     """Checks the sizes.
 
     Raises:
-      ValueError: where one is not positive.
+      ValueError: where one is too small, or rows that are packed are to hold
+        items.
     """
-    for field in ("inputs_length", "targets_length", "batch_size"):
-      if getattr(self, field) < 1:
+    least = {
+      **dict.fromkeys(
+        ("inputs_length", "targets_length", "batch_size", "title_length"), 1
+      ),
+      **dict.fromkeys(("history_length", "num_drawn"), 0),
+    }
+    for field, smallest in least.items():
+      if getattr(self, field) < smallest:
         raise ValueError(
-          f"DataConfig.{field} is {getattr(self, field)}, expected at least 1"
+          f"DataConfig.{field} is {getattr(self, field)}, expected at least "
+          f"{smallest}"
         )
+    if self.pack and self.reads_items:
+      raise ValueError(
+        f"DataConfig.pack is True, history_length {self.history_length} and "
+        f"num_drawn {self.num_drawn}: items belong to rows of one example; "
+        "set pack (PACK) to False, or both others to 0"
+      )

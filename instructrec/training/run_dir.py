@@ -2,7 +2,8 @@
 
 `<model_dir>/run.json` says where its data are and under which versions it
 ran; `config.gin` holds every binding; `vocabulary/` a copy of the
-SentencePiece model; `checkpoints/`, `metrics.jsonl`, `tensorboard/` come from
+SentencePiece model; `items.parquet` a copy of the item table, where the run
+reads items; `checkpoints/`, `metrics.jsonl`, `tensorboard/` come from
 the runner.
 """
 
@@ -22,6 +23,8 @@ from instructrec.training import (
   distributed,
   gin_config,
   initial_checkpoint,
+  item_arrays,
+  item_table,
   runner,
   train_step,
 )
@@ -86,14 +89,22 @@ class Run:
     """The run's own copy of its vocabulary."""
     return tokenizer.Tokenizer(self.directory / VOCABULARY)
 
+  def item_arrays(self) -> item_arrays.ItemArrays | None:
+    """The items as batches show them, from the run's own copy.
+
+    Returns:
+      The arrays; None where the run reads no items.
+
+    Raises:
+      FileNotFoundError: where the copy is gone.
+    """
+    if not self.data.reads_items:
+      return None
+    table = item_table.ItemTable.load(self.directory)
+    return item_arrays.ItemArrays.create(table, self.tokenizer, self.data)
+
   def _shapes(self) -> dict[str, tuple[int, ...]]:
-    inputs = (1, self.data.inputs_length)
-    targets = (1, self.data.targets_length)
-    return {
-      "encoder_input_tokens": inputs,
-      "decoder_input_tokens": targets,
-      "decoder_target_tokens": targets,
-    }
+    return self.data.shapes(1)
 
   def _random_params(self) -> Any:
     return train_step.init_state(
@@ -179,8 +190,9 @@ def save(
   *,
   vocabulary: str | os.PathLike[str],
   record: dict[str, Any],
+  items: str | os.PathLike[str] | None = None,
 ) -> None:
-  """Writes `config.gin`, `run.json` and the vocabulary.
+  """Writes `config.gin`, `run.json`, the vocabulary and the item table.
 
   What the folder holds of an earlier start is replaced: to be called when it
   is known to be of the same run.
@@ -189,22 +201,18 @@ def save(
     directory: the model folder; made where it is missing.
     vocabulary: the SentencePiece model of the data.
     record: what `run.json` holds; JSON values.
+    items: the item table of the data; None where the run reads no items.
 
   Raises:
-    ValueError: where the folder holds a run with another vocabulary.
+    ValueError: where the folder holds a run with another vocabulary or other
+      items.
   """
   folder = pathlib.Path(directory)
   copy = folder / VOCABULARY
   copy.parent.mkdir(parents=True, exist_ok=True)
-  if copy.exists() and (
-    tokenizer.fingerprint(copy) != tokenizer.fingerprint(vocabulary)
-  ):
-    raise ValueError(
-      f"{folder} holds a run with another vocabulary than {vocabulary}; "
-      "train into another folder"
-    )
-  if not copy.exists():
-    shutil.copyfile(vocabulary, copy)
+  _copy(vocabulary, copy, "another vocabulary")
+  if items is not None:
+    _copy(items, folder / item_table.FILE, "other items")
   for name, text in (
     (CONFIG, gin_config.config_text()),
     (RECORD, json.dumps(record, indent=2) + "\n"),
@@ -212,6 +220,19 @@ def save(
     temporary = folder / f"{name}.tmp"
     temporary.write_text(text)
     temporary.replace(folder / name)
+
+
+def _copy(
+  source: str | os.PathLike[str], copy: pathlib.Path, other: str
+) -> None:
+  """Copies a file that no run in the folder may have another one of."""
+  if not copy.exists():
+    shutil.copyfile(source, copy)
+  elif tokenizer.fingerprint(copy) != tokenizer.fingerprint(source):
+    raise ValueError(
+      f"{copy} is of a run with {other} than {source}; train into another "
+      "folder"
+    )
 
 
 def train_seconds(directory: str | os.PathLike[str]) -> float | None:

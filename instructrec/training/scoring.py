@@ -27,7 +27,12 @@ from instructrec.models.scoring import (
   candidate_tree,
   features,
 )
-from instructrec.training import distributed, token_dataset
+from instructrec.training import (
+  batches,
+  distributed,
+  item_arrays,
+  token_dataset,
+)
 from instructrec.training import mesh as mesh_lib
 
 # Lists whose trees are counted at once.
@@ -97,6 +102,20 @@ def _trees(
   return features.padded_lengths(nodes), trees, groups
 
 
+def _by_tree(
+  lists: Int[np.ndarray, "requests candidates width"],
+  groups: Sequence[list[Int[np.ndarray, " group"]]],
+  num_trees: int,
+) -> Int[np.ndarray, "trees tree_candidates width"]:
+  """What is said of candidates, in the order of each request's trees."""
+  return np.concatenate(
+    [
+      candidate_tree.pad_groups(rows, found, num_trees, _TREE_CANDIDATES)
+      for rows, found in zip(lists, groups, strict=True)
+    ]
+  )
+
+
 def _batches(
   members: Int[np.ndarray, " members"], most: int, multiple: int
 ) -> list[Int[np.ndarray, " batch"]]:
@@ -150,6 +169,7 @@ def score_lists(
   batch_size: int = 32,
   max_tokens: int = 16384,
   mesh_config: mesh_lib.MeshConfig | None = None,
+  items: item_arrays.ItemArrays | None = None,
   label: str = "score",
 ) -> dict[str, Float[np.ndarray, "requests candidates"]]:
   """Log-likelihood of each candidate of each request, in nats.
@@ -171,6 +191,8 @@ def score_lists(
       and of the candidates' trees together; a single request may have more.
     mesh_config: how the devices of all processes share the work; None for one
       device.
+    items: of a run that reads items; batches then hold `history_*` and
+      `choice_*` as those of `batches.list_batch` do.
     label: what the progress line says.
 
   Returns:
@@ -190,7 +212,8 @@ def score_lists(
   device_mesh = mesh_lib.scoring_mesh(mesh_config)
   data = device_mesh.shape["data"]
   width = int(dataset.num_candidates[examples].max())
-  inputs = np.minimum(dataset.inputs.lengths[examples], inputs_length)
+  texts = batches.instructions(dataset, items)
+  inputs = np.minimum(texts.lengths[examples], inputs_length)
   inputs = np.minimum(features.padded_lengths(inputs), inputs_length)
   assert dataset.lists is not None
   targets = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
@@ -220,23 +243,21 @@ def score_lists(
         own = chosen[
           mesh_lib.process_rows(device_mesh, size, jax.process_index())
         ]
-        if num_trees == 1:
-          padded = dataset.pad_lists(examples[own], length, width)
-        else:
-          padded = np.concatenate(
-            [
-              candidate_tree.pad_groups(
-                _one_list(dataset, int(examples[i]), length),
-                groups[i],
-                num_trees,
-                _TREE_CANDIDATES,
-              )
-              for i in own.tolist()
-            ]
-          )
+        padded = dataset.pad_lists(examples[own], length, width)
+        choices = None
+        if items is not None:
+          choices = dataset.pad_candidate_items(examples[own], width)[..., None]
+        if num_trees > 1:
+          found_groups = [groups[i] for i in own.tolist()]
+          padded = _by_tree(padded, found_groups, num_trees)
+          if choices is not None:
+            choices = _by_tree(choices, found_groups, num_trees)
         rows = candidate_tree.to_features(
-          dataset.inputs.pad(examples[own], inputs_width), padded, num_nodes
+          texts.pad(examples[own], inputs_width), padded, num_nodes
         )
+        if items is not None and choices is not None:
+          rows |= items.history_arrays(items.history(dataset, examples[own]))
+          rows |= items.choice_arrays(choices[..., 0])
         batch = mesh_lib.global_batch(device_mesh, rows, size)
         for name, found in score_fn(params, batch).items():
           values = np.asarray(found, np.float64)

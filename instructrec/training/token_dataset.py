@@ -8,6 +8,9 @@ A folder holds, for each feature, `<feature>.tokens.npy` (int32, all rows end
 to end) and `<feature>.offsets.npy` (int64, rows + 1); for candidate lists also
 `<feature>.lists.npy` (int64, examples + 1: which rows belong to which
 example); `columns.parquet` with the examples' other fields; and `meta.json`.
+Where the data set has an item table, also `prompts` and `history` (item
+numbers) as features are, `target_items.npy` and, for lists,
+`candidate_items.npy` (int32).
 """
 
 import dataclasses
@@ -17,18 +20,25 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 EOS_ID = 1
+_RAGGED = ("inputs", "targets", "prompts", "history")
+_ARRAYS = {
+  "lists": "targets.lists.npy",
+  "target_items": "target_items.npy",
+  "candidate_items": "candidate_items.npy",
+}
+"""Files of arrays, by field."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ragged:
-  """Token rows of different lengths, end to end.
+  """Rows of tokens or item numbers, of different lengths, end to end.
 
   Attributes:
-    tokens: all rows' tokens.
+    tokens: what is in all rows.
     offsets: row i is `tokens[offsets[i]:offsets[i + 1]]`.
   """
 
@@ -66,6 +76,27 @@ class Ragged:
     padded = np.where(where, self.tokens[positions], 0).astype(np.int32)
     padded[lengths > length, length - 1] = EOS_ID
     return padded
+
+  def newest(
+    self, rows: Int[np.ndarray, " batch"], length: int
+  ) -> Int[np.ndarray, "batch length"]:
+    """Gathers the ends of rows into a matrix, padded in front with 0.
+
+    Args:
+      rows: which rows.
+      length: width of the result; a longer row keeps its last entries.
+
+    Returns:
+      int32.
+    """
+    ends = self.offsets[rows + 1][:, None]
+    positions = ends - length + np.arange(length)
+    where = positions >= self.offsets[rows][:, None]
+    if not len(self.tokens):
+      return np.zeros(where.shape, np.int32)
+    # Padding is read from an entry that exists, then zeroed.
+    found = self.tokens[np.where(where, positions, 0)]
+    return np.where(where, found, 0).astype(np.int32)
 
   def take(self, rows: Int[np.ndarray, " taken"]) -> "Ragged":
     """Some rows in memory, in any order and however often.
@@ -108,6 +139,12 @@ class TokenDataset:
     columns: the other fields of the examples, one row each (`request_id`,
       `candidate_ids`, `label` ...).
     meta: what it was made from.
+    prompts: one row an example: the instruction with a mark in place of its
+      history. This and the following are None where they are not known.
+    history: one row an example: numbers of the items that the mark stands
+      for, oldest first.
+    target_items: number of the item that the response names, 0 for none.
+    candidate_items: number of the item of each row of `targets`, 0 for none.
   """
 
   name: str
@@ -116,6 +153,10 @@ class TokenDataset:
   lists: Int[np.ndarray, " examples_plus_1"] | None
   columns: pl.DataFrame
   meta: dict[str, Any]
+  prompts: Ragged | None = None
+  history: Ragged | None = None
+  target_items: Int[np.ndarray, " examples"] | None = None
+  candidate_items: Int[np.ndarray, " rows"] | None = None
 
   def __len__(self) -> int:
     return len(self.inputs)
@@ -139,6 +180,7 @@ class TokenDataset:
     examples: Int[np.ndarray, " taken"],
     targets: Ragged,
     counts: Int[np.ndarray, " taken"],
+    items: Int[np.ndarray, " rows"] | None = None,
   ) -> "TokenDataset":
     """Some examples in memory, with other candidates to rank.
 
@@ -146,17 +188,23 @@ class TokenDataset:
       examples: which of them.
       targets: tokens of their new candidates, list after list.
       counts: candidates of each example.
+      items: item number of each new candidate, where it is known.
 
     Returns:
       A data set of these examples; its columns still speak of the lists that
       it had before.
     """
+    items_of = self.target_items
     return dataclasses.replace(
       self,
       inputs=self.inputs.take(examples),
       targets=targets,
       lists=np.concatenate([[0], counts]).cumsum(),
       columns=self.columns[examples],
+      prompts=None if self.prompts is None else self.prompts.take(examples),
+      history=None if self.history is None else self.history.take(examples),
+      target_items=None if items_of is None else items_of[examples],
+      candidate_items=items,
     )
 
   def pad_lists(
@@ -179,6 +227,18 @@ class TokenDataset:
       ValueError: where a list is longer than `num_candidates`, or there are
         none.
     """
+    rows, where = self._list_rows(examples, num_candidates)
+    padded = self.targets.pad(rows.reshape(-1), length)
+    padded = padded.reshape(*rows.shape, length)
+    padded[~where] = 0
+    return padded
+
+  def _list_rows(
+    self, examples: Int[np.ndarray, " batch"], num_candidates: int
+  ) -> tuple[
+    Int[np.ndarray, "batch candidates"], Bool[np.ndarray, "batch candidates"]
+  ]:
+    """Rows of `targets` in each slot of lists, and which slots are filled."""
     counts = self.num_candidates[examples]
     if counts.max() > num_candidates:
       raise ValueError(
@@ -189,17 +249,58 @@ class TokenDataset:
     where = slots < counts[:, None]
     assert self.lists is not None
     rows = np.where(where, self.lists[examples][:, None] + slots, 0)
-    padded = self.targets.pad(rows.reshape(-1), length)
-    padded = padded.reshape(*rows.shape, length)
-    padded[~where] = 0
-    return padded
+    return rows, where
+
+  def pad_candidate_items(
+    self, examples: Int[np.ndarray, " batch"], num_candidates: int
+  ) -> Int[np.ndarray, "batch candidates"]:
+    """Item numbers of candidate lists, padded with 0.
+
+    Args:
+      examples: which of them.
+      num_candidates: slots of a list.
+
+    Returns:
+      int32; 0 also for candidates that are no items.
+
+    Raises:
+      ValueError: where a list is longer than `num_candidates`, or the items
+        are not known.
+    """
+    rows, where = self._list_rows(examples, num_candidates)
+    if self.candidate_items is None:
+      raise ValueError(
+        f"{self.name} does not say which items its candidates are; make the "
+        "data anew with `instructrec generate`"
+      )
+    return np.where(where, self.candidate_items[rows], 0).astype(np.int32)
+
+  def check_items(self) -> None:
+    """Fails where the examples do not tell their items.
+
+    Raises:
+      ValueError: naming the data set.
+    """
+    if (
+      self.history is None
+      or self.prompts is None
+      or (self.target_items is None)
+    ):
+      raise ValueError(
+        f"{self.name} has no prompts, histories and items apart from its "
+        "instructions; expected the rows of `instructrec generate` with an "
+        "item table beside them: make the data anew, or set "
+        "--gin.HISTORY_LENGTH=0 --gin.NUM_DRAWN=0"
+      )
 
   def save(self, directory: pathlib.Path) -> None:
     """Writes the data set into an existing, empty folder."""
-    self.inputs.save(directory, "inputs")
-    self.targets.save(directory, "targets")
-    if self.lists is not None:
-      np.save(directory / "targets.lists.npy", self.lists)
+    for name in _RAGGED:
+      if (rows := getattr(self, name)) is not None:
+        rows.save(directory, name)
+    for field, name in _ARRAYS.items():
+      if (array := getattr(self, field)) is not None:
+        np.save(directory / name, array)
     self.columns.write_parquet(directory / "columns.parquet")
     meta = {
       **self.meta,
@@ -228,12 +329,19 @@ class TokenDataset:
         f"{directory} has token format version {meta['format_version']}, "
         f"expected {FORMAT_VERSION}; delete the folder, it is made anew"
       )
-    lists = directory / "targets.lists.npy"
+    ragged = {
+      name: Ragged.load(directory, name)
+      for name in _RAGGED
+      if (directory / f"{name}.offsets.npy").exists()
+    }
+    arrays = {
+      field: np.load(directory / name)
+      for field, name in _ARRAYS.items()
+      if (directory / name).exists()
+    }
     return cls(
       name=meta["name"],
-      inputs=Ragged.load(directory, "inputs"),
-      targets=Ragged.load(directory, "targets"),
-      lists=np.load(lists) if lists.exists() else None,
       columns=pl.read_parquet(directory / "columns.parquet"),
       meta=meta,
+      **{"lists": None, **ragged, **arrays},
     )

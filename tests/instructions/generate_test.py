@@ -81,6 +81,32 @@ def test_a_training_request_gives_a_row_a_task_type_others_one_a_template(
   assert len({row.example_id for row in rows}) == len(rows)
 
 
+def test_the_item_that_a_response_names_stands_in_the_row(prepared, rows):
+  targets = dict(
+    prepared.split.requests.select("request_id", "target").iter_rows()
+  )
+  named = collections.Counter()
+  for row in rows:
+    title = prepared.catalog.title(targets[row.request_id])
+    wanted = targets[row.request_id] if title in row.targets else ""
+    if row.task_form in ("T0", "T1") or row.kind == Kind.TURNED_AROUND:
+      wanted = ""
+    assert row.target_id == wanted, row
+    named[row.kind, bool(wanted)] += 1
+  assert named[Kind.DIRECT, True]
+  assert named[Kind.COT, True]
+  assert named[Kind.TURNED_AROUND, False]
+
+
+def test_the_history_is_shown_where_the_prompt_has_its_mark(prepared, rows):
+  for row in rows:
+    titles = [prepared.catalog.title(item) for item in row.shown_history]
+    assert row.prompt.count(render.HISTORY_MARK) == bool(titles)
+    written = render.join_titles(titles)
+    assert row.prompt.replace(render.HISTORY_MARK, written) == row.inputs
+  assert any(row.history_ids and not row.shown_history for row in rows)
+
+
 def test_three_preferences_and_two_intentions_a_user(prepared, records):
   texts = [r for r in records if isinstance(r, FineGrained)]
   users = prepared.log.num_users

@@ -67,6 +67,16 @@ def test_every_form_says_each_of_its_slots_once_and_no_other(template):
       assert part not in response
 
 
+@pytest.mark.parametrize(
+  "template", SHIPPED.templates, ids=lambda template: template.id
+)
+def test_a_prompt_has_a_mark_in_place_of_the_history(template):
+  for form in forms(template):
+    text, prompt = form.inputs(SLOTS), form.prompt(SLOTS)
+    assert prompt.count(render.HISTORY_MARK) == ("history" in form.input_slots)
+    assert prompt.replace(render.HISTORY_MARK, GIVEN["history"]) == text
+
+
 def test_an_optional_part_is_kept_or_left_out():
   template = SHIPPED["seq_common_ground"]
   without, kept = forms(template)

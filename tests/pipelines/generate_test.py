@@ -1,5 +1,6 @@
 """Same seed, same bytes; complete or not at all, also after a SIGKILL."""
 
+import collections
 import json
 import os
 import signal
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import time
 
+import polars as pl
 import pytest
 
+from instructrec.data import dataset
 from instructrec.instructions import card, units
 
 pytestmark = pytest.mark.tf
@@ -219,3 +222,29 @@ def test_the_manifest_counts_what_is_on_disk(data_dir):
   card_text = (data_dir / generate.CARD).read_text()
   assert f"All {total:,} records" in card_text
   assert (data_dir / generate.AUDIT).read_text().startswith("kind,text,")
+
+
+def test_the_items_lie_beside_the_instructions(spec, data_dir):
+  from instructrec.pipelines import generate
+  from instructrec.training import item_table
+
+  prepared = dataset.load(spec.prepared_dir)
+  table = item_table.ItemTable.load(data_dir)
+  assert list(table.item_ids) == prepared.catalog.item_ids
+  assert list(table.titles) == prepared.catalog.titles
+  taken = collections.Counter(prepared.split.training_log.frame["item_id"])
+  assert table.counts.tolist() == [taken[item] for item in table.item_ids]
+  frame = pl.read_parquet(data_dir / item_table.FILE)
+  assert frame.columns[3:] == ["categories", "brand", "price"]
+  assert frame["brand"].equals(prepared.catalog.frame["brand"])
+  manifest = json.loads((data_dir / generate.MANIFEST).read_text())
+  assert manifest["items"] == {
+    "count": len(table),
+    "fingerprint": table.fingerprint,
+  }
+  shown = collections.Counter(
+    len(record.shown_history)
+    for record in spec.generator().rows(["train"])
+    if hasattr(record, "inputs")
+  )
+  assert table.histories == shown

@@ -429,3 +429,37 @@ def test_tasks_follow_the_vocabulary_that_is_named(tmp_path, monkeypatch):
       assert used.encode_tf(text).numpy().tolist() == plain.encode(text)
     seen.append(plain.encode(text))
   assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize(
+  ("task", "split"),
+  [
+    (_TASK, "train"),
+    ("sequential_cot", "train"),
+    ("personalized_search_turned_around", "train"),
+    ("product_search_p0_i2", "train"),
+    (f"{_TASK}_rerank", "test"),
+  ],
+)
+def test_the_cache_holds_prompts_and_item_numbers(
+  rows, data_dir, registered, task, split
+):
+  from instructrec.pipelines import generate, token_cache
+  from instructrec.training import item_table
+
+  data = token_cache.load(f"toy_v1_{task}", split, data_dir)
+  ours = tokenizer.Tokenizer(data_dir / generate.VOCABULARY)
+  number = item_table.ItemTable.load(data_dir).numbers
+  by_id = {row.example_id: row for row in rows}
+
+  def part(ragged, i):
+    return ragged.tokens[slice(*ragged.offsets[i : i + 2])].tolist()
+
+  for i, name in enumerate(data.columns["example_id"]):
+    row = by_id[name]
+    assert part(data.prompts, i) == ours.encode(row.prompt)
+    assert part(data.history, i) == number(row.shown_history).tolist()
+    assert data.target_items[i] == number([row.target_id])[0]
+    if data.lists is not None:
+      found = data.candidate_items[slice(*data.lists[i : i + 2])]
+      assert found.tolist() == number(row.candidate_ids).tolist()

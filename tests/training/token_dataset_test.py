@@ -68,5 +68,5 @@ def test_another_format_version_is_refused(tmp_path):
   (tmp_path / "meta.json").write_text(
     json.dumps({**meta, "format_version": 99})
   )
-  with pytest.raises(ValueError, match="token format version 99, expected 1"):
+  with pytest.raises(ValueError, match="token format version 99, expected 2"):
     token_dataset.TokenDataset.load(tmp_path)

@@ -1,0 +1,132 @@
+"""What batches say of items: titles of histories, targets and drawn items.
+
+Items are drawn beside the target of each row as negatives: half of them from
+the whole table alike, half by popularity. A draw is a pure function of (seed,
+step, row of the global batch, slot): hashed and not generated in turn, so that
+any process can make any rows.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from instructrec.models import tokenizer
+from instructrec.models.scoring import features
+from instructrec.training import data_config, item_table, token_dataset
+
+Batch = dict[str, np.ndarray]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(x: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+  """64 random bits from 64 bits (the finaliser of splitmix64)."""
+  x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+  x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+  return x ^ (x >> np.uint64(31))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItemArrays:
+  """Items by number, as batches show them.
+
+  Attributes:
+    title_tokens: titles without EOS, row 0 zeros.
+    logs: log popularity and log sampling rate, row 0 zeros.
+    shares: each item's share of all interactions, by number less one.
+    history_length: titles read item by item; 0 leaves them in the text.
+    num_drawn: items drawn for each row; 0 gives none, and no target.
+    fingerprint: of the table.
+    num_cut: titles that are longer than the width of `title_tokens`.
+  """
+
+  title_tokens: Int[np.ndarray, "items_plus_1 length"]
+  logs: Float[np.ndarray, "items_plus_1 2"]
+  shares: Float[np.ndarray, " items"]
+  history_length: int
+  num_drawn: int
+  fingerprint: str
+  num_cut: int = 0
+
+  @classmethod
+  def create(
+    cls,
+    table: item_table.ItemTable,
+    vocabulary: tokenizer.Tokenizer,
+    config: data_config.DataConfig,
+  ) -> "ItemArrays":
+    """The arrays of a run.
+
+    Args:
+      table: the items.
+      vocabulary: the run's.
+      config: how many titles, of which width, and how many drawn items.
+
+    Returns:
+      The arrays.
+    """
+    rate = table.targets_per_row(config.history_length)
+    return cls(
+      title_tokens=table.title_tokens(vocabulary, config.title_length),
+      logs=table.logs(rate, config.num_drawn),
+      shares=table.shares,
+      history_length=config.history_length,
+      num_drawn=config.num_drawn,
+      fingerprint=table.fingerprint,
+      num_cut=table.num_cut(vocabulary, config.title_length),
+    )
+
+  @functools.cached_property
+  def _cumulative(self) -> Float[np.ndarray, " items"]:
+    return np.cumsum(self.shares)
+
+  def draw(
+    self, seed: int, step: int, rows: Int[np.ndarray, " rows"]
+  ) -> Int[np.ndarray, "rows drawn"]:
+    """The items drawn for some rows of a step.
+
+    Args:
+      seed: of the run.
+      step: the training step.
+      rows: numbers of the rows in the global batch.
+
+    Returns:
+      Item numbers, int32; the target and the history may be among them.
+    """
+    with np.errstate(over="ignore"):
+      key = _mix(np.array([seed], np.uint64) + _GOLDEN)
+      key = _mix(key + np.uint64(step) + _GOLDEN)
+      place = np.asarray(rows, np.uint64)[:, None] << np.uint64(32)
+      place = place + np.arange(self.num_drawn, dtype=np.uint64)
+      bits = _mix(_mix(key + _GOLDEN * (place + np.uint64(1))))
+    # The lowest bit says how an item is drawn, the highest 53 which.
+    where = (bits & np.uint64(1)).astype(bool)
+    draws = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    count = len(self.shares)
+    items = (draws * count).astype(np.int64)
+    total = self._cumulative[-1]
+    items[where] = np.searchsorted(
+      self._cumulative, draws[where] * total, side="right"
+    )
+    return (np.minimum(items, count - 1) + 1).astype(np.int32)
+
+  def history(
+    self,
+    dataset: token_dataset.TokenDataset,
+    examples: Int[np.ndarray, " batch"],
+  ) -> Int[np.ndarray, "batch history"]:
+    """Numbers of the newest items of histories, padded in front."""
+    assert dataset.history is not None
+    return dataset.history.newest(examples, self.history_length)
+
+  def history_arrays(self, items: Int[np.ndarray, "batch history"]) -> Batch:
+    """`history_*` of a batch; nothing where titles stay in the text."""
+    if not self.history_length:
+      return {}
+    return features.item_arrays("history", items, self.title_tokens, self.logs)
+
+  def choice_arrays(self, items: Int[np.ndarray, "batch choices"]) -> Batch:
+    """`choice_*` of a batch."""
+    return features.item_arrays("choice", items, self.title_tokens, self.logs)

@@ -1,0 +1,228 @@
+"""The items of a data set: titles, and how often each was interacted with.
+
+`generate` writes them beside the instructions, and a run that reads items
+keeps a copy in its own folder. An item's number is its row in the table plus
+one; 0 is padding, or no item.
+"""
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from instructrec.models import tokenizer
+
+FILE = "items.parquet"
+"""Its name in a data folder and in the folder of a run."""
+_MANIFEST = "manifest.json"
+_HISTORIES = "instructrec.histories"
+_COLUMNS = ("item_id", "title", "count")
+# In place of the share of items that nobody took: their logarithm is finite.
+_LEAST_SHARE = 1e-9
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItemTable:
+  """Items in the order of the catalogue.
+
+  Attributes:
+    item_ids: their ids.
+    titles: what the model reads.
+    counts: interactions of each in the training log.
+    histories: training rows by how many titles of a history they show.
+    fingerprint: SHA-256 of the file, as "sha256:<hex>".
+  """
+
+  item_ids: tuple[str, ...]
+  titles: tuple[str, ...]
+  counts: Int[np.ndarray, " items"]
+  histories: Mapping[int, int]
+  fingerprint: str
+
+  def __len__(self) -> int:
+    return len(self.item_ids)
+
+  @classmethod
+  def load(cls, directory: str | os.PathLike[str]) -> "ItemTable":
+    """Opens the table of a data folder or of a run.
+
+    Args:
+      directory: what `instructrec generate` or a run that reads items wrote.
+
+    Returns:
+      The table.
+
+    Raises:
+      FileNotFoundError: where the folder has none.
+      ValueError: where the manifest beside it is of another file, or it is no
+        table of items.
+    """
+    folder = pathlib.Path(directory)
+    path = folder / FILE
+    if not path.is_file():
+      raise FileNotFoundError(
+        f"{folder} has no {FILE}, which titles are read from item by item; "
+        "make the data anew with `instructrec generate`, or train with "
+        "--gin.HISTORY_LENGTH=0 --gin.NUM_DRAWN=0"
+      )
+    found = fingerprint(path)
+    manifest = folder / _MANIFEST
+    if manifest.is_file():
+      known = json.loads(manifest.read_text()).get("items", {})
+      if known.get("fingerprint") != found:
+        raise ValueError(
+          f"{path} has the SHA-256 {found[:19]}..., {_MANIFEST} says "
+          f"{str(known.get('fingerprint'))[:19]}...; the file was changed, "
+          "make the data anew with `instructrec generate`"
+        )
+    frame = pl.read_parquet(path)
+    if missing := [name for name in _COLUMNS if name not in frame.columns]:
+      raise ValueError(
+        f"{path} lacks the columns {missing}; it has {frame.columns}, "
+        f"expected {list(_COLUMNS)} and more"
+      )
+    histories = json.loads(pl.read_parquet_metadata(path)[_HISTORIES])
+    return cls(
+      item_ids=tuple(frame["item_id"]),
+      titles=tuple(frame["title"]),
+      counts=frame["count"].to_numpy().astype(np.int64),
+      histories={int(length): rows for length, rows in histories.items()},
+      fingerprint=found,
+    )
+
+  @functools.cached_property
+  def _numbers(self) -> dict[str, int]:
+    numbers = {item: i for i, item in enumerate(self.item_ids, start=1)}
+    return {"": 0, **numbers}
+
+  def numbers(self, ids: Iterable[str]) -> Int[np.ndarray, " ids"]:
+    """Numbers of items.
+
+    Args:
+      ids: item ids; "" is no item.
+
+    Returns:
+      int32, from 1; 0 where there is no item.
+
+    Raises:
+      KeyError: for an unknown id, naming the nearest known ones.
+    """
+    known = self._numbers
+    try:
+      return np.array([known[item] for item in ids], np.int32)
+    except KeyError as error:
+      (item,) = error.args
+      close = difflib.get_close_matches(item, self.item_ids, n=3)
+      raise KeyError(
+        f"the item table has no item with the id {item!r}; the nearest are "
+        f"{', '.join(map(repr, close)) or 'unlike it'}"
+      ) from None
+
+  def title_tokens(
+    self, vocabulary: tokenizer.Tokenizer, length: int
+  ) -> Int[np.ndarray, "items_plus_1 length"]:
+    """Every title in tokens, without EOS; `num_cut` says how many are cut.
+
+    Args:
+      vocabulary: the run's.
+      length: width of the result, in tokens; longer titles lose their end.
+
+    Returns:
+      int32 by item number; row 0 and what is behind a title are zeros.
+    """
+    rows = vocabulary.encode_all(self.titles)
+    tokens = np.zeros((len(rows) + 1, length), np.int32)
+    for number, row in enumerate(rows, start=1):
+      kept = row[:-1][:length]
+      tokens[number, : len(kept)] = kept
+    return tokens
+
+  def num_cut(self, vocabulary: tokenizer.Tokenizer, length: int) -> int:
+    """How many titles have more than `length` tokens."""
+    rows = vocabulary.encode_all(self.titles)
+    return sum(len(row) - 1 > length for row in rows)
+
+  @property
+  def shares(self) -> Float[np.ndarray, " items"]:
+    """Each item's share of all interactions; equal where there are none."""
+    total = self.counts.sum()
+    if not total:
+      return np.full(len(self), 1 / len(self))
+    return self.counts / total
+
+  def targets_per_row(self, history_length: int) -> float:
+    """Items that a training row offers to the others of its batch.
+
+    Args:
+      history_length: titles that are read item by item, at most.
+
+    Returns:
+      The mean over all training rows: those of the history, and the target.
+    """
+    rows = sum(self.histories.values())
+    if not rows:
+      return 1.0
+    shown = sum(
+      count * min(length, history_length)
+      for length, count in self.histories.items()
+    )
+    return 1.0 + shown / rows
+
+  def logs(
+    self, targets_per_row: float, drawn: int
+  ) -> Float[np.ndarray, "items_plus_1 2"]:
+    """What is known of each item beside its title.
+
+    Args:
+      targets_per_row: items of a row that the others of its batch see.
+      drawn: items drawn beside them for each row, half from the whole table
+        and half by popularity.
+
+    Returns:
+      float32 by item number, row 0 zeros: the logarithm of the popularity,
+      smoothed by one interaction an item; and, up to a constant, that of how
+      often the item comes into a batch.
+    """
+    popularity = (self.counts + 1) / (self.counts.sum() + len(self))
+    shares = np.maximum(self.shares, _LEAST_SHARE)
+    rates = targets_per_row * shares
+    rates += drawn * (0.5 / len(self) + 0.5 * shares)
+    logs = np.zeros((len(self) + 1, 2), np.float32)
+    logs[1:] = np.log(np.stack([popularity, rates], axis=1))
+    return logs
+
+
+def save(
+  directory: str | os.PathLike[str],
+  items: pl.DataFrame,
+  *,
+  histories: Mapping[int, int],
+) -> str:
+  """Writes a table.
+
+  Args:
+    directory: where to.
+    items: `item_id`, `title`, `count` and what else is known, an item a row.
+    histories: see `ItemTable`.
+
+  Returns:
+    Its fingerprint.
+  """
+  path = pathlib.Path(directory) / FILE
+  written = {str(length): histories[length] for length in sorted(histories)}
+  items.write_parquet(path, metadata={_HISTORIES: json.dumps(written)})
+  return fingerprint(path)
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+  """The SHA-256 of a file, as "sha256:<hex>"."""
+  with pathlib.Path(path).open("rb") as file:
+    return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
