@@ -15,7 +15,14 @@ import polars as pl
 
 from instructrec.data import dataset
 from instructrec.data.catalog import Item
-from instructrec.instructions import leaks, plans, quality, render, templates
+from instructrec.instructions import (
+  draws,
+  leaks,
+  plans,
+  quality,
+  render,
+  templates,
+)
 from instructrec.instructions.format import (
   MATCH_CANDIDATES,
   NO,
@@ -174,11 +181,11 @@ class Generator:
       },  # type: ignore[arg-type]
     )
     if task_form is TaskForm.T0:
-      label, answer, item = _pointwise(titles, label, plans.mix(plan.key, 3))
+      label, answer, item = _pointwise(titles, label, draws.mix(plan.key, 3))
       slots = dataclasses.replace(slots, item=item, answer=answer)
       titles, ids = MATCH_CANDIDATES, ("yes", "no")
     elif task_form is TaskForm.T1:
-      pair = _pair(len(titles), label, plans.mix(plan.key, 3))
+      pair = _pair(len(titles), label, draws.mix(plan.key, 3))
       titles = tuple(titles[i] for i in pair)
       ids, label = tuple(ids[i] for i in pair), pair.index(label)
       slots = dataclasses.replace(slots, first=titles[0], second=titles[1])

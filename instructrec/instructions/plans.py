@@ -24,6 +24,7 @@ import polars as pl
 from instructrec.data import candidates as candidate_sets
 from instructrec.data.catalog import Catalog, Item
 from instructrec.instructions import render, templates
+from instructrec.instructions.draws import mix
 from instructrec.instructions.format import Kind, Origin, TaskForm, TaskType
 from instructrec.instructions.teacher import TextKind, TextRequest
 
@@ -35,7 +36,6 @@ EVAL_TEMPLATES: tuple[str, ...] = (
   "personal_wish_and_history",
   "personal_query_and_history",
 )
-_MASK = (1 << 64) - 1
 _SLOT_KINDS = {
   "preference": TextKind.PREFERENCE,
   "own_preference": TextKind.OWN_PREFERENCE,
@@ -43,14 +43,6 @@ _SLOT_KINDS = {
   "specific": TextKind.SPECIFIC,
 }
 _KEY_SALT = {kind: number for number, kind in enumerate(TextKind, start=100)}
-
-
-def mix(key: int, salt: int) -> int:
-  """64 bits from a key and a number (splitmix64)."""
-  x = (key + (salt + 1) * 0x9E3779B97F4A7C15) & _MASK
-  x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-  x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-  return x ^ (x >> 31)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
