@@ -145,6 +145,8 @@ class OfflineTeacher:
     return [self._write_one(request) for request in requests]
 
   def _write_one(self, request: TextRequest) -> str:
+    if request.words is not None:
+      return request.words
     write = {
       TextKind.PREFERENCE: self._preference,
       TextKind.VAGUE: self._vague,

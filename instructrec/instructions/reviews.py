@@ -11,6 +11,20 @@ _PURPOSE = re.compile(
   r"kids?|boys?|girls?|friends?|family|boyfriend|girlfriend|children))\b",
   re.IGNORECASE,
 )
+_OCCASIONS = {
+  "a birthday": "birthday",
+  "Christmas": "christmas xmas",
+  "a party": "party",
+  "a long flight": "plane flight airplane",
+  "a long drive": "roadtrip",
+  "a rainy day": "rainy",
+  "a holiday": "vacation holiday holidays",
+  "the weekend": "weekend weekends",
+  "family evenings": "evenings",
+}
+_OCCASION_OF = {
+  word: name for name, words in _OCCASIONS.items() for word in words.split()
+}
 _SENTENCE = re.compile(r"[^.!?;\n]+")
 _GOOD = frozenset(
   "love loved loves great good excellent awesome amazing fantastic fun perfect "
@@ -53,6 +67,19 @@ def person(review: str | None) -> str | None:
   """
   found = _PURPOSE.search(review or "")
   return found[1].lower() if found else None
+
+
+def occasion(review: str | None) -> str | None:
+  """What a review says the item was for.
+
+  Args:
+    review: its text.
+
+  Returns:
+    Such as "a birthday"; None where it does not say.
+  """
+  words = keyphrases.tokens(review or "")
+  return next((_OCCASION_OF[w] for w in words if w in _OCCASION_OF), None)
 
 
 @functools.lru_cache(maxsize=4096)
