@@ -58,7 +58,6 @@ WANTED = Frames(
     "What about {x}?",
     "Could I have {x}, please?",
     "Just {x}, nothing else matters.",
-    "More of this: {x}.",
   ),
   held_out=(
     "Got {x}?",
@@ -118,12 +117,12 @@ BOTH = Frames(
 )
 LIKE = Frames(
   train=(
-    "Something like {h}, but {x} this time.",
+    "Like {h}, but this time {x}.",
     "I liked {h}, now I want {x}.",
     "After {h} I feel like {x}.",
-    "Like {h}, but {x} please.",
+    "{h} is the kind I mean, but {x} please.",
+    "Know {h}? Like that, but {x}.",
     "{h} was good. Now {x}.",
-    "I know {h} well. What is there in {x}?",
   ),
   held_out=(
     "In the spirit of {h}, only {x}.",
@@ -165,7 +164,7 @@ OCCASION = Frames(
     "It is for {occasion}: {x} please.",
     "For {occasion} I am looking for {x}.",
     "Any ideas for {occasion}? {x} maybe.",
-    "{occasion} is coming up, so {x} please.",
+    "{x} please, it is for {occasion}.",
   ),
   held_out=(
     "With {occasion} in mind, {x}.",
@@ -224,24 +223,25 @@ PRICES: Mapping[str, tuple[str, ...]] = {
   "expensive": EXPENSIVE,
 }
 GENRES: Mapping[str, tuple[str, str]] = {
-  "action": ("action", "action films"),
-  "adventure": ("adventure", "adventure films"),
-  "animation": ("animated", "animated films"),
-  "children": ("children's", "children's films"),
-  "comedy": ("funny", "comedies"),
-  "crime": ("crime", "crime films"),
+  "drama": ("drama", "dramas"),
+  "thriller": ("thriller", "thrillers"),
+  "comedy": ("comedy", "comedies"),
   "documentary": ("documentary", "documentaries"),
-  "drama": ("dramatic", "dramas"),
-  "fantasy": ("fantasy", "fantasy films"),
-  "film-noir": ("noir", "films noirs"),
-  "horror": ("horror", "horror films"),
-  "imax": ("IMAX", "IMAX films"),
   "musical": ("musical", "musicals"),
-  "mystery": ("mystery", "mystery films"),
-  "romance": ("romantic", "romantic films"),
-  "sci-fi": ("sci-fi", "sci-fi films"),
-  "thriller": ("suspenseful", "thrillers"),
-  "war": ("war", "war films"),
   "western": ("western", "westerns"),
+  "horror": ("horror", "horror films"),
+  "mystery": ("mystery", "mystery films"),
+  "crime": ("crime", "crime films"),
+  "sci-fi": ("sci-fi", "sci-fi films"),
+  "fantasy": ("fantasy", "fantasy films"),
+  "adventure": ("adventure", "adventure films"),
+  "action": ("action", "action films"),
+  "romance": ("romantic", "romantic films"),
+  "children": ("children's", "children's films"),
+  "animation": ("animated", "animated films"),
+  "war": ("war", "war films"),
+  "film-noir": ("noir", "noir films"),
+  "imax": ("IMAX", "IMAX films"),
 }
-"""Genres of films as adjectives and as plurals."""
+"""Genres of films as adjectives and as plurals; of two, the noun of the upper
+one stands behind the other: "animated musicals", "crime dramas"."""

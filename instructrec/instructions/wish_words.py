@@ -4,127 +4,232 @@ A wish is short, in the first person, polite or not, now and then in small
 letters or misspelt. Every choice hangs on the key alone.
 """
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from instructrec.instructions import keyphrases, quality, wish_frames
+from instructrec.instructions import (
+  keyphrases,
+  quality,
+  spoken,
+  topics,
+  wish_frames,
+)
 from instructrec.instructions.attributes import Attribute, Kind
 from instructrec.instructions.domains import SPEECH, Domain
 from instructrec.instructions.draws import Draws
 from instructrec.instructions.wish import Wish
 
 PLATFORM = re.compile(
-  r"\b(playstation|xbox|nintendo (?:ds|3ds|64|wii|switch)|wii|gamecube|"
-  r"game ?boy|dreamcast|psp|ps[1-5]|ps ?vita|pc|mac)\b",
+  r"(?:(?:sony|microsoft|nintendo|sega) )?(?:playstation|xbox|ds|dsi|3ds|2ds|"
+  r"64|nes|snes|wii|switch|gamecube|genesis|dreamcast|saturn|game ?boy|psp|"
+  r"ps ?\d|ps ?vita|vita|pc|mac|pc/mac|nds|gba)"
+  r"(?: (?:\d{1,4}|one|u|xl|lite|vita|portable|advance|sp|color))*",
   re.IGNORECASE,
 )
-_SMALL, _GREETED, _MISSPELT = 0.3, 0.06, 0.05
-"""Shares of texts in small letters, with a greeting, with a slip."""
-_MIN_SLIP = 5
+_SMALL, _ALL_SMALL, _GREETED, _MISSPELT = 0.2, 0.1, 0.06, 0.05
+"""Shares of texts that begin small, are all small, greet, have a slip."""
 _LAST_RESORT = "{x}."
+_IN = "something in "
+_UNCOUNTED = frozenset(("clay", "clothes", "dice", "glue", "soap"))
 
 
-def is_platform(attribute: Attribute, domain: Domain) -> bool:
-  """Whether an attribute says what games run on."""
-  return domain is Domain.GAMES and bool(PLATFORM.fullmatch(attribute.name))
+@dataclasses.dataclass(frozen=True)
+class Speaker:
+  """Puts wishes into words.
+
+  Attributes:
+    domain: of the catalogue.
+    gear: names of attributes that in a catalogue of games are of things to
+      play with and not of games.
+  """
+
+  domain: Domain
+  gear: frozenset[str] = frozenset()
+
+  def is_platform(self, attribute: Attribute) -> bool:
+    """Whether an attribute says what games run on."""
+    return (
+      self.domain is Domain.GAMES
+      and attribute.kind is Kind.KEYPHRASE
+      and bool(PLATFORM.fullmatch(attribute.name))
+    )
+
+  def _many(self, attributes: Sequence[Attribute]) -> str:
+    if any(a.name in self.gear for a in attributes):
+      return "things"
+    return SPEECH[self.domain].many
+
+  def _head(self, attribute: Attribute) -> str | None:
+    """An attribute as the things that are wanted; None where it is not one."""
+    name = attribute.name
+    if attribute.kind is Kind.KEYPHRASE:
+      words = spoken.key(name)
+      nouns = topics.PRODUCTS if len(words) == 1 else topics.HEADS
+      if not words or words[-1] not in nouns or self.is_platform(attribute):
+        return None
+      return _cased(plural(name))
+    if attribute.kind is not Kind.CATEGORY:
+      return None
+    if self.domain is Domain.FILMS and name in wish_frames.GENRES:
+      return wish_frames.GENRES[name][1]
+    if not _is_plural(name):
+      if self.domain in (Domain.FILMS, Domain.BOOKS, Domain.MUSIC):
+        return f"{name} {SPEECH[self.domain].many}"
+      return f"{_IN}{name}"
+    return name
+
+  def _adjunct(self, attribute: Attribute) -> str:
+    """An attribute before a noun: "dinosaur" of "dinosaur puzzles"."""
+    name = attribute.name
+    if attribute.kind is Kind.CATEGORY and name in wish_frames.GENRES:
+      return wish_frames.GENRES[name][0]
+    return _cased(name)
+
+  def _tail(self, attribute: Attribute, draws: Draws) -> str | None:
+    """An attribute behind the noun."""
+    if attribute.kind is Kind.BRAND:
+      return f" {draws.pick(('by', 'from'))} {attribute.name}"
+    if attribute.kind is Kind.DECADE:
+      decade = attribute.name
+      short = decade[2:] if "1930s" <= decade < "2000s" else decade
+      return f" from the {draws.pick((decade, short))}"
+    if attribute.kind is Kind.PRICE:
+      return f", {draws.pick(wish_frames.PRICES[attribute.name])}"
+    if self.is_platform(attribute):
+      return f" for {attribute.name}"
+    return None
+
+  def things(
+    self, wanted: Sequence[Attribute], draws: Draws, *, bare: bool = False
+  ) -> str:
+    """Attributes as one phrase.
+
+    Args:
+      wanted: one or two attributes; none gives "something".
+      draws: choose among words.
+      bare: whether what has no noun of its own is called "things" or "games",
+        and not "something".
+
+    Returns:
+      Such as "wooden puzzles by Oakline, not too expensive".
+    """
+    tails = {a: self._tail(a, draws) for a in wanted}
+    rest = [a for a in wanted if tails[a] is None]
+    heads = sorted(
+      (a for a in rest if self._head(a)), key=lambda a: _rank(a.name)
+    )
+    head = self._head(heads[0]) if heads else None
+    before = [self._adjunct(a) for a in rest if not heads or a is not heads[0]]
+    behind = [tail for tail in tails.values() if tail is not None]
+    # Prices come last: "by Oakline, not too expensive".
+    behind.sort(key=lambda part: part.startswith(","))
+    if head is None:
+      head = self._many(wanted) if before or bare else "something"
+    elif head.startswith(_IN) and before:
+      head = f"{self._many(wanted)} in {head.removeprefix(_IN)}"
+    if head == "something" and behind and behind[0].startswith(","):
+      behind[0] = behind[0].removeprefix(",")
+    return " ".join([*before, head]) + "".join(behind)
+
+  def unwanted(self, attribute: Attribute, draws: Draws) -> tuple[str, str]:
+    """What is not wanted, with its "no" and without.
+
+    Args:
+      attribute: which.
+      draws: choose among words.
+
+    Returns:
+      "no puzzles" and "puzzles"; "nothing by Oakline" and "things by Oakline".
+    """
+    plain = self.things([attribute], draws, bare=True)
+    tail = self._tail(attribute, draws)
+    if tail is not None:
+      return f"nothing{tail}", plain
+    plain = plain.removeprefix(_IN)
+    return f"no {plain}", plain
+
+  def say(self, wish: Wish, key: int) -> str | None:
+    """A wish in words.
+
+    Args:
+      wish: what it says.
+      key: 64 random bits that choose among wordings.
+
+    Returns:
+      One or two sentences; None where no wording keeps the target's words out.
+    """
+    draws = Draws(key)
+    speech = SPEECH[self.domain]
+    slots = {
+      "x": self.things(wish.wanted, draws),
+      "h": wish.like or "",
+      "who": wish.person or "",
+      "aspect": wish.aspect or "",
+      "occasion": wish.occasion or "",
+      "one": speech.one,
+      "many": speech.many,
+      "do": speech.do,
+    }
+    if wish.unwanted:
+      slots["n"], slots["m"] = self.unwanted(wish.unwanted[0], draws)
+    last = "{n}." if wish.unwanted and not wish.wanted else _LAST_RESORT
+    frames = draws.shuffled(_frames(wish, self.domain))
+    for frame in [*frames, *([] if wish.is_useless else [last])]:
+      plain = _capital(frame.format(**slots))
+      for found in (_styled(frame, slots, draws), plain):
+        if allowed(found, wish):
+          return found
+    return None
 
 
-def _plural(name: str) -> bool:
+def _is_plural(name: str) -> bool:
   last = name.split()[-1]
   return last.endswith("s") and not last.endswith(("ss", "us", "is"))
 
 
-def _adjunct(attribute: Attribute, domain: Domain) -> str | None:
-  """An attribute before a noun: "dinosaur" of "dinosaur puzzles"."""
-  name = attribute.name
-  if attribute.kind is Kind.CATEGORY:
-    if domain is Domain.FILMS and name in wish_frames.GENRES:
-      return wish_frames.GENRES[name][0]
-    return None
-  if attribute.kind is Kind.KEYPHRASE and not is_platform(attribute, domain):
-    single = " " not in name and name[1:].islower()
-    return name.lower() if single else name
-  return None
-
-
-def _head(attribute: Attribute, domain: Domain) -> str | None:
-  """A category as the things that are wanted; None for what is not one."""
-  if attribute.kind is not Kind.CATEGORY:
-    return None
-  name = attribute.name
-  if domain is Domain.FILMS and name in wish_frames.GENRES:
-    return wish_frames.GENRES[name][1]
-  if domain in (Domain.FILMS, Domain.BOOKS, Domain.MUSIC) and not _plural(name):
-    return f"{name} {SPEECH[domain].many}"
-  return name if _plural(name) else f"something in {name}"
-
-
-def _tail(attribute: Attribute, domain: Domain, draws: Draws) -> str | None:
-  """An attribute behind the noun."""
-  if attribute.kind is Kind.BRAND:
-    return f" {draws.pick(('by', 'from'))} {attribute.name}"
-  if attribute.kind is Kind.DECADE:
-    decade = attribute.name
-    short = decade if decade < "1930s" or decade >= "2000s" else decade[2:]
-    return f" from the {draws.pick((decade, short))}"
-  if attribute.kind is Kind.PRICE:
-    return f", {draws.pick(wish_frames.PRICES[attribute.name])}"
-  if is_platform(attribute, domain):
-    return f" {draws.pick(('for', 'on'))} {attribute.name}"
-  return None
-
-
-def things(
-  wanted: Sequence[Attribute], domain: Domain, draws: Draws, *, bare: bool
-) -> str:
-  """Attributes as one phrase.
+def plural(name: str) -> str:
+  """A name of one thing as that of several.
 
   Args:
-    wanted: one or two attributes; none gives "something".
-    domain: of the catalogue.
-    draws: choose among words.
-    bare: whether what has no noun of its own is called "things" or "games",
-      and not "something".
+    name: such as "Gaming Mouse".
 
   Returns:
-    Such as "wooden puzzles by Oakline, not too expensive".
+    Such as "Gaming Mice"; a plural stays.
   """
-  many = SPEECH[domain].many
-  heads = [a for a in wanted if _head(a, domain)]
-  head = _head(heads[-1], domain) if heads else None
-  before: list[str] = []
-  behind: list[str] = []
-  for attribute in wanted:
-    tail = _tail(attribute, domain, draws)
-    if tail is not None:
-      behind.append(tail)
-      continue
-    if heads and attribute is heads[-1]:
-      continue
-    adjunct = _adjunct(attribute, domain)
-    if adjunct is None:  # A second category.
-      before.append(f"{attribute.name},")
-    elif head is not None and head.startswith("something"):
-      behind.insert(0, f" with {adjunct}")
-    else:
-      before.append(adjunct)
-  if head is None:
-    head = many if before or bare else "something"
-  # Prices come last: "by Oakline, not too expensive".
-  behind.sort(key=lambda part: part.startswith(","))
-  return " ".join([*before, head]) + "".join(behind)
+  last = name.split()[-1].lower()
+  if _is_plural(name):
+    return name
+  if last == "mouse":
+    return name[:-4] + "ice"
+  if last.endswith("y") and last[-2:-1] not in "aeiou":
+    return name[:-1] + "ies"
+  if last.endswith(("s", "x", "ch", "sh", "z")):
+    return name + "es"
+  return name if last in _UNCOUNTED else name + "s"
 
 
-def _unwanted(
-  attribute: Attribute, domain: Domain, draws: Draws
-) -> tuple[str, str]:
-  """What is not wanted, with its "no" and without."""
-  tail = _tail(attribute, domain, draws)
-  plain = things([attribute], domain, draws, bare=True)
-  if tail is not None:
-    return f"nothing{tail}", plain
-  plain = plain.removeprefix("something in ")
-  return f"no {plain}", plain
+def _cased(name: str) -> str:
+  """A keyphrase within a sentence: ordinary words small, names as they are."""
+  words = spoken.words(name)
+  known = topics.THEMES | topics.HEADS | topics.ordinary()
+  if len(words) == 1:
+    known = topics.THEMES | topics.PRODUCTS
+  elif words and spoken.singular(words[-1]) not in topics.HEADS:
+    return name
+  if all({word, spoken.singular(word)} & known for word in words):
+    return name.lower()
+  return name
+
+
+def _rank(name: str) -> int:
+  """Of two genres, the one that comes first in the table is the noun."""
+  names = list(wish_frames.GENRES)
+  return names.index(name) if name in names else -1
+
+
+def _capital(text: str) -> str:
+  return text[0].upper() + text[1:]
 
 
 def _slip(word: str, draws: Draws) -> str:
@@ -153,15 +258,21 @@ def _misspell(text: str, draws: Draws) -> str:
   return text[: match.start()] + _slip(match[0], draws) + text[match.end() :]
 
 
-def _styled(text: str, draws: Draws) -> str:
-  text = text[0].upper() + text[1:]
-  greeted = draws.chance(_GREETED)
-  if draws.chance(_SMALL):
-    text = re.sub(r"\bI\b", "i", text)
-    text = text[0].lower() + text[1:]
+def _styled(frame: str, slots: Mapping[str, str], draws: Draws) -> str:
+  """A frame with its slots filled, in a writer's manner."""
+  greeted, small = draws.chance(_GREETED), draws.chance(_SMALL)
+  literal = not frame.startswith("{")
+  if small:
+    frame = re.sub(r"\bI\b", "i", frame)
+  if (small or greeted) and literal and not frame.startswith("I"):
+    frame = frame[0].lower() + frame[1:]
+  text = frame.format(**slots)
   if greeted:
-    first = text if text[:2] in ("I ", "I'") else text[0].lower() + text[1:]
-    text = draws.pick(wish_frames.GREETINGS) + first
+    text = draws.pick(wish_frames.GREETINGS) + text
+  if not small:
+    text = _capital(text)
+  if draws.chance(_ALL_SMALL) and '"' not in text:
+    text = text.lower()
   if draws.chance(_MISSPELT):
     text = _misspell(text, draws)
   return text
@@ -206,39 +317,3 @@ def _frames(wish: Wish, domain: Domain) -> tuple[str, ...]:
   if wish.unwanted:
     return wish_frames.UNWANTED.of(wish.split)
   return wish_frames.WANTED.of(wish.split)
-
-
-def say(wish: Wish, domain: Domain, key: int) -> str | None:
-  """A wish in words.
-
-  Args:
-    wish: what it says.
-    domain: of the catalogue.
-    key: 64 random bits that choose among wordings.
-
-  Returns:
-    One or two sentences; None where no wording keeps the target's words out.
-  """
-  draws = Draws(key)
-  speech = SPEECH[domain]
-  slots = {
-    "x": things(wish.wanted, domain, draws, bare=False),
-    "h": wish.like or "",
-    "who": wish.person or "",
-    "aspect": wish.aspect or "",
-    "occasion": wish.occasion or "",
-    "one": speech.one,
-    "many": speech.many,
-    "do": speech.do,
-  }
-  if wish.unwanted:
-    slots["n"], slots["m"] = _unwanted(wish.unwanted[0], domain, draws)
-  last = "{n}." if wish.unwanted and not wish.wanted else _LAST_RESORT
-  frames = draws.shuffled(_frames(wish, domain))
-  for frame in [*frames, *([] if wish.is_useless else [last])]:
-    plain = frame.format(**slots)
-    text = _styled(plain, draws)
-    for found in (text, plain[0].upper() + plain[1:]):
-      if allowed(found, wish):
-        return found
-  return None

@@ -28,6 +28,7 @@ from instructrec.instructions import (
   render,
   reviews,
   spoken,
+  topics,
   wish_words,
 )
 from instructrec.instructions.attributes import Attributes, Kind
@@ -45,6 +46,17 @@ _RECENT = 5
 _FEWEST = 3
 """Items that a wish must fit at least."""
 _TRIES = 8
+_GEAR = 0.5
+_PIECE = 0.6
+"""A word that stands this often in a longer name is a piece of it."""
+_WEAK = frozenset(
+  (
+    "angel boy captain chaos darkness ear empire giant head hero king kingdom "
+    "knight legend lord man master moon one prime rage royal soul star sun "
+    "twisted ultra universe war warrior xtreme"
+  ).split()
+)
+"""Parts of names that say little by themselves, in the singular."""
 
 
 class WishMaker:
@@ -67,8 +79,9 @@ class WishMaker:
     self.catalog = catalog
     self.attributes = attributes
     self.domain = domain
-    self._counts = [
-      len(attributes.items(n)) for n in range(len(attributes.attributes))
+    self._keys = [
+      spoken.key(a.name) if a.kind is Kind.KEYPHRASE else ()
+      for a in attributes.attributes
     ]
     titles = collections.Counter(
       word
@@ -77,6 +90,9 @@ class WishMaker:
     )
     handful = max(_FEWEST, min(10, len(catalog) // 1000))
     self._rare = frozenset(w for w, n in titles.items() if n < handful)
+    gear = self._find_gear() if domain is Domain.GAMES else frozenset()
+    self.speaker = wish_words.Speaker(domain, gear)
+    self._sayable = [self._is_sayable(n) for n in range(len(attributes))]
     self._popular = self._find_popular(taken)
     # Frames of the catalogue are read item by item once.
     self._categories = catalog.frame["categories"].to_list()
@@ -84,6 +100,36 @@ class WishMaker:
     for name in ("hidden_words", "_own", "_said_of", "fits"):
       cached = functools.lru_cache(maxsize=1 << 17)(getattr(self, name))
       setattr(self, name, cached)
+
+  def _find_gear(self) -> frozenset[str]:
+    """Keyphrases of things to play with: "Razer", "Turtle Beach"."""
+    gear = np.array(
+      [
+        bool(topics.PRODUCTS.intersection(spoken.key(title)))
+        for title in self.catalog.titles
+      ]
+    )
+    return frozenset(
+      attribute.name
+      for n, attribute in enumerate(self.attributes.attributes)
+      if gear[self.attributes.items(n)].mean() >= _GEAR
+    )
+
+  def _is_sayable(self, number: int) -> bool:
+    """Whether a person would say it: no piece of a name, no scrap of one."""
+    attributes = self.attributes
+    attribute = attributes.attributes[number]
+    if attribute.kind is not Kind.KEYPHRASE:
+      return not topics.SCRAPS.intersection(spoken.words(attribute.name))
+    words = set(spoken.key(attribute.name))
+    if words & _WEAK or self.speaker.is_platform(attribute):
+      return not words & _WEAK
+    having = attributes.items(number).tolist()
+    longer = sum(
+      any(words < set(self._keys[other]) for other in attributes.of_item(item))
+      for item in having
+    )
+    return longer < _PIECE * len(having)
 
   def _find_popular(self, taken: Mapping[str, int]) -> list[int]:
     """The attributes of what people take most; no prices."""
@@ -93,7 +139,7 @@ class WishMaker:
     found = [
       (-float(weights[self.attributes.items(n)].sum()), n)
       for n, attribute in enumerate(self.attributes.attributes)
-      if attribute.kind is not Kind.PRICE
+      if attribute.kind is not Kind.PRICE and self._sayable[n]
     ]
     return [n for weight, n in sorted(found)[:_NUM_POPULAR] if weight]
 
@@ -113,7 +159,7 @@ class WishMaker:
     return tuple(
       number
       for number in self.attributes.of_item(target)
-      if self._says_nothing_hidden(number, target)
+      if self._sayable[number] and self._says_nothing_hidden(number, target)
     )
 
   def _said_of(self, target: int) -> frozenset[str]:
@@ -124,6 +170,14 @@ class WishMaker:
       self._brands[target] or "",
     ]
     return frozenset(spoken.key(" ".join(parts)))
+
+  def say_the_same(self, one: int, other: int) -> bool:
+    """Whether one name is part of the other, or both name a console."""
+    names = [self.attributes.attributes[n] for n in (one, other)]
+    if all(map(self.speaker.is_platform, names)):
+      return True
+    first, second = (set(spoken.key(a.name)) for a in names)
+    return first <= second or second <= first
 
   def _lacks(self, number: int, target: int) -> bool:
     """Whether an item has nothing of an attribute, in words neither."""
@@ -183,14 +237,14 @@ class WishMaker:
         wish = make.one(kind, specific=specific)
         if wish is None:
           break
-        words = wish_words.say(wish, self.domain, draws.bits())
+        words = self.speaker.say(wish, draws.bits())
         if words is not None:
           return wish, words
     return self._useless(make, draws)
 
   def _useless(self, make: "_Making", draws: Draws) -> tuple[Wish, str]:
     wish = make.wish((), (), Stance.USELESS)
-    words = wish_words.say(wish, self.domain, draws.bits())
+    words = self.speaker.say(wish, draws.bits())
     # A title of common words may rule out all of them but this.
     return wish, words or f"{SPEECH[self.domain].one}.".capitalize()
 
@@ -307,6 +361,8 @@ class _Making:
         continue
       if kind is first and kind not in same:
         continue
+      if maker.say_the_same(wanted[0], number):
+        continue
       both = (wanted[0], number)
       fewest = min(maker.fits((wanted[0],)), maker.fits((number,)))
       if _FEWEST <= maker.fits(both) < fewest:
@@ -321,7 +377,7 @@ class _Making:
       n
       for n, count in sorted(self._known.items())
       for _ in range(count)
-      if kinds[n].kind is not Kind.PRICE
+      if kinds[n].kind is not Kind.PRICE and maker._sayable[n]
     ]
     sources = [known, maker._popular]
     if self._draws.chance(_FROM_POPULAR):
