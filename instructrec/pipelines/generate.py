@@ -240,6 +240,7 @@ def _manifest(
       "replaced_by_offline": dict(sorted(counted.replaced.items())),
     },
     "protocol": spec.protocol,
+    "domain": generator.resolved_domain.value,
     "max_history": spec.max_history,
     "eval_templates": list(spec.eval_templates),
     "seed": spec.seed,

@@ -32,7 +32,7 @@ def _positions(
   """Positions of the encoder that are no padding."""
   where = tokens != PAD_ID
   if history is not None:
-    where = jnp.concatenate([history.items > 0, where], axis=1)
+    where = jnp.concatenate([history.where, where], axis=1)
   return where[:, None, None, :]
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import partitioning
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.networks import layers, t5_config
 
@@ -22,12 +22,18 @@ class Titles:
   """Titles of items, as tokens and as numbers.
 
   Attributes:
-    tokens: pieces of each title, without an end token; 0 is padding.
-    items: number of each item, from 1; 0 is no item.
+    tokens: pieces of each title, without an end token; 0 is padding, and a
+      slot of padding has nothing else.
+    items: number of each item, from 1; 0 for one without a number.
   """
 
   tokens: Int[Array, "*dims length"]
   items: Int[Array, "*dims"]
+
+  @property
+  def where(self) -> Bool[Array, "*dims"]:
+    """Which slots hold a title."""
+    return self.tokens[..., 0] > 0
 
   def flat(self) -> "Titles":
     """The same titles along one axis."""
@@ -149,5 +155,5 @@ class TitleMatching(nn.Module):
       return States(history=None, request=scale * request)
     after = self.history_query(encoded[:, :num_items])
     # Histories end at the last slot; a request without one has none there.
-    newest = jnp.where(history.items[:, -1:] > 0, after[:, -1], 0.0)
+    newest = jnp.where(history.where[:, -1:], after[:, -1], 0.0)
     return States(history=scale * after, request=scale * (newest + request))
