@@ -38,6 +38,8 @@ PRICE_BANDS = ("cheap", "middling", "expensive")
 _FRAGMENT = 0.8
 """Words that are this often part of longer ones are a piece of a name."""
 _MIN_PRICES = 15
+_LONG = 7
+"""Letters that a name has which may be written in one word."""
 _YEAR = re.compile(r"\(((?:19|20)\d\d)\)\s*$")
 _PARTS = re.compile(r"\s*(?:,|&|/|;|\band\b)\s*")
 
@@ -122,6 +124,7 @@ class Attributes:
     attributes: each said in its own way.
     items: of each, the positions of its items in the catalogue, ascending.
     num_items: size of the catalogue.
+    words: of its titles, which are no misspellings of others.
   """
 
   def __init__(
@@ -129,9 +132,11 @@ class Attributes:
     attributes: Sequence[Attribute],
     items: Sequence[Int[np.ndarray, " having"]],
     num_items: int,
+    words: frozenset[str] = frozenset(),
   ) -> None:
     self.attributes = tuple(attributes)
     self.num_items = num_items
+    self.words = words
     self._items = tuple(items)
     found: list[list[int]] = [[] for _ in range(num_items)]
     for number, having in enumerate(self._items):
@@ -166,6 +171,7 @@ class Attributes:
       [attribute for attribute, _ in found.values()],
       [np.array(items, np.int64) for _, items in found.values()],
       len(catalog),
+      _title_words(catalog),
     )
 
   def __len__(self) -> int:
@@ -243,15 +249,18 @@ def _spoken(
   found: dict[tuple[str, ...], int] = {}
   for number, attribute in enumerate(attributes):
     found.setdefault(spoken.key(attribute.name), number)
-  synonyms = {spoken.key(name): said for name, said in spoken.SYNONYMS.items()}
-  for number, attribute in enumerate(attributes):
-    if attribute.kind is not Kind.KEYPHRASE:
-      for said in synonyms.get(spoken.key(attribute.name), ()):
-        found.setdefault(spoken.key(said), number)
+  for name, synonyms in spoken.SYNONYMS.items():
+    meant = found.get(spoken.key(name))
+    if meant is not None:
+      for said in synonyms:
+        found.setdefault(spoken.key(said), meant)
   for number, attribute in enumerate(attributes):
     if attribute.kind is Kind.CATEGORY:
       for part in _said_parts(attribute.name):
         found.setdefault(part, number)
+  for key, number in list(found.items()):
+    if len(key) == 2 and len("".join(key)) >= _LONG:  # "boardgames"
+      found.setdefault(("".join(key),), number)
   return found
 
 
@@ -261,6 +270,14 @@ def _said_parts(name: str) -> list[tuple[str, ...]]:
   if len(parts) < 2:
     return []
   return [part for part in parts if part and not _NO_TASTE.issuperset(part)]
+
+
+def _title_words(catalog: Catalog) -> frozenset[str]:
+  """Words of two titles or more: whoever writes one has not mistyped."""
+  counts = collections.Counter(
+    word for title in catalog.titles for word in set(spoken.words(title))
+  )
+  return frozenset(word for word, count in counts.items() if count > 1)
 
 
 def _categories(catalog: Catalog, _: int) -> dict[str, list[int]]:
