@@ -93,10 +93,11 @@ class WishReader:
         if len(word) >= _LONG_WORD
       )
     )
+    self._misspelt: dict[str, tuple[str, ...]] = {}
     self._known = (
       said
       | attributes.words
-      | wish_cues.ORDINARY
+      | wish_cues.SPELT_RIGHT
       | wish_cues.WORDS
       | wish_cues.ENDS
       | wish_cues.CONTINUES
@@ -232,6 +233,11 @@ class WishReader:
 
   def _meant(self, word: str) -> tuple[str, ...]:
     """What a misspelt word may be, in singular."""
+    if word not in self._misspelt:
+      self._misspelt[word] = self._look_up(word)
+    return self._misspelt[word]
+
+  def _look_up(self, word: str) -> tuple[str, ...]:
     if len(word) < _LONG_WORD or not word.isalpha():
       return ()
     if word in self._known or spoken.singular(word) in self._known:
