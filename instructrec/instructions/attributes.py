@@ -29,7 +29,12 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from instructrec.data.catalog import Catalog
-from instructrec.instructions import keyphrases, spoken
+from instructrec.instructions import (
+  keyphrases,
+  spoken,
+  title_words,
+  wish_cues,
+)
 
 MIN_ITEMS = 5
 MIN_SHARE = 1 / 5000
@@ -38,7 +43,18 @@ PRICE_BANDS = ("cheap", "middling", "expensive")
 _FRAGMENT = 0.8
 """Words that are this often part of longer ones are a piece of a name."""
 _MIN_PRICES = 15
+_LONG = 7
+"""Letters that a name has which may be written in one word."""
 _YEAR = re.compile(r"\(((?:19|20)\d\d)\)\s*$")
+_SAYS_NOTHING = (
+  title_words.NO_TASTE
+  | keyphrases.STOP_WORDS
+  | wish_cues.ORDINARY
+  | wish_cues.CONTINUES
+  | wish_cues.ENDS
+  | wish_cues.FILLERS
+  | {word for (word, *more) in wish_cues.CUES if not more}
+)
 _PARTS = re.compile(r"\s*(?:,|&|/|;|\band\b)\s*")
 
 
@@ -50,56 +66,6 @@ class Kind(enum.StrEnum):
   PRICE = "price"
   DECADE = "decade"
   KEYPHRASE = "keyphrase"
-
-
-_THEMES = frozenset(
-  (
-    "angels castle castles creatures empire fantasy hero heroes island king "
-    "kingdom knight knights legend magic moon music mystery royal sea space "
-    "space star stars war warrior warriors wars"
-  ).split()
-)
-"""Words that are parts of names, but also what people ask for."""
-_NO_TASTE = frozenset(
-  (
-    "about accessories accessory action adapter additional adult adults after "
-    "album alike also always american anything april around assorted "
-    "assortment august away baby bad bag bags band because before being best "
-    "better big bring build building buy can case cases child children "
-    "children's clip color colored colors colour colourful come comes could "
-    "cover covers day december designs did different disc discs display does "
-    "don't double down dozen each easily easter eat electronic english enough "
-    "even ever every everything extra extras fashion favor favors february "
-    "figure figures find first fit fits friend friends from fun get gets "
-    "getting gift gifts girl girls give go goes going good got great green "
-    "grey guide had hand hands has help her here him his hold holder hope how "
-    "however i'll i'm idea ideas inches include includes including "
-    "international january july june keep kept kid kid's kids kids' know "
-    "large lasts learn learning length less let like likes line list long "
-    "longest look looking looks loose lot lots lover lovers low made make "
-    "making man many march match may maybe medium men mike mine mixed model "
-    "mom month months more most mr mrs much must name need needs never next "
-    "nice nothing november now number october off offers often oh old online "
-    "open orange other others over own page party pattern people person pet "
-    "photo pick picture pieces pink place plastic play played player players "
-    "playing playset please plus pretty price print product products pull "
-    "purple put random read reads ready real really regular related release "
-    "return right round safe same say says see seen self seller send sense "
-    "september set sets several shape shaped she should side simple single "
-    "six size sized sizes skin small some something soon sort speed stand "
-    "start stay step still stuff style styles stylish such sure take takes "
-    "talk talking target tell test text than thank thanks that their them "
-    "then there thing things think third thirteen this three ticket tie tied "
-    "time tip tired today toddler toddlers together tone too took top toy "
-    "toys true try trying turn turns twelve type types unique unlike us use "
-    "used user using usual varies various vary very wait walk walking wall "
-    "want wanted wants was watch way we we'll we're week weekend well went "
-    "were what when where which while white who whole whom why will window "
-    "wish with within without wonderful words work works world would wrong "
-    "year years yellow yes yet york young your"
-  ).split()
-)
-"""Words of titles that are no taste: the talk of shops and of wishes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,6 +88,7 @@ class Attributes:
     attributes: each said in its own way.
     items: of each, the positions of its items in the catalogue, ascending.
     num_items: size of the catalogue.
+    words: of its titles, which are no misspellings of others.
   """
 
   def __init__(
@@ -129,9 +96,11 @@ class Attributes:
     attributes: Sequence[Attribute],
     items: Sequence[Int[np.ndarray, " having"]],
     num_items: int,
+    words: frozenset[str] = frozenset(),
   ) -> None:
     self.attributes = tuple(attributes)
     self.num_items = num_items
+    self.words = words
     self._items = tuple(items)
     found: list[list[int]] = [[] for _ in range(num_items)]
     for number, having in enumerate(self._items):
@@ -166,6 +135,7 @@ class Attributes:
       [attribute for attribute, _ in found.values()],
       [np.array(items, np.int64) for _, items in found.values()],
       len(catalog),
+      _title_words(catalog),
     )
 
   def __len__(self) -> int:
@@ -243,15 +213,18 @@ def _spoken(
   found: dict[tuple[str, ...], int] = {}
   for number, attribute in enumerate(attributes):
     found.setdefault(spoken.key(attribute.name), number)
-  synonyms = {spoken.key(name): said for name, said in spoken.SYNONYMS.items()}
-  for number, attribute in enumerate(attributes):
-    if attribute.kind is not Kind.KEYPHRASE:
-      for said in synonyms.get(spoken.key(attribute.name), ()):
-        found.setdefault(spoken.key(said), number)
+  for name, synonyms in spoken.SYNONYMS.items():
+    meant = found.get(spoken.key(name))
+    if meant is not None:
+      for said in synonyms:
+        found.setdefault(spoken.key(said), meant)
   for number, attribute in enumerate(attributes):
     if attribute.kind is Kind.CATEGORY:
       for part in _said_parts(attribute.name):
         found.setdefault(part, number)
+  for key, number in list(found.items()):
+    if len(key) == 2 and len("".join(key)) >= _LONG:  # "boardgames"
+      found.setdefault(("".join(key),), number)
   return found
 
 
@@ -260,7 +233,16 @@ def _said_parts(name: str) -> list[tuple[str, ...]]:
   parts = [spoken.key(part) for part in _PARTS.split(name.casefold())]
   if len(parts) < 2:
     return []
-  return [part for part in parts if part and not _NO_TASTE.issuperset(part)]
+  return [
+    part for part in parts if part and not title_words.NO_TASTE.issuperset(part)
+  ]
+
+
+def _title_words(catalog: Catalog) -> frozenset[str]:
+  """Whoever writes one has not mistyped another."""
+  return frozenset(
+    word for title in catalog.titles for word in spoken.words(title)
+  )
 
 
 def _categories(catalog: Catalog, _: int) -> dict[str, list[int]]:
@@ -275,7 +257,7 @@ def _categories(catalog: Catalog, _: int) -> dict[str, list[int]]:
 def _brands(catalog: Catalog, _: int) -> dict[str, list[int]]:
   found = collections.defaultdict(list)
   for item, brand in enumerate(catalog.frame["brand"].to_list()):
-    if brand and not _NO_TASTE.issuperset(spoken.words(brand)):
+    if brand and not title_words.NO_TASTE.issuperset(spoken.words(brand)):
       found[" ".join(brand.split())].append(item)
   return found
 
@@ -316,10 +298,12 @@ def _keyphrases(catalog: Catalog, fewest: int) -> dict[str, list[int]]:
   found: dict[str, list[int]] = collections.defaultdict(list)
   for item, title in enumerate(catalog.titles):
     for phrase in phrases.mentioned(title):
-      words = keyphrases.tokens(phrase)
-      if not _NO_TASTE.issuperset(words):
+      if not any(
+        _SAYS_NOTHING.issuperset(words(phrase))
+        for words in (keyphrases.tokens, spoken.words)
+      ):
         found[phrase].append(item)
-    for word in _THEMES.intersection(keyphrases.tokens(title)):
+    for word in title_words.THEMES.intersection(keyphrases.tokens(title)):
       found[word.capitalize()].append(item)
   merged: dict[tuple[str, ...], dict[str, list[int]]] = {}
   for phrase, items in found.items():

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 
 _WORD = re.compile(r"[a-z0-9]+")
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
-  "cheap": ("inexpensive", "affordable", "low priced", "low cost", "bargain"),
+  "cheap": (
+    "inexpensive",
+    "affordable",
+    "low priced",
+    "low cost",
+    "bargain",
+    "cheaper",
+  ),
   "middling": (
     "mid priced",
     "mid range",
@@ -24,6 +31,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
   "animation": ("animated", "cartoon"),
   "documentary": ("documentaries",),
   "western": ("cowboy",),
+  "playstation 3": ("ps3",),
+  "playstation 4": ("ps4",),
   "1920s": ("twenties", "20s"),
   "1930s": ("thirties", "30s"),
   "1940s": ("forties", "40s"),
