@@ -1,0 +1,92 @@
+"""What parts of a score are worth."""
+
+import numpy as np
+import pytest
+
+from instructrec.retrieval import score_ablation, score_weights
+
+
+def lists(count=600, seed=0):
+  rng = np.random.default_rng(seed)
+  parts = {
+    name: rng.normal(size=(count, 10)) for name in ("good", "fair", "noise")
+  }
+  total = 3 * parts["good"] + parts["fair"] + rng.gumbel(size=(count, 10))
+  return parts, total.argmax(1), np.ones((count, 10), bool)
+
+
+def fits(seed):
+  found = score_weights.ScoreWeightsFit()
+  found.add(*lists(seed=seed))
+  return found
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_a_part_is_worth_what_it_was_planted_with(validation):
+  rows = score_ablation.ablation(
+    *lists(), fits=fits(1) if validation else None, num_resamples=500
+  )
+  found = {row.name: row for row in rows}
+  assert list(found) == [
+    "all",
+    *(f"without {n}" for n in ("fair", "good", "noise")),
+    *(f"{n} alone" for n in ("fair", "good", "noise")),
+  ]
+  gaps = {name: row.differences["HR@1"] for name, row in found.items()}
+  assert (gaps["all"].mean, gaps["all"].low, gaps["all"].high) == (0, 0, 0)
+  assert gaps["without good"].high < gaps["without fair"].low < 0
+  assert not gaps["without noise"].excludes_zero
+  assert found["noise alone"].means["HR@1"].mean == pytest.approx(0.1, abs=0.05)
+  assert found["noise alone"].means["nats"].mean == pytest.approx(
+    np.log(10), abs=0.02
+  )
+  assert found["without good"].differences["nats"].low > 0
+  everything = found["all"].means
+  assert everything["NDCG@10"].mean > everything["HR@1"].mean > 0.6
+
+
+def test_cross_fitting_never_shows_a_target_to_its_own_weights():
+  """Of a part that knows one half's targets alone, nothing is gained."""
+  _, labels, where = lists(count=400)
+  halves = np.array_split(np.random.default_rng(0).permutation(400), 2)
+  known = np.zeros(where.shape)
+  known[halves[0], labels[halves[0]]] = 1.0
+  scores = score_ablation.cross_fitted({"known": known}, labels, where, seed=0)
+  # The first half is scored by the second's weights, where it said nothing.
+  np.testing.assert_array_equal(scores[halves[0]], 0)
+
+
+def test_two_halves_agree_with_the_whole():
+  parts, labels, where = lists(count=2000)
+  whole = score_weights.ScoreWeights.fit(parts, labels, where)
+  crossed = score_ablation.cross_fitted(parts, labels, where)
+  together = np.corrcoef(whole.combine(parts, where).ravel(), crossed.ravel())[
+    0, 1
+  ]
+  assert together > 0.999
+
+
+def test_lists_without_their_target_are_left_out():
+  parts, labels, where = lists(count=200)
+  expected = score_ablation.ablation(
+    parts, labels, where, fits=fits(1), num_resamples=50
+  )
+  more = {n: np.concatenate([p, p[:30]]) for n, p in parts.items()}
+  found = score_ablation.ablation(
+    more,
+    np.concatenate([labels, np.full(30, -1)]),
+    np.concatenate([where, where[:30]]),
+    fits=fits(1),
+    num_resamples=50,
+  )
+  assert [row.to_json() for row in found] == [row.to_json() for row in expected]
+  with pytest.raises(ValueError, match="none of the 200 lists"):
+    score_ablation.ablation(parts, np.full(200, -1), where)
+
+
+def test_a_single_part_is_one_row():
+  parts, labels, where = lists(count=100)
+  (row,) = score_ablation.ablation(
+    {"good": parts["good"]}, labels, where, num_resamples=50
+  )
+  assert (row.name, row.parts) == ("all", ("good",))
