@@ -44,6 +44,7 @@ def cross_fitted(
   names: Sequence[str] | None = None,
   l2: float = score_weights.L2,
   seed: int = 0,
+  clusters: Sequence[Any] | np.ndarray | None = None,
 ) -> Float[np.ndarray, "requests candidates"]:
   """Scores of each half by weights that were fitted on the other.
 
@@ -57,6 +58,8 @@ def cross_fitted(
     names: which parts; None for all.
     l2: see `score_weights.FitLog`.
     seed: of the halves.
+    clusters: what each request belongs to, such as its user: a half has all
+      requests of one or none. None for halves of requests.
 
   Returns:
     The weighted sums; see `ScoreWeights.combine`.
@@ -66,8 +69,13 @@ def cross_fitted(
   """
   score_parts.check(parts, labels, where)
   chosen = {name: parts[name] for name in names or parts}
-  order = np.random.default_rng(seed).permutation(len(labels))
-  halves = np.array_split(order, 2)
+  numbers = intervals.cluster_numbers(clusters, len(labels))
+  if numbers is None:
+    numbers = np.arange(len(labels))
+  order = np.random.default_rng(seed).permutation(numbers.max(initial=-1) + 1)
+  halves = [
+    np.flatnonzero(np.isin(numbers, half)) for half in np.array_split(order, 2)
+  ]
   scores = np.full(where.shape, -np.inf)
   for own, other in (halves, halves[::-1]):
     fit = score_weights.ScoreWeightsFit(l2=l2, split="half", seed=seed)
@@ -91,6 +99,7 @@ def ablation(
   l2: float = score_weights.L2,
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
+  clusters: Sequence[Any] | None = None,
 ) -> list[AblationRow]:
   """Figures of all parts, of each left out, and of each alone.
 
@@ -106,6 +115,8 @@ def ablation(
     l2: of the cross-fitted weights; see `score_weights.FitLog`.
     seed: of the halves and of the bootstrap.
     num_resamples: of the bootstrap.
+    clusters: what each request belongs to, such as its user; see
+      `intervals.bootstrap`. Halves are of whole clusters.
 
   Returns:
     The rows, `all` first; of a single part it is the only one.
@@ -122,17 +133,24 @@ def ablation(
     )
   parts = {name: part[has] for name, part in sorted(parts.items())}
   labels, where = labels[has], where[has]
+  groups = None if clusters is None else np.asarray(clusters)[has]
   values = {}
   choices = _choices(tuple(parts))
   for name, chosen in choices.items():
     if fits is None:
       scores = cross_fitted(
-        parts, labels, where, names=chosen, l2=l2, seed=seed
+        parts,
+        labels,
+        where,
+        names=chosen,
+        l2=l2,
+        seed=seed,
+        clusters=groups,
       )
     else:
       scores = fits.fit(chosen).combine(parts, where)
     values[name] = _values(scores, labels, where)
-  return _rows(choices, values, seed, num_resamples)
+  return _rows(choices, values, seed, num_resamples, groups)
 
 
 def _choices(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -162,11 +180,15 @@ def _rows(
   values: Mapping[str, Float[np.ndarray, "requests metrics"]],
   seed: int,
   num_resamples: int,
+  clusters: np.ndarray | None,
 ) -> list[AblationRow]:
   # One bootstrap: the same requests are drawn for all rows.
   columns = [*values.values(), *(v - values[ALL] for v in values.values())]
   found = intervals.bootstrap(
-    np.concatenate(columns, axis=1), seed=seed, num_resamples=num_resamples
+    np.concatenate(columns, axis=1),
+    seed=seed,
+    num_resamples=num_resamples,
+    clusters=clusters,
   )
   width = len(METRICS)
   named = [

@@ -393,6 +393,26 @@ def test_a_table_is_prepared_by_global_time(tmp_path):
   assert manifest["warnings"] == []
 
 
+def test_more_test_requests_need_global_time(tmp_path):
+  args = (
+    "prepare",
+    "--source=synthetic",
+    "--num_users=60",
+    "--num_items=40",
+    "--min_interactions=1",
+    "--max_test_targets=3",
+  )
+  with pytest.raises(ValueError, match="--max_test_targets needs --split"):
+    call(*args, f"--output={tmp_path / 'none'}")
+  call(*args, "--split=global_time", f"--output={tmp_path / 'out'}")
+  manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+  assert manifest["split"]["max_test_targets"] == 3
+  assert manifest["split"]["max_validation_targets"] is None
+  requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
+  users = requests.filter(split="test")["user_id"]
+  assert users.n_unique() < len(users) <= 3 * users.n_unique()
+
+
 def test_help_names_every_command_and_option():
   text = call("--help").output
   for name in ("prepare", "generate", "train", "evaluate", "rank"):

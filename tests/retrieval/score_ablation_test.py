@@ -90,3 +90,32 @@ def test_a_single_part_is_one_row():
     {"good": parts["good"]}, labels, where, num_resamples=50
   )
   assert (row.name, row.parts) == ("all", ("good",))
+
+
+def test_halves_are_of_whole_users():
+  _, labels, where = lists(count=400)
+  users = np.arange(400) // 4
+  known = np.zeros(where.shape)
+  half = np.array_split(np.random.default_rng(2).permutation(100), 2)[0]
+  rows = np.isin(users, half)
+  known[rows, labels[rows]] = 1.0
+  scores = score_ablation.cross_fitted(
+    {"known": known}, labels, where, seed=2, clusters=users
+  )
+  np.testing.assert_array_equal(scores[rows], 0)
+
+
+def test_repeated_requests_of_users_make_nothing_surer():
+  parts, labels, where = lists(count=150)
+  four = {n: np.repeat(p, 4, axis=0) for n, p in parts.items()}
+  options = {"fits": fits(1), "num_resamples": 2000}
+
+  def width(*args, **more):
+    row = score_ablation.ablation(*args, **options, **more)[0].means["HR@1"]
+    return row.high - row.low
+
+  once = width(parts, labels, where)
+  args = (four, np.repeat(labels, 4), np.repeat(where, 4, axis=0))
+  assert width(*args) < 0.6 * once
+  users = np.repeat(np.arange(150), 4)
+  assert width(*args, clusters=users) == pytest.approx(once, rel=0.05)
