@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import instructrec
 from instructrec.cli import main, train
+from instructrec.evaluation import published
 
 _ROOT = pathlib.Path(main.__file__).parent.parent.parent
 _EVALUATED = {
@@ -187,8 +188,11 @@ def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
     f"--model_dir={work / 'model'}",
     f"--tfds_data_dir={unseen}",
     f"--output={tmp_path / 'all'}",
+    f"--publish={tmp_path / 'unseen_wordings.json'}",
     "--num_requests=5",
   )
+  figures = published.Published.load(tmp_path / "unseen_wordings.json")
+  assert "popularity" in [row.name for row in figures.tables[0].rows]
   record = json.loads((tmp_path / "all/report.json").read_text())
   assert [r["group"] for r in record["results"]] == ["sequential_p1_i0"]
   foreign = tmp_path / "foreign"
