@@ -371,7 +371,8 @@ def run(
       "score": f"{' and '.join(normalizations)} over tokens, nats",
       "passes": ", ".join(protocols),
       "ties": "expected value under random tie-breaking",
-      "intervals": "95% percentile bootstrap over requests",
+      "intervals": "95% percentile bootstrap over requests, or over users "
+      "where some have several",
       "intentions": f"protocol {manifest['protocol']}: "
       f"{ {r.group: manifest['origins'].get(r.group) for r in found} }",
       "split": prepared.manifest["split"],
