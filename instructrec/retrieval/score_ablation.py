@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from instructrec.evaluation import intervals, metrics
+from instructrec.evaluation import intervals, metrics, published
 from instructrec.retrieval import score_parts, score_weights
 from instructrec.retrieval.score_parts import Parts, ScoreWeightsError, Where
 
 METRICS = ("HR@1", "NDCG@10", "nats")
 ALL = "all"
+Figures = dict[str, intervals.Interval]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +23,16 @@ class AblationRow:
   Attributes:
     name: `all`, `without PART` or `PART alone`.
     parts: which parts were weighed.
+    weights: of these parts; empty where two halves had weights of their own.
     means: HR@1, NDCG@10 and nats of the target with their intervals.
     differences: of these to `all`, paired; more nats are worse.
   """
 
   name: str
   parts: tuple[str, ...]
-  means: dict[str, intervals.Interval]
-  differences: dict[str, intervals.Interval]
+  weights: dict[str, float]
+  means: Figures
+  differences: Figures
 
   def to_json(self) -> dict[str, Any]:
     """All of it as JSON values."""
@@ -134,7 +137,7 @@ def ablation(
   parts = {name: part[has] for name, part in sorted(parts.items())}
   labels, where = labels[has], where[has]
   groups = None if clusters is None else np.asarray(clusters)[has]
-  values = {}
+  values, weights = {}, {}
   choices = _choices(tuple(parts))
   for name, chosen in choices.items():
     if fits is None:
@@ -148,9 +151,55 @@ def ablation(
         clusters=groups,
       )
     else:
-      scores = fits.fit(chosen).combine(parts, where)
+      own = fits.fit(chosen)
+      scores, weights[name] = own.combine(parts, where), own.weights
     values[name] = _values(scores, labels, where)
-  return _rows(choices, values, seed, num_resamples, groups)
+  found = _resampled(values, seed, num_resamples, groups)
+  return [
+    AblationRow(name, chosen, weights.get(name, {}), *found[name])
+    for name, chosen in choices.items()
+  ]
+
+
+def table(
+  name: str, rows: Sequence[AblationRow], num_requests: int | None = None
+) -> published.Table:
+  """An ablation as a table to publish or to print.
+
+  Args:
+    name: of the table.
+    rows: from `ablation`.
+    num_requests: how many requests they are of.
+
+  Returns:
+    The table, differences to `all`; `published_page.table` prints it.
+  """
+  return published.Table(
+    name=name,
+    metrics=list(METRICS),
+    rows=[
+      published.Row(
+        name=row.name,
+        description=", ".join(
+          f"{part} {weight:.4g}" for part, weight in row.weights.items()
+        ),
+        metrics={
+          metric: published.Figure(i.mean, i.low, i.high)
+          for metric, i in row.means.items()
+        },
+        differences={}
+        if row.name == ALL
+        else {
+          metric: published.Gap(i.mean, i.low, i.high)
+          for metric, i in row.differences.items()
+        },
+      )
+      for row in rows
+    ],
+    num_requests=num_requests,
+    reference=ALL,
+    compared=list(METRICS),
+  )
 
 
 def _choices(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -175,13 +224,13 @@ def _values(
   return np.stack([found[name] for name in METRICS], axis=1)
 
 
-def _rows(
-  choices: Mapping[str, tuple[str, ...]],
+def _resampled(
   values: Mapping[str, Float[np.ndarray, "requests metrics"]],
   seed: int,
   num_resamples: int,
   clusters: np.ndarray | None,
-) -> list[AblationRow]:
+) -> dict[str, tuple[Figures, Figures]]:
+  """Means of each row, and its differences to all parts, by metric."""
   # One bootstrap: the same requests are drawn for all rows.
   columns = [*values.values(), *(v - values[ALL] for v in values.values())]
   found = intervals.bootstrap(
@@ -195,9 +244,6 @@ def _rows(
     dict(zip(METRICS, found[i : i + width], strict=True))
     for i in range(0, len(found), width)
   ]
-  return [
-    AblationRow(name, parts, means, gaps)
-    for (name, parts), means, gaps in zip(
-      choices.items(), named[: len(choices)], named[len(choices) :], strict=True
-    )
-  ]
+  count = len(values)
+  pairs = zip(named[:count], named[count:], strict=True)
+  return dict(zip(values, pairs, strict=True))

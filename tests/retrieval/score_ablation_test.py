@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from instructrec.evaluation import published, published_page
 from instructrec.retrieval import score_ablation, score_weights
 
 
@@ -43,6 +44,25 @@ def test_a_part_is_worth_what_it_was_planted_with(validation):
   assert found["without good"].differences["nats"].low > 0
   everything = found["all"].means
   assert everything["NDCG@10"].mean > everything["HR@1"].mean > 0.6
+
+
+def test_an_ablation_is_a_table(tmp_path):
+  rows = score_ablation.ablation(*lists(), fits=fits(1), num_resamples=50)
+  assert set(rows[0].weights) == {"fair", "good", "noise"}
+  assert rows[0].weights["good"] == pytest.approx(3, rel=0.2)
+  table = score_ablation.table("sequential", rows, 600)
+  found = published.Published(
+    name="parts", title="t", tables=[table], commands=["c"]
+  )
+  found.save(tmp_path / "parts.json")
+  again = published.Published.load(tmp_path / "parts.json").tables[0]
+  gap = again.row("without good").differences["HR@1"]
+  assert gap.mean == pytest.approx(rows[2].differences["HR@1"].mean, abs=1e-6)
+  text = published_page.table(again)
+  assert "| method | HR@1 | NDCG@10 | nats | HR@1 less all's |" in text
+  assert again.row("all").description.startswith("fair ")
+  crossed = score_ablation.ablation(*lists(count=100), num_resamples=50)
+  assert crossed[0].weights == {}
 
 
 def test_cross_fitting_never_shows_a_target_to_its_own_weights():
