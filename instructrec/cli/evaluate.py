@@ -28,6 +28,13 @@ def evaluate(
     pathlib.Path | None,
     typer.Option(help="Folder of the report; <model_dir>/report if left out."),
   ] = None,
+  publish: Annotated[
+    pathlib.Path | None,
+    typer.Option(
+      help="Keep the figures as a small JSON file as well, such as "
+      "docs/results/NAME.json; `results publish` chooses rows and metrics."
+    ),
+  ] = None,
   split: Annotated[str, typer.Option(help="validation or test.")] = "test",
   step: Annotated[
     int | None, typer.Option(help="Checkpoint; the newest if left out.")
@@ -187,6 +194,7 @@ def evaluate(
   run(
     model_dir,
     output,
+    publish=publish,
     split=split,
     step=step,
     checkpoint=checkpoint,
@@ -231,6 +239,7 @@ def run(
   model_dir: pathlib.Path,
   output: pathlib.Path | None = None,
   *,
+  publish: pathlib.Path | None = None,
   split: str = "test",
   step: int | None = None,
   checkpoint: str | None = None,
@@ -257,6 +266,7 @@ def run(
   Args:
     model_dir: the folder that `train` wrote.
     output: the folder of the report; None for <model_dir>/report.
+    publish: file of the figures alone; see `published`. None for none.
     split: "validation" or "test".
     step: which checkpoint; None for the newest.
     checkpoint: where the parameters are, if not in the run.
@@ -292,7 +302,7 @@ def run(
 
   from instructrec import allocator
   from instructrec.data import dataset
-  from instructrec.evaluation import environment, report
+  from instructrec.evaluation import environment, published_report, report
   from instructrec.pipelines import evaluate as pipeline
   from instructrec.retrieval import methods
   from instructrec.training import distributed, run_dir
@@ -361,7 +371,8 @@ def run(
       "score": f"{' and '.join(normalizations)} over tokens, nats",
       "passes": ", ".join(protocols),
       "ties": "expected value under random tie-breaking",
-      "intervals": "95% percentile bootstrap over requests",
+      "intervals": "95% percentile bootstrap over requests, or over users "
+      "where some have several",
       "intentions": f"protocol {manifest['protocol']}: "
       f"{ {r.group: manifest['origins'].get(r.group) for r in found} }",
       "split": prepared.manifest["split"],
@@ -413,6 +424,9 @@ def run(
       typer.echo(f"  {name:{width}s} {cells}")
     typer.echo(f"  {report.headline(result)}")
   typer.echo(f"\nreport: {path}")
+  if publish is not None:
+    published_report.from_folder(output, publish.stem).save(publish)
+    typer.echo(f"figures: {publish}")
   return path
 
 

@@ -132,6 +132,12 @@ def _listing(names: Sequence[str]) -> str:
 
 def _remarks(result: results.EvaluationResult) -> list[str]:
   remarks = []
+  if result.is_clustered:
+    remarks.append(
+      f"The requests are of {result.num_users:,} users, some of whom have "
+      "several: these are not independent, so intervals and tests draw users "
+      "with all of their requests."
+    )
   if result.num_requests < 100:
     remarks.append(
       f"> **Note:** {result.num_requests} requests are few; intervals of so "
