@@ -121,6 +121,31 @@ class RankingModel(Protocol):
 
 
 @runtime_checkable
+class MatchingModel(Protocol):
+  """A model whose requests have states, and whose titles have vectors."""
+
+  @property
+  def matches_titles(self) -> bool:
+    """Whether its network has them; the methods are errors without."""
+
+  def request_states(
+    self, params: Params, batch: Batch
+  ) -> Float[Array, "batch embed"]:
+    """What each request asks of titles, whatever the candidates."""
+
+  def title_vectors(
+    self,
+    params: Params,
+    tokens: Int[Array, "*dims length"],
+    items: Int[Array, "*dims"],
+  ) -> Float[Array, "*dims embed"]:
+    """Vectors whose products with states are logits in nats."""
+
+  def popularity_weight(self, params: Params) -> Float[Array, ""]:
+    """What log popularity counted beside a match in training."""
+
+
+@runtime_checkable
 class PrefixModel(Protocol):
   """A model that can be asked prefix by prefix: what `title_search` needs.
 

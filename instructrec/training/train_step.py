@@ -1,5 +1,6 @@
 """The one training step: loss, gradient, update, as a pure function."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -35,6 +36,7 @@ def init_state(
   optimizer: optax.GradientTransformation,
   rng: PRNGKeyArray,
   input_shapes: dict[str, tuple[int, ...]],
+  prepare: Callable[[Any], Any] = lambda params: params,
 ) -> TrainState:
   """A fresh state at step 0.
 
@@ -43,12 +45,13 @@ def init_state(
     optimizer: gives the initial optimizer state.
     rng: key of the initialisers.
     input_shapes: shape of each array of a batch.
+    prepare: what happens to the initial parameters before they are used.
 
   Returns:
     The state.
   """
   params = model.get_initial_variables(rng, input_shapes)["params"]
-  return start_from(params, optimizer)
+  return start_from(prepare(params), optimizer)
 
 
 def start_from(

@@ -52,6 +52,11 @@ class Listwise:
         f"{self.num_chunks}; expected positive numbers"
       )
 
+  @property
+  def trains(self) -> frozenset[str]:
+    """See `objective.Objective`."""
+    return frozenset((objective.LIKELIHOOD,))
+
   def check(self, arrays: objective.Arrays, *, titles: bool) -> None:
     """See `objective.Objective`."""
     del titles

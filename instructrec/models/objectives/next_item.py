@@ -43,6 +43,11 @@ class NextItem:
 
   request_weight: float = 1.0
 
+  @property
+  def trains(self) -> frozenset[str]:
+    """See `objective.Objective`."""
+    return frozenset((objective.MATCH,))
+
   def check(self, arrays: objective.Arrays, *, titles: bool) -> None:
     """See `objective.Objective`."""
     objective.require(arrays, _KEYS, "next_item")

@@ -16,6 +16,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from instructrec.models.networks import title_matching
 
+# Scores of a candidate: of its tokens by the decoder; of its title's vector.
+LIKELIHOOD, MATCH = "likelihood", "match"
+
 Arrays = Mapping[str, Array]
 Metrics = dict[str, clu_metrics.Metric]
 
@@ -34,6 +37,10 @@ class Outcome(NamedTuple):
 
 class Objective(Protocol):
   """A loss over batches, behind which networks can change."""
+
+  @property
+  def trains(self) -> frozenset[str]:
+    """Which scores it makes fit to rank by: LIKELIHOOD, MATCH."""
 
   def check(self, arrays: Arrays, *, titles: bool) -> None:
     """Raises ValueError where the batch or the network lacks something.
@@ -196,6 +203,11 @@ class WeightedSum:
       )
     if min(self.weights) <= 0:
       raise ValueError(f"weights are {self.weights}; expected positive numbers")
+
+  @property
+  def trains(self) -> frozenset[str]:
+    """See `Objective`."""
+    return frozenset().union(*(part.trains for part in self.objectives))
 
   def check(self, arrays: Arrays, *, titles: bool) -> None:
     """See `Objective`."""

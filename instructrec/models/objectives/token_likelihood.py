@@ -45,6 +45,11 @@ class TokenLikelihood:
         "in [0, 1)"
       )
 
+  @property
+  def trains(self) -> frozenset[str]:
+    """See `objective.Objective`."""
+    return frozenset((objective.LIKELIHOOD,))
+
   def check(self, arrays: objective.Arrays, *, titles: bool) -> None:
     """See `objective.Objective`; batches are checked for its keys anyway."""
     del arrays, titles
