@@ -328,12 +328,15 @@ def _keyphrases(catalog: Catalog, fewest: int) -> dict[str, list[int]]:
   dated = sum(map(bool, map(_YEAR.search, catalog.titles)))
   shortest = 2 if dated > len(catalog) / 2 else 1
   found: dict[str, list[int]] = collections.defaultdict(list)
+  says: dict[str, bool] = {}
   for item, title in enumerate(catalog.titles):
     for phrase in phrases.mentioned(title):
-      if not any(
-        _SAYS_NOTHING.issuperset(words(phrase))
-        for words in (keyphrases.tokens, spoken.words)
-      ):
+      if phrase not in says:
+        says[phrase] = not any(
+          _SAYS_NOTHING.issuperset(words(phrase))
+          for words in (keyphrases.tokens, spoken.words)
+        )
+      if says[phrase]:
         found[phrase].append(item)
     for word in title_words.THEMES.intersection(keyphrases.tokens(title)):
       found[word.capitalize()].append(item)

@@ -127,7 +127,8 @@ def evaluate(
       f"targets for {len(histories)} histories; expected one of each"
     )
   rows = _drawn(len(histories), num_histories, seed)
-  attributes = attributes or Attributes.of(catalog)
+  if attributes is None:
+    attributes = Attributes.of(catalog)
   asker = _Asker(catalog, histories, score_catalog, lists)
   plain = asker.ask(rows, [None] * len(rows))
   wording = _Wording(attributes, things, seed)

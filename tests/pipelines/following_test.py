@@ -130,3 +130,100 @@ def test_the_reader_follows_wordings_that_it_was_not_written_for(shop):
   assert found.directions["wanted"].mean > 0.95
   assert found.directions["against"].mean > 0.95
   assert found.nonsense.mean == pytest.approx(1)
+
+
+def test_hit_rates_compare_own_anothers_and_no_wish(shop):
+  catalog, _, targets, _ = shop
+  rng = np.random.default_rng(0)
+  lists = following.Lists(
+    [[target, *rng.choice(catalog.item_ids, 9).tolist()] for target in targets],
+    targets,
+  )
+  found = _evaluate(shop, _Oracle(shop, -1), lists=lists)
+  assert found.own_added.mean > 0.2
+  assert found.own_added.excludes_zero
+  assert found.other_lost.mean < found.own_added.mean
+  deaf = _evaluate(shop, _Simulated(shop, 0, 0), lists=lists)
+  assert deaf.own_added.mean == 0
+  assert deaf.other_lost.mean == 0
+
+
+def test_the_same_seed_asks_the_same_questions(shop):
+  asked = []
+  for seed in (0, 0, 1):
+    model = _Simulated(shop, 0, 0)
+    _evaluate(shop, model, num_histories=30, seed=seed)
+    asked.append(model.calls)
+  assert asked[0] == asked[1]
+  assert asked[0] != asked[2]
+
+
+def test_a_history_is_asked_the_same_whoever_else_is(shop):
+  few, many = _Simulated(shop, 0, 0), _Simulated(shop, 0, 0)
+  catalog, histories, _, found = shop
+  for model, count in ((few, 20), (many, 150)):
+    following.evaluate(
+      catalog,
+      histories[:count],
+      model,
+      attributes=found,
+      num_resamples=5,
+    )
+  wishes = [
+    {wish for _, block in model.calls for wish in block if wish}
+    for model in (few, many)
+  ]
+  assert wishes[0] < wishes[1]
+
+
+def test_blocks_are_small_and_histories_are_left_out(shop):
+  catalog, histories, _, _ = shop
+
+  class Repeats(_Simulated):
+    def __call__(self, histories, wishes):
+      scores = super().__call__(histories, wishes)
+      for row, history in zip(scores, histories, strict=True):
+        row[[catalog.index(item) for item in history]] = 1000
+      return scores
+
+  model = Repeats(shop, 0, 0)
+  asker = following._Asker(catalog, histories, model, None)
+  rows = list(range(100))
+  top = asker.ask(rows, [None] * 100).top
+  assert max(count for count, _ in model.calls) <= 64
+  for row, items in zip(rows, top, strict=True):
+    known = {catalog.index(item) for item in histories[row]}
+    assert not known & set(items.tolist())
+
+
+@pytest.mark.parametrize(
+  ("scores", "message"),
+  [
+    (lambda n: np.zeros((n, 7)), r"shape \(\d+, 7\), expected \(\d+, 400\)"),
+    (lambda n: np.full((n, 400), np.nan), "item 'i0' has no number"),
+  ],
+)
+def test_scores_that_are_wrong_are_named(scores, message, shop):
+  with pytest.raises(ValueError, match=message):
+    _evaluate(shop, lambda histories, wishes: scores(len(histories)))
+
+
+def test_lists_that_do_not_fit_are_named(shop):
+  _, _, targets, _ = shop
+  model = _Simulated(shop, 0, 0)
+  with pytest.raises(ValueError, match="0 candidate lists and 150 targets"):
+    _evaluate(shop, model, lists=following.Lists([], targets))
+  wrong = following.Lists([["i0"]] * 150, ["i1"] * 150)
+  with pytest.raises(ValueError, match="lacks its target 'i1'"):
+    _evaluate(shop, model, lists=wrong)
+
+
+def test_a_catalogue_without_attributes_is_named(shop):
+  catalog, histories, _, _ = shop
+  nothing = attributes.Attributes([], [], len(catalog))
+  with pytest.raises(ValueError, match="none has two attributes"):
+    following.evaluate(
+      catalog, histories, _Simulated(shop, 0, 0), attributes=nothing
+    )
+  with pytest.raises(ValueError, match="there are no histories"):
+    following.evaluate(catalog, [], _Simulated(shop, 0, 0))
