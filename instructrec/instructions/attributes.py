@@ -310,7 +310,7 @@ def _keyphrases(catalog: Catalog, fewest: int) -> dict[str, list[int]]:
   The title of a film is a name, whatever single words it has: nobody who
   wants "Heat" wants heat.
   """
-  phrases = keyphrases.Keyphrases(catalog)
+  phrases = keyphrases.of_catalog(catalog)
   dated = sum(map(bool, map(_YEAR.search, catalog.titles)))
   shortest = 2 if dated > len(catalog) / 2 else 1
   found: dict[str, list[int]] = collections.defaultdict(list)
