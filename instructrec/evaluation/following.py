@@ -303,10 +303,11 @@ def _check(answers: Answers) -> None:
   nonsense, reference = answers.nonsense, answers.reference
   if (nonsense is None) != (reference is None):
     raise ValueError("nonsense and reference scores must come together")
-  if np.shape(nonsense) != np.shape(reference):
+  sizes = [None if x is None else x.shape for x in (nonsense, reference)]
+  if sizes[0] != sizes[1]:
     raise ValueError(
-      f"scores under nonsense have shape {np.shape(nonsense)}, the plain ones "
-      f"{np.shape(reference)}; expected the same items"
+      f"scores under nonsense have shape {sizes[0]}, the plain ones "
+      f"{sizes[1]}; expected the same items"
     )
   expected = {"none", "own", "other"}
   if answers.hits is not None and set(answers.hits) != expected:

@@ -89,7 +89,7 @@ def section(found: following.Following, picture: str = PICTURE) -> list[str]:
     sentence(found),
     "",
     f"{found.num_histories:,} histories, each with an attribute A of its plain "
-    "hundred best and another, B, in wordings that training has not seen. "
+    "hundred best and another, B, in held-out wordings. "
     "Means over histories with 95% bootstrap intervals "
     f"({found.num_resamples:,} resamples). A direction is also right where "
     'everything is A without a wish and under "A", or nothing without a wish '

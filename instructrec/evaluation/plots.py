@@ -267,7 +267,7 @@ def following_bars(
   right.set_xticks(range(len(rates)), list(rates))
   right.set_xlim(-0.5, len(rates) - 0.5)
   right.set_ylim(min(0, *(value.low for value in values)), 1.03)
-  right.set_ylabel("right direction, share of histories")
+  right.set_ylabel("mean over histories")
   for axes in (left, right):
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

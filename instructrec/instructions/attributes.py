@@ -22,7 +22,8 @@ import dataclasses
 import enum
 import math
 import re
-from collections.abc import Iterable, Sequence
+import types
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -89,6 +90,7 @@ class Attributes:
     items: of each, the positions of its items in the catalogue, ascending.
     num_items: size of the catalogue.
     words: of its titles, which are no misspellings of others.
+    said: numbers by other words for attributes; see `spoken.key`.
   """
 
   def __init__(
@@ -97,6 +99,7 @@ class Attributes:
     items: Sequence[Int[np.ndarray, " having"]],
     num_items: int,
     words: frozenset[str] = frozenset(),
+    said: Mapping[tuple[str, ...], int] = types.MappingProxyType({}),
   ) -> None:
     self.attributes = tuple(attributes)
     self.num_items = num_items
@@ -107,7 +110,7 @@ class Attributes:
       for item in having.tolist():
         found[item].append(number)
     self._of_item = [tuple(numbers) for numbers in found]
-    self.spoken = _spoken(self.attributes)
+    self.spoken = _spoken(self.attributes, said)
     """Numbers by what is said: see `spoken.key`."""
 
   @classmethod
@@ -131,11 +134,16 @@ class Attributes:
         unique = sorted(set(items))
         if key and key not in found and fewest <= len(unique) <= most:
           found[key] = Attribute(kind, name), unique
+    same = _said_of_others(found)
+    for key in same:
+      del found[key]
+    numbers = {key: number for number, key in enumerate(found)}
     return cls(
       [attribute for attribute, _ in found.values()],
       [np.array(items, np.int64) for _, items in found.values()],
       len(catalog),
       _title_words(catalog),
+      {key: numbers[meant] for key, meant in same.items()},
     )
 
   def __len__(self) -> int:
@@ -206,8 +214,30 @@ class Attributes:
     return math.log2(self.num_items / count) if count else math.inf
 
 
+def _said_of_others(
+  found: Mapping[tuple[str, ...], tuple[Attribute, list[int]]],
+) -> dict[tuple[str, ...], tuple[str, ...]]:
+  """Keyphrases that are another word for a category: "dice" of dice games."""
+  by_word: dict[str, list[tuple[str, ...]]] = collections.defaultdict(list)
+  for key, (attribute, _) in found.items():
+    if attribute.kind in (Kind.CATEGORY, Kind.BRAND):
+      for word in set(key):
+        by_word[word].append(key)
+  result = {}
+  for key, (attribute, items) in found.items():
+    if attribute.kind is not Kind.KEYPHRASE:
+      continue
+    for other in by_word[key[0]]:
+      theirs = found[other][1]
+      both = len(set(items).intersection(theirs))
+      either = len(items) + len(theirs) - both
+      if set(other).issuperset(key) and both >= _FRAGMENT * either:
+        result[key] = other
+  return result
+
+
 def _spoken(
-  attributes: Sequence[Attribute],
+  attributes: Sequence[Attribute], said: Mapping[tuple[str, ...], int]
 ) -> dict[tuple[str, ...], int]:
   """What is said for each attribute: its name, other words, its parts."""
   found: dict[tuple[str, ...], int] = {}
@@ -216,12 +246,14 @@ def _spoken(
   for name, synonyms in spoken.SYNONYMS.items():
     meant = found.get(spoken.key(name))
     if meant is not None:
-      for said in synonyms:
-        found.setdefault(spoken.key(said), meant)
+      for synonym in synonyms:
+        found.setdefault(spoken.key(synonym), meant)
   for number, attribute in enumerate(attributes):
     if attribute.kind is Kind.CATEGORY:
       for part in _said_parts(attribute.name):
         found.setdefault(part, number)
+  for key, number in said.items():
+    found.setdefault(key, number)
   for key, number in list(found.items()):
     if len(key) == 2 and len("".join(key)) >= _LONG:  # "boardgames"
       found.setdefault(("".join(key),), number)
@@ -292,16 +324,19 @@ def _keyphrases(catalog: Catalog, fewest: int) -> dict[str, list[int]]:
   The title of a film is a name, whatever single words it has: nobody who
   wants "Heat" wants heat.
   """
-  phrases = keyphrases.Keyphrases(catalog)
+  phrases = keyphrases.of_catalog(catalog)
   dated = sum(map(bool, map(_YEAR.search, catalog.titles)))
   shortest = 2 if dated > len(catalog) / 2 else 1
   found: dict[str, list[int]] = collections.defaultdict(list)
+  says: dict[str, bool] = {}
   for item, title in enumerate(catalog.titles):
     for phrase in phrases.mentioned(title):
-      if not any(
-        _SAYS_NOTHING.issuperset(words(phrase))
-        for words in (keyphrases.tokens, spoken.words)
-      ):
+      if phrase not in says:
+        says[phrase] = not any(
+          _SAYS_NOTHING.issuperset(words(phrase))
+          for words in (keyphrases.tokens, spoken.words)
+        )
+      if says[phrase]:
         found[phrase].append(item)
     for word in title_words.THEMES.intersection(keyphrases.tokens(title)):
       found[word.capitalize()].append(item)

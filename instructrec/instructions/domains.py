@@ -34,6 +34,7 @@ class Speech:
   Attributes:
     one: an item, with its article.
     many: items.
+    some: items, as one asks for them.
     did: what people did with them.
     do: what people do with them.
     doing: the same, as it stands behind "after".
@@ -41,19 +42,24 @@ class Speech:
 
   one: str
   many: str
+  some: str
   did: str
   do: str
   doing: str
 
 
 SPEECH: Mapping[Domain, Speech] = {
-  Domain.FILMS: Speech("a film", "films", "watched", "watch", "watching"),
-  Domain.BOOKS: Speech("a book", "books", "read", "read", "reading"),
-  Domain.GAMES: Speech("a game", "games", "played", "play", "playing"),
-  Domain.MUSIC: Speech(
-    "an album", "albums", "listened to", "listen to", "hearing"
+  Domain.FILMS: Speech(
+    "a film", "films", "films", "watched", "watch", "watching"
   ),
-  Domain.PRODUCTS: Speech("a thing", "things", "bought", "buy", "buying"),
+  Domain.BOOKS: Speech("a book", "books", "books", "read", "read", "reading"),
+  Domain.GAMES: Speech("a game", "games", "games", "played", "play", "playing"),
+  Domain.MUSIC: Speech(
+    "an album", "albums", "albums", "listened to", "listen to", "hearing"
+  ),
+  Domain.PRODUCTS: Speech(
+    "something", "things", "new things", "bought", "buy", "buying"
+  ),
 }
 _SOURCES = {"movielens": Domain.FILMS, "steam": Domain.GAMES}
 _CONSOLE = re.compile(
@@ -63,7 +69,9 @@ _CONSOLE = re.compile(
 _CATEGORIES = {
   Domain.FILMS: re.compile(r"\b(movies?|films?|dvds?|blu-?ray)\b", re.I),
   Domain.GAMES: re.compile(r"\bvideo ?games?\b", re.I),
-  Domain.MUSIC: re.compile(r"\b(cds?|vinyl|digital music|albums?)\b", re.I),
+  Domain.MUSIC: re.compile(
+    r"\b(cds?|vinyl|digital music|albums?|pop|rock|jazz|folk|blues|r&b)\b", re.I
+  ),
   Domain.BOOKS: re.compile(r"\b(books?|kindle|novels?|literature)\b", re.I),
 }
 _YEAR = re.compile(r"\((?:19|20)\d\d\)\s*$")

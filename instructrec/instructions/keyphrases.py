@@ -112,8 +112,9 @@ class Keyphrases:
     for entry in items.frame["categories"].to_list():
       self._categories.update(set(entry))
     self.of = functools.lru_cache(maxsize=None)(self._of)
+    self._is_phrase = functools.lru_cache(maxsize=None)(self._find_is_phrase)
 
-  def _is_phrase(self, key: tuple[str, ...]) -> bool:
+  def _find_is_phrase(self, key: tuple[str, ...]) -> bool:
     """Whether a run of words is shared, common enough and holds together."""
     count = self._counts[key]
     if not _MIN_ITEMS <= count <= max(_MIN_ITEMS, self._num_items // 3):
@@ -239,6 +240,19 @@ class Keyphrases:
     )
 
 
+@functools.lru_cache(maxsize=2)
+def of_catalog(items: Catalog) -> Keyphrases:
+  """The keyphrases of a catalogue, found once.
+
+  Args:
+    items: the catalogue.
+
+  Returns:
+    What finds them.
+  """
+  return Keyphrases(items)
+
+
 def _runs(title: str) -> Iterable[tuple[tuple[str, ...], str]]:
   """Runs of words of a title that neither begin nor end with a stop word."""
   matches = list(_TOKEN.finditer(title))
@@ -249,7 +263,7 @@ def _runs(title: str) -> Iterable[tuple[tuple[str, ...], str]]:
     # One word more than a keyphrase has tells what is part of what.
     for end in range(start + 1, min(start + _LONGEST + 1, len(words)) + 1):
       between = title[matches[end - 2].end() : matches[end - 1].start()]
-      if end - start > 1 and between.strip():
+      if end - start > 1 and between.strip() not in ("", "&"):
         break  # Never across a comma, a colon or a bracket.
       if words[end - 1] not in STOP_WORDS:
         surface = title[matches[start].start() : matches[end - 1].end()]

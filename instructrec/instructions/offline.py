@@ -128,7 +128,7 @@ class OfflineTeacher:
   version = "3"
 
   def __init__(self, items: Catalog) -> None:
-    self._phrases = keyphrases.Keyphrases(items)
+    self._phrases = keyphrases.of_catalog(items)
     prices = items.frame["price"].drop_nulls().to_numpy()
     self._price_levels = (
       np.quantile(prices, [1 / 3, 2 / 3]) if len(prices) else None

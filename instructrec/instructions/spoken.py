@@ -86,8 +86,10 @@ def words(text: str) -> list[str]:
   Returns:
     Words in order, as they are written; "&" is "and", "Men's" is "men".
   """
-  text = unicodedata.normalize("NFKD", text.casefold().replace("\u2019", "'"))
-  text = "".join(c for c in text if not unicodedata.combining(c))
+  text = text.casefold()
+  if not text.isascii():
+    text = unicodedata.normalize("NFKD", text.replace("\u2019", "'"))
+    text = "".join(c for c in text if not unicodedata.combining(c))
   text = re.sub(r"'s\b", "", text).replace("'", "").replace("&", " and ")
   return _WORD.findall(text)
 

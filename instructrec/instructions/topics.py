@@ -46,7 +46,7 @@ THEMES = frozenset(
     "skiing snowboard soccer solitaire sports stealth strategy surfing survival "
     "swimming tennis treasure trivia war western wrestling yoga acoustic bass "
     "blues choir classical country disco folk gospel jazz metal opera orchestra "
-    "piano pop punk rap reggae rock soul swing symphony techno "
+    "music piano pop punk rap reggae rock soul swing symphony techno "
     # Manners of things.
     "bilingual educational electric foldable glow inflatable interactive "
     "magnetic mechanical miniature musical organic outdoor plush portable "
@@ -84,6 +84,11 @@ HEADS = (
   | PRODUCTS
 )
 """Last words of names of things: "memory card", "gaming mouse"."""
+GEAR = PRODUCTS | frozenset(
+  "card case charger cooler cord cover dock drive fan grip hub intercooler kit "
+  "protector remote skin stand station stylus supply thumbstick wheel".split()
+)
+"""What is no game among games."""
 SCRAPS = frozenset(
   (
     # Units, sizes, counts, packs.

@@ -26,19 +26,23 @@ class Cue(enum.Enum):
 
 _TABLE: Mapping[Cue, str] = {
   Cue.NEGATES: """
-    no, not, never, without, w o, nor, neither, none, non, nothing, zero, sans
-    dont, doesnt, didnt, isnt, arent, wasnt, werent, wont, wouldnt, cant
-    cannot, couldnt, shouldnt, havent, hasnt, aint, no more, no longer
-    not a fan of, no fan of, no thanks to, no need for, never mind
-    nothing to do with, anything but, everything but, all but
-    something other than, other than, anything except, except, except for
-    excepting, apart from, aside from, rather than, instead of, in place of
-    excluding, minus, unlike, as opposed to, and not, else than, else but
-    different from, different than, something besides, anything besides
+    life beyond, something beyond, anything beyond, the opposite of, no, not
+    never, without, w o, nor, neither, none, non, nothing, zero, sans, dont
+    doesnt, didnt, isnt, arent, wasnt, werent, wont, wouldnt, cant, cannot
+    couldnt, shouldnt, havent, hasnt, aint, no more, no longer, not a fan of
+    no fan of, no thanks to, no need for, never mind, nothing to do with
+    anything but, everything but, all but, something other than, other than
+    anything except, except, except for, excepting, apart from, aside from
+    rather than, instead of, in place of, excluding, minus, unlike
+    as opposed to, and not, else than, else but, different from
+    different than, something besides, anything besides
   """,
   Cue.DISLIKES: """
-    hate, hates, hated, hating, dislike, dislikes, disliked, detest, detests
-    loathe, loathes, despise, despises, cant stand, cannot stand, cant bear
+    moved on from, move on from, moving on from, switched from, switching from
+    switch from, change from, hold off on, go easy on, easy on the
+    cut down on, cut back on, fell asleep during, fall asleep during, hate
+    hates, hated, hating, dislike, dislikes, disliked, detest, detests, loathe
+    loathes, despise, despises, cant stand, cannot stand, cant bear
     cannot bear, cant take, cant abide, avoid, avoids, avoiding, skip, skips
     skipping, spare me, tired of, sick of, bored of, bored with, bored by
     weary of, fed up with, fed up of, wary of, afraid of, scared of
@@ -66,7 +70,9 @@ _TABLE: Mapping[Cue, str] = {
     seen all, played all, read all, watched all, own all, have all the
   """,
   Cue.BACKWARD: """
-    no thanks, no thank you, no thx, not for me, not for us, not my thing
+    to yourself, to yourselves, send it back, sending it back, sent it back
+    return it, out of it, out of this, out this time, nay, no thanks
+    no thank you, no thx, not for me, not for us, not my thing
     not my cup of tea, not my style, not my taste, isnt for me, arent for me
     isnt my thing, arent my thing, isnt for us, arent for us, not again
     never again, no way, nope, nah, not interested, not really, not so much
@@ -83,37 +89,38 @@ _TABLE: Mapping[Cue, str] = {
     is banned, scare me, scares me, scare him, scare her, scares him
     scares her, out of the question, a no go, is a no, are a no
     dont do it for, doesnt do it for, used to be, hard no, big no, hell no
-    absolutely not, definitely not, certainly not, of course not, rather not
-    been there, done that, done to death, been there done that, put me off
-    puts me off, turn me off, turns me off
+    absolutely not, definitely not, certainly not, of course not, been there
+    done that, done to death, been there done that, put me off, puts me off
+    turn me off, turns me off
   """,
   Cue.NEXT_ONLY: "too",
   Cue.BAD: """
-    a bore, a chore, a headache, a joke, a pain, a waste, angry, annoying
-    awful, babies, bad, boring, childish, crap, creepy, cringe, cry
-    depressing, disappointing, disappointment, disaster, dull, exhausting
-    garbage, gross, hell, hideous, history, horrible, horrid, lame, last year
-    mad, nauseous, nightmares, nonsense, nuts, old hat, old people, outdated
-    overdone, overrated, passe, pointless, rubbish, sad, sick, silly
-    stressful, stupid, tedious, terrible, the creeps, tiring, trash, ugly
-    unbearable, worst, yawn
+    anxious, furious, groan, miserable, scream, unhappy, a bore, a chore
+    a headache, a joke, a pain, a waste, angry, annoying, awful, babies, bad
+    boring, childish, crap, creepy, cringe, cry, depressing, disappointing
+    disappointment, disaster, dull, exhausting, garbage, gross, hell, hideous
+    history, horrible, horrid, lame, last year, mad, nauseous, nightmares
+    nonsense, nuts, old hat, old people, outdated, overdone, overrated, passe
+    pointless, rubbish, sad, sick, silly, stressful, stupid, tedious, terrible
+    the creeps, tiring, trash, ugly, unbearable, worst, yawn
   """,
   Cue.LAST_ONLY: "-free",
   Cue.AT_START: "enough",
   Cue.NEUTRAL: """
-    not only, not just, not merely, not simply, nothing but, no problem
-    no problems, no problem with, no problems with, no issue with
-    no issues with, no trouble with, no objection to, no objections to
-    nothing against, nothing wrong with, nothing beats, nothing better than
-    nothing like, nothing else, why not, or not, if not, not to mention
-    no matter, no less, no wonder, no doubt, without doubt, without a doubt
-    not sure, no idea, no clue, no rush, no hurry, no preference, no worries
-    not bad, not to worry, dont worry, dont know, dont care, dont hesitate
-    dont mind, doesnt mind, wouldnt mind, would not mind, do not mind
-    never mind if, not fussy, not picky, not choosy, cant decide, cant wait
-    cannot wait, cant get enough, cannot get enough, cant get enough of
-    cannot get enough of, never get enough of, never enough, not enough
-    never have enough, never too many, never have too many, cant have too many
+    without end, without fail, not only, not just, not merely, not simply
+    nothing but, no problem, no problems, no problem with, no problems with
+    no issue with, no issues with, no trouble with, no objection to
+    no objections to, nothing against, nothing wrong with, nothing beats
+    nothing better than, nothing like, nothing else, why not, or not, if not
+    not to mention, no matter, no less, no wonder, no doubt, without doubt
+    without a doubt, not sure, no idea, no clue, no rush, no hurry
+    no preference, no worries, not bad, not to worry, dont worry, dont know
+    dont care, dont hesitate, dont mind, doesnt mind, wouldnt mind
+    would not mind, do not mind, never mind if, not fussy, not picky
+    not choosy, cant decide, cant wait, cannot wait, cant get enough
+    cannot get enough, cant get enough of, cannot get enough of
+    never get enough of, never enough, not enough, never have enough
+    never too many, never have too many, cant have too many
     never go wrong with, cant go wrong with, cannot go wrong with, never fail
     cant resist, cannot resist, couldnt resist, cant beat, cant live without
     cannot live without, could not live without, couldnt live without
@@ -132,7 +139,7 @@ _TABLE: Mapping[Cue, str] = {
     keep in mind
   """,
   Cue.POSITIVE: """
-    want, wants, wanted, like, likes, liked, love, loves, loved, prefer
+    yay, want, wants, wanted, like, likes, liked, love, loves, loved, prefer
     prefers, prefer to, rather, give me, show me, find me, get me, bring me
     bring on, bring, recommend, suggest, looking for, searching for, hunting
     need, needs, wish, after, more, just, only, instead, fancy, enjoy, enjoys
@@ -159,6 +166,10 @@ CONDITIONAL: Mapping[str, frozenset[str]] = {
 }
 """Words that negate what follows where one of others came before them."""
 
+UNIVERSAL = frozenset(
+  "all any anybody anyone every everybody everyone everywhere".split()
+)
+"""Words that make "but" take something out: "any colour but pink"."""
 JOINERS = frozenset(("or", "nor", "and"))
 CONTINUES = JOINERS | frozenset(
   (

@@ -43,7 +43,9 @@ class _Polarity:
     for place, piece in enumerate(self._pieces):
       if piece.text == ":" and self._is_waiting():
         continue  # "I do not want: puzzles."
-      if piece.is_mark or piece.cue is Cue.BREAKS:
+      if piece.text == "but" and self._takes_out(place):
+        self._take(place, Cue.NEGATES)
+      elif piece.is_mark or piece.cue is Cue.BREAKS:
         self._clause = range(start, place)
         self._end_of_clause()
         start = place + 1
@@ -60,7 +62,7 @@ class _Polarity:
       elif piece.cue is not None:
         self._clause = range(start, place)
         self._take(place, piece.cue)
-      elif self._negative:
+      else:
         self._pass(piece.text)
     self._clause = range(start, len(self._pieces))
     self._end_of_clause()
@@ -69,6 +71,15 @@ class _Polarity:
   def _is_waiting(self) -> bool:
     """Whether a negation just came, and its thing has not."""
     return self._negative and not self._heard and not self._gap
+
+  def _takes_out(self, place: int) -> bool:
+    """Whether "but" stands behind "any colour" or "everyone"."""
+    for piece in reversed(self._pieces[max(0, place - _FAR_NEXT) : place]):
+      if piece.text in wish_cues.UNIVERSAL:
+        return True
+      if piece.thing is not None or piece.cue is not None or piece.is_mark:
+        return False
+    return False
 
   def _is_next_only(self, place: int) -> bool:
     return place > 0 and self._pieces[place - 1].cue is Cue.NEXT_ONLY
@@ -89,6 +100,7 @@ class _Polarity:
         cue is Cue.DISLIKES or self._pieces[place].text == "without"
       )
       if not self._holds(place):
+        self._pass(self._pieces[place].text)
         return
       self._negative = not twice
       self._heard, self._gap, self._cue, self._commas = False, 0, place, 0
@@ -123,7 +135,9 @@ class _Polarity:
     return False
 
   def _pass(self, word: str) -> None:
-    """A word that is neither cue nor thing stands under a negation."""
+    """A word that is neither cue nor thing may end a negation."""
+    if not self._negative:
+      return
     if not self._heard:
       self._gap += 1
       self._negative = self._gap <= _FAR
@@ -187,7 +201,7 @@ class _Polarity:
       before = before[1:]
     things = [piece for piece in before if piece.thing is not None]
     return bool(things) and all(
-      piece.text in (wish_cues.AUXILIARIES | wish_cues.JOINERS)
+      piece.text in wish_cues.AUXILIARIES | wish_cues.CONTINUES
       for piece in before
       if piece.thing is None
     )

@@ -5,6 +5,7 @@ letters or misspelt. Every choice hangs on the key alone.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -168,7 +169,7 @@ class Speaker:
       "aspect": wish.aspect or "",
       "occasion": wish.occasion or "",
       "one": speech.one,
-      "many": speech.many,
+      "many": speech.some,
       "do": speech.do,
     }
     if wish.unwanted:
@@ -209,15 +210,23 @@ def plural(name: str) -> str:
   return name if last in _UNCOUNTED else name + "s"
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _cased(name: str) -> str:
   """A keyphrase within a sentence: ordinary words small, names as they are."""
   words = spoken.words(name)
-  known = topics.THEMES | topics.HEADS | topics.ordinary()
   if len(words) == 1:
-    known = topics.THEMES | topics.PRODUCTS
+    for one in (words[0], words[0].removesuffix("s"), words[0][:-2]):
+      if one in topics.THEMES:
+        return one
+  known = (topics.THEMES, topics.HEADS, topics.ordinary())
+  if len(words) == 1:
+    known = (topics.THEMES, topics.PRODUCTS)
   elif words and spoken.singular(words[-1]) not in topics.HEADS:
     return name
-  if all({word, spoken.singular(word)} & known for word in words):
+  if all(
+    any(word in some or spoken.singular(word) in some for some in known)
+    for word in words
+  ):
     return name.lower()
   return name
 

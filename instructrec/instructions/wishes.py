@@ -46,14 +46,16 @@ _RECENT = 5
 _FEWEST = 3
 """Items that a wish must fit at least."""
 _TRIES = 8
+_UNWANTED_SHARE = 500
+"""What is not wanted is had by at least one item in so many."""
 _GEAR = 0.5
 _PIECE = 0.6
 """A word that stands this often in a longer name is a piece of it."""
 _WEAK = frozenset(
   (
     "angel boy captain chaos darkness ear empire giant head hero king kingdom "
-    "knight legend lord man master moon one prime rage royal soul star sun "
-    "twisted ultra universe war warrior xtreme"
+    "knight legend lord man master moon one op prime rage royal soul star sun "
+    "tin twisted ultra universe war warrior xtreme"
   ).split()
 )
 """Parts of names that say little by themselves, in the singular."""
@@ -79,9 +81,10 @@ class WishMaker:
     self.catalog = catalog
     self.attributes = attributes
     self.domain = domain
-    self._keys = [
-      spoken.key(a.name) if a.kind is Kind.KEYPHRASE else ()
-      for a in attributes.attributes
+    self._keys = [spoken.key(a.name) for a in attributes.attributes]
+    self._phrases = [
+      frozenset(key if a.kind is Kind.KEYPHRASE else ())
+      for key, a in zip(self._keys, attributes.attributes, strict=True)
     ]
     titles = collections.Counter(
       word
@@ -89,6 +92,7 @@ class WishMaker:
       for word in set(keyphrases.content_words(title))
     )
     handful = max(_FEWEST, min(10, len(catalog) // 1000))
+    self.least_unwanted = max(_FEWEST, len(catalog) // _UNWANTED_SHARE)
     self._rare = frozenset(w for w, n in titles.items() if n < handful)
     gear = self._find_gear() if domain is Domain.GAMES else frozenset()
     self.speaker = wish_words.Speaker(domain, gear)
@@ -105,7 +109,7 @@ class WishMaker:
     """Keyphrases of things to play with: "Razer", "Turtle Beach"."""
     gear = np.array(
       [
-        bool(topics.PRODUCTS.intersection(spoken.key(title)))
+        bool(topics.GEAR.intersection(spoken.key(title)))
         for title in self.catalog.titles
       ]
     )
@@ -121,15 +125,15 @@ class WishMaker:
     attribute = attributes.attributes[number]
     if attribute.kind is not Kind.KEYPHRASE:
       return not topics.SCRAPS.intersection(spoken.words(attribute.name))
-    words = set(spoken.key(attribute.name))
+    words = self._phrases[number]
     if words & _WEAK or self.speaker.is_platform(attribute):
       return not words & _WEAK
     having = attributes.items(number).tolist()
-    longer = sum(
-      any(words < set(self._keys[other]) for other in attributes.of_item(item))
+    pieces = sum(
+      any(words < self._phrases[other] for other in attributes.of_item(item))
       for item in having
     )
-    return longer < _PIECE * len(having)
+    return pieces < _PIECE * len(having)
 
   def _find_popular(self, taken: Mapping[str, int]) -> list[int]:
     """The attributes of what people take most; no prices."""
@@ -176,14 +180,14 @@ class WishMaker:
     names = [self.attributes.attributes[n] for n in (one, other)]
     if all(map(self.speaker.is_platform, names)):
       return True
-    first, second = (set(spoken.key(a.name)) for a in names)
+    first, second = (set(self._keys[n]) for n in (one, other))
     return first <= second or second <= first
 
   def _lacks(self, number: int, target: int) -> bool:
     """Whether an item has nothing of an attribute, in words neither."""
     if number in self.attributes.of_item(target):
       return False
-    words = spoken.key(self.attributes.attributes[number].name)
+    words = self._keys[number]
     return not self._said_of(target).issuperset(words)
 
   def fits(
@@ -387,6 +391,8 @@ class _Making:
         if not maker._lacks(number, self._target):
           continue
         if not maker._says_nothing_hidden(number, self._target):
+          continue
+        if len(maker.attributes.items(number)) < maker.least_unwanted:
           continue
         left = maker.fits(wanted, (number,))
         if _FEWEST <= left < maker.fits(wanted):

@@ -83,6 +83,13 @@ def test_bits_count_the_items_that_fit(found, shop):
   assert found.bits([games], [games]) == math.inf
 
 
+def test_another_word_for_a_category_is_no_attribute(found):
+  assert found.find("dice") == found.find("dice games")
+  assert found.find("bricks") == found.find("brick sets")
+  # There are robots beside robot kits.
+  assert found.find("robots") != found.find("robot kits")
+
+
 def test_films_have_decades_and_genres_and_no_single_words():
   rows = [
     {

@@ -108,9 +108,8 @@ def test_reads_genres_and_decades(case, films):
     ("unseen", 0.95),
     ("fresh", 0.9),
     ("fresh_films", 0.9),
-    # Nothing was learnt from these two: they say how it is out there.
-    ("last", 0.7),
-    ("last_films", 0.7),
+    ("last", 0.85),
+    ("last_films", 0.85),
   ],
 )
 def test_reads_most_of_other_kinds(part, least, shop, films):
