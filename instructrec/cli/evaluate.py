@@ -90,6 +90,14 @@ def evaluate(
     list[str] | None,
     typer.Option(help="sum or mean over tokens; repeat it to compare."),
   ] = None,
+  num_validation: Annotated[
+    int | None,
+    typer.Option(
+      help="Validation requests a task that fit the weights of the score's "
+      "parts; 0 takes those of the run. 1000 if left out.",
+      min=0,
+    ),
+  ] = None,
   protocol: Annotated[
     list[str] | None,
     typer.Option(help="one_pass (the default) or tournament; repeat it."),
@@ -206,6 +214,7 @@ def evaluate(
     num_candidates=num_candidates,
     retrievers=retriever or (),
     score_normalizations=score_normalization or (),
+    num_validation=num_validation,
     protocols=protocol or ("one_pass",),
     chat=chat,
     num_orders=num_orders,
@@ -214,6 +223,9 @@ def evaluate(
     device_count=device_count,
     seed=seed,
   )
+
+
+_NUM_VALIDATION = 1000
 
 
 def _lists(
@@ -251,6 +263,7 @@ def run(
   num_candidates: int = 20,
   retrievers: Sequence[pathlib.Path] = (),
   score_normalizations: Sequence[str] = (),
+  num_validation: int | None = None,
   protocols: Sequence[str] = ("one_pass",),
   chat: "chat_client.ChatConfig | None" = None,
   num_orders: int = 1,
@@ -279,6 +292,8 @@ def run(
     num_candidates: length of the lists of a published file.
     retrievers: folders of fitted retrievers, as rows.
     score_normalizations: "sum", "mean" or both; empty for the model's own.
+    num_validation: validation requests a task that fit the score weights; 0
+      for none, None for 1,000 where the split allows it.
     protocols: "one_pass", "tournament" or both.
     chat: a chat model as a row; None for none.
     num_orders: orders of the candidates that tournaments and chat models get.
@@ -340,7 +355,7 @@ def run(
   )
   # Before the work, for a file that a killed run left cut is an error.
   training_log = report.read_training_log(opened.directory / "metrics.jsonl")
-  found = pipeline.Evaluation(
+  evaluation = pipeline.Evaluation(
     run=opened,
     prepared=prepared,
     tfds_data_dir=tfds_data_dir,
@@ -352,14 +367,16 @@ def run(
     lists=lists,
     validation_lists=validation_lists,
     retrievers=methods.load_all(retrievers, prepared.fingerprint),
-    normalizations=normalizations,
+    normalizations=tuple(score_normalizations),
+    num_validation=_num_validation(num_validation, split),
     protocols=protocols,
     chat=chat,
     tell=typer.echo,
     num_orders=num_orders,
     batch_size=batch_size,
     seed=seed,
-  )()
+  )
+  found = evaluation()
   context = report.Context(
     title=f"Reranking report: {opened.directory.name}, {split} split",
     commands=[shlex.join(["instructrec", *sys.argv[1:]])],
@@ -400,6 +417,7 @@ def run(
       *_foreign(opened.record, tfds_data_dir),
     ],
     training_log=training_log,
+    sections=evaluation.sections,
     wall_seconds={
       # A run that is not finished has no time of its own yet.
       **(
@@ -428,6 +446,13 @@ def run(
     published_report.from_folder(output, publish.stem).save(publish)
     typer.echo(f"figures: {publish}")
   return path
+
+
+def _num_validation(wanted: int | None, split: str) -> int:
+  """Validation requests that fit score weights; none where they are ranked."""
+  if wanted is not None:
+    return wanted
+  return 0 if split == "validation" else _NUM_VALIDATION
 
 
 def _foreign(

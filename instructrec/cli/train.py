@@ -141,7 +141,7 @@ def run(
       data,
     )
     table_path = tfds_data_dir / item_table.FILE
-    _check_items(len(items.shares), config.model.module.config.num_items)
+    _check_items(len(items.shares), config.model.num_items)
   elif config.initial_embeddings == "cooccurrence":
     raise ValueError(
       "INITIAL_EMBEDDINGS is 'cooccurrence', which is made of the items that "
@@ -190,7 +190,7 @@ def run(
     return embedding_start.from_cooccurrence(
       sequences.item_sequences(stream.datasets.values()),
       items.title_tokens,
-      width=config.model.module.config.emb_dim,
+      width=config.model.emb_dim,
       vocab_size=config.model.vocab_size,
       seed=config.seed,
     )

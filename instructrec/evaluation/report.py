@@ -41,6 +41,7 @@ class Context:
     warnings: what limits the figures.
     training_log: rows of the run's `metrics.jsonl`; see `read_training_log`.
     wall_seconds: how long each stage took.
+    sections: further sections, as lines of Markdown behind the results.
   """
 
   title: str
@@ -53,6 +54,7 @@ class Context:
   warnings: Sequence[str]
   training_log: Sequence[Mapping[str, Any]]
   wall_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  sections: Sequence[str] = ()
 
 
 def read_training_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -266,6 +268,7 @@ def _markdown(
   lines += [markdown.fenced("\n".join(context.commands)), ""]
   for result, (bars, strata) in zip(found, pictures, strict=True):
     lines += _group_section(result, bars, strata)
+  lines += context.sections
   if context.training_log:
     text = "Training and validation loss against the training step"
     lines += ["## Training", "", markdown.picture(text, "loss.png"), ""]

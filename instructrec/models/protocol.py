@@ -78,6 +78,14 @@ class RankingModel(Protocol):
   def score_normalization(self) -> str:
     """Either "sum" or "mean" of token log-likelihoods (ours, likewise)."""
 
+  @property
+  def emb_dim(self) -> int:
+    """Width of the vectors of tokens (ours)."""
+
+  @property
+  def num_items(self) -> int:
+    """Items with a vector beside their title (ours); 0 for none."""
+
   def get_initial_variables(
     self,
     rng: PRNGKeyArray,

@@ -161,6 +161,16 @@ class T5RankingModel:
     """Token ids that the network knows."""
     return self.module.config.vocab_size
 
+  @property
+  def emb_dim(self) -> int:
+    """Width of the vectors of tokens."""
+    return self.module.config.emb_dim
+
+  @property
+  def num_items(self) -> int:
+    """Items with a vector beside their title; 0 for none."""
+    return self.module.config.num_items
+
   def get_initial_variables(
     self,
     rng: PRNGKeyArray,
@@ -369,6 +379,11 @@ class T5RankingModel:
   ) -> Int[Array, "..."]:
     """The token ids of `predict_batch_with_aux`."""
     return self.predict_batch_with_aux(params, batch, rng)[0]
+
+  @property
+  def score_parts(self) -> frozenset[str]:
+    """Which scores training makes fit to rank by: `objective.LIKELIHOOD` ..."""
+    return self.objective.trains
 
   @property
   def matches_titles(self) -> bool:

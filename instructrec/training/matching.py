@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from instructrec import progress
-from instructrec.models import protocol
 from instructrec.models.scoring import features
-from instructrec.training import batches, item_arrays, token_dataset
+from instructrec.training import item_arrays, token_dataset
 
 # Titles and requests of a compiled batch.
 _TITLES, _REQUESTS = 4096, 256
@@ -27,12 +26,12 @@ class Matcher:
   """A model's matches over the items of a run.
 
   Attributes:
-    model: has `request_states` and `title_vectors`.
+    model: a `protocol.MatchingModel`.
     params: its parameters.
     items: as batches show them.
   """
 
-  model: protocol.MatchingModel
+  model: Any
   params: Any
   items: item_arrays.ItemArrays
 
@@ -52,8 +51,9 @@ class Matcher:
 
   def states(
     self,
-    dataset: token_dataset.TokenDataset,
-    examples: Int[np.ndarray, " requests"],
+    texts: token_dataset.Ragged,
+    rows: Int[np.ndarray, " requests"],
+    history: Int[np.ndarray, "requests history"],
     *,
     inputs_length: int,
     label: str = "match",
@@ -61,28 +61,28 @@ class Matcher:
     """The state of each request.
 
     Args:
-      dataset: the requests.
-      examples: which of them.
-      inputs_length: width of the instructions, in tokens; longer ones are cut.
+      texts: instructions, or prompts where histories are read item by item.
+      rows: which text each request has.
+      history: item numbers, the newest last, padded in front.
+      inputs_length: width of the texts, in tokens; longer ones are cut.
       label: what the progress line says.
 
     Returns:
       float32; a state times a vector is a logit in nats.
     """
-    texts = batches.instructions(dataset, self.items)
-    longest = int(texts.lengths[examples].max(initial=1))
+    longest = int(texts.lengths[rows].max(initial=1))
     width = min(int(features.padded_lengths(longest)), inputs_length)
     found = []
-    with progress.Progress(len(examples), label) as line:
-      for start in range(0, len(examples), _REQUESTS):
-        own = examples[start : start + _REQUESTS]
+    with progress.Progress(len(rows), label) as line:
+      for start in range(0, len(rows), _REQUESTS):
         # The last batch is filled up with repeats, to be compiled as the rest.
-        rows = np.resize(own, _REQUESTS)
-        batch = {"encoder_input_tokens": texts.pad(rows, width)}
-        batch |= self.items.history_arrays(self.items.history(dataset, rows))
+        stop = min(start + _REQUESTS, len(rows))
+        own = np.resize(np.arange(start, stop), _REQUESTS)
+        batch = {"encoder_input_tokens": texts.pad(rows[own], width)}
+        batch |= self.items.history_arrays(history[own])
         states = _states_fn(self.model)(self.params, batch)
-        found.append(np.asarray(states)[: len(own)])
-        line.advance(len(own))
+        found.append(np.asarray(states)[: stop - start])
+        line.advance(stop - start)
     return np.concatenate(found)
 
   def scores(
@@ -104,7 +104,7 @@ class Matcher:
 
 
 def title_vectors(
-  model: protocol.MatchingModel,
+  model: Any,
   params: Any,
   tokens: Int[np.ndarray, "titles length"],
   numbers: Int[np.ndarray, " titles"],
@@ -112,7 +112,7 @@ def title_vectors(
   """Vectors of titles, in batches of one size.
 
   Args:
-    model: makes them.
+    model: a `protocol.MatchingModel`.
     params: its parameters.
     tokens: pieces of each title, without an end token.
     numbers: of the items, from 1; 0 for one that is new.
@@ -131,10 +131,10 @@ def title_vectors(
 
 
 @functools.lru_cache(maxsize=8)
-def _states_fn(model: protocol.MatchingModel) -> Any:
+def _states_fn(model: Any) -> Any:
   return jax.jit(model.request_states)
 
 
 @functools.lru_cache(maxsize=8)
-def _vectors_fn(model: protocol.MatchingModel) -> Any:
+def _vectors_fn(model: Any) -> Any:
   return jax.jit(model.title_vectors)

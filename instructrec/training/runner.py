@@ -35,7 +35,6 @@ from instructrec.training import (
   mesh as mesh_lib,
 )
 
-
 INITIAL_EMBEDDINGS = ("random", "cooccurrence")
 
 
