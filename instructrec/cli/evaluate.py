@@ -98,6 +98,14 @@ def evaluate(
       min=0,
     ),
   ] = None,
+  num_histories: Annotated[
+    int,
+    typer.Option(
+      help="Histories that following wishes is measured on, where the run "
+      "matches titles; 0 for none.",
+      min=0,
+    ),
+  ] = 500,
   protocol: Annotated[
     list[str] | None,
     typer.Option(help="one_pass (the default) or tournament; repeat it."),
@@ -215,6 +223,7 @@ def evaluate(
     retrievers=retriever or (),
     score_normalizations=score_normalization or (),
     num_validation=num_validation,
+    num_histories=num_histories,
     protocols=protocol or ("one_pass",),
     chat=chat,
     num_orders=num_orders,
@@ -264,6 +273,7 @@ def run(
   retrievers: Sequence[pathlib.Path] = (),
   score_normalizations: Sequence[str] = (),
   num_validation: int | None = None,
+  num_histories: int = 500,
   protocols: Sequence[str] = ("one_pass",),
   chat: "chat_client.ChatConfig | None" = None,
   num_orders: int = 1,
@@ -292,6 +302,7 @@ def run(
     num_candidates: length of the lists of a published file.
     retrievers: folders of fitted retrievers, as rows.
     score_normalizations: "sum", "mean" or both; empty for the model's own.
+    num_histories: histories that following is measured on; 0 for none.
     num_validation: validation requests a task that fit the score weights; 0
       for none, None for 1,000 where the split allows it.
     protocols: "one_pass", "tournament" or both.
@@ -369,6 +380,7 @@ def run(
     retrievers=methods.load_all(retrievers, prepared.fingerprint),
     normalizations=tuple(score_normalizations),
     num_validation=_num_validation(num_validation, split),
+    num_histories=num_histories,
     protocols=protocols,
     chat=chat,
     tell=typer.echo,
@@ -418,6 +430,7 @@ def run(
     ],
     training_log=training_log,
     sections=evaluation.sections,
+    following=evaluation.following(),
     wall_seconds={
       # A run that is not finished has no time of its own yet.
       **(

@@ -14,6 +14,8 @@ from typing import Any
 
 from instructrec.evaluation import (
   file_names,
+  following,
+  following_report,
   html,
   markdown,
   per_request,
@@ -42,6 +44,7 @@ class Context:
     training_log: rows of the run's `metrics.jsonl`; see `read_training_log`.
     wall_seconds: how long each stage took.
     sections: further sections, as lines of Markdown behind the results.
+    following: how far wishes are followed; None where it was not measured.
   """
 
   title: str
@@ -55,6 +58,7 @@ class Context:
   training_log: Sequence[Mapping[str, Any]]
   wall_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
   sections: Sequence[str] = ()
+  following: following.Following | None = None
 
 
 def read_training_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -269,6 +273,8 @@ def _markdown(
   for result, (bars, strata) in zip(found, pictures, strict=True):
     lines += _group_section(result, bars, strata)
   lines += context.sections
+  if context.following is not None:
+    lines += following_report.section(context.following)
   if context.training_log:
     text = "Training and validation loss against the training step"
     lines += ["## Training", "", markdown.picture(text, "loss.png"), ""]
@@ -305,7 +311,8 @@ def _remove_earlier(folder: pathlib.Path) -> None:
   if not (folder / "report.json").is_file():
     return
   shutil.rmtree(folder / "trec", ignore_errors=True)
-  for pattern in ("metrics-*.png", "strata-*.png", "loss.png"):
+  pictures = ("metrics-*.png", "strata-*.png", "loss.png")
+  for pattern in (*pictures, following_report.PICTURE):
     for path in folder.glob(pattern):
       path.unlink()
 
@@ -353,6 +360,8 @@ def write(
     plots.metric_bars(result, folder / bars)
     drawn = plots.strata_lines(result, folder / strata)
     pictures.append((bars, strata if drawn else None))
+  if context.following is not None:
+    plots.following_bars(context.following, folder / following_report.PICTURE)
   if context.training_log:
     plots.loss_curve(context.training_log, folder / "loss.png")
   per_request.table(found).write_parquet(folder / per_request.FILE)

@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from instructrec.data import dataset
+from instructrec.data import dataset, request
+from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
 from instructrec.instructions import chat_client
 from instructrec.models import tokenizer
@@ -20,8 +21,8 @@ from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
   blocks,
   chat_rows,
+  following,
   generate,
-  model_parts,
   rank_table,
   registry,
   token_cache,
@@ -34,8 +35,10 @@ from instructrec.retrieval import (
   popularity,
   random_ranker,
   retriever,
+  run_weights,
   tournament,
 )
+from instructrec.serving import catalog_ranker, model_parts
 from instructrec.training import run_dir, scoring
 
 MODEL, UNTRAINED = "trained model", "untrained model"
@@ -80,6 +83,8 @@ class Evaluation:
     batch_size: requests scored at once.
     seed: of the subset, the random baseline, tournaments, the order in which
       a chat model reads candidates, and the bootstrap.
+    num_histories: histories that following is measured on, with wishes of
+      held-out wordings; 0 for none. Only runs that match titles can.
     sections: lines of the report on what each part of the score adds; filled
       by a call.
   """
@@ -105,6 +110,7 @@ class Evaluation:
   num_orders: int = 1
   batch_size: int = 32
   seed: int = 0
+  num_histories: int = 0
   sections: list[str] = dataclasses.field(default_factory=list)
 
   def __post_init__(self) -> None:
@@ -243,11 +249,7 @@ class Evaluation:
         f"--vocabulary={own.path}"
       )
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
-    if self.checkpoint is None:
-      trained, step = self.run.params(self.step)
-    else:
-      trained = self.run.params_from(self.checkpoint, self.step)
-      step = None
+    trained, step = self._trained()
     untrained = self.run.initial_params()
     weighted = self._weighted(trained, step)
     with self._chat_rows() as chat:
@@ -412,6 +414,41 @@ class Evaluation:
     return model_parts.ModelParts(
       self.run, params, self.prepared, batch_size=self.batch_size
     )
+
+  def following(self) -> following_lib.Following | None:
+    """How far the run follows wishes, by the weights that lie beside it.
+
+    Returns:
+      The figures; None where none are asked for, or the run cannot rank whole
+      catalogues under other wishes.
+    """
+    params = self._trained()[0]
+    parts = self._parts(params)
+    if not self.num_histories or parts.matcher is None:
+      return None
+    ranker = catalog_ranker.CatalogRanker(
+      parts, run_weights.RunWeights.load(self.run.directory, parts.untuned)
+    )
+    frame = self.prepared.requests.read(self.split)
+    # One of each user: others share most of their history.
+    chosen = request.from_frame(frame.filter("newest"))
+    return following.evaluate(
+      self.prepared.catalog,
+      [one.history for one in chosen],
+      ranker.score_catalog,
+      attributes=parts.attributes,
+      lists=following.Lists(
+        [one.candidates for one in chosen], [str(one.target) for one in chosen]
+      ),
+      num_histories=self.num_histories,
+      seed=self.seed,
+    )
+
+  def _trained(self) -> tuple[Any, int | None]:
+    """The parameters to evaluate, and their step where they are the run's."""
+    if self.checkpoint is None:
+      return self.run.params(self.step)
+    return self.run.params_from(self.checkpoint, self.step), None
 
   def _weighted(
     self, params: Any, step: int | None

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from instructrec.evaluation import published_page
-from instructrec.pipelines import blocks, model_parts
-from instructrec.pipelines.model_parts import Scores, Wish
+from instructrec.pipelines import blocks
 from instructrec.retrieval import (
   retriever,
   run_weights,
@@ -22,8 +21,17 @@ from instructrec.retrieval import (
   score_weights,
 )
 from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
+from instructrec.serving import model_parts
+from instructrec.serving.model_parts import Scores, Wish
 
 FILTER = "wish as a filter"
+# Parts that are known of every item at once.
+_OF_CATALOG = {
+  model_parts.MATCH,
+  model_parts.POPULARITY,
+  model_parts.WANTED,
+  model_parts.UNWANTED,
+}
 _ALONE = (model_parts.WANTED, model_parts.UNWANTED)
 Blocks = Callable[[str], Iterator[blocks.Block]]
 Row = tuple[str, Scores, str]
@@ -80,6 +88,10 @@ class WeightedRows:
     for kind, fit in self._fits.items():
       model = [name for name in fit.names if name not in own]
       fitted[kind] = fit.fit(model)
+      if self.parts.matcher is not None and not set(model) <= _OF_CATALOG:
+        fitted[run_weights.catalog_kind(kind)] = fit.fit(
+          [name for name in model if name in _OF_CATALOG]
+        )
       if own:
         without = [*own, *self._without_model(fit.names)]
         self._fused[kind] = (fit.fit(), fit.fit(without))

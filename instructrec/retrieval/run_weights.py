@@ -21,6 +21,18 @@ from instructrec.retrieval.score_parts import Parts, ScoreWeightsError, Where
 FILE = "score_weights.json"
 WITH_WISH, WITHOUT_WISH = "with_wish", "without_wish"
 KINDS = (WITHOUT_WISH, WITH_WISH)
+_CATALOG = "_of_catalogue"
+
+
+def catalog_kind(kind: str) -> str:
+  """The kind of weights for whole catalogues, whose likelihoods are unknown."""
+  return kind + _CATALOG
+
+
+def of_catalog(kind: str, weights: "RunWeights") -> str:
+  """The kind that ranks whole catalogues: one of its own, where there is."""
+  own = catalog_kind(kind)
+  return own if own in weights.by_kind else kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +75,16 @@ class RunWeights:
     total = sum(weight * parts[name] for name, weight in self.untuned.items())
     return np.asarray(total)
 
+  def of_kind(self, kind: str) -> Mapping[str, float]:
+    """What each part counts."""
+    return self.by_kind[kind].weights if kind in self.by_kind else self.untuned
+
   def describe(self, kind: str) -> str:
     """The weights of a kind in words."""
-    fitted = kind in self.by_kind
-    weights = self.by_kind[kind].weights if fitted else self.untuned
+    weights = self.of_kind(kind)
     terms = [f"{value:.3g} {name}" for name, value in weights.items() if value]
     how = "as in training, not fitted"
-    if fitted:
+    if kind in self.by_kind:
       log = self.by_kind[kind].log
       how = f"fitted on {log.num_requests:,} {log.split} requests"
     return f"{' + '.join(terms) or '0'} ({how})".replace("+ -", "- ")
@@ -116,9 +131,10 @@ class RunWeights:
         f"{path} holds no score weights of a run: {error!r}; delete it, "
         "`instructrec evaluate` fits them anew"
       ) from error
-    if not isinstance(weights, Mapping) or set(weights) - set(KINDS):
+    known = (*KINDS, *map(catalog_kind, KINDS))
+    if not isinstance(weights, Mapping) or set(weights) - set(known):
       raise ScoreWeightsError(
-        f"{path} has weights of {list(weights)}, expected some of {KINDS}"
+        f"{path} has weights of {list(weights)}, expected some of {known}"
       )
     found = {
       kind: score_weights.ScoreWeights.from_json(one, f"{path}, {kind}")

@@ -16,18 +16,18 @@ import dataclasses
 import enum
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from instructrec.data import catalog as catalog_lib
-from instructrec.data import dataset
-from instructrec.instructions import attributes, render, templates, wish_reader
+from instructrec.data import dataset, request
+from instructrec.instructions import attributes as attributes_lib
+from instructrec.instructions import render, templates, wish_reader
 from instructrec.models import tokenizer
 from instructrec.models.objectives import objective
-from instructrec.pipelines import blocks
 from instructrec.training import (
   batches,
   item_arrays,
@@ -47,6 +47,26 @@ LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED = (
 )
 _PLAIN, _WISH = "seq_next_item", "personal_wish_and_history"
 Scores = Float[np.ndarray, "requests candidates"]
+
+
+class Requests(Protocol):
+  """Requests of a data set with candidates; `pipelines.blocks.Block` is one."""
+
+  @property
+  def requests(self) -> Sequence[request.RankingRequest]:
+    """With histories."""
+
+  @property
+  def tokens(self) -> token_dataset.TokenDataset:
+    """Examples with candidates."""
+
+  @property
+  def examples(self) -> Int[np.ndarray, " requests"]:
+    """Which of them, one a request."""
+
+  @property
+  def where(self) -> Bool[np.ndarray, "requests candidates"]:
+    """Which slots hold candidates."""
 
 
 class Wish(enum.StrEnum):
@@ -102,9 +122,14 @@ class ModelParts:
     return matching.Matcher(model, self.params, self.items)
 
   @functools.cached_property
+  def attributes(self) -> attributes_lib.Attributes:
+    """What items have, and wishes name."""
+    return attributes_lib.Attributes.of(self.catalog)
+
+  @functools.cached_property
   def reader(self) -> wish_reader.WishReader:
     """Reads wishes into attributes of the catalogue."""
-    return wish_reader.WishReader(attributes.Attributes.of(self.catalog))
+    return wish_reader.WishReader(self.attributes)
 
   @functools.cached_property
   def log_popularity(self) -> Float[np.ndarray, "items_plus_1"]:
@@ -116,7 +141,9 @@ class ModelParts:
   @functools.cached_property
   def _priors(self) -> Float[np.ndarray, "items_plus_1"]:
     """Likelihood of each title after an empty instruction, by number."""
-    titles = blocks.Titles.encode(self.catalog, self._tokenizer).tokens
+    titles = token_dataset.Ragged.of(
+      self._tokenizer.encode_all(self.catalog.titles)
+    )
     nothing = token_dataset.Ragged.of([[tokenizer.EOS_ID]])
     data = token_dataset.TokenDataset(
       name="priors",
@@ -160,12 +187,12 @@ class ModelParts:
       return {MATCH: 1.0, POPULARITY: self.matcher.popularity_weight}
     return {LIKELIHOOD: 1.0}
 
-  def trained_part(self, block: blocks.Block) -> Scores:
+  def trained_part(self, block: Requests) -> Scores:
     """The part that the objective trains first, alone."""
     found = self.of_block(block, Wish.OWN)
     return found[MATCH if MATCH in found else LIKELIHOOD]
 
-  def has_wishes(self, block: blocks.Block) -> bool:
+  def has_wishes(self, block: Requests) -> bool:
     """Whether the requests of a block come with wishes."""
     texts = block.tokens.columns["wish_text"].gather(block.examples)
     return bool((texts != "").any())
@@ -179,7 +206,7 @@ class ModelParts:
     """
     return self.items is not None and self.items.history_length > 0
 
-  def of_block(self, block: blocks.Block, wish: Wish) -> dict[str, Scores]:
+  def of_block(self, block: Requests, wish: Wish) -> dict[str, Scores]:
     """The parts of a block's candidates.
 
     Args:
@@ -297,7 +324,7 @@ def _form(name: str) -> render.Form:
 
 
 def _under(
-  wish: Wish, block: blocks.Block, plain: Sequence[int]
+  wish: Wish, block: Requests, plain: Sequence[int]
 ) -> tuple[token_dataset.TokenDataset, Int[np.ndarray, " requests"]]:
   """A block's examples with the prompts and wishes to rank them under."""
   if wish is Wish.OWN:
