@@ -56,6 +56,7 @@ _SAYS_NOTHING = (
   | wish_cues.FILLERS
   | {word for (word, *more) in wish_cues.CUES if not more}
 )
+_SAYS_NOTHING |= {spoken.singular(word) for word in _SAYS_NOTHING}
 _PARTS = re.compile(r"\s*(?:,|&|/|;|\band\b)\s*")
 
 
@@ -265,9 +266,7 @@ def _said_parts(name: str) -> list[tuple[str, ...]]:
   parts = [spoken.key(part) for part in _PARTS.split(name.casefold())]
   if len(parts) < 2:
     return []
-  return [
-    part for part in parts if part and not title_words.NO_TASTE.issuperset(part)
-  ]
+  return [part for part in parts if part and not _SAYS_NOTHING.issuperset(part)]
 
 
 def _title_words(catalog: Catalog) -> frozenset[str]:
@@ -333,7 +332,7 @@ def _keyphrases(catalog: Catalog, fewest: int) -> dict[str, list[int]]:
     for phrase in phrases.mentioned(title):
       if phrase not in says:
         says[phrase] = not any(
-          _SAYS_NOTHING.issuperset(words(phrase))
+          _SAYS_NOTHING.issuperset(map(spoken.singular, words(phrase)))
           for words in (keyphrases.tokens, spoken.words)
         )
       if says[phrase]:

@@ -177,7 +177,8 @@ CONTINUES = JOINERS | frozenset(
     "full in kind kinds like of on other our please related set some sort "
     "sorts something stuff such style thanks that the their themed these "
     "thing things this those time today toy toys type types various your "
-    "versions whatsoever with more another game games item items"
+    "versions whatsoever with more another album albums book books film films "
+    "game games item items movie movies"
   ).split()
 )
 """Words between two things that are turned around together."""

@@ -139,7 +139,7 @@ class _Polarity:
     if not self._negative:
       return
     if not self._heard:
-      self._gap += 1
+      self._gap += word not in wish_cues.CONTINUES
       self._negative = self._gap <= _FAR
     elif word in wish_cues.ENDS:
       self._negative = False

@@ -93,6 +93,11 @@ class WishReader:
         if len(word) >= _LONG_WORD
       )
     )
+    self._with_commas = {
+      spoken.key(a.name): number
+      for number, a in enumerate(attributes.attributes)
+      if "," in a.name
+    }
     self._misspelt: dict[str, tuple[str, ...]] = {}
     self._known = (
       said
@@ -116,9 +121,9 @@ class WishReader:
       What is wanted and what is not.
     """
     pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
-    if wish_pieces.is_foreign(pieces):
-      return ReadWish()
     elements = self._elements(pieces)
+    if wish_pieces.is_foreign(elements):
+      return ReadWish()
     unwanted = wish_polarity.unwanted(elements)
     spans = tuple(
       Span(piece.start, piece.stop, piece.thing, turned)
@@ -206,6 +211,9 @@ class WishReader:
     self, pieces: Sequence[Piece], place: int
   ) -> tuple[int, int | None]:
     """The longest name that begins at a word: its size and its attribute."""
+    long_name = self._name_with_commas(pieces, place)
+    if long_name is not None:
+      return long_name
     words = []
     for piece in pieces[place : place + self._longest]:
       if piece.is_mark:
@@ -230,6 +238,23 @@ class WishReader:
           # Numbers go by kind, categories first.
           return size, min(found)
     return 0, None
+
+  def _name_with_commas(
+    self, pieces: Sequence[Piece], place: int
+  ) -> tuple[int, int] | None:
+    """Names such as "tricycles, scooters & wagons", which are no lists."""
+    if pieces[place].is_mark or not self._with_commas:
+      return None
+    key: list[str] = []
+    found = None
+    for size, piece in enumerate(pieces[place:], start=1):
+      if piece.is_stop or len(key) == self._longest:
+        break
+      if not piece.is_mark:
+        key.append(spoken.singular(piece.text))
+        number = self._with_commas.get(tuple(key))
+        found = found if number is None else (size, number)
+    return found
 
   def _meant(self, word: str) -> tuple[str, ...]:
     """What a misspelt word may be, in singular."""

@@ -153,6 +153,20 @@ def test_reads_platforms_brands_and_series(text, expected, platforms):
   assert _agrees(platforms, text, expected), reader.explain(reader.read(text))
 
 
+def test_a_name_may_have_commas():
+  names = ("Trikes, Scooters & Wagons", "Scooters", "Balls")
+  rows = [
+    {"item_id": f"i{n}", "title": f"Name {n}", "categories": [names[n % 3]]}
+    for n in range(30)
+  ]
+  found = attributes.Attributes.of(catalog.Catalog(pl.DataFrame(rows)))
+  pair = wish_reader.WishReader(found), found
+  read = pair[0].read("No trikes, scooters and wagons, but balls.")
+  assert read.unwanted == (found.find("Trikes, Scooters & Wagons"),)
+  assert read.wanted == (found.find("balls"),)
+  assert _agrees(pair, "no balls, scooters please", "scooters; balls")
+
+
 def test_says_what_it_read(shop):
   reader, _ = shop
   assert (
