@@ -107,6 +107,7 @@ _TABLE: Mapping[Cue, str] = {
   Cue.LAST_ONLY: "-free",
   Cue.AT_START: "enough",
   Cue.NEUTRAL: """
+    in the spirit of, are out of stock, is out of stock
     without end, without fail, not only, not just, not merely, not simply
     nothing but, no problem, no problems, no problem with, no problems with
     no issue with, no issues with, no trouble with, no objection to
@@ -212,7 +213,31 @@ FILLERS = frozenset(
   ).split()
 )
 """Words that may stand beside a cue whose thing was named before."""
-NAMES_FOLLOW = ("like", "similar to", "enjoyed", "loved", "liked", "after")
+MISSPELT = (
+  "anything",
+  "avoid",
+  "dislike",
+  "enough",
+  "everything",
+  "except",
+  "instead",
+  "never",
+  "nothing",
+  "rather",
+  "spare",
+  "tired",
+  "without",
+)
+"""Words of cues that are read with a letter wrong; the shorter ones are not."""
+NAMES_FOLLOW = (
+  "like",
+  "in the spirit of",
+  "similar to",
+  "enjoyed",
+  "loved",
+  "liked",
+  "after",
+)
 """A quotation behind these is a title."""
 ORDINARY = frozenset(
   (

@@ -2,8 +2,8 @@
 
 The words of a wish are looked up among the attributes of the catalogue, the
 longest name first; words of five letters and more may be misspelt by one
-letter. What turns things around ("no", "anything but", "... bore me") stands
-in the table of `wish_cues`. A negation
+letter that is not their first. What turns things around ("no", "anything
+but", "... bore me") stands in the table of `wish_cues`. A negation
 
 * takes the first thing within six words, and those joined to it by "or",
   "and", "with" and the like, also over the commas of a list;
@@ -33,7 +33,7 @@ from instructrec.instructions.attributes import Attributes
 from instructrec.instructions.wish_pieces import Piece
 
 _LONG_WORD = 5
-_LONGER_WORD = 6
+_LEAST_BITS, _MOST_BITS = 1e-3, 64.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,7 +81,12 @@ class WishReader:
   def __init__(self, attributes: Attributes) -> None:
     self._attributes = attributes
     self._longest = max(map(len, attributes.spoken), default=0)
-    self._bits = [attributes.bits([n]) for n in range(len(attributes))]
+    # Nobody's and everybody's attribute have no weight of their own.
+    self._bits = np.clip(
+      [attributes.bits([n]) for n in range(len(attributes))],
+      _LEAST_BITS,
+      _MOST_BITS,
+    )
     said = {word for key in attributes.spoken for word in key}
     # Names alone: "eight" is no misspelling of "eighties".
     names = {w for a in attributes.attributes for w in spoken.words(a.name)}
@@ -121,6 +126,8 @@ class WishReader:
       What is wanted and what is not.
     """
     pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
+    for piece in pieces:
+      piece.text = self._cue_word(piece.text)
     elements = self._elements(pieces)
     if wish_pieces.is_foreign(elements):
       return ReadWish()
@@ -207,6 +214,17 @@ class WishReader:
       place += size
     return result
 
+  def _cue_word(self, word: str) -> str:
+    """A word of a cue for its misspelling, any other word as it is."""
+    if len(word) < _LONG_WORD or word in self._known:
+      return word
+    found = [
+      cue
+      for cue in wish_cues.MISSPELT
+      if cue[0] == word[0] and wish_pieces.is_one_off(cue, word)
+    ]
+    return found[0] if found else word
+
   def _thing_at(
     self, pieces: Sequence[Piece], place: int
   ) -> tuple[int, int | None]:
@@ -272,7 +290,7 @@ class WishReader:
         key
         for known, key in self._spelt
         if abs(len(known) - len(word)) < 2
-        and (known[0] == word[0] or len(word) >= _LONGER_WORD)
+        and known[0] == word[0]
         and wish_pieces.is_one_off(known, word)
       )
     )
