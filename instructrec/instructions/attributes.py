@@ -135,9 +135,9 @@ class Attributes:
         unique = sorted(set(items))
         if key and key not in found and fewest <= len(unique) <= most:
           found[key] = Attribute(kind, name), unique
-    same = _said_of_others(found)
+    same = _said_of_others(catalog, found)
     for key in same:
-      del found[key]
+      found.pop(key, None)
     numbers = {key: number for number, key in enumerate(found)}
     return cls(
       [attribute for attribute, _ in found.values()],
@@ -216,24 +216,29 @@ class Attributes:
 
 
 def _said_of_others(
+  catalog: Catalog,
   found: Mapping[tuple[str, ...], tuple[Attribute, list[int]]],
 ) -> dict[tuple[str, ...], tuple[str, ...]]:
-  """Keyphrases that are another word for a category: "dice" of dice games."""
-  by_word: dict[str, list[tuple[str, ...]]] = collections.defaultdict(list)
+  """Words that say a whole category or brand: "dice" of dice games."""
+  names: dict[str, list[tuple[str, ...]]] = collections.defaultdict(list)
   for key, (attribute, _) in found.items():
-    if attribute.kind in (Kind.CATEGORY, Kind.BRAND):
-      for word in set(key):
-        by_word[word].append(key)
+    if attribute.kind in (Kind.CATEGORY, Kind.BRAND) and len(key) > 1:
+      for word in set(key) - _SAYS_NOTHING:
+        names[word].append(key)
+  having: dict[str, set[int]] = collections.defaultdict(set)
+  for item, title in enumerate(catalog.titles):
+    for word in names.keys() & set(spoken.key(title)):
+      having[word].add(item)
   result = {}
-  for key, (attribute, items) in found.items():
-    if attribute.kind is not Kind.KEYPHRASE:
+  for word, keys in names.items():
+    taken = found.get((word,))
+    if taken is not None and taken[0].kind is not Kind.KEYPHRASE:
       continue
-    for other in by_word[key[0]]:
-      theirs = found[other][1]
-      both = len(set(items).intersection(theirs))
-      either = len(items) + len(theirs) - both
-      if set(other).issuperset(key) and both >= _FRAGMENT * either:
-        result[key] = other
+    for key in keys:
+      items = set(found[key][1])
+      both = len(having[word] & items)
+      if both and both >= _FRAGMENT * len(having[word] | items):
+        result[word,] = key
   return result
 
 
