@@ -229,7 +229,7 @@ def _said_of_others(
   for item, title in enumerate(catalog.titles):
     for word in names.keys() & set(spoken.key(title)):
       having[word].add(item)
-  result = {}
+  result: dict[tuple[str, ...], tuple[str, ...]] = {}
   for word, keys in names.items():
     taken = found.get((word,))
     if taken is not None and taken[0].kind is not Kind.KEYPHRASE:
