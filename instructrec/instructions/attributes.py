@@ -56,6 +56,7 @@ _SAYS_NOTHING = (
   | wish_cues.FILLERS
   | {word for (word, *more) in wish_cues.CUES if not more}
 )
+_SAYS_NOTHING |= {spoken.singular(word) for word in _SAYS_NOTHING}
 _PARTS = re.compile(r"\s*(?:,|&|/|;|\band\b)\s*")
 
 
@@ -134,9 +135,9 @@ class Attributes:
         unique = sorted(set(items))
         if key and key not in found and fewest <= len(unique) <= most:
           found[key] = Attribute(kind, name), unique
-    same = _said_of_others(found)
+    same = _said_of_others(catalog, found)
     for key in same:
-      del found[key]
+      found.pop(key, None)
     numbers = {key: number for number, key in enumerate(found)}
     return cls(
       [attribute for attribute, _ in found.values()],
@@ -215,24 +216,29 @@ class Attributes:
 
 
 def _said_of_others(
+  catalog: Catalog,
   found: Mapping[tuple[str, ...], tuple[Attribute, list[int]]],
 ) -> dict[tuple[str, ...], tuple[str, ...]]:
-  """Keyphrases that are another word for a category: "dice" of dice games."""
-  by_word: dict[str, list[tuple[str, ...]]] = collections.defaultdict(list)
+  """Words that say a whole category or brand: "dice" of dice games."""
+  names: dict[str, list[tuple[str, ...]]] = collections.defaultdict(list)
   for key, (attribute, _) in found.items():
-    if attribute.kind in (Kind.CATEGORY, Kind.BRAND):
-      for word in set(key):
-        by_word[word].append(key)
-  result = {}
-  for key, (attribute, items) in found.items():
-    if attribute.kind is not Kind.KEYPHRASE:
+    if attribute.kind in (Kind.CATEGORY, Kind.BRAND) and len(key) > 1:
+      for word in set(key) - _SAYS_NOTHING:
+        names[word].append(key)
+  having: dict[str, set[int]] = collections.defaultdict(set)
+  for item, title in enumerate(catalog.titles):
+    for word in names.keys() & set(spoken.key(title)):
+      having[word].add(item)
+  result: dict[tuple[str, ...], tuple[str, ...]] = {}
+  for word, keys in names.items():
+    taken = found.get((word,))
+    if taken is not None and taken[0].kind is not Kind.KEYPHRASE:
       continue
-    for other in by_word[key[0]]:
-      theirs = found[other][1]
-      both = len(set(items).intersection(theirs))
-      either = len(items) + len(theirs) - both
-      if set(other).issuperset(key) and both >= _FRAGMENT * either:
-        result[key] = other
+    for key in keys:
+      items = set(found[key][1])
+      both = len(having[word] & items)
+      if both and both >= _FRAGMENT * len(having[word] | items):
+        result[word,] = key
   return result
 
 
@@ -265,9 +271,7 @@ def _said_parts(name: str) -> list[tuple[str, ...]]:
   parts = [spoken.key(part) for part in _PARTS.split(name.casefold())]
   if len(parts) < 2:
     return []
-  return [
-    part for part in parts if part and not title_words.NO_TASTE.issuperset(part)
-  ]
+  return [part for part in parts if part and not _SAYS_NOTHING.issuperset(part)]
 
 
 def _title_words(catalog: Catalog) -> frozenset[str]:
@@ -333,7 +337,7 @@ def _keyphrases(catalog: Catalog, fewest: int) -> dict[str, list[int]]:
     for phrase in phrases.mentioned(title):
       if phrase not in says:
         says[phrase] = not any(
-          _SAYS_NOTHING.issuperset(words(phrase))
+          _SAYS_NOTHING.issuperset(map(spoken.singular, words(phrase)))
           for words in (keyphrases.tokens, spoken.words)
         )
       if says[phrase]:

@@ -107,6 +107,7 @@ _TABLE: Mapping[Cue, str] = {
   Cue.LAST_ONLY: "-free",
   Cue.AT_START: "enough",
   Cue.NEUTRAL: """
+    in the spirit of, are out of stock, is out of stock
     without end, without fail, not only, not just, not merely, not simply
     nothing but, no problem, no problems, no problem with, no problems with
     no issue with, no issues with, no trouble with, no objection to
@@ -177,7 +178,8 @@ CONTINUES = JOINERS | frozenset(
     "full in kind kinds like of on other our please related set some sort "
     "sorts something stuff such style thanks that the their themed these "
     "thing things this those time today toy toys type types various your "
-    "versions whatsoever with more another game games item items"
+    "versions whatsoever with more another album albums book books film films "
+    "game games item items movie movies"
   ).split()
 )
 """Words between two things that are turned around together."""
@@ -211,7 +213,31 @@ FILLERS = frozenset(
   ).split()
 )
 """Words that may stand beside a cue whose thing was named before."""
-NAMES_FOLLOW = ("like", "similar to", "enjoyed", "loved", "liked", "after")
+MISSPELT = (
+  "anything",
+  "avoid",
+  "dislike",
+  "enough",
+  "everything",
+  "except",
+  "instead",
+  "never",
+  "nothing",
+  "rather",
+  "spare",
+  "tired",
+  "without",
+)
+"""Words of cues that are read with a letter wrong; the shorter ones are not."""
+NAMES_FOLLOW = (
+  "like",
+  "in the spirit of",
+  "similar to",
+  "enjoyed",
+  "loved",
+  "liked",
+  "after",
+)
 """A quotation behind these is a title."""
 ORDINARY = frozenset(
   (

@@ -103,8 +103,13 @@ def pieces(text: str) -> list[Piece]:
 
 
 def is_foreign(pieces: Sequence[Piece]) -> bool:
-  """Whether more words are of another language than of English."""
-  words = [piece.text for piece in pieces if not piece.is_mark]
+  """Whether more words are of another language than of English; not names."""
+  words = [
+    word
+    for piece in pieces
+    if piece.thing is None
+    for word in piece.text.split()
+  ]
   foreign = sum(word in _FOREIGN for word in words)
   return foreign > sum(word in _ENGLISH for word in words)
 

@@ -105,6 +105,9 @@ class _Polarity:
       self._negative = not twice
       self._heard, self._gap, self._cue, self._commas = False, 0, place, 0
     elif cue is Cue.BACKWARD:
+      if self._is_about_next(place):
+        self._take(place, Cue.NEGATES)
+        return
       if not governed:
         self._turn_back(place)
       self._negative = False
@@ -113,6 +116,19 @@ class _Polarity:
     elif cue is Cue.POSITIVE and self._pieces[place].text == "more":
       # "Less noise, more kites", whatever noise is.
       self._negative = self._pieces[self._cue].text not in ("less", "fewer")
+
+  def _is_about_next(self, place: int) -> bool:
+    """Whether "not so much" begins "not so much kites"."""
+    if not self._pieces[place].text.startswith("not "):
+      return False
+    if self._things(range(self._clause.start, place)):
+      return False
+    for piece in self._pieces[place + 1 : place + 2 + _FAR_NEXT]:
+      if piece.is_mark or piece.cue is not None:
+        return False
+      if piece.thing is not None:
+        return True
+    return False
 
   def _holds(self, place: int) -> bool:
     """Whether "than", "over" and "to" compare here."""
@@ -139,7 +155,7 @@ class _Polarity:
     if not self._negative:
       return
     if not self._heard:
-      self._gap += 1
+      self._gap += word not in wish_cues.CONTINUES
       self._negative = self._gap <= _FAR
     elif word in wish_cues.ENDS:
       self._negative = False

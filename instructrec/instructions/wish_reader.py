@@ -2,8 +2,8 @@
 
 The words of a wish are looked up among the attributes of the catalogue, the
 longest name first; words of five letters and more may be misspelt by one
-letter. What turns things around ("no", "anything but", "... bore me") stands
-in the table of `wish_cues`. A negation
+letter that is not their first. What turns things around ("no", "anything
+but", "... bore me") stands in the table of `wish_cues`. A negation
 
 * takes the first thing within six words, and those joined to it by "or",
   "and", "with" and the like, also over the commas of a list;
@@ -33,7 +33,7 @@ from instructrec.instructions.attributes import Attributes
 from instructrec.instructions.wish_pieces import Piece
 
 _LONG_WORD = 5
-_LONGER_WORD = 6
+_LEAST_BITS, _MOST_BITS = 1e-3, 64.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,7 +81,12 @@ class WishReader:
   def __init__(self, attributes: Attributes) -> None:
     self._attributes = attributes
     self._longest = max(map(len, attributes.spoken), default=0)
-    self._bits = [attributes.bits([n]) for n in range(len(attributes))]
+    # Nobody's and everybody's attribute have no weight of their own.
+    self._bits = np.clip(
+      [attributes.bits([n]) for n in range(len(attributes))],
+      _LEAST_BITS,
+      _MOST_BITS,
+    )
     said = {word for key in attributes.spoken for word in key}
     # Names alone: "eight" is no misspelling of "eighties".
     names = {w for a in attributes.attributes for w in spoken.words(a.name)}
@@ -93,6 +98,11 @@ class WishReader:
         if len(word) >= _LONG_WORD
       )
     )
+    self._with_commas = {
+      spoken.key(a.name): number
+      for number, a in enumerate(attributes.attributes)
+      if "," in a.name
+    }
     self._misspelt: dict[str, tuple[str, ...]] = {}
     self._known = (
       said
@@ -116,9 +126,11 @@ class WishReader:
       What is wanted and what is not.
     """
     pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
-    if wish_pieces.is_foreign(pieces):
-      return ReadWish()
+    for piece in pieces:
+      piece.text = self._cue_word(piece.text)
     elements = self._elements(pieces)
+    if wish_pieces.is_foreign(elements):
+      return ReadWish()
     unwanted = wish_polarity.unwanted(elements)
     spans = tuple(
       Span(piece.start, piece.stop, piece.thing, turned)
@@ -202,10 +214,24 @@ class WishReader:
       place += size
     return result
 
+  def _cue_word(self, word: str) -> str:
+    """A word of a cue for its misspelling, any other word as it is."""
+    if len(word) < _LONG_WORD or word in self._known:
+      return word
+    found = [
+      cue
+      for cue in wish_cues.MISSPELT
+      if cue[0] == word[0] and wish_pieces.is_one_off(cue, word)
+    ]
+    return found[0] if found else word
+
   def _thing_at(
     self, pieces: Sequence[Piece], place: int
   ) -> tuple[int, int | None]:
     """The longest name that begins at a word: its size and its attribute."""
+    long_name = self._name_with_commas(pieces, place)
+    if long_name is not None:
+      return long_name
     words = []
     for piece in pieces[place : place + self._longest]:
       if piece.is_mark:
@@ -231,6 +257,23 @@ class WishReader:
           return size, min(found)
     return 0, None
 
+  def _name_with_commas(
+    self, pieces: Sequence[Piece], place: int
+  ) -> tuple[int, int] | None:
+    """Names such as "tricycles, scooters & wagons", which are no lists."""
+    if pieces[place].is_mark or not self._with_commas:
+      return None
+    key: list[str] = []
+    found = None
+    for size, piece in enumerate(pieces[place:], start=1):
+      if piece.is_stop or len(key) == self._longest:
+        break
+      if not piece.is_mark:
+        key.append(spoken.singular(piece.text))
+        number = self._with_commas.get(tuple(key))
+        found = found if number is None else (size, number)
+    return found
+
   def _meant(self, word: str) -> tuple[str, ...]:
     """What a misspelt word may be, in singular."""
     if word not in self._misspelt:
@@ -247,7 +290,7 @@ class WishReader:
         key
         for known, key in self._spelt
         if abs(len(known) - len(word)) < 2
-        and (known[0] == word[0] or len(word) >= _LONGER_WORD)
+        and known[0] == word[0]
         and wish_pieces.is_one_off(known, word)
       )
     )
