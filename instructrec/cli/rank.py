@@ -52,6 +52,7 @@ def _open(model_dir: pathlib.Path, checkpoint: str | None = None) -> Any:
 
   from instructrec import allocator
   from instructrec.data import dataset
+  from instructrec.instructions import domains, templates
   from instructrec.serving import ranker
   from instructrec.training import run_dir
 
@@ -71,6 +72,9 @@ def _open(model_dir: pathlib.Path, checkpoint: str | None = None) -> Any:
     catalog=dataset.load(manifest["prepared_dir"]).catalog,
     inputs_length=opened.data.inputs_length,
     targets_length=opened.data.targets_length,
+    template_set=templates.load().reworded(
+      domains.Domain(manifest.get("domain", "products"))
+    ),
   )
 
 

@@ -21,11 +21,11 @@ _MIN_ITEMS = 3
 STOP_WORDS = frozenset(
   (
     "a an and are as at be by can for from has have if in into is it its just "
-    "my new no not of on only or our out set so that the their them these they "
-    "this those to up us was were will with without you your all any more most "
-    "pack edition version vol volume part deluxe classic pro plus ii iii iv "
-    "one two first second full high one's item items piece pieces official "
-    "original black white blue red game games video s"
+    "my new no not of on only or our out set so that the their them these "
+    "they this those to up us was were will with without you your all any "
+    "more most pack edition version vol volume part deluxe classic pro plus "
+    "ii iii iv one two first second full high one's item items piece pieces "
+    "official original black white blue red game games video s "
   ).split()
 )
 
@@ -38,7 +38,7 @@ _GENERIC = frozenset(
     "packaging party platinum premium renewed replacement retail secrets "
     "secret series set silver single small special standard starter stuff "
     "super supplies system trilogy ultimate universal usa used value version "
-    "world worlds"
+    "world worlds "
   ).split()
 )
 """Words that are in many titles and say little; no keyphrase, also not two."""
@@ -59,10 +59,23 @@ _ORDINARY = frozenset(
     "season secret seven shadow shadows show sky slim sound space speed star "
     "stars stories story street strike sun tales team thumb time top total "
     "touch travel triple under unleashed wanted war warriors wars way where "
-    "wild wind wings wireless year years zero"
+    "wild wind wings wireless year years zero "
   ).split()
 )
 """Parts of names that name nothing by themselves."""
+WEAK = frozenset(
+  (
+    "advance angel blade boy captain chaos creature cursed darkness ear "
+    "empire fury galactic giant head hero jurassic king kingdom knight legend "
+    "lord man master moon mighty multi-color one op prime rage royal "
+    "shattered soul star stealth sun tin twisted ultra universe untold war "
+    "warrior wrath xtreme ii iii iv vi vii viii ix xi xii xiii xiv xv "
+  ).split()
+)
+"""Parts of names that say little by themselves, in the singular."""
+_PIECE = 0.6
+"""A word that stands this often in a longer name is a piece of it."""
+_COMMON = 0.02
 _BETWEEN = frozenset("works featuring including fits versus".split())
 """What joins two names and is no part of one."""
 _MEASURE = re.compile(
@@ -88,6 +101,19 @@ def content_words(text: str) -> list[str]:
   return [t for t in tokens(text) if len(t) > 2 and t not in STOP_WORDS]
 
 
+def names_no_kind(category: str) -> bool:
+  """Whether a category is a unit, or says for whom and not what.
+
+  Args:
+    category: its name.
+
+  Returns:
+    True for "Boys", "Kids & Baby", "Single", "(no genres listed)".
+  """
+  words = frozenset(spoken.words(category))
+  return words <= topics.SCRAPS | topics.PEOPLE or "no" in words
+
+
 class Keyphrases:
   """Finds keyphrases of items.
 
@@ -99,9 +125,12 @@ class Keyphrases:
     self._num_items = len(items)
     self._counts: collections.Counter[tuple[str, ...]] = collections.Counter()
     surfaces: dict[tuple[str, ...], collections.Counter[str]] = {}
+    self._gear: collections.Counter[tuple[str, ...]] = collections.Counter()
     for title in items.titles:
+      is_gear = not topics.GEAR.isdisjoint(map(spoken.singular, tokens(title)))
       for key, surface in set(_runs(title)):
         self._counts[key] += 1
+        self._gear[key] += is_gear
         surfaces.setdefault(key, collections.Counter())[surface] += 1
     self._surface = {
       key: min(found, key=lambda text: (-found[text], text))
@@ -111,8 +140,33 @@ class Keyphrases:
     self._categories: collections.Counter[str] = collections.Counter()
     for entry in items.frame["categories"].to_list():
       self._categories.update(set(entry))
+    self._category_names = {name.lower() for name in self._categories}
     self.of = functools.lru_cache(maxsize=None)(self._of)
     self._is_phrase = functools.lru_cache(maxsize=None)(self._find_is_phrase)
+    self._within = self._find_within(items)
+
+  def _find_within(self, items: Catalog) -> collections.Counter[str]:
+    """In how many titles a word stands within a longer keyphrase."""
+    found: collections.Counter[str] = collections.Counter()
+    for title in items.titles:
+      found.update(
+        {
+          word
+          for key, _ in _runs(title)
+          if 1 < len(key) <= _LONGEST and self._is_phrase(key)
+          for word in key
+        }
+      )
+    return found
+
+  def is_category(self, phrase: str) -> bool:
+    """Whether a keyphrase is the name of a category."""
+    return phrase in self._category_names
+
+  def is_gear(self, phrase: str) -> bool:
+    """Whether most titles with a keyphrase are of things to play with."""
+    key = tuple(tokens(phrase))
+    return 2 * self._gear[key] >= self._counts[key] > 0
 
   def _find_is_phrase(self, key: tuple[str, ...]) -> bool:
     """Whether a run of words is shared, common enough and holds together."""
@@ -126,7 +180,14 @@ class Keyphrases:
     if topics.SCRAPS.intersection(key) or _BETWEEN.intersection(key):
       return False
     if len(key) == 1:
-      return self._is_taste(key[0])
+      word = key[0]
+      if WEAK & {word, spoken.singular(word)} or word.endswith("'s"):
+        return False
+      if not self._is_taste(word):
+        return False
+      # "Xbox" says something although most titles have "Xbox 360".
+      is_common = count >= _COMMON * self._num_items
+      return is_common or self._within[word] < _PIECE * count
     if len(key[-1]) == 1 and not key[-1].isdigit():
       return False  # "Mystery P" of "Mystery P.I."
     if key[0].isdigit():
@@ -171,6 +232,7 @@ class Keyphrases:
       for category in reversed(item.categories)
       # The root of the tree says nothing.
       if self._categories[category] < 0.9 * self._num_items
+      and not names_no_kind(category)
     ][:2]
     taken: set[str] = set()
     for phrase in phrases:

@@ -41,12 +41,12 @@ class Speaker:
 
   Attributes:
     domain: of the catalogue.
-    gear: names of attributes that in a catalogue of games are of things to
-      play with and not of games.
+    phrases: keyphrases of the catalogue, which know what among games is a
+      thing to play with; None where there are none.
   """
 
   domain: Domain
-  gear: frozenset[str] = frozenset()
+  phrases: keyphrases.Keyphrases | None = None
 
   def is_platform(self, attribute: Attribute) -> bool:
     """Whether an attribute says what games run on."""
@@ -57,8 +57,10 @@ class Speaker:
     )
 
   def _many(self, attributes: Sequence[Attribute]) -> str:
-    if any(a.name in self.gear for a in attributes):
-      return "things"
+    phrases = self.phrases
+    if self.domain is Domain.GAMES and phrases is not None:  # noqa: SIM102
+      if any(phrases.is_gear(a.name) for a in attributes):
+        return "things"
     return SPEECH[self.domain].many
 
   def _head(self, attribute: Attribute) -> str | None:
@@ -122,7 +124,12 @@ class Speaker:
     )
     head = self._head(heads[0]) if heads else None
     before = [self._adjunct(a) for a in rest if not heads or a is not heads[0]]
-    behind = [tail for tail in tails.values() if tail is not None]
+    behind = list[str]()
+    for tail in tails.values():
+      if tail is not None and any(t.startswith(" for ") for t in behind):
+        tail = tail.replace(" for ", " and ", 1)
+      if tail is not None:
+        behind.append(tail)
     # Prices come last: "by Oakline, not too expensive".
     behind.sort(key=lambda part: part.startswith(","))
     if head is None:
@@ -218,6 +225,7 @@ def _cased(name: str) -> str:
     for one in (words[0], words[0].removesuffix("s"), words[0][:-2]):
       if one in topics.THEMES:
         return one
+  known: tuple[frozenset[str], ...]
   known = (topics.THEMES, topics.HEADS, topics.ordinary())
   if len(words) == 1:
     known = (topics.THEMES, topics.PRODUCTS)

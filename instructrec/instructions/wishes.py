@@ -28,7 +28,6 @@ from instructrec.instructions import (
   render,
   reviews,
   spoken,
-  topics,
   wish_words,
 )
 from instructrec.instructions.attributes import Attributes, Kind
@@ -48,17 +47,6 @@ _FEWEST = 3
 _TRIES = 8
 _UNWANTED_SHARE = 500
 """What is not wanted is had by at least one item in so many."""
-_GEAR = 0.5
-_PIECE = 0.6
-"""A word that stands this often in a longer name is a piece of it."""
-_WEAK = frozenset(
-  (
-    "angel boy captain chaos darkness ear empire giant head hero king kingdom "
-    "knight legend lord man master moon one op prime rage royal soul star sun "
-    "tin twisted ultra universe war warrior xtreme"
-  ).split()
-)
-"""Parts of names that say little by themselves, in the singular."""
 
 
 class WishMaker:
@@ -82,20 +70,15 @@ class WishMaker:
     self.attributes = attributes
     self.domain = domain
     self._keys = [spoken.key(a.name) for a in attributes.attributes]
-    self._phrases = [
-      frozenset(key if a.kind is Kind.KEYPHRASE else ())
-      for key, a in zip(self._keys, attributes.attributes, strict=True)
-    ]
     titles = collections.Counter(
       word
       for title in catalog.titles
       for word in set(keyphrases.content_words(title))
     )
     handful = max(_FEWEST, min(10, len(catalog) // 1000))
-    self.least_unwanted = max(_FEWEST, len(catalog) // _UNWANTED_SHARE)
     self._rare = frozenset(w for w, n in titles.items() if n < handful)
-    gear = self._find_gear() if domain is Domain.GAMES else frozenset()
-    self.speaker = wish_words.Speaker(domain, gear)
+    self.least_unwanted = max(_FEWEST, len(catalog) // _UNWANTED_SHARE)
+    self.speaker = wish_words.Speaker(domain, keyphrases.of_catalog(catalog))
     self._sayable = [self._is_sayable(n) for n in range(len(attributes))]
     self._popular = self._find_popular(taken)
     # Frames of the catalogue are read item by item once.
@@ -105,35 +88,14 @@ class WishMaker:
       cached = functools.lru_cache(maxsize=1 << 17)(getattr(self, name))
       setattr(self, name, cached)
 
-  def _find_gear(self) -> frozenset[str]:
-    """Keyphrases of things to play with: "Razer", "Turtle Beach"."""
-    gear = np.array(
-      [
-        bool(topics.GEAR.intersection(spoken.key(title)))
-        for title in self.catalog.titles
-      ]
-    )
-    return frozenset(
-      attribute.name
-      for n, attribute in enumerate(self.attributes.attributes)
-      if gear[self.attributes.items(n)].mean() >= _GEAR
-    )
-
   def _is_sayable(self, number: int) -> bool:
     """Whether a person would say it: no piece of a name, no scrap of one."""
     attributes = self.attributes
     attribute = attributes.attributes[number]
     if attribute.kind is not Kind.KEYPHRASE:
-      return not topics.SCRAPS.intersection(spoken.words(attribute.name))
-    words = self._phrases[number]
-    if words & _WEAK or self.speaker.is_platform(attribute):
-      return not words & _WEAK
-    having = attributes.items(number).tolist()
-    pieces = sum(
-      any(words < self._phrases[other] for other in attributes.of_item(item))
-      for item in having
-    )
-    return pieces < _PIECE * len(having)
+      is_category = attribute.kind is Kind.CATEGORY
+      return not (is_category and keyphrases.names_no_kind(attribute.name))
+    return not keyphrases.WEAK.intersection(self._keys[number])
 
   def _find_popular(self, taken: Mapping[str, int]) -> list[int]:
     """The attributes of what people take most; no prices."""
@@ -328,7 +290,7 @@ class _Making:
       return ()
     agrees = self._draws.chance(0.5)
     found = [n for n in own if bool(self._known[n]) == agrees] or own
-    by_kind: dict[object, list[int]] = {}
+    by_kind: dict[Kind, list[int]] = {}
     for number in found:
       kind = self._maker.attributes.attributes[number].kind
       by_kind.setdefault(kind, []).append(number)
