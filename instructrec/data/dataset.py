@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from instructrec import output_folder
-from instructrec.data import catalog, interaction, requests, splits
+from instructrec.data import catalog, interaction, ratings, requests, splits
 
 FORMAT_VERSION = 2
 _ROW_GROUP = 4096
@@ -53,6 +53,11 @@ class PreparedData:
     """The requests, in ranges."""
     return requests.Requests(self.split.requests.lazy())
 
+  @functools.cached_property
+  def ratings(self) -> ratings.Ratings:
+    """What users gave to items."""
+    return ratings.Ratings(self.log.frame.lazy())
+
 
 @dataclasses.dataclass(frozen=True)
 class ScannedData:
@@ -61,11 +66,13 @@ class ScannedData:
   Attributes:
     catalog: the items.
     requests: read from the file range by range.
+    ratings: read from the file user by user.
     manifest: see `PreparedData`.
   """
 
   catalog: catalog.Catalog
   requests: requests.Requests
+  ratings: ratings.Ratings
   manifest: dict[str, Any]
 
   @property
@@ -219,6 +226,7 @@ def scan(directory: str | os.PathLike[str]) -> ScannedData:
   return ScannedData(
     catalog.Catalog(pl.read_parquet(folder / "items.parquet")),
     requests.Requests(pl.scan_parquet(folder / "requests.parquet")),
+    ratings.Ratings(pl.scan_parquet(folder / "interactions.parquet")),
     manifest,
   )
 
