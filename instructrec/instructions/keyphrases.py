@@ -67,7 +67,7 @@ WEAK = frozenset(
   (
     "advance angel blade boy captain chaos creature cursed darkness ear "
     "empire fury galactic giant head hero jurassic king kingdom knight legend "
-    "lord man master moon mighty multi-color one op prime rage royal "
+    "lord man master moon mighty multi-color one op ops prime rage royal "
     "shattered soul star stealth sun tin twisted ultra universe untold war "
     "warrior wrath xtreme ii iii iv vi vii viii ix xi xii xiii xiv xv "
   ).split()
@@ -79,7 +79,7 @@ _COMMON = 0.02
 _BETWEEN = frozenset("works featuring including fits versus".split())
 """What joins two names and is no part of one."""
 _MEASURE = re.compile(
-  r"(?:\d[\d,.]*)?(?:gb|mb|tb|ft|feet|inch|inches|mm|cm|mah|volt|pcs|dpi)|"
+  r"(?:\d[\d,.]*)?(?:gb|mb|tb|ft|feet|inch|inches|mm|cm|mah|volt|pcs|dpi|ct|pc|pk|oz|ml|lb|lbs)|"
   r"\d[\d,.]*(?:v|w|m|k|x|in|th)"
 )
 
@@ -158,6 +158,11 @@ class Keyphrases:
         }
       )
     return found
+
+  @property
+  def has_categories(self) -> bool:
+    """Whether the catalogue has any."""
+    return bool(self._category_names)
 
   def is_category(self, phrase: str) -> bool:
     """Whether a keyphrase is the name of a category."""

@@ -89,9 +89,22 @@ class OfflineTeacher:
 
   def _ranked(self, items: Sequence[Item], hidden: frozenset[str]) -> list[str]:
     ranked = self._phrases.ranked(items)
-    if not hidden:
-      return [phrase for phrase, _ in ranked]
-    return [p for p, _ in ranked if not hidden & set(keyphrases.tokens(p))]
+    return [
+      phrase
+      for phrase, _ in ranked
+      if self._is_topic(phrase)
+      and not (hidden and hidden & set(keyphrases.tokens(phrase)))
+    ]
+
+  def _is_topic(self, phrase: str) -> bool:
+    """A word of a film's title is none: "Africa", "Bye"."""
+    if self._domain not in (Domain.FILMS, Domain.BOOKS, Domain.MUSIC):
+      return True
+    return (
+      " " in phrase
+      or self._phrases.is_category(phrase)
+      or not self._phrases.has_categories
+    )
 
   def _attribute(self, phrase: str) -> Attribute:
     is_category = self._phrases.is_category(phrase)
@@ -105,7 +118,8 @@ class OfflineTeacher:
 
   def _speech_for(self, said: Iterable[str]) -> dict[str, str]:
     """Words of the domain; what goes with games is bought and not played."""
-    if self._domain is Domain.GAMES and any("game" not in t for t in said):
+    parts = [part for text in said for part in text.split(" and ")]
+    if self._domain is Domain.GAMES and any("game" not in p for p in parts):
       return {**self._speech, "do": "buy"}
     return self._speech
 
@@ -208,7 +222,11 @@ class OfflineTeacher:
     title = set(keyphrases.content_words(item.title))
     # At most half of the title's words may stand in the query.
     allowed = max(1, len(title) // 2)
-    options = [self._attribute(phrase) for phrase in self._phrases.of(item)]
+    options = [
+      self._attribute(phrase)
+      for phrase in self._phrases.of(item)
+      if self._is_topic(phrase)
+    ]
     if item.brand:
       options.append(Attribute(Kind.BRAND, item.brand))
     kept: list[Attribute] = []
@@ -230,21 +248,11 @@ class OfflineTeacher:
     """Whether an attribute says more beside others, in one phrase."""
     if len(kept) >= 3:
       return attribute.kind is Kind.BRAND
-    titled = self._domain in (Domain.FILMS, Domain.BOOKS, Domain.MUSIC)
-    if (
-      titled and attribute.kind is Kind.KEYPHRASE and " " not in attribute.name
-    ):
-      return False  # A word of a title is no topic: "Africa", "Bye".
     key = frozenset(spoken.key(attribute.name)) - {"and"}
     others = [frozenset(spoken.key(a.name)) - {"and"} for a in kept]
     if any(key <= other or other <= key for other in others):
       return False
-    # "Crime dramas", but no puzzles that are also dolls.
-    return (
-      attribute.kind is not Kind.CATEGORY
-      or self._domain is Domain.FILMS
-      or not any(a.kind is Kind.CATEGORY for a in kept)
-    )
+    return all(self._speaker.go_together(attribute, a) for a in kept)
 
   def _specific(self, request: TextRequest, hidden: frozenset[str]) -> str:
     parts = self._specific_parts(request.items[-1], hidden)

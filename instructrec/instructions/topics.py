@@ -82,9 +82,13 @@ HEADS = PRODUCTS | frozenset(
   ).split()
 )
 """Last words of names of things: "memory card", "gaming mouse"."""
-GEAR = PRODUCTS | frozenset(
-  "card case charger cooler cord cover dock drive fan grip hub intercooler kit "
-  "protector remote skin stand station stylus supply thumbstick wheel".split()
+GEAR = frozenset(
+  (
+    "adapter battery cable camera card case charger console controller cooler "
+    "cord cover dock drive drum fan filter gamepad grip guitar headphone "
+    "headset hub intercooler joystick keyboard kit microphone mouse pedal "
+    "protector remote skin stand station stylus supply thumbstick wheel"
+  ).split()
 )
 """What is no game among games."""
 SCRAPS = frozenset(
@@ -114,10 +118,12 @@ SCRAPS = frozenset(
 """Units, sizes, counts, packaging and the talk of shops."""
 
 PEOPLE = frozenset(
-  "adult adults and baby boy boys child children girl girls infant kid kids "
-  "men mens other others toddler unisex women womens".split()
+  (
+    "accessories accessory adult adults and baby boy boys child children girl "
+    "girls infant kid kids men mens other others toddler unisex women womens"
+  ).split()
 )
-"""A category of these words alone says for whom, and not what."""
+"""A category of these words alone does not say what things are."""
 
 
 @functools.cache

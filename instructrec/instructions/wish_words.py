@@ -69,6 +69,8 @@ class Speaker:
     if attribute.kind is Kind.KEYPHRASE:
       words = spoken.key(name)
       nouns = topics.PRODUCTS if len(words) == 1 else topics.HEADS
+      if self.domain is Domain.GAMES:
+        nouns = topics.GEAR  # "Dying Light" is no light.
       if not words or words[-1] not in nouns or self.is_platform(attribute):
         return None
       return _cased(plural(name))
@@ -76,11 +78,39 @@ class Speaker:
       return None
     if self.domain is Domain.FILMS and name in wish_frames.GENRES:
       return wish_frames.GENRES[name][1]
+    if name in wish_frames.SAID:
+      return wish_frames.SAID[name]
+    words = frozenset(spoken.words(name)) - {"and"}
+    if words and words <= wish_frames.BODY:
+      return f"things for the {name}"
+    last = spoken.singular(spoken.words(name)[-1]) if words else ""
+    if last in topics.PRODUCTS:
+      return plural(name)
     if not _is_plural(name):
       if self.domain in (Domain.FILMS, Domain.BOOKS, Domain.MUSIC):
         return f"{name} {SPEECH[self.domain].many}"
       return f"{_IN}{name}"
     return name
+
+  def go_together(self, one: Attribute, other: Attribute) -> bool:
+    """Whether two attributes make one phrase that people would say.
+
+    Args:
+      one: an attribute.
+      other: another.
+
+    Returns:
+      True for "dinosaur" and "puzzles"; False for two consoles, for two kinds
+      of things that are no genres of films, for two brands.
+    """
+    both = (one, other)
+    if all(map(self.is_platform, both)):
+      return False
+    if all(a.kind is Kind.CATEGORY for a in both):
+      return self.domain is Domain.FILMS
+    if one.kind is other.kind is not Kind.KEYPHRASE:
+      return False
+    return not (self._head(one) and self._head(other))
 
   def _adjunct(self, attribute: Attribute) -> str:
     """An attribute before a noun: "dinosaur" of "dinosaur puzzles"."""

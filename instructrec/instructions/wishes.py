@@ -138,9 +138,9 @@ class WishMaker:
     return frozenset(spoken.key(" ".join(parts)))
 
   def say_the_same(self, one: int, other: int) -> bool:
-    """Whether one name is part of the other, or both name a console."""
-    names = [self.attributes.attributes[n] for n in (one, other)]
-    if all(map(self.speaker.is_platform, names)):
+    """Whether one name is part of the other, or they make no phrase."""
+    names = (self.attributes.attributes[one], self.attributes.attributes[other])
+    if not self.speaker.go_together(*names):
       return True
     first, second = (set(self._keys[n]) for n in (one, other))
     return first <= second or second <= first
@@ -316,16 +316,8 @@ class _Making:
     """A second attribute that tells more, or the most telling one alone."""
     maker = self._maker
     own = maker._own(self._target)
-    first = maker.attributes.attributes[wanted[0]].kind
-    # "Crime dramas", but no puzzles that are also dolls.
-    same = {Kind.KEYPHRASE}
-    if maker.domain is Domain.FILMS:
-      same.add(Kind.CATEGORY)
     for number in self._draws.shuffled(own):
-      kind = maker.attributes.attributes[number].kind
       if number in wanted:
-        continue
-      if kind is first and kind not in same:
         continue
       if maker.say_the_same(wanted[0], number):
         continue
