@@ -35,6 +35,8 @@ class Tally:
     origins: by config (of fine-grained texts: by kind) and origin.
     words: words of inputs by task type, of texts by kind; training rows alone.
     counted: how many rows `words` adds up, by the same names.
+    wishes: stated wishes by intention, stance and sources.
+    bits: stated wishes by intention and tenths of a bit.
     replaced: texts that the fallback teacher wrote, by reason.
     samples: by task type and by kind, a random few (those with the smallest
       hash of their id, so that parts add up to the sample of the whole).
@@ -55,6 +57,12 @@ class Tally:
   counted: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
   )
+  wishes: collections.Counter[tuple[str, str, str]] = dataclasses.field(
+    default_factory=collections.Counter
+  )
+  bits: collections.Counter[tuple[str, int]] = dataclasses.field(
+    default_factory=collections.Counter
+  )
   replaced: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
   )
@@ -69,6 +77,10 @@ class Tally:
       self._sample(record.kind, record.text_id, record, NUM_AUDITED)
       return
     self.origins[record.config, record.intention_origin] += 1
+    if record.wish_stance:
+      sources = "+".join(record.wish_sources)
+      self.wishes[record.intention, record.wish_stance, sources] += 1
+      self.bits[record.intention, round(10 * record.wish_bits)] += 1
     if record.split == "train":
       self.templates[record.template_id] += 1
       self._measure(record.task, record.inputs)
@@ -132,7 +144,16 @@ class Tally:
     return result
 
 
-_COUNTERS = ("rows", "templates", "origins", "words", "counted", "replaced")
+_COUNTERS = (
+  "rows",
+  "templates",
+  "origins",
+  "words",
+  "counted",
+  "wishes",
+  "bits",
+  "replaced",
+)
 
 
 def _record(kind: str, fields: dict[str, Any]) -> Record:

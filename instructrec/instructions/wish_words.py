@@ -80,10 +80,10 @@ class Speaker:
       return wish_frames.GENRES[name][1]
     if name in wish_frames.SAID:
       return wish_frames.SAID[name]
-    words = frozenset(spoken.words(name)) - {"and"}
-    if words and words <= wish_frames.BODY:
+    parts = frozenset(spoken.words(name)) - {"and"}
+    if parts and parts <= wish_frames.BODY:
       return f"things for the {name}"
-    last = spoken.singular(spoken.words(name)[-1]) if words else ""
+    last = spoken.singular(spoken.words(name)[-1]) if parts else ""
     if last in topics.PRODUCTS:
       return plural(name)
     if not _is_plural(name):
@@ -317,7 +317,7 @@ def _styled(frame: str, slots: Mapping[str, str], draws: Draws) -> str:
   if greeted:
     text = draws.pick(wish_frames.GREETINGS) + text
   if not small:
-    text = _capital(text)
+    text = re.sub(r"(?<=[.?!] )[a-z]", lambda m: m[0].upper(), _capital(text))
   if draws.chance(_ALL_SMALL) and '"' not in text:
     text = text.lower()
   if draws.chance(_MISSPELT):

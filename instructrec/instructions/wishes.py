@@ -197,7 +197,8 @@ class WishMaker:
       kinds = []
     else:
       shares = _SPECIFIC if specific else _VAGUE
-      kinds = _weighted(shares, draws)
+      # Where nothing may be said for the target, something is against others.
+      kinds = list(dict.fromkeys([*_weighted(shares, draws), "unwanted"]))
     for kind in kinds:
       for _ in range(_TRIES):
         wish = make.one(kind, specific=specific)

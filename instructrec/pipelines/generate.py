@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from instructrec import output_folder, progress
-from instructrec.instructions import card, chat, generate, tally, units
+from instructrec.instructions import (
+  card,
+  chat,
+  generate,
+  tally,
+  units,
+  wish_card,
+)
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 
@@ -221,6 +228,7 @@ def _manifest(
     "rows": rows,
     "templates": dict(sorted(counted.templates.items())),
     "origins": origins,
+    "wishes": wish_card.summary(counted),
     "vocabulary": {
       "origin": "trained" if vocabulary is None else str(vocabulary),
       "fingerprint": tokenizer.fingerprint(model),
