@@ -67,7 +67,7 @@ PRODUCTS = frozenset(
     "joystick keyboard kite lamp lipstick loom lotion lunchbox marble marker "
     "mascara mask mat microphone microscope mirror moisturizer mouthwash "
     "necklace notebook paint pedal pencil perfume pillow playhouse playset "
-    "pocketknife puzzle racket recorder ring robot saxophone scooter serum "
+    "pocketknife puzzle racket recorder ring saxophone scooter serum "
     "shampoo sled soap speaker sticker stroller sunscreen sword tambourine "
     "tattoo teapot telescope tent toothbrush toothpaste tricycle trampoline "
     "trumpet tuner ukulele violin wagon watch wig yo-yo "

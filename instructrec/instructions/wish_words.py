@@ -56,6 +56,11 @@ class Speaker:
       and bool(PLATFORM.fullmatch(attribute.name))
     )
 
+  @property
+  def _nouns(self) -> frozenset[str]:
+    """Last words of names of things; "Dying Light" is no light."""
+    return topics.GEAR if self.domain is Domain.GAMES else topics.HEADS
+
   def _many(self, attributes: Sequence[Attribute]) -> str:
     phrases = self.phrases
     if self.domain is Domain.GAMES and phrases is not None:  # noqa: SIM102
@@ -68,12 +73,12 @@ class Speaker:
     name = attribute.name
     if attribute.kind is Kind.KEYPHRASE:
       words = spoken.key(name)
-      nouns = topics.PRODUCTS if len(words) == 1 else topics.HEADS
+      nouns = topics.PRODUCTS if len(words) == 1 else self._nouns
       if self.domain is Domain.GAMES:
-        nouns = topics.GEAR  # "Dying Light" is no light.
+        nouns = self._nouns
       if not words or words[-1] not in nouns or self.is_platform(attribute):
         return None
-      return _cased(plural(name))
+      return _cased(plural(name), self._nouns)
     if attribute.kind is not Kind.CATEGORY:
       return None
     if self.domain is Domain.FILMS and name in wish_frames.GENRES:
@@ -117,7 +122,7 @@ class Speaker:
     name = attribute.name
     if attribute.kind is Kind.CATEGORY and name in wish_frames.GENRES:
       return wish_frames.GENRES[name][0]
-    return _cased(name)
+    return _cased(name, self._nouns)
 
   def _tail(self, attribute: Attribute, draws: Draws) -> str | None:
     """An attribute behind the noun."""
@@ -248,7 +253,7 @@ def plural(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _cased(name: str) -> str:
+def _cased(name: str, heads: frozenset[str]) -> str:
   """A keyphrase within a sentence: ordinary words small, names as they are."""
   words = spoken.words(name)
   if len(words) == 1:
@@ -256,10 +261,10 @@ def _cased(name: str) -> str:
       if one in topics.THEMES:
         return one
   known: tuple[frozenset[str], ...]
-  known = (topics.THEMES, topics.HEADS, topics.ordinary())
+  known = (topics.THEMES, heads, topics.ordinary())
   if len(words) == 1:
     known = (topics.THEMES, topics.PRODUCTS)
-  elif words and spoken.singular(words[-1]) not in topics.HEADS:
+  elif words and spoken.singular(words[-1]) not in heads:
     return name
   if all(
     any(word in some or spoken.singular(word) in some for some in known)

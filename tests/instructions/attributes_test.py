@@ -125,7 +125,8 @@ def test_levels_count_and_parts_of_a_name_are_said():
 def test_a_category_goes_before_a_brand_and_a_keyphrase():
   rows = [
     {
-      "title": f"{'Dragon' if n % 2 else 'Robin'} {'Cat' if n % 3 else ''} X{n}",
+      "title": f"{'Dragon' if n % 2 else 'Robin'} "
+      f"{'Cat' if n % 3 else ''} X{n}",
       "categories": ["All", "Dragons" if n % 2 else "Birds"],
       "brand": "Dragon" if n % 3 else "Cat",
     }
