@@ -221,7 +221,8 @@ class Speaker:
     for frame in [*frames, *([] if wish.is_useless else [last])]:
       plain = _capital(frame.format(**slots))
       for found in (_styled(frame, slots, draws), plain):
-        if allowed(found, wish):
+        fault = quality.problem(found, wish.hidden_title, is_query=True)
+        if fault is None and allowed(found, wish):
           return found
     return None
 

@@ -42,6 +42,8 @@ _NUM_POPULAR = 40
 _FROM_POPULAR = 0.4
 """How often what is not wanted is what people take, and not the history's."""
 _RECENT = 5
+_LONG = 15
+"""A longer title is not said in a wish, in words."""
 _FEWEST = 3
 """Items that a wish must fit at least."""
 _TRIES = 8
@@ -362,6 +364,8 @@ class _Making:
     title = maker.catalog.titles[self._target]
     for item in self._draws.shuffled(self._history[-_RECENT:]):
       known = maker.catalog.titles[item]
+      if quality.problem(known, is_query=True) or len(known.split()) > _LONG:
+        continue
       if hidden & set(keyphrases.tokens(known)):
         continue
       if quality.says_title(known, title):
