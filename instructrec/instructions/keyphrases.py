@@ -76,6 +76,10 @@ WEAK = frozenset(
 _PIECE = 0.6
 """A word that stands this often in a longer name is a piece of it."""
 _COMMON = 0.02
+_PIECES = frozenset(
+  [("boy", "advance"), ("boy", "color"), ("hall", "of", "fame")]
+)
+"""What is left of names with a stop word, and what names nothing."""
 _BETWEEN = frozenset("works featuring including fits versus".split())
 """What joins two names and is no part of one."""
 _MEASURE = re.compile(
@@ -132,6 +136,10 @@ class Keyphrases:
         self._counts[key] += 1
         self._gear[key] += is_gear
         surfaces.setdefault(key, collections.Counter())[surface] += 1
+    self._behind: collections.Counter[tuple[str, ...]] = collections.Counter()
+    for key, count in self._counts.items():
+      if len(key) > 2 and key[-1].isdigit():
+        self._behind[key[1:]] = max(self._behind[key[1:]], count)
     self._surface = {
       key: min(found, key=lambda text: (-found[text], text))
       for key, found in surfaces.items()
@@ -193,12 +201,18 @@ class Keyphrases:
       # "Xbox" says something although most titles have "Xbox 360".
       is_common = count >= _COMMON * self._num_items
       return is_common or self._within[word] < _PIECE * count
+    if key in _PIECES or any(word.endswith("n't") for word in key):
+      return False
+    if "for" in key and topics.GEAR.intersection(map(spoken.singular, key)):
+      return False  # "Controller for N64"
     if len(key[-1]) == 1 and not key[-1].isdigit():
       return False  # "Mystery P" of "Mystery P.I."
     if key[0].isdigit():
       return False
-    if key[-1].isdigit() and not self._is_name(key[-2]):
-      return False  # "Band 2" of "Rock Band 2"; "Figure 6" inches.
+    if key[-1].isdigit() and (
+      not self._is_name(key[-2]) or 2 * self._behind[key] >= count
+    ):
+      return False  # "Figure 6" inches; "Kart 8" of "Mario Kart 8".
     numbered = len(key) == 2 and key[1].isdigit()  # "PlayStation 2"
     # "Call of Duty" is most of what is said of duty; "Case for" is not.
     rarest = min(self._counts[word,] for word in key if (word,) in self._counts)

@@ -227,6 +227,7 @@ SAID: Mapping[str, str] = {
   "bath": "things for the bath",
   "hair": "things for the hair",
   "learning": "learning toys",
+  "recording": "recording gear",
 }
 """Categories that are not called what they are named."""
 BODY = frozenset(

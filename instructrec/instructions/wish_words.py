@@ -317,7 +317,7 @@ def _styled(frame: str, slots: Mapping[str, str], draws: Draws) -> str:
   literal = not frame.startswith("{")
   if small:
     frame = re.sub(r"\bI\b", "i", frame)
-  if (small or greeted) and literal and not frame.startswith("I"):
+  if (small or greeted) and literal and not frame.startswith(("I ", "I'")):
     frame = frame[0].lower() + frame[1:]
   text = frame.format(**slots)
   if greeted:

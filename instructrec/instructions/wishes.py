@@ -390,6 +390,8 @@ class _Making:
     if not found:
       return None
     name = self._draws.pick(sorted(found))
-    wanted = self._draw_wanted() if specific or self._draws.chance(0.5) else ()
+    # "My niece would enjoy something" is no wish; "something for rain" is.
+    told = specific or name == "person" or self._draws.chance(0.5)
+    wanted = self._draw_wanted() if told else ()
     stance = self._stance(wanted, ())
     return self.wish(wanted, (), stance, **{name: found[name]})
