@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from instructrec.data.catalog import Catalog, Item
 from instructrec.instructions import spoken, topics
 
-_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9'+&/\-]*")
+_TOKEN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9'+&/\-]*[A-Za-z0-9'+])?")
 _LONGEST = 4
 _FRAGMENT = 0.8
 """A run that is this often part of one longer run is a piece of a name."""
@@ -222,7 +222,10 @@ class Keyphrases:
     """Whether a word is no ordinary one of English."""
     if len(word) < 3 or not word[0].isalpha() or word in _ORDINARY:
       return False
-    return not {word, spoken.singular(word)} & topics.ordinary()
+    ordinary = topics.ordinary()
+    if all(part in ordinary for part in re.split("[/-]", word)):
+      return False  # "Black/Blue", "anti-slip"
+    return not {word, spoken.singular(word)} & ordinary
 
   def _is_taste(self, word: str) -> bool:
     """Whether a single word names a theme, a product or a name."""

@@ -113,6 +113,7 @@ SCRAPS = frozenset(
     "uk japanese european amazon collectibles collectors single multi "
     "assortments adult adults kids boys girls mens womens wired stereo "
     "backlit amplified ambidextrous anti-slip pink/white tan caucasian rtf "
+    "giftset latex latex-free free figure figures tote "
   ).split()
 )
 """Units, sizes, counts, packaging and the talk of shops."""

@@ -168,7 +168,7 @@ OCCASION = Frames(
   ),
   held_out=(
     "With {occasion} in mind, {x}.",
-    "What suits {occasion}? I thought of {x}.",
+    "For {occasion}, got {x}?",
   ),
 )
 USELESS = Frames(
