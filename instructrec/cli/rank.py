@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
   from instructrec.data import catalog, dataset
+  from instructrec.instructions import templates
   from instructrec.serving import model_parts
   from instructrec.training import run_dir
 
@@ -60,6 +61,7 @@ class _Opened:
   run: "run_dir.Run"
   params: Any
   prepared: "dataset.PreparedData"
+  template_set: "templates.TemplateSet"
 
   @property
   def catalog(self) -> "catalog.Catalog":
@@ -71,6 +73,7 @@ def _open(model_dir: pathlib.Path, checkpoint: str | None = None) -> _Opened:
 
   from instructrec import allocator
   from instructrec.data import dataset
+  from instructrec.instructions import domains, templates
   from instructrec.training import run_dir
 
   allocator.keep_freed_memory()
@@ -82,7 +85,13 @@ def _open(model_dir: pathlib.Path, checkpoint: str | None = None) -> _Opened:
     params, _ = opened.params()
   else:
     params = opened.params_from(checkpoint)
-  return _Opened(opened, params, dataset.load(manifest["prepared_dir"]))
+  domain = domains.Domain(manifest.get("domain", "products"))
+  return _Opened(
+    opened,
+    params,
+    dataset.load(manifest["prepared_dir"]),
+    templates.load().reworded(domain),
+  )
 
 
 def _print(
@@ -94,7 +103,9 @@ def _print(
 ) -> None:
   from instructrec.serving import model_parts
 
-  parts = model_parts.ModelParts(opened.run, opened.params, opened.prepared)
+  parts = model_parts.ModelParts(
+    opened.run, opened.params, opened.prepared, opened.template_set
+  )
   if parts.matcher is not None:
     _print_matched(parts, history, text, candidates, top)
   else:
@@ -118,6 +129,7 @@ def _print_likely(
     catalog=opened.catalog,
     inputs_length=opened.run.data.inputs_length,
     targets_length=opened.run.data.targets_length,
+    template_set=opened.template_set,
   )
   if candidates is None:
     ranked = ranker.top(history, text, top)

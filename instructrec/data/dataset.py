@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from instructrec import output_folder
-from instructrec.data import catalog, interaction, requests, splits
+from instructrec.data import catalog, interaction, ratings, requests, splits
 
 FORMAT_VERSION = 2
 _ROW_GROUP = 4096
@@ -58,6 +58,11 @@ class PreparedData:
     """The interactions of the training log."""
     return self.split.training_log.frame.lazy()
 
+  @functools.cached_property
+  def ratings(self) -> ratings.Ratings:
+    """What users gave to items."""
+    return ratings.Ratings(self.log.frame.lazy())
+
 
 @dataclasses.dataclass(frozen=True)
 class ScannedData:
@@ -67,12 +72,14 @@ class ScannedData:
     catalog: the items.
     requests: read from the file range by range.
     training: the interactions of the training log.
+    ratings: read from the file user by user.
     manifest: see `PreparedData`.
   """
 
   catalog: catalog.Catalog
   requests: requests.Requests
   training: pl.LazyFrame
+  ratings: ratings.Ratings
   manifest: dict[str, Any]
 
   @property
@@ -227,6 +234,7 @@ def scan(directory: str | os.PathLike[str]) -> ScannedData:
     catalog.Catalog(pl.read_parquet(folder / "items.parquet")),
     requests.Requests(pl.scan_parquet(folder / "requests.parquet")),
     pl.scan_parquet(folder / "training.parquet"),
+    ratings.Ratings(pl.scan_parquet(folder / "interactions.parquet")),
     manifest,
   )
 

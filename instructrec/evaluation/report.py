@@ -14,7 +14,6 @@ from typing import Any
 
 from instructrec.evaluation import (
   file_names,
-  following,
   following_report,
   html,
   markdown,
@@ -23,6 +22,9 @@ from instructrec.evaluation import (
   results,
   significance,
   trec,
+)
+from instructrec.evaluation import (
+  following as following_lib,
 )
 
 SCHEMA_VERSION = 3
@@ -58,7 +60,7 @@ class Context:
   training_log: Sequence[Mapping[str, Any]]
   wall_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
   sections: Sequence[str] = ()
-  following: following.Following | None = None
+  following: following_lib.Following | None = None
 
 
 def read_training_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from instructrec.instructions import generate, quality, tally
+from instructrec.instructions import generate, quality, tally, wish_card
 from instructrec.instructions.format import (
   FineGrained,
   Instruction,
@@ -254,7 +254,7 @@ request; the two intentions are two wordings for the newest training request.
 were made from titles, categories, brands and prices alone. Texts that the
 offline teacher wrote instead of the named one, by reason: {replaced}.
 
-## Leaks
+{wish_card.markdown(counted, _table)}## Leaks
 
 All {total:,} records were checked while they were written: no target title or
 id, no later item and no held-out review in the inputs, outside the choices

@@ -20,6 +20,7 @@ from instructrec.instructions import (
   domains,
   draws,
   leaks,
+  planned,
   plans,
   quality,
   render,
@@ -95,6 +96,7 @@ class Generator:
       max_history=self.max_history,
       eval_templates=self.eval_templates,
       wishes=self._wishes() if self.protocol == "stated" else None,
+      ratings=self.prepared.ratings,
     )
 
   @functools.cached_property
@@ -141,7 +143,7 @@ class Generator:
       The argument of each call of `Teacher.write`.
     """
     for requests in self._chunks(splits):
-      texts = plans.distinct(self._planner.plan(requests))
+      texts = planned.distinct(self._planner.plan(requests))
       yield [text.wanted for text in texts.values()]
 
   def _chunks(self, splits: Sequence[str] | None) -> Iterator[pl.DataFrame]:
@@ -153,17 +155,17 @@ class Generator:
 
   def chunk(self, requests: pl.DataFrame) -> Iterator[Record]:
     """Yields the records of some requests; for the rest see `rows`."""
-    planned = self._planner.plan(requests)
-    texts = self._write(planned)
-    for plan in planned:
-      if isinstance(plan, plans.RowPlan):
+    wanted = self._planner.plan(requests)
+    texts = self._write(wanted)
+    for plan in wanted:
+      if isinstance(plan, planned.RowPlan):
         yield self._row(plan, texts)
       else:
-        yield _fine_grained_row(*plan, texts[plans.text_key(plan[2])])
+        yield _fine_grained_row(*plan, texts[planned.text_key(plan[2])])
 
-  def _write(self, planned: Sequence[plans.Plan]) -> dict[Any, str]:
+  def _write(self, made: Sequence[planned.Plan]) -> dict[Any, str]:
     """All texts of some plans, each written once and checked."""
-    wanted = plans.distinct(planned)
+    wanted = planned.distinct(made)
     requests = [text.wanted for text in wanted.values()]
     written = self.teacher.write(requests)
     result = {}
@@ -171,7 +173,7 @@ class Generator:
       result[key] = self._checked(text, words)
     return result
 
-  def _checked(self, text: plans.Text, words: str) -> str:
+  def _checked(self, text: planned.Text, words: str) -> str:
     reason = _problem(text, words)
     if reason is None:
       return words
@@ -186,7 +188,9 @@ class Generator:
       f"cannot be used: {reason}"
     )
 
-  def _row(self, plan: plans.RowPlan, texts: Mapping[Any, str]) -> Instruction:
+  def _row(
+    self, plan: planned.RowPlan, texts: Mapping[Any, str]
+  ) -> Instruction:
     request, form = plan.request, plan.form
     row, template = request.row, form.template
     task_form, target = template.form, request.target
@@ -199,7 +203,7 @@ class Generator:
       target=target.title,
       candidates=titles,
       **{
-        slot: texts[plans.text_key(text)] for slot, text in plan.texts.items()
+        slot: texts[planned.text_key(text)] for slot, text in plan.texts.items()
       },  # type: ignore[arg-type]
     )
     if task_form is TaskForm.T0:
@@ -244,7 +248,7 @@ class Generator:
         tuple(item.item_id for item in request.history) if has_user else ()
       ),
       split=row["split"],
-      wish_text=texts[plans.text_key(wish)] if wish else "",
+      wish_text=texts[planned.text_key(wish)] if wish else "",
       **_said(stated),
     )
     leaks.check(
@@ -265,7 +269,7 @@ class Generator:
     return result
 
 
-def _problem(text: plans.Text, words: str) -> str | None:
+def _problem(text: planned.Text, words: str) -> str | None:
   wanted = text.wanted
   is_query = wanted.kind is TextKind.SPECIFIC or wanted.wish is not None
   reason = quality.problem(words, wanted.hidden_title, is_query=is_query)
@@ -287,7 +291,7 @@ def _said(wish: Wish | None) -> dict[str, Any]:
 
 
 def _fine_grained_row(
-  request: plans.Request, kind: TextKind, text: plans.Text, words: str
+  request: planned.Request, kind: TextKind, text: planned.Text, words: str
 ) -> FineGrained:
   row = request.row
   return FineGrained(

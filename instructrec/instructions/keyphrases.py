@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from instructrec.data.catalog import Catalog, Item
 from instructrec.instructions import spoken, topics
 
-_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9'+&/\-]*")
+_TOKEN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9'+&/\-]*[A-Za-z0-9'+])?")
 _LONGEST = 4
 _FRAGMENT = 0.8
 """A run that is this often part of one longer run is a piece of a name."""
@@ -21,11 +21,11 @@ _MIN_ITEMS = 3
 STOP_WORDS = frozenset(
   (
     "a an and are as at be by can for from has have if in into is it its just "
-    "my new no not of on only or our out set so that the their them these they "
-    "this those to up us was were will with without you your all any more most "
-    "pack edition version vol volume part deluxe classic pro plus ii iii iv "
-    "one two first second full high one's item items piece pieces official "
-    "original black white blue red game games video s"
+    "my new no not of on only or our out set so that the their them these "
+    "they this those to up us was were will with without you your all any "
+    "more most pack edition version vol volume part deluxe classic pro plus "
+    "ii iii iv one two first second full high one's item items piece pieces "
+    "official original black white blue red game games video s "
   ).split()
 )
 
@@ -38,7 +38,7 @@ _GENERIC = frozenset(
     "packaging party platinum premium renewed replacement retail secrets "
     "secret series set silver single small special standard starter stuff "
     "super supplies system trilogy ultimate universal usa used value version "
-    "world worlds"
+    "world worlds "
   ).split()
 )
 """Words that are in many titles and say little; no keyphrase, also not two."""
@@ -59,14 +59,31 @@ _ORDINARY = frozenset(
     "season secret seven shadow shadows show sky slim sound space speed star "
     "stars stories story street strike sun tales team thumb time top total "
     "touch travel triple under unleashed wanted war warriors wars way where "
-    "wild wind wings wireless year years zero"
+    "wild wind wings wireless year years zero "
   ).split()
 )
 """Parts of names that name nothing by themselves."""
+WEAK = frozenset(
+  (
+    "advance angel blade boy captain chaos creature cursed darkness ear "
+    "empire fury galactic giant head hero jurassic king kingdom knight legend "
+    "lord man master moon mighty multi-color one op ops prime rage royal "
+    "shattered soul star stealth sun tin twisted ultra universe untold war "
+    "warrior wrath xtreme ii iii iv vi vii viii ix xi xii xiii xiv xv "
+  ).split()
+)
+"""Parts of names that say little by themselves, in the singular."""
+_PIECE = 0.6
+"""A word that stands this often in a longer name is a piece of it."""
+_COMMON = 0.02
+_PIECES = frozenset(
+  [("boy", "advance"), ("boy", "color"), ("hall", "of", "fame")]
+)
+"""What is left of names with a stop word, and what names nothing."""
 _BETWEEN = frozenset("works featuring including fits versus".split())
 """What joins two names and is no part of one."""
 _MEASURE = re.compile(
-  r"(?:\d[\d,.]*)?(?:gb|mb|tb|ft|feet|inch|inches|mm|cm|mah|volt|pcs|dpi)|"
+  r"(?:\d[\d,.]*)?(?:gb|mb|tb|ft|feet|inch|inches|mm|cm|mah|volt|pcs|dpi|ct|pc|pk|oz|ml|lb|lbs)|"
   r"\d[\d,.]*(?:v|w|m|k|x|in|th)"
 )
 
@@ -88,6 +105,19 @@ def content_words(text: str) -> list[str]:
   return [t for t in tokens(text) if len(t) > 2 and t not in STOP_WORDS]
 
 
+def names_no_kind(category: str) -> bool:
+  """Whether a category is a unit, or says for whom and not what.
+
+  Args:
+    category: its name.
+
+  Returns:
+    True for "Boys", "Kids & Baby", "Single", "(no genres listed)".
+  """
+  words = frozenset(spoken.words(category))
+  return words <= topics.SCRAPS | topics.PEOPLE or "no" in words
+
+
 class Keyphrases:
   """Finds keyphrases of items.
 
@@ -99,10 +129,17 @@ class Keyphrases:
     self._num_items = len(items)
     self._counts: collections.Counter[tuple[str, ...]] = collections.Counter()
     surfaces: dict[tuple[str, ...], collections.Counter[str]] = {}
+    self._gear: collections.Counter[tuple[str, ...]] = collections.Counter()
     for title in items.titles:
+      is_gear = not topics.GEAR.isdisjoint(map(spoken.singular, tokens(title)))
       for key, surface in set(_runs(title)):
         self._counts[key] += 1
+        self._gear[key] += is_gear
         surfaces.setdefault(key, collections.Counter())[surface] += 1
+    self._behind: collections.Counter[tuple[str, ...]] = collections.Counter()
+    for key, count in self._counts.items():
+      if len(key) > 2 and key[-1].isdigit():
+        self._behind[key[1:]] = max(self._behind[key[1:]], count)
     self._surface = {
       key: min(found, key=lambda text: (-found[text], text))
       for key, found in surfaces.items()
@@ -111,8 +148,38 @@ class Keyphrases:
     self._categories: collections.Counter[str] = collections.Counter()
     for entry in items.frame["categories"].to_list():
       self._categories.update(set(entry))
+    self._category_names = {name.lower() for name in self._categories}
     self.of = functools.lru_cache(maxsize=None)(self._of)
     self._is_phrase = functools.lru_cache(maxsize=None)(self._find_is_phrase)
+    self._within = self._find_within(items)
+
+  def _find_within(self, items: Catalog) -> collections.Counter[str]:
+    """In how many titles a word stands within a longer keyphrase."""
+    found: collections.Counter[str] = collections.Counter()
+    for title in items.titles:
+      found.update(
+        {
+          word
+          for key, _ in _runs(title)
+          if 1 < len(key) <= _LONGEST and self._is_phrase(key)
+          for word in key
+        }
+      )
+    return found
+
+  @property
+  def has_categories(self) -> bool:
+    """Whether the catalogue has any."""
+    return bool(self._category_names)
+
+  def is_category(self, phrase: str) -> bool:
+    """Whether a keyphrase is the name of a category."""
+    return phrase in self._category_names
+
+  def is_gear(self, phrase: str) -> bool:
+    """Whether most titles with a keyphrase are of things to play with."""
+    key = tuple(tokens(phrase))
+    return 2 * self._gear[key] >= self._counts[key] > 0
 
   def _find_is_phrase(self, key: tuple[str, ...]) -> bool:
     """Whether a run of words is shared, common enough and holds together."""
@@ -126,13 +193,26 @@ class Keyphrases:
     if topics.SCRAPS.intersection(key) or _BETWEEN.intersection(key):
       return False
     if len(key) == 1:
-      return self._is_taste(key[0])
+      word = key[0]
+      if WEAK & {word, spoken.singular(word)} or word.endswith("'s"):
+        return False
+      if not self._is_taste(word):
+        return False
+      # "Xbox" says something although most titles have "Xbox 360".
+      is_common = count >= _COMMON * self._num_items
+      return is_common or self._within[word] < _PIECE * count
+    if key in _PIECES or any(word.endswith("n't") for word in key):
+      return False
+    if "for" in key and topics.GEAR.intersection(map(spoken.singular, key)):
+      return False  # "Controller for N64"
     if len(key[-1]) == 1 and not key[-1].isdigit():
       return False  # "Mystery P" of "Mystery P.I."
     if key[0].isdigit():
       return False
-    if key[-1].isdigit() and not self._is_name(key[-2]):
-      return False  # "Band 2" of "Rock Band 2"; "Figure 6" inches.
+    if key[-1].isdigit() and (
+      not self._is_name(key[-2]) or 2 * self._behind[key] >= count
+    ):
+      return False  # "Figure 6" inches; "Kart 8" of "Mario Kart 8".
     numbered = len(key) == 2 and key[1].isdigit()  # "PlayStation 2"
     # "Call of Duty" is most of what is said of duty; "Case for" is not.
     rarest = min(self._counts[word,] for word in key if (word,) in self._counts)
@@ -142,7 +222,10 @@ class Keyphrases:
     """Whether a word is no ordinary one of English."""
     if len(word) < 3 or not word[0].isalpha() or word in _ORDINARY:
       return False
-    return not {word, spoken.singular(word)} & topics.ordinary()
+    ordinary = topics.ordinary()
+    if all(part in ordinary for part in re.split("[/-]", word)):
+      return False  # "Black/Blue", "anti-slip"
+    return not {word, spoken.singular(word)} & ordinary
 
   def _is_taste(self, word: str) -> bool:
     """Whether a single word names a theme, a product or a name."""
@@ -171,6 +254,7 @@ class Keyphrases:
       for category in reversed(item.categories)
       # The root of the tree says nothing.
       if self._categories[category] < 0.9 * self._num_items
+      and not names_no_kind(category)
     ][:2]
     taken: set[str] = set()
     for phrase in phrases:

@@ -6,115 +6,24 @@ or complain of, on prices, and on whom a review says a thing was for.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from instructrec.data.catalog import Catalog, Item
-from instructrec.instructions import keyphrases, quality, reviews
+from instructrec.instructions import (
+  domains,
+  keyphrases,
+  quality,
+  reviews,
+  spoken,
+)
+from instructrec.instructions import offline_frames as frames
+from instructrec.instructions.attributes import Attribute, Kind
+from instructrec.instructions.domains import SPEECH, Domain
+from instructrec.instructions.draws import Draws
 from instructrec.instructions.teacher import TextKind, TextRequest
-
-_PREFERENCES = (
-  "This person mostly goes for {a}, with some {b} in between.",
-  "Much of what they buy has to do with {a}; {b} comes up as well.",
-  "A fan of {a}, with an eye for {b}.",
-  "Their purchases lean towards {a}, followed by {b}.",
-  "They look for {a} first and like {b} too.",
-  "What they choose revolves around {a} and, now and then, {b}.",
-  "They keep coming back to {a} and do not pass by {b}.",
-  "Their taste runs to {a}, and lately also to {b}.",
-)
-_PREFERENCES_ONE = (
-  "This person mostly goes for {a}.",
-  "They keep coming back to {a}.",
-  "Most of what they buy has to do with {a}.",
-  "Their taste runs to {a}.",
-)
-_ANYTHING = ("They choose all sorts of things, without a clear favourite.",)
-_LIKES = (
-  "They like to see {a}.",
-  "They care for {a}.",
-  "They set store by {a}.",
-)
-_DISLIKES = (
-  "They complain where {a} is missing.",
-  "They miss {a} in things that lack it.",
-)
-_PRICES = (
-  "They watch the price.",
-  "They pay a middling price.",
-  "They do not mind paying more.",
-)
-_OWN = {
-  _PREFERENCES: (
-    "I mostly go for {a}, with some {b} in between.",
-    "Much of what I buy has to do with {a}; {b} comes up as well.",
-    "I am a fan of {a}, with an eye for {b}.",
-    "My purchases lean towards {a}, followed by {b}.",
-    "I look for {a} first and like {b} too.",
-    "What I choose revolves around {a} and, now and then, {b}.",
-    "I keep coming back to {a} and do not pass by {b}.",
-    "My taste runs to {a}, and lately also to {b}.",
-  ),
-  _PREFERENCES_ONE: (
-    "I mostly go for {a}.",
-    "I keep coming back to {a}.",
-    "Most of what I buy has to do with {a}.",
-    "My taste runs to {a}.",
-  ),
-  _ANYTHING: ("I choose all sorts of things, without a clear favourite.",),
-  _LIKES: (
-    "I like to see {a}.",
-    "I care for {a}.",
-    "I set store by {a}.",
-  ),
-  _DISLIKES: (
-    "I complain where {a} is missing.",
-    "I miss {a} in things that lack it.",
-  ),
-  _PRICES: (
-    "I watch the price.",
-    "I pay a middling price.",
-    "I do not mind paying more.",
-  ),
-}
-"""The same sentences in the first person."""
-_VAGUE = (
-  "I am in the mood for something with {a}.",
-  "I would like more in the direction of {a}.",
-  "Something to do with {a} would be nice.",
-  "I feel like {a} again, perhaps with a bit of {b}.",
-  "I want something for people who enjoy {a} and {b}.",
-  "Show me something around {a}, please.",
-  "I am after something like {a}, or close to {b}.",
-  "What do you have for somebody who is fond of {a}?",
-)
-_VAGUE_ASPECT = (
-  "I would like something around {a}, with {aspect}.",
-  "{aspect} is what I look for, best of all in something like {a}.",
-  "Something to do with {a} would be nice, as long as there is {aspect}.",
-)
-_GIFT = (
-  "I am looking for a present for my {who}, who likes {a}.",
-  "My {who} would enjoy something with {a}.",
-  "I need a gift for my {who}; {a} is always welcome.",
-)
-_SECOND = (
-  "Having liked {h}, I now wish for something that has to do with {a}.",
-  "I know {h} well; this time it may be {a}.",
-  "After {h}, something around {a} would suit me.",
-  "I usually choose {h}, and {a} appeals to me now.",
-  "People with a weakness for {h}, like me, want {a} next.",
-)
-_SPECIFIC = (
-  "{parts}.",
-  "I am looking for {parts}.",
-  "Do you have anything for these words: {parts}?",
-  "Show me what fits {parts}.",
-  "Please find {parts}.",
-  "I want to buy something of this kind: {parts}.",
-)
-_QUALITIES = (", not too expensive", ", medium priced", ", top quality")
+from instructrec.instructions.wish_words import Speaker
 
 
 class OfflineTeacher:
@@ -122,13 +31,17 @@ class OfflineTeacher:
 
   Args:
     items: the catalogue, for what its items share and what they cost.
+    domain: what the items are; None finds out.
   """
 
   name = "offline"
-  version = "3"
+  version = "4"
 
-  def __init__(self, items: Catalog) -> None:
+  def __init__(self, items: Catalog, domain: Domain | None = None) -> None:
     self._phrases = keyphrases.of_catalog(items)
+    self._domain = domain or domains.of(items)
+    self._speech = dataclasses.asdict(SPEECH[self._domain])
+    self._speaker = Speaker(self._domain, self._phrases)
     prices = items.frame["price"].drop_nulls().to_numpy()
     self._price_levels = (
       np.quantile(prices, [1 / 3, 2 / 3]) if len(prices) else None
@@ -165,7 +78,7 @@ class OfflineTeacher:
       dataclasses.replace(item, brand=None, price=None)
       for item in request.items
     )
-    for turn in range(max(len(_PREFERENCES), len(_VAGUE))):
+    for turn in range(max(len(frames.PREFERENCES), len(frames.VAGUE))):
       if not quality.says_title(text, request.hidden_title):
         break
       other = dataclasses.replace(
@@ -176,9 +89,50 @@ class OfflineTeacher:
 
   def _ranked(self, items: Sequence[Item], hidden: frozenset[str]) -> list[str]:
     ranked = self._phrases.ranked(items)
-    if not hidden:
-      return [phrase for phrase, _ in ranked]
-    return [p for p, _ in ranked if not hidden & set(keyphrases.tokens(p))]
+    return [
+      phrase
+      for phrase, _ in ranked
+      if self._is_topic(phrase)
+      and not (hidden and hidden & set(keyphrases.tokens(phrase)))
+    ]
+
+  def _is_topic(self, phrase: str) -> bool:
+    """A word of a film's title is none: "Africa", "Bye"."""
+    if self._domain not in (Domain.FILMS, Domain.BOOKS, Domain.MUSIC):
+      return True
+    return (
+      " " in phrase
+      or self._phrases.is_category(phrase)
+      or not self._phrases.has_categories
+    )
+
+  def _attribute(self, phrase: str) -> Attribute:
+    is_category = self._phrases.is_category(phrase)
+    return Attribute(Kind.CATEGORY if is_category else Kind.KEYPHRASE, phrase)
+
+  @functools.lru_cache(maxsize=1 << 16)  # noqa: B019
+  def _things(self, phrase: str) -> str:
+    """A keyphrase as things: "Mario Kart games", "wooden puzzles"."""
+    found = self._speaker.things([self._attribute(phrase)], Draws(0), bare=True)
+    return found.removeprefix("something in ")
+
+  def _speech_for(self, said: Iterable[str]) -> dict[str, str]:
+    """Words of the domain; what goes with games is bought and not played."""
+    parts = [part for text in said for part in text.split(" and ")]
+    if self._domain is Domain.GAMES and any("game" not in p for p in parts):
+      return {**self._speech, "do": "buy"}
+    return self._speech
+
+  def _all_things(self, phrases: Sequence[str]) -> list[str]:
+    """Keyphrases as things, none of which says what one before it says."""
+    kept = list[str]()
+    keys = list[frozenset[str]]()
+    for phrase in phrases:
+      key = frozenset(spoken.key(phrase)) - {"and"}
+      if all(not (key <= other or other <= key) for other in keys):
+        kept.append(self._things(phrase))
+        keys.append(key)
+    return kept
 
   def _price_level(self, items: Sequence[Item]) -> int | None:
     prices = [item.price for item in items if item.price is not None]
@@ -189,28 +143,31 @@ class OfflineTeacher:
   def _preference(self, request: TextRequest, hidden: frozenset[str]) -> str:
     own = request.kind is TextKind.OWN_PREFERENCE
 
-    def said(frames: tuple[str, ...], number: int, **slots: str) -> str:
-      found = _OWN[frames] if own else frames
-      return _capital(found[number % len(found)].format(**slots))
+    def said(options: tuple[str, ...], number: int, **slots: str) -> str:
+      found = frames.OWN[options] if own else options
+      speech = self._speech_for(slots.values())
+      return _capital(found[number % len(found)].format(**slots, **speech))
 
-    brands = _repeated_brands(request.items)
-    phrases = self._ranked(request.items, hidden) + brands
+    brands = _repeated_brands(request.items, self._speech["many"])
+    phrases = self._all_things(self._ranked(request.items, hidden)) + brands
     key = request.key
     if not phrases:
-      text = said(_ANYTHING, key)
+      text = said(frames.ANYTHING, key)
     elif len(phrases) == 1:
-      text = said(_PREFERENCES_ONE, key, a=phrases[0])
+      text = said(frames.PREFERENCES_ONE, key, a=phrases[0])
     else:
       a = " and ".join(phrases[: 2 if len(phrases) > 2 else 1])
       b = brands[0] if brands else phrases[min(2, len(phrases) - 1)]
-      text = said(_PREFERENCES, key, a=a, b=b)
+      text = said(frames.PREFERENCES, key, a=a, b=b)
     opinion = reviews.opinion(request.review)
     if opinion is not None:
       aspect, good = opinion
-      text += " " + said(_LIKES if good else _DISLIKES, key >> 8, a=aspect)
+      text += " " + said(
+        frames.LIKES if good else frames.DISLIKES, key >> 8, a=aspect
+      )
     level = self._price_level(request.items)
     if level is not None and len(request.items) >= 3:
-      text += " " + said(_PRICES, level)
+      text += " " + said(frames.PRICES, level)
     return text
 
   def _present(
@@ -226,20 +183,24 @@ class OfflineTeacher:
     phrases = [p for p in phrases if not hide(keyphrases.tokens(p))]
     present = self._present(request.items, hidden)
     phrases += [p for p in present if p not in phrases]
+    phrases = self._all_things(phrases)
     if not phrases:
       return "I would like something new, surprise me."
     who = reviews.person(request.review)
     if who:
-      frame = _pick(_GIFT, request.key)
+      frame = _pick(frames.GIFT, request.key)
       return frame.format(who=who, a=phrases[0])
     opinion = reviews.opinion(request.review)
     if opinion is not None:
-      frame = _pick(_VAGUE_ASPECT, request.key)
+      frame = _pick(frames.VAGUE_ASPECT, request.key)
       return _capital(frame.format(a=phrases[0], aspect=opinion[0]))
-    frames = (
-      _VAGUE if len(phrases) > 1 else [f for f in _VAGUE if "{b}" not in f]
+    options = (
+      frames.VAGUE
+      if len(phrases) > 1
+      else [f for f in frames.VAGUE if "{b}" not in f]
     )
-    return _pick(frames, request.key).format(a=phrases[0], b=phrases[-1])
+    text = _pick(options, request.key)
+    return text.format(a=phrases[0], b=phrases[-1])
 
   def _vague_second(self, request: TextRequest, hidden: frozenset[str]) -> str:
     wanted = self._present(request.items, hidden)
@@ -253,40 +214,59 @@ class OfflineTeacher:
       return self._vague(
         dataclasses.replace(request, key=request.key + 1), hidden
       )
-    frame = _pick(_SECOND, request.key)
-    return frame.format(h=known[0], a=wanted[0])
+    frame = _pick(frames.SECOND, request.key)
+    h, a = self._things(known[0]), self._things(wanted[0])
+    return frame.format(h=h, a=a, **self._speech_for((h, a)))
 
   def _find_specific_parts(self, item: Item, hidden: frozenset[str]) -> str:
     title = set(keyphrases.content_words(item.title))
     # At most half of the title's words may stand in the query.
     allowed = max(1, len(title) // 2)
-    kept: list[str] = []
-    used: set[str] = set()
-    for phrase in self._phrases.of(item):
-      if hidden and hidden & set(keyphrases.tokens(phrase)):
+    options = [
+      self._attribute(phrase)
+      for phrase in self._phrases.of(item)
+      if self._is_topic(phrase)
+    ]
+    if item.brand:
+      options.append(Attribute(Kind.BRAND, item.brand))
+    kept: list[Attribute] = []
+    parts = self._speech["some"]
+    for attribute in options:
+      name = attribute.name
+      if hidden and hidden & set(keyphrases.tokens(name)):
         continue
-      overlap = used | (title & set(keyphrases.content_words(phrase)))
-      if len(overlap) <= allowed:
-        kept.append(phrase)
-        used = overlap
-    parts = ", ".join(kept[:3]) or "something out of the ordinary"
-    brand = set(keyphrases.content_words(item.brand or ""))
-    if item.brand and len(used | (title & brand)) <= allowed:
-      parts += f" by {item.brand}"
+      if not self._goes_with(attribute, kept):
+        continue
+      text = self._speaker.things([*kept, attribute], Draws(0))
+      if len(title & set(keyphrases.content_words(text))) <= allowed:
+        kept.append(attribute)
+        parts = text
     level = self._price_level([item])
-    return parts if level is None else parts + _QUALITIES[level]
+    return parts if level is None else parts + frames.QUALITIES[level]
+
+  def _goes_with(self, attribute: Attribute, kept: Sequence[Attribute]) -> bool:
+    """Whether an attribute says more beside others, in one phrase."""
+    if len(kept) >= 3:
+      return attribute.kind is Kind.BRAND
+    key = frozenset(spoken.key(attribute.name)) - {"and"}
+    others = [frozenset(spoken.key(a.name)) - {"and"} for a in kept]
+    if any(key <= other or other <= key for other in others):
+      return False
+    return all(self._speaker.go_together(attribute, a) for a in kept)
 
   def _specific(self, request: TextRequest, hidden: frozenset[str]) -> str:
     parts = self._specific_parts(request.items[-1], hidden)
-    return _capital(_pick(_SPECIFIC, request.key).format(parts=parts))
+    frame = _pick(frames.SPECIFIC, request.key)
+    speech = self._speech_for([parts])
+    return _capital(frame.format(parts=parts, **speech))
 
 
-def _repeated_brands(items: Sequence[Item]) -> list[str]:
+def _repeated_brands(items: Sequence[Item], many: str) -> list[str]:
   """Brands of at least two of the items, most frequent first."""
   brands = [item.brand for item in items if item.brand]
   repeated = {brand for brand in brands if brands.count(brand) > 1}
   ordered = sorted(repeated, key=lambda brand: (-brands.count(brand), brand))
-  return [f"things by {brand}" for brand in ordered]
+  return [f"{many} by {brand}" for brand in ordered]
 
 
 def _capital(text: str) -> str:

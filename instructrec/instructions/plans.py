@@ -18,14 +18,15 @@ Every draw depends on (seed, request id, task type) alone.
 import collections
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import polars as pl
 
 from instructrec.data import candidates as candidate_sets
+from instructrec.data import ratings as ratings_lib
 from instructrec.data.catalog import Catalog, Item
-from instructrec.instructions import render, templates
+from instructrec.instructions import planned, render, templates
 from instructrec.instructions.draws import mix
 from instructrec.instructions.format import Kind, Origin, TaskForm, TaskType
 from instructrec.instructions.teacher import TextKind, TextRequest
@@ -50,45 +51,6 @@ _SLOT_KINDS = {
 _KEY_SALT = {kind: number for number, kind in enumerate(TextKind, start=100)}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-  """A request with its items looked up."""
-
-  row: Mapping[str, Any]
-  key: int
-  history: tuple[Item, ...]
-  target: Item
-  later: tuple[Item, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RowPlan:
-  """A row to be written: its form, and its texts by slot."""
-
-  request: Request
-  form: render.Form
-  key: int
-  texts: Mapping[str, "Text"]
-  suffix: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Text:
-  """A text to be written, with what it was made from."""
-
-  wanted: TextRequest
-  origin: Origin
-
-  @property
-  def is_useless(self) -> bool:
-    """Whether it is a stated wish that says nothing that helps."""
-    return self.wanted.wish is not None and self.wanted.wish.is_useless
-
-
-Plan = RowPlan | tuple[Request, TextKind, Text]
-"""An instruction to be written, or a fine-grained text."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Planner:
   """Plans the rows and texts of requests.
@@ -105,6 +67,7 @@ class Planner:
     max_history: longest history in an instruction; the newest are kept.
     eval_templates: the templates of validation and test rows.
     wishes: makes stated wishes; None under other protocols.
+    ratings: what users gave to items: what they disliked is no taste.
   """
 
   catalog: Catalog
@@ -114,6 +77,7 @@ class Planner:
   max_history: int
   eval_templates: Sequence[str]
   wishes: WishMaker | None = None
+  ratings: ratings_lib.Ratings | None = None
 
   def check(self) -> None:
     """Checks the protocol, the histories and the templates of evaluation.
@@ -193,7 +157,7 @@ class Planner:
     """The items by id."""
     return _ItemCache(self.catalog)
 
-  def plan(self, requests: pl.DataFrame) -> list[Plan]:
+  def plan(self, requests: pl.DataFrame) -> list[planned.Plan]:
     """What is to be written for some requests, in order.
 
     Args:
@@ -205,31 +169,38 @@ class Planner:
     keys = candidate_sets.request_keys(
       requests["request_id"].to_list(), self.seed
     ).tolist()
-    plans: list[Plan] = []
+    given = {}
+    if self.ratings is not None:
+      given = self.ratings.of(requests["user_id"].to_list())
+    plans: list[planned.Plan] = []
     for row, key in zip(requests.iter_rows(named=True), keys, strict=True):
-      request = self._lookup(row, key)
+      request = self._lookup(row, key, given.get(row["user_id"]))
       plans += self._fine_grained(request)
       plans += self._plans(request)
     return plans
 
-  def _lookup(self, row: Mapping[str, Any], key: int) -> Request:
+  def _lookup(
+    self, row: Mapping[str, Any], key: int, given: dict[str, float] | None
+  ) -> planned.Request:
     items = self.items
-    return Request(
+    newest = row["history"][-self.max_history :]
+    return planned.Request(
       row=row,
       key=key,
-      history=tuple(items[i] for i in row["history"][-self.max_history :]),
+      history=tuple(items[i] for i in newest),
+      liked=tuple(items[i] for i in ratings_lib.liked(newest, given)),
       target=items[row["target"]],
       later=tuple(items[i] for i in row["later"]),
     )
 
   def _text(
     self,
-    request: Request,
+    request: planned.Request,
     kind: TextKind,
     *,
     of_target: bool,
     has_user: bool = True,
-  ) -> Text:
+  ) -> planned.Text:
     """What a text is made from.
 
     Args:
@@ -238,7 +209,7 @@ class Planner:
       of_target: whether the target is known where the text will stand.
       has_user: whether the user is.
     """
-    row, history, target = request.row, request.history, request.target
+    row, history, target = request.row, request.liked, request.target
     key = mix(request.key, _KEY_SALT[kind])
     if self.wishes is not None and has_user and not kind.is_preference:
       return self._stated(request, kind, key)
@@ -260,20 +231,20 @@ class Planner:
       )
     side = history if kind is TextKind.VAGUE_SECOND and has_user else ()
     wanted = TextRequest(kind, tuple(items), review, side, target.title, key)
-    return Text(wanted, origin)
+    return planned.Text(wanted, origin)
 
   def _stated(
     self,
-    request: Request,
+    request: planned.Request,
     kind: TextKind,
     key: int,
     polarity: str | None = None,
-  ) -> Text:
+  ) -> planned.Text:
     """A wish of what the target has; for `polarity` see `WishMaker.make`."""
     assert self.wishes is not None
     wish, words = self.wishes.make(
       self.catalog.index(request.target.item_id),
-      [self.catalog.index(item.item_id) for item in request.history],
+      [self.catalog.index(item.item_id) for item in request.liked],
       request.row["target_review"],
       key,
       split=request.row["split"],
@@ -290,9 +261,9 @@ class Planner:
       wish=wish,
       words=words,
     )
-    return Text(wanted, Origin.STATED)
+    return planned.Text(wanted, Origin.STATED)
 
-  def _pair(self, request: Request) -> Iterator[RowPlan]:
+  def _pair(self, request: planned.Request) -> Iterator[planned.RowPlan]:
     """Opposite wishes on one history: for what the target has, against B."""
     key = mix(request.key, 60)
     if self.wishes is None or not self._pair_forms or key % PAIR_EVERY:
@@ -323,8 +294,8 @@ class Planner:
     ]
 
   def _fine_grained(
-    self, request: Request
-  ) -> list[tuple[Request, TextKind, Text]]:
+    self, request: planned.Request
+  ) -> list[tuple[planned.Request, TextKind, planned.Text]]:
     if not request.row["newest"]:
       return []
     kinds = [TextKind.PREFERENCE]
@@ -337,7 +308,7 @@ class Planner:
       result.append((request, kind, text))
     return result
 
-  def _plans(self, request: Request) -> Iterator[RowPlan]:
+  def _plans(self, request: planned.Request) -> Iterator[planned.RowPlan]:
     if request.row["split"] != "train":
       for number, form in enumerate(self._eval_forms):
         yield self._plan(request, form, mix(request.key, 50 + number))
@@ -351,7 +322,9 @@ class Planner:
       yield self._plan(request, forms[query, bool(draw & 1)], key)
     yield from self._pair(request)
 
-  def _plan(self, request: Request, form: render.Form, key: int) -> RowPlan:
+  def _plan(
+    self, request: planned.Request, form: render.Form, key: int
+  ) -> planned.RowPlan:
     """Decides what each text of a row is made from.
 
     A text may be made from the target where the row is not to find it: it is
@@ -378,29 +351,7 @@ class Planner:
         of_target=of_target,
         has_user=form.template.task is not TaskType.PRODUCT_SEARCH,
       )
-    return RowPlan(request, form, key, texts)
-
-
-def distinct(plans: Iterable[Plan]) -> dict[Any, Text]:
-  """The texts of some plans, each once, by key."""
-  texts: dict[Any, Text] = {}
-  for plan in plans:
-    found = plan.texts.values() if isinstance(plan, RowPlan) else plan[2:]
-    texts.update((text_key(text), text) for text in found)
-  return texts
-
-
-def text_key(text: Text) -> Any:
-  """Texts with the same key are the same text: items by id, not by value."""
-  wanted = text.wanted
-  return (
-    wanted.kind,
-    wanted.key,
-    text.origin,
-    len(wanted.items),
-    len(wanted.history),
-    wanted.items[-1].item_id,
-  )
+    return planned.RowPlan(request, form, key, texts)
 
 
 class _ItemCache(dict):

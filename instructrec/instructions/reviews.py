@@ -39,7 +39,7 @@ _BAD = frozenset(
 _NEGATIONS = frozenset("not no never isn't wasn't don't didn't hardly".split())
 _ASPECTS = {
   "a good story": "story storyline plot",
-  "good looks": "graphics visuals looks design",
+  "a fine look": "graphics visuals looks design",
   "good sound": "sound music soundtrack audio",
   "easy handling": "controls control handling easy simple",
   "lasting quality": "quality sturdy durable build lasts",
@@ -48,8 +48,8 @@ _ASPECTS = {
   "a challenge": "challenge challenging hard difficult difficulty",
   "humour": "funny humor humour hilarious",
   "comfort": "comfortable comfort soft fits",
-  "lots to do": "long hours replay content variety",
-  "things that children can handle": "kids kid son daughter children",
+  "variety": "long hours replay content variety",
+  "suitability for children": "kids kid son daughter children",
 }
 _ASPECT_OF = {
   word: aspect for aspect, words in _ASPECTS.items() for word in words.split()

@@ -37,6 +37,8 @@ class Tally:
     counted: how many rows `words` adds up, by the same names.
     histories: instructions by titles of the history that they show, training
       rows alone.
+    wishes: stated wishes by intention, stance and sources.
+    bits: stated wishes by intention and tenths of a bit.
     replaced: texts that the fallback teacher wrote, by reason.
     samples: by task type and by kind, a random few (those with the smallest
       hash of their id, so that parts add up to the sample of the whole).
@@ -60,6 +62,12 @@ class Tally:
   histories: collections.Counter[int] = dataclasses.field(
     default_factory=collections.Counter
   )
+  wishes: collections.Counter[tuple[str, str, str]] = dataclasses.field(
+    default_factory=collections.Counter
+  )
+  bits: collections.Counter[tuple[str, int]] = dataclasses.field(
+    default_factory=collections.Counter
+  )
   replaced: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
   )
@@ -74,6 +82,10 @@ class Tally:
       self._sample(record.kind, record.text_id, record, NUM_AUDITED)
       return
     self.origins[record.config, record.intention_origin] += 1
+    if record.wish_stance:
+      sources = "+".join(record.wish_sources)
+      self.wishes[record.intention, record.wish_stance, sources] += 1
+      self.bits[record.intention, round(10 * record.wish_bits)] += 1
     if record.split == "train":
       self.templates[record.template_id] += 1
       self.histories[len(record.shown_history)] += 1
@@ -145,6 +157,8 @@ _COUNTERS = (
   "words",
   "counted",
   "histories",
+  "wishes",
+  "bits",
   "replaced",
 )
 

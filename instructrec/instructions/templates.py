@@ -32,6 +32,7 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from instructrec.instructions import domains
 from instructrec.instructions.format import (
   Intention,
   Kind,
@@ -264,6 +265,22 @@ class TemplateSet:
     close = difflib.get_close_matches(template_id, ids, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise KeyError(f"no template is called {template_id!r}{hint}")
+
+  def reworded(self, domain: domains.Domain) -> "TemplateSet":
+    """The templates in the words of a domain; see `domains.reworded`."""
+    changed = (
+      {
+        "inputs": domains.reworded(template.inputs, domain),
+        "targets": domains.reworded(template.targets, domain),
+      }
+      for template in self.templates
+    )
+    return TemplateSet(
+      tuple(
+        Template.model_validate({**template.model_dump(), **new})
+        for template, new in zip(self.templates, changed, strict=True)
+      )
+    )
 
   def of(
     self,

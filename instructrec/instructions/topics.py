@@ -14,14 +14,14 @@ import importlib.resources
 THEMES = frozenset(
   (
     # Creatures, real and otherwise.
-    "alien angel animal bear bee bird bug bull bunny butterfly cat caterpillar "
-    "chicken cow crocodile demon devil dinosaur dog dolphin dragon duck eagle "
-    "elephant elf fairy fish fox frog ghost giant giraffe godzilla goblin "
-    "hamster hedgehog hippo horse insect jellyfish kangaroo kitten ladybug lion "
-    "lizard mermaid monkey monster mouse ninja octopus owl panda parrot "
-    "penguin pet pig pony predator puppy rabbit raptor robot shark sheep skull "
-    "snake spider squirrel tiger turtle unicorn vampire werewolf whale witch "
-    "wizard wolf zebra zombie "
+    "alien angel animal bear bee bird bug bull bunny butterfly cat "
+    "caterpillar chicken cow crocodile demon devil dinosaur dog dolphin "
+    "dragon duck eagle elephant elf fairy fish fox frog ghost giant giraffe "
+    "goblin hamster hedgehog hippo horse insect jellyfish kangaroo kitten "
+    "ladybug lion lizard mermaid monkey monster mouse ninja octopus owl panda "
+    "parrot penguin pet pig pony predator puppy rabbit raptor robot shark "
+    "sheep skull snake spider squirrel tiger turtle unicorn vampire werewolf "
+    "whale witch wizard wolf zebra zombie "
     # People and roles.
     "ballerina barber captain chef clown cowboy detective doctor fighter "
     "fireman gangster gladiator hunter jedi king knight mafia nurse pirate "
@@ -39,19 +39,20 @@ THEMES = frozenset(
     "tractor trailer train truck tugboat "
     # Pastimes, kinds of stories and of music.
     "adventure arcade baking baseball basketball bowling boxing camping "
-    "carnival casino chess cooking crime cricket dance dancing driving fantasy "
-    "fashion fighting fishing fitness flight football gardening golf gymnastics "
-    "hockey horror hunting karaoke knitting magic military murder mystery "
-    "painting pinball poker racing rhythm sailing simulator skateboard skating "
-    "skiing snowboard soccer solitaire sports stealth strategy surfing survival "
-    "swimming tennis treasure trivia war western wrestling yoga acoustic bass "
-    "blues choir classical country disco folk gospel jazz metal opera orchestra "
-    "music piano pop punk rap reggae rock soul swing symphony techno "
+    "carnival casino chess cooking crime cricket dance dancing driving "
+    "fantasy fashion fighting fishing fitness flight football gardening golf "
+    "gymnastics hockey horror hunting karaoke knitting magic military murder "
+    "mystery painting pinball poker racing rhythm sailing simulator "
+    "skateboard skating skiing snowboard soccer solitaire sports stealth "
+    "strategy surfing survival swimming tennis treasure trivia war western "
+    "wrestling yoga acoustic bass blues choir classical country disco folk "
+    "gospel jazz metal opera orchestra music piano pop punk rap reggae rock "
+    "soul swing symphony techno "
     # Manners of things.
     "bilingual educational electric foldable glow inflatable interactive "
     "magnetic mechanical miniature musical organic outdoor plush portable "
     "puppet rainbow rechargeable retro steampunk vegan vintage waterproof "
-    "wireless wooden"
+    "wireless wooden "
   ).split()
 )
 """What things are about, or like: they stand before a noun."""
@@ -66,38 +67,39 @@ PRODUCTS = frozenset(
     "joystick keyboard kite lamp lipstick loom lotion lunchbox marble marker "
     "mascara mask mat microphone microscope mirror moisturizer mouthwash "
     "necklace notebook paint pedal pencil perfume pillow playhouse playset "
-    "pocketknife puzzle racket recorder ring robot saxophone scooter serum "
+    "pocketknife puzzle racket recorder ring saxophone scooter serum "
     "shampoo sled soap speaker sticker stroller sunscreen sword tambourine "
     "tattoo teapot telescope tent toothbrush toothpaste tricycle trampoline "
-    "trumpet tuner ukulele violin wagon watch wig yo-yo"
+    "trumpet tuner ukulele violin wagon watch wig yo-yo "
   ).split()
 )
 """Things themselves: they are the noun."""
-HEADS = (
-  frozenset(
-    (
-      "boot card case cover disc dock drive fan filter grip hub protector remote "
-      "shoe skin stand station supply wheel book board clothes toy game film "
-      "album movie tablet mouse car accessory"
-    ).split()
-  )
-  | PRODUCTS
+HEADS = PRODUCTS | frozenset(
+  (
+    "accessory album board book boot car card case clothes cover disc dock "
+    "drive fan film filter game grip hub light mouse movie protector remote "
+    "shoe skin stand station supply tablet toy wheel "
+  ).split()
 )
 """Last words of names of things: "memory card", "gaming mouse"."""
-GEAR = PRODUCTS | frozenset(
-  "card case charger cooler cord cover dock drive fan grip hub intercooler kit "
-  "protector remote skin stand station stylus supply thumbstick wheel".split()
+GEAR = frozenset(
+  (
+    "adapter battery cable camera card case charger console controller cooler "
+    "cord cover dock drive drum fan filter gamepad grip guitar headphone "
+    "headset hub intercooler joystick keyboard kit microphone mouse pedal "
+    "protector remote skin stand station stylus supply thumbstick wheel"
+  ).split()
 )
 """What is no game among games."""
 SCRAPS = frozenset(
   (
     # Units, sizes, counts, packs.
-    "ampere bag bottle box bulk bundle case centimeter count ct cup dozen each "
-    "feet fit fits fl foot gal gallon gb gram grams inch inches jar kg kit lb "
-    "lbs length liter litre mah mb meter milliliter ml mm ounce ounces oz pack "
-    "packs packet pair pcs per piece pieces pint pound pounds qty quart refill "
-    "set sets size sized sizes sheet sheets ton tube unit units volt watt width "
-    "xl xxl yard years months ages "
+    "ampere bag bottle box bulk bundle case centimeter count ct cup dozen "
+    "each feet fit fits fl foot gal gallon gb gram grams inch inches jar kg "
+    "kit lb lbs length liter litre mah mb meter milliliter ml mm ounce ounces "
+    "oz pack packs packet pair pcs per piece pieces pint pound pounds qty "
+    "quart refill set sets size sized sizes sheet sheets ton tube unit units "
+    "volt watt width xl xxl yard years months ages "
     # Shops, versions, conditions.
     "available bonus brand brands certified code compatible content "
     "discontinued disc download dlc edition exclusive featuring generic gift "
@@ -106,14 +108,23 @@ SCRAPS = frozenset(
     "official officially original packaging refurbished renewed replacement "
     "retail sealed season selects series shipping standard trademark upc us "
     "usa version vol volume warranty works assorted assortment styles vary "
-    "color colors colour colours hits alone class select parts cut vs value specific "
-    "half thicker gold remaster remastered hd definitive goty japan uk japanese "
-    "european amazon collectibles collectors single multi pcs assortments "
-    "adult adults kids boys girls mens womens wired stereo backlit amplified "
-    "ambidextrous anti-slip pink/white tan caucasian rtf"
+    "color colors colour colours hits alone class select parts cut vs value "
+    "specific half thicker gold remaster remastered hd definitive goty japan "
+    "uk japanese european amazon collectibles collectors single multi "
+    "assortments adult adults kids boys girls mens womens wired stereo "
+    "backlit amplified ambidextrous anti-slip pink/white tan caucasian rtf "
+    "giftset latex latex-free free figure figures tote "
   ).split()
 )
 """Units, sizes, counts, packaging and the talk of shops."""
+
+PEOPLE = frozenset(
+  (
+    "accessories accessory adult adults and baby boy boys child children girl "
+    "girls infant kid kids men mens other others toddler unisex women womens"
+  ).split()
+)
+"""A category of these words alone does not say what things are."""
 
 
 @functools.cache

@@ -109,7 +109,13 @@ class Spec:
       FileNotFoundError: where there is no prepared data.
     """
     prepared = dataset.scan(self.prepared_dir)
-    by_rule = offline.OfflineTeacher(prepared.catalog)
+    source = prepared.manifest.get("source")
+    domain = (
+      domains.Domain(self.domain)
+      if self.domain
+      else domains.of(prepared.catalog, source)
+    )
+    by_rule = offline.OfflineTeacher(prepared.catalog, domain)
     teacher: Teacher = by_rule
     if self.chat is not None:
       teacher = ChatTeacher(self.chat)
@@ -118,12 +124,13 @@ class Spec:
     return generate.Generator(
       prepared,
       teacher,
-      templates.load(files),
+      # Files of one's own say what they say.
+      templates.load(files) if files else templates.load().reworded(domain),
       seed=self.seed,
       protocol=self.protocol,
       max_history=self.max_history,
       eval_templates=self.eval_templates,
-      domain=domains.Domain(self.domain) if self.domain else None,
+      domain=domain,
       fallback=None if teacher is by_rule else by_rule,
     )
 

@@ -168,7 +168,7 @@ OCCASION = Frames(
   ),
   held_out=(
     "With {occasion} in mind, {x}.",
-    "What suits {occasion}? I thought of {x}.",
+    "For {occasion}, got {x}?",
   ),
 )
 USELESS = Frames(
@@ -214,7 +214,7 @@ DELIVERY = Frames(
 """Of no use either, where things are bought."""
 GREETINGS = ("Hi, ", "Hello, ", "Hey, ", "Hi there, ")
 
-CHEAP = ("not too expensive", "cheap if possible", "on a small budget")
+CHEAP = ("not too expensive", "for little money", "cheap")
 MIDDLING = ("medium priced", "in the middle price range")
 EXPENSIVE = ("at the upper end of the price range", "top of the range")
 PRICES: Mapping[str, tuple[str, ...]] = {
@@ -222,6 +222,18 @@ PRICES: Mapping[str, tuple[str, ...]] = {
   "middling": MIDDLING,
   "expensive": EXPENSIVE,
 }
+SAID: Mapping[str, str] = {
+  "shave": "things for shaving",
+  "bath": "things for the bath",
+  "hair": "things for the hair",
+  "learning": "learning toys",
+  "recording": "recording gear",
+}
+"""Categories that are not called what they are named."""
+BODY = frozenset(
+  "body eye eyes face feet hand hands lip lips nail nails".split()
+)
+"""A category of these words has things for them, and not them themselves."""
 GENRES: Mapping[str, tuple[str, str]] = {
   "drama": ("drama", "dramas"),
   "thriller": ("thriller", "thrillers"),

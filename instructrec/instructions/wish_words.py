@@ -41,12 +41,12 @@ class Speaker:
 
   Attributes:
     domain: of the catalogue.
-    gear: names of attributes that in a catalogue of games are of things to
-      play with and not of games.
+    phrases: keyphrases of the catalogue, which know what among games is a
+      thing to play with; None where there are none.
   """
 
   domain: Domain
-  gear: frozenset[str] = frozenset()
+  phrases: keyphrases.Keyphrases | None = None
 
   def is_platform(self, attribute: Attribute) -> bool:
     """Whether an attribute says what games run on."""
@@ -56,9 +56,16 @@ class Speaker:
       and bool(PLATFORM.fullmatch(attribute.name))
     )
 
+  @property
+  def _nouns(self) -> frozenset[str]:
+    """Last words of names of things; "Dying Light" is no light."""
+    return topics.GEAR if self.domain is Domain.GAMES else topics.HEADS
+
   def _many(self, attributes: Sequence[Attribute]) -> str:
-    if any(a.name in self.gear for a in attributes):
-      return "things"
+    phrases = self.phrases
+    if self.domain is Domain.GAMES and phrases is not None:  # noqa: SIM102
+      if any(phrases.is_gear(a.name) for a in attributes):
+        return "things"
     return SPEECH[self.domain].many
 
   def _head(self, attribute: Attribute) -> str | None:
@@ -66,26 +73,56 @@ class Speaker:
     name = attribute.name
     if attribute.kind is Kind.KEYPHRASE:
       words = spoken.key(name)
-      nouns = topics.PRODUCTS if len(words) == 1 else topics.HEADS
+      nouns = topics.PRODUCTS if len(words) == 1 else self._nouns
+      if self.domain is Domain.GAMES:
+        nouns = self._nouns
       if not words or words[-1] not in nouns or self.is_platform(attribute):
         return None
-      return _cased(plural(name))
+      return _cased(plural(name), self._nouns)
     if attribute.kind is not Kind.CATEGORY:
       return None
     if self.domain is Domain.FILMS and name in wish_frames.GENRES:
       return wish_frames.GENRES[name][1]
+    if name in wish_frames.SAID:
+      return wish_frames.SAID[name]
+    parts = frozenset(spoken.words(name)) - {"and"}
+    if parts and parts <= wish_frames.BODY:
+      return f"things for the {name}"
+    last = spoken.singular(spoken.words(name)[-1]) if parts else ""
+    if last in topics.PRODUCTS:
+      return plural(name)
     if not _is_plural(name):
       if self.domain in (Domain.FILMS, Domain.BOOKS, Domain.MUSIC):
         return f"{name} {SPEECH[self.domain].many}"
       return f"{_IN}{name}"
     return name
 
+  def go_together(self, one: Attribute, other: Attribute) -> bool:
+    """Whether two attributes make one phrase that people would say.
+
+    Args:
+      one: an attribute.
+      other: another.
+
+    Returns:
+      True for "dinosaur" and "puzzles"; False for two consoles, for two kinds
+      of things that are no genres of films, for two brands.
+    """
+    both = (one, other)
+    if all(map(self.is_platform, both)):
+      return False
+    if all(a.kind is Kind.CATEGORY for a in both):
+      return self.domain is Domain.FILMS
+    if one.kind is other.kind is not Kind.KEYPHRASE:
+      return False
+    return not (self._head(one) and self._head(other))
+
   def _adjunct(self, attribute: Attribute) -> str:
     """An attribute before a noun: "dinosaur" of "dinosaur puzzles"."""
     name = attribute.name
     if attribute.kind is Kind.CATEGORY and name in wish_frames.GENRES:
       return wish_frames.GENRES[name][0]
-    return _cased(name)
+    return _cased(name, self._nouns)
 
   def _tail(self, attribute: Attribute, draws: Draws) -> str | None:
     """An attribute behind the noun."""
@@ -122,7 +159,12 @@ class Speaker:
     )
     head = self._head(heads[0]) if heads else None
     before = [self._adjunct(a) for a in rest if not heads or a is not heads[0]]
-    behind = [tail for tail in tails.values() if tail is not None]
+    behind = list[str]()
+    for tail in tails.values():
+      if tail is not None and any(t.startswith(" for ") for t in behind):
+        tail = tail.replace(" for ", " and ", 1)
+      if tail is not None:
+        behind.append(tail)
     # Prices come last: "by Oakline, not too expensive".
     behind.sort(key=lambda part: part.startswith(","))
     if head is None:
@@ -179,7 +221,8 @@ class Speaker:
     for frame in [*frames, *([] if wish.is_useless else [last])]:
       plain = _capital(frame.format(**slots))
       for found in (_styled(frame, slots, draws), plain):
-        if allowed(found, wish):
+        fault = quality.problem(found, wish.hidden_title, is_query=True)
+        if fault is None and allowed(found, wish):
           return found
     return None
 
@@ -211,17 +254,18 @@ def plural(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _cased(name: str) -> str:
+def _cased(name: str, heads: frozenset[str]) -> str:
   """A keyphrase within a sentence: ordinary words small, names as they are."""
   words = spoken.words(name)
   if len(words) == 1:
     for one in (words[0], words[0].removesuffix("s"), words[0][:-2]):
       if one in topics.THEMES:
         return one
-  known = (topics.THEMES, topics.HEADS, topics.ordinary())
+  known: tuple[frozenset[str], ...]
+  known = (topics.THEMES, heads, topics.ordinary())
   if len(words) == 1:
     known = (topics.THEMES, topics.PRODUCTS)
-  elif words and spoken.singular(words[-1]) not in topics.HEADS:
+  elif words and spoken.singular(words[-1]) not in heads:
     return name
   if all(
     any(word in some or spoken.singular(word) in some for some in known)
@@ -273,13 +317,13 @@ def _styled(frame: str, slots: Mapping[str, str], draws: Draws) -> str:
   literal = not frame.startswith("{")
   if small:
     frame = re.sub(r"\bI\b", "i", frame)
-  if (small or greeted) and literal and not frame.startswith("I"):
+  if (small or greeted) and literal and not frame.startswith(("I ", "I'")):
     frame = frame[0].lower() + frame[1:]
   text = frame.format(**slots)
   if greeted:
     text = draws.pick(wish_frames.GREETINGS) + text
   if not small:
-    text = _capital(text)
+    text = re.sub(r"(?<=[.?!] )[a-z]", lambda m: m[0].upper(), _capital(text))
   if draws.chance(_ALL_SMALL) and '"' not in text:
     text = text.lower()
   if draws.chance(_MISSPELT):

@@ -28,7 +28,6 @@ from instructrec.instructions import (
   render,
   reviews,
   spoken,
-  topics,
   wish_words,
 )
 from instructrec.instructions.attributes import Attributes, Kind
@@ -43,22 +42,13 @@ _NUM_POPULAR = 40
 _FROM_POPULAR = 0.4
 """How often what is not wanted is what people take, and not the history's."""
 _RECENT = 5
+_LONG = 15
+"""A longer title is not said in a wish, in words."""
 _FEWEST = 3
 """Items that a wish must fit at least."""
 _TRIES = 8
 _UNWANTED_SHARE = 500
 """What is not wanted is had by at least one item in so many."""
-_GEAR = 0.5
-_PIECE = 0.6
-"""A word that stands this often in a longer name is a piece of it."""
-_WEAK = frozenset(
-  (
-    "angel boy captain chaos darkness ear empire giant head hero king kingdom "
-    "knight legend lord man master moon one op prime rage royal soul star sun "
-    "tin twisted ultra universe war warrior xtreme"
-  ).split()
-)
-"""Parts of names that say little by themselves, in the singular."""
 
 
 class WishMaker:
@@ -82,20 +72,15 @@ class WishMaker:
     self.attributes = attributes
     self.domain = domain
     self._keys = [spoken.key(a.name) for a in attributes.attributes]
-    self._phrases = [
-      frozenset(key if a.kind is Kind.KEYPHRASE else ())
-      for key, a in zip(self._keys, attributes.attributes, strict=True)
-    ]
     titles = collections.Counter(
       word
       for title in catalog.titles
       for word in set(keyphrases.content_words(title))
     )
     handful = max(_FEWEST, min(10, len(catalog) // 1000))
-    self.least_unwanted = max(_FEWEST, len(catalog) // _UNWANTED_SHARE)
     self._rare = frozenset(w for w, n in titles.items() if n < handful)
-    gear = self._find_gear() if domain is Domain.GAMES else frozenset()
-    self.speaker = wish_words.Speaker(domain, gear)
+    self.least_unwanted = max(_FEWEST, len(catalog) // _UNWANTED_SHARE)
+    self.speaker = wish_words.Speaker(domain, keyphrases.of_catalog(catalog))
     self._sayable = [self._is_sayable(n) for n in range(len(attributes))]
     self._popular = self._find_popular(taken)
     # Frames of the catalogue are read item by item once.
@@ -105,35 +90,14 @@ class WishMaker:
       cached = functools.lru_cache(maxsize=1 << 17)(getattr(self, name))
       setattr(self, name, cached)
 
-  def _find_gear(self) -> frozenset[str]:
-    """Keyphrases of things to play with: "Razer", "Turtle Beach"."""
-    gear = np.array(
-      [
-        bool(topics.GEAR.intersection(spoken.key(title)))
-        for title in self.catalog.titles
-      ]
-    )
-    return frozenset(
-      attribute.name
-      for n, attribute in enumerate(self.attributes.attributes)
-      if gear[self.attributes.items(n)].mean() >= _GEAR
-    )
-
   def _is_sayable(self, number: int) -> bool:
     """Whether a person would say it: no piece of a name, no scrap of one."""
     attributes = self.attributes
     attribute = attributes.attributes[number]
     if attribute.kind is not Kind.KEYPHRASE:
-      return not topics.SCRAPS.intersection(spoken.words(attribute.name))
-    words = self._phrases[number]
-    if words & _WEAK or self.speaker.is_platform(attribute):
-      return not words & _WEAK
-    having = attributes.items(number).tolist()
-    pieces = sum(
-      any(words < self._phrases[other] for other in attributes.of_item(item))
-      for item in having
-    )
-    return pieces < _PIECE * len(having)
+      is_category = attribute.kind is Kind.CATEGORY
+      return not (is_category and keyphrases.names_no_kind(attribute.name))
+    return not keyphrases.WEAK.intersection(self._keys[number])
 
   def _find_popular(self, taken: Mapping[str, int]) -> list[int]:
     """The attributes of what people take most; no prices."""
@@ -176,9 +140,9 @@ class WishMaker:
     return frozenset(spoken.key(" ".join(parts)))
 
   def say_the_same(self, one: int, other: int) -> bool:
-    """Whether one name is part of the other, or both name a console."""
-    names = [self.attributes.attributes[n] for n in (one, other)]
-    if all(map(self.speaker.is_platform, names)):
+    """Whether one name is part of the other, or they make no phrase."""
+    names = (self.attributes.attributes[one], self.attributes.attributes[other])
+    if not self.speaker.go_together(*names):
       return True
     first, second = (set(self._keys[n]) for n in (one, other))
     return first <= second or second <= first
@@ -235,7 +199,8 @@ class WishMaker:
       kinds = []
     else:
       shares = _SPECIFIC if specific else _VAGUE
-      kinds = _weighted(shares, draws)
+      # Where nothing may be said for the target, something is against others.
+      kinds = list(dict.fromkeys([*_weighted(shares, draws), "unwanted"]))
     for kind in kinds:
       for _ in range(_TRIES):
         wish = make.one(kind, specific=specific)
@@ -328,7 +293,7 @@ class _Making:
       return ()
     agrees = self._draws.chance(0.5)
     found = [n for n in own if bool(self._known[n]) == agrees] or own
-    by_kind: dict[object, list[int]] = {}
+    by_kind: dict[Kind, list[int]] = {}
     for number in found:
       kind = self._maker.attributes.attributes[number].kind
       by_kind.setdefault(kind, []).append(number)
@@ -354,16 +319,8 @@ class _Making:
     """A second attribute that tells more, or the most telling one alone."""
     maker = self._maker
     own = maker._own(self._target)
-    first = maker.attributes.attributes[wanted[0]].kind
-    # "Crime dramas", but no puzzles that are also dolls.
-    same = {Kind.KEYPHRASE}
-    if maker.domain is Domain.FILMS:
-      same.add(Kind.CATEGORY)
     for number in self._draws.shuffled(own):
-      kind = maker.attributes.attributes[number].kind
       if number in wanted:
-        continue
-      if kind is first and kind not in same:
         continue
       if maker.say_the_same(wanted[0], number):
         continue
@@ -407,6 +364,8 @@ class _Making:
     title = maker.catalog.titles[self._target]
     for item in self._draws.shuffled(self._history[-_RECENT:]):
       known = maker.catalog.titles[item]
+      if quality.problem(known, is_query=True) or len(known.split()) > _LONG:
+        continue
       if hidden & set(keyphrases.tokens(known)):
         continue
       if quality.says_title(known, title):
@@ -431,6 +390,8 @@ class _Making:
     if not found:
       return None
     name = self._draws.pick(sorted(found))
-    wanted = self._draw_wanted() if specific or self._draws.chance(0.5) else ()
+    # "My niece would enjoy something" is no wish; "something for rain" is.
+    told = specific or name == "person" or self._draws.chance(0.5)
+    wanted = self._draw_wanted() if told else ()
     stance = self._stance(wanted, ())
     return self.wish(wanted, (), stance, **{name: found[name]})

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from instructrec.data import dataset, request
 from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
-from instructrec.instructions import chat_client
+from instructrec.instructions import chat_client, domains, templates
 from instructrec.models import tokenizer
 from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
@@ -410,9 +411,25 @@ class Evaluation:
     own = self.run.train.model.score_normalization
     return tuple(dict.fromkeys(self.normalizations)) or (own,)
 
+  @functools.cached_property
+  def _template_set(self) -> templates.TemplateSet:
+    """In the words of the instructions' domain."""
+    domain = self._manifest.get("domain", domains.Domain.PRODUCTS.value)
+    return templates.load().reworded(domains.Domain(domain))
+
+  @functools.cached_property
+  def _manifest(self) -> dict[str, Any]:
+    path = self.tfds_data_dir / generate.MANIFEST
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
   def _parts(self, params: Any) -> model_parts.ModelParts:
     return model_parts.ModelParts(
-      self.run, params, self.prepared, batch_size=self.batch_size
+      self.run,
+      params,
+      self.prepared,
+      self._template_set,
+      batch_size=self.batch_size,
     )
 
   def following(self) -> following_lib.Following | None:

@@ -18,7 +18,14 @@ from typing import Any
 import polars as pl
 
 from instructrec import output_folder, progress
-from instructrec.instructions import card, chat, generate, tally, units
+from instructrec.instructions import (
+  card,
+  chat,
+  generate,
+  tally,
+  units,
+  wish_card,
+)
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 from instructrec.training import item_table
@@ -253,6 +260,7 @@ def _manifest(
     "rows": rows,
     "templates": dict(sorted(counted.templates.items())),
     "origins": origins,
+    "wishes": wish_card.summary(counted),
     "vocabulary": {
       "origin": "trained" if vocabulary is None else str(vocabulary),
       "fingerprint": tokenizer.fingerprint(model),

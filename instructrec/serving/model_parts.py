@@ -85,12 +85,14 @@ class ModelParts:
     run: the run, for its model, vocabulary and lengths.
     params: the parameters.
     prepared: the items, and how often they were taken in training.
+    template_set: the wordings of instructions.
     batch_size: requests scored at once, where the decoder scores.
   """
 
   run: run_dir.Run
   params: Any
   prepared: dataset.PreparedData
+  template_set: templates.TemplateSet
   batch_size: int = 32
 
   @property
@@ -310,17 +312,13 @@ class ModelParts:
 
   def prompt(self, wish: str | None) -> str:
     """The instruction around a history, with or without a wish."""
-    form = _form(_PLAIN if wish is None else _WISH)
+    name = _PLAIN if wish is None else _WISH
+    form = render.Form(self.template_set[name])
     return form.prompt(render.Slots(vague=wish))
 
   @functools.cached_property
   def _plain_prompt(self) -> Sequence[int]:
     return self._tokenizer.encode(self.prompt(None))
-
-
-@functools.cache
-def _form(name: str) -> render.Form:
-  return render.Form(templates.load()[name])
 
 
 def _under(

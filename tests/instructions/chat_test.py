@@ -459,3 +459,13 @@ def test_a_file_that_is_no_cache_is_left_alone(make_teacher, tmp_path):
   with pytest.raises(ValueError, match="--teacher_cache"):
     make_teacher(cache=str(tmp_path / "notes.txt"))
   assert (tmp_path / "notes.txt").read_text().startswith("not a database")
+
+
+def test_a_stated_wish_is_a_draft_and_the_item_is_not_told():
+  wanted = dataclasses.replace(
+    request(0, kind=TextKind.VAGUE, hidden_title="Zyx"),
+    words="no puzzles pls.",
+  )
+  system, user = chat_prompt.messages(wanted)
+  assert json.loads(user["content"]) == {"draft": "no puzzles pls."}
+  assert "unwanted" in system["content"]

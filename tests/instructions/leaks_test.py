@@ -116,6 +116,26 @@ def test_a_template_may_give_the_target_and_ask_for_something_else():
   assert not problems(row, target_given=True)
 
 
+def test_a_wish_that_tells_the_target_is_caught():
+  row = planted(inputs='Bought "Go". They want zorbic games, please.')
+  known = {
+    "wish": "zorbic games, please.",
+    "hidden_words": frozenset(("zorbic",)),
+  }
+  (found,) = problems(row, **known)
+  assert "the wish says ['zorbic'], which tell the target" in found
+  # What the target has may be said, and a title of the history in quotes.
+  assert not problems(
+    row, wish="board games", hidden_words=known["hidden_words"]
+  )
+  assert not problems(
+    planted(inputs='Bought "Zorbic Go". Like "Zorbic Go", but cheap.'),
+    history=("Zorbic Go",),
+    wish='Like "Zorbic Go", but cheap.',
+    hidden_words=known["hidden_words"],
+  )
+
+
 def test_check_names_the_row():
   row = planted(inputs='Wants "Space Chess" next')
   known = leaks.Known(target=item("c", "Space Chess"))

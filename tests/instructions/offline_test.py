@@ -167,7 +167,7 @@ def test_a_wish_says_whom_the_review_was_for(shop, review, who):
 @pytest.mark.parametrize(
   ("review", "said"),
   [
-    ("The graphics are beautiful.", "{like} good looks"),
+    ("The graphics are beautiful.", "{like} a fine look"),
     ("I did not open it. The story is great", "{like} a good story"),
     ("The controls are terrible!", "{miss} easy handling"),
     ("The sound is not good.", "{miss} good sound"),
@@ -194,7 +194,7 @@ def test_praise_and_complaint_become_likes_and_dislikes(
       frames = {
         "{like": rf"{who} (like to see|care for|set store by) {aspect}\.",
         "{miss": rf"{who} (complain where {aspect} is missing|"
-        rf"miss {aspect} in things that lack it)\.",
+        rf"miss {aspect} where there is none)\.",
       }
       assert re.fullmatch(frames[feeling], sentences[1])
 
