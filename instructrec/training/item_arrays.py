@@ -105,12 +105,12 @@ class ItemArrays:
     where = (bits & np.uint64(1)).astype(bool)
     draws = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     count = len(self.shares)
-    items = (draws * count).astype(np.int64)
     total = self._cumulative[-1]
-    items[where] = np.searchsorted(
+    found: np.ndarray = (draws * count).astype(np.int32)
+    found[where] = np.searchsorted(
       self._cumulative, draws[where] * total, side="right"
     )
-    return (np.minimum(items, count - 1) + 1).astype(np.int32)
+    return np.minimum(found, count - 1) + 1
 
   def history(
     self,
