@@ -13,13 +13,16 @@ def candidates(
   output: Annotated[_Path, typer.Option(help="Parquet file to make.")],
   retriever: Annotated[
     _Path | None,
-    typer.Option(help="Folder that `retrieve fit` wrote; not with random."),
+    typer.Option(
+      help="Folder that `retrieve fit` wrote; not where items are drawn."
+    ),
   ] = None,
   protocol: Annotated[
     str,
     typer.Option(
       help="retrieved: the best items. hard: the target and the best others. "
-      "random: the target and unseen items."
+      "random: the target and unseen items. popularity_matched: the target and "
+      "unseen items that are about as popular."
     ),
   ] = "retrieved",
   num_candidates: Annotated[
@@ -29,6 +32,14 @@ def candidates(
   num_requests: Annotated[
     int | None, typer.Option(help="Drawn by seed; all if left out.", min=1)
   ] = None,
+  window: Annotated[
+    int,
+    typer.Option(
+      help="popularity_matched: ranks of popularity on either side of the "
+      "target.",
+      min=1,
+    ),
+  ] = 60,
   seed: Annotated[
     int, typer.Option(help="Of subset, draws and order.", min=0)
   ] = 0,
@@ -45,6 +56,7 @@ def candidates(
     num_candidates=num_candidates,
     split=split,
     num_requests=num_requests,
+    window=window,
     seed=seed,
     overwrite=overwrite,
   )
@@ -59,6 +71,7 @@ def run(
   num_candidates: int = 100,
   split: str = "test",
   num_requests: int | None = None,
+  window: int = 60,
   seed: int = 0,
   overwrite: bool = False,
 ) -> None:
@@ -88,6 +101,7 @@ def run(
     retriever_manifest=manifest,
     num_candidates=num_candidates,
     num_requests=num_requests,
+    window=window,
     seed=seed,
   )
   lists.save(output, overwrite=overwrite)
@@ -95,6 +109,11 @@ def run(
     f"{lists.frame.height:,} lists of {num_candidates} ({protocol}, {split}) "
     f"written to {output}"
   )
+  if widened := lists.manifest.get("num_widened"):
+    typer.echo(
+      f"note: {widened:,} lists had too few unseen items within {window} ranks "
+      "of popularity, and took from a wider window"
+    )
   if lists.retriever is not None:
     typer.echo(
       f"{lists.retriever} retrieves the target among its {num_candidates} "

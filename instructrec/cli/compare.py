@@ -79,7 +79,8 @@ def run(
     protocol={
       "requests": "the same requests and candidates in all reports, checked",
       "ties": "expected value under random tie-breaking",
-      "intervals": "95% percentile bootstrap over requests",
+      "intervals": "95% percentile bootstrap over requests, or over users "
+      "where some have several",
       "test": "paired randomisation, two-sided; Holm over all pairs of a group "
       "at a metric",
     },

@@ -28,6 +28,13 @@ def evaluate(
     pathlib.Path | None,
     typer.Option(help="Folder of the report; <model_dir>/report if left out."),
   ] = None,
+  publish: Annotated[
+    pathlib.Path | None,
+    typer.Option(
+      help="Keep the figures as a small JSON file as well, such as "
+      "docs/results/NAME.json; `results publish` chooses rows and metrics."
+    ),
+  ] = None,
   split: Annotated[str, typer.Option(help="validation or test.")] = "test",
   step: Annotated[
     int | None, typer.Option(help="Checkpoint; the newest if left out.")
@@ -83,6 +90,22 @@ def evaluate(
     list[str] | None,
     typer.Option(help="sum or mean over tokens; repeat it to compare."),
   ] = None,
+  num_validation: Annotated[
+    int | None,
+    typer.Option(
+      help="Validation requests a task that fit the weights of the score's "
+      "parts; 0 takes those of the run. 1000 if left out.",
+      min=0,
+    ),
+  ] = None,
+  num_histories: Annotated[
+    int,
+    typer.Option(
+      help="Histories that following wishes is measured on, where the run "
+      "matches titles; 0 for none.",
+      min=0,
+    ),
+  ] = 500,
   protocol: Annotated[
     list[str] | None,
     typer.Option(help="one_pass (the default) or tournament; repeat it."),
@@ -187,6 +210,7 @@ def evaluate(
   run(
     model_dir,
     output,
+    publish=publish,
     split=split,
     step=step,
     checkpoint=checkpoint,
@@ -198,6 +222,8 @@ def evaluate(
     num_candidates=num_candidates,
     retrievers=retriever or (),
     score_normalizations=score_normalization or (),
+    num_validation=num_validation,
+    num_histories=num_histories,
     protocols=protocol or ("one_pass",),
     chat=chat,
     num_orders=num_orders,
@@ -206,6 +232,9 @@ def evaluate(
     device_count=device_count,
     seed=seed,
   )
+
+
+_NUM_VALIDATION = 1000
 
 
 def _lists(
@@ -231,6 +260,7 @@ def run(
   model_dir: pathlib.Path,
   output: pathlib.Path | None = None,
   *,
+  publish: pathlib.Path | None = None,
   split: str = "test",
   step: int | None = None,
   checkpoint: str | None = None,
@@ -242,6 +272,8 @@ def run(
   num_candidates: int = 20,
   retrievers: Sequence[pathlib.Path] = (),
   score_normalizations: Sequence[str] = (),
+  num_validation: int | None = None,
+  num_histories: int = 500,
   protocols: Sequence[str] = ("one_pass",),
   chat: "chat_client.ChatConfig | None" = None,
   num_orders: int = 1,
@@ -257,6 +289,7 @@ def run(
   Args:
     model_dir: the folder that `train` wrote.
     output: the folder of the report; None for <model_dir>/report.
+    publish: file of the figures alone; see `published`. None for none.
     split: "validation" or "test".
     step: which checkpoint; None for the newest.
     checkpoint: where the parameters are, if not in the run.
@@ -269,6 +302,9 @@ def run(
     num_candidates: length of the lists of a published file.
     retrievers: folders of fitted retrievers, as rows.
     score_normalizations: "sum", "mean" or both; empty for the model's own.
+    num_histories: histories that following is measured on; 0 for none.
+    num_validation: validation requests a task that fit the score weights; 0
+      for none, None for 1,000 where the split allows it.
     protocols: "one_pass", "tournament" or both.
     chat: a chat model as a row; None for none.
     num_orders: orders of the candidates that tournaments and chat models get.
@@ -292,7 +328,7 @@ def run(
 
   from instructrec import allocator
   from instructrec.data import dataset
-  from instructrec.evaluation import environment, report
+  from instructrec.evaluation import environment, published_report, report
   from instructrec.pipelines import evaluate as pipeline
   from instructrec.retrieval import methods
   from instructrec.training import distributed, run_dir
@@ -330,7 +366,7 @@ def run(
   )
   # Before the work, for a file that a killed run left cut is an error.
   training_log = report.read_training_log(opened.directory / "metrics.jsonl")
-  found = pipeline.Evaluation(
+  evaluation = pipeline.Evaluation(
     run=opened,
     prepared=prepared,
     tfds_data_dir=tfds_data_dir,
@@ -342,14 +378,17 @@ def run(
     lists=lists,
     validation_lists=validation_lists,
     retrievers=methods.load_all(retrievers, prepared.fingerprint),
-    normalizations=normalizations,
+    normalizations=tuple(score_normalizations),
+    num_validation=_num_validation(num_validation, split),
+    num_histories=num_histories,
     protocols=protocols,
     chat=chat,
     tell=typer.echo,
     num_orders=num_orders,
     batch_size=batch_size,
     seed=seed,
-  )()
+  )
+  found = evaluation()
   context = report.Context(
     title=f"Reranking report: {opened.directory.name}, {split} split",
     commands=[shlex.join(["instructrec", *sys.argv[1:]])],
@@ -361,7 +400,8 @@ def run(
       "score": f"{' and '.join(normalizations)} over tokens, nats",
       "passes": ", ".join(protocols),
       "ties": "expected value under random tie-breaking",
-      "intervals": "95% percentile bootstrap over requests",
+      "intervals": "95% percentile bootstrap over requests, or over users "
+      "where some have several",
       "intentions": f"protocol {manifest['protocol']}: "
       f"{ {r.group: manifest['origins'].get(r.group) for r in found} }",
       "split": prepared.manifest["split"],
@@ -389,6 +429,8 @@ def run(
       *_foreign(opened.record, tfds_data_dir),
     ],
     training_log=training_log,
+    sections=evaluation.sections,
+    following=evaluation.following(),
     wall_seconds={
       # A run that is not finished has no time of its own yet.
       **(
@@ -413,7 +455,17 @@ def run(
       typer.echo(f"  {name:{width}s} {cells}")
     typer.echo(f"  {report.headline(result)}")
   typer.echo(f"\nreport: {path}")
+  if publish is not None:
+    published_report.from_folder(output, publish.stem).save(publish)
+    typer.echo(f"figures: {publish}")
   return path
+
+
+def _num_validation(wanted: int | None, split: str) -> int:
+  """Validation requests that fit score weights; none where they are ranked."""
+  if wanted is not None:
+    return wanted
+  return 0 if split == "validation" else _NUM_VALIDATION
 
 
 def _foreign(

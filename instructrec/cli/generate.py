@@ -15,8 +15,19 @@ if TYPE_CHECKING:
 class Protocol(enum.StrEnum):
   """What intentions may be made from."""
 
+  stated = "stated"
   strict = "strict"
   paper = "paper"
+
+
+class DomainName(enum.StrEnum):
+  """What the items are, which decides on how people speak of them."""
+
+  films = "films"
+  books = "books"
+  games = "games"
+  music = "music"
+  products = "products"
 
 
 class TeacherName(enum.StrEnum):
@@ -53,10 +64,19 @@ def generate(
   protocol: Annotated[
     Protocol,
     typer.Option(
-      help="strict: nothing of the target in preferences and intentions of "
+      help="stated: a wish says what a person knows of what they want, "
+      "attributes of the target but never its title; how much is measured in "
+      "bits. strict: nothing of the target in preferences and intentions of "
       "tasks with a user. paper: intentions from the target's review."
     ),
-  ] = Protocol.strict,
+  ] = Protocol.stated,
+  domain: Annotated[
+    DomainName | None,
+    typer.Option(
+      help="What the items are: films are watched, books read, products "
+      "bought. Found out by source, titles and categories if left out."
+    ),
+  ] = None,
   max_history: Annotated[
     int,
     typer.Option(help="Longest history in an instruction, in items.", min=1),
@@ -149,6 +169,7 @@ def generate(
     vocabulary=vocabulary,
     vocab_size=vocab_size,
     protocol=protocol.value,
+    domain=domain.value if domain else None,
     max_history=max_history,
     seed=seed,
     template_files=template_file,
@@ -166,7 +187,8 @@ def run(
   *,
   vocabulary: pathlib.Path | None = None,
   vocab_size: int = 2000,
-  protocol: str = "strict",
+  protocol: str = "stated",
+  domain: str | None = None,
   max_history: int = 20,
   seed: int = 0,
   template_files: list[pathlib.Path] | None = None,
@@ -183,7 +205,8 @@ def run(
     output: the TFDS data folder to make.
     vocabulary: a SentencePiece model, or None to train one.
     vocab_size: pieces of a trained vocabulary, at most.
-    protocol: "strict" or "paper".
+    protocol: "stated", "strict" or "paper".
+    domain: what the items are, such as "films"; None finds out.
     max_history: longest history, in items.
     seed: of templates and wordings.
     template_files: YAML files in place of the package's.
@@ -212,6 +235,7 @@ def run(
     prepared_dir=str(data),
     seed=seed,
     protocol=cast(plans.Protocol, protocol),
+    domain=domain,
     max_history=max_history,
     chat=chat_config,
     template_files=tuple(map(str, template_files)) if template_files else None,

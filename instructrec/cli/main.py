@@ -25,6 +25,7 @@ from instructrec.cli import (
   prepare,
   quickstart,
   rank,
+  results,
   retrieve,
   show,
   train,
@@ -111,6 +112,13 @@ _retrieve.command(cls=_Command, context_settings=_NAMES)(retrieve.fit)
 _retrieve.command(cls=_Command, context_settings=_NAMES)(retrieve.evaluate)
 _retrieve.command(cls=_Command, context_settings=_NAMES)(candidates.candidates)
 app.add_typer(_retrieve, name="retrieve")
+_results = typer.Typer(
+  help="Published figures: JSON files of reports, and the page of them.",
+  no_args_is_help=True,
+)
+_results.command(cls=_Command, context_settings=_NAMES)(results.publish)
+_results.command(cls=_Command, context_settings=_NAMES)(results.write)
+app.add_typer(_results, name="results")
 _checkpoints = typer.Typer(
   help="Hugging Face and T5X checkpoints, in and out.", no_args_is_help=True
 )

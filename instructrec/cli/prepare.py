@@ -88,6 +88,20 @@ def prepare(
       help="Newest training targets of each user; all if left out.", min=1
     ),
   ] = None,
+  max_validation_targets: Annotated[
+    int | None,
+    typer.Option(
+      help="global_time: first interactions of each user in the validation "
+      "window that become requests; the last alone if left out.",
+      min=1,
+    ),
+  ] = None,
+  max_test_targets: Annotated[
+    int | None,
+    typer.Option(
+      help="The same of the test window, for logs with few users.", min=1
+    ),
+  ] = None,
   num_negatives: Annotated[
     int, typer.Option(help="Candidates beside the target.", min=1)
   ] = 9,
@@ -118,6 +132,8 @@ def prepare(
     split=split.value,
     max_history=max_history,
     max_train_targets=max_train_targets,
+    max_validation_targets=max_validation_targets,
+    max_test_targets=max_test_targets,
     num_negatives=num_negatives,
     negatives=negatives.value,
     seed=seed,
@@ -166,6 +182,25 @@ def _load(
     raise ValueError(f"--column: {error}") from error
 
 
+def _split(
+  log: Any, name: str, max_targets: dict[str, int | None], **options: Any
+) -> Any:
+  """Splits a log; `max_targets` are those of held-out splits."""
+  from instructrec.data import splits
+
+  if name == "global_time":
+    more: dict[str, Any] = {
+      f"max_{key}_targets": count for key, count in max_targets.items()
+    }
+    return splits.global_time(log, **options, **more)
+  if given := [key for key, count in max_targets.items() if count is not None]:
+    raise ValueError(
+      f"--max_{given[0]}_targets needs --split=global_time: leave_one_out has "
+      "one request of each user"
+    )
+  return splits.leave_one_out(log, **options)
+
+
 def run(
   *,
   source: str,
@@ -180,6 +215,8 @@ def run(
   split: str = "leave_one_out",
   max_history: int = 20,
   max_train_targets: int | None = None,
+  max_validation_targets: int | None = None,
+  max_test_targets: int | None = None,
   num_negatives: int = 9,
   negatives: str = "uniform",
   seed: int = 0,
@@ -196,7 +233,6 @@ def run(
     dataset,
     filtering,
     leaks,
-    splits,
     synthetic,
   )
 
@@ -217,12 +253,12 @@ def run(
     log = filtering.k_core(
       log, min_user=min_interactions, min_item=min_interactions
     )
-  split_fn = {
-    "leave_one_out": splits.leave_one_out,
-    "global_time": splits.global_time,
-  }[split]
-  made = split_fn(
-    log, max_history=max_history, max_train_targets=max_train_targets
+  made = _split(
+    log,
+    split,
+    {"validation": max_validation_targets, "test": max_test_targets},
+    max_history=max_history,
+    max_train_targets=max_train_targets,
   )
   drawn = cast(candidates.Strategy, negatives)
   warnings = [

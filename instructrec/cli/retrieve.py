@@ -321,7 +321,8 @@ def run_evaluate(
       "full catalogue": "items of the history "
       + ("ranked, too" if keep_seen else "left out"),
       "ties": "expected value under random tie-breaking",
-      "intervals": "95% percentile bootstrap over requests",
+      "intervals": "95% percentile bootstrap over requests, or over users "
+      "where some have several",
       "split": prepared.manifest["split"],
     },
     data={

@@ -108,11 +108,13 @@ def run(
   from instructrec.training import (
     data_config,
     distributed,
+    embedding_start,
     gin_config,
     item_arrays,
     item_table,
     run_dir,
     runner,
+    sequences,
   )
 
   _check_folders(tfds_data_dir=tfds_data_dir, model_dir=model_dir)
@@ -139,6 +141,12 @@ def run(
       data,
     )
     table_path = tfds_data_dir / item_table.FILE
+    _check_items(len(items.shares), config.model.num_items)
+  elif config.initial_embeddings == "cooccurrence":
+    raise ValueError(
+      "INITIAL_EMBEDDINGS is 'cooccurrence', which is made of the items that "
+      "batches hold; set HISTORY_LENGTH or NUM_DRAWN (gin/objectives/)"
+    )
   stream = streams.open_stream(data, "train", tfds_data_dir, items)
   validation = None
   if data.validation_split is not None:
@@ -176,7 +184,25 @@ def run(
         )
       save()
 
-  state = runner.train(config, stream, validation, model_dir, begin=begin)
+  def start() -> embedding_start.EmbeddingStart:
+    typer.echo("embeddings start from what occurs with what")
+    assert items is not None
+    return embedding_start.from_cooccurrence(
+      sequences.item_sequences(stream.datasets.values()),
+      items.title_tokens,
+      width=config.model.emb_dim,
+      vocab_size=config.model.vocab_size,
+      seed=config.seed,
+    )
+
+  state = runner.train(
+    config,
+    stream,
+    validation,
+    model_dir,
+    embeddings=start if config.initial_embeddings == "cooccurrence" else None,
+    begin=begin,
+  )
   seconds = time.perf_counter() - started
   if distributed.is_lead():
     # Of a run that was stopped, the time of its earlier starts is not known.
@@ -199,6 +225,14 @@ def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
     raise ValueError(
       f"{path} has {found} ids, the model {limit}; set --gin.VOCAB_SIZE to at "
       f"least {found}"
+    )
+
+
+def _check_items(found: int, limit: int) -> None:
+  if limit and found > limit:
+    raise ValueError(
+      f"the data have {found:,} items, the model has vectors for {limit:,} "
+      f"beside their titles; set --gin.NUM_ITEMS={found}, or 0 for none"
     )
 
 

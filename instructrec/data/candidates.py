@@ -18,7 +18,7 @@ Strategy = Literal["uniform", "popularity"]
 _CHUNK = 16_384
 
 
-def _splitmix(x: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
+def mix(x: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
   """The splitmix64 finaliser: 64 well-mixed bits of each input."""
   x = (x + np.uint64(0x9E3779B97F4A7C15)) & np.uint64(0xFFFFFFFFFFFFFFFF)
   x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -37,15 +37,15 @@ def request_keys(ids: list[str], seed: int) -> UInt64[np.ndarray, " requests"]:
     for byte in request_id.encode():
       value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
     keys[i] = value
-  return _splitmix(keys ^ _splitmix(np.array([seed], np.uint64)))
+  return mix(keys ^ mix(np.array([seed], np.uint64)))
 
 
 def _uniforms(
   keys: UInt64[np.ndarray, " requests"], first: int, count: int
 ) -> np.ndarray:
   """Doubles in [0, 1), `[requests, count]`, of the counters from `first`."""
-  counters = _splitmix(np.arange(first, first + count, dtype=np.uint64))
-  return _doubles(_splitmix(keys[:, None] ^ counters[None, :]))
+  counters = mix(np.arange(first, first + count, dtype=np.uint64))
+  return _doubles(mix(keys[:, None] ^ counters[None, :]))
 
 
 def _doubles(bits: UInt64[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -70,7 +70,7 @@ def pair_uniforms(
   # would cancel each other.
   rows = request_keys(request_ids, seed)
   columns = request_keys(item_ids, seed + 1)
-  return _doubles(_splitmix(rows[:, None] ^ columns[None, :]))
+  return _doubles(mix(rows[:, None] ^ columns[None, :]))
 
 
 def shuffle(
@@ -163,11 +163,35 @@ def sample_candidates(
     ]
     or [np.zeros((0, num_negatives), np.int64)]
   )
+  return with_lists(requests, items, target, found, keys)
+
+
+def with_lists(
+  requests: pl.DataFrame,
+  items: catalog.Catalog,
+  target: Int[np.ndarray, " requests"],
+  negatives: Int[np.ndarray, "requests negatives"],
+  keys: UInt64[np.ndarray, " requests"],
+) -> pl.DataFrame:
+  """Adds `candidates` and `label`: negatives with the target among them.
+
+  Args:
+    requests: a table with a row a request.
+    items: the catalogue.
+    target: each request's target, as a place in the catalogue.
+    negatives: places in the catalogue, in the order in which they are to
+      stand.
+    keys: from `request_keys`; they place the target.
+
+  Returns:
+    The table with the two columns.
+  """
+  count = negatives.shape[1] + 1
   # Counter 0 places the target; negatives start at counter 1.
-  label = (_uniforms(keys, 0, 1)[:, 0] * (num_negatives + 1)).astype(np.int64)
-  lists = np.empty((len(keys), num_negatives + 1), np.int64)
-  slots = np.arange(num_negatives + 1)[None, :]
-  lists[slots != label[:, None]] = found.reshape(-1)
+  label = (_uniforms(keys, 0, 1)[:, 0] * count).astype(np.int64)
+  lists = np.empty((len(keys), count), np.int64)
+  slots = np.arange(count)[None, :]
+  lists[slots != label[:, None]] = negatives.reshape(-1)
   lists[np.arange(len(keys)), label] = target
   ids = np.array(items.item_ids, dtype=object)
   return requests.with_columns(

@@ -65,6 +65,17 @@ class Requests:
       .head(max(0, stop - start))
     )
 
+  def taken(self) -> dict[str, int]:
+    """How often each item is the target of a training request."""
+    found = (
+      self._frame.filter(pl.col("split") == "train")
+      .group_by("target")
+      .len()
+      .sort("target")
+      .collect()
+    )
+    return dict(found.iter_rows())
+
   def find(self, request_ids: Iterable[str]) -> pl.DataFrame:
     """The requests of some ids, in the order of the table."""
     wanted = pl.Series(list(request_ids), dtype=pl.String).unique()

@@ -162,6 +162,36 @@ def leave_one_out(
   )
 
 
+def _held_out_targets(
+  frame: pl.DataFrame, split: str, max_targets: int | None
+) -> pl.DataFrame:
+  """Targets of a window: of each user the last moment's, or the first few's.
+
+  Several interactions may share a timestamp: a target's history ends before
+  the first of them, so the target is the first of its moment.
+  """
+  if max_targets is not None and max_targets < 1:
+    raise ValueError(
+      f"max_{split}_targets is {max_targets}, expected 1 or more, or None for "
+      "the last interaction of each user"
+    )
+  first = pl.col("position") == pl.col("position").min().over(
+    "user_id", "timestamp"
+  )
+  # Without a history there is no request, and nothing to count.
+  has_history = pl.col("position") > 0
+  moments = frame.filter(pl.col("split") == split).filter(first & has_history)
+  place = pl.int_range(pl.len()).over("user_id")
+  wanted = (
+    place == pl.len().over("user_id") - 1
+    if max_targets is None
+    else place < max_targets
+  )
+  return moments.filter(wanted).select(
+    "split", "user_id", "position", pl.lit(0).alias("first")
+  )
+
+
 def global_time(
   log: interaction.InteractionLog,
   *,
@@ -169,12 +199,15 @@ def global_time(
   test_fraction: float = 0.1,
   max_history: int = 20,
   max_train_targets: int | None = None,
+  max_validation_targets: int | None = None,
+  max_test_targets: int | None = None,
 ) -> Split:
   """Training ends before validation begins, validation before test.
 
   The cuts are quantiles of all timestamps. In each of the two windows a user's
-  last interaction is the target ("global temporal split, last target"); the
-  history is everything of that user strictly earlier, also inside the window.
+  last interaction is the target ("global temporal split, last target"), or
+  each of the first few: a log with few users has few last ones. The history is
+  everything of that user strictly earlier, also inside the window.
 
   Args:
     log: the interactions, with timestamps.
@@ -182,6 +215,10 @@ def global_time(
     test_fraction: share in the test window.
     max_history: longest history; the newest items are kept.
     max_train_targets: newest training targets of each user; None for all.
+    max_validation_targets: how many of a user's first interactions in the
+      validation window are targets, one a moment; None for the last alone.
+      Requests of one user are not independent: see `intervals.bootstrap`.
+    max_test_targets: the same of the test window.
 
   Returns:
     The split.
@@ -223,20 +260,9 @@ def global_time(
   train = _train_targets(
     frame.filter(pl.col("split") == "train"), in_train, max_train_targets
   )
-  # Several interactions may share a timestamp: a target's history ends before
-  # the first of them, so the target is the first of the user's last moment.
-  last = (
-    frame.filter(pl.col("split") != "train")
-    .filter(
-      pl.col("timestamp") == pl.col("timestamp").max().over("user_id", "split")
-    )
-    .filter(
-      pl.col("position") == pl.col("position").min().over("user_id", "split")
-    )
-    .select("split", "user_id", "position", pl.lit(0).alias("first"))
-  )
   held_out = [
-    last.filter(pl.col("split") == name) for name in ("validation", "test")
+    _held_out_targets(frame, "validation", max_validation_targets),
+    _held_out_targets(frame, "test", max_test_targets),
   ]
   requests = _requests(frame, pl.concat([train, *held_out]), max_history)
   # Training, too, must not rank an item by others of the same moment.
@@ -256,5 +282,7 @@ def global_time(
       "test_from": cuts[1],
       "max_history": max_history,
       "max_train_targets": max_train_targets,
+      "max_validation_targets": max_validation_targets,
+      "max_test_targets": max_test_targets,
     },
   )

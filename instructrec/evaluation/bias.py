@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.evaluation import facts
+from instructrec.evaluation import facts, intervals
 
 METRICS = ("HR@1", "NDCG@10")
 TOP_K = 10
@@ -143,6 +143,7 @@ def breakdown(
   strata: Strata,
   values: Mapping[str, Mapping[str, Float[np.ndarray, " requests"]]],
   chance: Mapping[str, Float[np.ndarray, " requests"]],
+  clusters: Int[np.ndarray, " requests"] | None = None,
 ) -> Breakdown:
   """Splits the metrics of all methods by strata.
 
@@ -150,6 +151,8 @@ def breakdown(
     strata: parts of the requests.
     values: method -> metric -> value of each request; `METRICS` among them.
     chance: metric -> level of each request where the order says nothing.
+    clusters: numbers of what requests belong to; see
+      `intervals.cluster_numbers`.
 
   Returns:
     HR@1 and NDCG@10 of each stratum; empty ones are left out.
@@ -169,16 +172,33 @@ def breakdown(
       for method, found in values.items()
     },
     errors={
-      method: {m: [_error(found[m][row]) for row in rows] for m in METRICS}
+      method: {
+        m: [
+          _error(found[m][row], None if clusters is None else clusters[row])
+          for row in rows
+        ]
+        for m in METRICS
+      }
       for method, found in values.items()
     },
   )
 
 
-def _error(values: Float[np.ndarray, " requests"]) -> float:
-  if len(values) < 2:
+def _error(
+  values: Float[np.ndarray, " requests"],
+  clusters: Int[np.ndarray, " requests"] | None,
+) -> float:
+  """Standard error of the mean; by clusters where there are any."""
+  if clusters is None:
+    sums = values - values.mean()
+  else:
+    sums = np.bincount(clusters, values - values.mean())
+    # Numbers of clusters that other strata have.
+    sums = sums[np.bincount(clusters) > 0]
+  count = len(sums)
+  if count < 2:
     return 0.0
-  return float(values.std(ddof=1) / np.sqrt(len(values)))
+  return float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(values))
 
 
 def breakdowns(
@@ -202,7 +222,8 @@ def breakdowns(
     by_novelty(known.target_counts),
     by_history(known.history_lengths),
   ]
-  return [breakdown(each, values, chance) for each in strata]
+  clusters = intervals.cluster_numbers(known.users, len(known.targets))
+  return [breakdown(each, values, chance, clusters) for each in strata]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,8 +59,8 @@ class Report:
       group: its name.
 
     Returns:
-      `request_id`, `target`, `num_candidates` and `candidates`; nulls where
-      the report does not have them.
+      `request_id`, `target`, `num_candidates`, `candidates` and `user_id`;
+      nulls where the report does not have them.
 
     Raises:
       ValueError: where a request stands there twice.
@@ -68,7 +68,7 @@ class Report:
     rows = self.table.filter(group=group)
     found = [
       pl.col(name) if name in rows.columns else pl.lit(None).alias(name)
-      for name in ("request_id", *_LISTS)
+      for name in ("request_id", *_LISTS, "user_id")
     ]
     ids = rows.select(found).unique("request_id").sort("request_id")
     if ids.height * rows["method"].n_unique() != rows.height:
@@ -204,6 +204,7 @@ def _group(
     have = {str(r.path): list(r.groups[group]["methods"]) for r in everything}
     raise ValueError(f"{group}: no report has a method of {methods}: {have}")
   requests = first.requests(group)
+  users = requests["user_id"]
   result = evaluate.from_values(
     group,
     {name: {m: found[m] for m in chance} for name, found in values.items()},
@@ -217,6 +218,7 @@ def _group(
     seed=seed,
     num_resamples=num_resamples,
     descriptions=descriptions,
+    users=None if users.null_count() else users.to_list(),
   )
   # In the order of the other tables: best first.
   return dataclasses.replace(

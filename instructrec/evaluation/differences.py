@@ -91,6 +91,7 @@ def resample(
   *,
   seed: int,
   num_resamples: int,
+  clusters: Sequence[Any] | None = None,
 ) -> tuple[dict[str, dict[str, intervals.Interval]], list[Difference]]:
   """Intervals of all methods and of all their differences.
 
@@ -102,6 +103,8 @@ def resample(
     metrics: names of the columns.
     seed: of the bootstrap and of the randomisation test.
     num_resamples: of either.
+    clusters: what each request belongs to, such as its user; see
+      `intervals.bootstrap`. Effect sizes and counts stay those of requests.
 
   Returns:
     Method -> metric -> interval, and each method against each one after it.
@@ -114,6 +117,7 @@ def resample(
     np.concatenate([*tables.values(), *gaps], axis=1),
     seed=seed,
     num_resamples=num_resamples,
+    clusters=clusters,
   )
   width = len(metrics)
   rows = [resampled[i : i + width] for i in range(0, len(resampled), width)]
@@ -124,7 +128,10 @@ def resample(
   if not pairs:
     return methods, []
   p_values = significance.randomisation_test(
-    np.concatenate(gaps, axis=1), seed=seed, num_flips=num_resamples
+    np.concatenate(gaps, axis=1),
+    seed=seed,
+    num_flips=num_resamples,
+    clusters=clusters,
   ).reshape(len(pairs), width)
   corrected = np.stack([significance.holm(p) for p in p_values.T], axis=1)
   found = []

@@ -200,6 +200,7 @@ def from_values(
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   descriptions: Mapping[str, str] | None = None,
+  users: Sequence[str] | None = None,
 ) -> results.EvaluationResult:
   """As `from_scores`, where the metrics of each request are there already.
 
@@ -216,12 +217,15 @@ def from_values(
     seed: of the bootstrap and of the randomisation test.
     num_resamples: of either.
     descriptions: a sentence on what a method is, for any of them.
+    users: whose request each is; None for those of `known`. Where users
+      repeat, intervals and tests draw users.
 
   Returns:
     The result; methods sorted by the mean of NDCG@10, best first.
   """
   if known is not None:
     known.check(group, num_candidates)
+    users = known.users if users is None else users
   order = sorted(values, key=lambda name: -values[name]["NDCG@10"].mean())
   names = list(chance)
   methods, gaps = differences_lib.resample(
@@ -229,10 +233,12 @@ def from_values(
     names,
     seed=seed,
     num_resamples=num_resamples,
+    clusters=users,
   )
   return results.EvaluationResult(
     group=group,
     num_requests=len(request_ids),
+    num_users=None if users is None else len(set(users)),
     num_candidates=(int(num_candidates.min()), int(num_candidates.max())),
     chance=dict(chance),
     methods=methods,

@@ -76,12 +76,15 @@ class Facts:
     lists: the candidates; None where the whole catalogue is ranked.
     target_counts: interactions of the target in the training log.
     history_lengths: items in the history.
+    users: whose request each is; None where it is not known. Where users
+      repeat, intervals draw users.
   """
 
   targets: Sequence[str]
   lists: Lists | None
   target_counts: Int[np.ndarray, " requests"]
   history_lengths: Int[np.ndarray, " requests"]
+  users: Sequence[str] | None = None
 
   @classmethod
   def of(
@@ -91,6 +94,7 @@ class Facts:
     candidates: Sequence[Sequence[str]] | None,
     target_counts: Int[np.ndarray, " requests"],
     history_lengths: Int[np.ndarray, " requests"],
+    users: Sequence[str] | None = None,
   ) -> "Facts":
     """The facts, where the candidates themselves are at hand.
 
@@ -99,6 +103,7 @@ class Facts:
       candidates: see `Lists.of`; None where the whole catalogue is ranked.
       target_counts: see `Facts`.
       history_lengths: likewise.
+      users: likewise.
 
     Returns:
       The facts, which keep no candidates.
@@ -111,6 +116,7 @@ class Facts:
       lists=None if candidates is None else Lists.of(candidates, targets),
       target_counts=target_counts,
       history_lengths=history_lengths,
+      users=users,
     )
 
   def take(self, rows: Bool[np.ndarray, " requests"]) -> "Facts":
@@ -122,11 +128,13 @@ class Facts:
     Returns:
       Theirs, in the same order.
     """
+    chosen = np.flatnonzero(rows).tolist()
     return Facts(
-      targets=[self.targets[i] for i in np.flatnonzero(rows).tolist()],
+      targets=[self.targets[i] for i in chosen],
       lists=None if self.lists is None else self.lists.take(rows),
       target_counts=self.target_counts[rows],
       history_lengths=self.history_lengths[rows],
+      users=None if self.users is None else [self.users[i] for i in chosen],
     )
 
   def check(
@@ -146,6 +154,8 @@ class Facts:
       "target_counts": len(self.target_counts),
       "history_lengths": len(self.history_lengths),
     }
+    if self.users is not None:
+      sizes["users"] = len(self.users)
     if self.lists is not None:
       sizes["lists"] = len(self.lists.lengths)
     for name, size in sizes.items():
@@ -172,9 +182,10 @@ class Facts:
     """The facts as columns of a table with a row for each request.
 
     Returns:
-      `target`, `candidates` (16 hex digits that stand for the set of ids),
-      `target_position`, `target_count` and `history_length`; nulls where there
-      are no lists, and for positions where a list lacks the target.
+      `user_id`, `target`, `candidates` (16 hex digits that stand for the set of
+      ids), `target_position`, `target_count` and `history_length`; nulls where
+      there are no users or no lists, and for positions where a list lacks the
+      target.
     """
     digests: Sequence[str | None] = [None] * len(self.targets)
     positions: Sequence[int | None] = [None] * len(self.targets)
@@ -183,7 +194,9 @@ class Facts:
       positions = [
         None if place < 0 else place for place in self.lists.positions.tolist()
       ]
+    users: Sequence[str | None] = self.users or [None] * len(self.targets)
     return {
+      "user_id": pl.Series(list(users), dtype=pl.String),
       "target": pl.Series(list(self.targets), dtype=pl.String),
       "candidates": pl.Series(digests, dtype=pl.String),
       "target_position": pl.Series(positions, dtype=pl.Int64),
@@ -205,6 +218,7 @@ def concatenate(parts: Sequence[Facts]) -> Facts:
     ValueError: where some have lists and others none.
   """
   lists = [part.lists for part in parts if part.lists is not None]
+  users = [part.users for part in parts if part.users is not None]
   if len(lists) not in (0, len(parts)):
     raise ValueError(
       f"{len(lists)} of {len(parts)} parts have candidate lists, expected all "
@@ -221,6 +235,9 @@ def concatenate(parts: Sequence[Facts]) -> Facts:
     else None,
     target_counts=np.concatenate([part.target_counts for part in parts]),
     history_lengths=np.concatenate([part.history_lengths for part in parts]),
+    users=[user for each in users for user in each]
+    if len(users) == len(parts)
+    else None,
   )
 
 

@@ -4,12 +4,19 @@ Requests are drawn with replacement, as many as there are, and the mean is
 taken anew; the interval reaches from one quantile of these means to another
 (Efron and Tibshirani, 1993, chapter 13). It speaks of other requests of the
 same kind. It says nothing of other training seeds.
+
+Requests of one user are not independent: whoever is easy to serve once is so
+again, and intervals that take ten requests of a user for ten users' are too
+narrow. Where users repeat they are what is drawn, with all of their requests
+(cluster bootstrap; Cameron, Gelbach and Miller, 2008).
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 NUM_RESAMPLES = 10_000
 # Weights of the resamples held at a time, in bytes.
@@ -51,12 +58,41 @@ def _weights(
   return weights
 
 
+def cluster_numbers(
+  clusters: Sequence[Any] | np.ndarray | None, count: int
+) -> Int[np.ndarray, " requests"] | None:
+  """Numbers of the clusters, where there are any.
+
+  Args:
+    clusters: what each request belongs to, such as its user; None for itself.
+    count: how many requests there are.
+
+  Returns:
+    Numbers from 0 in the order in which clusters appear; None where each
+    request stands for itself.
+
+  Raises:
+    ValueError: where there is another number of requests.
+  """
+  if clusters is None:
+    return None
+  if len(clusters) != count:
+    raise ValueError(
+      f"clusters are of {len(clusters)} requests, expected {count}: one each, "
+      "such as its user"
+    )
+  names: dict[Any, int] = {}
+  numbers = [names.setdefault(name, len(names)) for name in clusters]
+  return None if len(names) == count else np.array(numbers, np.int64)
+
+
 def bootstrap(
   values: Float[np.ndarray, "requests metrics"],
   *,
   seed: int,
   num_resamples: int = NUM_RESAMPLES,
   level: float = 0.95,
+  clusters: Sequence[Any] | np.ndarray | None = None,
 ) -> list[Interval]:
   """Percentile bootstrap of the mean of each column.
 
@@ -68,9 +104,12 @@ def bootstrap(
     seed: of the resampling.
     num_resamples: how many resamples.
     level: share of the resampled means inside the interval.
+    clusters: what each request belongs to, such as its user: clusters are drawn
+      then, as many as there are, each with all of its requests. None, or
+      different ones, draw requests.
 
   Returns:
-    An interval for each column.
+    An interval for each column; its mean is over requests in any case.
 
   Raises:
     ValueError: where there are no requests, a value is not finite, or
@@ -93,14 +132,20 @@ def bootstrap(
   if num_resamples < 1:
     raise ValueError(f"num_resamples is {num_resamples}, expected 1 or more")
   rng = np.random.default_rng(seed)
-  count = len(values)
+  numbers = cluster_numbers(clusters, len(values))
+  if numbers is None:
+    sums, sizes = values, np.ones((len(values), 1))
+  else:
+    sums = np.zeros((numbers.max() + 1, values.shape[1]))
+    np.add.at(sums, numbers, values)
+    sizes = np.bincount(numbers)[:, None].astype(np.float64)
+  count = len(sums)
   chunk = max(1, _CHUNK_BYTES // (8 * count))
-  means = np.concatenate(
-    [
-      _weights(rng, count, min(chunk, num_resamples - start)) @ values / count
-      for start in range(0, num_resamples, chunk)
-    ]
+  drawn = (
+    _weights(rng, count, min(chunk, num_resamples - start))
+    for start in range(0, num_resamples, chunk)
   )
+  means = np.concatenate([w @ sums / (w @ sizes) for w in drawn])
   # No mean lies outside its values. Rounding would let a constant's do so, and
   # a difference that is always 0 must not come out as clear.
   means = np.clip(means, values.min(0), values.max(0))
@@ -120,6 +165,7 @@ def paired_difference(
   seed: int,
   num_resamples: int = NUM_RESAMPLES,
   level: float = 0.95,
+  clusters: Sequence[Any] | np.ndarray | None = None,
 ) -> Interval:
   """Mean of `values - reference` of the same requests, with its interval.
 
@@ -129,6 +175,7 @@ def paired_difference(
     seed: of the resampling.
     num_resamples: how many resamples.
     level: share of the resampled means inside the interval.
+    clusters: see `bootstrap`.
 
   Returns:
     The interval of the difference.
@@ -146,5 +193,6 @@ def paired_difference(
     seed=seed,
     num_resamples=num_resamples,
     level=level,
+    clusters=clusters,
   )
   return interval

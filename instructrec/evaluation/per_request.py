@@ -12,6 +12,7 @@ FILE = "per_request.parquet"
 KEYS = ("group", "request_id", "method")
 FACTS = (
   "num_candidates",
+  "user_id",
   "target",
   "candidates",
   "target_position",

@@ -1,4 +1,4 @@
-"""The pictures of a report: metrics, strata and the loss curve."""
+"""The pictures of a report: metrics, strata, losses and following."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from matplotlib import ticker
 from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure
 
-from instructrec.evaluation import results
+from instructrec.evaluation import following, intervals, results
 
 # Okabe and Ito's colours, told apart by the colour-blind.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -204,3 +204,80 @@ def loss_curve(
   axes.spines[["top", "right"]].set_visible(False)
   axes.legend(frameon=False)
   _save(figure, path)
+
+
+def wish_label(condition: str) -> str:
+  """What a condition of `following.CONDITIONS` is called.
+
+  Args:
+    condition: such as "no A".
+
+  Returns:
+    Such as `"no A"`, in quotes, or `no wish`.
+  """
+  return "no wish" if condition == "plain" else f'"{condition}"'
+
+
+def following_bars(
+  found: following.Following, path: str | os.PathLike[str]
+) -> None:
+  """Shares of A and B by condition, and how often the direction is right.
+
+  Args:
+    found: the figures.
+    path: the PNG to write.
+  """
+  figure = Figure(figsize=(10, 3.8), layout="constrained")
+  left, right = figure.subplots(1, 2)
+  places = np.arange(len(following.CONDITIONS))
+  for number, (name, shares) in enumerate(
+    (("A", found.share_of_a), ("B", found.share_of_b))
+  ):
+    values = [shares[condition] for condition in following.CONDITIONS]
+    left.bar(
+      places + 0.4 * (number - 0.5),
+      [value.mean for value in values],
+      0.37,
+      yerr=_errors(values),
+      capsize=2.5,
+      color=_COLOURS[number],
+      label=f"have {name}",
+    )
+  left.set_xticks(places, [wish_label(name) for name in following.CONDITIONS])
+  left.set_ylabel(f"share of the {found.num_best} best")
+  left.set_ylim(bottom=0)
+  left.legend(frameon=False)
+  rates = {
+    '"A"': found.directions["wanted"],
+    '"no A"': found.directions["unwanted"],
+    "A against B": found.directions["against"],
+    "clean\nfirst five": found.clean_first_five,
+  }
+  if found.nonsense is not None:
+    rates["nonsense\n(correlation)"] = found.nonsense
+  values = list(rates.values())
+  right.errorbar(
+    range(len(rates)),
+    [value.mean for value in values],
+    yerr=_errors(values),
+    fmt="o",
+    color=_COLOURS[2],
+    capsize=3,
+  )
+  right.set_xticks(range(len(rates)), list(rates))
+  right.set_xlim(-0.5, len(rates) - 0.5)
+  right.set_ylim(min(0, *(value.low for value in values)), 1.03)
+  right.set_ylabel("mean over histories")
+  for axes in (left, right):
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+  figure.suptitle(
+    f"Following: {found.num_histories:,} histories, 95% intervals"
+  )
+  _save(figure, path)
+
+
+def _errors(values: Sequence[intervals.Interval]) -> np.ndarray:
+  errors = [[v.mean - v.low, v.high - v.mean] for v in values]
+  return np.maximum(np.array(errors).T, 0)

@@ -14,6 +14,8 @@ from typing import Any
 
 from instructrec.evaluation import (
   file_names,
+  following,
+  following_report,
   html,
   markdown,
   per_request,
@@ -41,6 +43,8 @@ class Context:
     warnings: what limits the figures.
     training_log: rows of the run's `metrics.jsonl`; see `read_training_log`.
     wall_seconds: how long each stage took.
+    sections: further sections, as lines of Markdown behind the results.
+    following: how far wishes are followed; None where it was not measured.
   """
 
   title: str
@@ -53,6 +57,8 @@ class Context:
   warnings: Sequence[str]
   training_log: Sequence[Mapping[str, Any]]
   wall_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  sections: Sequence[str] = ()
+  following: following.Following | None = None
 
 
 def read_training_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -132,6 +138,12 @@ def _listing(names: Sequence[str]) -> str:
 
 def _remarks(result: results.EvaluationResult) -> list[str]:
   remarks = []
+  if result.is_clustered:
+    remarks.append(
+      f"The requests are of {result.num_users:,} users, some of whom have "
+      "several: these are not independent, so intervals and tests draw users "
+      "with all of their requests."
+    )
   if result.num_requests < 100:
     remarks.append(
       f"> **Note:** {result.num_requests} requests are few; intervals of so "
@@ -260,6 +272,9 @@ def _markdown(
   lines += [markdown.fenced("\n".join(context.commands)), ""]
   for result, (bars, strata) in zip(found, pictures, strict=True):
     lines += _group_section(result, bars, strata)
+  lines += context.sections
+  if context.following is not None:
+    lines += following_report.section(context.following)
   if context.training_log:
     text = "Training and validation loss against the training step"
     lines += ["## Training", "", markdown.picture(text, "loss.png"), ""]
@@ -296,7 +311,8 @@ def _remove_earlier(folder: pathlib.Path) -> None:
   if not (folder / "report.json").is_file():
     return
   shutil.rmtree(folder / "trec", ignore_errors=True)
-  for pattern in ("metrics-*.png", "strata-*.png", "loss.png"):
+  pictures = ("metrics-*.png", "strata-*.png", "loss.png")
+  for pattern in (*pictures, following_report.PICTURE):
     for path in folder.glob(pattern):
       path.unlink()
 
@@ -344,6 +360,8 @@ def write(
     plots.metric_bars(result, folder / bars)
     drawn = plots.strata_lines(result, folder / strata)
     pictures.append((bars, strata if drawn else None))
+  if context.following is not None:
+    plots.following_bars(context.following, folder / following_report.PICTURE)
   if context.training_log:
     plots.loss_curve(context.training_log, folder / "loss.png")
   per_request.table(found).write_parquet(folder / per_request.FILE)

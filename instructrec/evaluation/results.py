@@ -41,6 +41,8 @@ class EvaluationResult:
       same candidates, where it was asked more than once.
     runs: method -> metric -> mean of each run, where a method is several runs
       (seeds); single requests then hold the mean over runs.
+    num_users: whose requests they are; None where that is not known. Where
+      they are fewer than the requests, intervals and tests draw users.
   """
 
   group: str
@@ -68,6 +70,12 @@ class EvaluationResult:
   runs: dict[str, dict[str, list[float]]] = dataclasses.field(
     default_factory=dict
   )
+  num_users: int | None = None
+
+  @property
+  def is_clustered(self) -> bool:
+    """Whether some users have several requests."""
+    return self.num_users is not None and self.num_users < self.num_requests
 
   def difference(
     self, method: str, reference: str, metric: str
@@ -155,6 +163,7 @@ class EvaluationResult:
       "schema_version": SCHEMA_VERSION,
       "group": self.group,
       "num_requests": self.num_requests,
+      "num_users": self.num_users,
       "num_candidates": list(self.num_candidates),
       "num_resamples": self.num_resamples,
       "chance": self.chance,
@@ -221,4 +230,5 @@ class EvaluationResult:
         for name, a in record.get("agreements", {}).items()
       },
       runs=dict(record["runs"]),
+      num_users=record.get("num_users"),
     )

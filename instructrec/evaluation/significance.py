@@ -9,8 +9,13 @@ means, and over thousands of requests call methods different that are not
 (Ihemelandu and Ekstrand, SIGIR 2023).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
+
+from instructrec.evaluation import intervals
 
 NUM_FLIPS = 10_000
 LEVEL = 0.05
@@ -25,6 +30,7 @@ def randomisation_test(
   *,
   seed: int,
   num_flips: int = NUM_FLIPS,
+  clusters: Sequence[Any] | np.ndarray | None = None,
 ) -> Float[np.ndarray, " columns"]:
   """Two-sided p-value of each column's mean; signs are flipped by request.
 
@@ -35,6 +41,8 @@ def randomisation_test(
     differences: of two methods, one row a request.
     seed: of the signs.
     num_flips: how often all signs are drawn.
+    clusters: what each request belongs to, such as its user: all requests of
+      one have the same sign then. None, or different ones, for a sign each.
 
   Returns:
     `(1 + flips at least as far from zero) / (1 + num_flips)`.
@@ -56,6 +64,11 @@ def randomisation_test(
     )
   if num_flips < 1:
     raise ValueError(f"num_flips is {num_flips}, expected 1 or more")
+  numbers = intervals.cluster_numbers(clusters, len(differences))
+  if numbers is not None:
+    sums = np.zeros((numbers.max() + 1, differences.shape[1]))
+    np.add.at(sums, numbers, differences)
+    differences = sums
   rng = np.random.default_rng(seed)
   # A request without any difference has no sign to flip.
   moved = differences[(differences != 0).any(1)]

@@ -60,7 +60,7 @@ class _Sources:
     """Items, review and target of a text."""
     row = self._rows[text.request_id]
     target = self._describe(row["target"])
-    if text.origin.startswith("target"):
+    if text.origin.startswith(("target", "stated")):
       return [target], row["target_review"], target
     history = row["history"][-self._max_history :]
     review = row["history_review"]
@@ -297,6 +297,12 @@ def _facts(manifest: Mapping[str, Any]) -> str:
 
 _SPLITS = ("train", "validation", "test")
 _PROTOCOLS = {
+  "stated": "**Protocol: stated.** The wish of a personalised search is what a "
+  "person knows of what they want: it is made from what the target has, never "
+  "from its title's distinguishing words or its id, and every row says what it "
+  "was made from and how many bits it tells. Preferences come from the history "
+  "alone. Figures of tasks with a wish are not comparable with those of "
+  "`strict` or `paper`.",
   "strict": "**Protocol: strict.** Nothing of the target reaches a preference "
   "or intention that a task with a user is given. Product search knows no "
   "user and can only describe the wanted item: its queries come from the "

@@ -38,6 +38,12 @@ _TASKS = {
   "show it. Describe kinds, series and qualities; do not list the purchases.",
 }
 
+_STATED = (
+  "the draft, said as a customer would say it in one or two short sentences "
+  "in the first person. Keep every name in it, wanted what is wanted and "
+  "unwanted what is not; add nothing."
+)
+
 
 def _item(item: Item) -> dict[str, Any]:
   known = {
@@ -59,12 +65,18 @@ def messages(request: TextRequest) -> list[dict[str, str]]:
     Chat messages. The hidden title is not among the data unless the text is
     to be made from that item.
   """
+  if request.words is not None:
+    return _messages(_STATED, {"draft": request.words})
   data: dict[str, Any] = {"items": [_item(item) for item in request.items]}
   if request.history:
     data["purchases"] = [_item(item) for item in request.history]
   if request.review:
     data["review"] = request.review[:_MAX_REVIEW]
+  return _messages(_TASKS[request.kind], data)
+
+
+def _messages(task: str, data: dict[str, Any]) -> list[dict[str, str]]:
   return [
-    {"role": "system", "content": _RULES + _TASKS[request.kind]},
+    {"role": "system", "content": _RULES + task},
     {"role": "user", "content": json.dumps(data, ensure_ascii=False)},
   ]

@@ -35,9 +35,11 @@ def _message_class() -> Any:
 
   field(message("BytesList"), "value", 1, types.TYPE_BYTES, repeated=True)
   field(message("Int64List"), "value", 1, types.TYPE_INT64, repeated=True)
+  field(message("FloatList"), "value", 1, types.TYPE_FLOAT, repeated=True)
   feature = message("Feature")
   feature.oneof_decl.add(name="kind")
   nested(feature, "bytes_list", 1, "BytesList").oneof_index = 0
+  nested(feature, "float_list", 2, "FloatList").oneof_index = 0
   nested(feature, "int64_list", 3, "Int64List").oneof_index = 0
   features = message("Features")
   entry = message("FeatureEntry", features)
@@ -57,7 +59,7 @@ _Example = _message_class()
 
 
 def encode(record: Any, *, omit: frozenset[str] = frozenset()) -> bytes:
-  """A dataclass of texts, tuples of texts and integers as an `Example`.
+  """A dataclass of texts, tuples of texts and numbers as an `Example`.
 
   Args:
     record: the dataclass; one feature a field.
@@ -76,6 +78,8 @@ def encode(record: Any, *, omit: frozenset[str] = frozenset()) -> bytes:
       feature[field.name].bytes_list.value.append(value.encode())
     elif isinstance(value, int):
       feature[field.name].int64_list.value.append(value)
+    elif isinstance(value, float):
+      feature[field.name].float_list.value.append(value)
     else:
       feature[field.name].bytes_list.value.extend(t.encode() for t in value)
   return example.SerializeToString(deterministic=True)

@@ -77,6 +77,8 @@ class Origin(enum.StrEnum):
   HISTORY_REVIEW = "history_review"
   TARGET_REVIEW = "target_review"
   TARGET_ATTRIBUTES = "target_attributes"
+  STATED = "stated"
+  """What a person knows of what they want: see `wishes.py`."""
 
 
 YES, NO = "Yes", "No"
@@ -140,6 +142,13 @@ class Instruction:
     label: index of the right candidate; -1 where there are none.
     history_ids: item ids of the history, oldest first.
     split: "train", "validation" or "test".
+    wish_text: the wish in inputs or response; empty where there is none.
+    wish_stance: of a stated wish: "agreeing" with the history, at "odds" with
+      it, or "useless"; empty for others, as are the next three.
+    wish_sources: what it was made from: "category", "-brand" for a brand that
+      is not wanted.
+    wish_attributes: its attributes: "category:puzzles", "-brand:Oakline".
+    wish_bits: log2(items of the catalogue / items that fit).
   """
 
   example_id: str
@@ -161,6 +170,11 @@ class Instruction:
   label: int
   history_ids: tuple[str, ...]
   split: str
+  wish_text: str = ""
+  wish_stance: str = ""
+  wish_sources: tuple[str, ...] = ()
+  wish_attributes: tuple[str, ...] = ()
+  wish_bits: float = 0.0
 
   @property
   def shown_history(self) -> tuple[str, ...]:

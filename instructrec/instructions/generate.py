@@ -15,7 +15,18 @@ import polars as pl
 
 from instructrec.data import dataset
 from instructrec.data.catalog import Item
-from instructrec.instructions import leaks, plans, quality, render, templates
+from instructrec.instructions import (
+  attributes,
+  domains,
+  draws,
+  leaks,
+  plans,
+  quality,
+  render,
+  templates,
+  wish_words,
+  wishes,
+)
 from instructrec.instructions.format import (
   MATCH_CANDIDATES,
   NO,
@@ -27,6 +38,7 @@ from instructrec.instructions.format import (
   TaskForm,
 )
 from instructrec.instructions.teacher import Teacher, TextKind, TextRequest
+from instructrec.instructions.wish import Wish
 
 Record = Instruction | FineGrained
 
@@ -44,11 +56,10 @@ class Generator:
     teacher: writes preferences and intentions.
     template_set: the templates.
     seed: of all draws.
-    protocol: "strict" (nothing of the target reaches the preferences and
-      intentions that tasks with a user are given) or "paper" (intentions are
-      made from the target's review or attributes, as in the paper).
+    protocol: "stated", "strict" or "paper"; see `plans.Planner`.
     max_history: longest history in an instruction; the newest are kept.
     eval_templates: the templates of validation and test rows.
+    domain: what the items are; None finds out.
     fallback: writes what the teacher wrote badly; None makes that an error.
     replaced: how many texts the fallback wrote, by reason; filled by `rows`.
   """
@@ -57,9 +68,10 @@ class Generator:
   teacher: Teacher
   template_set: templates.TemplateSet
   seed: int = 0
-  protocol: plans.Protocol = "strict"
+  protocol: plans.Protocol = "stated"
   max_history: int = 20
   eval_templates: Sequence[str] = plans.EVAL_TEMPLATES
+  domain: domains.Domain | None = None
   fallback: Teacher | None = None
   replaced: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
@@ -82,6 +94,23 @@ class Generator:
       protocol=self.protocol,
       max_history=self.max_history,
       eval_templates=self.eval_templates,
+      wishes=self._wishes() if self.protocol == "stated" else None,
+    )
+
+  @functools.cached_property
+  def resolved_domain(self) -> domains.Domain:
+    """What the items are."""
+    return self.domain or domains.of(
+      self.prepared.catalog, self.prepared.manifest.get("source")
+    )
+
+  def _wishes(self) -> wishes.WishMaker:
+    catalog = self.prepared.catalog
+    return wishes.WishMaker(
+      catalog,
+      attributes.Attributes.of(catalog),
+      self.resolved_domain,
+      self.prepared.requests.taken(),
     )
 
   def rows(self, splits: Sequence[str] | None = None) -> Iterator[Record]:
@@ -174,11 +203,11 @@ class Generator:
       },  # type: ignore[arg-type]
     )
     if task_form is TaskForm.T0:
-      label, answer, item = _pointwise(titles, label, plans.mix(plan.key, 3))
+      label, answer, item = _pointwise(titles, label, draws.mix(plan.key, 3))
       slots = dataclasses.replace(slots, item=item, answer=answer)
       titles, ids = MATCH_CANDIDATES, ("yes", "no")
     elif task_form is TaskForm.T1:
-      pair = _pair(len(titles), label, plans.mix(plan.key, 3))
+      pair = _pair(len(titles), label, draws.mix(plan.key, 3))
       titles = tuple(titles[i] for i in pair)
       ids, label = tuple(ids[i] for i in pair), pair.index(label)
       slots = dataclasses.replace(slots, first=titles[0], second=titles[1])
@@ -192,8 +221,9 @@ class Generator:
       {"history", "preference", "own_preference"}
       & (form.input_slots | form.response_slots)
     )
+    stated = wish.wanted.wish if wish else None
     result = Instruction(
-      example_id=f"{row['request_id']}/{template.id}",
+      example_id=f"{row['request_id']}/{template.id}{plan.suffix}",
       task=template.task.value,
       template_id=template.id,
       kind=template.kind.value,
@@ -214,6 +244,8 @@ class Generator:
         tuple(item.item_id for item in request.history) if has_user else ()
       ),
       split=row["split"],
+      wish_text=texts[plans.text_key(wish)] if wish else "",
+      **_said(stated),
     )
     leaks.check(
       result,
@@ -226,6 +258,8 @@ class Generator:
         asked=tuple(t for t in (slots.item, *titles) if t),
         target_given="target" in form.input_slots,
         review_allowed=wish is not None and wish.origin is Origin.TARGET_REVIEW,
+        wish=result.wish_text if stated else None,
+        hidden_words=stated.hidden_words if stated else frozenset(),
       ),
     )
     return result
@@ -233,8 +267,23 @@ class Generator:
 
 def _problem(text: plans.Text, words: str) -> str | None:
   wanted = text.wanted
-  is_query = wanted.kind is TextKind.SPECIFIC
-  return quality.problem(words, wanted.hidden_title, is_query=is_query)
+  is_query = wanted.kind is TextKind.SPECIFIC or wanted.wish is not None
+  reason = quality.problem(words, wanted.hidden_title, is_query=is_query)
+  if reason or wanted.wish is None or wish_words.allowed(words, wanted.wish):
+    return reason
+  return "distinguishing_words"
+
+
+def _said(wish: Wish | None) -> dict[str, Any]:
+  """The columns that say what a stated wish says."""
+  if wish is None:
+    return {}
+  return {
+    "wish_stance": wish.stance.value,
+    "wish_sources": wish.sources,
+    "wish_attributes": wish.attributes,
+    "wish_bits": wish.bits,
+  }
 
 
 def _fine_grained_row(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from instructrec.data.catalog import Catalog, Item
+from instructrec.instructions import spoken, topics
 
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9'+&/\-]*")
 _LONGEST = 4
@@ -62,6 +63,8 @@ _ORDINARY = frozenset(
   ).split()
 )
 """Parts of names that name nothing by themselves."""
+_BETWEEN = frozenset("works featuring including fits versus".split())
+"""What joins two names and is no part of one."""
 _MEASURE = re.compile(
   r"(?:\d[\d,.]*)?(?:gb|mb|tb|ft|feet|inch|inches|mm|cm|mah|volt|pcs|dpi)|"
   r"\d[\d,.]*(?:v|w|m|k|x|in|th)"
@@ -109,8 +112,9 @@ class Keyphrases:
     for entry in items.frame["categories"].to_list():
       self._categories.update(set(entry))
     self.of = functools.lru_cache(maxsize=None)(self._of)
+    self._is_phrase = functools.lru_cache(maxsize=None)(self._find_is_phrase)
 
-  def _is_phrase(self, key: tuple[str, ...]) -> bool:
+  def _find_is_phrase(self, key: tuple[str, ...]) -> bool:
     """Whether a run of words is shared, common enough and holds together."""
     count = self._counts[key]
     if not _MIN_ITEMS <= count <= max(_MIN_ITEMS, self._num_items // 3):
@@ -119,17 +123,34 @@ class Keyphrases:
       return False
     if any(_MEASURE.fullmatch(word) for word in key):
       return False
+    if topics.SCRAPS.intersection(key) or _BETWEEN.intersection(key):
+      return False
     if len(key) == 1:
-      word = key[0]
-      return len(word) > 2 and not word.isdigit() and word not in _ORDINARY
+      return self._is_taste(key[0])
     if len(key[-1]) == 1 and not key[-1].isdigit():
       return False  # "Mystery P" of "Mystery P.I."
     if key[0].isdigit():
       return False
+    if key[-1].isdigit() and not self._is_name(key[-2]):
+      return False  # "Band 2" of "Rock Band 2"; "Figure 6" inches.
     numbered = len(key) == 2 and key[1].isdigit()  # "PlayStation 2"
     # "Call of Duty" is most of what is said of duty; "Case for" is not.
     rarest = min(self._counts[word,] for word in key if (word,) in self._counts)
     return count >= (0.1 if numbered else 0.4) * rarest
+
+  def _is_name(self, word: str) -> bool:
+    """Whether a word is no ordinary one of English."""
+    if len(word) < 3 or not word[0].isalpha() or word in _ORDINARY:
+      return False
+    return not {word, spoken.singular(word)} & topics.ordinary()
+
+  def _is_taste(self, word: str) -> bool:
+    """Whether a single word names a theme, a product or a name."""
+    if word in _GENERIC or word in topics.SCRAPS:
+      return False
+    if {word, spoken.singular(word)} & (topics.THEMES | topics.PRODUCTS):
+      return True
+    return self._is_name(word) and not word[-1].isdigit()
 
   def _is_fragment(
     self, key: tuple[str, ...], runs: Iterable[tuple[str, ...]]
@@ -219,6 +240,19 @@ class Keyphrases:
     )
 
 
+@functools.lru_cache(maxsize=2)
+def of_catalog(items: Catalog) -> Keyphrases:
+  """The keyphrases of a catalogue, found once.
+
+  Args:
+    items: the catalogue.
+
+  Returns:
+    What finds them.
+  """
+  return Keyphrases(items)
+
+
 def _runs(title: str) -> Iterable[tuple[tuple[str, ...], str]]:
   """Runs of words of a title that neither begin nor end with a stop word."""
   matches = list(_TOKEN.finditer(title))
@@ -229,7 +263,7 @@ def _runs(title: str) -> Iterable[tuple[tuple[str, ...], str]]:
     # One word more than a keyphrase has tells what is part of what.
     for end in range(start + 1, min(start + _LONGEST + 1, len(words)) + 1):
       between = title[matches[end - 2].end() : matches[end - 1].start()]
-      if end - start > 1 and between.strip():
+      if end - start > 1 and between.strip() not in ("", "&"):
         break  # Never across a comma, a colon or a bracket.
       if words[end - 1] not in STOP_WORDS:
         surface = title[matches[start].start() : matches[end - 1].end()]

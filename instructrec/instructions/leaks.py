@@ -10,6 +10,9 @@ The rules for what stands in the inputs, outside the choices that are offered
   Gloves"), and so are titles of a single word in running text, which may be
   ordinary words;
 - no title, in quotes, of what the user takes after the target;
+- in a stated wish, outside titles of the history, none of the words that
+  distinguish the target's title: hardly another title has them. Its
+  attributes may be said, for they are what a person knows of what they want;
 - no eight words in a row of the user's review of the target, unless the row
   declares that origin or a review of the history says the same.
 """
@@ -43,6 +46,8 @@ class Known:
       else.
     review_allowed: whether the row declares to be made from the target's
       review.
+    wish: a stated wish; None where there is none.
+    hidden_words: what it must not say.
   """
 
   target: Item
@@ -53,6 +58,8 @@ class Known:
   asked: Sequence[str] = ()
   target_given: bool = False
   review_allowed: bool = False
+  wish: str | None = None
+  hidden_words: frozenset[str] = frozenset()
 
 
 def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
@@ -92,6 +99,12 @@ def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
       found.append(f"the inputs say the target's title {target.title!r}")
     if render.quote(target.item_id) in text:
       found.append(f"the inputs hold the target's id {target.item_id!r}")
+  if known.wish is not None:
+    wish = known.wish
+    for item in known.history:
+      wish = wish.replace(render.quote(item.title), " ")
+    if told := known.hidden_words & set(keyphrases.tokens(wish)):
+      found.append(f"the wish says {sorted(told)}, which tell the target")
   for item in known.later:
     if item is not target and render.quote(item.title) in text:
       found.append(f"the inputs quote {item.title!r}, taken after the target")

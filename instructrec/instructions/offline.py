@@ -6,50 +6,13 @@ or complain of, on prices, and on whom a review says a thing was for.
 
 import dataclasses
 import functools
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from instructrec.data.catalog import Catalog, Item
-from instructrec.instructions import keyphrases, quality
+from instructrec.instructions import keyphrases, quality, reviews
 from instructrec.instructions.teacher import TextKind, TextRequest
-
-_PURPOSE = re.compile(
-  r"\bfor (?:my|our|his|her) ((?:\w+[- ])?(?:nephew|niece|son|daughter|"
-  r"grandson|granddaughter|husband|wife|sister|brother|mother|father|mom|dad|"
-  r"kids?|boys?|girls?|friends?|family|boyfriend|girlfriend|children))\b",
-  re.IGNORECASE,
-)
-_SENTENCE = re.compile(r"[^.!?;\n]+")
-_GOOD = frozenset(
-  "love loved loves great good excellent awesome amazing fantastic fun perfect "
-  "perfectly best nice enjoy enjoyed enjoys beautiful solid superb recommend "
-  "happy favorite favourite wonderful brilliant".split()
-)
-_BAD = frozenset(
-  "bad poor poorly terrible awful horrible boring broken broke worst cheaply "
-  "flimsy disappointing disappointed waste annoying weak useless hate hated "
-  "frustrating repetitive lacking".split()
-)
-_NEGATIONS = frozenset("not no never isn't wasn't don't didn't hardly".split())
-_ASPECTS = {
-  "a good story": "story storyline plot",
-  "good looks": "graphics visuals looks design",
-  "good sound": "sound music soundtrack audio",
-  "easy handling": "controls control handling easy simple",
-  "lasting quality": "quality sturdy durable build lasts",
-  "value for money": "price value money cheap",
-  "playing with others": "multiplayer coop co-op online friends together",
-  "a challenge": "challenge challenging hard difficult difficulty",
-  "humour": "funny humor humour hilarious",
-  "comfort": "comfortable comfort soft fits",
-  "lots to do": "long hours replay content variety",
-  "things that children can handle": "kids kid son daughter children",
-}
-_ASPECT_OF = {
-  word: aspect for aspect, words in _ASPECTS.items() for word in words.split()
-}
 
 _PREFERENCES = (
   "This person mostly goes for {a}, with some {b} in between.",
@@ -165,7 +128,7 @@ class OfflineTeacher:
   version = "3"
 
   def __init__(self, items: Catalog) -> None:
-    self._phrases = keyphrases.Keyphrases(items)
+    self._phrases = keyphrases.of_catalog(items)
     prices = items.frame["price"].drop_nulls().to_numpy()
     self._price_levels = (
       np.quantile(prices, [1 / 3, 2 / 3]) if len(prices) else None
@@ -182,6 +145,8 @@ class OfflineTeacher:
     return [self._write_one(request) for request in requests]
 
   def _write_one(self, request: TextRequest) -> str:
+    if request.words is not None:
+      return request.words
     write = {
       TextKind.PREFERENCE: self._preference,
       TextKind.VAGUE: self._vague,
@@ -239,7 +204,7 @@ class OfflineTeacher:
       a = " and ".join(phrases[: 2 if len(phrases) > 2 else 1])
       b = brands[0] if brands else phrases[min(2, len(phrases) - 1)]
       text = said(_PREFERENCES, key, a=a, b=b)
-    opinion = _opinion(request.review)
+    opinion = reviews.opinion(request.review)
     if opinion is not None:
       aspect, good = opinion
       text += " " + said(_LIKES if good else _DISLIKES, key >> 8, a=aspect)
@@ -263,11 +228,11 @@ class OfflineTeacher:
     phrases += [p for p in present if p not in phrases]
     if not phrases:
       return "I would like something new, surprise me."
-    who = _PURPOSE.search(request.review or "")
+    who = reviews.person(request.review)
     if who:
       frame = _pick(_GIFT, request.key)
-      return frame.format(who=who[1].lower(), a=phrases[0])
-    opinion = _opinion(request.review)
+      return frame.format(who=who, a=phrases[0])
+    opinion = reviews.opinion(request.review)
     if opinion is not None:
       frame = _pick(_VAGUE_ASPECT, request.key)
       return _capital(frame.format(a=phrases[0], aspect=opinion[0]))
@@ -322,21 +287,6 @@ def _repeated_brands(items: Sequence[Item]) -> list[str]:
   repeated = {brand for brand in brands if brands.count(brand) > 1}
   ordered = sorted(repeated, key=lambda brand: (-brands.count(brand), brand))
   return [f"things by {brand}" for brand in ordered]
-
-
-@functools.lru_cache(maxsize=4096)
-def _opinion(review: str | None) -> tuple[str, bool] | None:
-  """The first aspect that a review praises (True) or complains of (False)."""
-  for sentence in _SENTENCE.findall(review or ""):
-    words = keyphrases.tokens(sentence)
-    aspect = next((_ASPECT_OF[w] for w in words if w in _ASPECT_OF), None)
-    if aspect is None:
-      continue
-    found = set(words)
-    balance = len(found & _GOOD) - len(found & _BAD)
-    if balance:
-      return aspect, (balance > 0) != bool(found & _NEGATIONS)
-  return None
 
 
 def _capital(text: str) -> str:

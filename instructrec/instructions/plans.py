@@ -1,9 +1,11 @@
 """Decides what is written for a request: which rows, and each text's sources.
 
 A training request gives one row a task type, its template drawn, all equally
-likely. A validation or test request gives one row for each evaluation
-template: by default matching ones (T2), whose instruction does not hold the
-candidate list, so that scores cannot depend on the order of candidates.
+likely; under `protocol=stated` one in five gives two more, of personalised
+search, which want the opposite on one history. A validation or test request
+gives one row for each evaluation template: by default matching ones (T2), whose
+instruction does not hold the candidate list, so that scores cannot depend on
+the order of candidates.
 
 Beside the rows come the fine-grained texts of the InstructRec paper (Table
 2): for each user a preference (P2) for the newest training, the validation
@@ -24,10 +26,14 @@ import polars as pl
 from instructrec.data import candidates as candidate_sets
 from instructrec.data.catalog import Catalog, Item
 from instructrec.instructions import render, templates
+from instructrec.instructions.draws import mix
 from instructrec.instructions.format import Kind, Origin, TaskForm, TaskType
 from instructrec.instructions.teacher import TextKind, TextRequest
+from instructrec.instructions.wishes import WishMaker
 
-Protocol = Literal["strict", "paper"]
+Protocol = Literal["stated", "strict", "paper"]
+PAIR_EVERY = 5
+"""One in so many training requests has a pair of opposite wishes as well."""
 EVAL_TEMPLATES: tuple[str, ...] = (
   "seq_next_item",
   "seq_profile_and_history",
@@ -35,7 +41,6 @@ EVAL_TEMPLATES: tuple[str, ...] = (
   "personal_wish_and_history",
   "personal_query_and_history",
 )
-_MASK = (1 << 64) - 1
 _SLOT_KINDS = {
   "preference": TextKind.PREFERENCE,
   "own_preference": TextKind.OWN_PREFERENCE,
@@ -43,14 +48,6 @@ _SLOT_KINDS = {
   "specific": TextKind.SPECIFIC,
 }
 _KEY_SALT = {kind: number for number, kind in enumerate(TextKind, start=100)}
-
-
-def mix(key: int, salt: int) -> int:
-  """64 bits from a key and a number (splitmix64)."""
-  x = (key + (salt + 1) * 0x9E3779B97F4A7C15) & _MASK
-  x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-  x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-  return x ^ (x >> 31)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +69,7 @@ class RowPlan:
   form: render.Form
   key: int
   texts: Mapping[str, "Text"]
+  suffix: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +78,11 @@ class Text:
 
   wanted: TextRequest
   origin: Origin
+
+  @property
+  def is_useless(self) -> bool:
+    """Whether it is a stated wish that says nothing that helps."""
+    return self.wanted.wish is not None and self.wanted.wish.is_useless
 
 
 Plan = RowPlan | tuple[Request, TextKind, Text]
@@ -94,11 +97,14 @@ class Planner:
     catalog: the items.
     template_set: the templates.
     seed: of all draws.
-    protocol: "strict" (nothing of the target reaches the preferences and
-      intentions that tasks with a user are given) or "paper" (intentions are
-      made from the target's review or attributes, as in the paper).
+    protocol: "stated" (the wish of a task with a user is made from what the
+      target has; see `wishes.py`), "strict" (nothing of the target reaches the
+      preferences and intentions that tasks with a user are given) or "paper"
+      (intentions are made from the target's review or attributes, as in the
+      paper).
     max_history: longest history in an instruction; the newest are kept.
     eval_templates: the templates of validation and test rows.
+    wishes: makes stated wishes; None under other protocols.
   """
 
   catalog: Catalog
@@ -107,6 +113,7 @@ class Planner:
   protocol: Protocol
   max_history: int
   eval_templates: Sequence[str]
+  wishes: WishMaker | None = None
 
   def check(self) -> None:
     """Checks the protocol, the histories and the templates of evaluation.
@@ -114,9 +121,10 @@ class Planner:
     Raises:
       ValueError: where one does not fit.
     """
-    if self.protocol not in ("strict", "paper"):
+    if self.protocol not in ("stated", "strict", "paper"):
       raise ValueError(
-        f"unknown protocol {self.protocol!r}; expected 'strict' or 'paper'"
+        f"unknown protocol {self.protocol!r}; expected 'stated', 'strict' or "
+        "'paper'"
       )
     if self.max_history < 1:
       raise ValueError(f"max_history is {self.max_history}, expected 1 or more")
@@ -232,6 +240,8 @@ class Planner:
     """
     row, history, target = request.row, request.history, request.target
     key = mix(request.key, _KEY_SALT[kind])
+    if self.wishes is not None and has_user and not kind.is_preference:
+      return self._stated(request, kind, key)
     review, origin = row["history_review"], Origin.HISTORY
     if kind.is_preference:
       items = (*history, target) if of_target else history
@@ -251,6 +261,66 @@ class Planner:
     side = history if kind is TextKind.VAGUE_SECOND and has_user else ()
     wanted = TextRequest(kind, tuple(items), review, side, target.title, key)
     return Text(wanted, origin)
+
+  def _stated(
+    self,
+    request: Request,
+    kind: TextKind,
+    key: int,
+    polarity: str | None = None,
+  ) -> Text:
+    """A wish of what the target has; for `polarity` see `WishMaker.make`."""
+    assert self.wishes is not None
+    wish, words = self.wishes.make(
+      self.catalog.index(request.target.item_id),
+      [self.catalog.index(item.item_id) for item in request.history],
+      request.row["target_review"],
+      key,
+      split=request.row["split"],
+      specific=kind is TextKind.SPECIFIC,
+      polarity=polarity,
+    )
+    wanted = TextRequest(
+      kind,
+      (request.target,),
+      None,
+      (),
+      request.target.title,
+      key,
+      wish=wish,
+      words=words,
+    )
+    return Text(wanted, Origin.STATED)
+
+  def _pair(self, request: Request) -> Iterator[RowPlan]:
+    """Opposite wishes on one history: for what the target has, against B."""
+    key = mix(request.key, 60)
+    if self.wishes is None or not self._pair_forms or key % PAIR_EVERY:
+      return
+    form = self._pair_forms[mix(key, 1) % len(self._pair_forms)]
+    slot = "vague" if "vague" in form.input_slots else "specific"
+    kind = _SLOT_KINDS[slot]
+    wishes = {
+      polarity: self._stated(request, kind, mix(key, number), polarity)
+      for number, polarity in enumerate(("wanted", "unwanted"), start=2)
+    }
+    if any(text.is_useless for text in wishes.values()):
+      return
+    for polarity, text in wishes.items():
+      plan = self._plan(request, form, key)
+      texts = {**plan.texts, slot: text}
+      yield dataclasses.replace(plan, texts=texts, suffix=f"/{polarity}")
+
+  @functools.cached_property
+  def _pair_forms(self) -> list[render.Form]:
+    """Forms of training whose one wish is given and whose answer is an item."""
+    return [
+      form
+      for forms in self._training_forms[TaskType.PERSONALIZED_SEARCH]
+      for form in forms.values()
+      if form.template.kind is Kind.DIRECT
+      and len({"vague", "specific"} & form.input_slots) == 1
+    ]
 
   def _fine_grained(
     self, request: Request
@@ -279,6 +349,7 @@ class Planner:
       draw = mix(key, 5)
       query = (draw >> 1) % (len(forms) // 2)
       yield self._plan(request, forms[query, bool(draw & 1)], key)
+    yield from self._pair(request)
 
   def _plan(self, request: Request, form: render.Form, key: int) -> RowPlan:
     """Decides what each text of a row is made from.

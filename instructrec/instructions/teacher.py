@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from instructrec.data.catalog import Item
+from instructrec.instructions.wish import Wish
 
 
 class TextKind(enum.StrEnum):
@@ -39,6 +40,8 @@ class TextRequest:
     history: the user's side, for the second wording; may be empty.
     hidden_title: what the text must not say; never shown to a chat model.
     key: 64 random bits that choose among wordings.
+    wish: what a stated wish says; None for other texts.
+    words: the same in words by rule, which a teacher may put in its own.
   """
 
   kind: TextKind
@@ -47,6 +50,8 @@ class TextRequest:
   history: tuple[Item, ...]
   hidden_title: str
   key: int
+  wish: Wish | None = None
+  words: str | None = None
 
 
 class Teacher(Protocol):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from instructrec.data import dataset
 from instructrec.instructions import (
+  domains,
   example_proto,
   generate,
   offline,
@@ -80,21 +81,23 @@ class Spec:
   Attributes:
     prepared_dir: the folder that `prepare` wrote.
     seed: of templates and wordings.
-    protocol: "strict" or "paper".
+    protocol: "stated", "strict" or "paper".
     max_history: longest history, in items.
     chat: the chat teacher's settings; None for the offline teacher. One
       process must do all the work then: each has a budget of its own.
     template_files: YAML files; None for those of the package.
     eval_templates: the templates of validation and test rows.
+    domain: what the items are, such as "films"; None finds out.
   """
 
   prepared_dir: str
   seed: int = 0
-  protocol: plans.Protocol = "strict"
+  protocol: plans.Protocol = "stated"
   max_history: int = 20
   chat: ChatConfig | None = None
   template_files: tuple[str, ...] | None = None
   eval_templates: tuple[str, ...] = plans.EVAL_TEMPLATES
+  domain: str | None = None
 
   def generator(self) -> generate.Generator:
     """The generator, with its teacher.
@@ -120,6 +123,7 @@ class Spec:
       protocol=self.protocol,
       max_history=self.max_history,
       eval_templates=self.eval_templates,
+      domain=domains.Domain(self.domain) if self.domain else None,
       fallback=None if teacher is by_rule else by_rule,
     )
 

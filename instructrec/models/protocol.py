@@ -12,6 +12,16 @@ A batch is a mapping of arrays, token id 0 is padding:
   encoder_segment_ids, encoder_positions   [batch, inputs], packed rows only
   decoder_segment_ids, decoder_positions   [batch, length], packed rows only
 
+Titles may come beside them (`networks/title_matching`): a history that the
+encoder reads item by item before the tokens, and the target with items that
+were drawn for its row, the target first:
+
+  history_tokens  [batch, history, title_length] int32, padded in front
+  choice_tokens   [batch, choices, title_length] int32
+  history_items, choice_items  [batch, titles] int32, from 1; 0 is none
+  history_logs, choice_logs    [batch, titles, 2] float32: log popularity, and
+    log sampling rate up to a constant
+
 Candidate lists may come as trees of prefixes (`candidate_tree`), for
 `score_batch` alone:
 
@@ -68,6 +78,14 @@ class RankingModel(Protocol):
   def score_normalization(self) -> str:
     """Either "sum" or "mean" of token log-likelihoods (ours, likewise)."""
 
+  @property
+  def emb_dim(self) -> int:
+    """Width of the vectors of tokens (ours)."""
+
+  @property
+  def num_items(self) -> int:
+    """Items with a vector beside their title (ours); 0 for none."""
+
   def get_initial_variables(
     self,
     rng: PRNGKeyArray,
@@ -82,7 +100,10 @@ class RankingModel(Protocol):
   def loss_fn(
     self, params: Params, batch: Batch, dropout_rng: PRNGKeyArray | None
   ) -> tuple[Any, Metrics]:
-    """Loss to differentiate, a sum over tokens; dropout unless rng is None."""
+    """Loss to differentiate, a sum; dropout unless rng is None."""
+
+  def loss_divisor(self, batch: Batch) -> Any:
+    """What the loss of a whole batch is divided by for its mean (ours)."""
 
   def eval_fn(self, params: Params, batch: Batch) -> tuple[Any, Metrics]:
     """Loss and metrics without dropout."""
@@ -105,6 +126,31 @@ class RankingModel(Protocol):
     **kwargs: Any,
   ) -> tuple[Any, Mapping[str, Any]]:
     """Token ids of generated targets, and a mapping of further arrays."""
+
+
+@runtime_checkable
+class MatchingModel(Protocol):
+  """A model whose requests have states, and whose titles have vectors."""
+
+  @property
+  def matches_titles(self) -> bool:
+    """Whether its network has them; the methods are errors without."""
+
+  def request_states(
+    self, params: Params, batch: Batch
+  ) -> Float[Array, "batch embed"]:
+    """What each request asks of titles, whatever the candidates."""
+
+  def title_vectors(
+    self,
+    params: Params,
+    tokens: Int[Array, "*dims length"],
+    items: Int[Array, "*dims"],
+  ) -> Float[Array, "*dims embed"]:
+    """Vectors whose products with states are logits in nats."""
+
+  def popularity_weight(self, params: Params) -> Float[Array, ""]:
+    """What log popularity counted beside a match in training."""
 
 
 @runtime_checkable

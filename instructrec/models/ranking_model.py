@@ -10,10 +10,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import protocol
 from instructrec.models.generation import generation, search
-from instructrec.models.networks import decoding_state, t5
+from instructrec.models.networks import decoding_state, t5, title_matching
 from instructrec.models.objectives import (
-  real_targets,
-  token_loss,
+  objective as objective_lib,
+)
+from instructrec.models.objectives import (
+  token_likelihood,
   training_metrics,
 )
 from instructrec.models.scoring import candidate_scores
@@ -50,6 +52,7 @@ class T5RankingModel:
     self,
     module: t5.T5,
     *,
+    objective: objective_lib.Objective | None = None,
     input_vocabulary: Any = None,
     output_vocabulary: Any = None,
     optimizer_def: Any = None,
@@ -70,6 +73,9 @@ class T5RankingModel:
 
     Args:
       module: the network.
+      objective: what training minimises; None for the likelihood of the
+        target's tokens, with the three settings of the loss below, which other
+        objectives do not read.
       input_vocabulary: for T5X, which compares it with the data's; its ids
         must fit the network.
       output_vocabulary: likewise.
@@ -107,11 +113,6 @@ class T5RankingModel:
         "positive number or None (factors that depend on the batch would "
         "change with the number of microbatches)"
       )
-    if z_loss < 0.0 or not 0.0 <= label_smoothing < 1.0:
-      raise ValueError(
-        f"z_loss is {z_loss!r} and label_smoothing {label_smoothing!r}; "
-        "expected z_loss >= 0 and label_smoothing in [0, 1)"
-      )
     vocab_size = module.config.vocab_size
     if loss_chunks < 1 or vocab_size % loss_chunks:
       raise ValueError(
@@ -123,8 +124,9 @@ class T5RankingModel:
     self.output_vocabulary = output_vocabulary
     self.optimizer_def = optimizer_def
     self._feature_converter_cls = feature_converter_cls
-    self._z_loss = z_loss
-    self._label_smoothing = label_smoothing
+    self.objective = objective or token_likelihood.TokenLikelihood(
+      z_loss=z_loss, label_smoothing=label_smoothing, num_chunks=loss_chunks
+    )
     self._loss_normalizing_factor = loss_normalizing_factor
     self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
@@ -158,6 +160,16 @@ class T5RankingModel:
   def vocab_size(self) -> int:
     """Token ids that the network knows."""
     return self.module.config.vocab_size
+
+  @property
+  def emb_dim(self) -> int:
+    """Width of the vectors of tokens."""
+    return self.module.config.emb_dim
+
+  @property
+  def num_items(self) -> int:
+    """Items with a vector beside their title; 0 for none."""
+    return self.module.config.num_items
 
   def get_initial_variables(
     self,
@@ -195,8 +207,6 @@ class T5RankingModel:
     method: str,
     params: protocol.Params,
     arrays: dict[str, Array],
-    dropout_rng: PRNGKeyArray | None = None,
-    **settings: Any,
   ) -> Any:
     """Runs the module over whole targets; each is a row of its own to it."""
     targets = arrays["decoder_target_tokens"]
@@ -207,10 +217,9 @@ class T5RankingModel:
       arrays["decoder_input_tokens"].reshape(rows),
       targets.reshape(rows),
       *(arrays.get(key) for key in _SEGMENT_KEYS),
+      history=objective_lib.titles(arrays, "history"),
       method=method,
-      enable_dropout=dropout_rng is not None,
-      rngs=None if dropout_rng is None else {"dropout": dropout_rng},
-      **settings,
+      enable_dropout=False,
     )
     return jax.tree.map(
       lambda x: x.reshape(*targets.shape, *x.shape[2:]), found
@@ -228,6 +237,7 @@ class T5RankingModel:
         arrays["decoder_input_tokens"],
         arrays["decoder_positions"],
         arrays["decoder_subtree_ends"],
+        objective_lib.titles(arrays, "history"),
         method="tree_features",
       ),
       arrays["decoder_target_nodes"],
@@ -241,7 +251,7 @@ class T5RankingModel:
     batch: protocol.Batch,
     dropout_rng: PRNGKeyArray | None,
   ) -> tuple[Float[Array, ""], protocol.Metrics]:
-    """The training loss: weighted nats summed over tokens.
+    """The training loss: nats summed over what the objective counts.
 
     Args:
       params: parameters.
@@ -250,8 +260,9 @@ class T5RankingModel:
 
     Returns:
       The sum (over loss_normalizing_factor, if there is one), so that
-      gradients of microbatches add up to that of the batch, and the metrics
-      of `training_metrics.of_batch`, with rates where there is `throughput`.
+      gradients of microbatches add up to that of the batch; and the metrics of
+      the objective with `loss`, the sum over `loss_divisor`, and
+      `target_tokens`, and rates where there is `throughput`.
     """
     arrays = candidate_scores.check_batch(batch)
     if candidate_scores.is_tree(arrays):
@@ -259,26 +270,31 @@ class T5RankingModel:
         "the batch has decoder_target_nodes: candidate trees are for "
         "score_batch; expected a batch of features.to_features"
       )
-    features = self._apply("features", params, arrays, dropout_rng)
-    loss_sums: real_targets.LossFn = functools.partial(
-      token_loss.loss_sums,
-      num_chunks=self.loss_chunks,
-      z_loss=self._z_loss,
-      label_smoothing=self._label_smoothing,
+    self.objective.check(arrays, titles=self.module.config.title_matching)
+    reading = objective_lib.Reading(self._bound(params), arrays, dropout_rng)
+    loss, metrics = self.objective(reading)
+    metrics = training_metrics.of_objective(
+      loss,
+      self.objective.divisor(arrays),
+      metrics,
+      arrays["decoder_loss_weights"],
     )
-    weights = arrays["decoder_loss_weights"]
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
-      loss_sums = functools.partial(real_targets.loss_sums, loss_sums)
-    rows, kernel = self._bound(params)(features, method="logit_factors")
-    sums = loss_sums(rows, kernel, arrays["decoder_target_tokens"], weights)
-    loss = sums.total
     if self._loss_normalizing_factor is not None:
       loss = loss / self._loss_normalizing_factor
-    metrics = training_metrics.of_batch(sums, weights)
     if self._throughput is not None:
       metrics |= self._throughput(arrays)
     return loss, metrics
+
+  def loss_divisor(self, batch: protocol.Batch) -> Float[Array, ""]:
+    """How many of the objective's units a batch holds.
+
+    Args:
+      batch: see `protocol`.
+
+    Returns:
+      What the loss of the whole batch is divided by, for its mean.
+    """
+    return self.objective.divisor(candidate_scores.check_batch(batch))
 
   def eval_fn(
     self, params: protocol.Params, batch: protocol.Batch
@@ -363,6 +379,70 @@ class T5RankingModel:
   ) -> Int[Array, "..."]:
     """The token ids of `predict_batch_with_aux`."""
     return self.predict_batch_with_aux(params, batch, rng)[0]
+
+  @property
+  def score_parts(self) -> frozenset[str]:
+    """Which scores training makes fit to rank by: `objective.LIKELIHOOD` ..."""
+    return self.objective.trains
+
+  @property
+  def matches_titles(self) -> bool:
+    """Whether the network has states and title vectors."""
+    return self.module.config.title_matching
+
+  def request_states(
+    self, params: protocol.Params, batch: protocol.Batch
+  ) -> Float[Array, "batch embed"]:
+    """What each request asks of titles, whatever the candidates.
+
+    Args:
+      params: parameters.
+      batch: needs encoder_input_tokens and, where histories are read item by
+        item, history_tokens and history_items.
+
+    Returns:
+      Float32 queries: a query times a title's vector is a logit in nats.
+    """
+    self._check_matching()
+    arrays = {key: jnp.asarray(value) for key, value in batch.items()}
+    states = self._bound(params)(
+      arrays["encoder_input_tokens"],
+      objective_lib.titles(arrays, "history"),
+      method="states",
+    )
+    return states.request
+
+  def title_vectors(
+    self,
+    params: protocol.Params,
+    tokens: Int[Array, "*dims length"],
+    items: Int[Array, "*dims"],
+  ) -> Float[Array, "*dims embed"]:
+    """Vectors of titles, for products with `request_states`.
+
+    Args:
+      params: parameters.
+      tokens: pieces of each title, without an end token, 0 where padded.
+      items: numbers of the items, from 1; 0 for one that is new.
+
+    Returns:
+      Float32 vectors.
+    """
+    self._check_matching()
+    titles = title_matching.Titles(jnp.asarray(tokens), jnp.asarray(items))
+    return self._bound(params)(titles, method="title_vectors")
+
+  def popularity_weight(self, params: protocol.Params) -> Float[Array, ""]:
+    """What log popularity counted beside the match in training."""
+    self._check_matching()
+    return self._bound(params)(method="popularity_weight")
+
+  def _check_matching(self) -> None:
+    if not self.matches_titles:
+      raise ValueError(
+        "the network has no title vectors; train one with TITLE_MATCHING = "
+        "True and an objective that uses them"
+      )
 
   def start_prefixes(
     self,

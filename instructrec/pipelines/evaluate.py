@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from instructrec.data import dataset
+from instructrec.data import dataset, request
+from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
 from instructrec.instructions import chat_client
 from instructrec.models import tokenizer
@@ -20,11 +21,13 @@ from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
   blocks,
   chat_rows,
+  following,
   generate,
   rank_table,
   registry,
   token_cache,
   vocabulary,
+  weighted_rows,
 )
 from instructrec.retrieval import (
   candidate_lists,
@@ -32,9 +35,11 @@ from instructrec.retrieval import (
   popularity,
   random_ranker,
   retriever,
+  run_weights,
   tournament,
 )
-from instructrec.training import item_arrays, run_dir, scoring
+from instructrec.serving import catalog_ranker, model_parts
+from instructrec.training import run_dir, scoring
 
 MODEL, UNTRAINED = "trained model", "untrained model"
 _MODEL_IS = "log-likelihood of the candidate's title given the instruction"
@@ -64,7 +69,11 @@ class Evaluation:
       `lists`: they choose how much the model counts beside its scores. None
       for no such row.
     retrievers: fitted ones by name, as further rows.
-    normalizations: "sum", "mean" or both; empty for the model's own.
+    normalizations: "sum", "mean" or both, whose likelihoods are rows of their
+      own; empty for the model's own, where the model ranks by nothing else.
+    num_validation: validation requests a task that fit the weights of the
+      model's score parts; 0 fits none and takes those of the run's folder, or
+      what the parts counted in training.
     protocols: "one_pass" over all candidates, "tournament", or both.
     chat: a chat model as a further row; None for none.
     tell: shows a line, such as what the chat model will take.
@@ -74,6 +83,10 @@ class Evaluation:
     batch_size: requests scored at once.
     seed: of the subset, the random baseline, tournaments, the order in which
       a chat model reads candidates, and the bootstrap.
+    num_histories: histories that following is measured on, with wishes of
+      held-out wordings; 0 for none. Only runs that match titles can.
+    sections: lines of the report on what each part of the score adds; filled
+      by a call.
   """
 
   run: run_dir.Run
@@ -90,12 +103,15 @@ class Evaluation:
     default_factory=dict
   )
   normalizations: Sequence[str] = ()
+  num_validation: int = 0
   protocols: Sequence[str] = ("one_pass",)
   chat: chat_client.ChatConfig | None = None
   tell: Callable[[str], None] = print
   num_orders: int = 1
   batch_size: int = 32
   seed: int = 0
+  num_histories: int = 0
+  sections: list[str] = dataclasses.field(default_factory=list)
 
   def __post_init__(self) -> None:
     """Checks the lists and the protocols.
@@ -120,14 +136,20 @@ class Evaluation:
       )
     if self.validation_lists is not None:
       self._check_validation_lists(self.validation_lists)
+    if self.num_validation and self.split == "validation":
+      raise ValueError(
+        f"num_validation is {self.num_validation}: score weights would be "
+        "fitted on the requests that are evaluated; evaluate the split 'test', "
+        "or fit none with --num_validation=0"
+      )
 
   def _check_validation_lists(
     self, found: candidate_lists.CandidateLists
   ) -> None:
-    if self.lists is None or self.lists.retriever is None:
+    if self.lists is None:
       raise ValueError(
-        "validation lists weigh a retriever against the model, but the lists "
-        "to rank are of no retriever; pass them as --candidates"
+        "validation lists fit weights for other lists than the frozen ones; "
+        "pass those as --candidates"
       )
     if self.split == "validation":
       raise ValueError(
@@ -178,9 +200,11 @@ class Evaluation:
   def _titles(self) -> blocks.Titles:
     return blocks.Titles.encode(self.prepared.catalog, self.run.tokenizer)
 
-  @functools.cached_property
-  def _items(self) -> item_arrays.ItemArrays | None:
-    return self.run.item_arrays()
+  @property
+  def _untrained_is(self) -> str:
+    if self.run.train.initial_embeddings == "random":
+      return "the same network with the parameters it began with"
+    return "the same network with random parameters, embeddings too"
 
   @functools.cached_property
   def _baselines(self) -> dict[str, retriever.Retriever]:
@@ -196,10 +220,11 @@ class Evaluation:
     name: str,
     split: str,
     lists: candidate_lists.CandidateLists | None,
+    num_requests: int | None,
   ) -> Iterator[blocks.Block]:
     """The chosen requests of a task."""
     data = token_cache.load(name, split, self.tfds_data_dir)
-    examples = blocks.select(data, lists, self.num_requests, self.seed)
+    examples = blocks.select(data, lists, num_requests, self.seed)
     exchange = None if lists is None else blocks.Exchange(lists, self._titles)
     yield from blocks.blocks(data, examples, self.prepared, exchange=exchange)
 
@@ -224,16 +249,14 @@ class Evaluation:
         f"--vocabulary={own.path}"
       )
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
-    if self.checkpoint is None:
-      trained, _ = self.run.params(self.step)
-    else:
-      trained = self.run.params_from(self.checkpoint, self.step)
+    trained, step = self._trained()
     untrained = self.run.initial_params()
+    weighted = self._weighted(trained, step)
     with self._chat_rows() as chat:
       found = [
         result
         for name in self._tasks()
-        for result in self._task(name, trained, untrained, chat)
+        for result in self._task(name, trained, untrained, weighted, chat)
       ]
     if not found:
       raise ValueError(
@@ -258,7 +281,7 @@ class Evaluation:
     every = (
       block
       for name in self._tasks()
-      for block in self._blocks(name, self.split, self.lists)
+      for block in self._blocks(name, self.split, self.lists, self.num_requests)
     )
     with chat.within_budget(every, self.tell):
       yield chat
@@ -268,10 +291,11 @@ class Evaluation:
     name: str,
     trained: Any,
     untrained: Any,
+    weighted: weighted_rows.WeightedRows,
     chat: chat_rows.ChatRows | None,
   ) -> list[results.EvaluationResult]:
     group = self._group(name)
-    weights = self._weights(name, trained)
+    weights, begun = self._weights(name, weighted), self._parts(untrained)
     if chat is not None:
       chat.start_task()
     table = rank_table.RankTable(
@@ -279,23 +303,18 @@ class Evaluation:
       self.prepared.split.training_log,
       self.seed,
     )
-    for block in self._blocks(name, self.split, self.lists):
-      models = self._model_rows(block, trained, f"{group}: model")
+    for block in self._blocks(name, self.split, self.lists, self.num_requests):
+      described = self._model_scores(block, weighted)
+      models = {row: scores for row, (scores, _) in described.items()}
       if "one_pass" in self.protocols:
-        for row, scores in models.items():
-          table.add(block, row, scores, _MODEL_IS)
+        for row, (scores, text) in described.items():
+          table.add(block, row, scores, text)
+        for row, scores, text in weighted.beside(block):
+          table.add(block, row, scores, text)
       if "tournament" in self.protocols:
         for row, scores in models.items():
           self._add_tournament(table, row, block, scores)
-      (start,) = self._scores(
-        block, untrained, f"{group}: untrained", self._names[:1]
-      ).values()
-      table.add(
-        block,
-        UNTRAINED,
-        start,
-        "the same network with the parameters it began with",
-      )
+      table.add(block, UNTRAINED, begun.trained_part(block), self._untrained_is)
       for row, baseline in self._baselines.items():
         scores = baseline.score(block.requests)
         table.add(block, row, scores, baseline.description)
@@ -304,6 +323,7 @@ class Evaluation:
         for asked in chat.rows(block):
           table.add_orders(block, *asked)
       table.end(block)
+    self.sections.extend(weighted.ablation(group))
     lists = self.lists
     if lists is not None and lists.manifest["protocol"] == "retrieved":
       return table.by_retrieval(group, _order(lists.retriever))
@@ -356,15 +376,20 @@ class Evaluation:
         f"{weight:.2f} of the model's, chosen on validation requests",
       )
 
-  def _weights(self, name: str, params: Any) -> dict[str, float]:
-    """How much each row of the model counts beside the retriever."""
-    if self.validation_lists is None:
+  def _weights(
+    self, name: str, weighted: weighted_rows.WeightedRows
+  ) -> dict[str, float]:
+    """How much each row of the model counts beside the lists' retriever."""
+    lists = self.validation_lists
+    if lists is None or lists.retriever is None:
       return {}
     searches: dict[str, fusion.WeightSearch] = {}
-    label = f"{self._group(name)}: validation"
-    for block in self._blocks(name, "validation", self.validation_lists):
+    validation = self._blocks(
+      name, "validation", self.validation_lists, self.num_requests
+    )
+    for block in validation:
       assert block.retriever_scores is not None
-      for row, scores in self._model_rows(block, params, label).items():
+      for row, (scores, _) in self._model_scores(block, weighted).items():
         searches.setdefault(row, fusion.WeightSearch()).add(
           block.retriever_scores, scores, block.labels, block.where
         )
@@ -385,31 +410,97 @@ class Evaluation:
     own = self.run.train.model.score_normalization
     return tuple(dict.fromkeys(self.normalizations)) or (own,)
 
-  def _model_rows(
-    self, block: blocks.Block, params: Any, label: str
-  ) -> dict[str, Scores]:
-    """The trained model's scores, by what they are called in the report."""
-    found = self._scores(block, params, label, self._names)
-    if len(found) == 1:
-      return {MODEL: found[self._names[0]]}
-    return {f"{MODEL} ({name})": scores for name, scores in found.items()}
+  def _parts(self, params: Any) -> model_parts.ModelParts:
+    return model_parts.ModelParts(
+      self.run, params, self.prepared, batch_size=self.batch_size
+    )
 
-  def _scores(
-    self, block: blocks.Block, params: Any, label: str, names: Sequence[str]
-  ) -> dict[str, Scores]:
-    return scoring.score_lists(
+  def following(self) -> following_lib.Following | None:
+    """How far the run follows wishes, by the weights that lie beside it.
+
+    Returns:
+      The figures; None where none are asked for, or the run cannot rank whole
+      catalogues under other wishes.
+    """
+    params = self._trained()[0]
+    parts = self._parts(params)
+    if not self.num_histories or parts.matcher is None:
+      return None
+    ranker = catalog_ranker.CatalogRanker(
+      parts, run_weights.RunWeights.load(self.run.directory, parts.untuned)
+    )
+    frame = self.prepared.requests.read(self.split)
+    # One of each user: others share most of their history.
+    chosen = request.from_frame(frame.filter("newest"))
+    return following.evaluate(
+      self.prepared.catalog,
+      [one.history for one in chosen],
+      ranker.score_catalog,
+      attributes=parts.attributes,
+      lists=following.Lists(
+        [one.candidates for one in chosen], [str(one.target) for one in chosen]
+      ),
+      num_histories=self.num_histories,
+      seed=self.seed,
+    )
+
+  def _trained(self) -> tuple[Any, int | None]:
+    """The parameters to evaluate, and their step where they are the run's."""
+    if self.checkpoint is None:
+      return self.run.params(self.step)
+    return self.run.params_from(self.checkpoint, self.step), None
+
+  def _weighted(
+    self, params: Any, step: int | None
+  ) -> weighted_rows.WeightedRows:
+    """The model's score with its weights, fitted where that is asked for."""
+    found = weighted_rows.WeightedRows(
+      self._parts(params), MODEL, self.retrievers, self.seed
+    )
+    if not self.num_validation:
+      found.load(self.run.directory)
+      return found
+    found.fit(
+      {
+        name: self._blocks(
+          name, "validation", self.validation_lists, self.num_validation
+        )
+        for name in self._tasks()
+        if token_cache.has_split(name, "validation", self.tfds_data_dir)
+      }
+    )
+    # Those of other lists, or of other parameters, are not the run's.
+    if self.checkpoint is None and self.lists is None:
+      found.save(self.run.directory, step)
+    return found
+
+  def _model_scores(
+    self, block: blocks.Block, weighted: weighted_rows.WeightedRows
+  ) -> dict[str, tuple[Scores, str]]:
+    """The trained model's scores with what they are, by name of the row."""
+    found = {}
+    if weighted.is_weighted:
+      found[MODEL] = weighted.model(block)
+      if not self.normalizations:
+        return found
+    label = "likelihood" if found else MODEL
+    likelihoods = scoring.score_lists(
       self.run.train.model,
-      params,
+      weighted.parts.params,
       block.tokens,
       block.examples,
       inputs_length=self.run.data.inputs_length,
       targets_length=self.run.data.targets_length,
-      normalizations=names,
+      normalizations=self._names,
       batch_size=self.batch_size,
       mesh_config=self.run.mesh,
-      items=self._items,
-      label=label,
+      items=weighted.parts.items,
+      label=MODEL,
     )
+    for name, scores in likelihoods.items():
+      row = label if len(likelihoods) == 1 else f"{label} ({name})"
+      found[row] = (scores, _MODEL_IS)
+    return found
 
 
 def _order(name: str | None) -> str:

@@ -7,6 +7,7 @@ The folder that comes out is a TFDS data folder:
 card) and `audit.csv` (a sheet for people).
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -179,8 +180,13 @@ def write(
     root, shards, description="InstructRec instructions; see card.md."
   )
   if vocabulary is None:
-    # Training rows alone: what validation and test say must stay unseen.
-    tokenizer.train(texts, temporary / VOCABULARY, vocab_size=vocab_size)
+    # Training rows alone: what validation and test say must stay unseen. The
+    # titles of a catalogue are known before anybody takes one.
+    tokenizer.train(
+      itertools.chain(generator.prepared.catalog.titles, texts),
+      temporary / VOCABULARY,
+      vocab_size=vocab_size,
+    )
   else:
     shutil.copyfile(vocabulary, temporary / VOCABULARY)
   manifest = _manifest(
@@ -240,6 +246,7 @@ def _manifest(
       "replaced_by_offline": dict(sorted(counted.replaced.items())),
     },
     "protocol": spec.protocol,
+    "domain": generator.resolved_domain.value,
     "max_history": spec.max_history,
     "eval_templates": list(spec.eval_templates),
     "seed": spec.seed,

@@ -36,8 +36,16 @@ _TEXTS = (
   "prompt",
   "targets",
   "target_id",
+  "wish_text",
+  "wish_stance",
 )
-_TEXT_LISTS = ("candidates", "candidate_ids", "history_ids")
+_TEXT_LISTS = (
+  "candidates",
+  "candidate_ids",
+  "history_ids",
+  "wish_sources",
+  "wish_attributes",
+)
 _FINE_GRAINED_TEXTS = (
   "text_id",
   "kind",
@@ -65,6 +73,7 @@ def features(config: str) -> tfds.features.FeaturesDict:
       **dict.fromkeys(_TEXTS, text),
       **dict.fromkeys(_TEXT_LISTS, tfds.features.Sequence(text)),
       "label": tfds.features.Scalar(tf.int64),
+      "wish_bits": tfds.features.Scalar(tf.float32),
     }
   )
 

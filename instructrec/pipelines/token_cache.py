@@ -36,6 +36,7 @@ _COLUMNS = (
   "kind",
   "task_form",
   "intention_origin",
+  "wish_text",
   "label",
 )
 _LIST_COLUMNS = ("candidate_ids",)

@@ -282,7 +282,7 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
       train_steps=found.macro("TRAIN_STEPS"),
       mesh=_mesh(found),
       num_microbatches=trainer.get("num_microbatches") or 1,
-      mean_over_tokens=False,
+      mean_loss=False,
     ),
     batch_size=found.macro("BATCH_SIZE"),
     inputs_length=lengths["inputs"],

@@ -1,6 +1,6 @@
 """Candidate lists of a split, made by a retriever and kept in one file.
 
-Three protocols:
+Four protocols:
 
 - `retrieved`: the retriever's best items, best first. The target is among them
   only where it was retrieved: this is retrieve-then-rerank, as it is served.
@@ -8,6 +8,8 @@ Three protocols:
   seed. The other items are none that the user takes later.
 - `random`: the target and items drawn uniformly from those that the user never
   touches, in an order drawn by seed.
+- `popularity_matched`: as `random`, from those of them that are about as
+  popular as the target; see `matched_candidates`.
 
 None holds an item of the request's history. The file is Parquet, a row a
 request; how it was made stands in its metadata.
@@ -22,14 +24,22 @@ from typing import Any, Literal, Self, get_args
 
 import polars as pl
 
-from instructrec.data import candidate_files, candidates, dataset, request
+from instructrec.data import (
+  candidate_files,
+  candidates,
+  dataset,
+  matched_candidates,
+  request,
+)
 from instructrec.retrieval import retriever
 
 FORMAT_VERSION = 1
 _KEY = "instructrec.candidate_lists"
 
-Protocol = Literal["hard", "retrieved", "random"]
+Protocol = Literal["hard", "retrieved", "random", "popularity_matched"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
+# Those that draw their items and take no retriever.
+DRAWN = ("random", "popularity_matched")
 SCHEMA: dict[str, Any] = {
   "request_id": pl.String,
   "user_id": pl.String,
@@ -51,7 +61,8 @@ class CandidateLists:
       among them.
     manifest: how they were made: `protocol`, `split`, `num_candidates`, `seed`,
       `prepared_fingerprint` and `retriever` (`name`, `method`, `settings`,
-      `record`), None where there is none.
+      `record`), None where there is none; of `popularity_matched` also
+      `window` and `num_widened`.
   """
 
   frame: pl.DataFrame
@@ -153,6 +164,7 @@ def build(
   retriever_manifest: Mapping[str, Any] | None = None,
   num_candidates: int = 100,
   num_requests: int | None = None,
+  window: int = matched_candidates.WINDOW,
   seed: int = 0,
 ) -> CandidateLists:
   """Makes the lists of a split.
@@ -161,10 +173,12 @@ def build(
     prepared: the data.
     split: "validation" or "test".
     protocol: see the module.
-    found: the fitted retriever; None for `random`.
+    found: the fitted retriever; None where items are drawn.
     retriever_manifest: what the lists say about it, its `name` included.
     num_candidates: length of each list.
     num_requests: how many requests, drawn by seed; None for all.
+    window: of `popularity_matched`: popularity ranks on either side of the
+      target.
     seed: of the subset, of random candidates and of the order.
 
   Returns:
@@ -178,9 +192,9 @@ def build(
     raise ValueError(
       f"unknown protocol {protocol!r}; expected one of {PROTOCOLS}"
     )
-  if (found is None) != (protocol == "random"):
+  if (found is None) != (protocol in DRAWN):
     raise ValueError(
-      "protocol 'random' takes no retriever"
+      f"protocol {protocol!r} takes no retriever"
       if found is not None
       else f"protocol {protocol!r} takes the best of a retriever; name one"
     )
@@ -192,19 +206,11 @@ def build(
       f"the prepared data have no requests of the split {split!r}; expected "
       f"one of {[*prepared.requests.counts]}"
     )
+  more: dict[str, Any] = {}
   if found is None:
-    drawn = candidates.sample_candidates(
-      rows,
-      prepared.catalog,
-      prepared.log,
-      num_negatives=num_candidates - 1,
-      seed=seed,
+    columns, more = _drawn(
+      prepared, rows, protocol, num_candidates, window, seed
     )
-    columns: dict[str, Any] = {
-      "candidates": drawn["candidates"],
-      "scores": [None] * rows.height,
-      "retrieved_rank": [None] * rows.height,
-    }
   else:
     columns = _retrieved(found, rows, protocol, num_candidates, seed)
   frame = rows.select("request_id", "user_id", "target").with_columns(
@@ -217,8 +223,45 @@ def build(
     "seed": seed,
     "prepared_fingerprint": prepared.fingerprint,
     "retriever": None if found is None else dict(retriever_manifest or {}),
+    **more,
   }
   return CandidateLists(frame, manifest)
+
+
+def _drawn(
+  prepared: dataset.PreparedData,
+  rows: pl.DataFrame,
+  protocol: Protocol,
+  num_candidates: int,
+  window: int,
+  seed: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """The columns of drawn lists, and what else the manifest says of them."""
+  more: dict[str, Any] = {}
+  options: dict[str, Any] = {
+    "num_negatives": num_candidates - 1,
+    "seed": seed,
+  }
+  if protocol == "random":
+    lists = candidates.sample_candidates(
+      rows, prepared.catalog, prepared.log, **options
+    )
+  else:
+    lists, widened = matched_candidates.sample(
+      rows,
+      prepared.catalog,
+      prepared.log,
+      prepared.split.training_log,
+      window=window,
+      **options,
+    )
+    more = {"window": window, "num_widened": widened}
+  columns: dict[str, Any] = {
+    "candidates": lists["candidates"],
+    "scores": [None] * rows.height,
+    "retrieved_rank": [None] * rows.height,
+  }
+  return columns, more
 
 
 def _retrieved(

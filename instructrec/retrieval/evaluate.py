@@ -140,6 +140,7 @@ def known(
     candidates=[r.candidates for r in requests] if has_lists else None,
     target_counts=np.array([item_counts[item] for item in targets], np.int64),
     history_lengths=np.array([len(r.history) for r in requests], np.int64),
+    users=[r.user_id for r in requests],
   )
 
 

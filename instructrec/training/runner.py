@@ -26,6 +26,7 @@ from instructrec.training import (
   batches,
   checkpoints,
   distributed,
+  embedding_start,
   initial_checkpoint,
   trackers,
   train_step,
@@ -33,6 +34,8 @@ from instructrec.training import (
 from instructrec.training import (
   mesh as mesh_lib,
 )
+
+INITIAL_EMBEDDINGS = ("random", "cooccurrence")
 
 
 class DivergedError(ValueError):
@@ -50,8 +53,9 @@ class TrainConfig:
     seed: of the initial parameters and of dropout.
     mesh: the device mesh.
     num_microbatches: parts of a batch computed one after the other.
-    mean_over_tokens: whether the gradient is the mean over the target tokens
-      of a batch; False leaves the sum, as T5X does.
+    mean_loss: whether the gradient is the mean over what the objective counts
+      in a batch (target tokens, lists, positions); False leaves the sum, as
+      T5X does.
     log_period: steps between rows of the training log.
     eval_period: steps between evaluations of the validation loss.
     eval_steps: validation batches of each evaluation.
@@ -60,6 +64,8 @@ class TrainConfig:
     initial_checkpoint: where to start from, of any form that `instructrec
       checkpoint` reads; its parameters alone are taken, and training begins
       at step 0 with a fresh optimizer. None starts from random parameters.
+    initial_embeddings: of a run from scratch: "random", or "cooccurrence" for
+      those of `embedding_start`, which `train` is given.
   """
 
   model: protocol.RankingModel
@@ -70,20 +76,33 @@ class TrainConfig:
     default_factory=mesh_lib.MeshConfig
   )
   num_microbatches: int = 1
-  mean_over_tokens: bool = True
+  mean_loss: bool = True
   log_period: int = 50
   eval_period: int = 500
   eval_steps: int = 20
   checkpoint_period: int = 500
   keep_checkpoints: int | None = 3
   initial_checkpoint: str | None = None
+  initial_embeddings: str = "random"
 
   def __post_init__(self) -> None:
-    """Checks the counts.
+    """Checks the counts and the start.
 
     Raises:
-      ValueError: where one is not positive.
+      ValueError: where a count is not positive, or the start is unknown or
+        said twice.
     """
+    if self.initial_embeddings not in INITIAL_EMBEDDINGS:
+      raise ValueError(
+        f"TrainConfig.initial_embeddings is {self.initial_embeddings!r}; "
+        f"expected one of {', '.join(INITIAL_EMBEDDINGS)}"
+      )
+    if self.initial_embeddings != "random" and self.initial_checkpoint:
+      raise ValueError(
+        f"TrainConfig.initial_embeddings is {self.initial_embeddings!r} and "
+        f"initial_checkpoint {self.initial_checkpoint!r}; a checkpoint brings "
+        "its own embeddings, set INITIAL_EMBEDDINGS = 'random'"
+      )
     for field in (
       "train_steps",
       "num_microbatches",
@@ -176,8 +195,16 @@ class Trainer:
       input_shapes=input_shapes,
     )
 
-  def init(self) -> train_step.TrainState:
+  def init(
+    self, embeddings: embedding_start.EmbeddingStart | None = None
+  ) -> train_step.TrainState:
     """The state at step 0, made on the devices where it belongs.
+
+    Args:
+      embeddings: what embeddings begin with; None for random ones.
+
+    Returns:
+      The state.
 
     Raises:
       CheckpointError: where the initial checkpoint is of another network.
@@ -199,6 +226,7 @@ class Trainer:
           self.config.model,
           self.config.optimizer,
           input_shapes=self.input_shapes,
+          prepare=(lambda x: x) if embeddings is None else embeddings.apply,
         ),
         out_shardings=self.shardings,
       )
@@ -223,7 +251,7 @@ class Trainer:
         model=self.config.model,
         optimizer=self.config.optimizer,
         num_microbatches=self.config.num_microbatches,
-        mean_over_tokens=self.config.mean_over_tokens,
+        mean_loss=self.config.mean_loss,
       ),
       donate_argnums=0,
       out_shardings=(self.shardings, None),
@@ -241,6 +269,7 @@ def train(
   validation: batches.BatchStream | None,
   output_dir: str | os.PathLike[str],
   *,
+  embeddings: Callable[[], embedding_start.EmbeddingStart] | None = None,
   begin: Callable[[int], None] = lambda step: None,
 ) -> train_step.TrainState:
   """Trains to `config.train_steps`, going on from the newest checkpoint.
@@ -255,6 +284,8 @@ def train(
     stream: training batches.
     validation: validation batches, or None.
     output_dir: the run's folder.
+    embeddings: makes what embeddings begin with, asked for at step 0; None for
+      random ones.
     begin: called with the step that training goes on from, once it is known
       that the folder holds this run or none.
 
@@ -287,7 +318,7 @@ def train(
   if store.steps:
     state = store.restore(trainer.abstract_state, position)
   else:
-    state = trainer.init()
+    state = trainer.init(None if embeddings is None else embeddings())
   start = int(state.step)
   begin(start)
   events = _loop(trainer, state, stream, validation)

@@ -16,6 +16,7 @@ numbers) as features are, `target_items.npy` and, for lists,
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,15 @@ class Ragged:
 
   def __len__(self) -> int:
     return len(self.offsets) - 1
+
+  @classmethod
+  def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
+    """Joins rows of entries, end to end, as int32."""
+    lengths = [len(row) for row in rows]
+    flat = [entry for row in rows for entry in row]
+    return cls(
+      np.asarray(flat, np.int32), np.concatenate([[0], lengths]).cumsum()
+    )
 
   @property
   def lengths(self) -> Int[np.ndarray, " rows"]:
@@ -205,6 +215,47 @@ class TokenDataset:
       history=None if self.history is None else self.history.take(examples),
       target_items=None if items_of is None else items_of[examples],
       candidate_items=items,
+    )
+
+  def taken(self, examples: Int[np.ndarray, " taken"]) -> "TokenDataset":
+    """Some examples in memory, with their candidate lists."""
+    counts = self.num_candidates[examples]
+    assert self.lists is not None
+    rows = np.concatenate(
+      [np.arange(*self.lists[example : example + 2]) for example in examples]
+      or [np.zeros(0, np.int64)]
+    )
+    items = self.candidate_items
+    return self.with_lists(
+      examples,
+      self.targets.take(rows),
+      counts,
+      None if items is None else items[rows],
+    )
+
+  def with_wishes(
+    self, prompts: Ragged, texts: Sequence[str]
+  ) -> "TokenDataset":
+    """The same examples under other wishes.
+
+    Args:
+      prompts: of each example.
+      texts: the wish in it; "" for none.
+
+    Returns:
+      A data set whose `inputs` still have the wishes of before.
+
+    Raises:
+      ValueError: where there is not one of each an example.
+    """
+    if len(prompts) != len(self) or len(texts) != len(self):
+      raise ValueError(
+        f"{self.name} has {len(self)} examples, but there are {len(prompts)} "
+        f"prompts and {len(texts)} wishes; expected one of each"
+      )
+    column = pl.Series("wish_text", list(texts), dtype=pl.String)
+    return dataclasses.replace(
+      self, prompts=prompts, columns=self.columns.with_columns(column)
     )
 
   def pad_lists(

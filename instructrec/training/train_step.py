@@ -1,5 +1,6 @@
 """The one training step: loss, gradient, update, as a pure function."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -35,6 +36,7 @@ def init_state(
   optimizer: optax.GradientTransformation,
   rng: PRNGKeyArray,
   input_shapes: dict[str, tuple[int, ...]],
+  prepare: Callable[[Any], Any] = lambda params: params,
 ) -> TrainState:
   """A fresh state at step 0.
 
@@ -43,12 +45,13 @@ def init_state(
     optimizer: gives the initial optimizer state.
     rng: key of the initialisers.
     input_shapes: shape of each array of a batch.
+    prepare: what happens to the initial parameters before they are used.
 
   Returns:
     The state.
   """
   params = model.get_initial_variables(rng, input_shapes)["params"]
-  return start_from(params, optimizer)
+  return start_from(prepare(params), optimizer)
 
 
 def start_from(
@@ -131,12 +134,13 @@ def train_step(
   model: protocol.RankingModel,
   optimizer: optax.GradientTransformation,
   num_microbatches: int = 1,
-  mean_over_tokens: bool = True,
+  mean_loss: bool = True,
 ) -> tuple[TrainState, Metrics]:
   """One update.
 
-  The summed gradient is divided by the number of target tokens of the global
-  batch, so neither microbatches nor devices change it. T5X leaves the sum,
+  The summed gradient is divided by what the model's objective counts in the
+  global batch (target tokens, lists, positions), so neither microbatches nor
+  devices change it. T5X leaves the sum,
   which Adafactor tells apart where batches differ in tokens: its second
   moments are a mean over steps, and longer batches weigh more in it.
 
@@ -148,7 +152,7 @@ def train_step(
     model: gives loss and metrics.
     optimizer: gives the update.
     num_microbatches: see `compute_gradients`.
-    mean_over_tokens: whether to divide; False updates as T5X does.
+    mean_loss: whether to divide; False updates as T5X does.
 
   Returns:
     The state after the update, and the batch's metrics.
@@ -157,9 +161,9 @@ def train_step(
   grads, metrics = compute_gradients(
     model, state.params, batch, dropout_rng, num_microbatches
   )
-  if mean_over_tokens:
-    num_tokens = jnp.maximum(batch["decoder_loss_weights"].sum(), 1.0)
-    grads = jax.tree.map(lambda g: g / num_tokens, grads)
+  if mean_loss:
+    divisor = jnp.maximum(model.loss_divisor(batch), 1.0)
+    grads = jax.tree.map(lambda g: g / divisor, grads)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   state = TrainState(
     step=state.step + 1,

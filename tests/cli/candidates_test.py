@@ -79,6 +79,26 @@ def test_random_lists_need_no_retriever(work):
     call(*args, f"--retriever={work / 'knn'}", "--overwrite")
 
 
+def test_windows_that_are_too_narrow_are_said(work):
+  path = work / "matched.parquet"
+  output = call(
+    "retrieve",
+    "candidates",
+    f"--data={work / 'prepared'}",
+    "--protocol=popularity_matched",
+    "--num_candidates=10",
+    "--window=3",
+    f"--output={path}",
+  )
+  assert "80 lists of 10 (popularity_matched, test)" in output
+  # Three ranks on either side have six items.
+  assert "note: 80 lists had too few unseen items within 3 ranks" in output
+  found = candidate_lists.CandidateLists.load(
+    path, dataset.load(work / "prepared")
+  )
+  assert (found.manifest["window"], found.manifest["num_widened"]) == (3, 80)
+
+
 def test_a_retriever_of_other_data_is_refused(work, tmp_path):
   other = shop(tmp_path / "other", seed=1)
   with pytest.raises(ValueError, match="was fit on the data"):

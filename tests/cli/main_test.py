@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import instructrec
 from instructrec.cli import main, train
+from instructrec.evaluation import published
 
 _ROOT = pathlib.Path(main.__file__).parent.parent.parent
 _EVALUATED = {
@@ -187,8 +188,11 @@ def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
     f"--model_dir={work / 'model'}",
     f"--tfds_data_dir={unseen}",
     f"--output={tmp_path / 'all'}",
+    f"--publish={tmp_path / 'unseen_wordings.json'}",
     "--num_requests=5",
   )
+  figures = published.Published.load(tmp_path / "unseen_wordings.json")
+  assert "popularity" in [row.name for row in figures.tables[0].rows]
   record = json.loads((tmp_path / "all/report.json").read_text())
   assert [r["group"] for r in record["results"]] == ["sequential_p1_i0"]
   foreign = tmp_path / "foreign"
@@ -391,6 +395,26 @@ def test_a_table_is_prepared_by_global_time(tmp_path):
   manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
   assert manifest["counts"]["requests"]["test"] == 20
   assert manifest["warnings"] == []
+
+
+def test_more_test_requests_need_global_time(tmp_path):
+  args = (
+    "prepare",
+    "--source=synthetic",
+    "--num_users=60",
+    "--num_items=40",
+    "--min_interactions=1",
+    "--max_test_targets=3",
+  )
+  with pytest.raises(ValueError, match="--max_test_targets needs --split"):
+    call(*args, f"--output={tmp_path / 'none'}")
+  call(*args, "--split=global_time", f"--output={tmp_path / 'out'}")
+  manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+  assert manifest["split"]["max_test_targets"] == 3
+  assert manifest["split"]["max_validation_targets"] is None
+  requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
+  users = requests.filter(split="test")["user_id"]
+  assert users.n_unique() < len(users) <= 3 * users.n_unique()
 
 
 def test_help_names_every_command_and_option():

@@ -21,13 +21,14 @@ _MAY_IMPORT = {
   "retrieval": {"data", "instructions", "models", "evaluation"},
   "training": {"models"},
   "preflight": {"models", "training"},
-  "serving": {"models", "instructions", "data"},
+  "serving": {"models", "instructions", "data", "retrieval", "training"},
   "pipelines": {
     "data",
     "instructions",
     "models",
     "evaluation",
     "retrieval",
+    "serving",
     "training",
   },
   "cli": {

@@ -8,8 +8,7 @@ import pytest
 from instructrec import models
 
 _MODELS = pathlib.Path(models.__file__).parent
-# Each room may import those after it; what stands beside the rooms counts as
-# the room that is named by its module.
+# Each may import those after it; a module beside the rooms counts as one.
 _ROOMS = (
   "ranking_model",
   "generation",
@@ -43,7 +42,7 @@ def _imports(path):
       continue
     for name in names:
       parts = name.split(".")
-      if parts[:2] == ["instructrec", "models"]:
+      if parts[:2] == ["instructrec", "models"] and len(parts) > 2:
         yield parts[2]
 
 

@@ -156,7 +156,7 @@ def test_five_losses_agree(t5x, stream, tmp_path):
       optimizer=optimizer.adafactor(LEARNING_RATE),
       train_steps=STEPS,
       log_period=1,
-      mean_over_tokens=False,
+      mean_loss=False,
     ),
     stream,
     None,

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 
 import numpy as np
 import polars as pl
@@ -72,6 +73,55 @@ def test_global_time_never_trains_on_the_future(shop):
   last = log.frame.group_by("user_id").agg(pl.col("order").max())
   joined = rows(split, "test").join(last, on="user_id")
   assert (joined["target_order"] == joined["order"]).all()
+
+
+def test_the_first_interactions_after_the_cut_are_targets(shop):
+  log, _ = shop
+  split = splits.global_time(log, max_test_targets=3, max_validation_targets=2)
+  assert leaks.check_split(split, log) == []
+  cut = split.parameters["test_from"]
+  for name, most in (("validation", 2), ("test", 3)):
+    found = rows(split, name)
+    assert found.group_by("user_id").len()["len"].max() == most
+    ids = found["user_id"].to_list()
+    # Requests of a user stand together.
+    assert len([i for i, u in enumerate(ids) if u not in ids[:i]]) == 1 + sum(
+      a != b for a, b in itertools.pairwise(ids)
+    )
+  after = log.frame.filter(pl.col("timestamp") >= cut)
+  for (user,), found in rows(split, "test").group_by("user_id"):
+    moments = after.filter(user_id=user)["timestamp"].unique().sort()
+    first = log.frame.filter(user_id=user)["timestamp"].min()
+    # A user's very first interaction has no history.
+    expected = [moment for moment in moments if moment != first][:3]
+    assert found["target_order"].to_list() == expected
+    lengths = found["history"].list.len().to_list()
+    assert lengths == sorted(lengths)
+    # What was a target is history of the next.
+    for before, target in zip(
+      found["history"].to_list()[1:], found["target"].to_list(), strict=False
+    ):
+      assert target in before
+
+
+def test_of_a_moment_one_interaction_is_a_target():
+  times = [*range(16), 17, 17, 17, 18]
+  log = interaction.InteractionLog(
+    pl.DataFrame(
+      {
+        "user_id": ["u"] * 20,
+        "item_id": [f"i{n}" for n in range(20)],
+        "order": times,
+        "timestamp": times,
+      }
+    )
+  )
+  split = splits.global_time(log, max_test_targets=9)
+  test = rows(split, "test")
+  assert test["target"].to_list() == ["i16", "i19"]
+  assert test["history"].list.last().to_list() == ["i15", "i18"]
+  with pytest.raises(ValueError, match="max_test_targets is 0"):
+    splits.global_time(log, max_test_targets=0)
 
 
 def test_reviews_come_from_their_own_side_of_the_target(shop):

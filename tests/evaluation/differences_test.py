@@ -83,3 +83,18 @@ def test_it_survives_json(found):
     assert record["clear"] == gap.is_clear
     assert record["outside_zero"] == gap.is_outside
     assert differences.Difference.from_json(record) == gap
+
+
+def test_users_with_several_requests_are_counted_once(tables):
+  """Ten copies of each request change neither interval nor p-value."""
+  options = {"seed": 3, "num_resamples": 500}
+  _, once = differences.resample(tables, METRICS, **options)
+  copies = {name: np.repeat(t, 10, axis=0) for name, t in tables.items()}
+  _, found = differences.resample(
+    copies, METRICS, clusters=np.repeat(np.arange(250), 10), **options
+  )
+  for one, other in zip(once, found, strict=True):
+    assert other.p_value == one.p_value
+    assert other.interval.low == pytest.approx(one.interval.low)
+    assert other.interval.high == pytest.approx(one.interval.high)
+    assert other.num_better == 10 * one.num_better

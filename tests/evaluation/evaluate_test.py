@@ -84,3 +84,41 @@ def test_methods_are_sorted_and_described_by_metrics_that_must_be_there():
       evaluate.from_ranks(
         "g", one, np.full(2, 9), request_ids=["q", "r"], **cut_offs
       )
+
+
+def by_users(users, count=200):
+  rng = np.random.default_rng(11)
+  scores = rng.normal(size=(count, 6))
+  labels = rng.integers(0, 6, count)
+  return evaluate.from_scores(
+    "g",
+    {"a": scores},
+    labels,
+    request_ids=[str(i) for i in range(count)],
+    known=facts.Facts.of(
+      targets=[f"i{label}" for label in labels],
+      candidates=[[f"i{j}" for j in range(6)]] * count,
+      target_counts=np.ones(count, int),
+      history_lengths=np.ones(count, int),
+      users=users,
+    ),
+    num_resamples=200,
+  )
+
+
+def test_users_with_several_requests_are_drawn_whole():
+  alone = by_users([f"u{i}" for i in range(200)])
+  assert (alone.num_users, alone.is_clustered) == (200, False)
+  unknown = by_users(None)
+  assert (unknown.num_users, unknown.is_clustered) == (None, False)
+  assert unknown.methods == alone.methods
+  shared = by_users([f"u{i // 10}" for i in range(200)])
+  assert (shared.num_users, shared.is_clustered) == (20, True)
+  assert shared.methods["a"]["HR@1"] != alone.methods["a"]["HR@1"]
+  assert shared.methods["a"]["HR@1"].mean == alone.methods["a"]["HR@1"].mean
+  (other, same) = (
+    r.breakdowns[-1].errors["a"]["HR@1"] for r in (shared, alone)
+  )
+  assert other != same
+  with pytest.raises(ValueError, match="users are of 1 requests, expected 200"):
+    by_users(["u"])

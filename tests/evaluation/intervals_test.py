@@ -98,6 +98,58 @@ def test_the_difference_the_other_way_round_is_the_negative():
   assert found.high == pytest.approx(turned.high)
 
 
+def test_users_that_do_not_repeat_change_nothing():
+  values = np.random.default_rng(7).random((60, 2))
+  expected = intervals.bootstrap(values, seed=1, num_resamples=300)
+  users = [f"u{i}" for i in range(60)]
+  found = intervals.bootstrap(values, seed=1, num_resamples=300, clusters=users)
+  assert found == expected
+
+
+def test_clusters_match_all_resamples():
+  """Two users with one and two requests: four equally likely resamples."""
+  values = np.array([[0.0], [1.0], [4.0]])
+  (found,) = intervals.bootstrap(
+    values, seed=0, num_resamples=4000, clusters=["a", "b", "b"], level=0.8
+  )
+  # (a, a) 0; (a, b) and (b, a) 5/3; (b, b) 5/2.
+  assert found.mean == pytest.approx(5 / 3)
+  assert (found.low, found.high) == (0, 2.5)
+
+
+def test_copies_of_a_request_add_no_certainty():
+  values = np.random.default_rng(8).random((100, 1))
+  (once,) = intervals.bootstrap(values, seed=0)
+  copies = np.repeat(values, 5, axis=0)
+  (narrow,) = intervals.bootstrap(copies, seed=0)
+  (honest,) = intervals.bootstrap(
+    copies, seed=0, clusters=np.repeat(np.arange(100), 5)
+  )
+  assert honest.low == pytest.approx(once.low)
+  assert honest.high == pytest.approx(once.high)
+  assert narrow.high - narrow.low < 0.6 * (once.high - once.low)
+
+
+def test_intervals_over_users_cover_as_often_as_they_say():
+  """Where users differ, intervals over requests miss the mean too often."""
+  rng = np.random.default_rng(9)
+  users = np.repeat(np.arange(40), 8)
+  taste = rng.normal(0, 1, (40, 300))
+  values = taste[users] + rng.normal(0, 1, (320, 300))
+  options = {"seed": 0, "num_resamples": 500}
+  honest = intervals.bootstrap(values, clusters=users, **options)
+  narrow = intervals.bootstrap(values, **options)
+  assert np.mean([i.excludes_zero for i in honest]) < 0.11
+  assert np.mean([i.excludes_zero for i in narrow]) > 0.3
+
+
+def test_clusters_are_of_the_requests():
+  with pytest.raises(
+    ValueError, match="clusters are of 2 requests, expected 3"
+  ):
+    intervals.bootstrap(np.zeros((3, 1)), seed=0, clusters=["a", "b"])
+
+
 @pytest.mark.parametrize(
   ("values", "changes", "message"),
   [

@@ -129,3 +129,12 @@ def test_effect_size_by_hand():
 
 def test_discordant_requests_are_counted_by_side():
   assert significance.discordant(np.array([1, 0, -0.5, 1, 0])) == (2, 1)
+
+
+def test_signs_are_flipped_by_cluster():
+  """Two clusters have four signs: half of them are as far from zero."""
+  differences = np.ones((20, 1))
+  (p,) = significance.randomisation_test(
+    differences, seed=0, num_flips=4000, clusters=np.arange(20) // 10
+  )
+  assert p == pytest.approx(0.5, abs=0.04)

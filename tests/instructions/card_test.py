@@ -138,7 +138,10 @@ def test_the_audit_by_rule_counts_the_samples(markdown, counted, generated):
   assert row[1::2] == ["93%", "90%"]
   sizes = [int(cell.split(" of ")[1].replace(",", "")) for cell in row[::2]]
   assert sizes == [3 * total, 2 * total]
-  assert all(int(cell.split("%")[0]) > 80 for cell in row[::2])
+  shares = [int(cell.split("%")[0]) for cell in row[::2]]
+  # A tenth of the wishes is of no use, and some say a price or a person.
+  assert shares[0] > 80
+  assert shares[1] > 40
 
 
 def test_the_card_says_the_protocol_and_the_facts(

@@ -42,9 +42,13 @@ def prepared():
   return prepare(*synthetic.generate(num_users=60, num_items=60, seed=2))
 
 
-def generator(prepared, **changes):
+def generator(prepared, protocol="strict", **changes):
   return generate.Generator(
-    prepared, offline.OfflineTeacher(prepared.catalog), TEMPLATES, **changes
+    prepared,
+    offline.OfflineTeacher(prepared.catalog),
+    TEMPLATES,
+    protocol=protocol,
+    **changes,
   )
 
 
@@ -315,7 +319,9 @@ class Telling(offline.OfflineTeacher):
 
 
 def test_a_leak_stops_generation(prepared, monkeypatch):
-  leaking = generate.Generator(prepared, Telling(prepared.catalog), TEMPLATES)
+  leaking = generate.Generator(
+    prepared, Telling(prepared.catalog), TEMPLATES, protocol="strict"
+  )
   with pytest.raises(quality.TextQualityError, match="says_the_title"):
     list(leaking.rows())
   # The leak check does not lean on the quality check.
@@ -327,7 +333,11 @@ def test_a_leak_stops_generation(prepared, monkeypatch):
 def test_a_fallback_writes_what_cannot_be_used_and_is_counted(prepared, rows):
   plain = offline.OfflineTeacher(prepared.catalog)
   mended = generate.Generator(
-    prepared, Telling(prepared.catalog), TEMPLATES, fallback=plain
+    prepared,
+    Telling(prepared.catalog),
+    TEMPLATES,
+    protocol="strict",
+    fallback=plain,
   )
   found = instructions(mended)
   assert mended.replaced["says_the_title"] > 0
@@ -345,7 +355,7 @@ def test_a_fallback_writes_what_cannot_be_used_and_is_counted(prepared, rows):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"protocol": "loose"}, "expected 'strict' or 'paper'"),
+    ({"protocol": "loose"}, "expected 'stated', 'strict' or"),
     ({"eval_templates": ("seq_think_first",)}, "evaluation needs a direct"),
     ({"eval_templates": ("search_engine",)}, "evaluation needs a direct"),
     ({"eval_templates": ("seq_will_they_click",)}, "evaluation needs a direct"),

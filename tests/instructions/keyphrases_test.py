@@ -99,7 +99,11 @@ FILLER = [f"Filler{n} Thing{n}" for n in range(30)]
      ("Creed Black Flag",)),
     # A measure, an ordinary word, words that are in many titles.
     (["Card 128GB", "Stick 128GB", "Drive 128GB"], ()),
-    (["Red Castle", "Blue Castle", "Green Castle"], ()),
+    (["Red Minutes", "Blue Minutes", "Green Minutes"], ()),
+    # A theme, a unit, the talk of shops.
+    (["Red Castle", "Blue Castle", "Green Castle"], ("Castle",)),
+    (["Balm 2 Ounce", "Soap Ounce", "Oil 5 Ounce"], ()),
+    (["Lip Balm Refill", "Soap Refill", "Oil Refill"], ()),
     (["Chess Collection", "Ludo Collection", "Go Collection"], ()),
     (["Ultimate Bundle", "Ultimate Bundle A", "Ultimate Bundle B"], ()),
     # Never across a comma, a colon or a bracket.
@@ -107,8 +111,10 @@ FILLER = [f"Filler{n} Thing{n}" for n in range(30)]
     # "Mystery P" of "Mystery P.I."
     (["Quilt P.I. A", "Quilt P.I. B", "Quilt P.I. C", "Quilt D", "Quilt E"],
      ("Quilt",)),
-    # A number alone names nothing, behind a name it does.
-    (["Wagon 360 A", "Wagon 360 B", "Wagon 360 C"], ("Wagon 360",)),
+    # A number alone names nothing, behind a name it does, behind an
+    # ordinary word it does not: "Band 2" of "Rock Band 2".
+    (["Figure 6 A", "Figure 6 B", "Figure 6 C"], ()),
+    (["Zorbo 360 A", "Zorbo 360 B", "Zorbo 360 C"], ("Zorbo 360",)),
     # The spelling that most titles have.
     (["NieR Dawnlight", "NieR Other", "Nier Third"], ("NieR",)),
   ],

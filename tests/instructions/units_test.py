@@ -73,7 +73,7 @@ def test_leaving_early_ends_the_workers(monkeypatch, prepared_dir):
 def test_what_does_not_fit_is_refused_before_any_work(prepared_dir):
   with pytest.raises(FileNotFoundError, match=r"manifest\.json is missing"):
     units.Spec(prepared_dir=str(prepared_dir.parent)).generator()
-  with pytest.raises(ValueError, match="expected 'strict' or 'paper'"):
+  with pytest.raises(ValueError, match="expected 'stated', 'strict' or"):
     units.Spec(prepared_dir=str(prepared_dir), protocol="odd").generator()
   # As a slice from -0 on, no history at all would be the whole of it.
   with pytest.raises(ValueError, match="max_history is 0, expected 1 or more"):

@@ -19,6 +19,7 @@ class Row:
   other: str
   some: tuple[str, ...]
   number: int
+  share: float
 
 
 def with_tensorflow(values):
@@ -27,6 +28,8 @@ def with_tensorflow(values):
   def feature(value):
     if isinstance(value, int):
       return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    if isinstance(value, float):
+      return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
     texts = [value] if isinstance(value, str) else value
     return tf.train.Feature(
       bytes_list=tf.train.BytesList(value=[text.encode() for text in texts])
@@ -47,6 +50,7 @@ def with_tensorflow(values):
     other=_TEXT,
     some=st.lists(_TEXT, max_size=4).map(tuple),
     number=st.integers(-(2**63), 2**63 - 1),
+    share=st.floats(width=32, allow_nan=False),
   )
 )
 def test_the_bytes_are_tensorflows(row):

@@ -32,7 +32,7 @@ def knn(prepared):
 
 
 def build(prepared, knn, protocol, **options):
-  found = None if protocol == "random" else knn
+  found = None if protocol in candidate_lists.DRAWN else knn
   options = {"split": "test", "num_candidates": 10, **options}
   return candidate_lists.build(
     prepared,
@@ -92,7 +92,7 @@ def test_hard_lists_differ_from_the_retrieved_by_the_target_alone(
 
 
 def test_the_place_of_the_target_says_nothing(prepared, knn):
-  for protocol in ("hard", "random"):
+  for protocol in ("hard", "random", "popularity_matched"):
     frame = build(prepared, knn, protocol).frame
     places = [
       row["candidates"].index(row["target"])
@@ -147,6 +147,10 @@ def test_lists_of_other_data_are_refused(prepared, knn, tmp_path):
     ({"protocol": "easy"}, "unknown protocol 'easy'"),
     ({"protocol": "hard", "found": None}, "takes the best of a retriever"),
     ({"protocol": "random"}, "takes no retriever"),
+    (
+      {"protocol": "popularity_matched"},
+      "'popularity_matched' takes no retriever",
+    ),
     ({"num_candidates": 1}, "num_candidates is 1"),
     ({"num_candidates": 60}, "k is 60, expected 1 to"),
     ({"split": "dev"}, "no requests of the split 'dev'"),

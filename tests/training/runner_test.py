@@ -307,7 +307,7 @@ def test_the_mean_over_tokens_is_the_sum_divided_by_their_number():
   tokens = batch["decoder_loss_weights"].sum()
   assert tokens > 1
   mean = jax.tree.map(lambda step: step * tokens, moved())
-  assert_trees_equal(mean, moved(mean_over_tokens=False), rtol=1e-2, atol=1e-4)
+  assert_trees_equal(mean, moved(mean_loss=False), rtol=1e-2, atol=1e-4)
 
 
 def test_another_data_order_is_refused(unbroken):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from instructrec.models import protocol
 from instructrec.models.generation import search
 from instructrec.models.networks import decoding_state, t5
+from instructrec.models.objectives import objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,8 @@ def generate(
   Args:
     module: the network.
     params: its parameters.
-    batch: needs encoder_input_tokens, unpacked.
+    batch: needs encoder_input_tokens, unpacked, and history_* where histories
+      are read item by item.
     config: how to search.
 
   Returns:
@@ -100,12 +102,16 @@ def generate(
     module.apply, {"params": params}
   )
   tokens = jnp.asarray(batch["encoder_input_tokens"])
+  history = objective.titles(
+    {key: jnp.asarray(value) for key, value in batch.items()}, "history"
+  )
   max_length = config.max_length(batch)
   memory, cache = apply(
     tokens,
     method="start_decoding",
     num_sequences=tokens.shape[0] * config.num_beams,
     max_length=max_length,
+    history=history,
   )
 
   def step(

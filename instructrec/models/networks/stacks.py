@@ -110,14 +110,17 @@ class Encoder(nn.Module):
 
   def __call__(
     self,
-    tokens: Int[Array, "batch inputs"],
+    tokens: Int[Array, "batch tokens"],
     mask: Bool[Array, "batch 1 #inputs inputs"],
     deterministic: bool,
+    items: Float[Array, "batch items embed"] | None = None,
   ) -> Float[Array, "batch inputs embed"]:
-    """Encodes `tokens`."""
+    """Encodes `tokens`, behind the vectors of `items` if there are any."""
     x = self.token_embedder(tokens)
+    if items is not None:
+      x = jnp.concatenate([items.astype(x.dtype), x], axis=1)
     x = self.input_dropout(x, deterministic=deterministic)
-    bias = self.relpos_bias(tokens.shape[-1])
+    bias = self.relpos_bias(x.shape[1])
 
     def through(
       layer: transformer_layers.EncoderLayer, x: Array, _: None

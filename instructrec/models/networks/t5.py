@@ -14,6 +14,7 @@ from instructrec.models.networks import (
   layers,
   stacks,
   t5_config,
+  title_matching,
 )
 
 PAD_ID = 0
@@ -23,6 +24,16 @@ def _same_segment(
   queries: Int[Array, "batch queries"], keys: Int[Array, "batch keys"]
 ) -> Bool[Array, "batch 1 queries keys"]:
   return queries[:, None, :, None] == keys[:, None, None, :]
+
+
+def _positions(
+  tokens: Int[Array, "batch inputs"], history: title_matching.Titles | None
+) -> Bool[Array, "batch 1 1 positions"]:
+  """Positions of the encoder that are no padding."""
+  where = tokens != PAD_ID
+  if history is not None:
+    where = jnp.concatenate([history.where, where], axis=1)
+  return where[:, None, None, :]
 
 
 class T5(nn.Module):
@@ -51,29 +62,118 @@ class T5(nn.Module):
     self.token_embedder = layers.Embed(cfg.vocab_size, cfg.emb_dim, cfg.dtype)
     self.encoder = stacks.Encoder(cfg, self.token_embedder)
     self.decoder = stacks.Decoder(cfg, self.token_embedder)
+    if cfg.title_matching:
+      self.title_matching = title_matching.TitleMatching(
+        cfg, self.token_embedder
+      )
 
   def encode(
     self,
     encoder_input_tokens: Int[Array, "batch inputs"],
     encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
+    history: title_matching.Titles | None = None,
     *,
     enable_dropout: bool = True,
-  ) -> Float[Array, "batch inputs embed"]:
+  ) -> Float[Array, "batch positions embed"]:
     """Runs the encoder.
 
     Args:
       encoder_input_tokens: token ids, 0 is padding.
       encoder_segment_ids: number of the packed example each token belongs to,
         from 1; None when rows are not packed.
+      history: items to read before the tokens, one position each. An item sees
+        those before it and no token, so that the state after it is that of a
+        shorter history; tokens see all.
       enable_dropout: needs the rng collection "dropout".
 
     Returns:
       The encoder's output; rows of padding hold numbers without meaning.
     """
-    mask = (encoder_input_tokens != PAD_ID)[:, None, None, :]
+    mask = _positions(encoder_input_tokens, history)
     if encoder_segment_ids is not None:
       mask &= _same_segment(encoder_segment_ids, encoder_segment_ids)
-    return self.encoder(encoder_input_tokens, mask, not enable_dropout)
+    if history is None:
+      return self.encoder(encoder_input_tokens, mask, not enable_dropout)
+    num_items, positions = history.items.shape[1], mask.shape[-1]
+    position = jnp.arange(positions)
+    mask &= (position[:, None] >= num_items) | (
+      position[None, :] <= position[:, None]
+    )
+    return self.encoder(
+      encoder_input_tokens,
+      mask,
+      not enable_dropout,
+      self.title_matching.pooled(history, not enable_dropout),
+    )
+
+  def memory_mask(
+    self,
+    encoder_input_tokens: Int[Array, "batch inputs"],
+    history: title_matching.Titles | None = None,
+    encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
+    decoder_segment_ids: Int[Array, "batch length"] | None = None,
+  ) -> Bool[Array, "batch 1 #length positions"]:
+    """Which positions of the encoder's output the decoder may look at.
+
+    Args:
+      encoder_input_tokens: see `encode`.
+      history: likewise.
+      encoder_segment_ids: likewise.
+      decoder_segment_ids: numbers that pair with `encoder_segment_ids`.
+
+    Returns:
+      True where it may.
+
+    Raises:
+      ValueError: if only one of the segment ids is given.
+    """
+    if (decoder_segment_ids is None) != (encoder_segment_ids is None):
+      raise ValueError(
+        "only one of encoder_segment_ids and decoder_segment_ids was given; "
+        "expected both (packed rows) or neither"
+      )
+    mask = _positions(encoder_input_tokens, history)
+    if decoder_segment_ids is not None and encoder_segment_ids is not None:
+      mask &= _same_segment(decoder_segment_ids, encoder_segment_ids)
+    return mask
+
+  def states(
+    self,
+    encoder_input_tokens: Int[Array, "batch inputs"],
+    history: title_matching.Titles | None = None,
+  ) -> title_matching.States:
+    """What a request asks of titles; see `title_matching.States`.
+
+    Args:
+      encoder_input_tokens: see `encode`; neither packed nor with dropout.
+      history: likewise.
+
+    Returns:
+      Queries, whose products with `title_vectors` are logits.
+    """
+    encoded = self.encode(
+      encoder_input_tokens, history=history, enable_dropout=False
+    )
+    return self.states_of(encoded, encoder_input_tokens, history)
+
+  def states_of(
+    self,
+    encoded: Float[Array, "batch positions embed"],
+    encoder_input_tokens: Int[Array, "batch inputs"],
+    history: title_matching.Titles | None = None,
+  ) -> title_matching.States:
+    """As `states`, from what the encoder gave."""
+    return self.title_matching.states(encoded, encoder_input_tokens, history)
+
+  def title_vectors(
+    self, titles: title_matching.Titles, *, enable_dropout: bool = False
+  ) -> Float[Array, "*dims embed"]:
+    """The vectors of titles, float32; see `title_matching.TitleMatching`."""
+    return self.title_matching.vectors(titles, not enable_dropout)
+
+  def popularity_weight(self) -> Float[Array, ""]:
+    """See `title_matching.TitleMatching.popularity_weight`."""
+    return self.title_matching.popularity_weight
 
   def features(
     self,
@@ -82,6 +182,7 @@ class T5(nn.Module):
     decoder_target_tokens: Int[Array, "sequences length"],
     encoder_segment_ids: Int[Array, "batch inputs"] | None = None,
     decoder_segment_ids: Int[Array, "sequences length"] | None = None,
+    history: title_matching.Titles | None = None,
     *,
     enable_dropout: bool = True,
   ) -> Float[Array, "sequences length embed"]:
@@ -93,6 +194,7 @@ class T5(nn.Module):
       decoder_target_tokens: targets, for their padding.
       encoder_segment_ids: see `encode`.
       decoder_segment_ids: numbers that pair with `encoder_segment_ids`.
+      history: see `encode`; not in packed rows.
       enable_dropout: needs the rng collection "dropout".
 
     Returns:
@@ -103,33 +205,67 @@ class T5(nn.Module):
       ValueError: if `sequences` is no multiple of `batch`, if only one of the
         segment ids is given, or if packed rows have several sequences.
     """
-    batch = encoder_input_tokens.shape[0]
+    memory_mask = self.memory_mask(
+      encoder_input_tokens, history, encoder_segment_ids, decoder_segment_ids
+    )
+    encoded = self.encode(
+      encoder_input_tokens,
+      encoder_segment_ids,
+      history,
+      enable_dropout=enable_dropout,
+    )
+    return self.decode(
+      encoded,
+      memory_mask,
+      decoder_input_tokens,
+      decoder_target_tokens,
+      decoder_segment_ids,
+      enable_dropout=enable_dropout,
+    )
+
+  def decode(
+    self,
+    encoded: Float[Array, "batch positions embed"],
+    memory_mask: Bool[Array, "batch 1 #length positions"],
+    decoder_input_tokens: Int[Array, "sequences length"],
+    decoder_target_tokens: Int[Array, "sequences length"],
+    decoder_segment_ids: Int[Array, "sequences length"] | None = None,
+    *,
+    enable_dropout: bool = True,
+  ) -> Float[Array, "sequences length embed"]:
+    """As `features`, from what the encoder gave.
+
+    Args:
+      encoded: from `encode`.
+      memory_mask: its positions that each position may look at.
+      decoder_input_tokens: see `features`.
+      decoder_target_tokens: likewise.
+      decoder_segment_ids: likewise.
+      enable_dropout: likewise.
+
+    Returns:
+      Features.
+
+    Raises:
+      ValueError: if `sequences` is no multiple of `batch`, or if packed rows
+        have several sequences.
+    """
+    batch = encoded.shape[0]
     sequences, length = decoder_target_tokens.shape
     if sequences % batch:
       raise ValueError(
         f"{sequences} decoder sequences against {batch} encoder rows; expected "
         "a multiple, the sequences of one row next to each other"
       )
-    if (decoder_segment_ids is None) != (encoder_segment_ids is None):
-      raise ValueError(
-        "only one of encoder_segment_ids and decoder_segment_ids was given; "
-        "expected both (packed rows) or neither"
-      )
-    packed = decoder_segment_ids is not None
-    if packed and sequences != batch:
+    if decoder_segment_ids is not None and sequences != batch:
       raise ValueError(
         f"packed rows with {sequences} decoder sequences against {batch} "
         "encoder rows; expected one each: candidate lists cannot be packed"
       )
     mask = jnp.tril(jnp.ones((length, length), bool))[None, None]
     mask &= (decoder_target_tokens != PAD_ID)[:, None, None, :]
-    memory_mask = (encoder_input_tokens != PAD_ID)[:, None, None, :]
-    if decoder_segment_ids is not None and encoder_segment_ids is not None:
+    if decoder_segment_ids is not None:
       mask &= _same_segment(decoder_segment_ids, decoder_segment_ids)
-      memory_mask &= _same_segment(decoder_segment_ids, encoder_segment_ids)
-    encoded = self.encode(
-      encoder_input_tokens, encoder_segment_ids, enable_dropout=enable_dropout
-    )
     return self.decoder(
       decoder_input_tokens, encoded, mask, memory_mask, not enable_dropout
     )
@@ -140,6 +276,7 @@ class T5(nn.Module):
     decoder_input_tokens: Int[Array, "trees nodes"],
     decoder_positions: Int[Array, "trees nodes"],
     decoder_subtree_ends: Int[Array, "trees nodes"],
+    history: title_matching.Titles | None = None,
   ) -> Float[Array, "trees nodes embed"]:
     """As `features`, over trees of prefixes; without packing or dropout.
 
@@ -152,6 +289,7 @@ class T5(nn.Module):
         depth-first walk; 0 for the empty prefix.
       decoder_positions: length of each prefix.
       decoder_subtree_ends: one past the last node that continues a prefix.
+      history: see `encode`.
 
     Returns:
       What `logits` turns into predictions of the token after each prefix.
@@ -163,9 +301,9 @@ class T5(nn.Module):
     )
     return self.decoder(
       decoder_input_tokens,
-      self.encode(encoder_input_tokens, enable_dropout=False),
+      self.encode(encoder_input_tokens, history=history, enable_dropout=False),
       mask[:, None],
-      (encoder_input_tokens != PAD_ID)[:, None, None, :],
+      _positions(encoder_input_tokens, history),
       True,
       decoder_positions,
     )
@@ -193,6 +331,7 @@ class T5(nn.Module):
     decoder_segment_ids: Int[Array, "sequences length"] | None = None,
     encoder_positions: Int[Array, "batch inputs"] | None = None,
     decoder_positions: Int[Array, "sequences length"] | None = None,
+    history: title_matching.Titles | None = None,
     *,
     enable_dropout: bool = True,
   ) -> Float[Array, "sequences length vocab"]:
@@ -204,15 +343,26 @@ class T5(nn.Module):
     accepted and not read.
     """
     del encoder_positions, decoder_positions
+    if self.is_initializing() and self.config.title_matching:
+      self._make_matching()
     features = self.features(
       encoder_input_tokens,
       decoder_input_tokens,
       decoder_target_tokens,
       encoder_segment_ids,
       decoder_segment_ids,
+      history,
       enable_dropout=enable_dropout,
     )
     return self.logits(features)
+
+  def _make_matching(self) -> None:
+    """Runs what makes the parameters of `title_matching`."""
+    ones = jnp.ones((1, 1, 1), jnp.int32)
+    history = title_matching.Titles(ones, ones[0])
+    self.title_matching.vectors(history)
+    encoded = jnp.zeros((1, 2, self.config.emb_dim))
+    self.title_matching.states(encoded, ones[0], history)
 
   def start_decoding(
     self,
@@ -220,6 +370,7 @@ class T5(nn.Module):
     *,
     num_sequences: int,
     max_length: int,
+    history: title_matching.Titles | None = None,
   ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
     """Encodes, projects the encoder's output once and makes an empty cache.
 
@@ -227,14 +378,17 @@ class T5(nn.Module):
       encoder_input_tokens: see `encode`; neither packed nor with dropout.
       num_sequences: sequences decoded at once, a multiple of `batch`.
       max_length: most tokens of a sequence.
+      history: see `encode`.
 
     Returns:
       The memory and the cache for `decode_step`.
     """
-    encoded = self.encode(encoder_input_tokens, enable_dropout=False)
+    encoded = self.encode(
+      encoder_input_tokens, history=history, enable_dropout=False
+    )
     memory = decoding_state.DecodingMemory(
       layers=self.decoder.project_memory(encoded),
-      mask=(encoder_input_tokens != PAD_ID)[:, None, None, :],
+      mask=_positions(encoder_input_tokens, history),
     )
     cache = decoding_state.empty_cache(self.config, num_sequences, max_length)
     return memory, cache

@@ -57,6 +57,12 @@ class T5Config:
     remat_policy: what to recompute in the backward pass, per layer. "none"
       keeps all activations, "minimal" keeps the results of the weight matrix
       products, "full" keeps only each layer's input.
+    title_matching: whether the network has the parameters of
+      `title_matching.TitleMatching`: it can then read histories item by item
+      and match titles as vectors. Public checkpoints have none of them.
+    num_items: items with a vector of their own beside their title; 0 for none.
+    item_dropout_rate: probability in training that an item is known by its
+      title alone.
   """
 
   vocab_size: int
@@ -76,6 +82,9 @@ class T5Config:
   max_distance: int = 128
   scan_layers: bool = False
   remat_policy: str = "none"
+  title_matching: bool = False
+  num_items: int = 0
+  item_dropout_rate: float = 0.2
 
   def __post_init__(self):
     # gin gives lists and type names; both are made canonical here, once.
@@ -113,6 +122,7 @@ class T5Config:
         "probability in [0, 1)"
       )
     self._check_relative_positions()
+    self._check_items()
     if self.attention_implementation not in ATTENTION_IMPLEMENTATIONS:
       raise ValueError(
         f"T5Config.attention_implementation is "
@@ -139,6 +149,19 @@ class T5Config:
         f"num_buckets / 2 = {self.num_buckets // 2}"
       )
 
+  def _check_items(self) -> None:
+    if self.num_items < 0 or (self.num_items and not self.title_matching):
+      raise ValueError(
+        f"T5Config.num_items is {self.num_items!r} with title_matching "
+        f"{self.title_matching}; expected 0, or the items of the catalogue "
+        "where titles are matched"
+      )
+    if not 0.0 <= self.item_dropout_rate <= 1.0:
+      raise ValueError(
+        f"T5Config.item_dropout_rate is {self.item_dropout_rate!r}; expected a "
+        "probability in [0, 1]"
+      )
+
   @property
   def joined_dim(self) -> int:
     """Width of all heads together."""
@@ -152,10 +175,15 @@ class T5Config:
     encoder_layer = attention + mlp + 2 * self.emb_dim
     decoder_layer = 2 * attention + mlp + 3 * self.emb_dim
     tables = 1 if self.logits_via_embedding else 2
+    matching = 0
+    if self.title_matching:
+      matching = 7 * self.emb_dim**2 + 2
+      matching += (self.num_items + bool(self.num_items)) * self.emb_dim
     return (
       self.num_encoder_layers * encoder_layer
       + self.num_decoder_layers * decoder_layer
       + tables * self.vocab_size * self.emb_dim
       + 2 * self.num_heads * self.num_buckets
       + 2 * self.emb_dim
+      + matching
     )

@@ -41,6 +41,30 @@ class Sum(clu_metrics.Metric):
     return self.total
 
 
+def of_objective(
+  total: Float[Array, ""],
+  divisor: Float[Array, ""],
+  metrics: Mapping[str, clu_metrics.Metric],
+  weights: Float[Array, "*dims"],
+) -> dict[str, clu_metrics.Metric]:
+  """The metrics of one batch, under whatever objective.
+
+  Args:
+    total: the summed loss.
+    divisor: the units that it is a sum over.
+    metrics: the objective's own.
+    weights: loss weights of the target tokens; 0 is padding.
+
+  Returns:
+    Its own, with loss: nats per unit of the objective; target_tokens: sum of
+    the weights.
+  """
+  own = dict(metrics)
+  own["loss"] = clu_metrics.Average(total=total, count=divisor)
+  own.setdefault("target_tokens", Sum.from_model_output(weights))
+  return own
+
+
 def of_batch(
   loss: token_loss.LossSums, weights: Float[Array, "*dims"]
 ) -> dict[str, clu_metrics.Metric]:

@@ -58,6 +58,8 @@ def check_batch(batch: Mapping[str, Any]) -> dict[str, Array]:
       f"the batch lacks {', '.join(missing)}; it has {', '.join(sorted(batch))}"
     )
   arrays = {key: jnp.asarray(value) for key, value in batch.items()}
+  for side in ("history", "choice"):
+    _check_titles(arrays, side)
   arrays["decoder_loss_weights"] = arrays["decoder_loss_weights"].astype(
     jnp.float32
   )
@@ -94,6 +96,34 @@ def check_batch(batch: Mapping[str, Any]) -> dict[str, Array]:
       "pack=False"
     )
   return arrays
+
+
+def _check_titles(arrays: Mapping[str, Array], side: str) -> None:
+  """Checks the titles of a side, if the batch has them."""
+  tokens, items = (arrays.get(f"{side}_{name}") for name in ("tokens", "items"))
+  if tokens is None and items is None:
+    return
+  rows = arrays["encoder_input_tokens"].shape[0]
+  if (
+    tokens is None
+    or items is None
+    or tokens.ndim != 3
+    or tokens.shape[:2] != items.shape
+    or items.shape[0] != rows
+  ):
+    found = {
+      name: None if array is None else array.shape
+      for name, array in ((f"{side}_tokens", tokens), (f"{side}_items", items))
+    }
+    raise ValueError(
+      f"the batch has {found}; expected both, [{rows}, titles, length] and "
+      f"[{rows}, titles]"
+    )
+  if "encoder_segment_ids" in arrays:
+    raise ValueError(
+      f"the batch has encoder_segment_ids (packed rows) and {side}_tokens; "
+      "rows with titles cannot be packed, build them with pack=False"
+    )
 
 
 def _check_tree(arrays: Mapping[str, Array]) -> None:

@@ -1,0 +1,93 @@
+"""`instructrec results`: published figures as data, and the page of them."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+
+def publish(
+  report: Annotated[
+    pathlib.Path,
+    typer.Argument(
+      help="Folder of a report of `evaluate`, `retrieve evaluate` or `compare`."
+    ),
+  ],
+  output: Annotated[
+    pathlib.Path,
+    typer.Option(help="File to write, such as docs/results/NAME.json."),
+  ],
+  title: Annotated[
+    str | None, typer.Option(help="What it shows; the report's if left out.")
+  ] = None,
+  group: Annotated[
+    list[str] | None,
+    typer.Option(help="Groups that become tables; repeat it; all if left out."),
+  ] = None,
+  row: Annotated[
+    list[str] | None,
+    typer.Option(
+      help="A row of the page, as NAME=METHOD of the report; repeat it, in the "
+      "order of the page; all methods if left out."
+    ),
+  ] = None,
+  metric: Annotated[
+    list[str] | None,
+    typer.Option(help="Such as HR@1; repeat it; all if left out."),
+  ] = None,
+  reference: Annotated[
+    str | None,
+    typer.Option(
+      help="Row that differences are taken to; the best if left out."
+    ),
+  ] = None,
+  compared: Annotated[
+    list[str] | None,
+    typer.Option(
+      help="Metric whose differences have a column; repeat it; the first if "
+      "left out."
+    ),
+  ] = None,
+) -> None:
+  """Keep a report's figures as a small JSON file."""
+  from instructrec.evaluation import published_report
+
+  rows = dict(_assignment(text) for text in row or ())
+  found = published_report.from_folder(
+    report,
+    output.stem,
+    title=title,
+    groups=group or (),
+    rows=rows or None,
+    metrics=metric or (),
+    reference=reference,
+    compared=compared or (),
+  )
+  found.save(output)
+  typer.echo(f"{len(found.tables)} tables written to {output}")
+
+
+def write(
+  page: Annotated[
+    pathlib.Path, typer.Argument(help="Markdown file with markers.")
+  ] = pathlib.Path("docs/results.md"),
+  folder: Annotated[
+    pathlib.Path, typer.Option(help="Of the JSON files.")
+  ] = pathlib.Path("docs/results"),
+) -> None:
+  """Write a page's tables from published figures."""
+  from instructrec.evaluation import published_page
+
+  changed, unnamed = published_page.write(page, folder)
+  typer.echo(f"{page} {'was written anew' if changed else 'is up to date'}")
+  for name in sorted(unnamed):
+    typer.echo(f"note: {page} has no marker <!-- results: {name} -->")
+
+
+def _assignment(text: str) -> tuple[str, str]:
+  name, equals, method = text.partition("=")
+  if not equals:
+    raise typer.BadParameter(
+      f"--row={text}: expected NAME=METHOD, e.g. text=trained model"
+    )
+  return name, method

@@ -1,0 +1,165 @@
+"""What is published of a report: the figures, without single requests."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from instructrec.evaluation import published, report, results
+from instructrec.evaluation.published import PublishedError
+
+
+def from_folder(
+  folder: str | os.PathLike[str],
+  name: str,
+  *,
+  title: str | None = None,
+  groups: Sequence[str] = (),
+  rows: Mapping[str, str] | None = None,
+  metrics: Sequence[str] = (),
+  reference: str | None = None,
+  compared: Sequence[str] = (),
+) -> published.Published:
+  """Takes the figures of a report that was written before.
+
+  The reports of `evaluate`, `retrieve evaluate` and `compare` are all alike;
+  that of `compare --seeds` has several training seeds in one row.
+
+  Args:
+    folder: of the report.
+    name: of the file to publish.
+    title: a line on what it shows; None for the report's own.
+    groups: which groups become tables; empty for all.
+    rows: name on the page -> method in the report, in the order of the page;
+      None for all methods under their own names.
+    metrics: which; empty for all that the report has.
+    reference: the row that differences are taken to; None for the best.
+    compared: metrics whose differences have a column; empty for the first.
+
+  Returns:
+    What to save.
+
+  Raises:
+    FileNotFoundError: where the folder holds no report.
+    PublishedError: where the report lacks what is asked for.
+  """
+  path = pathlib.Path(folder) / "report.json"
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"{folder} holds no report (report.json is missing); `instructrec "
+      "evaluate` writes one"
+    )
+  record = json.loads(path.read_text(encoding="utf-8"))
+  if record.get("schema_version") != report.SCHEMA_VERSION:
+    raise PublishedError(
+      f"{folder} has schema_version {record.get('schema_version')}, expected "
+      f"{report.SCHEMA_VERSION}; evaluate again with this version"
+    )
+  found = [results.EvaluationResult.from_json(r) for r in record["results"]]
+  own = [result.group for result in found]
+  if unknown := sorted(set(groups) - set(own)):
+    raise PublishedError(f"{folder} has no groups {unknown}; it has {own}")
+  return published.Published(
+    name=name,
+    title=title or record["title"],
+    tables=[
+      table(result, rows, metrics, reference, compared)
+      for result in found
+      if not groups or result.group in groups
+    ],
+    commands=list(record["commands"]),
+    protocol=dict(record["protocol"]),
+    data=dict(record["data"]),
+    seeds=dict(record["seeds"]),
+    environment=dict(record["environment"]),
+    warnings=list(record["warnings"]),
+  )
+
+
+def table(
+  result: results.EvaluationResult,
+  rows: Mapping[str, str] | None = None,
+  metrics: Sequence[str] = (),
+  reference: str | None = None,
+  compared: Sequence[str] = (),
+) -> published.Table:
+  """The table of a group; for the arguments see `from_folder`.
+
+  Args:
+    result: the group's result.
+    rows: name on the page -> method.
+    metrics: which; empty for all.
+    reference: a name on the page; None for the best row.
+    compared: metrics with a column of differences; empty for the first.
+
+  Returns:
+    The table.
+
+  Raises:
+    PublishedError: where a method, metric or reference is missing.
+  """
+  methods = dict(rows or {name: name for name in result.methods})
+  chosen = list(metrics or result.chance)
+  for what, wanted, have in (
+    ("methods", methods.values(), list(result.methods)),
+    ("metrics", chosen, list(result.chance)),
+    ("compared metrics", compared, chosen),
+    ("reference row", [reference] if reference else [], list(methods)),
+  ):
+    if unknown := sorted(set(wanted) - set(have)):
+      raise PublishedError(
+        f"{result.group} lacks the {what} {unknown}; it has {have}"
+      )
+  if reference is None:
+    # The methods of a result stand in their order, best first.
+    best = min(methods.values(), key=list(result.methods).index)
+    reference = next(n for n, method in methods.items() if method == best)
+  return published.Table(
+    name=result.group,
+    metrics=chosen,
+    rows=[
+      _row(result, name, method, methods[reference], chosen)
+      for name, method in methods.items()
+    ],
+    num_requests=result.num_requests,
+    num_users=result.num_users,
+    num_candidates=list(result.num_candidates),
+    chance={metric: result.chance[metric] for metric in chosen},
+    reference=reference,
+    compared=list(compared or chosen[:1]),
+  )
+
+
+def _row(
+  result: results.EvaluationResult,
+  name: str,
+  method: str,
+  reference: str,
+  metrics: Sequence[str],
+) -> published.Row:
+  differences = {}
+  if method != reference:
+    for metric in metrics:
+      gap = result.difference(method, reference, metric)
+      differences[metric] = published.Gap(
+        **_ends(gap.interval), p_holm=gap.p_holm
+      )
+  runs = result.runs.get(method, {})
+  return published.Row(
+    name=name,
+    description=result.descriptions.get(method, ""),
+    metrics={
+      m: published.Figure(**_ends(result.methods[method][m])) for m in metrics
+    },
+    differences=differences,
+    runs={metric: list(runs[metric]) for metric in metrics if metric in runs},
+  )
+
+
+def _ends(interval: Any) -> dict[str, float]:
+  return {
+    "mean": interval.mean,
+    "low": interval.low,
+    "high": interval.high,
+  }

@@ -1,0 +1,135 @@
+"""The words and marks of a wish, and which of them are cues."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+
+from instructrec.instructions import spoken, wish_cues
+from instructrec.instructions.wish_cues import Cue
+
+_PIECES = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|&|[^\w\s]|\n|_")
+_DASH = re.compile(r"\s[-\u2013\u2014]+\s|\u2014|--+")
+_STOPS = frozenset(".;:!?\n()")
+_QUOTED = re.compile(
+  rf"(?:\b(?:{'|'.join(wish_cues.NAMES_FOLLOW)})\s+)"
+  '(["\u201c\u00ab][^"\u201d\u00bb]+["\u201d\u00bb])',
+  re.IGNORECASE,
+)
+_FOREIGN = frozenset(
+  (
+    "ich und nicht der das dem den ein eine einen einem keine kein keinen "
+    "bitte mit fur mir wir gern auch ist etwas mochte suche ohne aber oder "
+    "lieber je le un une des pas avec pour sans moi quelque chose du et "
+    "veux voudrais cherche ou mais qui el los las una quiero para con sin "
+    "por algo que y pero busco il gli uno vorrei per senza qualcosa che di "
+    "quero um uma sem os com algum mas ik een het geen van voor met graag "
+    "iets niet wil jeg vil ikke jag inte och nao je ne les aux dans est"
+  ).split()
+)
+_ENGLISH = frozenset(
+  (
+    "the and with for i a my to of is it any some something please you we "
+    "he she they that this or anything have at be would"
+  ).split()
+)
+
+
+@dataclasses.dataclass(slots=True)
+class Piece:
+  """A word, a mark, a cue or a thing, in the order of the text."""
+
+  text: str
+  start: int
+  stop: int
+  cue: Cue | None = None
+  thing: int | None = None
+
+  @property
+  def is_stop(self) -> bool:
+    """Whether a sentence, or a part of it, ends here."""
+    return self.text in _STOPS or self.text == "--"
+
+  @property
+  def is_mark(self) -> bool:
+    """Whether a clause ends here."""
+    return self.is_stop or self.text == ","
+
+
+def without_titles(text: str, titles: Iterable[str]) -> str:
+  """Blanks titles: all of several words, and those that are quoted."""
+  for title in sorted(titles, key=len, reverse=True):
+    words = r"\s+".join(map(re.escape, title.split()))
+    before = after = ""
+    if len(title.split()) == 1:
+      before, after = "[\"'\u201c\u00ab]", "[\"'\u201d\u00bb]"
+      text = re.sub(rf"(?<=\blike ){words}\b", _blank, text, flags=re.I)
+    text = re.sub(f"{before}{words}{after}", _blank, text, flags=re.I)
+  return _QUOTED.sub(
+    lambda found: (
+      found[0][: found.start(1) - found.start()] + "_" * len(found[1])
+    ),
+    text,
+  )
+
+
+def _blank(found: re.Match[str]) -> str:
+  return "_" * len(found[0])
+
+
+def pieces(text: str) -> list[Piece]:
+  """Words and marks; dashes between words are stops, other marks nothing.
+
+  "+kites -puzzles" is "; kites minus puzzles".
+  """
+  dashes = {found.start() for found in _DASH.finditer(text)}
+  result: list[Piece] = []
+  for found in _PIECES.finditer(text):
+    start, stop = found.span()
+    words = spoken.words(found[0])
+    before = text[:start][-1:]
+    if before == "-" and words == ["free"]:
+      result.append(Piece("-free", start, stop))
+    elif words:
+      result += [Piece(word, start, stop) for word in words]
+    elif found[0] in _STOPS or found[0] == ",":
+      result.append(Piece(found[0], start, stop))
+    elif found[0] == ">":
+      result.append(Piece("over", start, stop))
+    elif found[0] in "+-" and not before.strip() and text[stop:][:1].isalpha():
+      result.append(Piece("minus" if found[0] == "-" else ";", start, stop))
+    elif start in dashes or start - 1 in dashes:
+      result.append(Piece("--", start, stop))
+  return result
+
+
+def is_foreign(pieces: Sequence[Piece]) -> bool:
+  """Whether more words are of another language than of English."""
+  words = [piece.text for piece in pieces if not piece.is_mark]
+  foreign = sum(word in _FOREIGN for word in words)
+  return foreign > sum(word in _ENGLISH for word in words)
+
+
+def cue_at(pieces: Sequence[Piece], place: int) -> tuple[int, Cue | None]:
+  """The longest cue that begins at a word: its size and what it does."""
+  words = [piece.text for piece in pieces[place : place + wish_cues.LONGEST]]
+  for size in range(len(words), 0, -1):
+    found = wish_cues.CUES.get(tuple(words[:size]))
+    if found is not None:
+      return size, found
+  if words[0] in wish_cues.CONDITIONAL:
+    return 1, Cue.NEGATES
+  return 0, None
+
+
+def is_one_off(a: str, b: str) -> bool:
+  """Whether one letter more, less, other or swapped makes one the other."""
+  if len(a) > len(b):
+    a, b = b, a
+  same = next(
+    (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a)
+  )
+  if len(a) < len(b):
+    return a[same:] == b[same + 1 :]
+  rest = a[same + 1 :] == b[same + 1 :]
+  swapped = a[same : same + 2] == b[same : same + 2][::-1]
+  return rest or (swapped and a[same + 2 :] == b[same + 2 :])

@@ -1,0 +1,253 @@
+"""Reads a wish into what is wanted and what is not, and says what it read.
+
+The words of a wish are looked up among the attributes of the catalogue, the
+longest name first; words of five letters and more may be misspelt by one
+letter. What turns things around ("no", "anything but", "... bore me") stands
+in the table of `wish_cues`. A negation
+
+* takes the first thing within six words, and those joined to it by "or",
+  "and", "with" and the like, also over the commas of a list;
+* ends at the end of its clause, at "but", and where another wish begins ("I
+  hate puzzles and love kites");
+* is undone by a second one: "not tired of kites";
+* takes what was named before it where nothing comes after: "Puzzles? No
+  thanks."
+
+Texts with more words of another language than of English say nothing here.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from instructrec.instructions import (
+  spoken,
+  wish_cues,
+  wish_pieces,
+  wish_polarity,
+)
+from instructrec.instructions.attributes import Attributes
+from instructrec.instructions.wish_pieces import Piece
+
+_LONG_WORD = 5
+_LONGER_WORD = 6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+  """A piece of a wish that names attributes.
+
+  Attributes:
+    start: of its first letter.
+    stop: behind its last letter.
+    number: of the attribute.
+    unwanted: whether it is not wanted.
+  """
+
+  start: int
+  stop: int
+  number: int
+  unwanted: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadWish:
+  """What was read.
+
+  Attributes:
+    wanted: numbers of attributes, in the order in which they were named.
+    unwanted: likewise; none is wanted as well.
+    spans: where.
+  """
+
+  wanted: tuple[int, ...] = ()
+  unwanted: tuple[int, ...] = ()
+  spans: tuple[Span, ...] = ()
+
+  def __bool__(self) -> bool:
+    return bool(self.spans)
+
+
+class WishReader:
+  """Reads wishes.
+
+  Args:
+    attributes: of the catalogue.
+  """
+
+  def __init__(self, attributes: Attributes) -> None:
+    self._attributes = attributes
+    self._longest = max(map(len, attributes.spoken), default=0)
+    self._bits = [attributes.bits([n]) for n in range(len(attributes))]
+    said = {word for key in attributes.spoken for word in key}
+    # Names alone: "eight" is no misspelling of "eighties".
+    names = {w for a in attributes.attributes for w in spoken.words(a.name)}
+    forms = names | {spoken.singular(word) for word in names}
+    self._spelt = tuple(
+      sorted(
+        (word, spoken.singular(word))
+        for word in forms | {f"{spoken.singular(word)}s" for word in names}
+        if len(word) >= _LONG_WORD
+      )
+    )
+    self._misspelt: dict[str, tuple[str, ...]] = {}
+    self._known = (
+      said
+      | attributes.words
+      | wish_cues.SPELT_RIGHT
+      | wish_cues.WORDS
+      | wish_cues.ENDS
+      | wish_cues.CONTINUES
+      | wish_cues.FILLERS
+    )
+
+  def read(self, text: str, titles: Iterable[str] = ()) -> ReadWish:
+    """Reads a wish.
+
+    Args:
+      text: in the words of a person.
+      titles: of items that the text may name ("like ..."): their words are
+        no wishes.
+
+    Returns:
+      What is wanted and what is not.
+    """
+    pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
+    if wish_pieces.is_foreign(pieces):
+      return ReadWish()
+    elements = self._elements(pieces)
+    unwanted = wish_polarity.unwanted(elements)
+    spans = tuple(
+      Span(piece.start, piece.stop, piece.thing, turned)
+      for piece, turned in zip(elements, unwanted, strict=True)
+      if piece.thing is not None
+    )
+    # What is said last counts.
+    last = {span.number: span.unwanted for span in spans}
+    return ReadWish(
+      tuple(number for number, turned in last.items() if not turned),
+      tuple(number for number, turned in last.items() if turned),
+      spans,
+    )
+
+  def scores(
+    self, read: ReadWish, items: Int[np.ndarray, " items"] | None = None
+  ) -> tuple[Float[np.ndarray, " items"], Float[np.ndarray, " items"]]:
+    """How far items have what was read.
+
+    Args:
+      read: what `read` gave.
+      items: positions in the catalogue; all where None.
+
+    Returns:
+      The share of the wanted attributes that an item has, from 0 to 1, each
+      weighed by its bits, and the same of the unwanted ones; 0 where nothing
+      was read.
+    """
+    wanted, unwanted = self._fit(read.wanted), self._fit(read.unwanted)
+    if items is None:
+      return wanted, unwanted
+    return wanted[items], unwanted[items]
+
+  def explain(self, read: ReadWish) -> str:
+    """What was read, in words.
+
+    Args:
+      read: what `read` gave.
+
+    Returns:
+      Such as "wants: board games, cheap; not: puzzles".
+    """
+    names = [attribute.name for attribute in self._attributes.attributes]
+    parts = [
+      f"{label}: {', '.join(names[number] for number in numbers)}"
+      for label, numbers in (("wants", read.wanted), ("not", read.unwanted))
+      if numbers
+    ]
+    return "; ".join(parts) or "nothing that the catalogue knows"
+
+  def _fit(self, numbers: Sequence[int]) -> Float[np.ndarray, " items"]:
+    result = np.zeros(self._attributes.num_items)
+    total = sum(self._bits[number] for number in numbers)
+    for number in numbers:
+      result[self._attributes.items(number)] += self._bits[number] / total
+    return result
+
+  def _elements(self, pieces: Sequence[Piece]) -> list[Piece]:
+    """Joins words to cues and to things; the longer reading counts."""
+    result: list[Piece] = []
+    place = 0
+    while place < len(pieces):
+      cue_size, cue = wish_pieces.cue_at(pieces, place)
+      size, thing = self._thing_at(pieces, place)
+      # "Love" is a wish, and "Love Letter" a thing.
+      if size > cue_size:
+        cue = None
+      elif cue_size:
+        size, thing = cue_size, None
+      size = max(size, 1)
+      joined = pieces[place : place + size]
+      result.append(
+        Piece(
+          " ".join(piece.text for piece in joined),
+          joined[0].start,
+          joined[-1].stop,
+          cue,
+          thing,
+        )
+      )
+      place += size
+    return result
+
+  def _thing_at(
+    self, pieces: Sequence[Piece], place: int
+  ) -> tuple[int, int | None]:
+    """The longest name that begins at a word: its size and its attribute."""
+    words = []
+    for piece in pieces[place : place + self._longest]:
+      if piece.is_mark:
+        break
+      words.append(piece.text)
+    spoken_by = self._attributes.spoken
+    keys = tuple(map(spoken.singular, words))
+    for size in range(len(words), 0, -1):
+      if keys[:size] in spoken_by:
+        return size, spoken_by[keys[:size]]
+    options = [
+      (key, *self._meant(w)) for key, w in zip(keys, words, strict=True)
+    ]
+    for size in range(len(words), 0, -1):
+      if any(len(option) > 1 for option in options[:size]):
+        found = {
+          spoken_by[key]
+          for key in itertools.product(*options[:size])
+          if key in spoken_by
+        }
+        if found:
+          # Numbers go by kind, categories first.
+          return size, min(found)
+    return 0, None
+
+  def _meant(self, word: str) -> tuple[str, ...]:
+    """What a misspelt word may be, in singular."""
+    if word not in self._misspelt:
+      self._misspelt[word] = self._look_up(word)
+    return self._misspelt[word]
+
+  def _look_up(self, word: str) -> tuple[str, ...]:
+    if len(word) < _LONG_WORD or not word.isalpha():
+      return ()
+    if word in self._known or spoken.singular(word) in self._known:
+      return ()
+    return tuple(
+      dict.fromkeys(
+        key
+        for known, key in self._spelt
+        if abs(len(known) - len(word)) < 2
+        and (known[0] == word[0] or len(word) >= _LONGER_WORD)
+        and wish_pieces.is_one_off(known, word)
+      )
+    )

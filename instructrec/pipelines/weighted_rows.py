@@ -1,0 +1,244 @@
+"""The rows of a report whose scores are sums of parts with learnt weights.
+
+Weights are fitted on validation requests of the same tasks, apart for requests
+with and without a wish. Beside the model stand the same request without its
+wish and with somebody else's, the wish as a filter alone, and, where there are
+retrievers, all of them with and without the model, fused alike.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from instructrec.evaluation import published_page
+from instructrec.pipelines import blocks
+from instructrec.retrieval import (
+  retriever,
+  run_weights,
+  score_ablation,
+  score_weights,
+)
+from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
+from instructrec.serving import model_parts
+from instructrec.serving.model_parts import Scores, Wish
+
+FILTER = "wish as a filter"
+# Parts that are known of every item at once.
+_OF_CATALOG = {
+  model_parts.MATCH,
+  model_parts.POPULARITY,
+  model_parts.WANTED,
+  model_parts.UNWANTED,
+}
+_ALONE = (model_parts.WANTED, model_parts.UNWANTED)
+Blocks = Callable[[str], Iterator[blocks.Block]]
+Row = tuple[str, Scores, str]
+
+
+def fused_name(names: Mapping[str, object], model: str | None) -> str:
+  """What the sum of retrievers, with a model or popularity, is called."""
+  return " + ".join(
+    [
+      *([model] if model else []),
+      *names,
+      *([] if model else [model_parts.POPULARITY]),
+    ]
+  )
+
+
+@dataclasses.dataclass(eq=False)
+class WeightedRows:
+  """Fits weights, then makes the rows of each block.
+
+  Attributes:
+    parts: of the model.
+    model_name: what its row is called.
+    retrievers: fitted ones, by name, to fuse with it.
+    seed: of validation requests and the bootstrap.
+    weights: of the model's own parts, once fitted.
+  """
+
+  parts: model_parts.ModelParts
+  model_name: str
+  retrievers: Mapping[str, retriever.Retriever]
+  seed: int = 0
+
+  def __post_init__(self) -> None:
+    """Begins with untuned weights."""
+    self.weights = run_weights.RunWeights({}, self.parts.untuned)
+    self._fits: dict[str, score_weights.ScoreWeightsFit] = {}
+    self._fused: dict[str, tuple[score_weights.ScoreWeights, ...]] = {}
+    self._last: tuple[blocks.Block, dict[str, Scores]] | None = None
+    self._seen: dict[str, list[tuple[dict[str, Scores], blocks.Block]]] = {}
+
+  def fit(self, validation: Mapping[str, Iterator[blocks.Block]]) -> None:
+    """Fits weights on validation requests.
+
+    Args:
+      validation: blocks by task.
+    """
+    for task_blocks in validation.values():
+      for block in task_blocks:
+        self._add(block, self.parts.of_block(block, Wish.OWN))
+        if self.parts.has_wishes(block) and self.parts.swaps_wishes:
+          self._add(block, self.parts.of_block(block, Wish.NONE), WITHOUT_WISH)
+    own, fitted = tuple(self._retriever_names), {}
+    for kind, fit in self._fits.items():
+      model = [name for name in fit.names if name not in own]
+      fitted[kind] = fit.fit(model)
+      if self.parts.matcher is not None and not set(model) <= _OF_CATALOG:
+        fitted[run_weights.catalog_kind(kind)] = fit.fit(
+          [name for name in model if name in _OF_CATALOG]
+        )
+      if own:
+        without = [*own, *self._without_model(fit.names)]
+        self._fused[kind] = (fit.fit(), fit.fit(without))
+    self.weights = run_weights.RunWeights(fitted, self.parts.untuned)
+
+  def _without_model(self, names: tuple[str, ...]) -> list[str]:
+    """What a fusion without the model is given all the same."""
+    kept = (model_parts.POPULARITY, *_ALONE)
+    return [name for name in names if name in kept]
+
+  @property
+  def _retriever_names(self) -> dict[str, str]:
+    return {f"retriever:{name}": name for name in self.retrievers}
+
+  def _with_retrievers(
+    self, block: blocks.Block, found: dict[str, Scores]
+  ) -> dict[str, Scores]:
+    return found | {
+      part: self.retrievers[name].score(block.requests)
+      for part, name in self._retriever_names.items()
+    }
+
+  def _add(
+    self,
+    block: blocks.Block,
+    found: dict[str, Scores],
+    kind: str | None = None,
+  ) -> None:
+    kind = kind or self._kind(block)
+    fit = self._fits.setdefault(
+      kind, score_weights.ScoreWeightsFit(seed=self.seed)
+    )
+    parts = self._with_retrievers(block, found)
+    # All blocks of a kind have the same parts: those of wishes too.
+    if kind == WITH_WISH:
+      for name in _ALONE:
+        parts.setdefault(name, np.where(block.where, 0.0, -np.inf))
+    fit.add(parts, block.labels, block.where)
+
+  @property
+  def is_weighted(self) -> bool:
+    """Whether the score is more than one likelihood."""
+    return bool(self.weights.by_kind) or self.parts.matcher is not None
+
+  def load(self, directory: str | os.PathLike[str]) -> None:
+    """Takes the weights that an earlier evaluation left with the run."""
+    self.weights = run_weights.RunWeights.load(directory, self.parts.untuned)
+
+  def save(self, directory: str | os.PathLike[str], step: int | None) -> None:
+    """Leaves the weights with the run, for `rank` and others."""
+    self.weights = dataclasses.replace(self.weights, checkpoint_step=step)
+    self.weights.save(directory)
+
+  def model(self, block: blocks.Block) -> tuple[Scores, str]:
+    """The model's scores of a block, and a sentence on what they are."""
+    kind, found = self._kind(block), self._own(block)
+    return (
+      self.weights.combine(kind, found, block.where),
+      self.weights.describe(kind),
+    )
+
+  def beside(self, block: blocks.Block) -> Iterator[Row]:
+    """What stands beside the model; its ablation remembers the block.
+
+    Args:
+      block: requests of a task.
+
+    Yields:
+      Name, scores and a sentence on what they are.
+    """
+    if not self.is_weighted:
+      return
+    kind, found = self._kind(block), self._own(block)
+    self._seen.setdefault(kind, []).append((found, block))
+    if kind == WITH_WISH:
+      yield from self._other_wishes(block)
+      wanted, unwanted = (found[name] for name in _ALONE)
+      yield (
+        FILTER,
+        np.where(block.where, wanted - unwanted, -np.inf),
+        "what the wish asks for, read by rule, less what it refuses",
+      )
+    if kind in self._fused:
+      yield from self._fused_rows(block, kind, found)
+
+  def _kind(self, block: blocks.Block) -> str:
+    return WITH_WISH if self.parts.has_wishes(block) else WITHOUT_WISH
+
+  def _own(self, block: blocks.Block) -> dict[str, Scores]:
+    """The parts of the block that was asked for last are kept."""
+    if self._last is None or self._last[0] is not block:
+      self._last = (block, self.parts.of_block(block, Wish.OWN))
+    return self._last[1]
+
+  def _other_wishes(self, block: blocks.Block) -> Iterator[Row]:
+    if not self.parts.swaps_wishes:
+      return
+    for wish, kind in ((Wish.NONE, WITHOUT_WISH), (Wish.OTHER, WITH_WISH)):
+      found = self.parts.of_block(block, wish)
+      yield (
+        f"{self.model_name}, {wish}",
+        self.weights.combine(kind, found, block.where),
+        f"the same requests with {wish}: {self.weights.describe(kind)}",
+      )
+
+  def _fused_rows(
+    self, block: blocks.Block, kind: str, found: dict[str, Scores]
+  ) -> Iterator[Row]:
+    parts = self._with_retrievers(block, found)
+    names = (self.model_name, None)
+    for weights, model in zip(self._fused[kind], names, strict=True):
+      yield (
+        fused_name(self.retrievers, model),
+        weights.combine(parts, block.where),
+        run_weights.RunWeights({kind: weights}, {}).describe(kind),
+      )
+
+  def ablation(self, group: str) -> list[str]:
+    """The lines of a report on the parts of a task; forgets its blocks.
+
+    Args:
+      group: the task's name.
+
+    Returns:
+      Lines of Markdown; none where nothing was fitted, or there is one part.
+    """
+    lines: list[str] = []
+    for kind, seen in self._seen.items():
+      if kind not in self._fits or len(seen[0][0]) < 2:
+        continue
+      parts = {
+        name: np.concatenate([found[name] for found, _ in seen])
+        for name in seen[0][0]
+      }
+      labels = np.concatenate([block.labels for _, block in seen])
+      where = np.concatenate([block.where for _, block in seen])
+      rows = score_ablation.ablation(
+        parts, labels, where, fits=self._fits[kind], seed=self.seed
+      )
+      table = score_ablation.table(group, rows, len(labels))
+      lines += [
+        f"### {group}: what each part of the score adds",
+        "",
+        f"Weights {self.weights.describe(kind)}; each row's are fitted anew.",
+        "",
+        published_page.table(table),
+        "",
+      ]
+    self._seen.clear()
+    return lines

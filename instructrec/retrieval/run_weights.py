@@ -1,0 +1,143 @@
+"""The score weights of a run: those of requests with a wish, and without.
+
+A wish changes what the other parts are worth, so each kind of request has
+weights of its own. They lie beside the run, and whatever ranks with the run
+(evaluation, `rank`, a service) reads the same ones.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from instructrec.retrieval import score_weights
+from instructrec.retrieval.score_parts import Parts, ScoreWeightsError, Where
+
+FILE = "score_weights.json"
+WITH_WISH, WITHOUT_WISH = "with_wish", "without_wish"
+KINDS = (WITHOUT_WISH, WITH_WISH)
+_CATALOG = "_of_catalogue"
+
+
+def catalog_kind(kind: str) -> str:
+  """The kind of weights for whole catalogues, whose likelihoods are unknown."""
+  return kind + _CATALOG
+
+
+def of_catalog(kind: str, weights: "RunWeights") -> str:
+  """The kind that ranks whole catalogues: one of its own, where there is."""
+  own = catalog_kind(kind)
+  return own if own in weights.by_kind else kind
+
+
+@dataclasses.dataclass(frozen=True)
+class RunWeights:
+  """Weights by kind of request.
+
+  Attributes:
+    by_kind: fitted weights; a kind may be missing.
+    untuned: what parts count where nothing was fitted: as in training.
+    checkpoint_step: of the parameters that they were fitted with; None where
+      nothing was fitted.
+  """
+
+  by_kind: Mapping[str, score_weights.ScoreWeights]
+  untuned: Mapping[str, float]
+  checkpoint_step: int | None = None
+
+  def combine(
+    self, kind: str, parts: Parts, where: Where | None = None
+  ) -> Float[np.ndarray, "requests candidates"]:
+    """The weighted sum for requests of a kind.
+
+    Args:
+      kind: one of `KINDS`.
+      parts: scores by part.
+      where: which slots hold candidates; None where the parts are finite.
+
+    Returns:
+      float64; minus infinity where there is no candidate.
+
+    Raises:
+      ScoreWeightsError: where a part is missing.
+    """
+    if kind in self.by_kind:
+      return self.by_kind[kind].combine(parts, where)
+    if missing := sorted(set(self.untuned) - set(parts)):
+      raise ScoreWeightsError(
+        f"the parts {missing} are not among {sorted(parts)}; score with them"
+      )
+    total = sum(weight * parts[name] for name, weight in self.untuned.items())
+    return np.asarray(total)
+
+  def of_kind(self, kind: str) -> Mapping[str, float]:
+    """What each part counts."""
+    return self.by_kind[kind].weights if kind in self.by_kind else self.untuned
+
+  def describe(self, kind: str) -> str:
+    """The weights of a kind in words."""
+    weights = self.of_kind(kind)
+    terms = [f"{value:.3g} {name}" for name, value in weights.items() if value]
+    how = "as in training, not fitted"
+    if kind in self.by_kind:
+      log = self.by_kind[kind].log
+      how = f"fitted on {log.num_requests:,} {log.split} requests"
+    return f"{' + '.join(terms) or '0'} ({how})".replace("+ -", "- ")
+
+  def save(self, directory: str | os.PathLike[str]) -> None:
+    """Writes the fitted weights into a run's folder, whole or not at all."""
+    record = {
+      "format_version": score_weights.FORMAT_VERSION,
+      "checkpoint_step": self.checkpoint_step,
+      "weights": {
+        kind: found.to_json() for kind, found in self.by_kind.items()
+      },
+    }
+    path = pathlib.Path(directory) / FILE
+    temporary = path.with_name(f"{FILE}.incomplete")
+    text = json.dumps(record, indent=2, allow_nan=False)
+    temporary.write_text(f"{text}\n", encoding="utf-8")
+    temporary.rename(path)
+
+  @classmethod
+  def load(
+    cls, directory: str | os.PathLike[str], untuned: Mapping[str, float]
+  ) -> Self:
+    """The weights of a run; untuned where it has no file of them.
+
+    Args:
+      directory: the run's folder.
+      untuned: see the class.
+
+    Returns:
+      The weights.
+
+    Raises:
+      ScoreWeightsError: where the file holds no weights.
+    """
+    path = pathlib.Path(directory) / FILE
+    if not path.is_file():
+      return cls({}, untuned)
+    try:
+      record: Any = json.loads(path.read_text(encoding="utf-8"))
+      weights, step = record["weights"], record["checkpoint_step"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+      raise ScoreWeightsError(
+        f"{path} holds no score weights of a run: {error!r}; delete it, "
+        "`instructrec evaluate` fits them anew"
+      ) from error
+    known = (*KINDS, *map(catalog_kind, KINDS))
+    if not isinstance(weights, Mapping) or set(weights) - set(known):
+      raise ScoreWeightsError(
+        f"{path} has weights of {list(weights)}, expected some of {known}"
+      )
+    found = {
+      kind: score_weights.ScoreWeights.from_json(one, f"{path}, {kind}")
+      for kind, one in weights.items()
+    }
+    return cls(found, untuned, step)

@@ -1,0 +1,124 @@
+"""Ranks a whole catalogue for histories and wishes, by what a run has learnt.
+
+One product of states and title vectors scores every item; popularity and what
+the wish asks for come in by the run's own weights. Nothing here imports
+TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from instructrec.retrieval import run_weights
+from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
+from instructrec.serving import model_parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+  """One place of a ranking.
+
+  Attributes:
+    title: the item.
+    item_id: its id.
+    score: the weighted sum.
+    parts: what each part of it adds.
+  """
+
+  title: str
+  item_id: str
+  score: float
+  parts: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CatalogRanker:
+  """A run that ranks catalogues.
+
+  Attributes:
+    parts: of the model, with matches.
+    weights: of the run.
+  """
+
+  parts: model_parts.ModelParts
+  weights: run_weights.RunWeights
+
+  def score_catalog(
+    self,
+    histories: Sequence[Sequence[str]],
+    wishes: Sequence[str | None],
+  ) -> Float[np.ndarray, "requests items"]:
+    """Scores of all items, in the order of the catalogue.
+
+    Args:
+      histories: item ids, oldest first; may be empty.
+      wishes: of each history, or None.
+
+    Returns:
+      float64; higher is better. Items of the history have scores too.
+    """
+    found = self.parts.of_catalog(histories, wishes)
+    scores = np.empty((len(histories), len(self.parts.catalog)))
+    has_wish = np.array([bool(wish) for wish in wishes])
+    for kind, rows in ((WITH_WISH, has_wish), (WITHOUT_WISH, ~has_wish)):
+      if rows.any():
+        own = {name: part[rows] for name, part in found.items()}
+        scores[rows] = self.weights.combine(
+          run_weights.of_catalog(kind, self.weights), own
+        )
+    return scores
+
+  def rank(
+    self,
+    history: Sequence[str],
+    wish: str | None = None,
+    candidates: Sequence[str] | None = None,
+  ) -> list[Placed]:
+    """Items, best first; ties keep the catalogue's order.
+
+    Args:
+      history: item ids, oldest first; may be empty.
+      wish: what the user says; may be None.
+      candidates: item ids; None for the catalogue but the history.
+
+    Returns:
+      All of them with their scores.
+
+    Raises:
+      ValueError: where there is neither history nor wish, or no candidate.
+      KeyError: for unknown item ids.
+    """
+    wish = " ".join((wish or "").split()) or None
+    if not history and wish is None:
+      raise ValueError("a request needs a history, a sentence, or both")
+    items = self.parts.catalog
+    if candidates is None:
+      taken = set(history)
+      candidates = [item for item in items.item_ids if item not in taken]
+    if not candidates:
+      raise ValueError("there are no candidates to rank")
+    places = np.array([items.index(item) for item in candidates])
+    found = self.parts.of_catalog([history], [wish])
+    (scores,) = self.score_catalog([history], [wish])
+    kind = run_weights.of_catalog(
+      WITH_WISH if wish else WITHOUT_WISH, self.weights
+    )
+    weights = self.weights.of_kind(kind)
+    order = places[np.argsort(-scores[places], kind="stable")]
+    return [
+      Placed(
+        title=items.titles[i],
+        item_id=items.item_ids[i],
+        score=float(scores[i]),
+        parts={n: float(w * found[n][0, i]) for n, w in weights.items() if w},
+      )
+      for i in order
+    ]
+
+  def understood(self, wish: str, history: Sequence[str] = ()) -> str:
+    """What is read in a wish, in words."""
+    titles = [self.parts.catalog.title(item) for item in history]
+    reader = self.parts.reader
+    return reader.explain(reader.read(wish, titles))

@@ -1,0 +1,344 @@
+"""What a model says of candidates, part by part, and under other wishes.
+
+What ranks is a weighted sum of parts (`retrieval/score_weights.py`):
+
+- likelihood: of the title given the instruction, as the decoder gives it;
+- prior: the same without an instruction, which titles owe to themselves;
+- match: state of the request times vector of the title;
+- popularity: log of how often the item was taken;
+- wanted, unwanted: what of the wish, read by rule, the item has.
+
+The encoder runs once a request; vectors and priors belong to the catalogue and
+are made once.
+"""
+
+import dataclasses
+import enum
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Int
+
+from instructrec.data import catalog as catalog_lib
+from instructrec.data import dataset, request
+from instructrec.instructions import attributes as attributes_lib
+from instructrec.instructions import render, templates, wish_reader
+from instructrec.models import tokenizer
+from instructrec.models.objectives import objective
+from instructrec.training import (
+  batches,
+  item_arrays,
+  matching,
+  run_dir,
+  scoring,
+  token_dataset,
+)
+
+LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED = (
+  "likelihood",
+  "prior",
+  "match",
+  "popularity",
+  "wanted",
+  "unwanted",
+)
+_PLAIN, _WISH = "seq_next_item", "personal_wish_and_history"
+Scores = Float[np.ndarray, "requests candidates"]
+
+
+class Requests(Protocol):
+  """Requests of a data set with candidates; `pipelines.blocks.Block` is one."""
+
+  @property
+  def requests(self) -> Sequence[request.RankingRequest]:
+    """With histories."""
+
+  @property
+  def tokens(self) -> token_dataset.TokenDataset:
+    """Examples with candidates."""
+
+  @property
+  def examples(self) -> Int[np.ndarray, " requests"]:
+    """Which of them, one a request."""
+
+  @property
+  def where(self) -> Bool[np.ndarray, "requests candidates"]:
+    """Which slots hold candidates."""
+
+
+class Wish(enum.StrEnum):
+  """Which wish a request is ranked under."""
+
+  OWN = "own wish"
+  NONE = "no wish"
+  OTHER = "somebody else's wish"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelParts:
+  """The parts of one set of parameters.
+
+  Attributes:
+    run: the run, for its model, vocabulary and lengths.
+    params: the parameters.
+    prepared: the items, and how often they were taken in training.
+    batch_size: requests scored at once, where the decoder scores.
+  """
+
+  run: run_dir.Run
+  params: Any
+  prepared: dataset.PreparedData
+  batch_size: int = 32
+
+  @property
+  def catalog(self) -> catalog_lib.Catalog:
+    """What is ranked."""
+    return self.prepared.catalog
+
+  @functools.cached_property
+  def _tokenizer(self) -> tokenizer.Tokenizer:
+    return self.run.tokenizer
+
+  @functools.cached_property
+  def trained(self) -> frozenset[str]:
+    """Which scores the run's objective has made fit to rank by."""
+    model = self.run.train.model
+    return getattr(model, "score_parts", frozenset((objective.LIKELIHOOD,)))
+
+  @functools.cached_property
+  def items(self) -> item_arrays.ItemArrays | None:
+    """The items as batches show them; None for a run of text alone."""
+    return self.run.item_arrays()
+
+  @functools.cached_property
+  def matcher(self) -> matching.Matcher | None:
+    """Matches of titles; None where the run has not trained them."""
+    if objective.MATCH not in self.trained or self.items is None:
+      return None
+    model: Any = self.run.train.model
+    return matching.Matcher(model, self.params, self.items)
+
+  @functools.cached_property
+  def attributes(self) -> attributes_lib.Attributes:
+    """What items have, and wishes name."""
+    return attributes_lib.Attributes.of(self.catalog)
+
+  @functools.cached_property
+  def reader(self) -> wish_reader.WishReader:
+    """Reads wishes into attributes of the catalogue."""
+    return wish_reader.WishReader(self.attributes)
+
+  @functools.cached_property
+  def log_popularity(self) -> Float[np.ndarray, "items_plus_1"]:
+    """By number, smoothed by one; row 0 is minus infinity."""
+    counts = self.prepared.split.training_log.item_counts
+    taken = np.array([counts.get(i, 0) for i in self.catalog.item_ids]) + 1
+    return np.concatenate([[-np.inf], np.log(taken / taken.sum())])
+
+  @functools.cached_property
+  def _priors(self) -> Float[np.ndarray, "items_plus_1"]:
+    """Likelihood of each title after an empty instruction, by number."""
+    titles = token_dataset.Ragged.of(
+      self._tokenizer.encode_all(self.catalog.titles)
+    )
+    nothing = token_dataset.Ragged.of([[tokenizer.EOS_ID]])
+    data = token_dataset.TokenDataset(
+      name="priors",
+      inputs=nothing,
+      targets=titles,
+      lists=np.array([0, len(titles)]),
+      columns=pl.DataFrame({"request_id": [""]}),
+      meta={},
+      prompts=nothing,
+      history=token_dataset.Ragged.of([[]]),
+      target_items=np.zeros(1, np.int32),
+      candidate_items=np.arange(1, len(titles) + 1, dtype=np.int32),
+    )
+    scores = self._likelihoods(data, np.zeros(1, np.int64), "titles alone")
+    return np.concatenate([[-np.inf], scores[0]])
+
+  def _likelihoods(
+    self,
+    data: token_dataset.TokenDataset,
+    examples: Int[np.ndarray, " requests"],
+    label: str,
+  ) -> Scores:
+    (found,) = scoring.score_lists(
+      self.run.train.model,
+      self.params,
+      data,
+      examples,
+      inputs_length=self.run.data.inputs_length,
+      targets_length=self.run.data.targets_length,
+      batch_size=self.batch_size,
+      mesh_config=self.run.mesh,
+      items=self.items,
+      label=label,
+    ).values()
+    return found
+
+  @property
+  def untuned(self) -> dict[str, float]:
+    """What the trained parts count where no weights were fitted."""
+    if self.matcher is not None:
+      return {MATCH: 1.0, POPULARITY: self.matcher.popularity_weight}
+    return {LIKELIHOOD: 1.0}
+
+  def trained_part(self, block: Requests) -> Scores:
+    """The part that the objective trains first, alone."""
+    found = self.of_block(block, Wish.OWN)
+    return found[MATCH if MATCH in found else LIKELIHOOD]
+
+  def has_wishes(self, block: Requests) -> bool:
+    """Whether the requests of a block come with wishes."""
+    texts = block.tokens.columns["wish_text"].gather(block.examples)
+    return bool((texts != "").any())
+
+  @property
+  def swaps_wishes(self) -> bool:
+    """Whether a request can be ranked under another wish.
+
+    It can where the history is read apart: what is left is the prompt, and
+    prompts can be exchanged.
+    """
+    return self.items is not None and self.items.history_length > 0
+
+  def of_block(self, block: Requests, wish: Wish) -> dict[str, Scores]:
+    """The parts of a block's candidates.
+
+    Args:
+      block: requests with candidates.
+      wish: under which they are ranked.
+
+    Returns:
+      Scores by part; minus infinity past the end of a list.
+    """
+    data, examples = _under(wish, block, self._plain_prompt)
+    found: dict[str, Scores] = {}
+    numbers = data.pad_candidate_items(examples, block.where.shape[1])
+    if objective.LIKELIHOOD in self.trained:
+      found[LIKELIHOOD] = self._likelihoods(
+        data, examples, f"likelihood, {wish}"
+      )
+      found[PRIOR] = self._priors[numbers]
+    if self.matcher is not None:
+      assert self.items is not None
+      states = self.matcher.states(
+        batches.instructions(data, self.items),
+        examples,
+        self.items.history(data, examples),
+        inputs_length=self.run.data.inputs_length,
+        label=f"match, {wish}",
+      )
+      found[MATCH] = self.matcher.scores(states, numbers)
+    found[POPULARITY] = self.log_popularity[numbers]
+    texts = data.columns["wish_text"].gather(examples).to_list()
+    if wish is not Wish.NONE and self.has_wishes(block):
+      titles = [
+        [self.catalog.title(item) for item in r.history] for r in block.requests
+      ]
+      found |= self._read(texts, titles, numbers)
+    return found
+
+  def _read(
+    self,
+    wishes: Sequence[str],
+    titles: Sequence[Sequence[str]],
+    numbers: Int[np.ndarray, "requests candidates"],
+  ) -> dict[str, Scores]:
+    """The two parts that come of reading wishes."""
+    found = {
+      name: np.zeros(numbers.shape, np.float64) for name in (WANTED, UNWANTED)
+    }
+    for row, (text, known) in enumerate(zip(wishes, titles, strict=True)):
+      read = self.reader.read(text, known)
+      if read:
+        wanted, unwanted = self.reader.scores(read, numbers[row] - 1)
+        found[WANTED][row], found[UNWANTED][row] = wanted, unwanted
+    for values in found.values():
+      values[numbers == 0] = -np.inf
+    return found
+
+  def of_catalog(
+    self,
+    histories: Sequence[Sequence[str]],
+    wishes: Sequence[str | None],
+  ) -> dict[str, Scores]:
+    """The parts of all items, in the order of the catalogue.
+
+    Args:
+      histories: item ids, oldest first.
+      wishes: of each history, or None.
+
+    Returns:
+      Scores [requests, items] by part.
+
+    Raises:
+      ValueError: where the run has not trained matches: the likelihoods of a
+        whole catalogue are for `title_search`.
+    """
+    if self.matcher is None or not self.swaps_wishes:
+      raise ValueError(
+        f"the run in {self.run.directory} ranks by likelihoods; ranking whole "
+        "catalogues needs the objective next_item (gin/objectives/)"
+      )
+    assert self.items is not None
+    numbers = np.zeros((len(histories), self.items.history_length), np.int32)
+    for row, history in enumerate(histories):
+      kept = history[-numbers.shape[1] :]
+      if kept:
+        numbers[row, -len(kept) :] = [self.catalog.index(i) + 1 for i in kept]
+    rows = [self._tokenizer.encode(self.prompt(wish)) for wish in wishes]
+    states = self.matcher.states(
+      token_dataset.Ragged.of(rows),
+      np.arange(len(rows)),
+      numbers,
+      inputs_length=self.run.data.inputs_length,
+    )
+    every = np.broadcast_to(
+      np.arange(1, len(self.catalog) + 1), (len(rows), len(self.catalog))
+    )
+    titles = [[self.catalog.title(i) for i in h] for h in histories]
+    return {
+      MATCH: (states @ self.matcher.vectors[1:].T).astype(np.float64),
+      POPULARITY: self.log_popularity[every],
+      **self._read([wish or "" for wish in wishes], titles, every),
+    }
+
+  def prompt(self, wish: str | None) -> str:
+    """The instruction around a history, with or without a wish."""
+    form = _form(_PLAIN if wish is None else _WISH)
+    return form.prompt(render.Slots(vague=wish))
+
+  @functools.cached_property
+  def _plain_prompt(self) -> Sequence[int]:
+    return self._tokenizer.encode(self.prompt(None))
+
+
+@functools.cache
+def _form(name: str) -> render.Form:
+  return render.Form(templates.load()[name])
+
+
+def _under(
+  wish: Wish, block: Requests, plain: Sequence[int]
+) -> tuple[token_dataset.TokenDataset, Int[np.ndarray, " requests"]]:
+  """A block's examples with the prompts and wishes to rank them under."""
+  if wish is Wish.OWN:
+    return block.tokens, block.examples
+  data = block.tokens.taken(block.examples)
+  count = len(data)
+  rows = np.arange(count)
+  assert data.prompts is not None
+  if wish is Wish.NONE:
+    prompts = token_dataset.Ragged.of([plain] * count)
+    texts = [""] * count
+  else:
+    # The next request's wish: of another user, in the same wording's form.
+    other = np.roll(rows, 1)
+    prompts = data.prompts.take(other)
+    texts = data.columns["wish_text"].gather(other).to_list()
+  return data.with_wishes(prompts, texts), rows
