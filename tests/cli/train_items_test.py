@@ -20,13 +20,14 @@ def call(*args):
 
 @pytest.fixture(scope="module")
 def trained(work, train_args, tmp_path_factory):
-  """Its model is of token likelihoods and looks at no item."""
+  """Reads histories; its objective looks at no other item."""
   folder = tmp_path_factory.mktemp("items") / "model"
   result = call(
     *train_args,
     "--gin.TRAIN_STEPS=2",
     "--gin.WARMUP_STEPS=1",
     "--gin.PACK=False",
+    "--gin.TITLE_MATCHING=True",
     "--gin.HISTORY_LENGTH=4",
     "--gin.TITLE_LENGTH=3",
     "--gin.NUM_DRAWN=5",
