@@ -46,7 +46,9 @@ def show(
   typer.echo(f"{'task':52s} {'rate':>7s} {'examples':>9s}")
   for task, rate in found.rates.items():
     typer.echo(f"{task:52s} {rate:7.2%} {found.sizes[task]:9,d}")
-  typer.echo("\nlengths in tokens: mean, median, 95%, 99%, longest")
+  typer.echo(
+    "\nlengths in tokens (history: titles): mean, median, 95%, 99%, longest"
+  )
   for task, lengths in found.lengths.items():
     for entry in lengths:
       half, most, nearly, longest = entry.percentiles
@@ -63,5 +65,7 @@ def show(
         f"  inputs  {example.inputs}\n"
         f"  ids     {ids}{more} ({len(example.input_ids)})"
       )
+      if example.prompt not in (None, example.inputs):
+        typer.echo(f"  prompt  {example.prompt}")
       for text in example.targets:
         typer.echo(f"  target  {text}")

@@ -3,7 +3,10 @@
 - `inputs` gives `encoder_input_tokens` [inputs];
 - `targets` of rank 1 give `decoder_input_tokens`, `decoder_target_tokens` and
   `decoder_loss_weights` [targets];
-- `targets` of rank 2 give the same three, [candidates, targets].
+- `targets` of rank 2 give the same three, [candidates, targets];
+- of tasks that end in `_items`, the length `history`, a pair, gives `history_*`
+  and takes `encoder_input_tokens` from the prompt; the length `choices` gives
+  `choice_*`.
 
 T5X takes one converter class for training and evaluation, so this one looks at
 the data: single targets go the way of `seqio.EncDecFeatureConverter` (packing
@@ -15,6 +18,8 @@ from typing import Any
 
 import seqio
 import tensorflow as tf
+
+from instructrec.pipelines import item_features
 
 Lengths = Mapping[str, int | tuple[int, int]]
 
@@ -40,14 +45,18 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       Examples with the model's features.
 
     Raises:
-      ValueError: where the lengths do not fit the data, or candidate lists
-        are to be packed.
+      ValueError: where the lengths do not fit the data, or candidate lists or
+        items are to be packed.
     """
     rank = ds.element_spec["targets"].shape.rank
     length = task_feature_lengths.get("targets")
-    if rank == 1 and isinstance(length, int):
+    items = self._item_shapes(ds, task_feature_lengths)
+    is_single = rank == 1 and isinstance(length, int)
+    if is_single and not items:
       return super().__call__(ds, task_feature_lengths)
-    if rank != 2 or isinstance(length, int) or length is None:
+    if not is_single and (
+      rank != 2 or isinstance(length, int) or length is None
+    ):
       raise ValueError(
         f"feature 'targets' has rank {rank} and the length {length!r}; "
         "expected rank 1 with an integer, or a candidate list (rank 2) with "
@@ -55,28 +64,54 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       )
     if self.pack:
       raise ValueError(
-        "candidate lists cannot be packed; evaluate them with pack=False"
+        "candidate lists and items cannot be packed, as they belong to one "
+        "example each; use pack=False"
       )
     inputs = task_feature_lengths.get("inputs")
     if not isinstance(inputs, int):
       raise ValueError(
         f"feature 'inputs' has the length {inputs!r}; expected an integer"
       )
-    return self._convert_lists(ds, inputs, *length)
+    shape = (length,) if isinstance(length, int) else tuple(length or ())
+    text = "prompt" if "history_items" in items else "inputs"
 
-  def _convert_lists(
-    self, ds: tf.data.Dataset, inputs: int, candidates: int, tokens: int
-  ) -> tf.data.Dataset:
     def convert(example: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-      targets = _fit(example["targets"], (candidates, tokens))
+      targets = _fit(example["targets"], shape)
+      before = [[0, 0]] * (len(shape) - 1) + [[1, 0]]
       return {
-        "encoder_input_tokens": _fit(example["inputs"], (inputs,)),
+        "encoder_input_tokens": _fit(example[text], (inputs,)),
         "decoder_target_tokens": targets,
-        "decoder_input_tokens": tf.pad(targets, [[0, 0], [1, 0]])[:, :-1],
+        "decoder_input_tokens": tf.pad(targets, before)[..., :-1],
         "decoder_loss_weights": tf.cast(targets > 0, tf.int32),
+        **{
+          name: tf.ensure_shape(example[name], found)
+          for name, found in items.items()
+        },
       }
 
     return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+  def _item_shapes(
+    self, ds: tf.data.Dataset, lengths: Lengths
+  ) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of items that the lengths ask for."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for length, name in zip(
+      item_features.LENGTHS, ("history", "choice"), strict=True
+    ):
+      size = item_features.pair(lengths, length)
+      if size is None:
+        continue
+      shapes[f"{name}_tokens"] = size
+      shapes[f"{name}_items"] = size[:1]
+      shapes[f"{name}_logs"] = (size[0], 2)
+    if missing := set(shapes) - set(ds.element_spec):
+      raise ValueError(
+        f"the examples have no {sorted(missing)}; name a task or mixture that "
+        f"ends in {item_features.SUFFIX}, or leave "
+        f"{' and '.join(item_features.LENGTHS)} out of the lengths"
+      )
+    return shapes
 
 
 def _fit(tensor: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:

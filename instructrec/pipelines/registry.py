@@ -10,6 +10,10 @@ same instructions with their candidate lists and the metrics of reranking.
 There, `targets` has rank 2, `[candidates, tokens]`. SeqIO asks all tasks of a
 mixture for the same features, hence the mixture `<prefix>_rerank` beside the
 others of `instructions/mixtures.py`.
+
+Every task and mixture has a second form ending in `_items`, which says of its
+rows also which items they are about, for models that read titles one by one:
+see `item_features.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +22,10 @@ import seqio
 import tensorflow as tf
 
 from instructrec.instructions import mixtures, plans, templates
-from instructrec.pipelines import metrics, tfds_writer
+from instructrec.pipelines import item_features, metrics, tfds_writer
 
 RERANK = "_rerank"
+_APPEND_EOS = seqio.preprocessors.append_eos_after_trim
 
 
 def _source(name: str) -> seqio.TfdsDataSource:
@@ -81,57 +86,65 @@ def register(
   template_set = template_set or templates.load()
   mixed = mixtures.mixtures(template_set, eval_templates)
   evaluated = mixtures.evaluation_tasks(template_set, eval_templates)
-  single = {
-    "inputs": seqio.Feature(vocabulary, add_eos=True),
-    "targets": seqio.Feature(vocabulary, add_eos=True),
-  }
-  lists = {
-    "inputs": single["inputs"],
-    # Each candidate gets its EOS below; SeqIO's own step knows one row only.
-    "targets": seqio.Feature(vocabulary, add_eos=False, rank=2),
-  }
+  text = seqio.Feature(vocabulary, add_eos=True)
+  single = {"inputs": text, "targets": text}
+  # Each candidate gets its EOS below; SeqIO's own step knows one row only.
+  candidates = seqio.Feature(vocabulary, add_eos=False, rank=2)
+  lists = {"inputs": text, "targets": candidates}
+  items = {"prompt": text, **item_features.output_features()}
+  suffixes = ("", item_features.SUFFIX)
   names = []
-  for task in mixed["_all"]:
-    names.append(f"{prefix}_{task}")
-    seqio.TaskRegistry.add(
-      names[-1],
-      source=_source(task),
-      preprocessors=[
-        seqio.preprocessors.tokenize,
-        seqio.CacheDatasetPlaceholder(),
-        seqio.preprocessors.append_eos_after_trim,
-      ],
-      postprocess_fn=metrics.answer,
-      metric_fns=[metrics.generation],
-      output_features=single,
-    )
-  for task in evaluated:
-    names.append(f"{prefix}_{task}{RERANK}")
-    seqio.TaskRegistry.add(
-      names[-1],
-      source=_source(task),
-      preprocessors=[
-        _candidates_as_targets,
-        seqio.preprocessors.tokenize,
-        # SeqIO's cache keeps ragged lists; a matrix must be as wide as the
-        # first one.
-        seqio.CacheDatasetPlaceholder(),
-        _end_and_densify,
-        seqio.preprocessors.append_eos_after_trim,
-      ],
-      postprocess_fn=metrics.label,
-      metric_fns=[metrics.ranking],
-      output_features=lists,
-    )
-  for suffix, weights in mixed.items():
-    names.append(f"{prefix}{suffix}")
+  for suffix in suffixes:
+    extra = items if suffix else {}
+    for task in mixed["_all"]:
+      names.append(f"{prefix}_{task}{suffix}")
+      _add(names[-1], task, {**single, **extra})
+    for task in evaluated:
+      names.append(f"{prefix}_{task}{RERANK}{suffix}")
+      _add(names[-1], task, {**lists, **extra})
+  for suffix in suffixes:
+    groups = {f"{name}{suffix}": found for name, found in mixed.items()}
+    for group, weights in groups.items():
+      names.append(f"{prefix}{group}")
+      seqio.MixtureRegistry.add(
+        names[-1],
+        [
+          (f"{prefix}_{task}{suffix}", weight)
+          for task, weight in weights.items()
+        ],
+      )
+    names.append(f"{prefix}{RERANK}{suffix}")
     seqio.MixtureRegistry.add(
       names[-1],
-      [(f"{prefix}_{task}", weight) for task, weight in weights.items()],
+      [(f"{prefix}_{task}{RERANK}{suffix}", 1.0) for task in evaluated],
     )
-  names.append(f"{prefix}{RERANK}")
-  seqio.MixtureRegistry.add(
-    names[-1],
-    [(f"{prefix}_{task}{RERANK}", 1.0) for task in evaluated],
-  )
   return names
+
+
+def _add(
+  name: str, config: str, output_features: Mapping[str, seqio.Feature]
+) -> None:
+  """Registers a task, its steps as its features ask for them."""
+  source = _source(config)
+  is_list = output_features["targets"].rank == 2
+  items = None
+  if "prompt" in output_features:
+    items = item_features.Items(source)
+  steps = [
+    _candidates_as_targets if is_list else None,
+    seqio.preprocessors.tokenize,
+    items and items.numbers,
+    # SeqIO's cache keeps ragged lists; a matrix must be as wide as the first.
+    seqio.CacheDatasetPlaceholder(),
+    _end_and_densify if is_list else None,
+    item_features.append_eos if items else _APPEND_EOS,
+    items and items.arrays,
+  ]
+  seqio.TaskRegistry.add(
+    name,
+    source=source,
+    preprocessors=[step for step in steps if step is not None],
+    postprocess_fn=metrics.label if is_list else metrics.answer,
+    metric_fns=[metrics.ranking if is_list else metrics.generation],
+    output_features=output_features,
+  )

@@ -39,12 +39,15 @@ class Example:
     inputs: the instruction, decoded from its tokens.
     targets: the response or the candidates, decoded from their tokens.
     input_ids: token ids of the instruction.
+    prompt: the instruction without its history, decoded from its tokens; None
+      where rows do not tell their items.
   """
 
   template_id: str
   inputs: str
   targets: tuple[str, ...]
   input_ids: tuple[int, ...]
+  prompt: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Shown:
   Attributes:
     rates: effective rate of each task, adding up to 1.
     sizes: examples of each task in the split.
-    lengths: of inputs and targets, by task.
+    lengths: of inputs and targets, by task; where rows tell their items, also
+      of prompts, and of histories in titles.
     examples: some examples, by task.
   """
 
@@ -123,6 +127,9 @@ def show(
         "targets" if data.lists is None else "candidates", data.targets.lengths
       ),
     ]
+    for field, rows in (("prompts", data.prompts), ("history", data.history)):
+      if rows is not None:
+        result.lengths[task].append(_lengths(field, rows.lengths))
     chosen = rng.choice(len(data), min(num_examples, len(data)), replace=False)
     feature = seqio.TaskRegistry.get(task).output_features["inputs"]
     result.examples[task] = [
@@ -147,4 +154,7 @@ def _example(
     inputs=words.decode(inputs),
     targets=tuple(words.decode(row(data.targets, r)) for r in rows),
     input_ids=tuple(inputs),
+    prompt=(
+      None if data.prompts is None else words.decode(row(data.prompts, index))
+    ),
   )

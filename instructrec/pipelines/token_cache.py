@@ -41,7 +41,7 @@ _COLUMNS = (
 )
 _LIST_COLUMNS = ("candidate_ids",)
 _ITEM_COLUMNS = (
-  "prompt",
+  "prompt_pretokenized",
   "inputs_pretokenized",
   "target_id",
   "history_ids",
@@ -210,9 +210,14 @@ def _batches(
     sequence_length=None, split=split, shuffle=False, use_cached=False
   )
   wanted = {"inputs", "targets", *_COLUMNS, *_LIST_COLUMNS, *_ITEM_COLUMNS}
-  dataset = dataset.map(
-    lambda row: {name: row[name] for name in row if name in wanted}
-  )
+
+  def keep(row: Mapping[str, Any]) -> dict[str, Any]:
+    if "prompt" in row:
+      # Tasks that end in _items have tokens there, and the text beside them.
+      row = {"prompt_pretokenized": row["prompt"], **row}
+    return {name: row[name] for name in row if name in wanted}
+
+  dataset = dataset.map(keep)
   for batch in dataset.ragged_batch(_ROWS_PER_READ):
     yield int(batch["label"].shape[0]), batch
 
@@ -294,7 +299,7 @@ class _Items:
       return
     prompts, inputs, targets = (
       _texts(batch[name].numpy())
-      for name in ("prompt", "inputs_pretokenized", "target_id")
+      for name in ("prompt_pretokenized", "inputs_pretokenized", "target_id")
     )
     eos = self._vocabulary.eos_id
     self._prompts += [[*self._vocabulary.encode(p), eos] for p in prompts]

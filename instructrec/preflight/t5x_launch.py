@@ -273,6 +273,7 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
       "TASK_FEATURE_LENGTHS has targets of rank 2: these files evaluate or "
       "infer. Give those of a training run; --step=score compiles its scoring"
     )
+  history, choices = lengths.get("history"), lengths.get("choices")
   model: Any = _model(found)
   trainer = found.of("Trainer", "num_microbatches", "learning_rate_fn")
   return launch_lib.Launch(
@@ -287,7 +288,11 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
     batch_size=found.macro("BATCH_SIZE"),
     inputs_length=lengths["inputs"],
     targets_length=lengths["targets"],
-    pack=True,  # T5X's run files say so.
+    # T5X's run files pack; items belong to rows of one example.
+    pack=not (history or choices),
+    history_length=history[0] if history else 0,
+    title_length=(history or choices or (0, 24))[1],
+    num_drawn=choices[0] - 1 if choices else 0,
     score_batch_size=rerank.get("batch_size", 32),
     num_candidates=_candidates(rerank),
     # T5X's name for what USE_HARDWARE_RNG switches on.

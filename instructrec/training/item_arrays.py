@@ -96,21 +96,21 @@ class ItemArrays:
       Item numbers, int32; the target and the history may be among them.
     """
     with np.errstate(over="ignore"):
-      key = _mix(np.array([seed], np.uint64) + _GOLDEN)
+      key = _mix(np.array([seed % 2**64], np.uint64) + _GOLDEN)
       key = _mix(key + np.uint64(step) + _GOLDEN)
       place = np.asarray(rows, np.uint64)[:, None] << np.uint64(32)
-      place = place + np.arange(self.num_drawn, dtype=np.uint64)
+      place = place | np.arange(self.num_drawn, dtype=np.uint64)
       bits = _mix(_mix(key + _GOLDEN * (place + np.uint64(1))))
     # The lowest bit says how an item is drawn, the highest 53 which.
     where = (bits & np.uint64(1)).astype(bool)
     draws = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     count = len(self.shares)
-    items = (draws * count).astype(np.int64)
     total = self._cumulative[-1]
-    items[where] = np.searchsorted(
+    found = np.array(draws * count, np.int32)
+    found[where] = np.searchsorted(
       self._cumulative, draws[where] * total, side="right"
     )
-    return (np.minimum(items, count - 1) + 1).astype(np.int32)
+    return np.minimum(found, count - 1) + 1
 
   def history(
     self,

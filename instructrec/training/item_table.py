@@ -12,13 +12,12 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
-
-from instructrec.models import tokenizer
 
 FILE = "items.parquet"
 """Its name in a data folder and in the folder of a run."""
@@ -27,6 +26,13 @@ _HISTORIES = "instructrec.histories"
 _COLUMNS = ("item_id", "title", "count")
 # In place of the share of items that nobody took: their logarithm is finite.
 _LEAST_SHARE = 1e-9
+
+
+class Encoder(Protocol):
+  """What tokenizes titles: `models.tokenizer.Tokenizer`, or its like."""
+
+  def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text, with EOS at the end."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,7 +133,7 @@ class ItemTable:
       ) from None
 
   def title_tokens(
-    self, vocabulary: tokenizer.Tokenizer, length: int
+    self, vocabulary: Encoder, length: int
   ) -> Int[np.ndarray, "items_plus_1 length"]:
     """Every title in tokens, without EOS; `num_cut` says how many are cut.
 
@@ -145,7 +151,7 @@ class ItemTable:
       tokens[number, : len(kept)] = kept
     return tokens
 
-  def num_cut(self, vocabulary: tokenizer.Tokenizer, length: int) -> int:
+  def num_cut(self, vocabulary: Encoder, length: int) -> int:
     """How many titles have more than `length` tokens."""
     rows = vocabulary.encode_all(self.titles)
     return sum(len(row) - 1 > length for row in rows)

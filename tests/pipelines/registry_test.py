@@ -14,6 +14,7 @@ _PREFIX = "registry_test_v1"
 _MIXED = {
   "pair": ("sequential_p1_i0", "sequential_cot"),
   "lists": ("sequential_p1_i0",),
+  "numbered": ("sequential_p1_i0",),
 }
 
 
@@ -22,13 +23,17 @@ def registered(data_dir):
   """Names registered with this data set's vocabulary."""
   import seqio
 
-  from instructrec.pipelines import generate, registry
+  from instructrec.pipelines import generate, item_features, registry
 
   vocabulary = seqio.SentencePieceVocabulary(
     str(data_dir / generate.VOCABULARY), extra_ids=tokenizer.EXTRA_IDS
   )
   names = registry.register(vocabulary, prefix=_PREFIX)
-  for name, suffix in (("pair", ""), ("lists", registry.RERANK)):
+  for name, suffix in (
+    ("pair", ""),
+    ("lists", registry.RERANK),
+    ("numbered", item_features.SUFFIX),
+  ):
     seqio.MixtureRegistry.add(
       f"{_PREFIX}_{name}",
       [(f"{_PREFIX}_{task}{suffix}", 1.0) for task in _MIXED[name]],
@@ -62,6 +67,7 @@ def test_there_is_a_task_for_every_config_and_every_mixture(
     "_without_vague",
     "_rerank",
   }
+  wanted |= {f"{name}_items" for name in wanted}
   assert set(registered) == {f"{_PREFIX}{name}" for name in wanted}
   assert len(registered) == len(set(registered))
 
@@ -174,7 +180,7 @@ def test_seqio_reads_its_cache(tmp_path, cache, suffix):
   import seqio
 
   mixture = seqio.get_mixture_or_task(f"{_PREFIX}_{suffix}")
-  split = "train" if suffix == "pair" else "test"
+  split = "test" if suffix == "lists" else "train"
   for task in mixture.tasks:
     cache(task, tmp_path)
   lengths = {"inputs": 512, "targets": 64}
@@ -199,7 +205,11 @@ def test_seqio_reads_its_cache(tmp_path, cache, suffix):
       assert cached
       inputs |= {row["inputs"].tobytes() for row in cached.values()}
       for name, row in plain.items():
-        for feature in ("inputs", "targets", "label", "candidate_ids"):
+        same = ["inputs", "targets", "label", "candidate_ids"]
+        if suffix == "numbered":
+          same += ["prompt", "history_tokens", "history_logs", "target_item"]
+          assert row["history_tokens"].any()
+        for feature in same:
           np.testing.assert_array_equal(cached[name][feature], row[feature])
     mixed = mixture.get_dataset(
       lengths, split=split, shuffle=False, num_epochs=1, use_cached=True
@@ -229,7 +239,7 @@ def test_templates_of_ones_own_register_without_ours(tmp_path, registered):
     template_set=templates.load([file]),
     eval_templates=["mine"],
   )
-  assert set(names) == {
+  wanted = {
     "mine_v1_sequential_p1_i0",
     "mine_v1_sequential_p1_i0_rerank",
     "mine_v1_all",
@@ -237,3 +247,4 @@ def test_templates_of_ones_own_register_without_ours(tmp_path, registered):
     "mine_v1_evaluated",
     "mine_v1_rerank",
   }
+  assert set(names) == wanted | {f"{name}_items" for name in wanted}

@@ -83,8 +83,12 @@ def test_lengths_are_those_of_the_tokens(shown, data_dir, rows):
     r for r in rows if (r.config, r.split) == ("sequential_p1_i0", "train")
   ]
   for entry, texts in zip(
-    lengths,
-    ([r.inputs for r in wanted], [r.targets for r in wanted]),
+    lengths[:3],
+    (
+      [r.inputs for r in wanted],
+      [r.targets for r in wanted],
+      [r.prompt for r in wanted],
+    ),
     strict=True,
   ):
     sizes = [len(ours.encode(text)) for text in texts]
@@ -92,7 +96,14 @@ def test_lengths_are_those_of_the_tokens(shown, data_dir, rows):
     assert entry.mean == pytest.approx(np.mean(sizes))
     assert entry.percentiles[3] == max(sizes)
     assert all(a <= b for a, b in itertools.pairwise(entry.percentiles))
-  assert [entry.name for entry in lengths] == ["inputs", "targets"]
+  assert [entry.name for entry in lengths] == [
+    "inputs",
+    "targets",
+    "prompts",
+    "history",
+  ]
+  titles = [len(r.shown_history) for r in wanted]
+  assert lengths[3].mean == pytest.approx(np.mean(titles))
 
 
 def test_the_rates_are_of_the_tasks_that_have_the_split(shown):
@@ -113,7 +124,7 @@ def test_lists_are_shown_as_lists(shown):
   found = shown("_sequential_p1_i0_rerank", split="test", num_examples=1)
   ((example,),) = found.examples.values()
   assert len(example.targets) == 10
-  ((_, candidates),) = found.lengths.values()
+  ((_, candidates, *_),) = found.lengths.values()
   assert candidates.name == "candidates"
   assert candidates.count == 10 * sum(found.sizes.values())
 
@@ -148,6 +159,8 @@ def test_the_command_prints_all_of_it(shown, data_dir, capsys):
     assert f"{task}, template {example.template_id}" in printed
     assert f"  inputs  {example.inputs}\n" in printed
     assert f"  target  {example.targets[0]}\n" in printed
+    assert "[history]" in example.prompt
+    assert f"  prompt  {example.prompt}\n" in printed
     ids = " ".join(map(str, example.input_ids[:24]))
     assert f"  ids     {ids}" in printed
     assert f"({len(example.input_ids)})" in printed

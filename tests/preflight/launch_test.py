@@ -135,7 +135,7 @@ def test_launches_of_the_embedded_runner_are_built_as_it_builds_them():
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_the_batch_is_that_of_training(pack):
-  from instructrec.training import batches
+  from instructrec.training import batches, packing
 
   found = dataclasses.replace(
     launch_files.read(["gin/quickstart.gin"]),
@@ -147,7 +147,7 @@ def test_the_batch_is_that_of_training(pack):
   rows = np.ones((4, 12), np.int32), np.ones((4, 5), np.int32)
   made = batches.features.to_features(*rows)
   if pack:
-    made = batches._pack_features(made, [1] * 4)
+    made = packing.pack_features(made, [1] * 4)
   assert found.batch("train") == {
     name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in made.items()
   }

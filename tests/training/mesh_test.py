@@ -3,6 +3,7 @@ import types
 
 import flax.linen as nn
 import jax
+import numpy as np
 import optax
 import pytest
 from flax.linen import partitioning
@@ -47,6 +48,30 @@ def test_a_process_provides_the_rows_that_lie_on_its_devices(monkeypatch):
     *range(4, 8),
     *range(12, 16),
   ]
+
+
+def test_arrays_of_any_rank_and_type_are_split_by_rows():
+  device_mesh = mesh.make_mesh(mesh.MeshConfig())
+  rows = 4 * device_mesh.shape["data"]
+  own = {
+    "history_items": np.arange(rows * 3, dtype=np.int32).reshape(rows, 3),
+    "history_tokens": np.zeros((rows, 3, 5), np.int32),
+    "choice_logs": np.ones((rows, 7, 2), np.float32),
+  }
+  whole = mesh.global_batch(device_mesh, own, rows)
+  for name, array in own.items():
+    assert whole[name].dtype == array.dtype
+    assert whole[name].sharding == mesh.batch_sharding(device_mesh)
+    np.testing.assert_array_equal(whole[name], array)
+
+
+def test_only_tokens_of_texts_are_split_along_their_length():
+  device_mesh = types.SimpleNamespace(shape={"model": 4})
+  config = mesh.MeshConfig(model=4, shard_sequence=True)
+  shapes = {"encoder_input_tokens": (8, 16), "history_logs": (8, 3, 2)}
+  mesh.check_lengths(shapes, device_mesh, config)
+  with pytest.raises(ValueError, match="encoder_input_tokens has the length 6"):
+    mesh.check_lengths({"encoder_input_tokens": (8, 6)}, device_mesh, config)
 
 
 def test_one_process_provides_every_row():

@@ -76,9 +76,9 @@ def item_arrays(
     `<name>_logs` [batch, items, 2] (float32).
   """
   return {
-    f"{name}_tokens": title_tokens[items],
+    f"{name}_tokens": np.take(title_tokens, items, axis=0),
     f"{name}_items": items.astype(np.int32),
-    f"{name}_logs": logs[items],
+    f"{name}_logs": np.take(logs, items, axis=0),
   }
 
 

@@ -1,0 +1,99 @@
+"""A run that reads items keeps what it needs of them in its own folder."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from instructrec.cli import main
+from instructrec.training import item_table, run_dir
+
+pytestmark = pytest.mark.tf
+
+
+def call(*args):
+  result = CliRunner().invoke(main.app, [str(a) for a in args])
+  if result.exception and not isinstance(result.exception, SystemExit):
+    raise result.exception
+  return result
+
+
+@pytest.fixture(scope="module")
+def trained(work, train_args, tmp_path_factory):
+  """Reads histories; its objective looks at no other item."""
+  folder = tmp_path_factory.mktemp("items") / "model"
+  result = call(
+    *train_args,
+    "--gin.TRAIN_STEPS=2",
+    "--gin.WARMUP_STEPS=1",
+    "--gin.PACK=False",
+    "--gin.TITLE_MATCHING=True",
+    "--gin.HISTORY_LENGTH=4",
+    "--gin.TITLE_LENGTH=3",
+    "--gin.NUM_DRAWN=5",
+    f"--tfds_data_dir={work / 'instructions'}",
+    f"--model_dir={folder}",
+  )
+  assert result.exit_code == 0, result.output
+  return folder, result.output
+
+
+def test_the_run_keeps_the_item_table(work, trained):
+  folder, output = trained
+  assert "40 items are read title by title" in output
+  assert "titles are cut at 3 tokens" in output
+  copy = (folder / item_table.FILE).read_bytes()
+  assert copy == (work / "instructions" / item_table.FILE).read_bytes()
+  run = run_dir.load(folder)
+  items = run.item_arrays()
+  assert items.title_tokens.shape == (41, 3)
+  assert (items.history_length, items.num_drawn) == (4, 5)
+  assert run.params()[1] == 2
+  assert run_dir.load(work / "model").item_arrays() is None
+  assert not (work / "model" / item_table.FILE).exists()
+
+
+def test_it_is_evaluated_on_prompts_and_histories(work, trained, tmp_path):
+  folder, _ = trained
+  result = call(
+    "evaluate",
+    f"--model_dir={folder}",
+    "--task_type=sequential_p1_i0",
+    "--num_requests=3",
+    f"--output={tmp_path / 'report'}",
+  )
+  assert result.exit_code == 0, result.output
+
+
+def test_another_table_in_the_folder_is_refused(trained, train_args, work):
+  folder, _ = trained
+  found = folder / item_table.FILE
+  before = found.read_bytes()
+  found.write_bytes(before + b"0")
+  try:
+    record = json.loads((folder / run_dir.RECORD).read_text())
+    with pytest.raises(ValueError, match="a run with other items"):
+      run_dir.save(
+        folder,
+        vocabulary=folder / run_dir.VOCABULARY,
+        record=record,
+        items=work / "instructions" / item_table.FILE,
+      )
+  finally:
+    found.write_bytes(before)
+
+
+def test_a_folder_without_items_says_what_to_do(work, train_args, tmp_path):
+  bare = tmp_path / "bare"
+  bare.mkdir()
+  for path in (work / "instructions").iterdir():
+    if path.name != item_table.FILE:
+      (bare / path.name).symlink_to(path)
+  with pytest.raises(FileNotFoundError, match=r"HISTORY_LENGTH=0"):
+    call(
+      *train_args,
+      "--gin.PACK=False",
+      "--gin.NUM_DRAWN=5",
+      f"--tfds_data_dir={bare}",
+      f"--model_dir={tmp_path / 'model'}",
+    )
