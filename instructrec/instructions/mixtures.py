@@ -10,7 +10,12 @@ import collections
 from collections.abc import Callable, Sequence
 
 from instructrec.instructions import plans, render, templates
-from instructrec.instructions.format import Kind, TaskType, task_name
+from instructrec.instructions.format import (
+  Kind,
+  TaskForm,
+  TaskType,
+  task_name,
+)
 
 
 def _task(form: render.Form) -> str:
@@ -64,6 +69,8 @@ def mixtures(
   - "" : the 39 templates of the paper;
   - "_all": these and ours;
   - "_direct": those whose response is an item, or Yes or No;
+  - "_matching": those whose response is an item that the instruction does not
+    list (T2), which is what objectives over the catalogue learn from;
   - "_without_<task type>": the paper's but for one group, to test on that;
   - "_evaluated": the tasks that have validation and test rows, for generation;
   - "_without_vague": the paper's but for personalised search with a vague
@@ -81,6 +88,10 @@ def mixtures(
     "": paper,
     "_all": weights(template_set),
     "_direct": weights(template_set, lambda t: t.kind is Kind.DIRECT),
+    "_matching": weights(
+      template_set,
+      lambda t: t.kind is Kind.DIRECT and t.form is TaskForm.T2,
+    ),
     "_evaluated": dict.fromkeys(
       evaluation_tasks(template_set, eval_templates), 1.0
     ),

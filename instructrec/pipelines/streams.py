@@ -53,6 +53,10 @@ def open_stream(
       )
   with distributed.lead_first(f"token_cache/{config.mixture}/{split}"):
     datasets = {name: token_cache.load(name, split, data_dir) for name in rates}
+  if config.task_forms:
+    datasets = {
+      name: data.of_forms(config.task_forms) for name, data in datasets.items()
+    }
   return batches.BatchStream(
     datasets=datasets,
     rates=rates,

@@ -17,6 +17,8 @@ class DataConfig:
     seed: of the order of the training data.
     modules: imported first; they register the tasks.
     validation_split: split of the validation loss; None for no validation.
+    task_forms: forms of the instructions to train on, such as ("T2",): those
+      that name no candidates; empty for all.
     history_length: titles of a history that are read item by item, the newest;
       0 leaves the history in the text of the instruction.
     title_length: width of such a title, in tokens; longer ones lose their end.
@@ -33,6 +35,7 @@ class DataConfig:
   seed: int = 0
   modules: tuple[str, ...] = ("tasks.instructrec",)
   validation_split: str | None = "validation"
+  task_forms: tuple[str, ...] = ()
   history_length: int = 0
   title_length: int = 24
   num_drawn: int = 0

@@ -218,20 +218,44 @@ class TokenDataset:
     )
 
   def taken(self, examples: Int[np.ndarray, " taken"]) -> "TokenDataset":
-    """Some examples in memory, with their candidate lists."""
-    counts = self.num_candidates[examples]
-    assert self.lists is not None
-    rows = np.concatenate(
-      [np.arange(*self.lists[example : example + 2]) for example in examples]
-      or [np.zeros(0, np.int64)]
+    """Some examples in memory, with their targets or candidate lists."""
+    rows, lists = examples, None
+    if self.lists is not None:
+      counts = self.num_candidates[examples]
+      lists = np.concatenate([[0], counts]).cumsum()
+      # The rows of each list stand together.
+      rows = np.repeat(self.lists[examples] - lists[:-1], counts)
+      rows = rows + np.arange(lists[-1])
+
+    def of(array: np.ndarray | None, where: np.ndarray) -> np.ndarray | None:
+      return None if array is None else array[where]
+
+    return dataclasses.replace(
+      self,
+      inputs=self.inputs.take(examples),
+      targets=self.targets.take(rows),
+      lists=lists,
+      columns=self.columns[examples],
+      prompts=None if self.prompts is None else self.prompts.take(examples),
+      history=None if self.history is None else self.history.take(examples),
+      target_items=of(self.target_items, examples),
+      candidate_items=of(self.candidate_items, rows),
     )
-    items = self.candidate_items
-    return self.with_lists(
-      examples,
-      self.targets.take(rows),
-      counts,
-      None if items is None else items[rows],
-    )
+
+  def of_forms(self, task_forms: Sequence[str]) -> "TokenDataset":
+    """The examples of some task forms, such as "T2".
+
+    Raises:
+      ValueError: where none is left.
+    """
+    (rows,) = np.nonzero(self.columns["task_form"].is_in(task_forms).to_numpy())
+    if not len(rows):
+      known = sorted(set(self.columns["task_form"]))
+      raise ValueError(
+        f"{self.name} has examples of the task forms {known}, none of "
+        f"{list(task_forms)}; leave the task out of the mixture, or name others"
+      )
+    return self.taken(rows)
 
   def with_wishes(
     self, prompts: Ragged, texts: Sequence[str]

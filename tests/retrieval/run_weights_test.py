@@ -1,0 +1,82 @@
+"""Weights of a run by kind of request, and the file that keeps them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from instructrec.retrieval import run_weights, score_weights
+from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
+from instructrec.retrieval.score_parts import ScoreWeightsError
+
+UNTUNED = {"match": 1.0, "popularity": 0.5}
+
+
+@pytest.fixture(scope="module")
+def parts():
+  rng = np.random.default_rng(0)
+  return {name: rng.normal(size=(50, 6)) for name in UNTUNED}
+
+
+@pytest.fixture(scope="module")
+def fitted(parts):
+  labels = (parts["match"] + 0.2 * parts["popularity"]).argmax(1)
+  return score_weights.ScoreWeights.fit(parts, labels, np.ones((50, 6), bool))
+
+
+def test_untuned_parts_count_as_in_training(parts):
+  weights = run_weights.RunWeights({}, UNTUNED)
+  np.testing.assert_allclose(
+    weights.combine(WITH_WISH, parts),
+    parts["match"] + 0.5 * parts["popularity"],
+  )
+  assert "not fitted" in weights.describe(WITH_WISH)
+
+
+def test_a_kind_has_its_own_weights(parts, fitted):
+  weights = run_weights.RunWeights({WITH_WISH: fitted}, UNTUNED)
+  np.testing.assert_allclose(
+    weights.combine(WITH_WISH, parts), fitted.combine(parts)
+  )
+  np.testing.assert_allclose(
+    weights.combine(WITHOUT_WISH, parts),
+    run_weights.RunWeights({}, UNTUNED).combine(WITHOUT_WISH, parts),
+  )
+  assert "50 validation requests" in weights.describe(WITH_WISH)
+
+
+def test_catalogues_fall_back_to_the_kind(fitted):
+  own = run_weights.catalog_kind(WITH_WISH)
+  plain = run_weights.RunWeights({WITH_WISH: fitted}, UNTUNED)
+  special = run_weights.RunWeights({own: fitted}, UNTUNED)
+  assert run_weights.of_catalog(WITH_WISH, plain) == WITH_WISH
+  assert run_weights.of_catalog(WITH_WISH, special) == own
+
+
+def test_round_trip(tmp_path, parts, fitted):
+  run_weights.RunWeights({WITH_WISH: fitted}, UNTUNED, 7).save(tmp_path)
+  again = run_weights.RunWeights.load(tmp_path, UNTUNED)
+  assert again.checkpoint_step == 7
+  np.testing.assert_array_equal(
+    again.combine(WITH_WISH, parts), fitted.combine(parts)
+  )
+
+
+def test_a_run_without_a_file_is_untuned(tmp_path):
+  assert not run_weights.RunWeights.load(tmp_path, UNTUNED).by_kind
+
+
+@pytest.mark.parametrize(
+  "text",
+  ["{", "[]", "{}", json.dumps({"weights": {"x": 1}, "checkpoint_step": 1})],
+)
+def test_a_damaged_file_is_named(tmp_path, text):
+  (tmp_path / run_weights.FILE).write_text(text)
+  with pytest.raises(ScoreWeightsError, match=r"score_weights\.json"):
+    run_weights.RunWeights.load(tmp_path, UNTUNED)
+
+
+def test_missing_parts_are_named(parts):
+  weights = run_weights.RunWeights({}, UNTUNED)
+  with pytest.raises(ScoreWeightsError, match="popularity"):
+    weights.combine(WITH_WISH, {"match": parts["match"]})
