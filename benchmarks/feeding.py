@@ -310,7 +310,7 @@ def main() -> None:
     help="least time of a step; that of XL on v5e-32 if left out",
   )
   parser.add_argument("--pod_hosts", type=int, default=4)
-  parser.add_argument("--gin_file", default="gin/quickstart.gin")
+  parser.add_argument("--gin_file", default="gin/quickstart_token.gin")
   parser.add_argument("--gin", action="append", default=[], help="a binding")
   parser.add_argument("--steps", type=int, default=30, help="of the gin file")
   parser.add_argument("--num_users", type=int, default=2000)

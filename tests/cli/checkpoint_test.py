@@ -20,7 +20,7 @@ from instructrec.models.checkpoint import (
 from instructrec.models.networks import t5_config
 
 _ROOT = pathlib.Path(__file__).parents[2]
-# gin/models/tiny.gin at the vocabulary of gin/quickstart.gin.
+# gin/models/tiny.gin at the vocabulary of gin/quickstart_token.gin.
 CONFIG = t5_config.T5Config(
   vocab_size=2176,
   emb_dim=64,
@@ -179,7 +179,7 @@ def run_fixture(hf, tmp_path_factory):
   )
   call(
     "train",
-    "--gin_file=gin/quickstart.gin",
+    "--gin_file=gin/quickstart_token.gin",
     f"--gin.INITIAL_CHECKPOINT_PATH='{hf}'",
     "--gin.LEARNING_RATE=0.0",
     "--gin.DROPOUT_RATE=0.2",

@@ -7,7 +7,7 @@ from instructrec.cli import main
 
 _TRAIN = [
   "train",
-  "--gin_file=gin/quickstart.gin",
+  "--gin_file=gin/quickstart_token.gin",
   "--gin.TRAIN_STEPS=6",
   "--gin.WARMUP_STEPS=2",
   "--gin.BATCH_SIZE=4",

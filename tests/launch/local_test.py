@@ -42,7 +42,7 @@ def test_two_processes_end_with_the_loss_of_one(shell, tmp_path):
       f"--devices_per_process={devices}",
       f"--port={free_port()}",
       "--runner=embedded",
-      "--gin_file=gin/quickstart.gin",
+      "--gin_file=gin/quickstart_token.gin",
       "--gin.MIXTURE_OR_TASK_NAME='instructrec_v1_sequential_p1_i0'",
       *(
         f"--gin.{name}={value}"

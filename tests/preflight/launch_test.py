@@ -125,12 +125,12 @@ def test_a_file_that_does_not_exist():
 
 
 def test_launches_of_the_embedded_runner_are_built_as_it_builds_them():
-  found = launch_files.read(["gin/quickstart.gin"], ["MODEL_PARALLEL=2"])
+  found = launch_files.read(["gin/quickstart_token.gin"], ["MODEL_PARALLEL=2"])
   assert not found.t5x
   assert found.settings.model == 2
   assert found.pack
   with pytest.raises(gin_config.UnusedBindingError):
-    launch_files.read(["gin/quickstart.gin"], ["MODEL_PARALEL=2"])
+    launch_files.read(["gin/quickstart_token.gin"], ["MODEL_PARALEL=2"])
 
 
 @pytest.mark.parametrize("pack", [False, True])
@@ -138,7 +138,7 @@ def test_the_batch_is_that_of_training(pack):
   from instructrec.training import batches, packing
 
   found = dataclasses.replace(
-    launch_files.read(["gin/quickstart.gin"]),
+    launch_files.read(["gin/quickstart_token.gin"]),
     pack=pack,
     batch_size=4,
     inputs_length=12,
@@ -154,7 +154,7 @@ def test_the_batch_is_that_of_training(pack):
 
 
 def test_settings_change_nothing_else():
-  found = launch_files.read(["gin/quickstart.gin"])
+  found = launch_files.read(["gin/quickstart_token.gin"])
   settings = launch.Settings(
     model=2, shard_parameters=True, num_microbatches=4, remat_policy="full"
   )

@@ -34,7 +34,7 @@ LOCAL = chips.parse("local")
 
 @pytest.fixture
 def tiny():
-  return launch_files.read(["gin/quickstart.gin"], TINY)
+  return launch_files.read(["gin/quickstart_token.gin"], TINY)
 
 
 def _options(folder, **changes):
@@ -202,7 +202,7 @@ def test_the_search_ends_with_the_first_that_fits(tiny, tmp_path):
     option.removeprefix("--gin.").replace('\\"', '"')
     for option in search.gin_bindings(tiny, result.remedy.settings, LOCAL)
   ]
-  again = launch_files.read(["gin/quickstart.gin"], [*TINY, *bindings])
+  again = launch_files.read(["gin/quickstart_token.gin"], [*TINY, *bindings])
   assert again.settings == result.remedy.settings
   fixed = check.run(again, "train", LOCAL, options, _silent)
   assert fixed.fits
@@ -272,7 +272,7 @@ def test_bindings_for_both_runners():
   settings = launch.Settings(
     model=8, shard_parameters=True, num_microbatches=2, remat_policy="minimal"
   )
-  embedded = launch_files.read(["gin/quickstart.gin"])
+  embedded = launch_files.read(["gin/quickstart_token.gin"])
   assert search.gin_bindings(embedded, settings, topology) == [
     "--gin.MODEL_PARALLEL=8",
     "--gin.SHARD_PARAMETERS=True",
@@ -294,7 +294,7 @@ def _command(*args):
 def test_the_command_says_what_does_not_fit(tmp_path):
   path = tmp_path / "figures.json"
   result = _command(
-    "--gin_file=gin/quickstart.gin",
+    "--gin_file=gin/quickstart_token.gin",
     "--topology=local",
     "--step=train",
     "--step=score",
@@ -323,7 +323,7 @@ def test_the_command_says_what_does_not_fit(tmp_path):
 
 def test_the_command_names_a_wrong_step():
   result = _command(
-    "--gin_file=gin/quickstart.gin", "--topology=local", "--step=walk"
+    "--gin_file=gin/quickstart_token.gin", "--topology=local", "--step=walk"
   )
   assert result.exit_code == 2
   assert "--step=walk" in result.output
