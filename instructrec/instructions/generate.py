@@ -225,7 +225,6 @@ class Generator:
       {"history", "preference", "own_preference"}
       & (form.input_slots | form.response_slots)
     )
-    stated = wish.wanted.wish if wish else None
     result = Instruction(
       example_id=f"{row['request_id']}/{template.id}{plan.suffix}",
       task=template.task.value,
@@ -249,23 +248,10 @@ class Generator:
       ),
       split=row["split"],
       wish_text=texts[planned.text_key(wish)] if wish else "",
-      **_said(stated),
+      **_said(wish.wanted.wish if wish else None),
     )
-    leaks.check(
-      result,
-      leaks.Known(
-        target=target,
-        history=request.history,
-        later=request.later,
-        target_review=row["target_review"],
-        history_review=row["history_review"],
-        asked=tuple(t for t in (slots.item, *titles) if t),
-        target_given="target" in form.input_slots,
-        review_allowed=wish is not None and wish.origin is Origin.TARGET_REVIEW,
-        wish=result.wish_text if stated else None,
-        hidden_words=stated.hidden_words if stated else frozenset(),
-      ),
-    )
+    asked = tuple(t for t in (slots.item, *titles) if t)
+    leaks.check(result, _known(plan, result, asked, wish))
     return result
 
 
@@ -276,6 +262,29 @@ def _problem(text: planned.Text, words: str) -> str | None:
   if reason or wanted.wish is None or wish_words.allowed(words, wanted.wish):
     return reason
   return "distinguishing_words"
+
+
+def _known(
+  plan: planned.RowPlan,
+  row: Instruction,
+  asked: tuple[str, ...],
+  wish: planned.Text | None,
+) -> leaks.Known:
+  """What must be known of a row to find its leaks."""
+  request = plan.request
+  stated = wish.wanted.wish if wish else None
+  return leaks.Known(
+    target=request.target,
+    history=request.history,
+    later=request.later,
+    target_review=request.row["target_review"],
+    history_review=request.row["history_review"],
+    asked=asked,
+    target_given="target" in plan.form.input_slots,
+    review_allowed=wish is not None and wish.origin is Origin.TARGET_REVIEW,
+    wish=row.wish_text if stated else None,
+    hidden_words=stated.hidden_words if stated else frozenset(),
+  )
 
 
 def _said(wish: Wish | None) -> dict[str, Any]:

@@ -63,7 +63,10 @@ def test_generation_counts_and_fixes_its_rows(work):
   train = requests.height - 2 * heldout
   written = sum(rows.get("train", 0) for rows in manifest["rows"].values())
   texts = manifest["rows"]["fine_grained"]["train"]
-  assert written - texts == 3 * train  # A row a task type.
+  # A row a task type, and of one request in five a pair of opposite wishes.
+  pairs = written - texts - 3 * train
+  assert pairs % 2 == 0
+  assert 0.1 * train < pairs / 2 < 0.3 * train
   again = work / "again"
   call(
     "generate",

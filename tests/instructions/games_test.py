@@ -37,7 +37,7 @@ def test_every_template_renders_on_the_real_games(shared_data):
         assert record.targets
         seen.add(record.template_id)
 
-  for protocol in ("strict", "paper"):
+  for protocol in ("stated", "strict", "paper"):
     collect(["train"], protocol=protocol)
   for template in every.of(held_out=True):
     collect(["test"], eval_templates=(template.id,))

@@ -10,7 +10,7 @@ pytest.importorskip(
 )
 
 
-@pytest.mark.parametrize("protocol", ["strict", "paper"])
+@pytest.mark.parametrize("protocol", ["stated", "strict", "paper"])
 def test_the_folder_is_the_local_one_byte_by_byte(
   prepared_dir, read_folder, tmp_path, small_shards, protocol
 ):
