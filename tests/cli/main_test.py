@@ -308,26 +308,6 @@ def test_the_time_of_a_run_is_that_of_all_its_steps_or_not_told(
   assert seconds("--gin.TRAIN_STEPS=8", left="2 of 8 steps") is None
 
 
-@pytest.mark.tf
-def test_quickstart_goes_from_logs_to_a_report(tmp_path, monkeypatch):
-  # From a folder without gin files: the installed ones are found.
-  monkeypatch.chdir(tmp_path)
-  result = call(
-    "quickstart",
-    "--output=run",
-    "--num_users=60",
-    "--num_items=80",
-    "--train_steps=2",
-    "--num_requests=5",
-  )
-  assert result.exit_code == 0, result.output
-  for step in ("1/5 prepare", "2/5", "3/5", "4/5", "5/5 rank"):
-    assert step in result.output
-  assert (tmp_path / "run/report/report.md").is_file()
-  assert "\nunderstood: " in result.output
-  assert "78 candidates:" in result.output
-
-
 def test_existing_output_is_not_replaced_unasked(work):
   with pytest.raises(FileExistsError, match="pass --overwrite"):
     call("prepare", "--source=synthetic", f"--output={work / 'prepared'}")
