@@ -25,6 +25,8 @@ from instructrec.serving import model_parts
 from instructrec.serving.model_parts import Scores, Wish
 
 FILTER = "wish as a filter"
+# Of so many validation requests one is added with somebody else's wish.
+_EVERY = 4
 # Parts that are known of every item at once.
 _OF_CATALOG = {
   model_parts.MATCH,
@@ -84,6 +86,7 @@ class WeightedRows:
         self._add(block, self.parts.of_block(block, Wish.OWN))
         if self.parts.has_wishes(block) and self.parts.swaps_wishes:
           self._add(block, self.parts.of_block(block, Wish.NONE), WITHOUT_WISH)
+          self._add_others(block)
     own, fitted = tuple(self._retriever_names), {}
     for kind, fit in self._fits.items():
       model = [name for name in fit.names if name not in own]
@@ -113,6 +116,27 @@ class WeightedRows:
       part: self.retrievers[name].score(block.requests)
       for part, name in self._retriever_names.items()
     }
+
+  def _add_others(self, block: blocks.Block) -> None:
+    """Some requests once more, with a wish that is not their own.
+
+    Validation wishes all tell the truth: fitted on them alone, the weights
+    would have every wish obeyed, of whomever it is.
+    """
+    found = self.parts.of_block(block, Wish.OTHER)
+    some = np.arange(len(block.labels)) % _EVERY == 0
+    kept = dataclasses.replace(
+      block,
+      requests=[
+        r for r, chosen in zip(block.requests, some, strict=True) if chosen
+      ],
+      examples=block.examples[some],
+      labels=block.labels[some],
+      where=block.where[some],
+    )
+    self._add(
+      kept, {name: part[some] for name, part in found.items()}, WITH_WISH
+    )
 
   def _add(
     self,
