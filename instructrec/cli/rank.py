@@ -1,16 +1,12 @@
 """`instructrec rank`: a history and a sentence in, ranked titles out."""
 
-import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-  from instructrec.data import catalog, dataset
-  from instructrec.instructions import templates
-  from instructrec.serving import model_parts
-  from instructrec.training import run_dir
+  from instructrec.serving import opened_run
 
 
 def rank(
@@ -54,66 +50,31 @@ def rank(
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Opened:
-  """A run with its parameters and the items that it ranks."""
-
-  run: "run_dir.Run"
-  params: Any
-  prepared: "dataset.PreparedData"
-  template_set: "templates.TemplateSet"
-
-  @property
-  def catalog(self) -> "catalog.Catalog":
-    return self.prepared.catalog
-
-
-def _open(model_dir: pathlib.Path, checkpoint: str | None = None) -> _Opened:
-  import json
-
+def _open(
+  model_dir: pathlib.Path, checkpoint: str | None = None
+) -> "opened_run.OpenedRun":
   from instructrec import allocator
-  from instructrec.data import dataset
-  from instructrec.instructions import domains, templates
-  from instructrec.training import run_dir
+  from instructrec.serving import opened_run
 
   allocator.keep_freed_memory()
-  opened = run_dir.load(model_dir)
-  manifest = json.loads(
-    (pathlib.Path(opened.record["tfds_data_dir"]) / "manifest.json").read_text()
-  )
-  if checkpoint is None:
-    params, _ = opened.params()
-  else:
-    params = opened.params_from(checkpoint)
-  domain = domains.Domain(manifest.get("domain", "products"))
-  return _Opened(
-    opened,
-    params,
-    dataset.load(manifest["prepared_dir"]),
-    templates.load().reworded(domain),
-  )
+  return opened_run.OpenedRun.open(model_dir, checkpoint=checkpoint)
 
 
 def _print(
-  opened: _Opened,
+  opened: "opened_run.OpenedRun",
   history: list[str],
   text: str | None,
   candidates: list[str] | None,
   top: int,
 ) -> None:
-  from instructrec.serving import model_parts
-
-  parts = model_parts.ModelParts(
-    opened.run, opened.params, opened.prepared, opened.template_set
-  )
-  if parts.matcher is not None:
-    _print_matched(parts, history, text, candidates, top)
+  if opened.ranks_catalogs:
+    _print_matched(opened, history, text, candidates, top)
   else:
     _print_likely(opened, history, text, candidates, top)
 
 
 def _print_likely(
-  opened: _Opened,
+  opened: "opened_run.OpenedRun",
   history: list[str],
   text: str | None,
   candidates: list[str] | None,
@@ -144,7 +105,7 @@ def _print_likely(
 
 
 def _print_matched(
-  parts: "model_parts.ModelParts",
+  opened: "opened_run.OpenedRun",
   history: list[str],
   text: str | None,
   candidates: list[str] | None,
@@ -152,16 +113,14 @@ def _print_matched(
 ) -> None:
   """The best by the weighted sum, with what each part adds."""
   from instructrec.retrieval import run_weights
-  from instructrec.serving import catalog_ranker
 
-  weights = run_weights.RunWeights.load(parts.run.directory, parts.untuned)
-  ranker = catalog_ranker.CatalogRanker(parts, weights)
+  ranker = opened.catalog_ranker
   ranked = ranker.rank(history, text, candidates)
   if text:
     typer.echo(f"understood: {ranker.understood(text, history)}")
   kind = run_weights.WITH_WISH if text else run_weights.WITHOUT_WISH
-  kind = run_weights.of_catalog(kind, weights)
-  typer.echo(f"score: {weights.describe(kind)}")
+  kind = run_weights.of_catalog(kind, ranker.weights)
+  typer.echo(f"score: {ranker.weights.describe(kind)}")
   typer.echo(f"{len(ranked)} candidates:")
   for place, found in enumerate(ranked[:top], start=1):
     why = ", ".join(f"{n} {v:+.2f}" for n, v in found.parts.items())

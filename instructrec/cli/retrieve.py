@@ -157,6 +157,13 @@ def evaluate(
     typer.Option(help="Folder that `retrieve fit` wrote; repeat it."),
   ],
   output: Annotated[_Path, typer.Option(help="Folder of the report.")],
+  model_dir: Annotated[
+    list[_Path] | None,
+    typer.Option(
+      help="Folder that `train` wrote, of a run that matches titles: its state "
+      "vector is a row; repeat it."
+    ),
+  ] = None,
   candidates: Annotated[
     list[_Path] | None,
     typer.Option(
@@ -189,6 +196,7 @@ def evaluate(
     data,
     retriever,
     output,
+    model_dirs=model_dir or (),
     candidates=candidates or (),
     num_candidates=num_candidates,
     split=split,
@@ -241,11 +249,31 @@ def _published(
   return found
 
 
+def _runs(folders: Sequence[_Path], fingerprint: str) -> dict[str, Any]:
+  """Runs as retrievers, by the name of their folder."""
+  if not folders:
+    return {}
+  from instructrec.serving import opened_run, run_retriever
+
+  found = {}
+  for folder in folders:
+    opened = opened_run.OpenedRun.open(folder)
+    if opened.prepared.fingerprint != fingerprint:
+      raise ValueError(
+        f"the run {folder} was trained on data with the fingerprint "
+        f"{opened.prepared.fingerprint}, these have {fingerprint}; pass the "
+        "--data that it was made from"
+      )
+    found[folder.resolve().name] = run_retriever.RunRetriever(opened)
+  return found
+
+
 def run_evaluate(
   data: _Path,
   retrievers: Sequence[_Path],
   output: _Path,
   *,
+  model_dirs: Sequence[_Path] = (),
   candidates: Sequence[_Path] = (),
   num_candidates: int = 20,
   split: str = "test",
@@ -275,7 +303,10 @@ def run_evaluate(
     )
   started = time.perf_counter()
   prepared = dataset.load(data)
-  opened = methods.load_all(retrievers, prepared.fingerprint)
+  opened = {
+    **methods.load_all(retrievers, prepared.fingerprint),
+    **_runs(model_dirs, prepared.fingerprint),
+  }
   published = _published(candidates, prepared, split, num_candidates, seed)
   requests = _requests(prepared, split, num_requests, seed)
   if published:

@@ -68,6 +68,13 @@ _TABLE: Mapping[Cue, str] = {
     keep suggesting, keep showing, keep sending, keep offering, keep getting
     seen every, played every, read every, watched every, own every, have every
     seen all, played all, read all, watched all, own all, have all the
+    my fill of, our fill of, up to here with, a break from, a rest from
+    a holiday from, a pause from, nothing involving, wont touch
+    will not touch, never touch, keep me from, weaned off, grew out of
+    growing out of, cured of, suspicious of, no room for, no love for
+    little love for, not keen on, not into, not big on, not much for
+    not one for, not in the mood for, dread, dreads, resent, resents
+    filter out, get rid of, getting rid of
   """,
   Cue.BACKWARD: """
     to yourself, to yourselves, send it back, sending it back, sent it back
@@ -91,12 +98,19 @@ _TABLE: Mapping[Cue, str] = {
     dont do it for, doesnt do it for, used to be, hard no, big no, hell no
     absolutely not, definitely not, certainly not, of course not, been there
     done that, done to death, been there done that, put me off, puts me off
-    turn me off, turns me off
+    turn me off, turns me off, a miss, a rest, a wide berth, a pass, the boot
+    out of my ears, out of our ears, lose me, loses me, lost me, not for him
+    not for her, not for them, isnt for him, isnt for her, not our thing
+    not his thing, not her thing, not on the list, not on my list, off my list
+    off the list, off the menu, to someone else, to somebody else, too soon
+    unappealing, past it, wear thin, wears thin, worn thin, behind me
+    behind us, wont be needed, not required, unnecessary
   """,
   Cue.NEXT_ONLY: "too",
   Cue.BAD: """
     anxious, furious, groan, miserable, scream, unhappy, a bore, a chore
-    a headache, a joke, a pain, a waste, angry, annoying, awful, babies, bad
+    a headache, a joke, a nuisance, a pain, a waste, angry, annoying, awful
+    babies, bad
     boring, childish, crap, creepy, cringe, cry, depressing, disappointing
     disappointment, disaster, dull, exhausting, garbage, gross, hell, hideous
     history, horrible, horrid, lame, last year, mad, nauseous, nightmares

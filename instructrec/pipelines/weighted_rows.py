@@ -18,6 +18,7 @@ from instructrec.retrieval import (
   retriever,
   run_weights,
   score_ablation,
+  score_parts,
   score_weights,
 )
 from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
@@ -25,6 +26,10 @@ from instructrec.serving import model_parts
 from instructrec.serving.model_parts import Scores, Wish
 
 FILTER = "wish as a filter"
+# Of so many validation requests one is added with somebody else's wish.
+_EVERY = 4
+# Requests that an ablation looks at; it fits weights anew for each row.
+_ABLATED = 4096
 # Parts that are known of every item at once.
 _OF_CATALOG = {
   model_parts.MATCH,
@@ -46,6 +51,37 @@ def fused_name(names: Mapping[str, object], model: str | None) -> str:
       *([] if model else [model_parts.POPULARITY]),
     ]
   )
+
+
+class _Seen:
+  """The first requests of a task, which its ablation is made of."""
+
+  def __init__(self) -> None:
+    self.parts: dict[str, list[Scores]] = {}
+    self._labels: list[np.ndarray] = []
+    self._where: list[np.ndarray] = []
+    self.count = 0
+
+  def add(self, found: dict[str, Scores], block: blocks.Block) -> None:
+    """Remembers a block, unless there are enough."""
+    if self.count >= _ABLATED:
+      return
+    self.count += len(block.labels)
+    for name, part in found.items():
+      self.parts.setdefault(name, []).append(part)
+    self._labels.append(block.labels)
+    self._where.append(block.where)
+
+  def stacked(self) -> tuple[dict[str, Scores], np.ndarray, np.ndarray]:
+    """Parts, labels and slots of all of them."""
+    return (
+      {
+        name: score_parts.stack(part, -np.inf)
+        for name, part in self.parts.items()
+      },
+      np.concatenate(self._labels),
+      score_parts.stack(self._where, False),
+    )
 
 
 @dataclasses.dataclass(eq=False)
@@ -71,7 +107,7 @@ class WeightedRows:
     self._fits: dict[str, score_weights.ScoreWeightsFit] = {}
     self._fused: dict[str, tuple[score_weights.ScoreWeights, ...]] = {}
     self._last: tuple[blocks.Block, dict[str, Scores]] | None = None
-    self._seen: dict[str, list[tuple[dict[str, Scores], blocks.Block]]] = {}
+    self._seen: dict[str, _Seen] = {}
 
   def fit(self, validation: Mapping[str, Iterator[blocks.Block]]) -> None:
     """Fits weights on validation requests.
@@ -84,6 +120,7 @@ class WeightedRows:
         self._add(block, self.parts.of_block(block, Wish.OWN))
         if self.parts.has_wishes(block) and self.parts.swaps_wishes:
           self._add(block, self.parts.of_block(block, Wish.NONE), WITHOUT_WISH)
+          self._add_others(block)
     own, fitted = tuple(self._retriever_names), {}
     for kind, fit in self._fits.items():
       model = [name for name in fit.names if name not in own]
@@ -113,6 +150,27 @@ class WeightedRows:
       part: self.retrievers[name].score(block.requests)
       for part, name in self._retriever_names.items()
     }
+
+  def _add_others(self, block: blocks.Block) -> None:
+    """Some requests once more, with a wish that is not their own.
+
+    Validation wishes all tell the truth: fitted on them alone, the weights
+    would have every wish obeyed, of whomever it is.
+    """
+    found = self.parts.of_block(block, Wish.OTHER)
+    some = np.arange(len(block.labels)) % _EVERY == 0
+    kept = dataclasses.replace(
+      block,
+      requests=[
+        r for r, chosen in zip(block.requests, some, strict=True) if chosen
+      ],
+      examples=block.examples[some],
+      labels=block.labels[some],
+      where=block.where[some],
+    )
+    self._add(
+      kept, {name: part[some] for name, part in found.items()}, WITH_WISH
+    )
 
   def _add(
     self,
@@ -165,7 +223,7 @@ class WeightedRows:
     if not self.is_weighted:
       return
     kind, found = self._kind(block), self._own(block)
-    self._seen.setdefault(kind, []).append((found, block))
+    self._seen.setdefault(kind, _Seen()).add(found, block)
     if kind == WITH_WISH:
       yield from self._other_wishes(block)
       wanted, unwanted = (found[name] for name in _ALONE)
@@ -220,18 +278,12 @@ class WeightedRows:
     """
     lines: list[str] = []
     for kind, seen in self._seen.items():
-      if kind not in self._fits or len(seen[0][0]) < 2:
+      if kind not in self._fits or len(seen.parts) < 2:
         continue
-      parts = {
-        name: np.concatenate([found[name] for found, _ in seen])
-        for name in seen[0][0]
-      }
-      labels = np.concatenate([block.labels for _, block in seen])
-      where = np.concatenate([block.where for _, block in seen])
       rows = score_ablation.ablation(
-        parts, labels, where, fits=self._fits[kind], seed=self.seed
+        *seen.stacked(), fits=self._fits[kind], seed=self.seed
       )
-      table = score_ablation.table(group, rows, len(labels))
+      table = score_ablation.table(group, rows, seen.count)
       lines += [
         f"### {group}: what each part of the score adds",
         "",

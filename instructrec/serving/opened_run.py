@@ -1,0 +1,93 @@
+"""A finished run with all that ranking needs: parameters, items, wordings."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from typing import Any, Self
+
+from instructrec.data import catalog as catalog_lib
+from instructrec.data import dataset
+from instructrec.instructions import domains, templates
+from instructrec.retrieval import run_weights
+from instructrec.serving import catalog_ranker, model_parts
+from instructrec.training import run_dir
+
+_MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OpenedRun:
+  """What a model folder and its data hold.
+
+  Attributes:
+    run: the run.
+    params: its parameters.
+    prepared: the items, and what was taken in training.
+    template_set: instructions in the words of the data's domain.
+  """
+
+  run: run_dir.Run
+  params: Any
+  prepared: dataset.PreparedData
+  template_set: templates.TemplateSet
+
+  @classmethod
+  def open(
+    cls,
+    model_dir: str | os.PathLike[str],
+    *,
+    checkpoint: str | None = None,
+  ) -> Self:
+    """Opens a run.
+
+    Args:
+      model_dir: the folder that `train` wrote.
+      checkpoint: where the parameters are, if not in the run.
+
+    Returns:
+      The run.
+
+    Raises:
+      FileNotFoundError: where run, checkpoint or data are missing.
+    """
+    run = run_dir.load(model_dir)
+    path = pathlib.Path(run.record["tfds_data_dir"]) / _MANIFEST
+    manifest = json.loads(path.read_text())
+    if checkpoint is None:
+      params, _ = run.params()
+    else:
+      params = run.params_from(checkpoint)
+    domain = domains.Domain(manifest.get("domain", domains.Domain.PRODUCTS))
+    return cls(
+      run=run,
+      params=params,
+      prepared=dataset.load(manifest["prepared_dir"]),
+      template_set=templates.load().reworded(domain),
+    )
+
+  @property
+  def catalog(self) -> catalog_lib.Catalog:
+    """What can be ranked."""
+    return self.prepared.catalog
+
+  @functools.cached_property
+  def parts(self) -> model_parts.ModelParts:
+    """What the model says of candidates."""
+    return model_parts.ModelParts(
+      self.run, self.params, self.prepared, self.template_set
+    )
+
+  @property
+  def ranks_catalogs(self) -> bool:
+    """Whether `catalog_ranker` is there: titles are matched."""
+    return self.parts.matcher is not None and self.parts.swaps_wishes
+
+  @functools.cached_property
+  def catalog_ranker(self) -> catalog_ranker.CatalogRanker:
+    """Ranks the catalogue by the weights that lie with the run."""
+    weights = run_weights.RunWeights.load(
+      self.run.directory, self.parts.untuned
+    )
+    return catalog_ranker.CatalogRanker(self.parts, weights)

@@ -1,0 +1,67 @@
+"""A run as a retriever: the state after a history ranks the catalogue."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import Float
+
+from instructrec.data import catalog, interaction, request
+from instructrec.retrieval import retriever
+from instructrec.serving import opened_run
+
+
+@dataclasses.dataclass(eq=False)
+class RunRetriever(retriever.Retriever):
+  """Exact: one product of states and title vectors, and popularity.
+
+  It is trained by `train` and kept in its own folder, so that it is neither
+  fitted nor saved as other retrievers are.
+
+  Attributes:
+    opened: the run, with titles that are matched.
+  """
+
+  opened: opened_run.OpenedRun
+
+  name = "state vector"
+  description = (
+    "state of the trained model after the history times title vectors, with "
+    "popularity by the run's weights"
+  )
+
+  def __post_init__(self) -> None:
+    """Takes the run's catalogue.
+
+    Raises:
+      ValueError: where the run ranks by likelihoods.
+    """
+    if not self.opened.ranks_catalogs:
+      raise ValueError(
+        f"the run in {self.opened.run.directory} matches no titles; train one "
+        "with gin/objectives/next_item.gin"
+      )
+    self._set_items(self.opened.catalog.item_ids)
+
+  def _scores(
+    self, requests: Sequence[request.RankingRequest]
+  ) -> Float[np.ndarray, "requests items"]:
+    return self.opened.catalog_ranker.score_catalog(
+      [r.history for r in requests], [None] * len(requests)
+    )
+
+  def _fit(
+    self,
+    training_log: interaction.InteractionLog,
+    items: catalog.Catalog,
+    validation: Sequence[request.RankingRequest],
+  ) -> NoReturn:
+    raise TypeError("a run is trained with `instructrec train`, not fitted")
+
+  def _save(self, folder: pathlib.Path) -> NoReturn:
+    raise TypeError("a run is kept in its model folder, and not saved again")
+
+  def _load(self, folder: pathlib.Path) -> NoReturn:
+    raise TypeError("a run is opened with OpenedRun.open")
