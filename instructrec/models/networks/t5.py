@@ -88,7 +88,16 @@ class T5(nn.Module):
 
     Returns:
       The encoder's output; rows of padding hold numbers without meaning.
+
+    Raises:
+      ValueError: where a history is given to a network without title vectors.
     """
+    if history is not None and not self.config.title_matching:
+      raise ValueError(
+        "histories were given item by item (history_tokens, history_items) to "
+        "a network without title vectors; set TITLE_MATCHING=True, or "
+        "HISTORY_LENGTH=0 to read histories as text"
+      )
     mask = _positions(encoder_input_tokens, history)
     if encoder_segment_ids is not None:
       mask &= _same_segment(encoder_segment_ids, encoder_segment_ids)
