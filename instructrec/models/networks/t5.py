@@ -88,7 +88,16 @@ class T5(nn.Module):
 
     Returns:
       The encoder's output; rows of padding hold numbers without meaning.
+
+    Raises:
+      ValueError: for a history where the network does not match titles.
     """
+    if history is not None and not self.config.title_matching:
+      raise ValueError(
+        "the batch has history_tokens, which this network cannot read; set "
+        "TITLE_MATCHING = True (a file of gin/objectives/ comes after the "
+        "model's) or HISTORY_LENGTH = 0"
+      )
     mask = _positions(encoder_input_tokens, history)
     if encoder_segment_ids is not None:
       mask &= _same_segment(encoder_segment_ids, encoder_segment_ids)
