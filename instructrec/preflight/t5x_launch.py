@@ -6,6 +6,7 @@ nothing is needed, for `gin/runs/t5x_finetune.gin` sets all that matters here.
 """
 
 import dataclasses
+import importlib
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ class _Macro:
 @dataclasses.dataclass(frozen=True)
 class _Reference:
   name: str
+  evaluate: bool = False
 
 
 class _Delegate(config_parser.ParserDelegate):
@@ -34,10 +36,14 @@ class _Delegate(config_parser.ParserDelegate):
   def configurable_reference(
     self, scoped_configurable_name: str, evaluate: bool
   ) -> _Reference:
-    return _Reference(scoped_configurable_name)
+    return _Reference(scoped_configurable_name, evaluate)
 
   def macro(self, macro_name: str) -> _Macro:
     return _Macro(macro_name)
+
+
+# Modules whose classes and functions are called, with what is bound for them.
+_CALLED = ("instructrec.models.objectives.", "instructrec.training.data_config")
 
 
 def _text(file: str) -> str:
@@ -89,6 +95,7 @@ class Bindings:
   def __init__(self, files: Sequence[str], bindings: Sequence[str]) -> None:
     self._values: dict[tuple[str, str], dict[str, Any]] = {}
     self._macros: dict[str, Any] = {}
+    self._modules: dict[str, str] = {}
     for file in files:
       self._take(_text(file))
     # The two macros that T5X's own files demand, and ours leave open.
@@ -107,6 +114,8 @@ class Bindings:
 
   def _take(self, text: str) -> None:
     for statement in _statements(text):
+      if isinstance(statement, config_parser.ImportStatement):
+        self._modules[statement.bound_name()] = statement.module
       if not isinstance(statement, config_parser.BindingStatement):
         continue
       if statement.arg_name:
@@ -157,7 +166,19 @@ class Bindings:
       return {key: self._resolve(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
       return type(value)(self._resolve(item) for item in value)
+    if isinstance(value, _Reference) and value.evaluate:
+      return self._called(value)
     return value
+
+  def _called(self, reference: _Reference) -> Any:
+    """What a reference gives, of modules in `_CALLED`; else the reference."""
+    scope, _, selector = reference.name.rpartition("/")
+    alias, _, name = selector.rpartition(".")
+    module = self._modules.get(alias, "")
+    if not module.startswith(_CALLED):
+      return reference
+    bound = self.of(name) | (self.of(name, scope=scope) if scope else {})
+    return getattr(importlib.import_module(module), name)(**bound)
 
 
 # Parameters that say where data and rates come from, not what is computed.
@@ -266,7 +287,9 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
   found = Bindings(files, bindings)
   lengths = found.macro("TASK_FEATURE_LENGTHS")
   # T5X's run files take the rest from macros.
-  found.of("DatasetConfig", "seed", "shuffle", "use_cached", scope="train")
+  train = found.of(
+    "DatasetConfig", "seed", "shuffle", "use_cached", "pack", scope="train"
+  )
   rerank = found.of("DatasetConfig", scope="infer_eval")
   if not isinstance(lengths["targets"], int):
     raise launch_lib.LaunchError(
@@ -288,8 +311,8 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
     batch_size=found.macro("BATCH_SIZE"),
     inputs_length=lengths["inputs"],
     targets_length=lengths["targets"],
-    # T5X's run files pack; items belong to rows of one example.
-    pack=not (history or choices),
+    # T5X's run files pack.
+    pack=train.get("pack", True),
     history_length=history[0] if history else 0,
     title_length=(history or choices or (0, 24))[1],
     num_drawn=choices[0] - 1 if choices else 0,

@@ -96,3 +96,39 @@ class DataConfig:
         f"num_drawn {self.num_drawn}: items belong to rows of one example; "
         "set pack (PACK) to False, or both others to 0"
       )
+
+
+def feature_lengths(
+  *,
+  inputs: int,
+  targets: int,
+  history_length: int = 0,
+  title_length: int = 24,
+  num_drawn: int = 0,
+  num_candidates: int | None = None,
+) -> dict[str, int | tuple[int, int]]:
+  """Lengths of the features of SeqIO tasks that end in `_items`.
+
+  Args:
+    inputs: width of an instruction, in tokens.
+    targets: width of a response or candidate, in tokens.
+    history_length: see `DataConfig`.
+    title_length: likewise.
+    num_drawn: likewise.
+    num_candidates: longest list, of tasks of candidate lists, which draw
+      nothing; None for single targets.
+
+  Returns:
+    What `RankingFeatureConverter` and T5X call task feature lengths.
+  """
+  found: dict[str, int | tuple[int, int]] = {
+    "inputs": inputs,
+    "targets": targets if num_candidates is None else (num_candidates, targets),
+  }
+  if history_length:
+    found["history"] = (history_length, title_length)
+  if num_candidates is not None:
+    found["choices"] = (num_candidates, title_length)
+  elif num_drawn:
+    found["choices"] = (1 + num_drawn, title_length)
+  return found

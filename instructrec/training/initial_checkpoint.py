@@ -1,5 +1,12 @@
-"""Parameters from a checkpoint of any form, laid out for a run."""
+"""Parameters from a checkpoint of any form, laid out for a run.
 
+Public checkpoints lack what `networks/title_matching` adds. Where a run begins
+with one, those parameters alone are drawn; anything else that is missing is an
+error, under T5X as in the embedded runner.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -8,9 +15,17 @@ from flax import traverse_util
 
 from instructrec.models.checkpoint import opening, stacking, tensors
 
+NEW = "title_matching"
+"""The part of a network that checkpoints may lack."""
+_LOG = logging.getLogger(__name__)
+
 
 def load_params(
-  path: str, abstract_params: Any, *, step: int | None = None
+  path: str,
+  abstract_params: Any,
+  *,
+  step: int | None = None,
+  draw_new: Callable[[], Any] | None = None,
 ) -> Any:
   """Reads parameters, one tensor at a time, onto the devices they belong to.
 
@@ -21,6 +36,8 @@ def load_params(
     path: what `opening.open_checkpoint` takes.
     abstract_params: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
     step: which of a folder of checkpoints; None for the newest.
+    draw_new: draws the parameters of `NEW`, of which the checkpoint may lack
+      some; None where it must have them.
 
   Returns:
     A tree like `abstract_params`.
@@ -35,9 +52,12 @@ def load_params(
   params = found.params
   if stacking.is_stacked(wanted):
     params = stacking.stack(params)
+  new = []
+  if draw_new is not None:
+    new = [n for n in wanted if n not in params and _is_new(n)]
   tensors.compare_names(
     {name: tensor.shape for name, tensor in params.items()},
-    {name: leaf.shape for name, leaf in wanted.items()},
+    {name: leaf.shape for name, leaf in wanted.items() if name not in new},
     found_in=f"{found.path} ({found.form})",
     expected_by="this run's network (its gin file sets the sizes)",
   )
@@ -45,6 +65,11 @@ def load_params(
   loaded = {
     name: _place(tensor, wanted[name]) for name, tensor in params.items()
   }
+  if new:
+    assert draw_new is not None
+    drawn = traverse_util.flatten_dict({NEW: draw_new()}, sep="/")
+    loaded |= {name: drawn[name] for name in new}
+    _say(new)
   return traverse_util.unflatten_dict(loaded, sep="/")
 
 
@@ -53,3 +78,54 @@ def _place(tensor: tensors.Tensor, like: jax.ShapeDtypeStruct) -> jax.Array:
   return jax.make_array_from_callback(
     like.shape, like.sharding, lambda index: np.asarray(array[index])
   )
+
+
+def new_parameters(
+  found: Mapping[str, Any],
+  expected: Mapping[str, Any],
+  *,
+  is_resuming: bool = False,
+) -> Mapping[str, Any]:
+  """Lets `NEW` be missing in T5X's initial checkpoint, and nothing else.
+
+  For `RestoreCheckpointConfig.state_transformation_fns`, beside
+  `fallback_to_scratch`, which would draw whatever is missing.
+
+  Args:
+    found: the checkpoint's state, a tree.
+    expected: the state of the run.
+    is_resuming: whether the checkpoint is the run's own.
+
+  Returns:
+    `found`.
+
+  Raises:
+    CheckpointError: where something else is missing.
+  """
+  if is_resuming:
+    return found
+  have, want = (
+    traverse_util.flatten_dict(dict(tree), sep="/")
+    for tree in (found, expected)
+  )
+  missing = [name for name in want if name not in have]
+  if others := [name for name in missing if not _is_new(name)]:
+    raise tensors.CheckpointError(
+      f"the initial checkpoint lacks {len(others)} arrays of this run other "
+      f"than {NEW}: {', '.join(others[:8])}{' ...' if others[8:] else ''}"
+    )
+  _say([name for name in missing if name.startswith("target/")])
+  return found
+
+
+def _is_new(name: str) -> bool:
+  return NEW in name.split("/")
+
+
+def _say(names: Iterable[str]) -> None:
+  if listed := sorted(names):
+    _LOG.warning(
+      "the initial checkpoint lacks %s, drawn anew: %s",
+      "a parameter" if len(listed) == 1 else f"{len(listed)} parameters",
+      ", ".join(listed),
+    )

@@ -63,7 +63,8 @@ class TrainConfig:
     keep_checkpoints: how many newest stay; None keeps all.
     initial_checkpoint: where to start from, of any form that `instructrec
       checkpoint` reads; its parameters alone are taken, and training begins
-      at step 0 with a fresh optimizer. None starts from random parameters.
+      at step 0 with a fresh optimizer. What it lacks of `title_matching` is
+      drawn. None starts from random parameters.
     initial_embeddings: of a run from scratch: "random", or "cooccurrence" for
       those of `embedding_start`, which `train` is given.
   """
@@ -211,7 +212,9 @@ class Trainer:
     """
     if self.config.initial_checkpoint is not None:
       params = initial_checkpoint.load_params(
-        self.config.initial_checkpoint, self.abstract_state.params
+        self.config.initial_checkpoint,
+        self.abstract_state.params,
+        draw_new=self._draw_new,
       )
       start = functools.partial(
         train_step.start_from, optimizer=self.config.optimizer
@@ -231,6 +234,18 @@ class Trainer:
         out_shardings=self.shardings,
       )
       return init(jax.random.key(self.config.seed))
+
+  def _draw_new(self) -> Any:
+    """The parameters that an initial checkpoint may lack, as `init` draws."""
+    model, shapes = self.config.model, self.input_shapes
+    with mesh_lib.use(self.mesh, self.config.mesh):
+      # Of the whole network, the compiler keeps this part.
+      return jax.jit(
+        lambda rng: model.get_initial_variables(rng, shapes)["params"][
+          initial_checkpoint.NEW
+        ],
+        out_shardings=self.shardings.params[initial_checkpoint.NEW],
+      )(jax.random.key(self.config.seed))
 
   def batch(
     self, stream: batches.BatchStream, step: int

@@ -14,19 +14,19 @@ _GIN = next(
   )
   if path.is_dir()
 )
-# Binds T5X, and is included by what includes T5X's files.
-_T5X_PART = "gin/runs/t5x.gin"
 _ALL = sorted(str(p.relative_to(_GIN.parent)) for p in _GIN.rglob("*.gin"))
 
 
 def _needs_t5x(name):
-  """Whether T5X's own gin files are part of it; see t5x_gin_test.py."""
+  """Whether T5X itself is part of it; see t5x_gin_test.py."""
   text = (_GIN.parent / name).read_text()
+  if re.search(r"^from t5x import", text, re.MULTILINE):
+    return True
   includes = re.findall(r"^include '(.*)'", text, re.MULTILINE)
   return any(i.startswith("t5x/") or _needs_t5x(i) for i in includes)
 
 
-_FILES = [name for name in _ALL if name != _T5X_PART and not _needs_t5x(name)]
+_FILES = [name for name in _ALL if not _needs_t5x(name)]
 _LAUNCHES = [name for name in _FILES if name.count("/") == 1]
 
 

@@ -41,6 +41,15 @@ FINETUNE = tuple(f"gin/instructrec_{size}.gin" for size in SIZES)
 _MODEL = ("gin/models/xl.gin",)
 _TINY = ("gin/overrides/tiny.gin",)
 _GENERATE = ("gin/overrides/generate.gin",)
+OBJECTIVES = sorted(
+  f"gin/objectives/{path.name}"
+  for path in (_ROOT / "gin" / "objectives").glob("*.gin")
+)
+# What follows a launch, for an objective that reads items.
+ITEMS = {
+  "train": ("gin/runs/t5x_items.gin",),
+  "eval": ("gin/runs/t5x_items_eval.gin",),
+}
 # What is given to T5X together.
 RUNS = {
   **{f"{name}": (name,) for name in FINETUNE},
@@ -55,6 +64,21 @@ RUNS = {
     for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
     for generate in ((), _GENERATE)
     for tiny in ((), _TINY)
+  },
+  **{
+    f"gin/instructrec_xl.gin {objective}{' tiny' * bool(tiny)}": (
+      "gin/instructrec_xl.gin",
+      *tiny,
+      *ITEMS["train"],
+      objective,
+    )
+    for objective in OBJECTIVES
+    for tiny in ((), _TINY)
+  },
+  **{
+    f"{name} {objective}": (name, *_MODEL, *ITEMS["eval"], objective)
+    for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
+    for objective in OBJECTIVES
   },
 }
 
@@ -200,6 +224,8 @@ def test_the_run_fits_t5x(run):
   reading = read(RUNS[run], [_ROOT])
   # An override defines what one of several launches reads.
   allowed = {"INFER_MODE"} if "eval" in run else set()
+  if "objectives" in run and "xl" not in run:
+    allowed |= {"NUM_DRAWN"}  # Lists are whole: nothing is drawn.
   if "tiny" in run or "generate" in run:
     every = set().union(*(read(r, [_ROOT]).read for r in RUNS.values()))
     allowed |= every

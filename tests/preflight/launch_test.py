@@ -196,3 +196,44 @@ def test_a_list_is_encoded_once():
     encoder + 20 * each
   )
   assert encoder > each
+
+
+@pytest.mark.parametrize(
+  ("objective", "history", "choices"),
+  [("next_item", (64, 16, 20), (64, 9, 20)), ("listwise", None, (64, 9, 32))],
+)
+def test_objectives_of_a_t5x_launch_are_read(objective, history, choices):
+  found = launch_files.read(
+    [
+      "gin/instructrec_xl.gin",
+      "gin/runs/t5x_items.gin",
+      f"gin/objectives/{objective}.gin",
+    ],
+    ["LOSS_CHUNKS=2"],
+  )
+  model = found.config.model
+  assert type(model.objective).__module__.endswith(objective)
+  assert model.matches_titles == (history is not None)
+  batch = found.batch("train")
+  assert "encoder_segment_ids" not in batch
+  assert batch["choice_tokens"].shape == choices
+  assert ("history_tokens" in batch) == (history is not None)
+  if history:
+    assert batch["history_tokens"].shape == history
+    assert found.batch("score")["choice_items"].shape == (32, 10)
+  else:
+    assert model.objective.num_chunks == 2
+
+
+def test_a_sum_of_objectives_of_a_t5x_launch_is_read():
+  found = launch_files.read(
+    [
+      "gin/instructrec_small.gin",
+      "gin/runs/t5x_items.gin",
+      "gin/objectives/next_item_and_token.gin",
+    ],
+    ["TOKEN_WEIGHT=0.25", "NUM_ITEMS=7"],
+  )
+  assert found.config.model.objective.weights == (1.0, 0.25)
+  assert found.config.model.objective.objectives[1].z_loss == 1e-4
+  assert found.config.model.num_items == 7
