@@ -6,6 +6,7 @@ wish and with somebody else's, the wish as a filter alone, and, where there are
 retrievers, all of them with and without the model, fused alike.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -199,8 +200,23 @@ class WeightedRows:
     self.weights = run_weights.RunWeights.load(directory, self.parts.untuned)
 
   def save(self, directory: str | os.PathLike[str], step: int | None) -> None:
-    """Leaves the weights with the run, for `rank` and others."""
-    self.weights = dataclasses.replace(self.weights, checkpoint_step=step)
+    """Leaves the weights with the run, for `rank` and others.
+
+    Kinds of requests that were not among these keep what was fitted for them
+    with the same parameters.
+
+    Args:
+      directory: the run's folder.
+      step: of the checkpoint that they were fitted with.
+    """
+    fitted = self.weights.by_kind
+    with contextlib.suppress(score_parts.ScoreWeightsError):
+      before = run_weights.RunWeights.load(directory, self.parts.untuned)
+      if before.checkpoint_step == step:
+        fitted = {**before.by_kind, **fitted}
+    self.weights = dataclasses.replace(
+      self.weights, by_kind=fitted, checkpoint_step=step
+    )
     self.weights.save(directory)
 
   def model(self, block: blocks.Block) -> tuple[Scores, str]:

@@ -69,10 +69,11 @@ def test_generation_counts_and_fixes_its_rows(work):
   train = requests.height - 2 * heldout
   written = sum(rows.get("train", 0) for rows in manifest["rows"].values())
   texts = manifest["rows"]["fine_grained"]["train"]
-  # A row a task type, and of one request in five a pair of opposite wishes.
-  pairs = written - texts - 3 * train
-  assert pairs % 2 == 0
-  assert 0.1 * train < pairs / 2 < 0.3 * train
+  # A row a task type; of one request in five a pair of opposite wishes; and of
+  # each user up to two of the whole sequence, where none was drawn.
+  users = requests["user_id"].n_unique()
+  more = written - texts - 3 * train
+  assert 0.2 * train < more < 0.6 * train + 2 * users
   again = work / "again"
   call(
     "generate",

@@ -143,3 +143,39 @@ def test_ranking_says_what_it_understood_and_why(run):
   assert "understood" not in plain
   assert "2 candidates:" in plain
   assert "wanted" not in plain
+
+
+def test_the_run_is_a_retriever_beside_others(run, tmp_path):
+  data = f"--data={run / 'prepared'}"
+  knn = tmp_path / "knn"
+  call("retrieve", "fit", data, "--method=itemknn", f"--output={knn}")
+  evaluate = ("retrieve", "evaluate", data, f"--retriever={knn}")
+  call(
+    *evaluate,
+    f"--model_dir={run / 'model'}",
+    "--num_requests=5",
+    f"--output={tmp_path / 'report'}",
+  )
+  for found in results(tmp_path / "report").values():
+    assert set(found["methods"]) == {"knn", "model"}
+  other = tmp_path / "other"
+  call(
+    "prepare",
+    "--source=synthetic",
+    f"--output={other}",
+    "--num_users=60",
+    "--num_items=80",
+    "--seed=1",
+  )
+  fitted = tmp_path / "other_knn"
+  data = f"--data={other}"
+  call("retrieve", "fit", data, "--method=itemknn", f"--output={fitted}")
+  with pytest.raises(ValueError, match="pass the --data that it was made from"):
+    call(
+      "retrieve",
+      "evaluate",
+      data,
+      f"--retriever={fitted}",
+      f"--model_dir={run / 'model'}",
+      f"--output={tmp_path / 'none'}",
+    )

@@ -52,8 +52,11 @@ def test_weights_are_fitted_apart_for_requests_with_and_without_a_wish(
   # Whole catalogues are ranked without likelihoods.
   of_catalog = weights[run_weights.catalog_kind(WITH_WISH)]
   assert set(of_catalog.names) == {"match", "popularity"} | READ
-  for found in weights.values():
-    assert found.log.num_requests == len(matching.block.requests)
+  count = len(matching.block.requests)
+  for kind, found in weights.items():
+    # One in four once more, with somebody else's wish.
+    again = 3 if kind.startswith(WITH_WISH) else 0
+    assert found.log.num_requests == count + again, kind
     assert found.log.nats_after <= found.log.nats_before
 
 
@@ -64,7 +67,7 @@ def test_the_models_row_is_the_weighted_sum(fitted, matching):
   np.testing.assert_allclose(
     scores, sum(weights[name] * own[name] for name in weights), rtol=1e-6
   )
-  assert "fitted on 12 validation requests" in text
+  assert "fitted on 15 validation requests" in text
 
 
 def test_other_wishes_the_filter_and_fusions_stand_beside(
@@ -139,6 +142,31 @@ def test_weights_stay_with_the_run(fitted, matching, tmp_path):
     "wish as a filter",
   ]
   assert again.ablation("task") == []
+
+
+@pytest.mark.parametrize(("step", "kept"), [(7, True), (8, False)])
+def test_requests_of_another_kind_keep_their_weights(
+  matching, plain, tmp_path, step, kept
+):
+  """`rank` knows wishes after an evaluation of requests without any, too."""
+  both = rows_of(matching, "match")
+  both.fit({"task": iter([matching.block])})
+  both.save(tmp_path, 7)
+  some = rows_of(matching, "match")
+  some.fit({"task": iter([plain])})
+  fitted = dict(some.weights.by_kind)
+  assert set(fitted) == {WITHOUT_WISH}
+  some.save(tmp_path, step)
+  found = run_weights.RunWeights.load(tmp_path, {})
+  expected = {**both.weights.by_kind, **fitted} if kept else fitted
+  assert found.by_kind == expected
+  assert found.checkpoint_step == step
+
+
+def test_a_damaged_file_is_written_anew(fitted, tmp_path):
+  (tmp_path / run_weights.FILE).write_text("{")
+  fitted.save(tmp_path, 3)
+  assert run_weights.RunWeights.load(tmp_path, {}).checkpoint_step == 3
 
 
 def test_untuned_matches_count_as_in_training(matching, plain):
