@@ -106,6 +106,7 @@ def test_following_is_published_alone(tmp_path):
     following.Answers(
       plain=best, wanted=best, unwanted=best, other=best, has_a=has, has_b=has
     ),
+    seed=0,
     num_resamples=10,
   )
   result = evaluate.from_scores(
