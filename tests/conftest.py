@@ -9,9 +9,13 @@ import os
 import pathlib
 import tempfile
 import threading
+import types
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
 from instructrec.data import candidates, dataset, splits, synthetic
@@ -58,6 +62,188 @@ def prepared_dir(tmp_path_factory) -> pathlib.Path:
     record={"source": {"name": "synthetic", "version": "2"}},
   )
   return folder
+
+
+WISHES = (
+  "Something for a trip to the ocean would be nice.",
+  "I would like a puzzle, but nothing by Oakline.",
+  "",
+  "Looking for anything with robots.",
+)
+"""What requests of `matching` say, in turn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Matching:
+  """A tiny network that matches titles, with requests, for whoever ranks.
+
+  Attributes:
+    prepared: the items, and the log.
+    run: its objectives train matches and likelihoods.
+    params: parameters that listen to instructions.
+    block: test requests under `WISHES`.
+  """
+
+  prepared: dataset.PreparedData
+  run: Any
+  params: Any
+  block: Any
+
+  def parts(self, *objectives: str) -> Any:
+    """The parts of a run that has trained some scores; of this run if none."""
+    from instructrec.instructions import templates
+    from instructrec.serving import model_parts
+
+    run = self.run
+    if objectives:
+      run = dataclasses.replace(
+        run, train=types.SimpleNamespace(model=_model(run, objectives))
+      )
+    return model_parts.ModelParts(
+      run, self.params, self.prepared, templates.load()
+    )
+
+  def under(self, wishes: Sequence[str]) -> Any:
+    """The block, its requests under other wishes."""
+    from instructrec.training import token_dataset
+
+    parts = self.parts()
+    prompts = [
+      self.run.tokenizer.encode(parts.prompt(wish or None)) for wish in wishes
+    ]
+    tokens = self.block.tokens.with_wishes(
+      token_dataset.Ragged.of(prompts), wishes
+    )
+    return dataclasses.replace(self.block, tokens=tokens)
+
+
+def _model(run: Any, trained: Sequence[str]) -> Any:
+  """The run's network under the objectives that train these scores."""
+  from instructrec.models import ranking_model
+  from instructrec.models.objectives import (
+    next_item,
+    objective,
+    token_likelihood,
+  )
+
+  known = {
+    objective.MATCH: next_item.NextItem(),
+    objective.LIKELIHOOD: token_likelihood.TokenLikelihood(),
+  }
+  return ranking_model.T5RankingModel(
+    run.train.model.module,
+    objective=objective.WeightedSum(
+      [known[name] for name in trained], [1.0] * len(trained)
+    ),
+  )
+
+
+@pytest.fixture(scope="session")
+def matching(prepared_dir, tmp_path_factory) -> Matching:
+  """Twelve test requests and an untrained network; jitted, few shapes."""
+  import jax
+
+  from instructrec.data import request
+  from instructrec.models import ranking_model, tokenizer
+  from instructrec.models.networks import t5, t5_config
+  from instructrec.pipelines import blocks
+  from instructrec.training import (
+    data_config,
+    item_table,
+    run_dir,
+    token_dataset,
+  )
+
+  prepared = dataset.load(prepared_dir)
+  items = prepared.catalog
+  folder = tmp_path_factory.mktemp("matching")
+  (folder / "vocabulary").mkdir()
+  model_file = folder / run_dir.VOCABULARY
+  tokenizer.train([*items.titles, *WISHES] * 3, model_file, vocab_size=400)
+  vocabulary = tokenizer.Tokenizer(model_file)
+  counts = prepared.split.training_log.item_counts
+  item_table.save(
+    folder,
+    pl.DataFrame(
+      {
+        "item_id": items.item_ids,
+        "title": items.titles,
+        "count": [counts.get(item, 0) for item in items.item_ids],
+      }
+    ),
+    histories={3: 40},
+  )
+  module = t5.T5(
+    t5_config.T5Config(
+      vocab_size=vocabulary.vocab_size,
+      emb_dim=16,
+      num_heads=2,
+      head_dim=8,
+      mlp_dim=16,
+      num_encoder_layers=1,
+      num_decoder_layers=1,
+      dropout_rate=0.0,
+      title_matching=True,
+      num_items=len(items),
+    )
+  )
+  data = data_config.DataConfig(
+    mixture="none",
+    inputs_length=96,
+    targets_length=32,
+    batch_size=4,
+    history_length=4,
+    title_length=12,
+    num_drawn=2,
+  )
+  model = ranking_model.T5RankingModel(module)
+  run = run_dir.Run(folder, types.SimpleNamespace(model=model), data, {})
+  model = _model(run, ("match", "likelihood"))
+  run = dataclasses.replace(run, train=types.SimpleNamespace(model=model))
+  params = jax.jit(
+    lambda rng: model.get_initial_variables(rng, data.shapes(1))["params"]
+  )(jax.random.key(0))
+  # Else nothing is heard of instructions before training.
+  query = params["title_matching"]["request_query"]
+  query["kernel"] = jax.random.normal(jax.random.key(1), query["kernel"].shape)
+
+  chosen = request.from_frame(prepared.requests.read("test")[:12])
+  titles = [items.title(i) for one in chosen for i in one.candidates]
+  histories = [[items.index(i) + 1 for i in one.history] for one in chosen]
+  numbers = [items.index(i) + 1 for one in chosen for i in one.candidates]
+  ends = np.cumsum([0, *(len(one.candidates) for one in chosen)])
+  nothing = token_dataset.Ragged.of([[tokenizer.EOS_ID]] * len(chosen))
+  tokens = token_dataset.TokenDataset(
+    name="matching/test",
+    inputs=nothing,
+    targets=token_dataset.Ragged.of(vocabulary.encode_all(titles)),
+    lists=ends,
+    columns=pl.DataFrame(
+      {
+        "request_id": [one.request_id for one in chosen],
+        "wish_text": [""] * len(chosen),
+      }
+    ),
+    meta={},
+    prompts=nothing,
+    history=token_dataset.Ragged.of(histories),
+    target_items=np.array(
+      [items.index(one.target) + 1 for one in chosen], np.int32
+    ),
+    candidate_items=np.array(numbers, np.int32),
+  )
+  lengths = np.diff(ends)
+  block = blocks.Block(
+    requests=chosen,
+    tokens=tokens,
+    examples=np.arange(len(chosen)),
+    labels=np.array([one.candidates.index(one.target) for one in chosen]),
+    where=np.arange(lengths.max()) < lengths[:, None],
+    retriever_scores=None,
+  )
+  plain = Matching(prepared, run, params, block)
+  wished = plain.under([WISHES[i % len(WISHES)] for i in range(len(chosen))])
+  return dataclasses.replace(plain, block=wished)
 
 
 class Exchange:

@@ -13,7 +13,10 @@ def quickstart(
   num_users: Annotated[
     int, typer.Option(help="Synthetic users.", min=1)
   ] = 2000,
-  num_items: Annotated[int, typer.Option(help="Synthetic items.", min=1)] = 400,
+  # Fewer give no start for vectors of the tiny network's width.
+  num_items: Annotated[
+    int, typer.Option(help="Synthetic items.", min=65)
+  ] = 400,
   train_steps: Annotated[
     int | None, typer.Option(help="Updates; the gin file's if left out.", min=1)
   ] = None,

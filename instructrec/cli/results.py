@@ -48,10 +48,26 @@ def publish(
       "left out."
     ),
   ] = None,
+  following: Annotated[
+    bool,
+    typer.Option(
+      "--following", help="How far wishes are followed, and nothing else."
+    ),
+  ] = False,
 ) -> None:
   """Keep a report's figures as a small JSON file."""
   from instructrec.evaluation import published_report
 
+  if following:
+    if group or row or metric or reference or compared:
+      raise ValueError(
+        "--following publishes what a report says of following as it is; "
+        "leave --group, --row, --metric, --reference and --compared out"
+      )
+    measured = published_report.following(report, output.stem, title=title)
+    measured.save(output)
+    typer.echo(f"following written to {output}")
+    return
   rows = dict(_assignment(text) for text in row or ())
   found = published_report.from_folder(
     report,

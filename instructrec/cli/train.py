@@ -98,12 +98,14 @@ def run(
     model_dir: the folder of the run.
     device_count: devices that all processes must have together, or None.
   """
+  import functools
   import os
   import time
 
   from instructrec import allocator
   from instructrec.evaluation import environment
   from instructrec.models import tokenizer
+  from instructrec.models.objectives import objective
   from instructrec.pipelines import generate, streams, vocabulary
   from instructrec.training import (
     data_config,
@@ -147,12 +149,14 @@ def run(
       "INITIAL_EMBEDDINGS is 'cooccurrence', which is made of the items that "
       "batches hold; set HISTORY_LENGTH or NUM_DRAWN (gin/objectives/)"
     )
-  stream = streams.open_stream(data, "train", tfds_data_dir, items)
+  open_stream = functools.partial(
+    streams.open_stream,
+    learns_targets=objective.LIKELIHOOD in config.model.score_parts,
+  )
+  stream = open_stream(data, "train", tfds_data_dir, items)
   validation = None
   if data.validation_split is not None:
-    validation = streams.open_stream(
-      data, data.validation_split, tfds_data_dir, items
-    )
+    validation = open_stream(data, data.validation_split, tfds_data_dir, items)
   if distributed.is_lead():
     typer.echo(
       f"{stream.num_examples:,} training examples of {len(stream.datasets)} "

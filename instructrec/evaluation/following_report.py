@@ -1,6 +1,12 @@
 """The section of a report on following: a sentence, a table, a picture."""
 
-from instructrec.evaluation import following, intervals, markdown, plots
+from instructrec.evaluation import (
+  following,
+  intervals,
+  markdown,
+  plots,
+  published,
+)
 
 PICTURE = "following.png"
 _LABELS = {
@@ -66,6 +72,56 @@ def table(found: following.Following) -> str:
     if value is not None:
       lines.append([label, markdown.signed(value)])
   return markdown.table(["following", "mean with 95% interval"], lines)
+
+
+def tables(found: following.Following, row: str) -> list[published.Table]:
+  """The figures as tables to publish.
+
+  Args:
+    found: the figures.
+    row: what the method is called.
+
+  Returns:
+    How often wishes are followed, by the names of `following.Following`; and
+    the shares of A and B under each wish.
+  """
+  own: dict[str, intervals.Interval | None] = {
+    "right_direction": found.right_direction,
+    **found.directions,
+    "clean_first_five": found.clean_first_five,
+    "nonsense": found.nonsense,
+    "own_added": found.own_added,
+    "other_lost": found.other_lost,
+  }
+  figures = {name: _figure(v) for name, v in own.items() if v is not None}
+  shares = {
+    condition: {
+      "has A": _figure(found.share_of_a[condition]),
+      "has B": _figure(found.share_of_b[condition]),
+    }
+    for condition in following.CONDITIONS
+  }
+  return [
+    published.Table(
+      name="following",
+      metrics=list(figures),
+      rows=[published.Row(name=row, metrics=figures)],
+      num_requests=found.num_histories,
+    ),
+    published.Table(
+      name=f"shares of the {found.num_best} best",
+      metrics=["has A", "has B"],
+      rows=[
+        published.Row(name="no wish" if name == "plain" else name, metrics=one)
+        for name, one in shares.items()
+      ],
+      num_requests=found.num_histories,
+    ),
+  ]
+
+
+def _figure(value: intervals.Interval) -> published.Figure:
+  return published.Figure(value.mean, value.low, value.high)
 
 
 def section(found: following.Following, picture: str = PICTURE) -> list[str]:

@@ -6,7 +6,13 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec.evaluation import published, report, results
+from instructrec.evaluation import following as following_lib
+from instructrec.evaluation import (
+  following_report,
+  published,
+  report,
+  results,
+)
 from instructrec.evaluation.published import PublishedError
 
 
@@ -44,30 +50,74 @@ def from_folder(
     FileNotFoundError: where the folder holds no report.
     PublishedError: where the report lacks what is asked for.
   """
+  record = _record(folder)
+  found = [results.EvaluationResult.from_json(r) for r in record["results"]]
+  own = [result.group for result in found]
+  if unknown := sorted(set(groups) - set(own)):
+    raise PublishedError(f"{folder} has no groups {unknown}; it has {own}")
+  tables = [
+    table(result, rows, metrics, reference, compared)
+    for result in found
+    if not groups or result.group in groups
+  ]
+  return _published(record, name, title, tables)
+
+
+def following(
+  folder: str | os.PathLike[str], name: str, *, title: str | None = None
+) -> published.Published:
+  """Takes what a report says of following.
+
+  Args:
+    folder: of the report.
+    name: of the file to publish.
+    title: a line on what it shows; None for the report's own.
+
+  Returns:
+    What to save.
+
+  Raises:
+    FileNotFoundError: where the folder holds no report.
+    PublishedError: where the report does not speak of following.
+  """
+  record = _record(folder)
+  if record.get("following") is None:
+    raise PublishedError(
+      f"{folder} says nothing of following; evaluate a run that matches "
+      "titles, with --num_histories"
+    )
+  found = following_lib.Following.from_json(record["following"])
+  tables = following_report.tables(found, "trained model")
+  return _published(record, name, title, tables)
+
+
+def _record(folder: str | os.PathLike[str]) -> dict[str, Any]:
+  """What `report.json` of a folder holds."""
   path = pathlib.Path(folder) / "report.json"
   if not path.is_file():
     raise FileNotFoundError(
       f"{folder} holds no report (report.json is missing); `instructrec "
       "evaluate` writes one"
     )
-  record = json.loads(path.read_text(encoding="utf-8"))
+  record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
   if record.get("schema_version") != report.SCHEMA_VERSION:
     raise PublishedError(
       f"{folder} has schema_version {record.get('schema_version')}, expected "
       f"{report.SCHEMA_VERSION}; evaluate again with this version"
     )
-  found = [results.EvaluationResult.from_json(r) for r in record["results"]]
-  own = [result.group for result in found]
-  if unknown := sorted(set(groups) - set(own)):
-    raise PublishedError(f"{folder} has no groups {unknown}; it has {own}")
+  return record
+
+
+def _published(
+  record: Mapping[str, Any],
+  name: str,
+  title: str | None,
+  tables: list[published.Table],
+) -> published.Published:
   return published.Published(
     name=name,
     title=title or record["title"],
-    tables=[
-      table(result, rows, metrics, reference, compared)
-      for result in found
-      if not groups or result.group in groups
-    ],
+    tables=tables,
     commands=list(record["commands"]),
     protocol=dict(record["protocol"]),
     data=dict(record["data"]),

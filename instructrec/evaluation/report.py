@@ -370,10 +370,12 @@ def write(
   for result, name in zip(found, names, strict=True):
     if result.lists is not None:
       trec.write(folder / "trec" / name, result.lists)
+  measured = context.following
   record = {
     "schema_version": SCHEMA_VERSION,
     "results": [result.to_json() for result in found],
     **dataclasses.asdict(context),
+    "following": None if measured is None else measured.to_json(),
   }
   plain = json.dumps(_finite(record), indent=2, allow_nan=False)
   (folder / "report.json").write_text(plain + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ Every draw depends on (seed, request id, task type) alone.
 import collections
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Literal
 
 import polars as pl
@@ -42,6 +42,11 @@ EVAL_TEMPLATES: tuple[str, ...] = (
   "personal_wish_and_history",
   "personal_query_and_history",
 )
+WHOLE_TEMPLATES: tuple[str, ...] = (
+  "seq_next_item",
+  "personal_wish_and_history",
+)
+"""Show each user's whole training sequence, without and with a wish."""
 _SLOT_KINDS = {
   "preference": TextKind.PREFERENCE,
   "own_preference": TextKind.OWN_PREFERENCE,
@@ -150,6 +155,14 @@ class Planner:
   def _eval_forms(self) -> list[render.Form]:
     return [
       render.Form(self.template_set[name]) for name in self.eval_templates
+    ]
+
+  @functools.cached_property
+  def _whole_forms(self) -> list[render.Form]:
+    return [
+      render.Form(template)
+      for template in self.template_set.of(held_out=False)
+      if template.id in WHOLE_TEMPLATES
     ]
 
   @functools.cached_property
@@ -313,14 +326,32 @@ class Planner:
       for number, form in enumerate(self._eval_forms):
         yield self._plan(request, form, mix(request.key, 50 + number))
       return
+    drawn = set()
     for number, task in enumerate(self.tasks):
       key = mix(request.key, number)
       choices = self._training_forms[task]
       forms = choices[key % len(choices)]
       draw = mix(key, 5)
       query = (draw >> 1) % (len(forms) // 2)
-      yield self._plan(request, forms[query, bool(draw & 1)], key)
+      form = forms[query, bool(draw & 1)]
+      drawn.add(form.template.id)
+      yield self._plan(request, form, key)
+    yield from self._whole(request, drawn)
     yield from self._pair(request)
+
+  def _whole(
+    self, request: planned.Request, drawn: Set[str]
+  ) -> Iterator[planned.RowPlan]:
+    """Rows of a user's newest training request, unless they were drawn.
+
+    Of templates that are drawn, half show no history: a quarter of the users
+    would never be seen buying one thing after another.
+    """
+    if self.protocol != "stated" or not request.row["newest"]:
+      return
+    for number, form in enumerate(self._whole_forms):
+      if form.template.id not in drawn:
+        yield self._plan(request, form, mix(request.key, 60 + number))
 
   def _plan(
     self, request: planned.Request, form: render.Form, key: int

@@ -79,6 +79,10 @@ class RankingModel(Protocol):
     """Either "sum" or "mean" of token log-likelihoods (ours, likewise)."""
 
   @property
+  def score_parts(self) -> frozenset[str]:
+    """Which scores training makes fit to rank by (ours): see `objective`."""
+
+  @property
   def emb_dim(self) -> int:
     """Width of the vectors of tokens (ours)."""
 

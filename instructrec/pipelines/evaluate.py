@@ -436,8 +436,8 @@ class Evaluation:
     """How far the run follows wishes, by the weights that lie beside it.
 
     Returns:
-      The figures; None where none are asked for, or the run cannot rank whole
-      catalogues under other wishes.
+      The figures; None where none are asked for, the run cannot rank whole
+      catalogues under other wishes, or these have nothing to wish for.
     """
     params = self._trained()[0]
     parts = self._parts(params)
@@ -449,17 +449,22 @@ class Evaluation:
     frame = self.prepared.requests.read(self.split)
     # One of each user: others share most of their history.
     chosen = request.from_frame(frame.filter("newest"))
-    return following.evaluate(
-      self.prepared.catalog,
-      [one.history for one in chosen],
-      ranker.score_catalog,
-      attributes=parts.attributes,
-      lists=following.Lists(
-        [one.candidates for one in chosen], [str(one.target) for one in chosen]
-      ),
-      num_histories=self.num_histories,
-      seed=self.seed,
-    )
+    try:
+      return following.evaluate(
+        self.prepared.catalog,
+        [one.history for one in chosen],
+        ranker.score_catalog,
+        attributes=parts.attributes,
+        lists=following.Lists(
+          [one.candidates for one in chosen],
+          [str(one.target) for one in chosen],
+        ),
+        num_histories=self.num_histories,
+        seed=self.seed,
+      )
+    except following.NothingToWishForError as error:
+      self.tell(f"following wishes is not measured: {error}")
+      return None
 
   def _trained(self) -> tuple[Any, int | None]:
     """The parameters to evaluate, and their step where they are the run's."""

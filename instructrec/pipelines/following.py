@@ -29,6 +29,10 @@ SHARED = 0.1
 _BLOCK = 64
 
 
+class NothingToWishForError(ValueError):
+  """The catalogue is too small, or its items have too little in common."""
+
+
 class ScoreCatalog(Protocol):
   """Scores the whole catalogue for histories and wishes."""
 
@@ -115,9 +119,10 @@ def evaluate(
     The figures.
 
   Raises:
-    ValueError: where there are no histories, none of them has two attributes
-      to wish for, lists do not fit, or the scores have a wrong shape or are
-      not numbers.
+    NothingToWishForError: where no history has two attributes to wish for
+      among its best items, or hardly an item is left beside it.
+    ValueError: where there are no histories, lists do not fit, or the scores
+      have a wrong shape or are not numbers.
   """
   if lists is not None and not (
     len(lists.candidates) == len(lists.targets) == len(histories)
@@ -141,7 +146,7 @@ def evaluate(
       pairs.append(pair)
       kept.append(place)
   if not pairs:
-    raise ValueError(
+    raise NothingToWishForError(
       f"of {len(rows)} histories none has two attributes to wish for among "
       f"its {plain.top.shape[1]} best items; the catalogue has "
       f"{len(attributes)} attributes"
@@ -263,7 +268,7 @@ class _Asker:
     longest = max(len(set(self._histories[row])) for row in rows)
     size = min(size, len(self._catalog) - longest)
     if size < BEST:
-      raise ValueError(
+      raise NothingToWishForError(
         f"{size} items are left beside a history of {longest}; expected at "
         f"least {BEST}"
       )

@@ -17,6 +17,8 @@ def open_stream(
   split: str,
   data_dir: str | os.PathLike[str],
   items: item_arrays.ItemArrays | None = None,
+  *,
+  learns_targets: bool = True,
 ) -> batches.BatchStream:
   """The stream over one split of the configured mixture.
 
@@ -27,6 +29,7 @@ def open_stream(
     split: which split.
     data_dir: the TFDS data folder.
     items: of a run that reads items.
+    learns_targets: see `batches.BatchStream`.
 
   Returns:
     The stream.
@@ -66,4 +69,5 @@ def open_stream(
     seed=config.seed,
     pack=config.pack,
     items=items,
+    learns_targets=learns_targets,
   )

@@ -6,6 +6,7 @@ wish and with somebody else's, the wish as a filter alone, and, where there are
 retrievers, all of them with and without the model, fused alike.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from instructrec.retrieval import (
   retriever,
   run_weights,
   score_ablation,
+  score_parts,
   score_weights,
 )
 from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
@@ -27,6 +29,8 @@ from instructrec.serving.model_parts import Scores, Wish
 FILTER = "wish as a filter"
 # Of so many validation requests one is added with somebody else's wish.
 _EVERY = 4
+# Requests that an ablation looks at; it fits weights anew for each row.
+_ABLATED = 4096
 # Parts that are known of every item at once.
 _OF_CATALOG = {
   model_parts.MATCH,
@@ -48,6 +52,37 @@ def fused_name(names: Mapping[str, object], model: str | None) -> str:
       *([] if model else [model_parts.POPULARITY]),
     ]
   )
+
+
+class _Seen:
+  """The first requests of a task, which its ablation is made of."""
+
+  def __init__(self) -> None:
+    self.parts: dict[str, list[Scores]] = {}
+    self._labels: list[np.ndarray] = []
+    self._where: list[np.ndarray] = []
+    self.count = 0
+
+  def add(self, found: dict[str, Scores], block: blocks.Block) -> None:
+    """Remembers a block, unless there are enough."""
+    if self.count >= _ABLATED:
+      return
+    self.count += len(block.labels)
+    for name, part in found.items():
+      self.parts.setdefault(name, []).append(part)
+    self._labels.append(block.labels)
+    self._where.append(block.where)
+
+  def stacked(self) -> tuple[dict[str, Scores], np.ndarray, np.ndarray]:
+    """Parts, labels and slots of all of them."""
+    return (
+      {
+        name: score_parts.stack(part, -np.inf)
+        for name, part in self.parts.items()
+      },
+      np.concatenate(self._labels),
+      score_parts.stack(self._where, False),
+    )
 
 
 @dataclasses.dataclass(eq=False)
@@ -73,7 +108,7 @@ class WeightedRows:
     self._fits: dict[str, score_weights.ScoreWeightsFit] = {}
     self._fused: dict[str, tuple[score_weights.ScoreWeights, ...]] = {}
     self._last: tuple[blocks.Block, dict[str, Scores]] | None = None
-    self._seen: dict[str, list[tuple[dict[str, Scores], blocks.Block]]] = {}
+    self._seen: dict[str, _Seen] = {}
 
   def fit(self, validation: Mapping[str, Iterator[blocks.Block]]) -> None:
     """Fits weights on validation requests.
@@ -165,8 +200,23 @@ class WeightedRows:
     self.weights = run_weights.RunWeights.load(directory, self.parts.untuned)
 
   def save(self, directory: str | os.PathLike[str], step: int | None) -> None:
-    """Leaves the weights with the run, for `rank` and others."""
-    self.weights = dataclasses.replace(self.weights, checkpoint_step=step)
+    """Leaves the weights with the run, for `rank` and others.
+
+    Kinds of requests that were not among these keep what was fitted for them
+    with the same parameters.
+
+    Args:
+      directory: the run's folder.
+      step: of the checkpoint that they were fitted with.
+    """
+    fitted = self.weights.by_kind
+    with contextlib.suppress(score_parts.ScoreWeightsError):
+      before = run_weights.RunWeights.load(directory, self.parts.untuned)
+      if before.checkpoint_step == step:
+        fitted = {**before.by_kind, **fitted}
+    self.weights = dataclasses.replace(
+      self.weights, by_kind=fitted, checkpoint_step=step
+    )
     self.weights.save(directory)
 
   def model(self, block: blocks.Block) -> tuple[Scores, str]:
@@ -189,7 +239,7 @@ class WeightedRows:
     if not self.is_weighted:
       return
     kind, found = self._kind(block), self._own(block)
-    self._seen.setdefault(kind, []).append((found, block))
+    self._seen.setdefault(kind, _Seen()).add(found, block)
     if kind == WITH_WISH:
       yield from self._other_wishes(block)
       wanted, unwanted = (found[name] for name in _ALONE)
@@ -244,18 +294,12 @@ class WeightedRows:
     """
     lines: list[str] = []
     for kind, seen in self._seen.items():
-      if kind not in self._fits or len(seen[0][0]) < 2:
+      if kind not in self._fits or len(seen.parts) < 2:
         continue
-      parts = {
-        name: np.concatenate([found[name] for found, _ in seen])
-        for name in seen[0][0]
-      }
-      labels = np.concatenate([block.labels for _, block in seen])
-      where = np.concatenate([block.where for _, block in seen])
       rows = score_ablation.ablation(
-        parts, labels, where, fits=self._fits[kind], seed=self.seed
+        *seen.stacked(), fits=self._fits[kind], seed=self.seed
       )
-      table = score_ablation.table(group, rows, len(labels))
+      table = score_ablation.table(group, rows, seen.count)
       lines += [
         f"### {group}: what each part of the score adds",
         "",

@@ -107,8 +107,7 @@ class ModelParts:
   @functools.cached_property
   def trained(self) -> frozenset[str]:
     """Which scores the run's objective has made fit to rank by."""
-    model = self.run.train.model
-    return getattr(model, "score_parts", frozenset((objective.LIKELIHOOD,)))
+    return self.run.train.model.score_parts
 
   @functools.cached_property
   def items(self) -> item_arrays.ItemArrays | None:

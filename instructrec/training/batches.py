@@ -116,6 +116,8 @@ class BatchStream:
     seed: of the order.
     pack: whether several examples share a row.
     items: of a run that reads items; None for text alone.
+    learns_targets: whether responses are learnt token by token, so that a cut
+      one would be learnt as such.
   """
 
   datasets: Mapping[str, token_dataset.TokenDataset]
@@ -126,6 +128,7 @@ class BatchStream:
   seed: int
   pack: bool = False
   items: item_arrays.ItemArrays | None = None
+  learns_targets: bool = True
 
   def __post_init__(self) -> None:
     """Checks the parts against each other.
@@ -154,7 +157,7 @@ class BatchStream:
           f"the rate of {name} is {self.rates[name]}, expected more than 0"
         )
       longest = int(dataset.targets.lengths.max())
-      if longest > self.targets_length:
+      if self.learns_targets and longest > self.targets_length:
         share = np.mean(dataset.targets.lengths > self.targets_length)
         raise ValueError(
           f"{name}: {share:.2%} of the targets exceed {self.targets_length} "

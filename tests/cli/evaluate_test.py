@@ -61,6 +61,10 @@ def evaluated(work, output, *options):
     f"--model_dir={work / 'model'}",
     "--task_type=sequential_p1_i0",
     f"--output={output}",
+    # Likelihoods as they are: learnt weights are in
+    # quickstart_test.
+    "--num_validation=0",
+    "--num_histories=0",
     *options,
   )
   record = json.loads((output / "report.json").read_text())
@@ -196,7 +200,7 @@ def test_only_requests_with_a_list_are_evaluated(work, made, tmp_path):
       "choose a weight on the requests that are evaluated",
     ),
     (["--protocol=knockout"], "unknown protocols"),
-    (["--validation_candidates=validation"], "of no retriever"),
+    (["--validation_candidates=validation"], "pass those as --candidates"),
     (
       ["--candidates=retrieved", "--validation_candidates=retrieved"],
       "expected lists of the split 'validation'",
@@ -279,6 +283,8 @@ def _in_processes(work, output, *options, differ=((), ())):
         f"--model_dir={work / 'model'}",
         "--task_type=sequential_p1_i0",
         f"--output={output}",
+        "--num_validation=0",
+        "--num_histories=0",
         "--multiprocess_gpu",
         f"--coordinator_address={address}",
         "--process_count=2",

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from instructrec.cli import main
-from instructrec.evaluation import evaluate, published, report
+from instructrec.evaluation import evaluate, following, published, report
 
 LABELS = np.arange(60) % 5
 
@@ -96,3 +96,56 @@ def test_rows_are_named(runs, tmp_path):
   assert result.exit_code == 2
   with pytest.raises(ValueError, match=r"lacks the methods \['bm25'\]"):
     call(*args, "--row=BM25=bm25")
+
+
+def test_following_is_published_alone(tmp_path):
+  rng = np.random.default_rng(0)
+  best = np.stack([rng.permutation(30)[:10] for _ in range(20)])
+  has = rng.random((20, 30)) < 0.3
+  measured = following.measure(
+    following.Answers(
+      plain=best, wanted=best, unwanted=best, other=best, has_a=has, has_b=has
+    ),
+    seed=0,
+    num_resamples=10,
+  )
+  result = evaluate.from_scores(
+    "sequential",
+    {"trained model": rng.normal(size=(60, 5))},
+    LABELS,
+    request_ids=[str(i) for i in range(60)],
+    num_resamples=10,
+  )
+  context = report.Context(
+    "shop", ["c"], {}, {}, {}, {}, "", [], [], following=measured
+  )
+  report.write(tmp_path / "report", [result], context)
+  file = tmp_path / "following_shop.json"
+  call(
+    "results", "publish", tmp_path / "report", f"--output={file}", "--following"
+  )
+  found = published.Published.load(file)
+  figures = found.table("following").row("trained model").metrics
+  assert figures["right_direction"].mean == pytest.approx(
+    measured.right_direction.mean, abs=1e-6
+  )
+  with pytest.raises(ValueError, match="leave --group"):
+    call(
+      "results",
+      "publish",
+      tmp_path / "report",
+      f"--output={file}",
+      "--following",
+      "--metric=HR@1",
+    )
+
+
+def test_a_report_that_does_not_speak_of_following_says_so(runs, tmp_path):
+  with pytest.raises(published.PublishedError, match="nothing of following"):
+    call(
+      "results",
+      "publish",
+      runs / "text0",
+      f"--output={tmp_path / 'x.json'}",
+      "--following",
+    )

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from instructrec.cli import main
+from instructrec.retrieval import run_weights
 from instructrec.training import item_table, run_dir
 
 pytestmark = pytest.mark.tf
@@ -54,15 +55,26 @@ def test_the_run_keeps_the_item_table(work, trained):
 
 
 def test_it_is_evaluated_on_prompts_and_histories(work, trained, tmp_path):
+  """And, as its objective trains likelihoods, by these and their priors."""
   folder, _ = trained
   result = call(
     "evaluate",
     f"--model_dir={folder}",
     "--task_type=sequential_p1_i0",
     "--num_requests=3",
+    "--num_validation=9",
     f"--output={tmp_path / 'report'}",
   )
   assert result.exit_code == 0, result.output
+  record = json.loads((folder / run_weights.FILE).read_text())
+  assert list(record["weights"]) == [run_weights.WITHOUT_WISH]
+  found = record["weights"][run_weights.WITHOUT_WISH]
+  assert found["fit"]["num_requests"] == 9
+  assert set(found["weights"]) == {"likelihood", "prior", "popularity"}
+  text = (tmp_path / "report" / "report.md").read_text()
+  assert "fitted on 9 validation requests" in text
+  assert "prior alone" in text
+  assert "following.png" not in text
 
 
 def test_another_table_in_the_folder_is_refused(trained, train_args, work):

@@ -179,6 +179,19 @@ def test_the_section_has_sentence_table_and_picture():
   assert "HR@1 that somebody else's wish costs" in text
 
 
+def test_the_figures_become_tables_to_publish():
+  found = _full()
+  rates, shares = following_report.tables(found, "model")
+  figures = rates.row("model").metrics
+  assert figures["right_direction"].mean == found.right_direction.mean
+  assert figures["wanted"].low == found.directions["wanted"].low
+  assert {"unwanted", "clean_first_five", "own_added"} < set(rates.metrics)
+  assert shares.row("no A").metrics["has A"].mean == (
+    found.share_of_a["no A"].mean
+  )
+  assert [row.name for row in shares.rows] == ["no wish", "A", "no A", "B"]
+
+
 def test_what_was_not_measured_is_not_in_the_table():
   answers = _answers([1] * 3, [2] * 3, [0] * 3, [0] * 3, a=10, b=10)
   found = following.measure(answers, seed=0, num_resamples=5)

@@ -85,6 +85,22 @@ def test_a_training_request_gives_a_row_a_task_type_others_one_a_template(
   assert len({row.example_id for row in rows}) == len(rows)
 
 
+def test_stated_wishes_show_each_users_whole_sequence_twice(prepared):
+  """With a wish and without; rows are not written twice for that."""
+  rows = instructions(generator(prepared, "stated"), ["train"])
+  newest = prepared.requests.read("train").filter("newest")["request_id"]
+  assert len(newest) == newest.n_unique() > 0
+  shown = collections.Counter(
+    (row.request_id, row.template_id)
+    for row in rows
+    if row.template_id in plans.WHOLE_TEMPLATES
+  )
+  for request_id in newest:
+    for template in plans.WHOLE_TEMPLATES:
+      assert shown[request_id, template] >= 1, (request_id, template)
+  assert len({row.example_id for row in rows}) == len(rows)
+
+
 def test_the_item_that_a_response_names_stands_in_the_row(prepared, rows):
   targets = dict(
     prepared.split.requests.select("request_id", "target").iter_rows()

@@ -63,7 +63,7 @@ def test_the_bytes_are_tensorflows(row):
 
 
 def test_fields_can_be_left_out():
-  row = Row("a", "b", ("c",), -1)
+  row = Row("a", "b", ("c",), -1, 0.5)
   found = example_proto.encode(row, omit=frozenset(("other", "some")))
-  expected = with_tensorflow({"words": "a", "number": -1})
+  expected = with_tensorflow({"words": "a", "number": -1, "share": 0.5})
   assert found == expected.SerializeToString(deterministic=True)

@@ -219,11 +219,15 @@ def test_lists_that_do_not_fit_are_named(shop):
 
 
 def test_a_catalogue_without_attributes_is_named(shop):
-  catalog, histories, _, _ = shop
+  catalog, histories, _, found = shop
   nothing = attributes.Attributes([], [], len(catalog))
-  with pytest.raises(ValueError, match="none has two attributes"):
+  wished = following.NothingToWishForError
+  with pytest.raises(wished, match="none has two attributes"):
     following.evaluate(
       catalog, histories, _Simulated(shop, 0, 0), attributes=nothing
     )
+  everything = [list(catalog.item_ids[:395])]
+  with pytest.raises(wished, match="5 items are left beside a history of 395"):
+    _evaluate((catalog, everything, [], found), _Simulated(shop, 0, 0))
   with pytest.raises(ValueError, match="there are no histories"):
     following.evaluate(catalog, [], _Simulated(shop, 0, 0))

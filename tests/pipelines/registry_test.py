@@ -60,6 +60,7 @@ def test_there_is_a_task_for_every_config_and_every_mixture(
     "",
     "_all",
     "_direct",
+    "_matching",
     "_evaluated",
     "_without_sequential",
     "_without_product_search",

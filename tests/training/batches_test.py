@@ -130,6 +130,11 @@ def test_targets_that_would_be_cut_are_an_error():
     stream(targets_length=4)
 
 
+def test_targets_that_nobody_learns_may_be_cut():
+  made = stream(targets_length=4, learns_targets=False)
+  assert made.batch(0)["decoder_target_tokens"].shape == (8, 4)
+
+
 def test_cut_instructions_are_counted():
   made = stream(inputs_length=4)
   lengths = np.concatenate([d.inputs.lengths for d in made.datasets.values()])

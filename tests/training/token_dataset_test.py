@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -70,3 +71,43 @@ def test_another_format_version_is_refused(tmp_path):
   )
   with pytest.raises(ValueError, match="token format version 99, expected 2"):
     token_dataset.TokenDataset.load(tmp_path)
+
+
+def test_examples_are_taken_with_their_lists():
+  data = make(
+    [[5, 1], [6, 1], [7, 1]],
+    [[8, 1], [9, 1], [3, 1], [4, 1], [2, 1]],
+    np.array([0, 2, 3, 5]),
+  )
+  found = data.taken(np.array([2, 0]))
+  assert found.columns["request_id"].to_list() == ["2", "0"]
+  np.testing.assert_array_equal(found.lists, [0, 2, 4])
+  np.testing.assert_array_equal(
+    found.pad_lists(np.array([0, 1]), 2, 2),
+    [[[4, 1], [2, 1]], [[8, 1], [9, 1]]],
+  )
+
+
+def with_forms(forms):
+  data = make([[5, 1], [6, 1], [7, 1]], [[8, 1], [9, 1], [3, 1]])
+  return dataclasses.replace(data, columns=pl.DataFrame({"task_form": forms}))
+
+
+def test_examples_of_some_forms():
+  found = with_forms(["T2", "T3", "T2"]).of_forms(("T2",))
+  assert len(found) == 2
+  np.testing.assert_array_equal(
+    found.inputs.pad(np.arange(2), 2), [[5, 1], [7, 1]]
+  )
+  with pytest.raises(ValueError, match=r"forms \['T3'\], none of \['T2'\]"):
+    with_forms(["T3"] * 3).of_forms(("T2",))
+
+
+def test_wishes_are_exchanged_one_an_example():
+  data = make([[5, 1], [6, 1]], [[8, 1], [9, 1]])
+  prompts = token_dataset.Ragged.of([[3, 1], [4, 4, 1]])
+  found = data.with_wishes(prompts, ["a", ""])
+  assert found.columns["wish_text"].to_list() == ["a", ""]
+  assert found.prompts is prompts
+  with pytest.raises(ValueError, match="1 prompts and 1 wishes"):
+    data.with_wishes(token_dataset.Ragged.of([[1]]), ["a"])

@@ -90,13 +90,13 @@ class T5(nn.Module):
       The encoder's output; rows of padding hold numbers without meaning.
 
     Raises:
-      ValueError: for a history where the network does not match titles.
+      ValueError: where a history is given to a network without title vectors.
     """
     if history is not None and not self.config.title_matching:
       raise ValueError(
-        "the batch has history_tokens, which this network cannot read; set "
-        "TITLE_MATCHING = True (a file of gin/objectives/ comes after the "
-        "model's) or HISTORY_LENGTH = 0"
+        "histories were given item by item (history_tokens, history_items) to "
+        "a network without title vectors; set TITLE_MATCHING=True, or "
+        "HISTORY_LENGTH=0 to read histories as text"
       )
     mask = _positions(encoder_input_tokens, history)
     if encoder_segment_ids is not None:

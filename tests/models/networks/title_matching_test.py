@@ -142,3 +142,17 @@ def test_a_network_without_title_vectors_says_so(tiny):
   model = ranking_model.T5RankingModel(t5.T5(tiny.model.module.config))
   with pytest.raises(ValueError, match="TITLE_MATCHING"):
     model.request_states(tiny.params, {})
+
+
+@pytest.mark.parametrize("method", ["score_batch", "loss_fn"])
+def test_a_network_that_reads_no_items_says_so(tiny, make_batch, method):
+  """Whatever a batch with a history comes to: it is no attribute error."""
+  history = titles([[4, 7]])
+  batch = {
+    **make_batch([[5, 6, 1]], [[[3, 1], [4, 9, 1]]]),
+    "history_tokens": history.tokens,
+    "history_items": history.items,
+  }
+  more = (None,) if method == "loss_fn" else ()
+  with pytest.raises(ValueError, match="set TITLE_MATCHING=True"):
+    getattr(tiny.model, method)(tiny.params, batch, *more)

@@ -1,0 +1,195 @@
+"""Parts of a model's score, and the same requests under other wishes."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from instructrec.models.scoring import features
+from instructrec.serving import model_parts
+from instructrec.serving.model_parts import Wish
+
+PARTS = {"likelihood", "prior", "match", "popularity"}
+READ = {"wanted", "unwanted"}
+
+
+@pytest.fixture(scope="module")
+def parts(matching):
+  return matching.parts()
+
+
+@pytest.fixture(scope="module")
+def own(matching, parts):
+  return parts.of_block(matching.block, Wish.OWN)
+
+
+@pytest.fixture(scope="module")
+def none(matching, parts):
+  return parts.of_block(matching.block, Wish.NONE)
+
+
+def wishes_of(block):
+  return block.tokens.columns["wish_text"].to_list()
+
+
+def same(found, expected):
+  assert found.keys() == expected.keys()
+  for name, scores in expected.items():
+    np.testing.assert_allclose(
+      found[name], scores, rtol=1e-4, atol=1e-4, err_msg=name
+    )
+
+
+def test_all_that_was_trained_is_a_part(matching, own, none):
+  assert set(own) == PARTS | READ
+  assert set(none) == PARTS
+  for scores in own.values():
+    assert scores.shape == matching.block.where.shape
+    assert np.isfinite(scores[matching.block.where]).all()
+
+
+def test_no_wish_is_the_plain_prompt(matching, parts, own, none):
+  block = matching.under([""] * len(matching.block.requests))
+  same(none, parts.of_block(block, Wish.OWN))
+  wished = np.array([bool(wish) for wish in wishes_of(matching.block)])
+  assert wished.any()
+  assert not wished.all()
+  for name in ("likelihood", "match"):
+    moved = np.abs(own[name] - none[name]).max(1)
+    assert (moved[wished] > 1e-3).all(), name
+    assert (moved[~wished] < 1e-3).all(), name
+  for name in ("prior", "popularity"):
+    np.testing.assert_array_equal(own[name], none[name])
+
+
+def test_somebody_elses_wish_swaps_prompts_and_what_is_read(matching, parts):
+  wishes = wishes_of(matching.block)
+  others = [*wishes[-1:], *wishes[:-1]]
+  found = parts.of_block(matching.block, Wish.OTHER)
+  same(found, parts.of_block(matching.under(others), Wish.OWN))
+  # The block itself keeps its wishes.
+  assert wishes_of(matching.block) == wishes
+
+
+def test_wishes_are_read_into_attributes(matching, parts, own):
+  items = matching.prepared.catalog
+  for row, wish in enumerate(wishes_of(matching.block)):
+    read = parts.reader.read(wish)
+    wanted, unwanted = parts.reader.scores(read)
+    numbers = [items.index(i) for i in matching.block.requests[row].candidates]
+    np.testing.assert_allclose(own["wanted"][row], wanted[numbers])
+    np.testing.assert_allclose(own["unwanted"][row], unwanted[numbers])
+  assert own["wanted"].any()
+  assert own["unwanted"].any()
+
+
+def test_likelihoods_and_priors_are_those_of_the_model(
+  matching, parts, own, none
+):
+  block, run = matching.block, matching.run
+  titles = [
+    matching.prepared.catalog.title(i) for i in block.requests[0].candidates
+  ]
+  rows = run.tokenizer.encode_all(titles)
+  targets = np.zeros((1, len(rows), max(map(len, rows))), np.int32)
+  for place, row in enumerate(rows):
+    targets[0, place, : len(row)] = row
+  score = jax.jit(run.train.model.score_batch)
+  history = parts.items.history(block.tokens, np.array([0]))
+  for name, text, shown in (
+    ("likelihood", run.tokenizer.encode(parts.prompt(None)), history),
+    ("prior", [1], np.zeros_like(history)),
+  ):
+    inputs = np.array([text], np.int32)
+    batch = features.to_features(inputs, targets)
+    batch |= parts.items.history_arrays(shown)
+    (expected,) = np.asarray(score(matching.params, batch))
+    np.testing.assert_allclose(none[name][0], expected, rtol=1e-4, atol=1e-3)
+  # A title has one prior, in whatever list it stands.
+  numbers = block.tokens.candidate_items.reshape(block.where.shape)
+  for number in np.unique(numbers):
+    assert len(np.unique(own["prior"][numbers == number])) == 1
+
+
+def test_lists_of_different_lengths_end_in_nothing(matching, parts):
+  block, counts = matching.block, np.array([3, 5])
+  tokens = block.tokens.with_lists(
+    np.arange(2),
+    block.tokens.targets.take(np.arange(8)),
+    counts,
+    block.tokens.candidate_items[:8],
+  )
+  where = np.arange(5) < counts[:, None]
+  short = dataclasses.replace(
+    block,
+    requests=block.requests[:2],
+    tokens=tokens,
+    examples=np.arange(2),
+    where=where,
+  )
+  for name, scores in parts.of_block(short, Wish.OWN).items():
+    np.testing.assert_array_equal(np.isfinite(scores), where, err_msg=name)
+    np.testing.assert_array_equal(scores[~where], -np.inf)
+
+
+def test_popularity_is_a_logarithm_smoothed_by_one(matching, parts):
+  counts = matching.prepared.split.training_log.item_counts
+  ids = matching.prepared.catalog.item_ids
+  taken = np.array([counts.get(item, 0) for item in ids])
+  expected = np.log((taken + 1) / (taken.sum() + len(ids)))
+  np.testing.assert_allclose(parts.log_popularity[1:], expected)
+  assert parts.log_popularity[0] == -np.inf
+
+
+def test_a_catalogue_has_the_scores_of_its_lists(matching, parts, own):
+  requests = matching.block.requests
+  wishes = [wish or None for wish in wishes_of(matching.block)]
+  found = parts.of_catalog([one.history for one in requests], wishes)
+  assert set(found) == {"match", "popularity"} | READ
+  for row, one in enumerate(requests):
+    numbers = [matching.prepared.catalog.index(i) for i in one.candidates]
+    for name, scores in found.items():
+      np.testing.assert_allclose(
+        scores[row, numbers],
+        own[name][row],
+        rtol=1e-4,
+        atol=1e-4,
+        err_msg=name,
+      )
+
+
+def test_a_request_of_a_catalogue_may_have_no_history(parts, matching):
+  found = parts.of_catalog([[]], ["Something with robots"])
+  assert np.isfinite(found["match"]).all()
+  assert found["match"].shape == (1, len(matching.prepared.catalog))
+
+
+def test_runs_have_the_parts_that_they_trained(matching):
+  block = matching.block
+  matched = matching.parts("match")
+  assert set(matched.of_block(block, Wish.NONE)) == {"match", "popularity"}
+  assert matched.untuned == {
+    "match": 1.0,
+    "popularity": pytest.approx(matched.matcher.popularity_weight),
+  }
+  likely = matching.parts("likelihood")
+  assert likely.matcher is None
+  assert likely.untuned == {"likelihood": 1.0}
+  found = likely.of_block(block, Wish.NONE)
+  assert set(found) == {"likelihood", "prior", "popularity"}
+  np.testing.assert_array_equal(
+    likely.trained_part(block), likely.of_block(block, Wish.OWN)["likelihood"]
+  )
+  np.testing.assert_array_equal(
+    matched.trained_part(block), matched.of_block(block, Wish.OWN)["match"]
+  )
+  with pytest.raises(ValueError, match="needs the objective next_item"):
+    likely.of_catalog([[]], ["pirates"])
+
+
+def test_prompts_say_the_wish_and_mark_the_history(parts):
+  assert "pirates!" in parts.prompt("pirates!")
+  assert "[history]" in parts.prompt("pirates!")
+  assert "[history]" in parts.prompt(None)
+  assert model_parts.Wish.OTHER.value == "somebody else's wish"

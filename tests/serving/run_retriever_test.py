@@ -1,0 +1,57 @@
+"""A run as a retriever, and what a model folder opens to."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from instructrec.instructions import templates
+from instructrec.serving import opened_run, run_retriever
+
+
+@pytest.fixture(scope="module")
+def opened(matching):
+  return opened_run.OpenedRun(
+    matching.run, matching.params, matching.prepared, templates.load()
+  )
+
+
+@pytest.fixture(scope="module")
+def retriever(opened):
+  return run_retriever.RunRetriever(opened)
+
+
+def test_the_catalogue_is_ranked_without_a_wish(matching, opened, retriever):
+  requests = matching.block.requests[:3]
+  scores = retriever.score(requests)
+  assert scores.shape == matching.block.where[:3].shape
+  for row, one in enumerate(requests):
+    ranked = opened.catalog_ranker.rank(one.history, None, one.candidates)
+    best = one.candidates[int(scores[row].argmax())]
+    assert ranked[0].item_id == best
+    np.testing.assert_allclose(
+      np.sort(scores[row])[::-1], [x.score for x in ranked], rtol=1e-4
+    )
+
+
+def test_a_run_that_matches_no_titles_is_refused(matching, opened):
+  model = matching.parts("likelihood").run.train.model
+  run = dataclasses.replace(
+    opened.run, train=types.SimpleNamespace(model=model)
+  )
+  likely = dataclasses.replace(opened, run=run)
+  assert not likely.ranks_catalogs
+  with pytest.raises(ValueError, match=r"next_item\.gin"):
+    run_retriever.RunRetriever(likely)
+
+
+def test_it_is_neither_fitted_nor_saved(matching, retriever, tmp_path):
+  with pytest.raises(TypeError, match="trained with `instructrec train`"):
+    retriever.fit(
+      matching.prepared.split.training_log, matching.prepared.catalog
+    )
+  with pytest.raises(TypeError, match="kept in its model folder"):
+    retriever.save(tmp_path / "out")
+  with pytest.raises(TypeError, match=r"OpenedRun\.open"):
+    retriever._load(tmp_path)
