@@ -104,11 +104,8 @@ def new_parameters(
   """
   if is_resuming:
     return found
-  have, want = (
-    traverse_util.flatten_dict(dict(tree), sep="/")
-    for tree in (found, expected)
-  )
-  missing = [name for name in want if name not in have]
+  wanted = traverse_util.flatten_dict(dict(expected), sep="/")
+  missing = [name for name in wanted if not _has(found, name)]
   if others := [name for name in missing if not _is_new(name)]:
     raise tensors.CheckpointError(
       f"the initial checkpoint lacks {len(others)} arrays of this run other "
@@ -116,6 +113,15 @@ def new_parameters(
     )
   _say([name for name in missing if name.startswith("target/")])
   return found
+
+
+def _has(tree: Any, name: str) -> bool:
+  """Whether a tree has a node; leaves of the older form are mappings too."""
+  for part in name.split("/"):
+    if not isinstance(tree, Mapping) or part not in tree:
+      return False
+    tree = tree[part]
+  return True
 
 
 def _is_new(name: str) -> bool:

@@ -1,6 +1,7 @@
 """A run begins with the numbers of the file, whatever its form."""
 
 import dataclasses
+import logging
 
 import flax.traverse_util
 import jax
@@ -10,7 +11,13 @@ import pytest
 from instructrec.models import ranking_model
 from instructrec.models.checkpoint import convert, names, tensors
 from instructrec.models.networks import t5, t5_config
-from instructrec.training import mesh, optimizer, runner
+from instructrec.models.objectives import (
+  listwise,
+  next_item,
+  objective,
+  token_likelihood,
+)
+from instructrec.training import initial_checkpoint, mesh, optimizer, runner
 
 CONFIG = t5_config.T5Config(
   vocab_size=40,
@@ -38,14 +45,14 @@ def _source(cfg=CONFIG):
   return tensors.Checkpoint("memory", "instructrec", 0, params, {}, config=cfg)
 
 
-def _trainer(checkpoint, cfg=CONFIG):
+def _trainer(checkpoint, cfg=CONFIG, objective=None):
   return runner.Trainer.create(
     runner.TrainConfig(
-      model=ranking_model.T5RankingModel(t5.T5(cfg)),
+      model=ranking_model.T5RankingModel(t5.T5(cfg), objective=objective),
       optimizer=optimizer.adamw(1e-2),
       train_steps=1,
       mesh=mesh.MeshConfig(data=1, model=1),
-      initial_checkpoint=str(checkpoint),
+      initial_checkpoint=checkpoint and str(checkpoint),
     ),
     SHAPES,
     jax.devices()[:1],
@@ -122,3 +129,111 @@ def test_another_network_is_named(tmp_path):
 def test_no_checkpoint_at_the_path(tmp_path):
   with pytest.raises(FileNotFoundError, match="gone does not exist"):
     _trainer(tmp_path / "gone").init()
+
+
+def _batch(rng):
+  """A batch that every objective can read."""
+  tokens = {name: rng.integers(2, 40, shape) for name, shape in SHAPES.items()}
+  batch = {
+    **tokens,
+    "decoder_loss_weights": np.ones(SHAPES["decoder_target_tokens"]),
+  }
+  for name, count in (("history", 3), ("choice", 5)):
+    batch[f"{name}_tokens"] = rng.integers(2, 40, (2, count, 4))
+    batch[f"{name}_items"] = rng.integers(1, 9, (2, count))
+    batch[f"{name}_logs"] = rng.standard_normal((2, count, 2))
+  kinds = {"i": np.int32, "f": np.float32}
+  return {name: x.astype(kinds[x.dtype.kind]) for name, x in batch.items()}
+
+
+_NEXT, _TOKEN = next_item.NextItem(), token_likelihood.TokenLikelihood()
+OBJECTIVES = {
+  "token": _TOKEN,
+  "listwise": listwise.Listwise(),
+  "next_item": _NEXT,
+  "sum": objective.WeightedSum((_NEXT, _TOKEN), (1.0, 0.1)),
+}
+
+
+@pytest.mark.parametrize(
+  ("form", "scan_layers"), [("huggingface", False), ("t5x_legacy", True)]
+)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_starts_from_a_public_checkpoint(
+  name, form, scan_layers, tmp_path, caplog
+):
+  source = _source()
+  convert.convert(source, tmp_path / "out", convert.Settings(form=form))
+  cfg = dataclasses.replace(
+    CONFIG,
+    title_matching=name in ("next_item", "sum"),
+    num_items=9 if name == "sum" else 0,
+    scan_layers=scan_layers,
+  )
+  trainer = _trainer(tmp_path / "out", cfg, OBJECTIVES[name])
+  with caplog.at_level(logging.WARNING):
+    state = trainer.init()
+  found = _flat(state.params)
+  # What is drawn is what a run from scratch has; the rest is the file's.
+  scratch = _flat(_trainer(None, cfg, OBJECTIVES[name]).init().params)
+  assert found.keys() == scratch.keys()
+  new = [n for n in found if n.startswith("title_matching/")]
+  assert bool(new) == cfg.title_matching
+  for key in new:
+    np.testing.assert_array_equal(found[key], scratch[key], key)
+    assert key in caplog.text
+  assert ("the initial checkpoint lacks" in caplog.text) == bool(new)
+  if not scan_layers:
+    for key, tensor in source.params.items():
+      np.testing.assert_array_equal(found[key], tensor.read(), key)
+  batch = _batch(np.random.default_rng(1))
+  if not cfg.title_matching:
+    batch = {k: v for k, v in batch.items() if not k.startswith("history")}
+  with mesh.use(trainer.mesh, trainer.config.mesh):
+    state, metrics = trainer.step_fn(state, batch, jax.random.key(0))
+  assert np.isfinite(metrics["loss"].compute())
+  assert int(state.step) == 1
+
+
+def test_a_checkpoint_with_titles_is_taken_whole(tmp_path, caplog):
+  cfg = dataclasses.replace(CONFIG, title_matching=True)
+  names_of = _flat(_trainer(None, cfg).init().params)
+  rng = np.random.default_rng(0)
+  found = {
+    "target": flax.traverse_util.unflatten_dict(
+      {n: rng.standard_normal(a.shape) for n, a in names_of.items()}, sep="/"
+    )
+  }
+  same = initial_checkpoint.new_parameters(found, found)
+  assert same is found
+  assert not caplog.text
+
+
+def test_nothing_but_titles_may_be_missing_under_t5x(caplog):
+  want = {
+    "state": {"step": 0, "param_states": {"title_matching": {"factors": {}}}},
+    "target": {
+      "encoder": {"norm": 1, "gate": 2},
+      "title_matching": {"factors": 3},
+    },
+  }
+  have = {"state": {"step": 0}, "target": {"encoder": {"norm": 1, "gate": 2}}}
+  assert initial_checkpoint.new_parameters(have, want) is have
+  assert "lacks a parameter, drawn anew: target/title_matching" in caplog.text
+  have["target"] = {"encoder": {"norm": 1}}
+  with pytest.raises(tensors.CheckpointError, match=r"lacks 1 .*encoder/gate$"):
+    initial_checkpoint.new_parameters(have, want)
+  # A run's own checkpoint is T5X's to judge.
+  assert initial_checkpoint.new_parameters(have, want, is_resuming=True) is have
+
+
+def test_other_uses_want_all_parameters(tmp_path):
+  convert.convert(
+    _source(), tmp_path / "out", convert.Settings(form="huggingface")
+  )
+  cfg = dataclasses.replace(CONFIG, title_matching=True)
+  trainer = _trainer(tmp_path / "out", cfg)
+  with pytest.raises(tensors.CheckpointError, match="title_matching/factors"):
+    initial_checkpoint.load_params(
+      str(tmp_path / "out"), trainer.abstract_state.params
+    )
