@@ -112,15 +112,11 @@ def _print_matched(
   top: int,
 ) -> None:
   """The best by the weighted sum, with what each part adds."""
-  from instructrec.retrieval import run_weights
-
   ranker = opened.catalog_ranker
   ranked = ranker.rank(history, text, candidates)
   if text:
     typer.echo(f"understood: {ranker.understood(text, history)}")
-  kind = run_weights.WITH_WISH if text else run_weights.WITHOUT_WISH
-  kind = run_weights.of_catalog(kind, ranker.weights)
-  typer.echo(f"score: {ranker.weights.describe(kind)}")
+  typer.echo(f"score: {ranker.weights.describe(ranker.kind(history, text))}")
   typer.echo(f"{len(ranked)} candidates:")
   for place, found in enumerate(ranked[:top], start=1):
     why = ", ".join(f"{n} {v:+.2f}" for n, v in found.parts.items())

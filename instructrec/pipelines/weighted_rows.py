@@ -22,7 +22,7 @@ from instructrec.retrieval import (
   score_parts,
   score_weights,
 )
-from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
+from instructrec.retrieval.run_weights import WITHOUT_WISH
 from instructrec.serving import model_parts
 from instructrec.serving.model_parts import Scores, Wish
 
@@ -118,7 +118,9 @@ class WeightedRows:
       for block in task_blocks:
         self._add(block, self.parts.of_block(block, Wish.OWN))
         if self.parts.has_wishes(block) and self.parts.swaps_wishes:
-          self._add(block, self.parts.of_block(block, Wish.NONE), WITHOUT_WISH)
+          if self.parts.has_histories(block):
+            none = self.parts.of_block(block, Wish.NONE)
+            self._add(block, none, WITHOUT_WISH)
           self._add_others(block)
     own, fitted = tuple(self._retriever_names), {}
     for kind, fit in self._fits.items():
@@ -159,7 +161,7 @@ class WeightedRows:
     """
     found = self.parts.of_block(block, Wish.OTHER)
     neutral = np.where(block.where, 0.0, -np.inf)
-    self._add(block, found | {model_parts.UNWANTED: neutral}, WITH_WISH)
+    self._add(block, found | {model_parts.UNWANTED: neutral})
 
   def _add(
     self,
@@ -173,7 +175,7 @@ class WeightedRows:
     )
     parts = self._with_retrievers(block, found)
     # All blocks of a kind have the same parts: those of wishes too.
-    if kind == WITH_WISH:
+    if kind != WITHOUT_WISH:
       for name in _ALONE:
         parts.setdefault(name, np.where(block.where, 0.0, -np.inf))
     fit.add(parts, block.labels, block.where)
@@ -228,7 +230,7 @@ class WeightedRows:
       return
     kind, found = self._kind(block), self._own(block)
     self._seen.setdefault(kind, _Seen()).add(found, block)
-    if kind == WITH_WISH:
+    if kind != WITHOUT_WISH:
       yield from self._other_wishes(block)
       wanted, unwanted = (found[name] for name in _ALONE)
       yield (
@@ -240,7 +242,10 @@ class WeightedRows:
       yield from self._fused_rows(block, kind, found)
 
   def _kind(self, block: blocks.Block) -> str:
-    return WITH_WISH if self.parts.has_wishes(block) else WITHOUT_WISH
+    return run_weights.kind_of(
+      history=self.parts.has_histories(block),
+      wish=self.parts.has_wishes(block),
+    )
 
   def _own(self, block: blocks.Block) -> dict[str, Scores]:
     """The parts of the block that was asked for last are kept."""
@@ -251,7 +256,8 @@ class WeightedRows:
   def _other_wishes(self, block: blocks.Block) -> Iterator[Row]:
     if not self.parts.swaps_wishes:
       return
-    for wish, kind in ((Wish.NONE, WITHOUT_WISH), (Wish.OTHER, WITH_WISH)):
+    own = self._kind(block)
+    for wish, kind in ((Wish.NONE, WITHOUT_WISH), (Wish.OTHER, own)):
       found = self.parts.of_block(block, wish)
       yield (
         f"{self.model_name}, {wish}",

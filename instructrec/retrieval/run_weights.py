@@ -1,8 +1,9 @@
-"""The score weights of a run: those of requests with a wish, and without.
+"""The score weights of a run, by what is known of a request.
 
-A wish changes what the other parts are worth, so each kind of request has
-weights of its own. They lie beside the run, and whatever ranks with the run
-(evaluation, `rank`, a service) reads the same ones.
+A wish changes what the other parts are worth, and one without a history is all
+that is known: each kind of request has weights of its own. They lie beside the
+run, and whatever ranks with the run (evaluation, `rank`, a service) reads the
+same ones.
 """
 
 import dataclasses
@@ -20,8 +21,17 @@ from instructrec.retrieval.score_parts import Parts, ScoreWeightsError, Where
 
 FILE = "score_weights.json"
 WITH_WISH, WITHOUT_WISH = "with_wish", "without_wish"
-KINDS = (WITHOUT_WISH, WITH_WISH)
+WISH_ALONE = "wish_alone"
+"""A wish without a history: there it is all that is known."""
+KINDS = (WITHOUT_WISH, WITH_WISH, WISH_ALONE)
 _CATALOG = "_of_catalogue"
+
+
+def kind_of(*, history: bool, wish: bool) -> str:
+  """The kind of a request by what it has."""
+  if not wish:
+    return WITHOUT_WISH
+  return WITH_WISH if history else WISH_ALONE
 
 
 def catalog_kind(kind: str) -> str:

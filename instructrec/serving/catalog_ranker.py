@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 
 from instructrec.retrieval import run_weights
-from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
 from instructrec.serving import model_parts
 
 
@@ -61,14 +60,19 @@ class CatalogRanker:
     """
     found = self.parts.of_catalog(histories, wishes)
     scores = np.empty((len(histories), len(self.parts.catalog)))
-    has_wish = np.array([bool(wish) for wish in wishes])
-    for kind, rows in ((WITH_WISH, has_wish), (WITHOUT_WISH, ~has_wish)):
-      if rows.any():
-        own = {name: part[rows] for name, part in found.items()}
-        scores[rows] = self.weights.combine(
-          run_weights.of_catalog(kind, self.weights), own
-        )
+    kinds = np.array(
+      [self.kind(*one) for one in zip(histories, wishes, strict=True)]
+    )
+    for kind in np.unique(kinds):
+      rows = kinds == kind
+      own = {name: part[rows] for name, part in found.items()}
+      scores[rows] = self.weights.combine(str(kind), own)
     return scores
+
+  def kind(self, history: Sequence[str], wish: str | None) -> str:
+    """Which of the run's weights a request is ranked by."""
+    kind = run_weights.kind_of(history=bool(history), wish=bool(wish))
+    return run_weights.of_catalog(kind, self.weights)
 
   def rank(
     self,
@@ -102,10 +106,7 @@ class CatalogRanker:
     places = np.array([items.index(item) for item in candidates])
     found = self.parts.of_catalog([history], [wish])
     (scores,) = self.score_catalog([history], [wish])
-    kind = run_weights.of_catalog(
-      WITH_WISH if wish else WITHOUT_WISH, self.weights
-    )
-    weights = self.weights.of_kind(kind)
+    weights = self.weights.of_kind(self.kind(history, wish))
     order = places[np.argsort(-scores[places], kind="stable")]
     return [
       Placed(

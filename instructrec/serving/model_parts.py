@@ -198,6 +198,11 @@ class ModelParts:
     texts = block.tokens.columns["wish_text"].gather(block.examples)
     return bool((texts != "").any())
 
+  def has_histories(self, block: Requests) -> bool:
+    """Whether the requests of a block show what was taken before."""
+    history = block.tokens.history
+    return history is None or bool(history.lengths[block.examples].any())
+
   @property
   def swaps_wishes(self) -> bool:
     """Whether a request can be ranked under another wish.

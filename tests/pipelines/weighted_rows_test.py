@@ -54,8 +54,8 @@ def test_weights_are_fitted_apart_for_requests_with_and_without_a_wish(
   assert set(of_catalog.names) == {"match", "popularity"} | READ
   count = len(matching.block.requests)
   for kind, found in weights.items():
-    # One in four once more, with somebody else's wish.
-    again = 3 if kind.startswith(WITH_WISH) else 0
+    # All once more, with somebody else's wish.
+    again = count if kind.startswith(WITH_WISH) else 0
     assert found.log.num_requests == count + again, kind
     assert found.log.nats_after <= found.log.nats_before
 
@@ -67,7 +67,7 @@ def test_the_models_row_is_the_weighted_sum(fitted, matching):
   np.testing.assert_allclose(
     scores, sum(weights[name] * own[name] for name in weights), rtol=1e-6
   )
-  assert "fitted on 15 validation requests" in text
+  assert "fitted on 24 validation requests" in text
 
 
 def test_other_wishes_the_filter_and_fusions_stand_beside(

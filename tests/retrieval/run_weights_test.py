@@ -45,6 +45,14 @@ def test_a_kind_has_its_own_weights(parts, fitted):
   assert "50 validation requests" in weights.describe(WITH_WISH)
 
 
+def test_a_wish_without_a_history_is_a_kind_of_its_own():
+  assert run_weights.kind_of(history=True, wish=True) == WITH_WISH
+  assert run_weights.kind_of(history=True, wish=False) == WITHOUT_WISH
+  assert run_weights.kind_of(history=False, wish=True) == (
+    run_weights.WISH_ALONE
+  )
+
+
 def test_catalogues_fall_back_to_the_kind(fitted):
   own = run_weights.catalog_kind(WITH_WISH)
   plain = run_weights.RunWeights({WITH_WISH: fitted}, UNTUNED)
