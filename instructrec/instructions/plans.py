@@ -351,7 +351,7 @@ class Planner:
       return
     for number, form in enumerate(self._whole_forms):
       if form.template.id not in drawn:
-        yield self._plan(request, form, mix(request.key, 60 + number))
+        yield self._plan(request, form, mix(request.key, 70 + number))
 
   def _plan(
     self, request: planned.Request, form: render.Form, key: int

@@ -491,8 +491,10 @@ class Evaluation:
         if token_cache.has_split(name, "validation", self.tfds_data_dir)
       }
     )
-    # Those of other lists, or of other parameters, are not the run's.
-    if self.checkpoint is None and self.lists is None:
+    # Those of other lists, parameters or instructions are not the run's.
+    own = pathlib.Path(self.run.record["tfds_data_dir"]).resolve()
+    others = self.checkpoint, self.lists, self.step
+    if others == (None, None, None) and self.tfds_data_dir.resolve() == own:
       found.save(self.run.directory, step)
     return found
 

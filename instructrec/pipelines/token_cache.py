@@ -170,7 +170,9 @@ def load(
   digest = hashlib.sha256(json.dumps(sources).encode()).hexdigest()
   folder = data_dir / "token_cache" / f"{task_name}-{split}-{digest[:12]}"
   if not folder.is_dir():
-    seqio.set_tfds_data_dir_override(str(data_dir))
+    # Of the task itself: it keeps the first folder that it was given by
+    # `seqio.set_tfds_data_dir_override`, and would read that one for others.
+    task.source.tfds_dataset.override_data_dir(str(data_dir.absolute()))
     splits = _splits(task, data_dir)
     if split not in splits:
       raise ValueError(

@@ -27,8 +27,6 @@ from instructrec.serving import model_parts
 from instructrec.serving.model_parts import Scores, Wish
 
 FILTER = "wish as a filter"
-# Of so many validation requests one is added with somebody else's wish.
-_EVERY = 4
 # Requests that an ablation looks at; it fits weights anew for each row.
 _ABLATED = 4096
 # Parts that are known of every item at once.
@@ -153,25 +151,15 @@ class WeightedRows:
     }
 
   def _add_others(self, block: blocks.Block) -> None:
-    """Some requests once more, with a wish that is not their own.
+    """The requests once more, with a wish that is not their own.
 
     Validation wishes all tell the truth: fitted on them alone, the weights
-    would have every wish obeyed, of whomever it is.
+    would have every wish obeyed, of whomever it is. What is refused says
+    nothing here: to be wrong about it costs little, to keep showing it much.
     """
     found = self.parts.of_block(block, Wish.OTHER)
-    some = np.arange(len(block.labels)) % _EVERY == 0
-    kept = dataclasses.replace(
-      block,
-      requests=[
-        r for r, chosen in zip(block.requests, some, strict=True) if chosen
-      ],
-      examples=block.examples[some],
-      labels=block.labels[some],
-      where=block.where[some],
-    )
-    self._add(
-      kept, {name: part[some] for name, part in found.items()}, WITH_WISH
-    )
+    neutral = np.where(block.where, 0.0, -np.inf)
+    self._add(block, found | {model_parts.UNWANTED: neutral}, WITH_WISH)
 
   def _add(
     self,

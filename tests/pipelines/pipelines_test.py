@@ -216,6 +216,28 @@ def test_the_cache_holds_the_tokens_of_our_tokenizer(
   )
 
 
+def test_each_folder_has_its_own_rows_in_one_process(
+  spec, data_dir, registered, tmp_path, monkeypatch
+):
+  """A SeqIO task would go on with the folder that it read first."""
+  from instructrec.pipelines import generate, token_cache
+
+  first = token_cache.load(f"toy_v1_{_TASK}", "validation", data_dir)
+  write(
+    dataclasses.replace(spec, max_history=1),
+    tmp_path / "other",
+    vocabulary=data_dir / generate.VOCABULARY,
+  )
+  # Named from where it lies, too.
+  monkeypatch.chdir(tmp_path)
+  other = token_cache.load(f"toy_v1_{_TASK}", "validation", "other")
+  assert len(other) == len(first)
+  assert not np.array_equal(other.inputs.tokens, first.inputs.tokens)
+  monkeypatch.chdir("/")
+  again = token_cache.load(f"toy_v1_{_TASK}", "test", data_dir)
+  assert len(again)
+
+
 def test_missing_data_and_splits_are_named(data_dir, registered, tmp_path):
   from instructrec.pipelines import token_cache
 
