@@ -1,13 +1,40 @@
 """The least time a step can take, and the work that its model asks for."""
 
 import dataclasses
+from typing import Any
 
 from instructrec.models.networks import t5_config
+from instructrec.models.objectives import listwise, objective
 from instructrec.preflight import chips, cost
 from instructrec.preflight import launch as launch_lib
 
 
-def forward_flops(
+def encoder_flops(
+  network: t5_config.T5Config, *, rows: int, inputs_length: int
+) -> float:
+  """FLOPs of the encoder's matrix products in one pass.
+
+  Two a weight and token, and 4 * heads * head_dim for each pair of positions
+  that attend to each other, masked or not; as "model FLOPs" are counted in
+  Appendix B of PaLM (Chowdhery et al., 2022).
+
+  Args:
+    network: the sizes.
+    rows: encoder inputs.
+    inputs_length: positions of an input.
+
+  Returns:
+    FLOPs of all rows together.
+  """
+  inputs = rows * inputs_length
+  weights = network.num_encoder_layers * (
+    4 * _projection(network) + _mlp(network)
+  )
+  pairs = network.num_encoder_layers * inputs * inputs_length
+  return 2.0 * inputs * weights + 4.0 * network.joined_dim * pairs
+
+
+def decoder_flops(
   network: t5_config.T5Config,
   *,
   rows: int,
@@ -15,12 +42,7 @@ def forward_flops(
   targets_length: int,
   candidates: int = 1,
 ) -> float:
-  """FLOPs of the matrix products of one pass through the network.
-
-  Two a weight and token, and 4 * heads * head_dim for each pair of positions
-  that attend to each other, masked or not; as "model FLOPs" are counted in
-  Appendix B of PaLM (Chowdhery et al., 2022), an encoder's weights with its
-  inputs, a decoder's with its targets.
+  """As `encoder_flops`, of the decoder and the logits.
 
   Args:
     network: the sizes.
@@ -34,25 +56,80 @@ def forward_flops(
   """
   inputs = rows * inputs_length
   targets = rows * candidates * targets_length
-  joined = network.joined_dim
-  projection = network.emb_dim * joined
-  mlp = (len(network.mlp_activations) + 1) * network.emb_dim * network.mlp_dim
-  # An input token passes the encoder and the keys and values of the decoder's
-  # attention to it; a target token self-attention, the queries and outputs of
-  # that attention, and the logits.
-  input_weights = network.num_encoder_layers * (4 * projection + mlp) + (
-    network.num_decoder_layers * 2 * projection
-  )
-  target_weights = network.num_decoder_layers * (6 * projection + mlp) + (
-    network.emb_dim * network.vocab_size
-  )
-  pairs = network.num_encoder_layers * inputs * inputs_length + (
+  # An input token passes the keys and values of the attention to it; a target
+  # token self-attention, the queries and outputs of that attention, and the
+  # logits.
+  input_weights = network.num_decoder_layers * 2 * _projection(network)
+  target_weights = network.num_decoder_layers * (
+    6 * _projection(network) + _mlp(network)
+  ) + (network.emb_dim * network.vocab_size)
+  pairs = (
     network.num_decoder_layers * targets * (targets_length + inputs_length)
   )
   return (
     2.0 * (inputs * input_weights + targets * target_weights)
-    + 4.0 * joined * pairs
+    + 4.0 * network.joined_dim * pairs
   )
+
+
+def forward_flops(
+  network: t5_config.T5Config,
+  *,
+  rows: int,
+  inputs_length: int,
+  targets_length: int,
+  candidates: int = 1,
+) -> float:
+  """As `encoder_flops`, of both stacks; see `decoder_flops`."""
+  encoded = encoder_flops(network, rows=rows, inputs_length=inputs_length)
+  return encoded + decoder_flops(
+    network,
+    rows=rows,
+    inputs_length=inputs_length,
+    targets_length=targets_length,
+    candidates=candidates,
+  )
+
+
+def _projection(network: t5_config.T5Config) -> int:
+  return network.emb_dim * network.joined_dim
+
+
+def _mlp(network: t5_config.T5Config) -> int:
+  branches = len(network.mlp_activations) + 1
+  return branches * network.emb_dim * network.mlp_dim
+
+
+def _title_flops(launch: launch_lib.Launch) -> float:
+  """As `encoder_flops`, of title vectors, queries and their products."""
+  width, rows = launch.network.emb_dim, launch.batch_size
+  titles = rows * (launch.history_length + 1 + launch.num_drawn)
+  queries = rows * (launch.history_length + 1)
+  return 2.0 * (
+    titles * 5 * width**2 + queries * width**2 + titles * queries * width
+  )
+
+
+def _parts(launch: launch_lib.Launch) -> list[Any]:
+  """The objectives of training, sums taken apart."""
+  model: Any = launch.config.model
+  if isinstance(model.objective, objective.WeightedSum):
+    return list(model.objective.objectives)
+  return [model.objective]
+
+
+def _decoded(launch: launch_lib.Launch, step: str) -> list[tuple[int, int]]:
+  """Targets of a row and positions of each, for each pass of the decoder."""
+  if step == "score":
+    return [(launch.num_candidates, launch.targets_length)]
+  found = []
+  for part in _parts(launch):
+    if isinstance(part, listwise.Listwise):
+      # Titles and their ends.
+      found.append((1 + launch.num_drawn, launch.title_length + 1))
+    elif objective.LIKELIHOOD in part.trains:
+      found.append((1, launch.targets_length))
+  return found
 
 
 def model_flops(launch: launch_lib.Launch, step: str) -> float:
@@ -65,27 +142,30 @@ def model_flops(launch: launch_lib.Launch, step: str) -> float:
   Returns:
     FLOPs of the global batch.
   """
-  lengths = {
-    "inputs_length": launch.inputs_length,
-    "targets_length": launch.targets_length,
-  }
-  if step == "score":
-    return forward_flops(
+  train = step == "train"
+  rows = launch.batch_size if train else launch.score_batch_size
+  positions = launch.inputs_length + launch.history_length
+  total = encoder_flops(launch.network, rows=rows, inputs_length=positions)
+  for candidates, length in _decoded(launch, step):
+    total += decoder_flops(
       launch.network,
-      rows=launch.score_batch_size,
-      candidates=launch.num_candidates,
-      **lengths,
+      rows=rows,
+      inputs_length=positions,
+      targets_length=length,
+      candidates=candidates,
     )
-  return 3 * forward_flops(launch.network, rows=launch.batch_size, **lengths)
+  if not train:
+    return total
+  if any(objective.MATCH in part.trains for part in _parts(launch)):
+    total += _title_flops(launch)
+  return 3 * total
 
 
 def tokens(launch: launch_lib.Launch, step: str) -> int:
-  """Positions of inputs and targets in a step's global batch."""
-  batch = launch.batch(step)
-  return sum(
-    batch[name].size
-    for name in ("encoder_input_tokens", "decoder_target_tokens")
-  )
+  """Positions that the stacks read in a step's global batch."""
+  rows = launch.batch_size if step == "train" else launch.score_batch_size
+  decoded = sum(count * length for count, length in _decoded(launch, step))
+  return rows * (launch.inputs_length + launch.history_length + decoded)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -237,3 +237,42 @@ def test_a_sum_of_objectives_of_a_t5x_launch_is_read():
   assert found.config.model.objective.weights == (1.0, 0.25)
   assert found.config.model.objective.objectives[1].z_loss == 1e-4
   assert found.config.model.num_items == 7
+
+
+def test_model_flops_are_those_of_the_objective():
+  def of(*objectives, **changes):
+    items = ["gin/runs/t5x_items.gin"] if objectives else []
+    names = [f"gin/objectives/{name}.gin" for name in objectives]
+    return launch_files.read(
+      ["gin/instructrec_xl.gin", *items, *names],
+      [f"{name}={value}" for name, value in changes.items()],
+    )
+
+  plain = of()
+  # As many targets, of the same length.
+  lists = of("listwise", NUM_DRAWN=1, TITLE_LENGTH=127)
+  decoder = roofline.decoder_flops(
+    plain.network, rows=64, inputs_length=512, targets_length=128
+  )
+  extra = roofline.decoder_flops(
+    plain.network,
+    rows=64,
+    inputs_length=512,
+    targets_length=128,
+    candidates=2,
+  )
+  assert roofline.model_flops(lists, "train") == pytest.approx(
+    roofline.model_flops(plain, "train") + 3 * (extra - decoder)
+  )
+  assert roofline.tokens(plain, "train") == 64 * (512 + 128)
+  assert roofline.tokens(lists, "train") == 64 * (512 + 2 * 128)
+  matching = of("next_item")
+  encoder = roofline.encoder_flops(
+    matching.network, rows=64, inputs_length=512 + 16
+  )
+  # Without a decoder; matching is a few percent.
+  found = roofline.model_flops(matching, "train")
+  assert 1.0 < found / (3 * encoder) < 1.03
+  assert roofline.tokens(matching, "train") == 64 * (512 + 16)
+  both = of("next_item_and_token")
+  assert roofline.model_flops(both, "train") > found + 3 * decoder
