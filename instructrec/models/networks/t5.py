@@ -134,7 +134,8 @@ class T5(nn.Module):
       True where it may.
 
     Raises:
-      ValueError: if only one of the segment ids is given.
+      ValueError: if only one of the segment ids is given, or packed rows have
+        several sequences.
     """
     if (decoder_segment_ids is None) != (encoder_segment_ids is None):
       raise ValueError(
@@ -143,6 +144,12 @@ class T5(nn.Module):
       )
     mask = _positions(encoder_input_tokens, history)
     if decoder_segment_ids is not None and encoder_segment_ids is not None:
+      batch, sequences = len(encoder_segment_ids), len(decoder_segment_ids)
+      if sequences != batch:
+        raise ValueError(
+          f"packed rows with {sequences} decoder sequences against {batch} "
+          "encoder rows; expected one each: candidate lists cannot be packed"
+        )
       mask &= _same_segment(decoder_segment_ids, encoder_segment_ids)
     return mask
 
@@ -256,8 +263,7 @@ class T5(nn.Module):
       Features.
 
     Raises:
-      ValueError: if `sequences` is no multiple of `batch`, or if packed rows
-        have several sequences.
+      ValueError: if `sequences` is no multiple of `batch`.
     """
     batch = encoded.shape[0]
     sequences, length = decoder_target_tokens.shape
@@ -265,11 +271,6 @@ class T5(nn.Module):
       raise ValueError(
         f"{sequences} decoder sequences against {batch} encoder rows; expected "
         "a multiple, the sequences of one row next to each other"
-      )
-    if decoder_segment_ids is not None and sequences != batch:
-      raise ValueError(
-        f"packed rows with {sequences} decoder sequences against {batch} "
-        "encoder rows; expected one each: candidate lists cannot be packed"
       )
     mask = jnp.tril(jnp.ones((length, length), bool))[None, None]
     mask &= (decoder_target_tokens != PAD_ID)[:, None, None, :]
