@@ -82,7 +82,7 @@ def test_the_weights_lie_beside_the_run(run):
   assert record["checkpoint_step"] == 2
   weights = {kind: one["weights"] for kind, one in record["weights"].items()}
   plain = {"match", "popularity"}
-  assert set(weights) == {run_weights.WITH_WISH, run_weights.WITHOUT_WISH}
+  assert set(weights) == set(run_weights.KINDS)
   assert set(weights[run_weights.WITHOUT_WISH]) == plain
   assert set(weights[run_weights.WITH_WISH]) == plain | {"wanted", "unwanted"}
 
