@@ -70,7 +70,7 @@ setuptools.setup(
   ],
   package_dir=_GIN_PACKAGES,
   package_data={
-    "instructrec.instructions": ["templates/*.yaml"],
+    "instructrec.instructions": ["templates/*.yaml", "*.txt"],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },
   entry_points={"console_scripts": ["instructrec=instructrec.cli.main:main"]},
