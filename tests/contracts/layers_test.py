@@ -134,3 +134,12 @@ def _run(code, folder):
     check=False,
   )
   assert result.returncode == 0, result.stderr
+
+
+def test_the_wheel_carries_every_file_that_is_no_module():
+  """What setup.py does not name is missing for those who install a wheel."""
+  checkout = pathlib.Path(__file__).resolve().parents[2]
+  setup = (checkout / "setup.py").read_text()
+  for path in (checkout / "instructrec").rglob("*"):
+    if path.is_file() and path.suffix not in (".py", ".pyc", ".gin"):
+      assert f"*{path.suffix}" in setup, path
