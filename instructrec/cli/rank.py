@@ -119,7 +119,8 @@ def _print_matched(
   typer.echo(f"score: {ranker.weights.describe(ranker.kind(history, text))}")
   typer.echo(f"{len(ranked)} candidates:")
   for place, found in enumerate(ranked[:top], start=1):
-    why = ", ".join(f"{n} {v:+.2f}" for n, v in found.parts.items())
+    said = {n: f"{v:+.2f}" for n, v in found.parts.items() if round(v, 2)}
+    why = ", ".join(f"{name} {value}" for name, value in said.items())
     typer.echo(f"{place:3d}. {found.score:8.3f}  {found.title}  ({why})")
 
 
