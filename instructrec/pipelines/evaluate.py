@@ -250,14 +250,13 @@ class Evaluation:
         f"--vocabulary={own.path}"
       )
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
-    trained, step = self._trained()
     untrained = self.run.initial_params()
-    weighted = self._weighted(trained, step)
+    weighted = self._weighted()
     with self._chat_rows() as chat:
       found = [
         result
         for name in self._tasks()
-        for result in self._task(name, trained, untrained, weighted, chat)
+        for result in self._task(name, untrained, weighted, chat)
       ]
     if not found:
       raise ValueError(
@@ -290,7 +289,6 @@ class Evaluation:
   def _task(
     self,
     name: str,
-    trained: Any,
     untrained: Any,
     weighted: weighted_rows.WeightedRows,
     chat: chat_rows.ChatRows | None,
@@ -439,8 +437,7 @@ class Evaluation:
       The figures; None where none are asked for, the run cannot rank whole
       catalogues under other wishes, or these have nothing to wish for.
     """
-    params = self._trained()[0]
-    parts = self._parts(params)
+    parts = self._trained_parts
     if not self.num_histories or parts.matcher is None:
       return None
     ranker = catalog_ranker.CatalogRanker(
@@ -466,18 +463,22 @@ class Evaluation:
       self.tell(f"following wishes is not measured: {error}")
       return None
 
+  @functools.cached_property
   def _trained(self) -> tuple[Any, int | None]:
     """The parameters to evaluate, and their step where they are the run's."""
     if self.checkpoint is None:
       return self.run.params(self.step)
     return self.run.params_from(self.checkpoint, self.step), None
 
-  def _weighted(
-    self, params: Any, step: int | None
-  ) -> weighted_rows.WeightedRows:
+  @functools.cached_property
+  def _trained_parts(self) -> model_parts.ModelParts:
+    """With vectors, priors and attributes, which are made once."""
+    return self._parts(self._trained[0])
+
+  def _weighted(self) -> weighted_rows.WeightedRows:
     """The model's score with its weights, fitted where that is asked for."""
     found = weighted_rows.WeightedRows(
-      self._parts(params), MODEL, self.retrievers, self.seed
+      self._trained_parts, MODEL, self.retrievers, self.seed
     )
     if not self.num_validation:
       found.load(self.run.directory)
@@ -495,7 +496,7 @@ class Evaluation:
     own = pathlib.Path(self.run.record["tfds_data_dir"]).resolve()
     others = self.checkpoint, self.lists, self.step
     if others == (None, None, None) and self.tfds_data_dir.resolve() == own:
-      found.save(self.run.directory, step)
+      found.save(self.run.directory, self._trained[1])
     return found
 
   def _model_scores(

@@ -9,7 +9,7 @@ retrievers, all of them with and without the model, fused alike.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -37,7 +37,6 @@ _OF_CATALOG = {
   model_parts.UNWANTED,
 }
 _ALONE = (model_parts.WANTED, model_parts.UNWANTED)
-Blocks = Callable[[str], Iterator[blocks.Block]]
 Row = tuple[str, Scores, str]
 
 
@@ -105,7 +104,9 @@ class WeightedRows:
     self.weights = run_weights.RunWeights({}, self.parts.untuned)
     self._fits: dict[str, score_weights.ScoreWeightsFit] = {}
     self._fused: dict[str, tuple[score_weights.ScoreWeights, ...]] = {}
+    # Of the block that was asked for last.
     self._last: tuple[blocks.Block, dict[str, Scores]] | None = None
+    self._retrieved: tuple[blocks.Block, dict[str, Scores]] | None = None
     self._seen: dict[str, _Seen] = {}
 
   def fit(self, validation: Mapping[str, Iterator[blocks.Block]]) -> None:
@@ -147,10 +148,14 @@ class WeightedRows:
   def _with_retrievers(
     self, block: blocks.Block, found: dict[str, Scores]
   ) -> dict[str, Scores]:
-    return found | {
-      part: self.retrievers[name].score(block.requests)
-      for part, name in self._retriever_names.items()
-    }
+    """The parts with what retrievers say, which no wish changes."""
+    if self._retrieved is None or self._retrieved[0] is not block:
+      scores = {
+        part: self.retrievers[name].score(block.requests)
+        for part, name in self._retriever_names.items()
+      }
+      self._retrieved = (block, scores)
+    return found | self._retrieved[1]
 
   def _add_others(self, block: blocks.Block) -> None:
     """The requests once more, with a wish that is not their own.

@@ -58,7 +58,17 @@ class CatalogRanker:
     Returns:
       float64; higher is better. Items of the history have scores too.
     """
-    found = self.parts.of_catalog(histories, wishes)
+    return self._combined(
+      histories, wishes, self.parts.of_catalog(histories, wishes)
+    )
+
+  def _combined(
+    self,
+    histories: Sequence[Sequence[str]],
+    wishes: Sequence[str | None],
+    found: dict[str, model_parts.Scores],
+  ) -> Float[np.ndarray, "requests items"]:
+    """The weighted sums of parts, each request by the weights of its kind."""
     scores = np.empty((len(histories), len(self.parts.catalog)))
     kinds = np.array(
       [self.kind(*one) for one in zip(histories, wishes, strict=True)]
@@ -105,7 +115,7 @@ class CatalogRanker:
       raise ValueError("there are no candidates to rank")
     places = np.array([items.index(item) for item in candidates])
     found = self.parts.of_catalog([history], [wish])
-    (scores,) = self.score_catalog([history], [wish])
+    (scores,) = self._combined([history], [wish], found)
     weights = self.weights.of_kind(self.kind(history, wish))
     order = places[np.argsort(-scores[places], kind="stable")]
     return [

@@ -292,16 +292,16 @@ class ModelParts:
         "catalogues needs the objective next_item (gin/objectives/)"
       )
     assert self.items is not None
-    numbers = np.zeros((len(histories), self.items.history_length), np.int32)
-    for row, history in enumerate(histories):
-      kept = history[-numbers.shape[1] :]
-      if kept:
-        numbers[row, -len(kept) :] = [self.catalog.index(i) + 1 for i in kept]
+    # The item table keeps the order of the catalogue, and counts from one.
+    index = self.catalog.index
+    taken = token_dataset.Ragged.of(
+      [[index(i) + 1 for i in h] for h in histories]
+    )
     rows = [self._tokenizer.encode(self.prompt(wish)) for wish in wishes]
     states = self.matcher.states(
       token_dataset.Ragged.of(rows),
       np.arange(len(rows)),
-      numbers,
+      taken.newest(np.arange(len(rows)), self.items.history_length),
       inputs_length=self.run.data.inputs_length,
     )
     every = np.broadcast_to(
