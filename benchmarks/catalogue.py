@@ -14,7 +14,6 @@ about equally likely.
 """
 
 import argparse
-import json
 import pathlib
 import statistics
 import time
@@ -27,7 +26,7 @@ from instructrec import allocator
 from instructrec.data import dataset
 from instructrec.evaluation import environment, markdown
 from instructrec.serving import ranker as ranker_lib
-from instructrec.training import run_dir
+from instructrec.training import data_folder, run_dir
 
 _TOLERANCE = 1e-3
 
@@ -39,8 +38,7 @@ def open_ranker(
   run = run_dir.load(args.model_dir)
   folder = args.data
   if folder is None:
-    manifest = pathlib.Path(run.record["tfds_data_dir"]) / "manifest.json"
-    folder = json.loads(manifest.read_text())["prepared_dir"]
+    folder = data_folder.manifest(run.record["tfds_data_dir"])["prepared_dir"]
   prepared = dataset.load(folder)
   params, _ = run.params()
   return ranker_lib.InstructionRanker(

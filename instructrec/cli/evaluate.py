@@ -321,7 +321,6 @@ def run(
     ValueError: where devices are missing or do not divide, the processes mean
       different evaluations, or each of them would ask a chat server.
   """
-  import json
   import shlex
   import sys
   import time
@@ -331,7 +330,7 @@ def run(
   from instructrec.evaluation import environment, published_report, report
   from instructrec.pipelines import evaluate as pipeline
   from instructrec.retrieval import methods
-  from instructrec.training import distributed, run_dir
+  from instructrec.training import data_folder, distributed, run_dir
 
   started = time.perf_counter()
   allocator.keep_freed_memory()
@@ -339,7 +338,7 @@ def run(
   opened = run_dir.load(model_dir).on_all_devices(model_parallel)
   if tfds_data_dir is None:
     tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
-  manifest = json.loads((tfds_data_dir / "manifest.json").read_text())
+  manifest = data_folder.manifest(tfds_data_dir)
   # Targets and baselines are those of the instructions, or leaks are silent.
   prepared = dataset.load(
     manifest["prepared_dir"], fingerprint=manifest["prepared_fingerprint"]

@@ -106,9 +106,10 @@ def run(
   from instructrec.evaluation import environment
   from instructrec.models import tokenizer
   from instructrec.models.objectives import objective
-  from instructrec.pipelines import generate, streams, vocabulary
+  from instructrec.pipelines import streams, vocabulary
   from instructrec.training import (
     data_config,
+    data_folder,
     distributed,
     embedding_start,
     gin_config,
@@ -127,7 +128,7 @@ def run(
   data = gin_config.build(data_config.DataConfig)
   gin_config.check_all_used()
   distributed.check_agreement({"the gin config": gin_config.config_text()})
-  vocabulary_path = tfds_data_dir.absolute() / generate.VOCABULARY
+  vocabulary_path = data_folder.vocabulary(tfds_data_dir)
   _check_vocabulary(vocabulary_path, config.model.vocab_size)
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(vocabulary_path)
   record: dict[str, Any] = {
@@ -138,7 +139,7 @@ def run(
   items, table_path = None, None
   if data.reads_items:
     items = item_arrays.ItemArrays.create(
-      item_table.ItemTable.load(tfds_data_dir),
+      data_folder.items(tfds_data_dir),
       tokenizer.Tokenizer(vocabulary_path),
       data,
     )

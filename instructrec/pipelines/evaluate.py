@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,6 @@ from instructrec.pipelines import (
   blocks,
   chat_rows,
   following,
-  generate,
   rank_table,
   registry,
   token_cache,
@@ -40,7 +38,7 @@ from instructrec.retrieval import (
   tournament,
 )
 from instructrec.serving import catalog_ranker, model_parts
-from instructrec.training import run_dir, scoring
+from instructrec.training import data_folder, run_dir, scoring
 
 MODEL, UNTRAINED = "trained model", "untrained model"
 _MODEL_IS = "log-likelihood of the candidate's title given the instruction"
@@ -241,7 +239,7 @@ class Evaluation:
       ValueError: where the instructions have another vocabulary, or no
         request has a list.
     """
-    model_file = self.tfds_data_dir.absolute() / generate.VOCABULARY
+    model_file = data_folder.vocabulary(self.tfds_data_dir)
     theirs, own = tokenizer.fingerprint(model_file), self.run.tokenizer
     if theirs != own.fingerprint():
       raise ValueError(
@@ -417,9 +415,7 @@ class Evaluation:
 
   @functools.cached_property
   def _manifest(self) -> dict[str, Any]:
-    path = self.tfds_data_dir / generate.MANIFEST
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return data_folder.manifest(self.tfds_data_dir)
 
   def _parts(self, params: Any) -> model_parts.ModelParts:
     return model_parts.ModelParts(

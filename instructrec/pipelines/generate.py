@@ -4,7 +4,7 @@ The folder that comes out is a TFDS data folder:
 `instructrec/<config>/1.0.0/`, `vocabulary/sentencepiece.model`,
 `items.parquet` (titles and how often each item was taken in training),
 `manifest.json` (counts, origins, seeds, fingerprints), `card.md` (the data
-card) and `audit.csv` (a sheet for people).
+card), `audit.csv` (a sheet for people), and the `SHA256SUMS` of all but that.
 """
 
 import itertools
@@ -29,11 +29,10 @@ from instructrec.instructions import (
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 from instructrec.training import item_table
+from instructrec.training.data_folder import MANIFEST, VOCABULARY
 
-MANIFEST = "manifest.json"
 CARD = "card.md"
 AUDIT = "audit.csv"
-VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 
 Produced = tuple[list[tfds_writer.Shard], tally.Tally, list[str]]
 """Shards, counts, and texts to train a vocabulary on."""
@@ -169,17 +168,30 @@ def write(
   Raises:
     FileExistsError: where `output` exists and is not to be replaced, or holds
       something else.
+    OSError: also where the disk is full; what was written is removed.
     ValueError: where there are no requests.
   """
-  output = pathlib.Path(output).absolute()
   output_folder.check(output, overwrite=overwrite, marker=CARD)
   if vocabulary is not None:
     tokenizer.Tokenizer(vocabulary)  # Fails early on a file that is no model.
   generator = spec.generator()
   if not len(generator.prepared.requests):
     raise ValueError("there were no requests to write instructions for")
-  temporary = output.with_name(f"{output.name}.incomplete")
-  tfds_writer.clear(temporary)
+  with output_folder.making(
+    output, overwrite=overwrite, marker=CARD, for_people=[AUDIT]
+  ) as temporary:
+    return _fill(temporary, spec, generator, produce, vocabulary, vocab_size)
+
+
+def _fill(
+  temporary: pathlib.Path,
+  spec: units.Spec,
+  generator: generate.Generator,
+  produce: Produce,
+  vocabulary: str | os.PathLike[str] | None,
+  vocab_size: int,
+) -> dict[str, Any]:
+  """Writes all of a data set into an empty folder; see `write`."""
   (temporary / VOCABULARY.parent).mkdir(parents=True)
   root = temporary / tfds_writer.NAME
   shards, counted, texts = produce(spec, generator, root)
@@ -209,7 +221,6 @@ def write(
   (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
   (temporary / CARD).write_text(card.markdown(manifest, counted, generator))
   card.write_audit(temporary / AUDIT, counted, generator)
-  output_folder.publish(temporary, output)
   return manifest
 
 

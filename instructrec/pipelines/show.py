@@ -3,14 +3,13 @@
 import dataclasses
 import importlib
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 import seqio
 
-from instructrec.pipelines import generate, token_cache, vocabulary
-from instructrec.training import token_dataset
+from instructrec.pipelines import token_cache, vocabulary
+from instructrec.training import data_folder, token_dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +103,7 @@ def show(
     ValueError: where nothing is called so, or nothing has the split.
     FileNotFoundError: where the data set is not there.
   """
-  path = pathlib.Path(data_dir).absolute() / generate.VOCABULARY
+  path = data_folder.vocabulary(data_dir)
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(path)
   for module in modules:
     importlib.import_module(module)

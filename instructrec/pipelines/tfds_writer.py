@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import shutil
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -217,8 +216,3 @@ def _split_info(
       filetype_suffix="tfrecord",
     ),
   )
-
-
-def clear(root: str | os.PathLike[str]) -> None:
-  """Removes what a stopped run left."""
-  shutil.rmtree(root, ignore_errors=True)

@@ -4,6 +4,8 @@ The cache lies in `<data_dir>/token_cache`, one folder a task and split, named
 by a hash of what it was made from (data, vocabulary, task), so that it is
 never stale. It is written to a temporary folder and renamed; where several
 processes make it at once, the first to finish wins, and the others take its.
+Shards are checked when they are read for the cache, the cache itself each time
+it is opened.
 """
 
 import hashlib
@@ -25,9 +27,10 @@ from instructrec import progress
 from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
-from instructrec.training import item_table, token_dataset
+from instructrec.training import data_folder, item_table, token_dataset
 
 _ROWS_PER_READ = 1024
+_INFO = "dataset_info.json"
 _COLUMNS = (
   "example_id",
   "request_id",
@@ -48,11 +51,8 @@ _ITEM_COLUMNS = (
 )
 
 
-def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
-  """What TFDS wrote about the config that the task reads.
-
-  Read here, as a SeqIO task keeps what it has seen in another folder.
-  """
+def _folder(task: seqio.Task) -> str:
+  """The folder of the config that the task reads, below the data folder."""
   source = task.source
   reads = type(source).__name__
   if isinstance(source, seqio.TfdsDataSource):
@@ -65,15 +65,24 @@ def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
       "(docs/t5x.md), which reads every SeqIO task"
     )
   config = reads.split("/")[1].split(":")[0]
-  folder = data_dir / tfds_writer.NAME / config / tfds_writer.VERSION
-  info = folder / "dataset_info.json"
-  if not info.is_file():
+  return f"{tfds_writer.NAME}/{config}/{tfds_writer.VERSION}"
+
+
+def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
+  """What TFDS wrote about the config that the task reads.
+
+  Read here, as a SeqIO task keeps what it has seen in another folder.
+  """
+  folder = _folder(task)
+  if not (data_dir / folder).is_dir():
     raise FileNotFoundError(
-      f"task {task.name} reads {folder}, which holds no data set; run "
-      f"`instructrec generate --output {data_dir}` or name the folder it "
+      f"task {task.name} reads {data_dir / folder}, which holds no data set; "
+      f"run `instructrec generate --output {data_dir}` or name the folder it "
       "wrote with --tfds_data_dir"
     )
-  return info.read_bytes()
+  info = f"{folder}/{_INFO}"
+  data_folder.check(data_dir, info)
+  return (data_dir / info).read_bytes()
 
 
 def _splits(task: seqio.Task, data_dir: pathlib.Path) -> list[str]:
@@ -84,11 +93,9 @@ def _splits(task: seqio.Task, data_dir: pathlib.Path) -> list[str]:
 def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
   """A hash of the metadata of the TFDS config that the task reads."""
   digest = hashlib.sha256(_dataset_info(task, data_dir))
-  manifest = data_dir / "manifest.json"
-  if manifest.is_file():
-    found = json.loads(manifest.read_text())
-    digest.update(found["fingerprint"].encode())
-    digest.update(found.get("items", {}).get("fingerprint", "").encode())
+  found = data_folder.manifest(data_dir)
+  digest.update(found["fingerprint"].encode())
+  digest.update(found.get("items", {}).get("fingerprint", "").encode())
   return digest.hexdigest()
 
 
@@ -151,6 +158,7 @@ def load(
 
   Raises:
     FileNotFoundError: where the data set is not there.
+    DamagedError: where a file of the data set or of the cache was changed.
     ValueError: where it has no such split, or reads something that `generate`
       did not write.
   """
@@ -178,13 +186,14 @@ def load(
       raise ValueError(
         f"task {task_name} has the splits {tuple(splits)}, not {split!r}"
       )
+    data_folder.check(data_dir, _folder(task))
     # Process numbers repeat over the hosts that share a folder; this does not.
     temporary = folder.with_name(f"{folder.name}.incomplete-{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     try:
       table = None
       if (data_dir / item_table.FILE).is_file():
-        table = item_table.ItemTable.load(data_dir)
+        table = data_folder.items(data_dir)
       meta = {**sources, "fingerprint": digest}
       _build(task, split, meta, table).save(temporary)
       _publish(temporary, folder)

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import json
 import os
-import pathlib
 from typing import Any, Self
 
 from instructrec.data import catalog as catalog_lib
@@ -12,9 +10,7 @@ from instructrec.data import dataset
 from instructrec.instructions import domains, templates
 from instructrec.retrieval import run_weights
 from instructrec.serving import catalog_ranker, model_parts
-from instructrec.training import run_dir
-
-_MANIFEST = "manifest.json"
+from instructrec.training import data_folder, run_dir
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,8 +49,7 @@ class OpenedRun:
       FileNotFoundError: where run, checkpoint or data are missing.
     """
     run = run_dir.load(model_dir)
-    path = pathlib.Path(run.record["tfds_data_dir"]) / _MANIFEST
-    manifest = json.loads(path.read_text())
+    manifest = data_folder.manifest(run.record["tfds_data_dir"])
     if checkpoint is None:
       params, _ = run.params()
     else:

@@ -19,9 +19,10 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from instructrec import records
+
 FILE = "items.parquet"
 """Its name in a data folder and in the folder of a run."""
-_MANIFEST = "manifest.json"
 _HISTORIES = "instructrec.histories"
 _COLUMNS = ("item_id", "title", "count")
 # In place of the share of items that nobody took: their logarithm is finite.
@@ -58,7 +59,7 @@ class ItemTable:
 
   @classmethod
   def load(cls, directory: str | os.PathLike[str]) -> "ItemTable":
-    """Opens the table of a data folder or of a run.
+    """Opens the table of a data folder or of a run, whose hashes were checked.
 
     Args:
       directory: what `instructrec generate` or a run that reads items wrote.
@@ -68,8 +69,8 @@ class ItemTable:
 
     Raises:
       FileNotFoundError: where the folder has none.
-      ValueError: where the manifest beside it is of another file, or it is no
-        table of items.
+      DamagedError: where it cannot be read.
+      ValueError: where it is no table of items.
     """
     folder = pathlib.Path(directory)
     path = folder / FILE
@@ -79,29 +80,21 @@ class ItemTable:
         "make the data anew with `instructrec generate`, or train with "
         "--gin.HISTORY_LENGTH=0 --gin.NUM_DRAWN=0"
       )
-    found = fingerprint(path)
-    manifest = folder / _MANIFEST
-    if manifest.is_file():
-      known = json.loads(manifest.read_text()).get("items", {})
-      if known.get("fingerprint") != found:
-        raise ValueError(
-          f"{path} has the SHA-256 {found[:19]}..., {_MANIFEST} says "
-          f"{str(known.get('fingerprint'))[:19]}...; the file was changed, "
-          "make the data anew with `instructrec generate`"
-        )
-    frame = pl.read_parquet(path)
+    with records.reading(path, "make the data again with `generate`"):
+      frame = pl.read_parquet(path)
+      metadata = pl.read_parquet_metadata(path)
     if missing := [name for name in _COLUMNS if name not in frame.columns]:
       raise ValueError(
         f"{path} lacks the columns {missing}; it has {frame.columns}, "
         f"expected {list(_COLUMNS)} and more"
       )
-    histories = json.loads(pl.read_parquet_metadata(path)[_HISTORIES])
+    histories = json.loads(metadata[_HISTORIES])
     return cls(
       item_ids=tuple(frame["item_id"]),
       titles=tuple(frame["title"]),
       counts=frame["count"].to_numpy().astype(np.int64),
       histories={int(length): rows for length, rows in histories.items()},
-      fingerprint=found,
+      fingerprint=fingerprint(path),
     )
 
   @functools.cached_property

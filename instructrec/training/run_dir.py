@@ -3,12 +3,13 @@
 `<model_dir>/run.json` says where its data are and under which versions it
 ran; `config.gin` holds every binding; `vocabulary/` a copy of the
 SentencePiece model; `items.parquet` a copy of the item table, where the run
-reads items; `checkpoints/`, `metrics.jsonl`, `tensorboard/` come from
-the runner.
+reads items; `SHA256SUMS` the hashes of these, which are checked when they are
+read; `checkpoints/`, `metrics.jsonl`, `tensorboard/` come from the runner.
 """
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -16,10 +17,12 @@ from typing import Any
 
 import jax
 
+from instructrec import checksums, records
 from instructrec.models import tokenizer
 from instructrec.training import (
   checkpoints,
   data_config,
+  data_folder,
   distributed,
   gin_config,
   initial_checkpoint,
@@ -32,7 +35,12 @@ from instructrec.training import mesh as mesh_lib
 
 CONFIG = "config.gin"
 RECORD = "run.json"
-VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
+VOCABULARY = data_folder.VOCABULARY
+_LOG = logging.getLogger(__name__)
+REMEDY = (
+  "copy the run again, or give the `instructrec train` of the run again, which "
+  "writes anew what lies beside its checkpoints"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +95,7 @@ class Run:
   @property
   def tokenizer(self) -> tokenizer.Tokenizer:
     """The run's own copy of its vocabulary."""
+    checksums.verify(self.directory, REMEDY, [VOCABULARY])
     return tokenizer.Tokenizer(self.directory / VOCABULARY)
 
   def item_arrays(self) -> item_arrays.ItemArrays | None:
@@ -100,6 +109,7 @@ class Run:
     """
     if not self.data.reads_items:
       return None
+    checksums.verify(self.directory, REMEDY, [item_table.FILE])
     table = item_table.ItemTable.load(self.directory)
     return item_arrays.ItemArrays.create(table, self.tokenizer, self.data)
 
@@ -164,13 +174,14 @@ class Run:
     """Parameters of one of the run's checkpoints.
 
     Args:
-      step: which checkpoint; None for the newest.
+      step: which checkpoint; None for the newest that is whole.
 
     Returns:
       The parameters and their step.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
+      DamagedError: where it is damaged, or all of them are.
       ValueError: where the processes see different ones.
     """
     abstract = self._abstract_params()
@@ -179,8 +190,8 @@ class Run:
       distributed.check_agreement(
         {f"the list of checkpoints in {store.directory}": store.steps}
       )
-      restored = store.restore_params(abstract, step)
-      return restored, store.steps[-1] if step is None else step
+      step = store.whole(step)
+      return store.restore_params(abstract, step), step
     finally:
       store.close()
 
@@ -208,11 +219,9 @@ def save(
       items.
   """
   folder = pathlib.Path(directory)
-  copy = folder / VOCABULARY
-  copy.parent.mkdir(parents=True, exist_ok=True)
-  _copy(vocabulary, copy, "another vocabulary")
+  _copy(vocabulary, folder, VOCABULARY.as_posix(), "another vocabulary")
   if items is not None:
-    _copy(items, folder / item_table.FILE, "other items")
+    _copy(items, folder, item_table.FILE, "other items")
   for name, text in (
     (CONFIG, gin_config.config_text()),
     (RECORD, json.dumps(record, indent=2) + "\n"),
@@ -220,19 +229,38 @@ def save(
     temporary = folder / f"{name}.tmp"
     temporary.write_text(text)
     temporary.replace(folder / name)
+  names = [CONFIG, RECORD, VOCABULARY.as_posix()]
+  checksums.write(folder, [*names, *([item_table.FILE] if items else [])])
 
 
 def _copy(
-  source: str | os.PathLike[str], copy: pathlib.Path, other: str
+  source: str | os.PathLike[str], folder: pathlib.Path, name: str, other: str
 ) -> None:
   """Copies a file that no run in the folder may have another one of."""
-  if not copy.exists():
-    shutil.copyfile(source, copy)
-  elif tokenizer.fingerprint(copy) != tokenizer.fingerprint(source):
-    raise ValueError(
-      f"{copy} is of a run with {other} than {source}; train into another "
-      "folder"
-    )
+  copy = folder / name
+  if copy.exists():
+    if tokenizer.fingerprint(copy) == tokenizer.fingerprint(source):
+      return
+    if _listed(folder, name) != tokenizer.fingerprint(source):
+      raise ValueError(
+        f"{copy} is of a run with {other} than {source}; train into another "
+        "folder"
+      )
+    _LOG.warning("%s is damaged, and copied anew from %s", copy, source)
+  copy.parent.mkdir(parents=True, exist_ok=True)
+  temporary = copy.with_name(f"{copy.name}.tmp")
+  shutil.copyfile(source, temporary)
+  temporary.replace(copy)
+
+
+def _listed(folder: pathlib.Path, name: str) -> str | None:
+  """The fingerprint of a file that the folder's list has, if it is whole."""
+  try:
+    found = checksums.listed(folder, name, "it is written anew")
+  except checksums.DamagedError as error:
+    _LOG.warning("%s", error)
+    return None
+  return None if found is None else f"sha256:{found}"
 
 
 def train_seconds(directory: str | os.PathLike[str]) -> float | None:
@@ -245,7 +273,14 @@ def train_seconds(directory: str | os.PathLike[str]) -> float | None:
     Seconds, of a run that was never stopped.
   """
   path = pathlib.Path(directory) / RECORD
-  record = json.loads(path.read_text()) if path.is_file() else {}
+  if not path.is_file():
+    return None
+  try:
+    checksums.verify(directory, "it is written anew", [RECORD])
+    record = records.read(path, remedy="it is written anew")
+  except checksums.DamagedError as error:
+    _LOG.warning("%s", error)
+    return None
   return record.get("train_seconds")
 
 
@@ -260,6 +295,7 @@ def load(directory: str | os.PathLike[str]) -> Run:
 
   Raises:
     FileNotFoundError: where no run was started in the folder.
+    DamagedError: where settings or record were changed.
   """
   folder = pathlib.Path(directory).absolute()
   for name in (CONFIG, RECORD):
@@ -268,10 +304,13 @@ def load(directory: str | os.PathLike[str]) -> Run:
         f"{folder} holds no run ({name} is missing); `instructrec train "
         f"--model_dir={directory}` makes one"
       )
+  checksums.verify(folder, REMEDY, [CONFIG, RECORD])
+  keys = ("tfds_data_dir",)
+  record = records.read(folder / RECORD, keys=keys, remedy=REMEDY)
   gin_config.parse([str(folder / CONFIG)])
   return Run(
     directory=folder,
     train=gin_config.build(runner.TrainConfig),
     data=gin_config.build(data_config.DataConfig),
-    record=json.loads((folder / RECORD).read_text()),
+    record=record,
   )

@@ -5,8 +5,10 @@ A folder `checkpoint_<step>` with an item `state`. T5X's tree is
 `step`, `opt_state/...`.
 """
 
+import asyncio
 import functools
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,7 +18,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
+from orbax.checkpoint.path import atomicity
 
+from instructrec import checksums
 from instructrec.models.checkpoint import stacking, storage
 from instructrec.models.checkpoint.tensors import (
   Checkpoint,
@@ -27,6 +31,7 @@ from instructrec.models.checkpoint.tensors import (
 
 ITEM = "state"
 STEP_PREFIX = "checkpoint"
+_STEP = re.compile(rf"{STEP_PREFIX}_\d+")
 # Where each form has the parameters and the step.
 _TREES = {
   "t5x": ("target", "state/step"),
@@ -138,6 +143,46 @@ def _result(future: ts.Future, folder: epath.Path, name: str) -> Any:
     ) from error
 
 
+class _Hashed(atomicity.AtomicRenameTemporaryPath):
+  """A checkpoint gets its `SHA256SUMS` before it gets its name."""
+
+  async def finalize(self) -> None:
+    final = self.get_final()
+    if not _STEP.fullmatch(final.name):  # An item of a checkpoint.
+      await super().finalize()
+      return
+    complete = final.with_name(f"{final.name}{atomicity.TMP_DIR_SUFFIX}-hashed")
+    if complete.exists():
+      complete.rmtree()  # Of a save that was killed.
+    self._final_path = complete
+    await super().finalize()
+    await asyncio.to_thread(checksums.write, complete)
+    complete.rename(final)
+    self._final_path = final
+
+
+class _HashedInBucket(atomicity.CommitFileTemporaryPath):
+  """Nothing is renamed in a bucket: `SHA256SUMS` is the last file."""
+
+  async def finalize(self) -> None:
+    await super().finalize()
+    if _STEP.fullmatch(self.get_final().name):
+      await asyncio.to_thread(checksums.write, self.get_final())
+
+
+def temporary_path_class(folder: str | os.PathLike[str]) -> Any:
+  """What Orbax writes a checkpoint into, for `CheckpointManagerOptions`.
+
+  Args:
+    folder: of the checkpoints, on disk or under gs://.
+
+  Returns:
+    A class; checkpoints that are complete have a `SHA256SUMS`.
+  """
+  in_bucket = os.fspath(folder).startswith("gs://")
+  return _HashedInBucket if in_bucket else _Hashed
+
+
 class _Lazy:
   """A tensor in a tree that Orbax saves, with its place in the order."""
 
@@ -189,7 +234,7 @@ def write(
   step: int,
   tree: Mapping[Path, Tensor | np.ndarray],
 ) -> epath.Path:
-  """Writes `folder/checkpoint_<step>`.
+  """Writes `folder/checkpoint_<step>`, with its `SHA256SUMS`.
 
   Args:
     folder: on disk or under gs://; other steps in it stay.
@@ -224,7 +269,10 @@ def write(
     (jax.Array, handlers.ArrayHandler()),
   )
   options = ocp.CheckpointManagerOptions(
-    step_prefix=STEP_PREFIX, create=True, enable_async_checkpointing=False
+    step_prefix=STEP_PREFIX,
+    create=True,
+    enable_async_checkpointing=False,
+    temporary_path_class=temporary_path_class(path),
   )
   item = flax.traverse_util.unflatten_dict(lazy)
   save_args = flax.traverse_util.unflatten_dict(

@@ -9,6 +9,8 @@ from typing import Any
 
 from etils import epath
 
+from instructrec import checksums, output_folder
+
 _BUCKET = re.compile(r"^gs://([^/]+)/(.+)$")
 
 
@@ -51,6 +53,8 @@ def local(path: str | os.PathLike[str]) -> pathlib.Path:
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[epath.Path]:
   """Gives a folder to write into, which gets its name when all is written.
 
+  It gets its `SHA256SUMS` then, too.
+
   Args:
     folder: the name; nothing may be there yet.
 
@@ -65,10 +69,15 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[epath.Path]:
     raise FileExistsError(
       f"{final} exists already; remove it or name another output"
     )
+  if "://" not in os.fspath(folder):
+    with output_folder.making(final, overwrite=False, marker="") as made:
+      yield epath.Path(made)
+    return
   temporary = final.parent / f"{final.name}.incomplete-{os.getpid()}"
   temporary.mkdir(parents=True)
   try:
     yield temporary
+    checksums.write(temporary)
     temporary.rename(final)
   except BaseException:
     temporary.rmtree()
