@@ -95,7 +95,9 @@ def verify(
   wanted = {name for name in known if _is_within(name, chosen)}
   alone = {name for name in chosen or () if not (root / name).is_dir()}
   for name in sorted((wanted | alone) - found):
-    raise DamagedError(f"{root / name} is missing; {remedy}")
+    raise DamagedError(
+      f"{root / name} is missing, expected by {root / FILE}; {remedy}"
+    )
   for name in sorted(found - wanted):
     if not name.rsplit("/", 1)[-1].startswith("."):
       raise DamagedError(

@@ -78,7 +78,11 @@ def test_a_list_that_was_cut_is_named(folder, length):
 @pytest.mark.parametrize(
   ("name", "change", "match"),
   [
-    ("a", lambda path: path.unlink(), "folder/a is missing"),
+    (
+      "a",
+      lambda path: path.unlink(),
+      "folder/a is missing, expected by .*SHA256SUMS",
+    ),
     ("a", lambda path: path.write_bytes(b""), "folder/a is .*: it is empty"),
     ("a", lambda path: path.write_bytes(b"\0" * 5), "folder/a is damaged"),
     ("new", lambda path: path.write_bytes(b""), "folder/new is not listed"),

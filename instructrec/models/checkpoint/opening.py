@@ -72,7 +72,7 @@ def _checked(
   read: Callable[[epath.Path], Checkpoint], folder: epath.Path
 ) -> Checkpoint:
   """Reads a single checkpoint that is as it was written."""
-  root, names = folder, None
+  root, names, remedy = folder, None, _REMEDY
   if read is huggingface.read:
     # People put the files of a tokenizer beside these.
     root = folder.parent if folder.is_file() else folder
@@ -81,12 +81,13 @@ def _checked(
       for child in root.iterdir()
       if child.name == huggingface.CONFIG or ".safetensors" in child.name
     ]
+    remedy += f"; where the change is meant, delete {checksums.FILE}"
   elif not (folder / checksums.FILE).exists() and folder.name == (
     orbax_form.ITEM
   ):
     root = folder.parent
   if (root / checksums.FILE).exists():
-    checksums.verify(root, _REMEDY, names)
+    checksums.verify(root, remedy, names)
     return read(folder)
   found = read(folder)
   if found.form == "instructrec":
