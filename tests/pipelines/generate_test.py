@@ -62,7 +62,6 @@ def test_killed_and_run_again_gives_the_bytes_of_an_unbroken_run(
   spec, data_dir, read_folder, tmp_path, small_shards
 ):
   output = tmp_path / "out"
-  left = tmp_path / "out.incomplete"
   child = subprocess.Popen(
     [sys.executable, "-c", _CHILD, spec.prepared_dir, str(output)],
     stdout=subprocess.DEVNULL,
@@ -70,7 +69,7 @@ def test_killed_and_run_again_gives_the_bytes_of_an_unbroken_run(
   )
   try:
     deadline = time.monotonic() + 120
-    while not list(left.rglob("instructrec-train.00002")):
+    while not list(tmp_path.rglob("instructrec-train.00002")):
       assert not output.exists()
       assert child.poll() is None, "the run ended by itself"
       assert time.monotonic() < deadline
@@ -80,9 +79,10 @@ def test_killed_and_run_again_gives_the_bytes_of_an_unbroken_run(
     child.wait()
   assert child.returncode == -signal.SIGKILL
   assert not output.exists()
+  (left,) = tmp_path.glob("out.incomplete-*")
   assert any(path.stat().st_size for path in left.rglob("*train.00000"))
   # A wrong leftover would be found in the comparison.
-  (left / "instructrec" / "stray").write_text("half written")
+  (left / "new" / "instructrec" / "stray").write_text("half written")
   write(spec, output)
   assert read_folder(output) == read_folder(data_dir)
   assert [path.name for path in tmp_path.iterdir()] == ["out"]
