@@ -75,8 +75,8 @@ def evaluate(
   validation_candidates: Annotated[
     pathlib.Path | None,
     typer.Option(
-      help="Lists of the validation split that are made alike: they choose "
-      "how the scores of retriever and model are mixed."
+      help="Lists of the validation split that are made alike: they fit the "
+      "weights of the scores of retriever and model."
     ),
   ] = None,
   num_candidates: Annotated[

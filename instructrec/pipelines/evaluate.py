@@ -32,7 +32,6 @@ from instructrec.pipelines import (
 )
 from instructrec.retrieval import (
   candidate_lists,
-  fusion,
   popularity,
   random_ranker,
   retriever,
@@ -66,9 +65,9 @@ class Evaluation:
     num_requests: how many requests a task, drawn by `seed`; None for all.
     lists: candidates to rank; only requests that have a list are evaluated.
       None for the frozen ones.
-    validation_lists: lists of validation requests by the retriever of
-      `lists`: they choose how much the model counts beside its scores. None
-      for no such row.
+    validation_lists: lists of validation requests that were made as `lists`:
+      they fit the weights of the model's parts and of the scores that their
+      retriever gave. None for the frozen ones.
     retrievers: fitted ones by name, as further rows.
     normalizations: "sum", "mean" or both, whose likelihoods are rows of their
       own; empty for the model's own, where the model ranks by nothing else.
@@ -154,7 +153,7 @@ class Evaluation:
       )
     if self.split == "validation":
       raise ValueError(
-        "validation lists choose a weight on the requests that are evaluated; "
+        "validation lists fit weights on the requests that are evaluated; "
         "evaluate the split 'test', or leave them out"
       )
     same = ("protocol", "num_candidates", "retriever")
@@ -164,6 +163,11 @@ class Evaluation:
         f"the validation lists are of the split {found.manifest['split']!r} "
         f"and differ from the others in {differ or 'nothing else'}; expected "
         "lists of the split 'validation' that were made as the others"
+      )
+    if not self.num_validation:
+      raise ValueError(
+        "num_validation is 0, so that nothing is fitted on the validation "
+        "lists; leave out --num_validation=0 or --validation_candidates"
       )
 
   def _tasks(self) -> list[str]:
@@ -294,7 +298,7 @@ class Evaluation:
     chat: chat_rows.ChatRows | None,
   ) -> list[results.EvaluationResult]:
     group = self._group(name)
-    weights, begun = self._weights(name, weighted), self._parts(untrained)
+    begun = self._parts(untrained)
     if chat is not None:
       chat.start_task()
     table = rank_table.RankTable(
@@ -317,7 +321,7 @@ class Evaluation:
       for row, baseline in self._baselines.items():
         scores = baseline.score(block.requests)
         table.add(block, row, scores, baseline.description)
-      self._add_retriever(table, block, models, weights)
+      self._add_retriever(table, block)
       if chat is not None:
         for asked in chat.rows(block):
           table.add_orders(block, *asked)
@@ -349,55 +353,17 @@ class Evaluation:
     )
 
   def _add_retriever(
-    self,
-    table: rank_table.RankTable,
-    block: blocks.Block,
-    models: Mapping[str, Scores],
-    weights: Mapping[str, float],
+    self, table: rank_table.RankTable, block: blocks.Block
   ) -> None:
-    """Rows of the retriever that made the lists."""
-    scores = block.retriever_scores
-    if scores is None or self.lists is None:
+    """The lists in the order of the retriever that made them."""
+    if block.retriever_scores is None or self.lists is None:
       return
-    name = self.lists.retriever
     table.add(
       block,
-      _order(name),
-      scores,
+      _order(self.lists.retriever),
+      block.retriever_scores,
       "the scores that the retriever gave its own lists",
     )
-    for row, weight in weights.items():
-      table.add(
-        block,
-        f"{name} + {row}",
-        fusion.fuse(scores, models[row], weight),
-        f"z-scores within the list, {1 - weight:.2f} of the retriever's and "
-        f"{weight:.2f} of the model's, chosen on validation requests",
-      )
-
-  def _weights(
-    self, name: str, weighted: weighted_rows.WeightedRows
-  ) -> dict[str, float]:
-    """How much each row of the model counts beside the lists' retriever."""
-    lists = self.validation_lists
-    if lists is None or lists.retriever is None:
-      return {}
-    searches: dict[str, fusion.WeightSearch] = {}
-    validation = self._blocks(
-      name, "validation", self.validation_lists, self.num_requests
-    )
-    for block in validation:
-      assert block.retriever_scores is not None
-      for row, (scores, _) in self._model_scores(block, weighted).items():
-        searches.setdefault(row, fusion.WeightSearch()).add(
-          block.retriever_scores, scores, block.labels, block.where
-        )
-    if not searches:
-      raise ValueError(
-        f"no validation request of {name} has one of the validation lists; "
-        "make them from the data of the instructions"
-      )
-    return {row: search.best for row, search in searches.items()}
 
   @property
   def _seeds(self) -> range:
@@ -477,8 +443,13 @@ class Evaluation:
 
   def _weighted(self) -> weighted_rows.WeightedRows:
     """The model's score with its weights, fitted where that is asked for."""
+    lists = self.validation_lists
     found = weighted_rows.WeightedRows(
-      self._trained_parts, MODEL, self.retrievers, self.seed
+      self._trained_parts,
+      MODEL,
+      self.retrievers,
+      None if lists is None else lists.retriever,
+      self.seed,
     )
     if not self.num_validation:
       found.load(self.run.directory)
@@ -492,6 +463,11 @@ class Evaluation:
         if token_cache.has_split(name, "validation", self.tfds_data_dir)
       }
     )
+    if lists is not None and not found.weights.by_kind:
+      raise ValueError(
+        f"no validation request of {self._tasks()} has one of the validation "
+        "lists; make them from the data of the instructions"
+      )
     # Those of other lists, parameters or instructions are not the run's.
     own = pathlib.Path(self.run.record["tfds_data_dir"]).resolve()
     others = self.checkpoint, self.lists, self.step
