@@ -148,22 +148,5 @@ def test_prices_that_are_all_alike_make_no_bands():
   assert not len(attributes.Attributes.of(_catalog(rows)))
 
 
-@pytest.mark.parametrize(
-  ("one", "many"),
-  [
-    ("puzzle", "puzzles"),
-    ("box", "boxes"),
-    ("movie", "movies"),
-    ("puppy", "puppies"),
-    ("bus", "bus"),
-    ("class", "classes"),
-    ("child", "children"),
-    ("horse", "horses"),
-  ],
-)
-def test_singular_and_plural_are_said_alike(one, many):
-  assert spoken.singular(one) == spoken.singular(many)
-
-
 def test_spoken_words_have_no_case_accents_or_hyphens():
   assert spoken.words("Pokémon™ & Yo-Yo's") == ["pokemon", "and", "yo", "yo"]
