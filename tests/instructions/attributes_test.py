@@ -143,6 +143,14 @@ def test_a_category_goes_before_a_brand_and_a_keyphrase():
   assert found.attributes[found.find("cat")].kind is Kind.BRAND
 
 
+def test_a_year_of_release_is_a_decade_too():
+  rows = [{"title": f"Film {n}", "year": 1990 + n % 20} for n in range(40)]
+  found = attributes.Attributes.of(_catalog(rows))
+  assert _names(found, Kind.DECADE) == {"1990s", "2000s"}
+  (number,) = found.of_item(3)
+  assert found.attributes[number].name == "1990s"
+
+
 def test_prices_that_are_all_alike_make_no_bands():
   rows = [{"title": f"Thing {n}", "price": 10.0} for n in range(40)]
   assert not len(attributes.Attributes.of(_catalog(rows)))
