@@ -25,8 +25,9 @@ import side_by_side
 from instructrec import allocator
 from instructrec.data import dataset
 from instructrec.evaluation import environment, markdown
+from instructrec.instructions import instruction_folder
 from instructrec.serving import ranker as ranker_lib
-from instructrec.training import data_folder, run_dir
+from instructrec.training import run_dir
 
 _TOLERANCE = 1e-3
 
@@ -38,7 +39,9 @@ def open_ranker(
   run = run_dir.load(args.model_dir)
   folder = args.data
   if folder is None:
-    folder = data_folder.manifest(run.record["tfds_data_dir"])["prepared_dir"]
+    folder = instruction_folder.read_manifest(run.record["tfds_data_dir"])[
+      "prepared_dir"
+    ]
   prepared = dataset.load(folder)
   params, _ = run.params()
   return ranker_lib.InstructionRanker(

@@ -33,11 +33,11 @@ import tensorflow as tf
 
 from instructrec.cli import generate, prepare
 from instructrec.evaluation import environment
+from instructrec.instructions import instruction_folder
 from instructrec.pipelines import streams, token_cache, vocabulary
 from instructrec.training import (
   batches,
   data_config,
-  data_folder,
   gin_config,
   runner,
   token_dataset,
@@ -64,7 +64,7 @@ def make_data(args: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     seed=args.seed,
     num_workers=1,
   )
-  model = folder.absolute() / "instructions" / data_folder.VOCABULARY
+  model = folder.absolute() / "instructions" / instruction_folder.VOCABULARY
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model)
   import tasks.instructrec  # noqa: F401 - registers the tasks.
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import seqio
 
+from instructrec.instructions import instruction_folder
 from instructrec.pipelines import token_cache, vocabulary
-from instructrec.training import data_folder, token_dataset
+from instructrec.training import token_dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,7 @@ def show(
     ValueError: where nothing is called so, or nothing has the split.
     FileNotFoundError: where the data set is not there.
   """
-  path = data_folder.vocabulary(data_dir)
+  path = instruction_folder.vocabulary(data_dir)
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(path)
   for module in modules:
     importlib.import_module(module)

@@ -24,10 +24,11 @@ import seqio
 import tensorflow as tf
 
 from instructrec import progress
+from instructrec.instructions import instruction_folder
 from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
-from instructrec.training import data_folder, item_table, token_dataset
+from instructrec.training import item_table, token_dataset
 
 _ROWS_PER_READ = 1024
 _INFO = "dataset_info.json"
@@ -81,7 +82,7 @@ def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
       "wrote with --tfds_data_dir"
     )
   info = f"{folder}/{_INFO}"
-  data_folder.check(data_dir, info)
+  instruction_folder.check(data_dir, info)
   return (data_dir / info).read_bytes()
 
 
@@ -93,7 +94,7 @@ def _splits(task: seqio.Task, data_dir: pathlib.Path) -> list[str]:
 def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
   """A hash of the metadata of the TFDS config that the task reads."""
   digest = hashlib.sha256(_dataset_info(task, data_dir))
-  found = data_folder.manifest(data_dir)
+  found = instruction_folder.read_manifest(data_dir)
   digest.update(found["fingerprint"].encode())
   digest.update(found.get("items", {}).get("fingerprint", "").encode())
   return digest.hexdigest()
@@ -186,14 +187,15 @@ def load(
       raise ValueError(
         f"task {task_name} has the splits {tuple(splits)}, not {split!r}"
       )
-    data_folder.check(data_dir, _folder(task))
+    instruction_folder.check(data_dir, _folder(task))
     # Process numbers repeat over the hosts that share a folder; this does not.
     temporary = folder.with_name(f"{folder.name}.incomplete-{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     try:
       table = None
       if (data_dir / item_table.FILE).is_file():
-        table = data_folder.items(data_dir)
+        instruction_folder.check(data_dir, item_table.FILE)
+        table = item_table.ItemTable.load(data_dir)
       meta = {**sources, "fingerprint": digest}
       _build(task, split, meta, table).save(temporary)
       _publish(temporary, folder)

@@ -22,7 +22,6 @@ from instructrec.models import tokenizer
 from instructrec.training import (
   checkpoints,
   data_config,
-  data_folder,
   distributed,
   gin_config,
   initial_checkpoint,
@@ -35,7 +34,7 @@ from instructrec.training import mesh as mesh_lib
 
 CONFIG = "config.gin"
 RECORD = "run.json"
-VOCABULARY = data_folder.VOCABULARY
+VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 _LOG = logging.getLogger(__name__)
 REMEDY = (
   "copy the run again, or give the `instructrec train` of the run again, which "
