@@ -42,7 +42,6 @@ def evaluate(
   """
   started = time.perf_counter()
   evaluated = _open(settings, tell)
-  # Before the work, for a file that a killed run left cut is an error.
   run = evaluated.run
   training_log = report.read_training_log(run.directory / "metrics.jsonl")
   found = evaluated()
