@@ -24,8 +24,8 @@ UNSEALED = "0" * 64
 """What a file holds in place of its own hash when that is computed."""
 _SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"')
 _CHUNK = 2**20
-# One reads as fast as it hashes; more are for folders of many files.
-_THREADS = 8
+# As many files are hashed at once; each is read as fast as it is hashed.
+_THREADS = min(8, os.cpu_count() or 1)
 _LOG = logging.getLogger(__name__)
 
 
@@ -102,7 +102,7 @@ def verify(
     if not name.rsplit("/", 1)[-1].startswith("."):
       raise DamagedError(
         f"{root / name} is not listed in {root / FILE}: it was added since, or "
-        f"the list is cut. Take it away, or {remedy}"
+        f"the list is cut; take it away, or {remedy}"
       )
   number, count = share
   own = sorted(wanted)[number::count]
@@ -282,13 +282,17 @@ def _walk(folder: Any, prefix: str) -> Iterable[str]:
 
 
 def _digests(root: Any, names: Sequence[str]) -> dict[str, str]:
-  """SHA-256 of files, read by several threads; the lock is free meanwhile."""
-  count = min(_THREADS, os.cpu_count() or 1, len(names))
-  if count < 2:
-    return {name: _digest(root / name) for name in names}
-  with concurrent.futures.ThreadPoolExecutor(count) as pool:
-    found = pool.map(lambda name: _digest(root / name), names)
-    return dict(zip(names, found, strict=True))
+  """SHA-256 of files, large ones in several threads: hashing needs no lock."""
+  large = [name for name in names if not _is_small(root / name)]
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    found = dict(
+      zip(large, pool.map(lambda n: _digest(root / n), large), strict=True)
+    )
+  return {name: found.get(name) or _digest(root / name) for name in names}
+
+
+def _is_small(path: Any) -> bool:
+  return isinstance(path, pathlib.Path) and path.stat().st_size <= _CHUNK
 
 
 def _digest(path: Any) -> str:

@@ -24,6 +24,13 @@ from instructrec.models.networks import t5_config
 _STEP = re.compile(rf"^{orbax_form.STEP_PREFIX}_(\d+)$")
 RUN_SUBFOLDER = "checkpoints"
 _REMEDY = "copy the checkpoint again with all its files, or name another one"
+_MARKERS = (
+  huggingface.WEIGHTS,
+  huggingface.INDEX,
+  t5x_legacy.FILE,
+  f"{orbax_form.ITEM}/{orbax_form.MANIFEST}",
+)
+"""Files by which a checkpoint of each form is known."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -59,6 +66,9 @@ def open_checkpoint(
     folder = folder.parent
   read = _reader(folder)
   if read is None:
+    for name in _MARKERS:
+      if checksums.listed(folder, name, _REMEDY) is not None:
+        checksums.verify(folder, _REMEDY, [name])  # It is gone.
     return _open_step(folder, step)
   if step is not None:
     raise ValueError(

@@ -37,7 +37,7 @@ _TREES = {
   "t5x": ("target", "state/step"),
   "instructrec": ("params", "step"),
 }
-_MANIFEST = "manifest.ocdbt"
+MANIFEST = "manifest.ocdbt"
 _DRIVERS = {"/.zarray": "zarr", "/zarr.json": "zarr3"}
 # Chunks of a size that a host of a pod can fetch its part of.
 _CHUNK_BYTES = 64 * 2**20
@@ -53,7 +53,7 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
 
 def _item_folder(folder: epath.Path) -> epath.Path | None:
   for candidate in (folder / ITEM, folder):
-    if (candidate / _MANIFEST).exists():
+    if (candidate / MANIFEST).exists():
       return candidate
   return None
 
@@ -72,7 +72,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
   """
   folder = _item_folder(epath.Path(path))
   if folder is None:
-    raise CheckpointError(f"{path} holds no {_MANIFEST}, expected Orbax's form")
+    raise CheckpointError(f"{path} holds no {MANIFEST}, expected Orbax's form")
   found = _arrays(folder)
   top = {name.split("/")[0] for name in found}
   form = next((f for f, (root, _) in _TREES.items() if root in top), None)
