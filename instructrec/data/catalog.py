@@ -68,15 +68,8 @@ class Catalog:
         else pl.lit(None, dtype).alias(name)
       )
       for name, dtype in SCHEMA.items()
-    ).with_columns(
-      # Web shops leave "&amp;" behind. One line, single spaces: titles are
-      # joined into lists.
-      pl.col("title")
-      .map_elements(html.unescape, return_dtype=pl.String())
-      .str.replace_all(r"\s+", " ")
-      .str.strip_chars(),
-      pl.col("categories").fill_null([]),
-    )
+    ).with_columns(pl.col("categories").fill_null([]))
+    frame = frame.with_columns(clean_titles(frame["title"]))
     repeated = frame.filter(pl.col("item_id").is_duplicated())
     if repeated.height:
       raise ValueError(
@@ -171,6 +164,23 @@ class Catalog:
   def fingerprint(self) -> str:
     """SHA-256 over all items, as "sha256:<hex>"."""
     return interaction.frame_fingerprint(self.frame)
+
+
+def clean_titles(titles: pl.Series) -> pl.Series:
+  """Titles as the catalogue has them.
+
+  Args:
+    titles: text; web shops leave "&amp;" behind.
+
+  Returns:
+    The same on one line with single spaces, for titles are joined into lists;
+    empty where nothing is left.
+  """
+  return (
+    titles.map_elements(html.unescape, return_dtype=pl.String())
+    .str.replace_all(r"\s+", " ")
+    .str.strip_chars()
+  )
 
 
 def _nearest(text: str, known: Sequence[str]) -> str:
