@@ -55,6 +55,10 @@ class OnBadRow(enum.StrEnum):
 
 
 _Path = pathlib.Path
+_LARGE = 10_000_000
+"""Bytes of a file that takes long enough to be named while it is read."""
+_LONG = 100_000
+"""Interactions that take long enough for steps to be named."""
 
 
 def prepare(
@@ -86,10 +90,9 @@ def prepare(
   column: Annotated[
     list[str] | None,
     typer.Option(
-      help="table: a column's name where it differs, of all tables or of one, "
-      "e.g. --column=user_id=customer --column=items.item_id=sku; nothing "
-      "behind the last = leaves a column out; may be repeated. docs/data.md "
-      "has all names."
+      help="table: NAME=COLUMN, what a column is called where it differs: "
+      "user_id=customer in all tables, items.item_id=sku in one, text= for "
+      "none; may be repeated. docs/data.md has all names."
     ),
   ] = None,
   no_header: Annotated[
@@ -226,9 +229,10 @@ def _load(
   given = [path for path in (input_path, items, reviews) if path is not None]
   raw_file.missing(given)
   for path in given:
-    if path.is_file():
-      size = path.stat().st_size / 1e6
-      typer.echo(f"reading {path} ({size:,.1f} MB)", err=True)
+    files = path.iterdir() if path.is_dir() else (path,)
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    if size >= _LARGE:
+      typer.echo(f"reading {path} ({size / 1e6:,.0f} MB)", err=True)
   if source == "movielens":
     return movielens.load(input_path, policy=policy)
   if source == "recbole":
@@ -288,7 +292,13 @@ def run(
   for note in bad.notes:
     typer.echo(f"note: {note}")
   log = preparation.filtered(log, settings, typer.echo)
-  made = preparation.requests(log, catalog, settings)
+
+  def step(text: str) -> None:
+    if len(log) >= _LONG:
+      typer.echo(text, err=True)
+
+  made = preparation.requests(log, catalog, settings, step)
+  step(f"writing {output}")
   prepared = dataset.save(
     output,
     log=log,

@@ -112,7 +112,8 @@ class Columns:
 
     Args:
       names: columns by `TABLE.FIELD`, such as `items.item_id`, or by `FIELD`
-        for each table that has it. An empty name stands for no column.
+        for each table that has it; the usual name of a column stands for its
+        field. An empty name stands for no column.
 
     Returns:
       The names.
@@ -185,11 +186,13 @@ def _names_of(table: str) -> list[str]:
 
 def _places(key: str) -> list[tuple[str, str]]:
   """Tables and fields that `TABLE.FIELD` or `FIELD` names."""
-  table, _, field = key.rpartition(".")
+  table, _, called = key.rpartition(".")
   found = [
-    (name, field)
-    for name in _KINDS
-    if table in ("", name) and field in _names_of(name)
+    (name, field.name)
+    for name, kind in _KINDS.items()
+    for field in dataclasses.fields(kind)
+    # `text` as well as `review`: people know the column.
+    if table in ("", name) and called in (field.name, field.default)
   ]
   if not found:
     known = [f"{name}.{f}" for name in _KINDS for f in _names_of(name)]

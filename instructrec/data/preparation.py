@@ -97,6 +97,9 @@ def filtered(
   if settings.min_interactions > 1:
     k = settings.min_interactions
     before, log = log, filtering.k_core(log, min_user=k, min_item=k)
+    if len(before) == len(log):
+      tell(f"{k}-core: nothing left out")
+      return log
     tell(
       f"{k}-core: {len(before) - len(log):,} interactions, "
       f"{before.num_users - log.num_users:,} users and "
@@ -196,6 +199,7 @@ def requests(
   log: interaction.InteractionLog,
   items: catalog.Catalog,
   settings: Settings,
+  tell: Tell,
 ) -> splits.Split:
   """Splits a log, checks it for leaks and draws candidates.
 
@@ -203,6 +207,7 @@ def requests(
     log: the interactions that count.
     items: the catalogue.
     settings: how.
+    tell: takes a line for each step, as it begins.
 
   Returns:
     The split, with candidates and with warnings.
@@ -211,11 +216,13 @@ def requests(
     ValueError: where a split is left without requests, or items are too few.
     LeakError: where the split shows what comes later.
   """
+  tell(f"splitting {len(log):,} interactions")
   made = split(log, settings)
   warnings = [
     *leaks.check_split(made, log),
     *candidates.unseen_warnings(items, log, settings.negatives),
   ]
+  tell(f"drawing candidates for {made.requests.height:,} requests")
   drawn = candidates.sample_candidates(
     made.requests,
     items,

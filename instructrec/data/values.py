@@ -95,6 +95,8 @@ def times(values: pl.Series, ticks: int | None = None) -> pl.Series:
     else exact // (ticks // MICROSECONDS)
   )
   found = exact.zip_with(exact.is_not_null(), rounded)
+  if not found.null_count():
+    return found
   return found.zip_with(found.is_not_null(), _dates(values))
 
 
@@ -156,7 +158,7 @@ def strings(values: pl.Series, separator: str) -> pl.Series:
 
 def _dumped(text: str, separator: str) -> str:
   """The texts of a list as JSON; those of split text where it is none."""
-  parts = literal(text)
+  parts = literal(text) if text.startswith("[") else None
   if parts is None:
     parts = text.split(separator)
   if any(isinstance(part, list) for part in parts):

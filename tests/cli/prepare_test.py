@@ -97,6 +97,17 @@ def test_tables_come_through_pipes(shop):
   assert len(dataset.load(shop / "out").log) == 72
 
 
+def test_a_tilde_in_an_option_is_the_home_folder(shop, monkeypatch, tmp_path):
+  """Shells expand it at the start of a word alone."""
+  monkeypatch.setenv("HOME", str(shop))
+  monkeypatch.chdir(tmp_path)
+  paths = ["--input=~/orders.csv", "--items=~/products.csv", "--output=~/out"]
+  found = call(*OPTIONS, *paths)
+  assert found.exit_code == 0, found.output
+  assert (shop / "out" / dataset.MARKER).is_file()
+  assert [path.name for path in tmp_path.iterdir()] == [shop.name]
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [

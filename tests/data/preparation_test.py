@@ -80,6 +80,8 @@ def test_the_core_is_reported_apart_from_repeats():
   assert told[1] == (
     "2-core: 1 interactions, 1 users and 1 items left out"
   )  # fmt: skip
+  again = log_of(["u a", "u b", "v a", "v b"])
+  assert filtered(again, min_interactions=2)[1] == ["2-core: nothing left out"]
 
 
 @pytest.mark.parametrize("split", ["leave_one_out", "global_time"])
@@ -91,7 +93,9 @@ def test_repeats_that_are_kept_are_no_leak(split):
   )
   log = preparation.filtered(log, settings, lambda _: None)
   assert len(log) == len(rows)
-  made = preparation.requests(log, ITEMS, settings)
+  told = []
+  made = preparation.requests(log, ITEMS, settings, told.append)
+  assert [line.split()[0] for line in told] == ["splitting", "drawing"]
   tests = made.requests.filter(pl.col("split") == "test")
   assert tests.height == 3
   for row in made.requests.iter_rows(named=True):

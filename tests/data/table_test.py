@@ -134,7 +134,7 @@ def test_columns_are_named_for_each_table(tmp_path):
     tmp_path,
     orders__csv="customer,item_id,when,stars,shop\na,x,20,4,1\na,y,10,5,1\n",
     products__csv="sku,title\nx,Chess\ny,Go\n",
-    reviews__csv="customer,item_id,text,stars\na,x,Fine,3\nb,x,Bad,1\n",
+    reviews__csv="customer,item_id,said,stars\na,x,Fine,3\nb,x,Bad,1\n",
   )
   log, items, bad = load(
     tmp_path,
@@ -147,10 +147,12 @@ def test_columns_are_named_for_each_table(tmp_path):
       "timestamp": "when",
       "rating": "",
       "reviews.rating": "stars",
+      "reviews.text": "said",
     },
   )
   assert log.sequences() == (["a"], [["y", "x"]])
   assert log.frame["rating"].to_list() == [None, 3.0]
+  assert log.frame["review"].to_list() == [None, "Fine"]
   assert items.item_ids == ["x", "y"]
   assert [note.split("/")[-1] for note in bad.notes] == [
     "orders.csv: nothing reads the columns stars, shop; --column names those "
