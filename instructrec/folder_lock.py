@@ -29,6 +29,8 @@ SILENT_SECONDS = 60.0
 _OLD_SECONDS = 3600.0
 _SETTLE_SECONDS = 1.0
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# One write of this size, never shorter: who reads meanwhile finds it whole.
+_FILE_BYTES = 1024
 _TEXTS = ("command", "host", "machine", "since", "token")
 _BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 
@@ -110,6 +112,8 @@ class FolderLock:
     self._folder, self._command, self._tell = folder, command, tell
     self._beat_seconds, self._silent_seconds = beat_seconds, silent_seconds
     self._ended = threading.Event()
+    # Between the heartbeat and `check`.
+    self._file_use = threading.Lock()
 
   def __enter__(self) -> Self:
     """Takes the lock.
@@ -140,7 +144,8 @@ class FolderLock:
       InUseError: where another process took it over, as this one was silent
         for long, or the lock file was removed.
     """
-    text = _read(self.path)
+    with self._file_use:
+      text = _read(self.path)
     if self._is_own(text):
       return
     found = _parse(text)
@@ -249,7 +254,7 @@ class FolderLock:
       time.sleep(min(1.0, self._silent_seconds / 10))
 
   def _write(self) -> None:
-    text = json.dumps(dataclasses.asdict(self._holder)) + "\n"
+    text = json.dumps(dataclasses.asdict(self._holder)).ljust(_FILE_BYTES)
     os.ftruncate(self._file, os.pwrite(self._file, text.encode(), 0))
 
   def _beat(self) -> None:
@@ -257,9 +262,10 @@ class FolderLock:
     while not self._ended.wait(self._beat_seconds):
       self._holder = dataclasses.replace(self._holder, beat=time.time())
       try:
-        if not self._is_own(_read(self.path)):
-          return
-        self._write()
+        with self._file_use:
+          if not self._is_own(_read(self.path)):
+            return
+          self._write()
       except OSError as error:
         if not told:
           self._tell(f"{self.path} cannot be renewed ({error}); tries again")
