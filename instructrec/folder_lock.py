@@ -112,6 +112,7 @@ class FolderLock:
     self._folder, self._command, self._tell = folder, command, tell
     self._beat_seconds, self._silent_seconds = beat_seconds, silent_seconds
     self._ended = threading.Event()
+    self._made: list[pathlib.Path] = []
     # Between the heartbeat and `check`.
     self._file_use = threading.Lock()
 
@@ -136,6 +137,10 @@ class FolderLock:
     if self._is_own(_read(self.path)):
       self.path.unlink()
     os.close(self._file)
+    # What was refused leaves no empty folders.
+    with contextlib.suppress(OSError):
+      for made in self._made:
+        made.rmdir()
 
   def check(self) -> None:
     """Fails where the lock was lost; to be asked before what would do harm.
@@ -186,6 +191,11 @@ class FolderLock:
   def _writing(self) -> Iterator[None]:
     try:
       yield
+    except FileExistsError as error:
+      raise NotADirectoryError(
+        f"{self.path.parent} is a file, expected a folder; remove it or name "
+        "another"
+      ) from error
     except OSError as error:
       raise OSError(
         f"{self._folder} cannot be written to ({self.path}: {error.strerror}); "
@@ -195,6 +205,7 @@ class FolderLock:
   def _open(self) -> tuple[int, bool]:
     """Opens the file under a lock of the system, where there are such."""
     with self._writing():
+      self._made += [p for p in self.path.parents if not p.exists()]
       self.path.parent.mkdir(parents=True, exist_ok=True)
       file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
     try:

@@ -72,7 +72,21 @@ def test_it_names_the_holder_and_goes_with_it(path):
     found = json.loads(path.read_text())
     assert found["pid"] == os.getpid()
     assert found["host"] == socket.gethostname()
+  # The folder was made for the lock.
+  assert not path.parent.exists()
+
+
+def test_a_folder_that_was_there_stays(path):
+  path.parent.mkdir()
+  with lock(path):
+    pass
   assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_stays(path):
+  with lock(path):
+    (path.parent / "config.gin").write_text("")
+  assert [p.name for p in path.parent.iterdir()] == ["config.gin"]
 
 
 def test_a_second_process_is_refused_by_name(path):

@@ -1,6 +1,7 @@
 """`instructrec train`: gin in, a trained model folder out."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -97,12 +98,31 @@ def run(
     tfds_data_dir: the folder that `generate` wrote.
     model_dir: the folder of the run.
     device_count: devices that all processes must have together, or None.
+
+  Raises:
+    InUseError: where another process trains in `model_dir`.
   """
+  from instructrec import allocator
+  from instructrec.training import distributed, run_dir
+
+  _check_folders(tfds_data_dir=tfds_data_dir, model_dir=model_dir)
+  allocator.keep_freed_memory()
+  distributed.check_devices(device_count)
+  with run_dir.locked(model_dir, typer.echo) as check:
+    _train(gin_files, bindings, tfds_data_dir, model_dir, check)
+
+
+def _train(
+  gin_files: list[str],
+  bindings: list[str],
+  tfds_data_dir: pathlib.Path,
+  model_dir: pathlib.Path,
+  check: Callable[[], None],
+) -> None:
   import functools
   import os
   import time
 
-  from instructrec import allocator
   from instructrec.evaluation import environment
   from instructrec.models import tokenizer
   from instructrec.models.objectives import objective
@@ -119,9 +139,6 @@ def run(
     sequences,
   )
 
-  _check_folders(tfds_data_dir=tfds_data_dir, model_dir=model_dir)
-  allocator.keep_freed_memory()
-  distributed.check_devices(device_count)
   gin_config.parse(gin_files, bindings)
   config = gin_config.build(runner.TrainConfig)
   data = gin_config.build(data_config.DataConfig)
@@ -168,25 +185,32 @@ def run(
         f"{len(items.shares):,} items are read title by title; "
         f"{items.num_cut:,} titles are cut at {data.title_length} tokens"
       )
-  before = run_dir.train_seconds(model_dir)
   first, started = 0, time.perf_counter()
-
-  def save() -> None:
-    run_dir.save(
-      model_dir, vocabulary=vocabulary_path, record=record, items=table_path
-    )
 
   def begin(step: int) -> None:
     nonlocal first
     first = step
-    if distributed.is_lead():
-      if step:
-        typer.echo(
-          f"goes on from checkpoint_{step} in {model_dir}: "
-          f"{max(config.train_steps - step, 0):,} of {config.train_steps:,} "
-          "steps are left"
-        )
-      save()
+    if not distributed.is_lead():
+      return
+    left = max(config.train_steps - step, 0)
+    if step:
+      typer.echo(
+        f"goes on from checkpoint_{step} in {model_dir}: {left:,} of "
+        f"{config.train_steps:,} steps are left"
+      )
+    if left:
+      run_dir.save(
+        model_dir,
+        vocabulary=vocabulary_path,
+        record=record,
+        items=table_path,
+        step=step,
+      )
+    elif changed := run_dir.untrained_changes(model_dir):
+      typer.echo(
+        "nothing is trained with what was changed, so the record of the run "
+        f"stays: {changed}"
+      )
 
   def start() -> embedding_start.EmbeddingStart:
     typer.echo("embeddings start from what occurs with what")
@@ -206,15 +230,13 @@ def run(
     model_dir,
     embeddings=start if config.initial_embeddings == "cooccurrence" else None,
     begin=begin,
+    check=check,
   )
   seconds = time.perf_counter() - started
-  if distributed.is_lead():
+  if distributed.is_lead() and first < config.train_steps:
     # Of a run that was stopped, the time of its earlier starts is not known.
     if first == 0:
-      record["train_seconds"] = round(seconds, 1)
-    elif first >= config.train_steps and before is not None:
-      record["train_seconds"] = before
-    save()
+      run_dir.finish(model_dir, seconds)
     typer.echo(
       f"trained to step {int(state.step)} in {seconds:,.0f} s; checkpoints "
       f"and logs in {model_dir}"

@@ -24,6 +24,7 @@ from instructrec.models import protocol
 from instructrec.models.objectives import training_metrics
 from instructrec.training import (
   batches,
+  checkpoint_room,
   checkpoints,
   distributed,
   embedding_start,
@@ -287,13 +288,15 @@ def train(
   *,
   embeddings: Callable[[], embedding_start.EmbeddingStart] | None = None,
   begin: Callable[[int], None] = lambda step: None,
+  check: Callable[[], None] = lambda: None,
 ) -> train_step.TrainState:
   """Trains to `config.train_steps`, going on from the newest checkpoint.
 
   Writes `metrics.jsonl`, `tensorboard/` and `checkpoints/` under
-  `output_dir`. On SIGTERM it saves and exits with status 143, on SIGINT
-  (Ctrl-C) with 130. With several processes each of them calls this, with a
-  folder that all share; the number may change from one start to the next.
+  `output_dir`, where nobody else may write (`run_dir.locked`). On SIGTERM it
+  saves and exits with status 143, on SIGINT (Ctrl-C) with 130. With several
+  processes each of them calls this, with a folder that all share; the number
+  may change from one start to the next.
 
   Args:
     config: the run's settings.
@@ -304,6 +307,8 @@ def train(
       random ones.
     begin: called with the step that training goes on from, once it is known
       that the folder holds this run or none.
+    check: called before each save; raises where the folder is no longer this
+      run's.
 
   Returns:
     The final state.
@@ -312,6 +317,7 @@ def train(
     DivergedError: where loss or parameters are not finite; the last checkpoint
       stays, and holds finite ones.
     CheckpointMismatchError: where the folder holds another run.
+    OSError: where the disk has no room for a checkpoint.
     ValueError: where the processes mean different runs.
   """
   output = pathlib.Path(output_dir)
@@ -330,6 +336,18 @@ def train(
       "the order of the training data": position,
       f"the list of checkpoints in {output}": store.steps,
     }
+  )
+  newest = store.steps[-1] if store.steps else 0
+  left = max(config.train_steps - newest, 0)
+  distributed.by_lead(
+    "room",
+    lambda: checkpoint_room.check(
+      store.directory,
+      trainer.abstract_state,
+      saves=-(-left // config.checkpoint_period),
+      keep=config.keep_checkpoints,
+      present=len(store.steps),
+    ),
   )
   window = log_window.LogWindow({})
   if store.steps:
@@ -360,10 +378,12 @@ def train(
     ):
       for step, state, split, values in events:
         if split == "checkpoint":
+          check()
           _save(store, state, position, window)
         elif split == "step":
           line.advance()
           if stop.reached(step):
+            check()
             _save(store, state, position, window)
             store.wait()
             raise SystemExit(stop.status)
