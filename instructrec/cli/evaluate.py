@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from instructrec.cli.modules import TrustedModules
 from instructrec.cli.processes import (
   CoordinatorAddress,
   DeviceCount,
@@ -172,6 +173,7 @@ def evaluate(
       help="Of subset, random baseline, groups and bootstrap.", min=0
     ),
   ] = 0,
+  module: TrustedModules = None,
 ) -> None:
   """Rerank candidate lists; write tables, pictures and intervals.
 
@@ -231,6 +233,7 @@ def evaluate(
     model_parallel=model_parallel,
     device_count=device_count,
     seed=seed,
+    modules=module or (),
   )
 
 
@@ -281,6 +284,7 @@ def run(
   model_parallel: int | None = None,
   device_count: int | None = None,
   seed: int = 0,
+  modules: Sequence[str] = (),
 ) -> pathlib.Path:
   """Evaluates; the function behind the command and the quickstart.
 
@@ -313,6 +317,7 @@ def run(
       many as in training.
     device_count: devices that all processes must have together, or None.
     seed: of the subset, the random baseline and the bootstrap.
+    modules: Python modules that the run's settings may name beside ours.
 
   Returns:
     The path of report.md.
@@ -336,7 +341,8 @@ def run(
   started = time.perf_counter()
   allocator.keep_freed_memory()
   distributed.check_devices(device_count)
-  opened = run_dir.load(model_dir).on_all_devices(model_parallel)
+  opened = run_dir.load(model_dir, modules=modules)
+  opened = opened.on_all_devices(model_parallel)
   if tfds_data_dir is None:
     tfds_data_dir = pathlib.Path(opened.record["tfds_data_dir"])
   manifest = json.loads((tfds_data_dir / "manifest.json").read_text())

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from instructrec.cli.modules import TrustedModules
+
 _Path = pathlib.Path
 
 
@@ -190,6 +192,7 @@ def evaluate(
   seed: Annotated[
     int, typer.Option(help="Of subset and bootstrap.", min=0)
   ] = 0,
+  module: TrustedModules = None,
 ) -> None:
   """Rank frozen candidates, published ones and the whole catalogue."""
   run_evaluate(
@@ -203,6 +206,7 @@ def evaluate(
     num_requests=num_requests,
     keep_seen=keep_seen,
     seed=seed,
+    modules=module or (),
   )
 
 
@@ -249,7 +253,9 @@ def _published(
   return found
 
 
-def _runs(folders: Sequence[_Path], fingerprint: str) -> dict[str, Any]:
+def _runs(
+  folders: Sequence[_Path], fingerprint: str, modules: Sequence[str]
+) -> dict[str, Any]:
   """Runs as retrievers, by the name of their folder."""
   if not folders:
     return {}
@@ -257,7 +263,7 @@ def _runs(folders: Sequence[_Path], fingerprint: str) -> dict[str, Any]:
 
   found = {}
   for folder in folders:
-    opened = opened_run.OpenedRun.open(folder)
+    opened = opened_run.OpenedRun.open(folder, modules=modules)
     if opened.prepared.fingerprint != fingerprint:
       raise ValueError(
         f"the run {folder} was trained on data with the fingerprint "
@@ -280,6 +286,7 @@ def run_evaluate(
   num_requests: int | None = None,
   keep_seen: bool = False,
   seed: int = 0,
+  modules: Sequence[str] = (),
 ) -> _Path:
   """Evaluates; the function behind the command. Arguments are its options.
 
@@ -305,7 +312,7 @@ def run_evaluate(
   prepared = dataset.load(data)
   opened = {
     **methods.load_all(retrievers, prepared.fingerprint),
-    **_runs(model_dirs, prepared.fingerprint),
+    **_runs(model_dirs, prepared.fingerprint, modules),
   }
   published = _published(candidates, prepared, split, num_candidates, seed)
   requests = _requests(prepared, split, num_requests, seed)

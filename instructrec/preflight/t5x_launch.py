@@ -5,42 +5,22 @@ batch, lengths, mesh and random numbers. Only our files are read; of T5X's own
 nothing is needed, for `gin/runs/t5x_finetune.gin` sets all that matters here.
 """
 
-import dataclasses
 import importlib
 import math
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gin import config_parser
 from instructrec.models import ranking_model
 from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import launch as launch_lib
-from instructrec.training import gin_config, mesh, optimizer, runner
-
-
-@dataclasses.dataclass(frozen=True)
-class _Macro:
-  name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reference:
-  name: str
-  evaluate: bool = False
-
-
-class _Delegate(config_parser.ParserDelegate):
-  """Keeps references in values, instead of resolving them."""
-
-  def configurable_reference(
-    self, scoped_configurable_name: str, evaluate: bool
-  ) -> _Reference:
-    return _Reference(scoped_configurable_name, evaluate)
-
-  def macro(self, macro_name: str) -> _Macro:
-    return _Macro(macro_name)
-
+from instructrec.training import (
+  gin_config,
+  gin_data,
+  mesh,
+  optimizer,
+  runner,
+)
 
 # Modules whose classes and functions are called, with what is bound for them.
 _CALLED = ("instructrec.models.objectives.", "instructrec.training.data_config")
@@ -56,18 +36,9 @@ def _text(file: str) -> str:
   )
 
 
-def _statements(text: str) -> Iterator[Any]:
-  """Statements of a file and of our files that it includes, in order.
-
-  T5X's own files stand as the statements that include them.
-  """
-  for statement in config_parser.ConfigParser(text, _Delegate()):
-    if isinstance(
-      statement, config_parser.IncludeStatement
-    ) and not statement.filename.startswith("t5x/"):
-      yield from _statements(_text(statement.filename))
-    else:
-      yield statement
+def _ours(file: str) -> str | None:
+  """The text of a file that is included; T5X's own are left out."""
+  return None if file.startswith("t5x/") else _text(file)
 
 
 def needs_t5x(files: Sequence[str]) -> bool:
@@ -82,25 +53,24 @@ def needs_t5x(files: Sequence[str]) -> bool:
   Raises:
     FileNotFoundError: where there is no such file.
   """
-  return any(
-    isinstance(statement, config_parser.IncludeStatement)
-    for file in files
-    for statement in _statements(_text(file))
-  )
+  data = gin_data.GinData()
+  for file in files:
+    data.read(_text(file), file, _ours)
+  return bool(data.left_out)
 
 
 class Bindings:
   """The values that gin files give, later ones over earlier ones."""
 
   def __init__(self, files: Sequence[str], bindings: Sequence[str]) -> None:
-    self._values: dict[tuple[str, str], dict[str, Any]] = {}
-    self._macros: dict[str, Any] = {}
-    self._modules: dict[str, str] = {}
+    self._data = gin_data.GinData()
     for file in files:
-      self._take(_text(file))
+      self._data.read(_text(file), file, _ours)
     # The two macros that T5X's own files demand, and ours leave open.
-    known = {*self._macros, "MODEL_DIR", "MIXTURE_OR_TASK_MODULE"}
-    classes = {name for _, name in self._values}
+    known = {*self._data.macros, "MODEL_DIR", "MIXTURE_OR_TASK_MODULE"}
+    classes = {
+      b.selector.split(".")[-1] for b in self._data.bindings if b.parameter
+    }
     for binding in bindings:
       name = binding.split("=", 1)[0].strip()
       if name.isidentifier() and name not in known:
@@ -110,20 +80,7 @@ class Bindings:
           f"--gin.{name}: the gin files bind no {name.split('.')[-2]!r}; "
           f"expected one of {', '.join(sorted(classes))}"
         )
-      self._take(binding)
-
-  def _take(self, text: str) -> None:
-    for statement in _statements(text):
-      if isinstance(statement, config_parser.ImportStatement):
-        self._modules[statement.bound_name()] = statement.module
-      if not isinstance(statement, config_parser.BindingStatement):
-        continue
-      if statement.arg_name:
-        # Classes are told apart by name: files import them as they like.
-        key = (statement.scope, statement.selector.split(".")[-1])
-        self._values.setdefault(key, {})[statement.arg_name] = statement.value
-      else:
-        self._macros[statement.selector] = statement.value
+      self._data.read(binding, f"--gin.{name}", _ours)
 
   def macro(self, name: str) -> Any:
     """The value of a macro.
@@ -131,13 +88,13 @@ class Bindings:
     Raises:
       LaunchError: where it has none.
     """
-    if name not in self._macros:
+    if name not in self._data.macros:
       raise launch_lib.LaunchError(
         f"the gin files give {name} no value; set --gin.{name}=..., or include "
         "gin/runs/t5x_finetune.gin, a file of gin/models and one of "
         "gin/mixtures"
       )
-    return self._resolve(self._macros[name])
+    return self._resolve(self._data.macros[name].value)
 
   def of(self, name: str, *known: str, scope: str = "") -> dict[str, Any]:
     """Parameters bound for a class or function, macros resolved.
@@ -150,34 +107,29 @@ class Bindings:
     Raises:
       LaunchError: where another is bound: it might change what is compiled.
     """
-    bound = self._values.get((scope, name), {})
+    # Classes are told apart by name: files import them as they like.
+    bound = self._data.of(name, scope)
     unknown = set(bound) - set(known)
     if known and unknown:
       raise launch_lib.LaunchError(
         f"{name}.{min(unknown)} is bound; preflight of a T5X launch knows "
         f"{', '.join(known)} only"
       )
-    return {name: self._resolve(value) for name, value in bound.items()}
+    return {name: self._resolve(b.value) for name, b in bound.items()}
 
   def _resolve(self, value: Any) -> Any:
-    if isinstance(value, _Macro):
-      return self.macro(value.name)
-    if isinstance(value, Mapping):
-      return {key: self._resolve(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-      return type(value)(self._resolve(item) for item in value)
-    if isinstance(value, _Reference) and value.evaluate:
-      return self._called(value)
-    return value
+    return gin_data.resolve(
+      value, lambda found: self.macro(found.name), self._called
+    )
 
-  def _called(self, reference: _Reference) -> Any:
+  def _called(self, reference: gin_data.Reference) -> Any:
     """What a reference gives, of modules in `_CALLED`; else the reference."""
-    scope, _, selector = reference.name.rpartition("/")
-    alias, _, name = selector.rpartition(".")
-    module = self._modules.get(alias, "")
-    if not module.startswith(_CALLED):
+    module, _, name = reference.selector.rpartition(".")
+    if not (reference.is_called and module.startswith(_CALLED)):
       return reference
-    bound = self.of(name) | (self.of(name, scope=scope) if scope else {})
+    bound = self.of(name)
+    if reference.scopes:
+      bound |= self.of(name, scope="/".join(reference.scopes))
     return getattr(importlib.import_module(module), name)(**bound)
 
 
@@ -193,7 +145,9 @@ _NOT_COMPILED = {
 
 
 def _expect(what: str, found: Any, expected: str) -> None:
-  name = found.name.split(".")[-1] if isinstance(found, _Reference) else found
+  name = found
+  if isinstance(found, gin_data.Reference):
+    name = found.selector.split(".")[-1]
   if name != expected:
     raise launch_lib.LaunchError(
       f"{what} is {name!r}; preflight of a T5X launch knows {expected} only"
