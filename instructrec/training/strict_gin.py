@@ -130,9 +130,15 @@ class StrictGin:
       modules: `DataConfig.modules` of the file.
 
     Raises:
+      GinDataError: where they are no tuple or list.
       NotAllowedError: where one is neither ours nor trusted.
     """
-    for module in modules:
+    if not isinstance(modules, list | tuple):
+      raise gin_data.GinDataError(
+        f"DataConfig.modules is {modules!r}, expected names of modules, such "
+        "as ('my_tasks',)"
+      )
+    for module in map(str, modules):
       if module not in TASK_MODULES and not _is_in(module, self._modules):
         raise NotAllowedError(
           f"the run registers its tasks by the module {module!r}, which was "

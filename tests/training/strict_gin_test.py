@@ -304,6 +304,9 @@ def test_modules_of_tasks_are_named_by_the_caller(tmp_path):
   ):
     settings.check_task_modules(("tasks.instructrec", "my_tasks"))
   opened(tmp_path, GIN, ["my_tasks"]).check_task_modules(("my_tasks.more",))
+  for wrong in ("tasks.instructrec", 7, None):
+    with pytest.raises(gin_data.GinDataError, match="names of modules"):
+      settings.check_task_modules(wrong)
 
 
 def test_a_run_written_before_a_module_moved_names_where_it_is(tmp_path):
