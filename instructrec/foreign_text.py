@@ -14,8 +14,11 @@ _UNFIT = re.compile(
   "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
   "\ud800-\udfff]"
 )
-# Up to the last @, for passwords may hold one that nobody escaped.
-_USER = re.compile(r"\b(https?://)[^\s'\"<>]*@", re.IGNORECASE)
+# Of servers up to the last @: in passwords, nobody may have escaped / and @.
+_USER = re.compile(
+  r"\b(https?://)[^\s'\"<>]*@|\b([a-z][a-z0-9+.-]*://)[^\s'\"<>/]*@",
+  re.IGNORECASE,
+)
 # Code, emphasis, HTML, entities, the middle of a link; what begins a block.
 _MARKUP = re.compile(
   r"([\\`*<]|(?<![^\W_])_|_(?![^\W_])|&(?=[#\w])|\](?=[(\[:])|^[#>=~]|"
@@ -24,14 +27,14 @@ _MARKUP = re.compile(
 
 
 def printable(text: str) -> str:
-  """What a terminal or a page can be given.
+  r"""What a terminal or a page can be given.
 
   Args:
     text: any text, of several lines too.
 
   Returns:
     The text, each character that is not to be obeyed as its escape, such as
-    `\\x1b`; nothing else is changed.
+    `\x1b`; nothing else is changed.
   """
   return _UNFIT.sub(_escape, text)
 
@@ -62,4 +65,4 @@ def without_user(text: str) -> str:
   Returns:
     The text, the user and password before the host left out.
   """
-  return _USER.sub(r"\1", text)
+  return _USER.sub(r"\1\2", text)

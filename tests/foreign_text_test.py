@@ -107,6 +107,7 @@ def test_in_markdown_a_text_means_itself(text):
     ("a http://u:p@one, b https://v:q@two.", "a http://one, b https://two."),
     ("--chat_base_url='http://u:p@h/v1'", "--chat_base_url='http://h/v1'"),
     ("gs://bucket/a@b", "gs://bucket/a@b"),
+    ("ftp://user:secret@host/a@b", "ftp://host/a@b"),
     ("http://host/v1", "http://host/v1"),
     ("mail me@host", "mail me@host"),
   ],

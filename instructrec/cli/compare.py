@@ -54,8 +54,6 @@ def run(
   Returns:
     The path of report.md.
   """
-  import shlex
-  import sys
   import time
 
   from instructrec.evaluation import compare as comparison
@@ -73,7 +71,7 @@ def run(
   context = report.Context(
     title=f"Comparison of {len(reports)} reports",
     commands=[
-      shlex.join(["instructrec", *sys.argv[1:]]),
+      environment.command(),
       *dict.fromkeys(c for each in reports for c in each.record["commands"]),
     ],
     protocol={

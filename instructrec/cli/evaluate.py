@@ -189,8 +189,7 @@ def evaluate(
   chat = None
   if chat_base_url is not None and chat_model is None:
     raise ValueError(
-      f"--chat_base_url={chat_base_url} names a server and no model; pass "
-      "--chat_model as well"
+      "--chat_base_url names a server and no model; pass --chat_model as well"
     )
   if chat_model is not None:
     from instructrec.instructions import budget, chat_client
@@ -327,8 +326,6 @@ def run(
       different evaluations, or each of them would ask a chat server.
   """
   import json
-  import shlex
-  import sys
   import time
 
   from instructrec import allocator
@@ -397,7 +394,7 @@ def run(
   found = evaluation()
   context = report.Context(
     title=f"Reranking report: {opened.directory.name}, {split} split",
-    commands=[shlex.join(["instructrec", *sys.argv[1:]])],
+    commands=[environment.command()],
     protocol={
       "task": "rank the target among its candidates by log-likelihood",
       "candidates": prepared.manifest["candidates"]

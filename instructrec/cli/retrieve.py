@@ -293,8 +293,6 @@ def run_evaluate(
   Returns:
     The path of report.md.
   """
-  import shlex
-  import sys
   import time
 
   from instructrec.data import dataset
@@ -352,7 +350,7 @@ def run_evaluate(
   }
   context = report.Context(
     title=f"Retrievers, {split} split",
-    commands=[shlex.join(["instructrec", *sys.argv[1:]])],
+    commands=[environment.command()],
     protocol={
       "frozen candidates": prepared.manifest["candidates"],
       "published candidates": [str(path) for path in candidates] or "none",

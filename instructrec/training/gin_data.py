@@ -7,7 +7,7 @@ those of the modules that the file's imports stand for.
 
 import dataclasses
 import tokenize
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gin import config_parser
@@ -254,6 +254,6 @@ def resolve(
       resolve(key, macro, reference): resolve(item, macro, reference)
       for key, item in value.items()
     }
-  if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+  if isinstance(value, list | tuple):
     return type(value)(resolve(item, macro, reference) for item in value)
   return value

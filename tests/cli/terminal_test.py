@@ -19,12 +19,14 @@ def test_what_a_command_prints_is_printable():
 
   @app.command(cls=main._Command)
   def command():
-    print(f"title: {EVIL}\n日本語\tשלום")
+    print(f"title: {EVIL}\n日本語\tالعربية")
     typer.echo("typer: done")
     sys.stdout.write(EVIL)
 
   result = CliRunner().invoke(app)
-  assert result.stdout == f"title: {SHOWN}\n日本語\tשלום\ntyper: done\n{SHOWN}"
+  assert (
+    result.stdout == f"title: {SHOWN}\n日本語\tالعربية\ntyper: done\n{SHOWN}"
+  )
 
 
 def test_every_command_prints_so():

@@ -175,7 +175,7 @@ def test_metadata_name_features_of_tfds_alone(
     "INSTRUCTREC_VOCABULARY", str(data_dir / "vocabulary/sentencepiece.model")
   )
   (folder / "features.json").write_text(json.dumps(features))
-  with pytest.raises(ValueError, match="names the class .*_of_a_stranger"):
+  with pytest.raises(ValueError, match=r"names the class .*_of_a_stranger"):
     token_cache.load("instructrec_v1_sequential_p1_i0", "train", tmp_path)
   assert "module_of_a_stranger" not in sys.modules
 

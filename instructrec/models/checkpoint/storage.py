@@ -44,7 +44,7 @@ def check_chunks(array: ts.TensorStore, what: str) -> None:
   Raises:
     LimitError: where one of its chunks is beyond the limit of an array.
   """
-  size = math.prod(array.chunk_layout.read_chunk.shape or ())
+  size = math.prod(n or 1 for n in array.chunk_layout.read_chunk.shape or ())
   limits.ARRAY_BYTES.check(
     size * array.dtype.numpy_dtype.itemsize, f"a chunk of {what}"
   )

@@ -145,7 +145,7 @@ def test_a_large_header_is_refused(folder):
     file.write(struct.pack("<Q", 2 * 10**9))
     file.truncate(3 * 10**9)
   with pytest.raises(
-    ValueError, match="header of .*a.safetensors.*2,000,000,0"
+    ValueError, match=r"header of .*a.safetensors.*2,000,000,0"
   ):
     opening.open_checkpoint(folder)
 
@@ -154,7 +154,7 @@ def test_a_layer_of_a_high_number_is_refused(flan, random_arrays):
   shapes = {n: a.shape for n, a in random_arrays(flan).items()}
   shapes["encoder/layers_99999999/mlp/wo/kernel"] = (1, 1)
   with pytest.raises(
-    tensors.CheckpointError, match="here: .*100,000,000 layers"
+    tensors.CheckpointError, match=r"here: .*100,000,000 layers"
   ):
     names.infer_config(shapes, found_in="here")
   # Beyond any number it is the name of no layer.
@@ -209,7 +209,7 @@ def _spec(path="x", shape=(2,), **changes):
 def test_the_older_form_names_arrays_of_its_folder_alone(name, tmp_path):
   folder = _legacy(tmp_path / "checkpoint_1", _spec(name))
   with pytest.raises(
-    tensors.CheckpointError, match="names the file .* not read|is stored as"
+    tensors.CheckpointError, match=r"names the file .* not read|is stored as"
   ):
     opening.open_checkpoint(folder)
 
