@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from instructrec.cli import command_line
+
 
 def compare(
   report: Annotated[
@@ -71,7 +73,7 @@ def run(
   context = report.Context(
     title=f"Comparison of {len(reports)} reports",
     commands=[
-      environment.command(),
+      command_line.given(),
       *dict.fromkeys(c for each in reports for c in each.record["commands"]),
     ],
     protocol={

@@ -1,14 +1,11 @@
-"""The option of commands that open a run folder, which may be anyone's."""
+"""`--module`, for commands whose options are no settings."""
 
 from typing import Annotated
 
 import typer
 
+from instructrec.settings import trusted_modules
+
 TrustedModules = Annotated[
-  list[str] | None,
-  typer.Option(
-    "--module",
-    help="Python module of your own that the run's config.gin may name, such "
-    "as one that registers its tasks; repeat it. Else they are refused.",
-  ),
+  list[str] | None, typer.Option("--module", help=trusted_modules.HELP)
 ]

@@ -4,13 +4,10 @@ import importlib.metadata
 import os
 import pathlib
 import platform
-import shlex
 import subprocess
-import sys
 from typing import Any
 
 import instructrec
-from instructrec import foreign_text
 
 _PACKAGES = (
   "jax",
@@ -48,12 +45,6 @@ def describe(*packages: str) -> dict[str, Any]:
     "cores": os.cpu_count(),
     "packages": {name: _version(name) for name in (*_PACKAGES, *packages)},
   }
-
-
-def command() -> str:
-  """The command that runs, for the record: no server's user or password."""
-  words = map(foreign_text.without_user, sys.argv[1:])
-  return shlex.join(["instructrec", *words])
 
 
 def commit(root: str | os.PathLike[str] | None = None) -> str | None:

@@ -19,13 +19,13 @@ def test_what_a_command_prints_is_printable():
 
   @app.command(cls=main._Command)
   def command():
-    print(f"title: {EVIL}\n日本語\tПривет")
+    print(f"title: {EVIL}\n日本語\tÅngström")
     typer.echo("typer: done")
     sys.stdout.write(EVIL)
 
   result = CliRunner().invoke(app)
   assert (
-    result.stdout == f"title: {SHOWN}\n日本語\tПривет\ntyper: done\n{SHOWN}"
+    result.stdout == f"title: {SHOWN}\n日本語\tÅngström\ntyper: done\n{SHOWN}"
   )
 
 

@@ -25,14 +25,6 @@ def test_versions_and_machine_are_json_values():
   assert found["cores"] == os.cpu_count()
 
 
-def test_a_command_is_kept_without_a_password(monkeypatch):
-  words = ["evaluate", "--chat_base_url=http://u:p@ss@host/v1", "--x=a b"]
-  monkeypatch.setattr(sys, "argv", ["/usr/bin/instructrec", *words])
-  assert environment.command() == (
-    "instructrec evaluate --chat_base_url=http://host/v1 '--x=a b'"
-  )
-
-
 def test_a_package_that_is_not_installed_is_none(monkeypatch):
   monkeypatch.setattr(environment, "_PACKAGES", ("no-such-package-here",))
   assert environment.describe()["packages"] == {"no-such-package-here": None}
