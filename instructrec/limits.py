@@ -7,7 +7,9 @@ variable, `INSTRUCTREC_MAX_<name>`, for whoever needs more.
 
 import dataclasses
 import os
+import re
 
+_NUMBER = re.compile("[1-9][0-9]{0,17}")
 _PREFIX = "INSTRUCTREC_MAX_"
 
 
@@ -46,7 +48,7 @@ class Limit:
     text = os.environ.get(self.variable, "").strip()
     if not text:
       return self.default
-    if not (text.isascii() and text.isdigit() and 0 < len(text) < 19):
+    if not _NUMBER.fullmatch(text):
       raise ValueError(
         f"the environment variable {self.variable} is {text[:40]!r}, expected "
         f"a positive whole number of {self.unit}"
