@@ -9,6 +9,7 @@ import pytest
 
 from instructrec import allocator
 from instructrec.cli import evaluate, train
+from instructrec.settings import evaluation, training
 from instructrec.training import distributed
 
 _HERE = pathlib.Path(__file__).parent
@@ -75,8 +76,12 @@ def test_a_users_settings_of_malloc_stay():
 @pytest.mark.parametrize(
   "run",
   [
-    lambda: train.run([], [], tfds_data_dir=_HERE, model_dir=_HERE),
-    lambda: evaluate.run(_HERE),
+    lambda: train.run(
+      training.TrainingSettings(
+        gin_files=(), tfds_data_dir=_HERE, model_dir=_HERE
+      )
+    ),
+    lambda: evaluate.run(evaluation.EvaluationSettings(model_dir=_HERE)),
   ],
 )
 def test_commands_ask_for_it_before_jax_begins(run, monkeypatch):

@@ -31,6 +31,7 @@ from instructrec.cli import (
   results,
   retrieve,
   show,
+  terminal,
   train,
 )
 
@@ -85,6 +86,11 @@ class _Command(typer.core.TyperCommand):
       # Rich takes [brackets] for markup, and shows none of them.
       if isinstance(parameter, typer.core.TyperOption) and parameter.help:
         parameter.help = rich.markup.escape(parameter.help)
+
+  def invoke(self, ctx: Any) -> Any:
+    """Runs the command; titles and other text of others cannot steer."""
+    with terminal.printable_output():
+      return super().invoke(ctx)
 
 
 def _at_home(command: Callable[..., None]) -> Callable[..., None]:
@@ -164,10 +170,11 @@ def main() -> None:
   options: dict[str, Any] = {}
   try:
     app(obj=options)
-  except (ValueError, OSError) as error:
-    if options.get("debug"):
-      raise
-    print(f"instructrec: error: {error}", file=sys.stderr)
+  except Exception as error:
+    if isinstance(error, ValueError | OSError) and not options.get("debug"):
+      terminal.show_error(error)
+    else:
+      terminal.show_traceback(error)
     sys.exit(1)
 
 

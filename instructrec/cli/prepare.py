@@ -125,6 +125,28 @@ def prepare(
     int,
     typer.Option(help="k of the k-core of users and items; 1 for none.", min=1),
   ] = 5,
+  keep_rare_items: Annotated[
+    bool,
+    typer.Option(
+      "--keep_rare_items",
+      help="Keep items in the catalogue, and so among negatives, that the "
+      "k-core took out of the log; one may be the negative of a user who took "
+      "it.",
+    ),
+  ] = False,
+  articles_first: Annotated[
+    bool,
+    typer.Option(
+      "--articles_first", help='Call "Boot, Das (1981)" "Das Boot (1981)".'
+    ),
+  ] = False,
+  vocabulary: Annotated[
+    _Path | None,
+    typer.Option(
+      help="SentencePiece model, e.g. T5's: titles that it cannot tell apart "
+      "get brand, year or number behind them."
+    ),
+  ] = None,
   split: Annotated[
     SplitName, typer.Option(help="How requests are split.")
   ] = SplitName.leave_one_out,
@@ -182,6 +204,9 @@ def prepare(
     min_rating=min_rating,
     repeats=repeats.value,
     min_interactions=min_interactions,
+    keep_rare_items=keep_rare_items,
+    articles_first=articles_first,
+    vocabulary=vocabulary,
     split=split.value,
     max_history=max_history,
     max_train_targets=max_train_targets,
@@ -250,6 +275,15 @@ def _load(
   )
 
 
+def _looks(vocabulary: _Path | None) -> Any:
+  """What titles look like to a vocabulary; None without one."""
+  if vocabulary is None:
+    return None
+  from instructrec.models import tokenizer
+
+  return tokenizer.Tokenizer(vocabulary).looks
+
+
 def run(
   *,
   source: str,
@@ -261,6 +295,7 @@ def run(
   no_header: Collection[str] = (),
   num_users: int = 2000,
   num_items: int = 400,
+  vocabulary: _Path | None = None,
   seed: int = 0,
   on_bad_row: str = "error",
   overwrite: bool = False,
@@ -270,6 +305,8 @@ def run(
 
   Args are its options; those that are not named are `preparation.Settings`.
   """
+  import dataclasses
+
   from instructrec import output_folder
   from instructrec.data import bad_rows, dataset, preparation, synthetic
 
@@ -292,6 +329,8 @@ def run(
   for note in bad.notes:
     typer.echo(f"note: {note}")
   log = preparation.filtered(log, settings, typer.echo)
+  num_read = len(catalog)
+  catalog = preparation.catalogue(catalog, log, settings, _looks(vocabulary))
 
   def step(text: str) -> None:
     if len(log) >= _LONG:
@@ -314,6 +353,13 @@ def run(
       "min_rating": settings.min_rating,
       "repeats": settings.repeats,
       "min_interactions": settings.min_interactions,
+      "catalog": {
+        "keep_rare_items": settings.keep_rare_items,
+        "articles_first": settings.articles_first,
+        "vocabulary": None if vocabulary is None else str(vocabulary),
+        "rare_items_left_out": num_read - len(catalog),
+        "cleaning": dataclasses.asdict(catalog.cleaning),
+      },
       "candidates": {
         "num_negatives": settings.num_negatives,
         "strategy": settings.negatives,
@@ -329,6 +375,16 @@ def run(
     f"requests: {counts['requests']}, each with {settings.num_negatives} "
     f"{settings.negatives} negatives"
   )
-  for warning in made.warnings:
+  if len(catalog) < num_read:
+    typer.echo(
+      f"{num_read - len(catalog):,} items outside the core left the catalogue "
+      f"of {num_read:,} (--keep_rare_items keeps them)"
+    )
+  if catalog.num_title_collisions:
+    typer.echo(
+      f"{catalog.num_title_collisions:,} titles that look like another item's "
+      "got brand, year or a number behind them"
+    )
+  for warning in (*catalog.cleaning.remarks(), *made.warnings):
     typer.echo(f"note: {warning}")
   typer.echo(f"written to {output}; fingerprint {prepared.fingerprint[:23]}")

@@ -46,6 +46,7 @@ class ItemColumns:
     brand: maker.
     price: a number.
     description: text.
+    year: of release, or a date that has it.
   """
 
   item_id: str = "item_id"
@@ -55,6 +56,7 @@ class ItemColumns:
   brand: str | None = "brand"
   price: str | None = "price"
   description: str | None = "description"
+  year: str | None = "year"
 
 
 @dataclasses.dataclass(frozen=True)

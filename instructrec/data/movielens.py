@@ -34,6 +34,7 @@ _MOVIES = column_names.ItemColumns(
   brand=None,
   price=None,
   description=None,
+  year=None,
 )
 _RATING_FIELDS = ["user_id", "item_id", "rating", "timestamp"]
 _GENRES_100K = (

@@ -10,6 +10,7 @@ from instructrec.data import (
   catalog,
   filtering,
   interaction,
+  item_text,
   leaks,
   splits,
   values,
@@ -26,6 +27,8 @@ class Settings:
     min_rating: the lowest rating of an interaction that counts; None for all.
     repeats: whether an item that a user takes again is dropped or kept.
     min_interactions: k of the k-core of users and items; 1 for none.
+    keep_rare_items: whether items outside the core stay in the catalogue.
+    articles_first: whether "Boot, Das" is called "Das Boot".
     split: "leave_one_out" or "global_time".
     max_history: longest history.
     max_train_targets: newest training targets of a user; None for all.
@@ -40,6 +43,8 @@ class Settings:
   min_rating: float | None = None
   repeats: Literal["drop", "keep"] = "drop"
   min_interactions: int = 5
+  keep_rare_items: bool = False
+  articles_first: bool = False
   split: Literal["leave_one_out", "global_time"] = "leave_one_out"
   max_history: int = 20
   max_train_targets: int | None = None
@@ -129,6 +134,31 @@ def _without_repeats(
     "moment left out"
   )
   return moments
+
+
+def catalogue(
+  items: catalog.Catalog,
+  log: interaction.InteractionLog,
+  settings: Settings,
+  looks: catalog.Looks | None = None,
+) -> catalog.Catalog:
+  """The catalogue that is prepared, of what was read.
+
+  Args:
+    items: what was read.
+    log: the interactions that count.
+    settings: which items stay, and what they are called.
+    looks: see `Catalog`.
+
+  Returns:
+    The catalogue.
+  """
+  keeps_all = settings.keep_rare_items or settings.min_interactions == 1
+  return items.remade(
+    kept=None if keeps_all else log.item_counts,
+    retitled=item_text.article_first if settings.articles_first else None,
+    looks=looks,
+  )
 
 
 def split(log: interaction.InteractionLog, settings: Settings) -> splits.Split:

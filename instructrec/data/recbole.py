@@ -20,6 +20,7 @@ from instructrec.data import (
 _IDS = ("user_id", "item_id")
 _TITLES = ("title", "movie_title", "item_name", "name", "app_name")
 _CATEGORIES = ("categories", "category", "genre", "genres", "class")
+_YEARS = ("release_year", "year", "release_date")
 _REVIEWS = ("review_text", "review")
 
 
@@ -44,7 +45,9 @@ def load(
   items_table = raw_table.open_table(_only(folder, "item"), separator="\t")
   categories = _first(_CATEGORIES, items_table)
   items_names = column_names.ItemColumns(
-    title=_needed(_TITLES, items_table), categories=categories
+    title=_needed(_TITLES, items_table),
+    categories=categories,
+    year=_first(_YEARS, items_table),
   )
   log_names = histories.find(
     log_table,

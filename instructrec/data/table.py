@@ -12,6 +12,7 @@ from instructrec.data import (
   column_names,
   histories,
   interaction,
+  item_text,
   raw_file,
   raw_table,
   values,
@@ -149,6 +150,16 @@ def items_from(
       expected="a price",
     )
     selected["price"] = pl.col(names.price)
+  if names.year in frame.columns:
+    frame = optional(
+      frame,
+      table,
+      names.year,
+      bad,
+      convert=values.years,
+      expected="a year, or a date that has it",
+    )
+    selected["year"] = pl.col(names.year)
   if names.categories in frame.columns:
     selected["categories"] = values.strings(
       frame[names.categories], names.category_separator
@@ -164,9 +175,13 @@ def items_from(
 
 
 def _titles(titles: pl.Series) -> pl.Series:
-  """Titles as the catalogue cleans them, null where nothing is left."""
-  cleaned = catalog.clean_titles(values.texts(titles))
-  return cleaned.set(cleaned == "", None)
+  """Titles, null where nothing is left once the catalogue cleans them."""
+  found = values.texts(titles)
+  left = found.map_elements(
+    lambda title: bool(item_text.look(item_text.plain(title))),
+    return_dtype=pl.Boolean,
+  )
+  return found.set(~left, None)
 
 
 def log_from(

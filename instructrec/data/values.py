@@ -10,6 +10,7 @@ import json
 import polars as pl
 
 _NOTHING = ("", "null", "NULL", "None")
+_YEAR = r"(?:^|\D)((?:18|19|20)\d\d)(?:\D|$)"
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _PRICE = (
   r"^[$€£¥]?\s*([0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?)$"
@@ -62,6 +63,11 @@ def prices(values: pl.Series) -> pl.Series:
   found = texts(values).str.extract(_PRICE).str.replace_all(",", "")
   number = numbers(values)
   return number.zip_with(number.is_not_null(), numbers(found))
+
+
+def years(values: pl.Series) -> pl.Series:
+  """Years, also of dates."""
+  return texts(values).str.extract(_YEAR).cast(pl.Int64)
 
 
 def times(values: pl.Series, ticks: int | None = None) -> pl.Series:
