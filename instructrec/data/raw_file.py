@@ -13,14 +13,14 @@ import pathlib
 import stat
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
-from typing import IO
+from typing import IO, cast
+
+from instructrec.data import bounded
 
 _HEAD = 1 << 20
 """Bytes that tell what a file is."""
 _GZIP = b"\x1f\x8b"
-_TORN = (EOFError, gzip.BadGzipFile, zlib.error)
 # What a file begins with, what it is, and what to do about it.
 _REFUSED = (
   (codecs.BOM_UTF16_LE, "UTF-16", "convert it: iconv -f UTF-16 -t UTF-8"),
@@ -56,16 +56,9 @@ class RawFile:
   copy: IO[bytes] | None = None
 
   def lines(self) -> Iterator[bytes]:
-    """The lines, unpacked, with their ends.
-
-    Raises:
-      ValueError: where its gzip data are damaged.
-    """
+    """The lines, unpacked, with their ends."""
     with _unpacked(self.path) as file:
-      try:
-        yield from file
-      except _TORN as error:
-        raise _torn(self.name) from error
+      yield from file
 
   def text_lines(self) -> Iterator[str]:
     """The lines as text, with their ends.
@@ -117,6 +110,7 @@ def open_raw(path: str | os.PathLike[str]) -> RawFile:
 
   Raises:
     FileNotFoundError: where there is no such file.
+    LimitError: where it is too large; see `bounded.check`.
     ValueError: for folders and devices, and for what is not UTF-8 text, JSON
       or Parquet.
   """
@@ -137,6 +131,7 @@ def open_raw(path: str | os.PathLike[str]) -> RawFile:
       return _copied(pipe, name)
   if not stat.S_ISREG(mode):
     raise ValueError(f"{name} is a device or a socket, expected a file or pipe")
+  bounded.check(place, name)
   head = _head(place, name)
   if head.startswith(codecs.BOM_UTF8):
     with _unpacked(place) as file:
@@ -173,15 +168,11 @@ def _place(name: str) -> pathlib.Path:
 def _copied(source: IO[bytes] | io.BufferedIOBase, name: str) -> RawFile:
   """A copy without a byte order mark."""
   copy = _temporary()
-  first = source.read(_HEAD)
-  copy.write(first.removeprefix(codecs.BOM_UTF8))
-  try:
-    while part := source.read(_HEAD):
-      copy.write(part)
-  except _TORN as error:
-    raise _torn(name) from error
+  for number, part in enumerate(bounded.parts(cast("IO[bytes]", source), name)):
+    copy.write(part if number else part.removeprefix(codecs.BOM_UTF8))
   copy.flush()
   path = pathlib.Path(copy.name)
+  bounded.check(path, name)
   head = _head(path, name)
   if head.startswith(codecs.BOM_UTF8):
     # Through a pipe, and gzipped.
@@ -204,10 +195,7 @@ def _unpacked(path: pathlib.Path) -> io.BufferedIOBase:
 def _head(path: pathlib.Path, name: str) -> bytes:
   """The first bytes of a file that is not to be refused."""
   with _unpacked(path) as file:
-    try:
-      head = file.read(_HEAD)
-    except _TORN as error:
-      raise _torn(name) from error
+    head = file.read(_HEAD)
   for begin, found, advice in _REFUSED:
     if head.startswith(begin):
       raise ValueError(
@@ -220,9 +208,3 @@ def _head(path: pathlib.Path, name: str) -> bytes:
       "Parquet; text is converted by iconv -f UTF-16LE -t UTF-8"
     )
   return head
-
-
-def _torn(name: str) -> ValueError:
-  return ValueError(
-    f"{name} is gzipped and damaged, or ends too early; fetch it again"
-  )

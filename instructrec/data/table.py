@@ -2,14 +2,16 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import polars as pl
 
+from instructrec import limits
 from instructrec.data import (
   bad_rows,
   catalog,
   column_names,
+  conversion,
   histories,
   interaction,
   item_text,
@@ -17,87 +19,6 @@ from instructrec.data import (
   raw_table,
   values,
 )
-
-Convert = Callable[[pl.Series], pl.Series]
-
-
-def require(
-  frame: pl.DataFrame,
-  table: raw_table.RawTable,
-  column: str,
-  bad: bad_rows.BadRows,
-  *,
-  convert: Convert = values.texts,
-  expected: str = "a value",
-) -> pl.DataFrame:
-  """Converts a column; rows whose value does not convert are bad rows.
-
-  Args:
-    frame: with `raw_table.ROW`.
-    table: the file, for messages.
-    column: which column.
-    bad: takes the bad rows.
-    convert: one of `values`.
-    expected: what should stand there, for messages.
-
-  Returns:
-    The table without its bad rows.
-
-  Raises:
-    BadRowError: for a bad row, unless they are skipped.
-  """
-  converted = convert(frame[column])
-  wrong = converted.is_null()
-  if wrong.any():
-    bad.add(_bad_row(frame, wrong, table, column, expected), int(wrong.sum()))
-  return frame.with_columns(converted.alias(column)).filter(~wrong)
-
-
-def optional(
-  frame: pl.DataFrame,
-  table: raw_table.RawTable,
-  column: str,
-  bad: bad_rows.BadRows,
-  *,
-  convert: Convert,
-  expected: str,
-) -> pl.DataFrame:
-  """Converts a column; values that do not convert are counted and left empty.
-
-  Args:
-    frame: with `raw_table.ROW`.
-    table: the file, for messages.
-    column: which column.
-    bad: counts what was left empty.
-    convert: one of `values`.
-    expected: what should stand there, for messages.
-
-  Returns:
-    The table with all of its rows.
-  """
-  converted = convert(frame[column])
-  wrong = converted.is_null() & values.texts(frame[column]).is_not_null()
-  if wrong.any():
-    bad.empty(_bad_row(frame, wrong, table, column, expected), int(wrong.sum()))
-  return frame.with_columns(converted.alias(column))
-
-
-def _bad_row(
-  frame: pl.DataFrame,
-  wrong: pl.Series,
-  table: raw_table.RawTable,
-  column: str,
-  expected: str,
-) -> bad_rows.BadRow:
-  """The first of the wrong rows."""
-  first = frame.row(int(wrong.arg_max() or 0), named=True)
-  return bad_rows.BadRow(
-    path=table.name,
-    line=table.line_of(first[raw_table.ROW]),
-    field=column,
-    found=bad_rows.shown(first[column]),
-    expected=expected,
-  )
 
 
 def items_from(
@@ -121,14 +42,15 @@ def items_from(
     BadRowError: for a bad row, unless they are skipped.
     ValueError: where no item is left.
   """
-  frame = require(frame, table, names.item_id, bad, expected="an item id")
-  frame = require(
+  frame = conversion.with_ids(frame, table, bad, item=names.item_id)
+  frame = conversion.require(
     frame,
     table,
     names.title,
     bad,
     convert=_titles,
     expected="a title",
+    limit=limits.TITLE_CHARS,
   )
   if not frame.height:
     raise ValueError(f"no items are left of {table.name}; {bad.report()}")
@@ -141,7 +63,7 @@ def items_from(
     if column in frame.columns:
       selected[field] = values.texts(frame[column])
   if names.price in frame.columns:
-    frame = optional(
+    frame = conversion.optional(
       frame,
       table,
       names.price,
@@ -151,7 +73,7 @@ def items_from(
     )
     selected["price"] = pl.col(names.price)
   if names.year in frame.columns:
-    frame = optional(
+    frame = conversion.optional(
       frame,
       table,
       names.year,
@@ -210,8 +132,9 @@ def log_from(
     BadRowError: for a bad row, unless they are skipped.
     ValueError: where no interaction is left.
   """
-  frame = require(frame, table, names.user_id, bad, expected="a user id")
-  frame = require(frame, table, names.item_id, bad, expected="an item id")
+  frame = conversion.with_ids(
+    frame, table, bad, user=names.user_id, item=names.item_id
+  )
   if names.history in frame.columns:
     frame = histories.expand(frame, table, names, bad)
   frame, order = _ordered(frame, table, names, bad, ticks)
@@ -227,13 +150,9 @@ def log_from(
     selected["rating"] = pl.col(names.rating)
   if names.review in frame.columns:
     selected["review"] = _review(frame, names)
-  known = frame[names.item_id].is_in(items.item_ids)
-  if not known.all():
-    bad.add(
-      _bad_row(frame, ~known, table, names.item_id, "an item of the catalogue"),
-      int((~known).sum()),
-    )
-    frame = frame.filter(known)
+  unknown = ~frame[names.item_id].is_in(items.item_ids)
+  expected = "an item of the catalogue"
+  frame = conversion.reject(frame, unknown, table, names.item_id, bad, expected)
   if not frame.height:
     raise ValueError(
       f"no interactions are left of {table.name}; {bad.report()}"
@@ -256,7 +175,7 @@ def _ordered(
     )
     return frame, histories.POSITION
   if names.timestamp in frame.columns:
-    frame = require(
+    frame = conversion.require(
       frame,
       table,
       names.timestamp,
@@ -271,7 +190,7 @@ def _ordered(
       )
     return frame, names.timestamp
   if names.position in frame.columns:
-    frame = require(
+    frame = conversion.require(
       frame,
       table,
       names.position,
@@ -293,7 +212,7 @@ def _with_ratings(
   column: str,
   bad: bad_rows.BadRows,
 ) -> pl.DataFrame:
-  return optional(
+  return conversion.optional(
     frame, table, column, bad, convert=values.numbers, expected="a number"
   )
 
@@ -320,8 +239,9 @@ def _join_reviews(
 ) -> interaction.InteractionLog:
   """Adds ratings and review texts by user and item; times stay the log's."""
   frame = table.read(column_names.wanted(names))
-  frame = require(frame, table, names.user_id, bad, expected="a user id")
-  frame = require(frame, table, names.item_id, bad, expected="an item id")
+  frame = conversion.with_ids(
+    frame, table, bad, user=names.user_id, item=names.item_id
+  )
   selected = {
     "user_id": pl.col(names.user_id),
     "item_id": pl.col(names.item_id),

@@ -6,6 +6,7 @@ import json
 import polars as pl
 import pytest
 
+from instructrec import limits
 from instructrec.data import bad_rows, movielens, recbole, table
 
 INTERACTIONS = "user_id\titem_id\ttimestamp\trating\na\tx\t20\t4\na\ty\t10\t5\n"
@@ -254,6 +255,36 @@ def test_titles_of_which_nothing_is_left_are_bad_rows(tmp_path):
     load(tmp_path)
   log, items, bad = load(tmp_path, policy="skip")
   assert (items.item_ids, len(log), len(bad)) == (["y"], 1, 2)
+
+
+def test_titles_and_ids_have_a_longest_form(tmp_path, monkeypatch):
+  write(
+    tmp_path,
+    log__tsv=f"user_id\titem_id\nu\tx\n{'v' * 2001}\tx\n",
+    items__tsv=f"item_id\ttitle\nx\tGo\ny\t{'long ' * 2001}\n",
+  )
+  with pytest.raises(
+    bad_rows.BadRowError,
+    match=r"line 3, field 'title': found 'long .*\.\.\.', expected at most "
+    r"10,000 characters \(INSTRUCTREC_MAX_TITLE_CHARS\)",
+  ):
+    load(tmp_path)
+  log, items, bad = load(tmp_path, policy="skip")
+  assert (items.item_ids, len(log), len(bad)) == (["x"], 1, 2)
+  monkeypatch.setenv("INSTRUCTREC_MAX_TITLE_CHARS", "20000")
+  monkeypatch.setenv("INSTRUCTREC_MAX_ID_CHARS", "3000")
+  assert len(load(tmp_path)[1]) == 2
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
+def test_lines_without_an_end_are_refused_by_name(tmp_path, monkeypatch, name):
+  monkeypatch.setenv("INSTRUCTREC_MAX_LINE_BYTES", "1000")
+  write(tmp_path, items__tsv=ITEMS)
+  text = f"user_id,item_id\n{'u' * 1001},x\n".encode()
+  path = tmp_path / name
+  path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+  with pytest.raises(limits.LimitError, match=f"{name}, line 2: found"):
+    load(tmp_path, log=name)
 
 
 def test_nothing_left_is_said_in_words(tmp_path):
