@@ -76,7 +76,7 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
         r"No module named 'instructrec\.models\.(\w+)'", str(error)
       )
       if missing:
-        _check_moved(missing[1], file)
+        check_moved(missing[1], file)
       if "t5x" not in str(error):
         raise
       raise ValueError(
@@ -92,11 +92,20 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
       gin.parse_config(binding)
     except ValueError as error:
       if "No configurable matching" in str(error):
-        _check_moved(name.split(".")[0], f"--gin.{name}")
+        check_moved(name.split(".")[0], f"--gin.{name}")
       raise
 
 
-def _check_moved(name: str, where: str) -> None:
+def check_moved(name: str, where: str) -> None:
+  """Says where a module is now.
+
+  Args:
+    name: of the module below `instructrec.models`.
+    where: what names it, for the message.
+
+  Raises:
+    ValueError: where it was moved.
+  """
   if name in _MOVED:
     room, _, module = _MOVED[name].rpartition(".")
     raise ValueError(

@@ -14,7 +14,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ from instructrec.training import (
   item_table,
   run_history,
   runner,
+  strict_gin,
   train_step,
 )
 from instructrec.training import mesh as mesh_lib
@@ -343,17 +344,23 @@ def _copy(
     )
 
 
-def load(directory: str | os.PathLike[str]) -> Run:
-  """Opens a run's folder.
+def load(
+  directory: str | os.PathLike[str], *, modules: Sequence[str] = ()
+) -> Run:
+  """Opens a run's folder, which may be anyone's: see `strict_gin`.
 
   Args:
     directory: the model folder.
+    modules: Python modules that its settings may name beside ours; they are
+      imported where it does.
 
   Returns:
     The run.
 
   Raises:
     FileNotFoundError: where no run was started in the folder.
+    NotAllowedError: where its settings name anything else.
+    ValueError: where its settings cannot be read.
   """
   folder = pathlib.Path(directory).absolute()
   for name in (CONFIG, RECORD):
@@ -362,10 +369,12 @@ def load(directory: str | os.PathLike[str]) -> Run:
         f"{folder} holds no run ({name} is missing); `instructrec train "
         f"--model_dir={directory}` makes one"
       )
-  gin_config.parse([str(folder / CONFIG)])
+  settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
+  data = settings.build(data_config.DataConfig)
+  settings.check_task_modules(data.modules)
   return Run(
     directory=folder,
-    train=gin_config.build(runner.TrainConfig),
-    data=gin_config.build(data_config.DataConfig),
+    train=settings.build(runner.TrainConfig),
+    data=data,
     record=_record(folder),
   )
