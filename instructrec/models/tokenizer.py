@@ -73,6 +73,19 @@ class Tokenizer:
     """As `encode`, of many texts."""
     return [[*ids, EOS_ID] for ids in self._model.encode(list(texts))]
 
+  def looks(self, titles: Sequence[str]) -> list[tuple[int, ...]]:
+    """What this vocabulary can tell titles apart by; see `data.catalog`.
+
+    Characters that it does not know are all alike.
+
+    Args:
+      titles: any texts.
+
+    Returns:
+      The ids of each.
+    """
+    return [tuple(ids) for ids in self._model.encode(list(titles))]
+
   def decode(self, ids: Iterable[int]) -> str:
     """Text of `ids` up to the first EOS; padding and sentinels are dropped."""
     size = self.vocab_size - EXTRA_IDS
