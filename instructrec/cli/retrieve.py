@@ -61,7 +61,9 @@ def run_evaluate(
   return comparison.compare(
     settings,
     prepared,
-    run_retriever.open_all(settings.model_dirs, prepared.fingerprint),
+    run_retriever.open_all(
+      settings.model_dirs, prepared.fingerprint, settings.modules
+    ),
     command=command_line.given(),
     tell=typer.echo,
   )

@@ -186,7 +186,9 @@ def load(
       "or go on from these (generate, train)"
     )
   with records.reading(folder, _remedy(folder)):
-    frames = {n: pl.read_parquet(folder / f"{n}.parquet") for n in _TABLES}
+    frames = {
+      n: pl.read_parquet(folder / f"{n}.parquet", glob=False) for n in _TABLES
+    }
   parameters = dict(manifest["split"])
   split = splits.Split(
     name=parameters.pop("name"),
@@ -220,12 +222,14 @@ def scan(directory: str | os.PathLike[str]) -> ScannedData:
   folder = pathlib.Path(directory)
   manifest = _checked_manifest(folder)
   with records.reading(folder / "items.parquet", _remedy(folder)):
-    items = pl.read_parquet(folder / "items.parquet")
+    items = pl.read_parquet(folder / "items.parquet", glob=False)
   return ScannedData(
     catalog.Catalog(items),
-    requests.Requests(pl.scan_parquet(folder / "requests.parquet")),
-    pl.scan_parquet(folder / "training.parquet"),
-    ratings.Ratings(pl.scan_parquet(folder / "interactions.parquet")),
+    requests.Requests(pl.scan_parquet(folder / "requests.parquet", glob=False)),
+    pl.scan_parquet(folder / "training.parquet", glob=False),
+    ratings.Ratings(
+      pl.scan_parquet(folder / "interactions.parquet", glob=False)
+    ),
     manifest,
   )
 

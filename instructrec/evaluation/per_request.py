@@ -77,4 +77,4 @@ def read(report: str | os.PathLike[str]) -> pl.DataFrame:
     )
   checksums.verify(report, REMEDY, [FILE])
   with records.reading(path, REMEDY):
-    return pl.read_parquet(path)
+    return pl.read_parquet(path, glob=False)

@@ -70,7 +70,8 @@ def _open(
   settings: evaluation.EvaluationSettings, tell: Callable[[str], None]
 ) -> reranking.Reranking:
   """Opens everything but the parameters; all processes must open the same."""
-  run = run_dir.load(settings.model_dir).on_all_devices(settings.model_parallel)
+  run = run_dir.load(settings.model_dir, modules=settings.modules)
+  run = run.on_all_devices(settings.model_parallel)
   instructions = instruction_folder.InstructionFolder.open(
     settings.tfds_data_dir or run.record["tfds_data_dir"]
   )

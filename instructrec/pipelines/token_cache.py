@@ -179,6 +179,8 @@ def load(
   digest = hashlib.sha256(json.dumps(sources).encode()).hexdigest()
   folder = data_dir / "token_cache" / f"{task_name}-{split}-{digest[:12]}"
   if not folder.is_dir():
+    instruction_folder.check(data_dir, _folder(task), item_table.FILE)
+    tfds_writer.check_features(data_dir / _folder(task))
     # Of the task itself: it keeps the first folder that it was given by
     # `seqio.set_tfds_data_dir_override`, and would read that one for others.
     task.source.tfds_dataset.override_data_dir(str(data_dir.absolute()))
@@ -187,15 +189,11 @@ def load(
       raise ValueError(
         f"task {task_name} has the splits {tuple(splits)}, not {split!r}"
       )
-    instruction_folder.check(data_dir, _folder(task))
     # Process numbers repeat over the hosts that share a folder; this does not.
     temporary = folder.with_name(f"{folder.name}.incomplete-{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     try:
-      table = None
-      if (data_dir / item_table.FILE).is_file():
-        instruction_folder.check(data_dir, item_table.FILE)
-        table = item_table.ItemTable.load(data_dir)
+      table = item_table.ItemTable.load(data_dir)
       meta = {**sources, "fingerprint": digest}
       _build(task, split, meta, table).save(temporary)
       _publish(temporary, folder)
@@ -244,7 +242,7 @@ def _build(
   task: seqio.Task,
   split: str,
   meta: Mapping[str, Any],
-  table: item_table.ItemTable | None,
+  table: item_table.ItemTable,
 ) -> token_dataset.TokenDataset:
   """Reads a whole task split into arrays."""
   is_list = task.output_features["targets"].rank == 2
@@ -252,9 +250,7 @@ def _build(
   lengths: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
   lists: list[np.ndarray] = []
   columns: list[pl.DataFrame] = []
-  items = None
-  if table is not None:
-    items = _Items(table, task.output_features["inputs"].vocabulary)
+  items = _Items(table, task.output_features["inputs"].vocabulary)
   with progress.Progress(
     task.num_input_examples(split), f"tokenize {task.name} {split}"
   ) as line:
@@ -273,8 +269,7 @@ def _build(
         tokens["targets"].append(targets.values.numpy())
         lengths["targets"].append(targets.row_lengths().numpy())
       columns.append(_columns(batch))
-      if items is not None:
-        items.add(batch)
+      items.add(batch)
       line.advance(size)
   return token_dataset.TokenDataset(
     name=f"{task.name}/{split}",
@@ -283,7 +278,7 @@ def _build(
     lists=np.concatenate([[0], *lists]).cumsum() if is_list else None,
     columns=pl.concat(columns),
     meta=dict(meta),
-    **({} if items is None else items.fields(is_list=is_list)),
+    **items.fields(is_list=is_list),
   )
 
 

@@ -145,7 +145,7 @@ class CandidateLists:
     checksums.verify_seal(path, remedy)
     with records.reading(path, remedy):
       manifest = json.loads(pl.read_parquet_metadata(path).get(_KEY, "{}"))
-      frame = pl.read_parquet(path)
+      frame = pl.read_parquet(path, glob=False)
     if manifest.pop("format_version", None) != FORMAT_VERSION:
       raise ValueError(
         f"{path} holds no candidate lists of format version {FORMAT_VERSION}; "

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any, Self
 
 from instructrec.data import catalog as catalog_lib
@@ -37,20 +38,23 @@ class OpenedRun:
     model_dir: str | os.PathLike[str],
     *,
     checkpoint: str | None = None,
+    modules: Sequence[str] = (),
   ) -> Self:
     """Opens a run.
 
     Args:
       model_dir: the folder that `train` wrote.
       checkpoint: where the parameters are, if not in the run.
+      modules: Python modules that the run's settings may name beside ours.
 
     Returns:
       The run.
 
     Raises:
       FileNotFoundError: where run, checkpoint or data are missing.
+      NotAllowedError: where the settings name other modules.
     """
-    run = run_dir.load(model_dir)
+    run = run_dir.load(model_dir, modules=modules)
     instructions = instruction_folder.InstructionFolder.open(
       run.record["tfds_data_dir"]
     )

@@ -68,13 +68,16 @@ class RunRetriever(retriever.Retriever):
 
 
 def open_all(
-  folders: Sequence[pathlib.Path], prepared_fingerprint: str
+  folders: Sequence[pathlib.Path],
+  prepared_fingerprint: str,
+  modules: Sequence[str] = (),
 ) -> dict[str, RunRetriever]:
   """Opens runs that were trained on the same data.
 
   Args:
     folders: what `instructrec train` wrote.
     prepared_fingerprint: of the prepared data.
+    modules: Python modules that their settings may name beside ours.
 
   Returns:
     The runs as retrievers, by the names of their folders.
@@ -85,7 +88,7 @@ def open_all(
   """
   found = {}
   for folder in folders:
-    opened = opened_run.OpenedRun.open(folder)
+    opened = opened_run.OpenedRun.open(folder, modules=modules)
     if opened.prepared.fingerprint != prepared_fingerprint:
       raise ValueError(
         f"the run {folder} was trained on data with the fingerprint "

@@ -2,10 +2,10 @@
 
 A checkpoint is a folder `checkpoint_<step>` with the items `state` (step,
 parameters, optimizer state) and `data` (what fixes the order of the training
-data), and the `SHA256SUMS` of both. Orbax writes to a temporary folder, which
-is hashed and renamed, so that a kill leaves the last complete checkpoint in
-place. What is restored is checked first: a damaged checkpoint is passed over
-for the one before it.
+data, and sums that the training log has not told yet), and the `SHA256SUMS` of
+both. Orbax writes to a temporary folder, which is hashed and renamed, so that a
+kill leaves the last complete checkpoint in place. What is restored is checked
+first: a damaged checkpoint is passed over for the one before it.
 """
 
 import logging
@@ -25,6 +25,7 @@ from instructrec.models.checkpoint import orbax_form
 from instructrec.training import train_step
 
 _LOG = logging.getLogger(__name__)
+_WINDOW = "log_window"
 
 
 class CheckpointMismatchError(ValueError):
@@ -60,13 +61,17 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def save(
-    self, state: train_step.TrainState, position: Mapping[str, Any]
+    self,
+    state: train_step.TrainState,
+    position: Mapping[str, Any],
+    window: Mapping[str, Any],
   ) -> None:
     """Saves in the background; `close` or the next save waits for it.
 
     Args:
       state: what to save; its step names the checkpoint.
       position: what fixes the order of the data, JSON values.
+      window: see `LogWindow.saved`.
     """
     step = int(state.step)
     if step in self._manager.all_steps():
@@ -75,7 +80,7 @@ class Checkpoints:
       step,
       args=ocp.args.Composite(
         state=ocp.args.PyTreeSave(state),
-        data=ocp.args.JsonSave(dict(position)),
+        data=ocp.args.JsonSave({**position, _WINDOW: dict(window)}),
       ),
     )
 
@@ -111,9 +116,7 @@ class Checkpoints:
         "to go on with; give it to a run in another folder with "
         "--gin.INITIAL_CHECKPOINT_PATH"
       )
-    saved = self._manager.restore(
-      step, args=ocp.args.Composite(data=ocp.args.JsonRestore())
-    )["data"]
+    saved = self._data(step)
     for name, value in position.items():
       if saved.get(name) != value:
         raise CheckpointMismatchError(
@@ -128,6 +131,18 @@ class Checkpoints:
     if wanted is None:
       self._set_aside([newer for newer in self.steps if newer > step])
     return state
+
+  def log_window(self) -> dict[str, list[float]]:
+    """What the checkpoint that was restored has for the next row of the log.
+
+    It is the newest by then.
+    """
+    return self._data(self.steps[-1])[_WINDOW]
+
+  def _data(self, step: int) -> dict[str, Any]:
+    return self._manager.restore(
+      step, args=ocp.args.Composite(data=ocp.args.JsonRestore())
+    )["data"]
 
   def restore_params(
     self, abstract_params: Any, step: int | None = None

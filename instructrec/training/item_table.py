@@ -81,7 +81,7 @@ class ItemTable:
         "--gin.HISTORY_LENGTH=0 --gin.NUM_DRAWN=0"
       )
     with records.reading(path, "make the data again with `generate`"):
-      frame = pl.read_parquet(path)
+      frame = pl.read_parquet(path, glob=False)
       metadata = pl.read_parquet_metadata(path)
     if missing := [name for name in _COLUMNS if name not in frame.columns]:
       raise ValueError(

@@ -425,7 +425,7 @@ class TokenDataset:
         for field, name in _ARRAYS.items()
         if (directory / name).exists()
       }
-      columns = pl.read_parquet(directory / "columns.parquet")
+      columns = pl.read_parquet(directory / "columns.parquet", glob=False)
     return cls(
       name=meta["name"],
       columns=columns,

@@ -43,7 +43,7 @@ def store(tmp_path):
 
 def save(found, *steps):
   for step in steps:
-    found.save(state(step), POSITION)
+    found.save(state(step), POSITION, {})
   found.wait()
 
 
