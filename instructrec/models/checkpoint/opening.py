@@ -35,7 +35,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def open_checkpoint(
-  path: str | os.PathLike[str], step: int | None = None
+  path: str | os.PathLike[str],
+  step: int | None = None,
+  *,
+  share: tuple[int, int] = (0, 1),
 ) -> Checkpoint:
   """Opens a checkpoint; of a whole one, nothing but names and shapes is kept.
 
@@ -48,6 +51,9 @@ def open_checkpoint(
       (a T5X MODEL_DIR, a run of `instructrec train`).
     step: which one, where `path` is a folder of checkpoints (only there);
       None for the newest that is whole.
+    share: of several processes that open the same, which this one is and how
+      many there are: each checks some of the files. All must end where one
+      fails.
 
   Returns:
     The checkpoint.
@@ -69,17 +75,19 @@ def open_checkpoint(
     for name in _MARKERS:
       if checksums.listed(folder, name, _REMEDY) is not None:
         checksums.verify(folder, _REMEDY, [name])  # It is gone.
-    return _open_step(folder, step)
+    return _open_step(folder, step, share)
   if step is not None:
     raise ValueError(
       f"step {step} was asked for, but {path} is a single checkpoint; name "
       "the folder that holds checkpoint_<step>, or leave the step out"
     )
-  return _checked(read, folder)
+  return _checked(read, folder, share)
 
 
 def _checked(
-  read: Callable[[epath.Path], Checkpoint], folder: epath.Path
+  read: Callable[[epath.Path], Checkpoint],
+  folder: epath.Path,
+  share: tuple[int, int],
 ) -> Checkpoint:
   """Reads a single checkpoint that is as it was written."""
   root, names, remedy = folder, None, _REMEDY
@@ -97,7 +105,7 @@ def _checked(
   ):
     root = folder.parent
   if (root / checksums.FILE).exists():
-    checksums.verify(root, remedy, names)
+    checksums.verify(root, remedy, names, share=share)
     return read(folder)
   found = read(folder)
   if found.form == "instructrec":
@@ -113,7 +121,9 @@ def _checked(
   return found
 
 
-def _open_step(folder: epath.Path, step: int | None) -> Checkpoint:
+def _open_step(
+  folder: epath.Path, step: int | None, share: tuple[int, int]
+) -> Checkpoint:
   """The checkpoint of one step, or the newest that is whole."""
   steps = _steps(folder)
   if step is not None:
@@ -121,11 +131,11 @@ def _open_step(folder: epath.Path, step: int | None) -> Checkpoint:
       raise FileNotFoundError(
         f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
       )
-    return open_checkpoint(steps[step])
+    return open_checkpoint(steps[step], share=share)
   wrong: list[Exception] = []
   for newest in sorted(steps, reverse=True):
     try:
-      found = open_checkpoint(steps[newest])
+      found = open_checkpoint(steps[newest], share=share)
     except (
       checksums.DamagedError,
       CheckpointError,
