@@ -90,7 +90,8 @@ def making(
     new = place / _NEW
     new.mkdir()
     yield new
-    checksums.write(new, {path.name for path in new.iterdir()} - {*for_people})
+    listed = {path.name for path in new.iterdir()}
+    checksums.write(new, listed - {checksums.FILE, *for_people})
     check(final, overwrite=overwrite, marker=marker)
     _replace(final, place)
 
@@ -136,8 +137,8 @@ def _beside(final: pathlib.Path) -> Iterator[pathlib.Path]:
   except Exception as error:
     if _is_full(error, place):
       raise OSError(
-        f"no space left for {final}: what was written of it is removed; free "
-        f"some, or choose another --output ({error})"
+        f"no space left for {final}: what was written of it is removed; make "
+        f"room, or write it elsewhere ({error})"
       ) from error
     raise
   finally:

@@ -126,10 +126,12 @@ def test_a_link_stays_and_what_it_points_to_is_made(tmp_path):
 def test_a_full_disk_leaves_what_was_there_and_is_named(tmp_path, failure):
   make(tmp_path / "out", "old")
   folder = output_folder.making(tmp_path / "out", overwrite=True, marker="rows")
-  with pytest.raises(OSError, match=r"no space left for .*/out: .* --output"):
+  with pytest.raises(OSError, match=r"no space left for .*/out: .*; make room"):
     fail(folder, failure, lambda new: (new / "rows").write_text("half"))
   file = output_folder.making_file(tmp_path / "file")
-  with pytest.raises(OSError, match=r"no space left for .*/file: .* --output"):
+  with pytest.raises(
+    OSError, match=r"no space left for .*/file: .*; make room"
+  ):
     fail(file, failure, lambda new: new.write_text("half"))
   assert names(tmp_path) == ["out"]
   assert (tmp_path / "out" / "rows").read_text() == "old"

@@ -2,8 +2,8 @@
 
 The cache lies in `<data_dir>/token_cache`, one folder a task and split, named
 by a hash of what it was made from (data, vocabulary, task), so that it is
-never stale. It is written to a temporary folder and renamed; where several
-processes make it at once, the first to finish wins, and the others take its.
+never stale. Where several processes make it at once, the first to finish wins,
+and the others take its.
 Shards are checked when they are read for the cache, the cache itself each time
 it is opened.
 """
@@ -13,8 +13,6 @@ import itertools
 import json
 import os
 import pathlib
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +21,7 @@ import polars as pl
 import seqio
 import tensorflow as tf
 
-from instructrec import progress
+from instructrec import output_folder, progress
 from instructrec.instructions import instruction_folder
 from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
@@ -189,28 +187,19 @@ def load(
       raise ValueError(
         f"task {task_name} has the splits {tuple(splits)}, not {split!r}"
       )
-    # Process numbers repeat over the hosts that share a folder; this does not.
-    temporary = folder.with_name(f"{folder.name}.incomplete-{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
+    meta = {**sources, "fingerprint": digest}
     try:
-      table = item_table.ItemTable.load(data_dir)
-      meta = {**sources, "fingerprint": digest}
-      _build(task, split, meta, table).save(temporary)
-      _publish(temporary, folder)
-    finally:
-      shutil.rmtree(temporary, ignore_errors=True)
+      with output_folder.making(
+        folder, overwrite=False, marker=token_dataset.META
+      ) as made:
+        table = item_table.ItemTable.load(data_dir)
+        _build(task, split, meta, table).save(made)
+    except FileExistsError:
+      # Another process was first. Its folder is equal: the name is the hash of
+      # what it is made from.
+      if not folder.is_dir():
+        raise
   return token_dataset.TokenDataset.load(folder)
-
-
-def _publish(temporary: pathlib.Path, folder: pathlib.Path) -> None:
-  """Renames a finished folder, unless another process was there before."""
-  try:
-    temporary.rename(folder)
-  except OSError:
-    # A folder that exists is complete, and equal: its name is the hash of
-    # what it is made from.
-    if not folder.is_dir():
-      raise
 
 
 def _batches(

@@ -27,6 +27,8 @@ from jaxtyping import Bool, Int
 from instructrec import checksums, records
 
 FORMAT_VERSION = 2
+META = "meta.json"
+"""A file that no other kind of output has; see `output_folder.check`."""
 EOS_ID = 1
 _RAGGED = ("inputs", "targets", "prompts", "history")
 _ARRAYS = {
@@ -386,7 +388,7 @@ class TokenDataset:
       "name": self.name,
       "num_examples": len(self),
     }
-    (directory / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+    (directory / META).write_text(json.dumps(meta, indent=2) + "\n")
     checksums.write(directory)
 
   @classmethod
@@ -408,7 +410,7 @@ class TokenDataset:
     remedy = f"delete {directory}, it is made anew"
     checksums.verify(directory, remedy)
     keys = ("format_version", "name")
-    meta = records.read(directory / "meta.json", keys=keys, remedy=remedy)
+    meta = records.read(directory / META, keys=keys, remedy=remedy)
     if meta["format_version"] != FORMAT_VERSION:
       raise ValueError(
         f"{directory} has token format version {meta['format_version']}, "

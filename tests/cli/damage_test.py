@@ -346,7 +346,6 @@ def test_run_folders(work, copied, damage_all):
   )
   kind, untuned = run_weights.WITHOUT_WISH, {"match": 1.0, "popularity": 0.0}
   run_weights.RunWeights({kind: fitted}, untuned, 6).save(folder)
-  (folder / "report").mkdir()  # Of no matter to the run.
 
   def read() -> str:
     run = run_dir.load(folder)
