@@ -105,15 +105,13 @@ class Matching:
 
   def under(self, wishes: Sequence[str]) -> Any:
     """The block, its requests under other wishes."""
-    from instructrec.training import token_dataset
+    from instructrec.training import ragged
 
     parts = self.parts()
     prompts = [
       self.run.tokenizer.encode(parts.prompt(wish or None)) for wish in wishes
     ]
-    tokens = self.block.tokens.with_wishes(
-      token_dataset.Ragged.of(prompts), wishes
-    )
+    tokens = self.block.tokens.with_wishes(ragged.Ragged.of(prompts), wishes)
     return dataclasses.replace(self.block, tokens=tokens)
 
 
@@ -150,6 +148,7 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
   from instructrec.training import (
     data_config,
     item_table,
+    ragged,
     run_dir,
     token_dataset,
   )
@@ -212,11 +211,11 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
   histories = [[items.index(i) + 1 for i in one.history] for one in chosen]
   numbers = [items.index(i) + 1 for one in chosen for i in one.candidates]
   ends = np.cumsum([0, *(len(one.candidates) for one in chosen)])
-  nothing = token_dataset.Ragged.of([[tokenizer.EOS_ID]] * len(chosen))
+  nothing = ragged.Ragged.of([[tokenizer.EOS_ID]] * len(chosen))
   tokens = token_dataset.TokenDataset(
     name="matching/test",
     inputs=nothing,
-    targets=token_dataset.Ragged.of(vocabulary.encode_all(titles)),
+    targets=ragged.Ragged.of(vocabulary.encode_all(titles)),
     lists=ends,
     columns=pl.DataFrame(
       {
@@ -226,7 +225,7 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     ),
     meta={},
     prompts=nothing,
-    history=token_dataset.Ragged.of(histories),
+    history=ragged.Ragged.of(histories),
     target_items=np.array(
       [items.index(one.target) + 1 for one in chosen], np.int32
     ),

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from instructrec.data import dataset
 from instructrec.evaluation import published_report, report, results
-from instructrec.instructions import instruction_folder
 from instructrec.pipelines import reranking, reranking_report
 from instructrec.retrieval import candidate_lists, methods
+from instructrec.serving import instruction_folder
 from instructrec.settings import evaluation
 from instructrec.training import distributed, run_dir
 

@@ -22,7 +22,6 @@ from instructrec.instructions import (
   card,
   chat,
   generate,
-  instruction_folder,
   tally,
   units,
   wish_card,
@@ -31,12 +30,10 @@ from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 from instructrec.training import item_table
 
-MANIFEST, VOCABULARY = (
-  instruction_folder.MANIFEST,
-  instruction_folder.VOCABULARY,
-)
+MANIFEST = "manifest.json"
 CARD = "card.md"
 AUDIT = "audit.csv"
+VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 
 Produced = tuple[list[tfds_writer.Shard], tally.Tally, list[str]]
 """Shards, counts, and texts to train a vocabulary on."""
@@ -246,7 +243,7 @@ def _manifest(
   for (name, origin), count in sorted(counted.origins.items()):
     origins.setdefault(name, {})[origin] = count
   return {
-    "format_version": instruction_folder.FORMAT_VERSION,
+    "format_version": 3,
     "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],

@@ -11,7 +11,6 @@ from typing import Any
 from instructrec.data import request
 from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
-from instructrec.instructions import instruction_folder
 from instructrec.models import tokenizer
 from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
@@ -29,7 +28,7 @@ from instructrec.retrieval import (
   random_ranker,
   retriever,
 )
-from instructrec.serving import model_parts, opened_run
+from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
 from instructrec.training import run_dir
 

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from instructrec.evaluation import environment
-from instructrec.instructions import instruction_folder
 from instructrec.models import tokenizer
 from instructrec.models.objectives import objective
-from instructrec.pipelines import streams, vocabulary
+from instructrec.pipelines import generate, streams, vocabulary
 from instructrec.settings import training
 from instructrec.training import (
   batches,
@@ -87,7 +86,7 @@ class _Data:
     config: runner.TrainConfig,
     data: data_config.DataConfig,
   ) -> "_Data":
-    model_file = folder.absolute() / instruction_folder.VOCABULARY
+    model_file = folder.absolute() / generate.VOCABULARY
     _check_vocabulary(model_file, config.model.vocab_size)
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
     items, table = None, None

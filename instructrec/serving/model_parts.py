@@ -32,6 +32,7 @@ from instructrec.training import (
   batches,
   item_arrays,
   matching,
+  ragged,
   run_dir,
   scoring,
   token_dataset,
@@ -142,10 +143,8 @@ class ModelParts:
   @functools.cached_property
   def _priors(self) -> Float[np.ndarray, "items_plus_1"]:
     """Likelihood of each title after an empty instruction, by number."""
-    titles = token_dataset.Ragged.of(
-      self._tokenizer.encode_all(self.catalog.titles)
-    )
-    nothing = token_dataset.Ragged.of([[tokenizer.EOS_ID]])
+    titles = ragged.Ragged.of(self._tokenizer.encode_all(self.catalog.titles))
+    nothing = ragged.Ragged.of([[tokenizer.EOS_ID]])
     data = token_dataset.TokenDataset(
       name="priors",
       inputs=nothing,
@@ -154,7 +153,7 @@ class ModelParts:
       columns=pl.DataFrame({"request_id": [""]}),
       meta={},
       prompts=nothing,
-      history=token_dataset.Ragged.of([[]]),
+      history=ragged.Ragged.of([[]]),
       target_items=np.zeros(1, np.int32),
       candidate_items=np.arange(1, len(titles) + 1, dtype=np.int32),
     )
@@ -294,12 +293,10 @@ class ModelParts:
     assert self.items is not None
     # The item table keeps the order of the catalogue, and counts from one.
     index = self.catalog.index
-    taken = token_dataset.Ragged.of(
-      [[index(i) + 1 for i in h] for h in histories]
-    )
+    taken = ragged.Ragged.of([[index(i) + 1 for i in h] for h in histories])
     rows = [self._tokenizer.encode(self.prompt(wish)) for wish in wishes]
     states = self.matcher.states(
-      token_dataset.Ragged.of(rows),
+      ragged.Ragged.of(rows),
       np.arange(len(rows)),
       taken.newest(np.arange(len(rows)), self.items.history_length),
       inputs_length=self.run.data.inputs_length,
@@ -336,7 +333,7 @@ def _under(
   rows = np.arange(count)
   assert data.prompts is not None
   if wish is Wish.NONE:
-    prompts = token_dataset.Ragged.of([plain] * count)
+    prompts = ragged.Ragged.of([plain] * count)
     texts = [""] * count
   else:
     # The next request's wish: of another user, in the same wording's form.

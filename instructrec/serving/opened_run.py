@@ -7,9 +7,13 @@ from typing import Any, Self
 
 from instructrec.data import catalog as catalog_lib
 from instructrec.data import dataset
-from instructrec.instructions import instruction_folder, templates
+from instructrec.instructions import templates
 from instructrec.retrieval import run_weights
-from instructrec.serving import catalog_ranker, model_parts
+from instructrec.serving import (
+  catalog_ranker,
+  instruction_folder,
+  model_parts,
+)
 from instructrec.training import run_dir
 
 

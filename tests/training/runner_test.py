@@ -30,6 +30,10 @@ from instructrec.training import (
   token_dataset,
   train_step,
 )
+from instructrec.training import ragged as ragged_lib
+from instructrec.training import (
+  trainer as trainer_lib,
+)
 
 _ROOT = pathlib.Path(instructrec.__file__).parent.parent
 
@@ -55,7 +59,7 @@ def dataset(seed=0, count=64):
   targets = np.concatenate([inputs[:, :4], inputs[:, -1:]], axis=1)
 
   def ragged(rows):
-    return token_dataset.Ragged(
+    return ragged_lib.Ragged(
       rows.reshape(-1), np.arange(len(rows) + 1) * rows.shape[1]
     )
 
@@ -182,7 +186,7 @@ def params(directory, step):
     "decoder_target_tokens": (8, 12),
   }
   config = train_config(steps=1)
-  trainer = runner.Trainer.create(config, shapes)
+  trainer = trainer_lib.Trainer.create(config, shapes)
   store = checkpoints.Checkpoints(pathlib.Path(directory) / "checkpoints")
   return store.restore_params(trainer.abstract_state.params, step)
 
@@ -385,7 +389,7 @@ def test_a_length_that_would_be_split_unevenly_is_refused(monkeypatch):
   config = train_config(steps=1, model_axis=8, shard_sequence=True)
   shapes = {"encoder_input_tokens": (8, 16), "decoder_input_tokens": (8, 12)}
   with pytest.raises(ValueError, match="has the length 12, which does not"):
-    runner.Trainer.create(config, shapes)
+    trainer_lib.Trainer.create(config, shapes)
 
 
 def test_counts_must_be_positive():

@@ -9,10 +9,9 @@ from typing import Any, Self
 
 from instructrec.data import dataset
 from instructrec.instructions import domains, templates
+from instructrec.training import run_dir
 
 MANIFEST = "manifest.json"
-VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
-FORMAT_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,8 +40,7 @@ class InstructionFolder:
 
     Raises:
       FileNotFoundError: where it holds no instructions, or the data are gone.
-      ValueError: where the format is another one, or the data were prepared
-        anew since.
+      ValueError: where the data were prepared anew since.
     """
     folder = pathlib.Path(directory)
     path = folder / MANIFEST
@@ -52,11 +50,6 @@ class InstructionFolder:
         f"generate --output={folder}` makes them"
       )
     manifest = json.loads(path.read_text())
-    if manifest.get("format_version") != FORMAT_VERSION:
-      raise ValueError(
-        f"{path} has format version {manifest.get('format_version')!r}, "
-        f"expected {FORMAT_VERSION} of instructions; generate them anew"
-      )
     # Of other data, what was trained on may be tested on without a word.
     prepared = dataset.load(
       manifest["prepared_dir"], fingerprint=manifest["prepared_fingerprint"]
@@ -66,7 +59,7 @@ class InstructionFolder:
   @property
   def vocabulary(self) -> pathlib.Path:
     """The SentencePiece model of the instructions."""
-    return self.directory.absolute() / VOCABULARY
+    return self.directory.absolute() / run_dir.VOCABULARY
 
   @functools.cached_property
   def template_set(self) -> templates.TemplateSet:
