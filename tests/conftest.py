@@ -9,7 +9,6 @@ import os
 import pathlib
 import tempfile
 import threading
-import types
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -96,9 +95,7 @@ class Matching:
 
     run = self.run
     if objectives:
-      run = dataclasses.replace(
-        run, train=types.SimpleNamespace(model=_model(run, objectives))
-      )
+      run = dataclasses.replace(run, model=_model(run, objectives))
     return model_parts.ModelParts(
       run, self.params, self.prepared, templates.load()
     )
@@ -129,7 +126,7 @@ def _model(run: Any, trained: Sequence[str]) -> Any:
     objective.LIKELIHOOD: token_likelihood.TokenLikelihood(),
   }
   return ranking_model.T5RankingModel(
-    run.train.model.module,
+    run.model.module,
     objective=objective.WeightedSum(
       [known[name] for name in trained], [1.0] * len(trained)
     ),
@@ -196,9 +193,9 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     num_drawn=2,
   )
   model = ranking_model.T5RankingModel(module)
-  run = run_dir.Run(folder, types.SimpleNamespace(model=model), data, {})
+  run = run_dir.Run(folder, model, data)
   model = _model(run, ("match", "likelihood"))
-  run = dataclasses.replace(run, train=types.SimpleNamespace(model=model))
+  run = dataclasses.replace(run, model=model)
   params = jax.jit(
     lambda rng: model.get_initial_variables(rng, data.shapes(1))["params"]
   )(jax.random.key(0))

@@ -61,7 +61,9 @@ def run_evaluate(
   return comparison.compare(
     settings,
     prepared,
-    run_retriever.open_all(settings.model_dirs, prepared.fingerprint),
+    run_retriever.open_all(
+      settings.model_dirs, prepared, tfds_data_dir=settings.tfds_data_dir
+    ),
     command=command_line.given(),
     tell=typer.echo,
   )

@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from instructrec import output_folder, progress
+from instructrec import output_folder, progress, recorded_folder
 from instructrec.instructions import (
   card,
   chat,
@@ -197,7 +197,13 @@ def write(
   else:
     shutil.copyfile(vocabulary, temporary / VOCABULARY)
   manifest = _manifest(
-    spec, generator, counted, fingerprint, temporary / VOCABULARY, vocabulary
+    spec,
+    generator,
+    counted,
+    fingerprint,
+    temporary / VOCABULARY,
+    vocabulary,
+    output,
   )
   items = _items(generator)
   manifest["items"] = {
@@ -235,6 +241,7 @@ def _manifest(
   fingerprint: str,
   model: pathlib.Path,
   vocabulary: str | os.PathLike[str] | None,
+  output: pathlib.Path,
 ) -> dict[str, Any]:
   rows: dict[str, dict[str, int]] = {}
   for (config, split), count in sorted(counted.rows.items()):
@@ -244,7 +251,7 @@ def _manifest(
     origins.setdefault(name, {})[origin] = count
   return {
     "format_version": 3,
-    "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
+    **recorded_folder.record("prepared_dir", spec.prepared_dir, output),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],
     "teacher": {

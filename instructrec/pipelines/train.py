@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from instructrec import recorded_folder
 from instructrec.evaluation import environment
 from instructrec.models import tokenizer
 from instructrec.models.objectives import objective
 from instructrec.pipelines import generate, streams, vocabulary
+from instructrec.serving import instruction_folder
 from instructrec.settings import training
 from instructrec.training import (
   batches,
@@ -71,6 +73,7 @@ class _Data:
     table: the file that they are in.
     stream: training batches.
     validation: validation batches, where the run validates.
+    fingerprint: of the instructions.
   """
 
   vocabulary: pathlib.Path
@@ -78,6 +81,7 @@ class _Data:
   table: pathlib.Path | None
   stream: batches.BatchStream
   validation: batches.BatchStream | None
+  fingerprint: str
 
   @classmethod
   def open(
@@ -110,7 +114,8 @@ class _Data:
 
     train, held_out = stream("train"), data.validation_split
     validation = None if held_out is None else stream(held_out)
-    return cls(model_file, items, table, train, validation)
+    found = instruction_folder.read_manifest(folder)["fingerprint"]
+    return cls(model_file, items, table, train, validation, found)
 
   def describe(self, config: data_config.DataConfig, tell: _Tell) -> None:
     """Says how much there is, and what is cut."""
@@ -164,7 +169,10 @@ class _Record:
         "gin_files": list(settings.gin_files),
         "bindings": list(settings.bindings),
       },
-      "tfds_data_dir": str(settings.tfds_data_dir.absolute()),
+      **recorded_folder.record(
+        "tfds_data_dir", settings.tfds_data_dir, settings.model_dir
+      ),
+      "instructions_fingerprint": data.fingerprint,
       "environment": environment.describe(),
     }
     self._before = run_dir.train_seconds(settings.model_dir)

@@ -15,6 +15,7 @@ are made once.
 import dataclasses
 import enum
 import functools
+import pathlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -87,6 +88,8 @@ class ModelParts:
     params: the parameters.
     prepared: the items, and how often they were taken in training.
     template_set: the wordings of instructions.
+    item_folder: where the table of the items is that are ranked; None for the
+      run's own copy.
     batch_size: requests scored at once, where the decoder scores.
   """
 
@@ -94,6 +97,7 @@ class ModelParts:
   params: Any
   prepared: dataset.PreparedData
   template_set: templates.TemplateSet
+  item_folder: pathlib.Path | None = None
   batch_size: int = 32
 
   @property
@@ -108,19 +112,19 @@ class ModelParts:
   @functools.cached_property
   def trained(self) -> frozenset[str]:
     """Which scores the run's objective has made fit to rank by."""
-    return self.run.train.model.score_parts
+    return self.run.model.score_parts
 
   @functools.cached_property
   def items(self) -> item_arrays.ItemArrays | None:
     """The items as batches show them; None for a run of text alone."""
-    return self.run.item_arrays()
+    return self.run.item_arrays(self.item_folder)
 
   @functools.cached_property
   def matcher(self) -> matching.Matcher | None:
     """Matches of titles; None where the run has not trained them."""
     if objective.MATCH not in self.trained or self.items is None:
       return None
-    model: Any = self.run.train.model
+    model: Any = self.run.model
     return matching.Matcher(model, self.params, self.items)
 
   @functools.cached_property
@@ -167,7 +171,7 @@ class ModelParts:
     label: str,
   ) -> Scores:
     (found,) = scoring.score_lists(
-      self.run.train.model,
+      self.run.model,
       self.params,
       data,
       examples,

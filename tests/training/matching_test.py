@@ -10,7 +10,7 @@ from instructrec.training import ragged
 @pytest.fixture(scope="module")
 def matcher(matching):
   return matching_lib.Matcher(
-    matching.run.train.model, matching.params, matching.run.item_arrays()
+    matching.run.model, matching.params, matching.run.item_arrays()
   )
 
 
