@@ -28,6 +28,7 @@ from instructrec.cli import (
   results,
   retrieve,
   show,
+  terminal,
   train,
 )
 
@@ -83,6 +84,11 @@ class _Command(typer.core.TyperCommand):
       if isinstance(parameter, typer.core.TyperOption) and parameter.help:
         parameter.help = rich.markup.escape(parameter.help)
 
+  def invoke(self, ctx: Any) -> Any:
+    """Runs the command; titles and other text of others cannot steer."""
+    with terminal.printable_output():
+      return super().invoke(ctx)
+
 
 _NAMES = {"token_normalize_func": lambda name: name.replace("-", "_")}
 _GIN = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -135,10 +141,11 @@ def main() -> None:
   options: dict[str, Any] = {}
   try:
     app(obj=options)
-  except (ValueError, OSError) as error:
-    if options.get("debug"):
-      raise
-    print(f"instructrec: error: {error}", file=sys.stderr)
+  except Exception as error:
+    if isinstance(error, ValueError | OSError) and not options.get("debug"):
+      terminal.show_error(error)
+    else:
+      terminal.show_traceback(error)
     sys.exit(1)
 
 

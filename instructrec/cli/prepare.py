@@ -2,9 +2,13 @@
 
 import enum
 import pathlib
-from typing import Annotated, Any, cast
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+if TYPE_CHECKING:
+  from instructrec.data.catalog import Catalog
 
 
 class Source(enum.StrEnum):
@@ -75,6 +79,28 @@ def prepare(
     int,
     typer.Option(help="k of the k-core of users and items; 1 for none.", min=1),
   ] = 5,
+  keep_rare_items: Annotated[
+    bool,
+    typer.Option(
+      "--keep_rare_items",
+      help="Keep items in the catalogue, and so among negatives, that the "
+      "k-core took out of the log; one may be the negative of a user who took "
+      "it.",
+    ),
+  ] = False,
+  articles_first: Annotated[
+    bool,
+    typer.Option(
+      "--articles_first", help='Call "Boot, Das (1981)" "Das Boot (1981)".'
+    ),
+  ] = False,
+  vocabulary: Annotated[
+    _Path | None,
+    typer.Option(
+      help="SentencePiece model, e.g. T5's: titles that it cannot tell apart "
+      "get brand, year or number behind them."
+    ),
+  ] = None,
   split: Annotated[
     SplitName, typer.Option(help="How requests are split.")
   ] = SplitName.leave_one_out,
@@ -129,6 +155,9 @@ def prepare(
     num_users=num_users,
     num_items=num_items,
     min_interactions=min_interactions,
+    keep_rare_items=keep_rare_items,
+    articles_first=articles_first,
+    vocabulary=vocabulary,
     split=split.value,
     max_history=max_history,
     max_train_targets=max_train_targets,
@@ -201,6 +230,28 @@ def _split(
   return splits.leave_one_out(log, **options)
 
 
+def _catalog(
+  items: "Catalog",
+  *,
+  kept: Collection[str] | None,
+  articles_first: bool,
+  vocabulary: _Path | None,
+) -> "Catalog":
+  """The catalogue that is prepared, of what was read."""
+  from instructrec.data import item_text
+
+  looks = None
+  if vocabulary is not None:
+    from instructrec.models import tokenizer
+
+    looks = tokenizer.Tokenizer(vocabulary).looks
+  return items.remade(
+    kept=kept,
+    retitled=item_text.article_first if articles_first else None,
+    looks=looks,
+  )
+
+
 def run(
   *,
   source: str,
@@ -212,6 +263,9 @@ def run(
   num_users: int = 2000,
   num_items: int = 400,
   min_interactions: int = 5,
+  keep_rare_items: bool = False,
+  articles_first: bool = False,
+  vocabulary: _Path | None = None,
   split: str = "leave_one_out",
   max_history: int = 20,
   max_train_targets: int | None = None,
@@ -253,6 +307,13 @@ def run(
     log = filtering.k_core(
       log, min_user=min_interactions, min_item=min_interactions
     )
+  num_read = len(catalog)
+  catalog = _catalog(
+    catalog,
+    kept=None if keep_rare_items or min_interactions == 1 else log.item_counts,
+    articles_first=articles_first,
+    vocabulary=vocabulary,
+  )
   made = _split(
     log,
     split,
@@ -288,6 +349,13 @@ def run(
         "input": None if input_path is None else str(input_path),
       },
       "min_interactions": min_interactions,
+      "catalog": {
+        "keep_rare_items": keep_rare_items,
+        "articles_first": articles_first,
+        "vocabulary": None if vocabulary is None else str(vocabulary),
+        "rare_items_left_out": num_read - len(catalog),
+        "cleaning": dataclasses.asdict(catalog.cleaning),
+      },
       "candidates": {"num_negatives": num_negatives, "strategy": negatives},
       "seed": seed,
       "bad_rows": bad.report(),
@@ -300,6 +368,16 @@ def run(
     f"requests: {counts['requests']}, each with {num_negatives} {negatives} "
     "negatives"
   )
-  for warning in made.warnings:
+  if len(catalog) < num_read:
+    typer.echo(
+      f"{num_read - len(catalog):,} items outside the core left the catalogue "
+      f"of {num_read:,} (--keep_rare_items keeps them)"
+    )
+  if catalog.num_title_collisions:
+    typer.echo(
+      f"{catalog.num_title_collisions:,} titles that look like another item's "
+      "got brand, year or a number behind them"
+    )
+  for warning in (*catalog.cleaning.remarks(), *made.warnings):
     typer.echo(f"note: {warning}")
   typer.echo(f"written to {output}; fingerprint {prepared.fingerprint[:23]}")

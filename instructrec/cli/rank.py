@@ -36,6 +36,7 @@ def _open(settings: ranking.RankingSettings) -> "opened_run.OpenedRun":
     checkpoint=settings.checkpoint,
     tfds_data_dir=settings.tfds_data_dir,
     data=settings.data,
+    modules=settings.modules,
   )
 
 

@@ -139,7 +139,7 @@ def sample_candidates(
     raise ValueError(
       f"the catalogue has {drawable} items to draw from; a user with {most} "
       f"interactions needs at least {most + num_negatives} for "
-      f"{num_negatives} negatives"
+      f"{num_negatives} negatives; ask for fewer"
     )
   users = {u: i for i, u in enumerate(log.frame["user_id"].unique())}
   seen = np.sort(
@@ -220,7 +220,7 @@ def unseen_warnings(
     f"{unseen:,} of the {len(items):,} items that negatives are drawn from "
     "have no interaction, and popularity alone tells these from the target; "
     "draw them with --negatives=popularity, or leave such items out of the "
-    "catalogue"
+    "catalogue (a k-core does, without --keep_rare_items)"
   ]
 
 

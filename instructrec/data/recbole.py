@@ -12,6 +12,7 @@ from instructrec.data import bad_rows, catalog, interaction, table
 
 _TITLES = ("title", "movie_title", "item_name", "name", "app_name")
 _CATEGORIES = ("categories", "category", "genre", "genres", "class")
+_YEARS = ("release_year", "year", "release_date")
 
 
 def _read(path: pathlib.Path) -> pl.DataFrame:
@@ -65,7 +66,9 @@ def load(
   bad = bad_rows.BadRows(policy)
   items_frame = _read(paths["item"])
   categories = [name for name in _CATEGORIES if name in items_frame.columns]
+  years = [name for name in _YEARS if name in items_frame.columns]
   columns = table.Columns(
+    year=years[0] if years else None,
     title=_one_of(items_frame, _TITLES, paths["item"]),
     categories=categories[0] if categories else None,
     # A token_seq is separated by spaces, or by commas in newer files.

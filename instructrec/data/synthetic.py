@@ -174,7 +174,7 @@ class _Items:
           "categories": [
             "Toys and Games",
             words["category"],
-            f"{words['kind']}s",
+            words["kind"] + ("es" if words["kind"].endswith("x") else "s"),
           ],
           "brand": words["brand"],
           "price": float(self.price[item]),

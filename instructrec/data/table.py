@@ -15,6 +15,7 @@ from instructrec.data import bad_rows, catalog, interaction
 
 _LINE = "_line"
 _TEXT_NULLS = ("", "null", "NULL", "None")
+_YEAR = r"(?:^|\D)((?:18|19|20)\d\d)(?:\D|$)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Columns:
     brand: in items.
     price: in items.
     description: in items.
+    year: in items: of release, or a date that has it.
   """
 
   user_id: str = "user_id"
@@ -51,6 +53,7 @@ class Columns:
   brand: str | None = "brand"
   price: str | None = "price"
   description: str | None = "description"
+  year: str | None = "year"
 
 
 def read_text(
@@ -230,6 +233,9 @@ def items_from(
       optional=True,
     )
     selected["price"] = pl.col(columns.price)
+  if columns.year in frame.columns:
+    date = pl.col(columns.year).cast(pl.String)
+    selected["year"] = date.str.extract(_YEAR).cast(pl.Int64)
   if columns.categories in frame.columns:
     value = pl.col(columns.categories)
     if not isinstance(frame[columns.categories].dtype, pl.List):

@@ -8,7 +8,8 @@ The rules for what stands in the inputs, outside the choices that are offered
   between word boundaries, ignoring case. Titles of the history are taken out
   first (the target's may be part of one: "FIFA 12" of "FIFA 12 Goalie
   Gloves"), and so are titles of a single word in running text, which may be
-  ordinary words;
+  ordinary words. What the template itself says tells nothing of the target,
+  and if there is a film called "The Customer";
 - no title, in quotes, of what the user takes after the target;
 - in a stated wish, outside titles of the history, none of the words that
   distinguish the target's title: hardly another title has them. Its
@@ -48,6 +49,7 @@ class Known:
       review.
     wish: a stated wish; None where there is none.
     hidden_words: what it must not say.
+    template: what the template itself says.
   """
 
   target: Item
@@ -60,6 +62,7 @@ class Known:
   review_allowed: bool = False
   wish: str | None = None
   hidden_words: frozenset[str] = frozenset()
+  template: str = ""
 
 
 def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
@@ -95,7 +98,9 @@ def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
   else:
     if render.quote(target.title) in text:
       found.append(f"the inputs quote the target's title {target.title!r}")
-    elif quality.says_title(text, target.title):
+    elif quality.times_said(text, target.title) > quality.times_said(
+      known.template, target.title
+    ):
       found.append(f"the inputs say the target's title {target.title!r}")
     if render.quote(target.item_id) in text:
       found.append(f"the inputs hold the target's id {target.item_id!r}")
@@ -127,7 +132,8 @@ def check(row: instruction_format.Instruction, known: Known) -> None:
   """
   if found := problems(row, known):
     raise InstructionLeakError(
-      f"instruction {row.example_id}: {'; '.join(found)}"
+      f"instruction {row.example_id}, whose target is item "
+      f"{known.target.item_id!r}: {'; '.join(found)}"
     )
 
 

@@ -71,7 +71,8 @@ def _open(
   settings: evaluation.EvaluationSettings, tell: Callable[[str], None]
 ) -> reranking.Reranking:
   """Opens everything but the parameters; all processes must open the same."""
-  run = run_dir.load(settings.model_dir).on_all_devices(settings.model_parallel)
+  run = run_dir.load(settings.model_dir, modules=settings.modules)
+  run = run.on_all_devices(settings.model_parallel)
   if settings.initial_checkpoint is not None:
     start = dataclasses.replace(
       run.start, checkpoint=settings.initial_checkpoint

@@ -17,7 +17,12 @@ from typing import Any
 
 import polars as pl
 
-from instructrec import output_folder, progress, recorded_folder
+from instructrec import (
+  foreign_text,
+  output_folder,
+  progress,
+  recorded_folder,
+)
 from instructrec.instructions import (
   card,
   chat,
@@ -213,7 +218,8 @@ def write(
     ),
   }
   (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-  (temporary / CARD).write_text(card.markdown(manifest, counted, generator))
+  page = card.markdown(manifest, counted, generator)
+  (temporary / CARD).write_text(foreign_text.printable(page), encoding="utf-8")
   card.write_audit(temporary / AUDIT, counted, generator)
   output_folder.publish(temporary, output)
   return manifest

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any, Self
 
 from instructrec.data import catalog as catalog_lib
@@ -47,6 +48,7 @@ class OpenedRun:
     checkpoint: str | None = None,
     tfds_data_dir: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
+    modules: Sequence[str] = (),
   ) -> Self:
     """Opens a run, with the instructions and data that it was trained on.
 
@@ -55,15 +57,17 @@ class OpenedRun:
       checkpoint: where the parameters are, if not in the run.
       tfds_data_dir: where its instructions are, if they have moved.
       data: where the prepared data are, if they have moved.
+      modules: Python modules that the run's settings may name beside ours.
 
     Returns:
       The run.
 
     Raises:
       FileNotFoundError: where run, checkpoint, instructions or data are gone.
+      NotAllowedError: where the settings name other modules.
       ValueError: where instructions or data are others.
     """
-    run = run_dir.load(model_dir)
+    run = run_dir.load(model_dir, modules=modules)
     instructions = instruction_folder.InstructionFolder.of_run(
       run, tfds_data_dir=tfds_data_dir, data=data
     )

@@ -73,6 +73,7 @@ def open_all(
   prepared: dataset.PreparedData,
   *,
   tfds_data_dir: pathlib.Path | None = None,
+  modules: Sequence[str] = (),
 ) -> dict[str, RunRetriever]:
   """Opens runs that were trained on the same data.
 
@@ -80,6 +81,7 @@ def open_all(
     folders: what `instructrec train` wrote.
     prepared: the data.
     tfds_data_dir: where the instructions of the runs are, if they have moved.
+    modules: Python modules that their settings may name beside ours.
 
   Returns:
     The runs as retrievers, by the names of their folders.
@@ -91,7 +93,7 @@ def open_all(
   """
   found = {}
   for folder in folders:
-    run = run_dir.load(folder)
+    run = run_dir.load(folder, modules=modules)
     where = instruction_folder.find(run, tfds_data_dir)
     manifest = instruction_folder.read_manifest(where)
     if manifest["prepared_fingerprint"] != prepared.fingerprint:

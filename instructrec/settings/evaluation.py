@@ -6,6 +6,7 @@ from typing import Annotated
 
 from instructrec.settings import option
 from instructrec.settings.option import Option
+from instructrec.settings.trusted_modules import TrustedModules
 
 _Path = pathlib.Path
 PROTOCOLS = ("one_pass", "tournament")
@@ -32,7 +33,8 @@ class ChatSettings:
   base_url: Annotated[
     str | None,
     Option("Such as http://127.0.0.1:8000/v1.", name="chat_base_url"),
-  ] = None
+    # It may name a user and a password.
+  ] = dataclasses.field(default=None, repr=False)
   cache: Annotated[
     _Path, Option("SQLite file of the server's replies.", name="chat_cache")
   ] = _CHAT_CACHE
@@ -57,8 +59,7 @@ class ChatSettings:
     """Checks that a server comes with a model."""
     if self.base_url is not None and self.model is None:
       raise ValueError(
-        f"--chat_base_url={self.base_url} names a server and no model; pass "
-        "--chat_model as well"
+        "--chat_base_url names a server and no model; pass --chat_model as well"
       )
 
 
@@ -195,6 +196,7 @@ class EvaluationSettings:
   seed: Annotated[
     int, Option("Of subset, random baseline, groups and bootstrap.", least=0)
   ] = 0
+  modules: TrustedModules = ()
 
   def __post_init__(self) -> None:
     """Checks the numbers."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from instructrec.settings import option
 from instructrec.settings.option import Option
+from instructrec.settings.trusted_modules import TrustedModules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class RankingSettings:
     pathlib.Path | None,
     Option("Prepared data of the instructions, where they have moved."),
   ] = None
+  modules: TrustedModules = ()
 
   def __post_init__(self) -> None:
     """Checks the numbers."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from instructrec.settings import option
 from instructrec.settings.option import Option
+from instructrec.settings.trusted_modules import TrustedModules
 
 _Path = pathlib.Path
 _Data = Annotated[_Path, Option("Folder that `prepare` wrote.")]
@@ -100,6 +101,7 @@ class RetrieverEvaluationSettings:
     bool, Option("Rank items of the history, too (full catalogue).")
   ] = False
   seed: Annotated[int, Option("Of subset and bootstrap.", least=0)] = 0
+  modules: TrustedModules = ()
 
   def __post_init__(self) -> None:
     """Checks the numbers, and that users come from one place."""

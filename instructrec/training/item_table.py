@@ -220,7 +220,10 @@ def save(
   """
   path = pathlib.Path(directory) / FILE
   written = {str(length): histories[length] for length in sorted(histories)}
-  items.write_parquet(path, metadata={_HISTORIES: json.dumps(written)})
+  # In one chunk: how many there are depends on the threads that made them.
+  items.rechunk().write_parquet(
+    path, metadata={_HISTORIES: json.dumps(written)}
+  )
   return fingerprint(path)
 
 

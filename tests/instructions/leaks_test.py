@@ -139,7 +139,10 @@ def test_a_wish_that_tells_the_target_is_caught():
 def test_check_names_the_row():
   row = planted(inputs='Wants "Space Chess" next')
   known = leaks.Known(target=item("c", "Space Chess"))
-  with pytest.raises(leaks.InstructionLeakError, match="instruction e: the in"):
+  with pytest.raises(
+    leaks.InstructionLeakError,
+    match="instruction e, whose target is item 'c': the in",
+  ):
     leaks.check(
       planted(**{**dataclasses.asdict(row), "history_ids": ()}), known
     )
