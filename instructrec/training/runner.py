@@ -189,11 +189,6 @@ def train(
     state = trainer.init(None if embeddings is None else embeddings())
   begin(int(state.step))
   events = _loop(trainer, state, stream, validation, window)
-
-  def save() -> None:
-    check()
-    _save(store, state, position, window)
-
   with (
     contextlib.closing(store),
     _logs(output, int(state.step)) as logs,
@@ -209,12 +204,12 @@ def train(
   ):
     for step, state, split, values in events:
       if split == "checkpoint":
-        save()
+        check()
+        _save(store, state, position, window)
       elif split == "step":
         line.advance()
         if stop.reached(step):
-          save()
-          store.wait()
+          X.wait()
           raise SystemExit(stop.status)
       else:
         for log in logs:
