@@ -38,6 +38,8 @@ def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
 
   Raises:
     FileNotFoundError: where gin files or data are missing.
+    InUseError: where another process trains in the run's folder.
+    OSError: where that cannot be written to, or has no room.
     ValueError: for what does not fit: bindings, folders, vocabulary, items.
   """
   for option in ("tfds_data_dir", "model_dir"):
@@ -47,19 +49,21 @@ def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
   data = gin_config.build(data_config.DataConfig)
   gin_config.check_all_used()
   distributed.check_agreement({"the gin config": gin_config.config_text()})
-  opened = _Data.open(settings.tfds_data_dir, config, data)
-  if distributed.is_lead():
-    opened.describe(data, tell)
-  record = _Record(settings, config, opened, tell)
-  state = runner.train(
-    config,
-    opened.stream,
-    opened.validation,
-    settings.model_dir,
-    embeddings=opened.embeddings(config, tell),
-    begin=record.begin,
-  )
-  record.end(int(state.step))
+  with run_dir.locked(settings.model_dir, tell) as check:
+    opened = _Data.open(settings.tfds_data_dir, config, data)
+    if distributed.is_lead():
+      opened.describe(data, tell)
+    record = _Record(settings, config, opened, tell)
+    state = runner.train(
+      config,
+      opened.stream,
+      opened.validation,
+      settings.model_dir,
+      embeddings=opened.embeddings(config, tell),
+      begin=record.begin,
+      check=check,
+    )
+    record.end(int(state.step))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,41 +172,41 @@ class _Record:
       "tfds_data_dir": str(settings.tfds_data_dir.absolute()),
       "environment": environment.describe(),
     }
-    self._before = run_dir.train_seconds(settings.model_dir)
     self._started, self._first = time.perf_counter(), 0
-
-  def _save(self) -> None:
-    run_dir.save(
-      self._settings.model_dir,
-      vocabulary=self._data.vocabulary,
-      record=self._record,
-      items=self._data.table,
-    )
 
   def begin(self, step: int) -> None:
     """The folder is known to hold this run, at this step, or none."""
     self._first = step
     if not distributed.is_lead():
       return
+    folder, total = self._settings.model_dir, self._config.train_steps
     if step:
-      total = self._config.train_steps
       self._tell(
-        f"goes on from checkpoint_{step} in {self._settings.model_dir}: "
+        f"goes on from checkpoint_{step} in {folder}: "
         f"{max(total - step, 0):,} of {total:,} steps are left"
       )
-    self._save()
+    if step < total:
+      run_dir.save(
+        folder,
+        vocabulary=self._data.vocabulary,
+        record=self._record,
+        items=self._data.table,
+        step=step,
+      )
+    elif changed := run_dir.untrained_changes(folder):
+      self._tell(
+        "nothing is trained with what was changed, so the record of the run "
+        f"stays: {changed}"
+      )
 
   def end(self, step: int) -> None:
     """The run has come to this step."""
     seconds = time.perf_counter() - self._started
-    if not distributed.is_lead():
+    if not distributed.is_lead() or self._first == step:
       return
     # Of a run that was stopped, the time of its earlier starts is not known.
     if self._first == 0:
-      self._record["train_seconds"] = round(seconds, 1)
-    elif self._first >= self._config.train_steps and self._before is not None:
-      self._record["train_seconds"] = self._before
-    self._save()
+      run_dir.finish(self._settings.model_dir, seconds)
     self._tell(
       f"trained to step {step} in {seconds:,.0f} s; checkpoints and logs in "
       f"{self._settings.model_dir}"

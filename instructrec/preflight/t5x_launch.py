@@ -7,80 +7,44 @@ nothing is needed, for `gin/runs/t5x_finetune.gin` sets all that matters here.
 
 import importlib
 import math
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gin import config_parser
 from instructrec.models import ranking_model
 from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import launch as launch_lib
-from instructrec.training import (
-  gin_config,
-  gin_data,
-  mesh,
-  optimizer,
-  runner,
-)
+from instructrec.preflight import t5x_files
+from instructrec.training import mesh, optimizer, runner
 
 # Modules whose classes and functions are called, with what is bound for them.
 _CALLED = ("instructrec.models.objectives.", "instructrec.training.data_config")
-
-
-def _text(file: str) -> str:
-  for folder in gin_config.search_paths():
-    path = pathlib.Path(folder) / file
-    if path.is_file():
-      return path.read_text()
-  raise FileNotFoundError(
-    f"no gin file {file!r}; looked in {', '.join(gin_config.search_paths())}"
-  )
-
-
-def _ours(file: str) -> str | None:
-  """The text of a file that is included; T5X's own are left out."""
-  return None if file.startswith("t5x/") else _text(file)
-
-
-def needs_t5x(files: Sequence[str]) -> bool:
-  """Whether gin files include files of T5X.
-
-  Args:
-    files: paths, absolute or below one of `gin_config.search_paths()`.
-
-  Returns:
-    Whether they can be run by T5X alone.
-
-  Raises:
-    FileNotFoundError: where there is no such file.
-  """
-  data = gin_data.GinData()
-  for file in files:
-    data.read(_text(file), file, _ours)
-  return bool(data.left_out)
 
 
 class Bindings:
   """The values that gin files give, later ones over earlier ones."""
 
   def __init__(self, files: Sequence[str], bindings: Sequence[str]) -> None:
-    self._data = gin_data.GinData()
+    self._values: dict[tuple[str, str], dict[str, Any]] = {}
+    self._macros: dict[str, Any] = {}
+    self._modules: dict[str, str] = {}
     for file in files:
-      self._data.read(_text(file), file, _ours)
-    # The two macros that T5X's own files demand, and ours leave open.
-    known = {*self._data.macros, "MODEL_DIR", "MIXTURE_OR_TASK_MODULE"}
-    classes = {
-      b.selector.split(".")[-1] for b in self._data.bindings if b.parameter
-    }
+      self._take(t5x_files.flattened(file))
     for binding in bindings:
-      name = binding.split("=", 1)[0].strip()
-      if name.isidentifier() and name not in known:
-        raise gin_config.unknown_macro(name, known)
-      if not name.isidentifier() and name.split(".")[-2] not in classes:
-        raise launch_lib.LaunchError(
-          f"--gin.{name}: the gin files bind no {name.split('.')[-2]!r}; "
-          f"expected one of {', '.join(sorted(classes))}"
-        )
-      self._data.read(binding, f"--gin.{name}", _ours)
+      self._take(t5x_files.statements(binding))
+
+  def _take(self, statements: Iterable[Any]) -> None:
+    for statement in statements:
+      if isinstance(statement, config_parser.ImportStatement):
+        self._modules[statement.bound_name()] = statement.module
+      if not isinstance(statement, config_parser.BindingStatement):
+        continue
+      if statement.arg_name:
+        # Classes are told apart by name: files import them as they like.
+        key = (statement.scope, statement.selector.split(".")[-1])
+        self._values.setdefault(key, {})[statement.arg_name] = statement.value
+      else:
+        self._macros[statement.selector] = statement.value
 
   def macro(self, name: str) -> Any:
     """The value of a macro.
@@ -88,13 +52,13 @@ class Bindings:
     Raises:
       LaunchError: where it has none.
     """
-    if name not in self._data.macros:
+    if name not in self._macros:
       raise launch_lib.LaunchError(
         f"the gin files give {name} no value; set --gin.{name}=..., or include "
         "gin/runs/t5x_finetune.gin, a file of gin/models and one of "
         "gin/mixtures"
       )
-    return self._resolve(self._data.macros[name].value)
+    return self._resolve(self._macros[name])
 
   def of(self, name: str, *known: str, scope: str = "") -> dict[str, Any]:
     """Parameters bound for a class or function, macros resolved.
@@ -107,29 +71,34 @@ class Bindings:
     Raises:
       LaunchError: where another is bound: it might change what is compiled.
     """
-    # Classes are told apart by name: files import them as they like.
-    bound = self._data.of(name, scope)
+    bound = self._values.get((scope, name), {})
     unknown = set(bound) - set(known)
     if known and unknown:
       raise launch_lib.LaunchError(
         f"{name}.{min(unknown)} is bound; preflight of a T5X launch knows "
         f"{', '.join(known)} only"
       )
-    return {name: self._resolve(b.value) for name, b in bound.items()}
+    return {name: self._resolve(value) for name, value in bound.items()}
 
   def _resolve(self, value: Any) -> Any:
-    return gin_data.resolve(
-      value, lambda found: self.macro(found.name), self._called
-    )
+    if isinstance(value, t5x_files.Macro):
+      return self.macro(value.name)
+    if isinstance(value, Mapping):
+      return {key: self._resolve(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+      return type(value)(self._resolve(item) for item in value)
+    if isinstance(value, t5x_files.Reference) and value.evaluate:
+      return self._called(value)
+    return value
 
-  def _called(self, reference: gin_data.Reference) -> Any:
+  def _called(self, reference: t5x_files.Reference) -> Any:
     """What a reference gives, of modules in `_CALLED`; else the reference."""
-    module, _, name = reference.selector.rpartition(".")
-    if not (reference.is_called and module.startswith(_CALLED)):
+    scope = reference.scope
+    alias, _, name = reference.selector.rpartition(".")
+    module = self._modules.get(alias, "")
+    if not module.startswith(_CALLED):
       return reference
-    bound = self.of(name)
-    if reference.scopes:
-      bound |= self.of(name, scope="/".join(reference.scopes))
+    bound = self.of(name) | (self.of(name, scope=scope) if scope else {})
     return getattr(importlib.import_module(module), name)(**bound)
 
 
@@ -145,9 +114,11 @@ _NOT_COMPILED = {
 
 
 def _expect(what: str, found: Any, expected: str) -> None:
-  name = found
-  if isinstance(found, gin_data.Reference):
-    name = found.selector.split(".")[-1]
+  name = (
+    found.name.split(".")[-1]
+    if isinstance(found, t5x_files.Reference)
+    else found
+  )
   if name != expected:
     raise launch_lib.LaunchError(
       f"{what} is {name!r}; preflight of a T5X launch knows {expected} only"

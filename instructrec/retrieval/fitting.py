@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from instructrec import output_folder
+from instructrec import folder_lock, output_folder
 from instructrec.data import dataset, request
 from instructrec.retrieval import methods, retriever, tuning
 from instructrec.settings import retrieval
@@ -25,13 +25,21 @@ def fit(
   Raises:
     FileExistsError: where the output exists and is not to be replaced.
     FileNotFoundError: where there are no prepared data.
+    InUseError: where another process makes the output.
     ValueError: for unknown methods and settings, and data without validation
       requests.
   """
+  with folder_lock.beside(settings.output, "retrieve fit", tell):
+    output_folder.check(
+      settings.output, overwrite=settings.overwrite, marker=retriever.MARKER
+    )
+    return _fit(settings, tell)
+
+
+def _fit(
+  settings: retrieval.FitSettings, tell: Callable[[str], None]
+) -> retriever.Retriever:
   defaults, given = methods.settings(settings.method), _given(settings)
-  output_folder.check(
-    settings.output, overwrite=settings.overwrite, marker=retriever.MARKER
-  )
   prepared = dataset.load(settings.data)
   validation = request.from_frame(
     prepared.requests.sample(

@@ -205,6 +205,15 @@ def _nearest(name: str, known: Any) -> str:
   return f" (did you mean {close[0]}?)" if close else ""
 
 
+def bindings() -> dict[str, str]:
+  """The value of each binding and macro by its name, as gin writes both."""
+  return {
+    _display((scope, selector, parameter)): repr(value)
+    for (scope, selector), parameters in gin_state._CONFIG.items()
+    for parameter, value in parameters.items()
+  }
+
+
 def config_text() -> str:
   """All bindings, as a gin file that restores them."""
   return gin_state.config_str()
