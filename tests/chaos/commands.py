@@ -29,6 +29,8 @@ class Command:
     args: after `instructrec`; paths are those in one folder.
     inputs: what it reads there.
     output: what it makes there.
+    complete: what is there once it is done, and not replaced by the same
+      command; None where that goes on or does all again.
     begins: a file that changes when the long part begins; None where that is
       the first change of all.
   """
@@ -37,6 +39,7 @@ class Command:
   args: tuple[str, ...]
   inputs: tuple[str, ...]
   output: str
+  complete: str | None = None
   begins: str | None = None
 
   def line(self) -> list[str]:
@@ -56,6 +59,7 @@ COMMANDS = (
     ),
     inputs=(),
     output="prepared",
+    complete="prepared",
   ),
   Command(
     "generate",
@@ -68,6 +72,7 @@ COMMANDS = (
     ),
     inputs=("prepared",),
     output="instructions",
+    complete="instructions",
   ),
   Command(
     "train",
@@ -106,6 +111,7 @@ COMMANDS = (
     ),
     inputs=("prepared",),
     output="sasrec",
+    complete="sasrec",
   ),
   Command(
     "checkpoint export",
@@ -118,12 +124,13 @@ COMMANDS = (
     ),
     inputs=("prepared", "instructions", "model"),
     output="exported",
+    complete="exported/checkpoint_0",
   ),
 )
 
 
 def environment(work: pathlib.Path) -> dict[str, str]:
-  """Of every command: one core's worth of noise less, one cache of programs.
+  """Of every command; what one compiled serves the others.
 
   Args:
     work: where the cache lies.
