@@ -18,6 +18,7 @@ from instructrec.models.objectives import (
   token_likelihood,
 )
 from instructrec.training import initial_checkpoint, mesh, optimizer, runner
+from instructrec.training import trainer as trainer_lib
 
 CONFIG = t5_config.T5Config(
   vocab_size=40,
@@ -46,7 +47,7 @@ def _source(cfg=CONFIG):
 
 
 def _trainer(checkpoint, cfg=CONFIG, objective=None):
-  return runner.Trainer.create(
+  return trainer_lib.Trainer.create(
     runner.TrainConfig(
       model=ranking_model.T5RankingModel(t5.T5(cfg), objective=objective),
       optimizer=optimizer.adamw(1e-2),
