@@ -4,12 +4,14 @@ The ids are those of `seqio.SentencePieceVocabulary` with the same file: 0 is
 padding, 1 ends a sequence (EOS), 2 is unknown.
 """
 
+import collections
 import hashlib
 import io
 import itertools
 import math
 import os
 import pathlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -20,6 +22,8 @@ MAX_CHARACTERS = 4_000_000
 PAD_ID = 0
 EOS_ID = 1
 UNKNOWN_ID = 2
+_OTHER_PIECES = 3 + 256
+"""Special ids and bytes."""
 EXTRA_IDS = 100
 """Sentinel ids after the pieces, as T5 counts them; unused by instructions."""
 
@@ -105,7 +109,8 @@ def train(
   """Trains a unigram SentencePiece model with T5's special ids.
 
   Characters that the texts lack fall back to bytes, so that any text has ids
-  other than unknown.
+  other than unknown; and so do the rarest where there are more than pieces, as
+  of a Japanese catalogue.
 
   Args:
     texts: what to train on; only training data, or the vocabulary leaks. From
@@ -165,10 +170,28 @@ def sample(titles: Sequence[str], texts: Iterable[str]) -> list[str]:
   return list(first(itertools.chain(titles[::step], texts)))
 
 
+def _without_rare(texts: list[str], vocab_size: int) -> list[str]:
+  """The texts without the rarest characters, where there are too many.
+
+  SentencePiece gives each character a piece, and fails where these are more
+  than it may make. Half of the pieces are for the commonest then.
+  """
+  room = vocab_size - _OTHER_PIECES
+  counts = collections.Counter[str]()
+  for text in texts:
+    counts.update(unicodedata.normalize("NFKC", text))
+  if not 0 < room < len(counts):
+    return texts
+  kept = {character for character, _ in counts.most_common(room // 2)}
+  rare = dict.fromkeys(map(ord, counts.keys() - kept), " ")
+  return [unicodedata.normalize("NFKC", t).translate(rare) for t in texts]
+
+
 def _train(texts: Iterable[str], writer: BinaryIO, vocab_size: int) -> None:
+  sentences = _without_rare(list(first(texts)), vocab_size)
   try:
     sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=first(texts),
+      sentence_iterator=iter(sentences),
       model_writer=writer,
       model_type="unigram",
       vocab_size=vocab_size,
