@@ -166,7 +166,8 @@ def run(
     if items is not None:
       typer.echo(
         f"{len(items.shares):,} items are read title by title; "
-        f"{items.num_cut:,} titles are cut at {data.title_length} tokens"
+        f"{items.num_cut:,} titles are cut at {data.title_length} tokens, "
+        f"{items.num_alike:,} have the tokens of another one"
       )
   before = run_dir.train_seconds(model_dir)
   first, started = 0, time.perf_counter()

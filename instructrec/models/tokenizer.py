@@ -18,7 +18,7 @@ from typing import BinaryIO
 import sentencepiece
 
 MAX_CHARACTERS = 4_000_000
-"""What a vocabulary is trained on, at most: ten seconds on an idle core."""
+"""What a vocabulary is trained on, at most: half a minute on one core."""
 PAD_ID = 0
 EOS_ID = 1
 UNKNOWN_ID = 2
@@ -203,8 +203,8 @@ def _train(texts: Iterable[str], writer: BinaryIO, vocab_size: int) -> None:
       eos_id=EOS_ID,
       unk_id=UNKNOWN_ID,
       bos_id=-1,
-      # Sums of floats depend on how many threads add them up, and pieces on
-      # these sums; half of the work is of one thread in any case.
+      # Pieces depend on how many threads add up their counts, and 98 of 100
+      # seconds, in which pieces are sought, are of one thread in any case.
       num_threads=1,
       minloglevel=2,
     )
