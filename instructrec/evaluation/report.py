@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from instructrec import foreign_text
 from instructrec.evaluation import (
   file_names,
   following_report,
@@ -109,7 +110,7 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
   """
   best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
   own, chance = result.methods[best][metric], result.chance[metric]
-  text = f"**{best}** reaches {metric} {own.mean:.3f}"
+  text = f"**{foreign_text.in_markdown(best)}** reaches {metric} {own.mean:.3f}"
   side = _side(own, chance, result)
   if side < 0:
     text += ", below chance"
@@ -123,7 +124,7 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
       continue
     gap = result.difference(best, other, metric)
     (beaten if gap.is_clear else unclear).append(
-      f"{other} ({markdown.signed(gap.interval)})"
+      f"{foreign_text.in_markdown(other)} ({markdown.signed(gap.interval)})"
     )
   if beaten:
     text += f", ahead of {_listing(beaten)}"
@@ -145,7 +146,7 @@ def _side(
   A few requests that all miss, or all hit, have an interval without width: it
   is held to how often chance alone does that.
   """
-  count = result.num_users if result.is_clustered else result.num_requests
+  count = (result.is_clustered and result.num_users) or result.num_requests
   if own.low == own.high and own.mean in (0.0, 1.0):
     by_chance = (chance if own.mean else 1 - chance) ** count
     if by_chance >= significance.LEVEL / 2:
@@ -183,9 +184,10 @@ def _strata_section(
   result: results.EvaluationResult, picture: str | None
 ) -> list[str]:
   """By what is known of the requests, and what is shown of the catalogue."""
+  group = foreign_text.in_markdown(result.group)
   lines = []
   if result.breakdowns:
-    lines += [f"### {result.group}: by position, popularity and history", ""]
+    lines += [f"### {group}: by position, popularity and history", ""]
     lines += [
       "HR@1 / NDCG@10 of each part of the requests"
       + (", and HR@1 with its standard error." if picture else "."),
@@ -205,7 +207,7 @@ def _strata_section(
     lines += [markdown.picture(text, picture), ""]
   if result.exposures:
     lines += [
-      f"### {result.group}: what is shown",
+      f"### {group}: what is shown",
       "",
       "Coverage is the share of the catalogue in the first places of any "
       "request; Gini is 0 where all items are shown equally often and near 1 "
@@ -216,7 +218,7 @@ def _strata_section(
     ]
   if result.agreements:
     lines += [
-      f"### {result.group}: the same candidates in other orders",
+      f"### {group}: the same candidates in other orders",
       "",
       "Methods that read or group whole lists were asked again with the "
       "candidates in other orders; the figures above are those of the first. "
@@ -236,7 +238,7 @@ def _group_section(
   short, long = result.num_candidates
   length = f"{short}" if short == long else f"{short} to {long}"
   lines = [
-    f"## {result.group}",
+    f"## {foreign_text.in_markdown(result.group)}",
     "",
     f"{result.num_requests:,} requests of {length} candidates. Means over "
     f"requests with 95% bootstrap intervals ({result.num_resamples:,} "
@@ -245,7 +247,10 @@ def _group_section(
     markdown.metric_table(result),
     "",
     *_remarks(result),
-    *(f"- {name}: {text}" for name, text in result.descriptions.items()),
+    *(
+      f"- {foreign_text.in_markdown(f'{name}: {text}')}"
+      for name, text in result.descriptions.items()
+    ),
     *([""] if result.descriptions else []),
     markdown.picture(
       f"Bars of {', '.join(result.chance)} of {', '.join(result.methods)} on "
@@ -285,10 +290,13 @@ def _markdown(
   pictures: Sequence[tuple[str, str | None]],
   context: Context,
 ) -> str:
-  lines = [f"# {' '.join(context.title.split())}", ""]
-  lines += [f"- {result.group}: {headline(result)}" for result in found]
+  lines = [f"# {foreign_text.in_markdown(context.title)}", ""]
+  lines += [
+    f"- {foreign_text.in_markdown(result.group)}: {headline(result)}"
+    for result in found
+  ]
   for warning in context.warnings:
-    lines += ["", f"> **Note:** {warning}"]
+    lines += ["", f"> **Note:** {foreign_text.in_markdown(warning)}"]
   lines += ["", "All figures on this page come from:", ""]
   lines += [markdown.fenced("\n".join(context.commands)), ""]
   for result, (bars, strata) in zip(found, pictures, strict=True):
@@ -313,7 +321,7 @@ def _markdown(
     if values:
       lines += [f"## {heading}", "", markdown.facts(values), ""]
   lines += ["## Configuration", "", markdown.fenced(context.config.strip())]
-  return "\n".join([*lines, ""])
+  return foreign_text.printable("\n".join([*lines, ""]))
 
 
 def _finite(value: Any) -> Any:

@@ -19,11 +19,12 @@ from typing import Any
 
 import polars as pl
 
-from instructrec import output_folder, progress
+from instructrec import foreign_text, output_folder, progress
 from instructrec.instructions import (
   card,
   chat,
   generate,
+  instruction_folder,
   tally,
   units,
   wish_card,
@@ -32,10 +33,12 @@ from instructrec.models import tokenizer
 from instructrec.pipelines import resumption, tfds_writer, title_fit
 from instructrec.training import item_table
 
-MANIFEST = "manifest.json"
+MANIFEST, VOCABULARY = (
+  instruction_folder.MANIFEST,
+  instruction_folder.VOCABULARY,
+)
 CARD = "card.md"
 AUDIT = "audit.csv"
-VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 
 Produce = Callable[
   [units.Spec, generate.Generator, resumption.Unfinished],
@@ -210,15 +213,15 @@ def write(
   if not len(generator.prepared.requests):
     raise ValueError("there were no requests to write instructions for")
   key = resumption.key(spec, generator)
-  with resumption.Unfinished(output, key) as unfinished:
-    whole = produce(spec, generator, unfinished)
-    if vocabulary is None:
-      _train_vocabulary(unfinished, items.titles, whole.texts, vocab_size)
-    temporary = output.with_name(f"{output.name}.incomplete")
-    tfds_writer.clear(temporary)
-    manifest = _fill(temporary, spec, generator, unfinished, whole, vocabulary)
-    output_folder.publish(temporary, output)
-    unfinished.remove()
+  unfinished = resumption.Unfinished(output, key)
+  whole = produce(spec, generator, unfinished)
+  if vocabulary is None:
+    _train_vocabulary(unfinished, items.titles, whole.texts, vocab_size)
+  temporary = output.with_name(f"{output.name}.incomplete")
+  tfds_writer.clear(temporary)
+  manifest = _fill(temporary, spec, generator, unfinished, whole, vocabulary)
+  output_folder.publish(temporary, output)
+  unfinished.remove()
   return manifest
 
 
@@ -245,7 +248,7 @@ def _fill(
   }
   (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
   page = card.markdown(manifest, whole.tally, generator)
-  (temporary / CARD).write_text(page)
+  (temporary / CARD).write_text(foreign_text.printable(page), encoding="utf-8")
   card.write_audit(temporary / AUDIT, whole.tally, generator)
   # Last, for shards that are moved are no longer where a next start looks.
   tfds_writer.finish(
@@ -318,7 +321,7 @@ def _manifest(
   for (name, origin), count in sorted(counted.origins.items()):
     origins.setdefault(name, {})[origin] = count
   return {
-    "format_version": 3,
+    "format_version": instruction_folder.FORMAT_VERSION,
     "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],

@@ -7,7 +7,6 @@ begins anew.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import importlib.resources
 import json
@@ -16,14 +15,14 @@ import os
 import pathlib
 import shutil
 from importlib.resources.abc import Traversable
-from typing import Any, Self
+from typing import Any
 
 import instructrec
 from instructrec.instructions import generate, tally, units
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 
-_KEY, _LOCK, _VOCABULARY = "key", "lock", "vocabulary"
+_KEY, _VOCABULARY = "key", "vocabulary"
 _LOG = logging.getLogger(__name__)
 
 
@@ -91,53 +90,32 @@ def _sha256(path: pathlib.Path) -> str:
 class Unfinished:
   """The folder of one output, as long as it is made.
 
+  Whoever makes the output holds its lock; see `folder_lock.beside`.
+
   Args:
     output: the folder that is to be made.
-    key: see `key`.
+    key: see `key`. What was finished under another one is removed.
 
   Raises:
-    FileExistsError: where something else has the folder's name, or another
-      process makes the same output.
+    FileExistsError: where something else has the folder's name.
   """
 
   def __init__(self, output: pathlib.Path, key: str) -> None:
     self.folder = output.with_name(f"{output.name}.unfinished")
     self.root = self.folder / tfds_writer.NAME
     """Where shards are written."""
-    self._key = key
-
-  def __enter__(self) -> Self:
-    folder = self.folder
-    if folder.exists() and not (folder / _LOCK).is_file():
-      raise FileExistsError(
-        f"{folder} was not made by `generate`, which keeps there what it has "
-        "finished; move it away, or choose another --output"
-      )
-    folder.mkdir(parents=True, exist_ok=True)
-    self._lock = (folder / _LOCK).open("a")
-    try:
-      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      self._lock.close()
-      raise FileExistsError(
-        f"another `generate` writes to {folder}; wait for it, stop it, or "
-        "choose another --output"
-      ) from None
-    if not self._is_known():
-      for path in folder.iterdir():
-        if path.is_dir():
-          shutil.rmtree(path)
-        elif path.name != _LOCK:
-          path.unlink()
-      (folder / _KEY).write_text(self._key)
-    return self
-
-  def __exit__(self, *unused: object) -> None:
-    self._lock.close()
-
-  def _is_known(self) -> bool:
     path = self.folder / _KEY
-    return path.is_file() and path.read_text() == self._key
+    if path.is_file() and path.read_text() == key:
+      return
+    if self.folder.exists():
+      if any(self.folder.iterdir()) and not path.is_file():
+        raise FileExistsError(
+          f"{self.folder} was not made by `generate`, which keeps there what "
+          "it has finished; move it away, or choose another --output"
+        )
+      self.remove()
+    self.folder.mkdir(parents=True)
+    path.write_text(key)
 
   def remove(self) -> None:
     """Removes the folder, once the output is there."""

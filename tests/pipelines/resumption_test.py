@@ -152,25 +152,11 @@ def test_another_key_begins_anew(stopped):
   assert trained
 
 
-def test_two_at_once_are_refused(stopped):
-  from instructrec.pipelines import resumption
-
-  folder, again = stopped
-  output = folder.with_name("out")
-  with (
-    resumption.Unfinished(output, (folder / "key").read_text()),
-    pytest.raises(FileExistsError, match="another `generate` writes to"),
-  ):
-    again()
-  assert again() == ([], [])
-
-
 def test_a_folder_of_others_is_left_alone(tmp_path):
   from instructrec.pipelines import resumption
 
   (tmp_path / "out.unfinished").mkdir()
   (tmp_path / "out.unfinished" / "novel.txt").write_text("chapter one")
-  unfinished = resumption.Unfinished(tmp_path / "out", "key")
   with pytest.raises(FileExistsError, match="was not made by `generate`"):
-    unfinished.__enter__()
+    resumption.Unfinished(tmp_path / "out", "key")
   assert (tmp_path / "out.unfinished" / "novel.txt").read_text()

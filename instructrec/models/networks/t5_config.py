@@ -6,9 +6,18 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from instructrec import limits
+
 REMAT_POLICIES = ("none", "minimal", "full")
 ATTENTION_IMPLEMENTATIONS = ("einsum", "xla", "cudnn", "pallas")
 ACTIVATIONS = ("gelu", "relu", "silu", "linear")
+
+
+_LIMITS = {
+  "vocab_size": limits.VOCABULARY,
+  "num_encoder_layers": limits.LAYERS,
+  "num_decoder_layers": limits.LAYERS,
+}
 
 
 def _check_count(name: str, value: Any) -> None:
@@ -16,6 +25,8 @@ def _check_count(name: str, value: Any) -> None:
     raise ValueError(
       f"T5Config.{name} is {value!r}; expected a positive whole number"
     )
+  # Sizes come from files of others as well; some are counted through.
+  _LIMITS.get(name, limits.WIDTH).check(value, f"T5Config.{name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +167,7 @@ class T5Config:
         f"{self.title_matching}; expected 0, or the items of the catalogue "
         "where titles are matched"
       )
+    limits.TABLE_ROWS.check(self.num_items, "T5Config.num_items")
     if not 0.0 <= self.item_dropout_rate <= 1.0:
       raise ValueError(
         f"T5Config.item_dropout_rate is {self.item_dropout_rate!r}; expected a "
