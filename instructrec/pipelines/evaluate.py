@@ -11,7 +11,7 @@ from instructrec.pipelines import reranking, reranking_report
 from instructrec.retrieval import candidate_lists, methods
 from instructrec.serving import instruction_folder
 from instructrec.settings import evaluation
-from instructrec.training import distributed, run_dir
+from instructrec.training import distributed, run_dir, trained_run
 
 _SHOWN = ("HR@1", "HR@3", "HR@5", "NDCG@10")
 
@@ -121,7 +121,7 @@ def _open(
 
 
 def _instructions(
-  settings: evaluation.EvaluationSettings, run: run_dir.Run
+  settings: evaluation.EvaluationSettings, run: trained_run.Run
 ) -> instruction_folder.InstructionFolder:
   """Those that are named, which may be others, or those of the run."""
   if settings.tfds_data_dir is None:

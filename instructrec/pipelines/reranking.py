@@ -29,7 +29,7 @@ from instructrec.retrieval import (
 )
 from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +52,7 @@ class Reranking:
   """
 
   settings: evaluation.EvaluationSettings
-  run: run_dir.Run
+  run: trained_run.Run
   instructions: instruction_folder.InstructionFolder
   lists: candidate_lists.CandidateLists | None = None
   validation_lists: candidate_lists.CandidateLists | None = None

@@ -6,7 +6,7 @@ from typing import Any
 from instructrec.evaluation import environment, report, results
 from instructrec.pipelines import reranking
 from instructrec.serving import instruction_folder
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 def context(
@@ -84,7 +84,7 @@ def _protocol(
 
 
 def _foreign(
-  run: run_dir.Run, instructions: instruction_folder.InstructionFolder
+  run: trained_run.Run, instructions: instruction_folder.InstructionFolder
 ) -> list[str]:
   """What a reader must know where the run was trained on other instructions."""
   if instructions.trained(run):

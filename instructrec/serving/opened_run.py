@@ -16,7 +16,7 @@ from instructrec.serving import (
   instruction_folder,
   model_parts,
 )
-from instructrec.training import run_dir
+from instructrec.training import run_dir, trained_run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class OpenedRun:
     batch_size: requests scored at once, where the decoder scores.
   """
 
-  run: run_dir.Run
+  run: trained_run.Run
   params: Any
   prepared: dataset.PreparedData
   template_set: templates.TemplateSet
@@ -80,7 +80,7 @@ class OpenedRun:
   @classmethod
   def over(
     cls,
-    run: run_dir.Run,
+    run: trained_run.Run,
     params: Any,
     instructions: instruction_folder.InstructionFolder,
     batch_size: int = 32,
