@@ -62,8 +62,18 @@ _LONG = 100_000
 
 
 def prepare(
-  source: Annotated[Source, typer.Option(help="Kind of raw data.")],
   output: Annotated[_Path, typer.Option(help="Folder to make.")],
+  source: Annotated[
+    Source | None, typer.Option(help="Kind of raw data.")
+  ] = None,
+  download: Annotated[
+    str | None,
+    typer.Option(
+      help="Fetch a published set and read that, in place of --source, --input "
+      "and --items: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, "
+      "ml-latest-small, amazon-2023-CATEGORY, also of 2018 and 2014."
+    ),
+  ] = None,
   input: Annotated[
     _Path | None,
     typer.Option(
@@ -192,7 +202,8 @@ def prepare(
 ) -> None:
   """Read raw logs; filter, split by time, draw candidates, freeze all."""
   run(
-    source=source.value,
+    source=None if source is None else source.value,
+    download=download,
     output=output,
     input_path=input,
     items=items,
@@ -284,10 +295,29 @@ def _looks(vocabulary: _Path | None) -> Any:
   return tokenizer.Tokenizer(vocabulary).looks
 
 
+def _download(name: str, source: str | None, input_path: _Path | None) -> Any:
+  """Fetches a set, and says where it is and what vouches for it."""
+  from instructrec.data import download
+
+  if source is not None or input_path is not None:
+    raise ValueError(
+      f"--download={name} brings its own files; leave --source and --input out"
+    )
+  fetched = download.fetch(name)
+  place = fetched.input if fetched.items is None else fetched.input.parent
+  typer.echo(f"{name} is in {place}")
+  published = {file.name: file.checksum for file in download.remotes(name)}
+  for file, checksum in fetched.checksums.items():
+    if published[file] is None:
+      typer.echo(f"note: {file} has {checksum}; its publisher names none")
+  return fetched
+
+
 def run(
   *,
-  source: str,
   output: _Path,
+  source: str | None = None,
+  download: str | None = None,
   input_path: _Path | None = None,
   items: _Path | None = None,
   reviews: _Path | None = None,
@@ -312,6 +342,12 @@ def run(
 
   settings = preparation.Settings(seed=seed, **options)
   output_folder.check(output, overwrite=overwrite, marker=dataset.MARKER)
+  fetched = None
+  if download is not None:
+    fetched = _download(download, source, input_path)
+    source, input_path, items = fetched.source, fetched.input, fetched.items
+  if source is None:
+    raise ValueError("pass --source with your files, or --download=NAME")
   if source == "synthetic":
     log, catalog = synthetic.generate(num_users, num_items, seed=seed)
     bad = bad_rows.BadRows()
@@ -348,6 +384,8 @@ def run(
       "source": {
         "kind": source,
         "input": None if input_path is None else str(input_path),
+        "download": download,
+        "checksums": None if fetched is None else fetched.checksums,
         "notes": bad.notes,
       },
       "min_rating": settings.min_rating,

@@ -17,12 +17,16 @@ from typing import Any
 
 import polars as pl
 
-from instructrec import foreign_text, output_folder, progress
+from instructrec import (
+  foreign_text,
+  output_folder,
+  progress,
+  recorded_folder,
+)
 from instructrec.instructions import (
   card,
   chat,
   generate,
-  instruction_folder,
   tally,
   units,
   wish_card,
@@ -31,12 +35,10 @@ from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 from instructrec.training import item_table
 
-MANIFEST, VOCABULARY = (
-  instruction_folder.MANIFEST,
-  instruction_folder.VOCABULARY,
-)
+MANIFEST = "manifest.json"
 CARD = "card.md"
 AUDIT = "audit.csv"
+VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 
 Produced = tuple[list[tfds_writer.Shard], tally.Tally, list[str]]
 """Shards, counts, and texts to train a vocabulary on."""
@@ -200,7 +202,13 @@ def write(
   else:
     shutil.copyfile(vocabulary, temporary / VOCABULARY)
   manifest = _manifest(
-    spec, generator, counted, fingerprint, temporary / VOCABULARY, vocabulary
+    spec,
+    generator,
+    counted,
+    fingerprint,
+    temporary / VOCABULARY,
+    vocabulary,
+    output,
   )
   items = _items(generator)
   manifest["items"] = {
@@ -239,6 +247,7 @@ def _manifest(
   fingerprint: str,
   model: pathlib.Path,
   vocabulary: str | os.PathLike[str] | None,
+  output: pathlib.Path,
 ) -> dict[str, Any]:
   rows: dict[str, dict[str, int]] = {}
   for (config, split), count in sorted(counted.rows.items()):
@@ -247,8 +256,8 @@ def _manifest(
   for (name, origin), count in sorted(counted.origins.items()):
     origins.setdefault(name, {})[origin] = count
   return {
-    "format_version": instruction_folder.FORMAT_VERSION,
-    "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
+    "format_version": 3,
+    **recorded_folder.record("prepared_dir", spec.prepared_dir, output),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],
     "teacher": {

@@ -67,15 +67,16 @@ class ItemArrays:
     Returns:
       The arrays.
     """
+    tokens, num_cut = table.title_tokens(vocabulary, config.title_length)
     rate = table.targets_per_row(config.history_length)
     return cls(
-      title_tokens=table.title_tokens(vocabulary, config.title_length),
+      title_tokens=tokens,
       logs=table.logs(rate, config.num_drawn),
       shares=table.shares,
       history_length=config.history_length,
       num_drawn=config.num_drawn,
       fingerprint=table.fingerprint,
-      num_cut=table.num_cut(vocabulary, config.title_length),
+      num_cut=num_cut,
     )
 
   @functools.cached_property
