@@ -287,9 +287,9 @@ class ChatClient:
     # Some servers take their key behind a question mark.
     server = self._quote(str(client.base_url).partition("?")[0])
     raise ChatReplyError(
-      f"{self.config.model} at {server} gave no text; tries: {tried}, the last: "
-      f"{outcome.reason}. Replies so far are kept in {self.config.cache}: run "
-      "again to go on"
+      f"{self.config.model} at {server} gave no text; tries: {tried}, the "
+      f"last: {outcome.reason}. Replies so far are kept in "
+      f"{self.config.cache}: run again to go on"
     )
 
   async def _try(
