@@ -43,6 +43,10 @@ from instructrec.training import (
   runner,
   token_dataset,
 )
+from instructrec.training import ragged as ragged_lib
+from instructrec.training import (
+  trainer as trainer_lib,
+)
 
 _TASK = "instructrec_v1_sequential_p1_i0"
 _CACHED = "cached_tokens"
@@ -79,7 +83,7 @@ def make_data(args: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
 def register_cached(dataset: token_dataset.TokenDataset) -> None:
   """A SeqIO task over tokens that are in memory."""
 
-  def rows(ragged: token_dataset.Ragged) -> tf.RaggedTensor:
+  def rows(ragged: ragged_lib.Ragged) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_row_splits(
       np.asarray(ragged.tokens), ragged.offsets
     )
@@ -234,7 +238,7 @@ def measure_step(
     gin_config.build(data_config.DataConfig), "train", data_dir
   )
   shapes = {name: array.shape for name, array in stream.batch(0).items()}
-  trainer = runner.Trainer.create(config, shapes)
+  trainer = trainer_lib.Trainer.create(config, shapes)
   state, rng = trainer.init(), jax.random.key(config.seed)
   making, updating = [], []
   for step in range(args.steps + 1):

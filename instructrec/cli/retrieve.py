@@ -65,7 +65,10 @@ def run_evaluate(
     settings,
     prepared,
     run_retriever.open_all(
-      settings.model_dirs, prepared.fingerprint, settings.modules
+      settings.model_dirs,
+      prepared,
+      tfds_data_dir=settings.tfds_data_dir,
+      modules=settings.modules,
     ),
     command=command_line.given(),
     tell=typer.echo,

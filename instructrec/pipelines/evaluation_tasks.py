@@ -5,9 +5,9 @@ import functools
 import importlib
 from collections.abc import Iterator, Sequence
 
-from instructrec.instructions import instruction_folder
 from instructrec.pipelines import blocks, registry, token_cache
 from instructrec.retrieval import candidate_lists
+from instructrec.serving import instruction_folder
 from instructrec.training import run_dir
 
 

@@ -78,7 +78,7 @@ class RerankingRows:
 
   @property
   def _untrained_is(self) -> str:
-    if self.run.train.initial_embeddings == "random":
+    if self.run.start.embeddings == "random":
       return "the same network with the parameters it began with"
     return "the same network with random parameters, embeddings too"
 
@@ -92,7 +92,7 @@ class RerankingRows:
         return found
     label = "likelihood" if found else MODEL
     likelihoods = scoring.score_lists(
-      self.run.train.model,
+      self.run.model,
       self.weighted.parts.params,
       block.tokens,
       block.examples,

@@ -14,13 +14,13 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from instructrec import folder_lock
-from instructrec.models import tokenizer
+from instructrec.models import protocol, tokenizer
 from instructrec.training import (
   checkpoints,
   data_config,
@@ -32,7 +32,6 @@ from instructrec.training import (
   run_history,
   runner,
   strict_gin,
-  train_step,
 )
 from instructrec.training import mesh as mesh_lib
 
@@ -41,25 +40,56 @@ RECORD = "run.json"
 LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
+_WHERE = ("tfds_data_dir", "tfds_data_dir_relative", "instructions_fingerprint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """What the parameters of a run began as.
+
+  Attributes:
+    seed: of those that were drawn, of dropout and of the data.
+    checkpoint: where the others were read, of any form that `instructrec
+      checkpoint` reads; None where all were drawn.
+    embeddings: see `TrainConfig.initial_embeddings`.
+  """
+
+  seed: int = 0
+  checkpoint: str | None = None
+  embeddings: str = "random"
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A run's settings and folder.
+  """A trained run, as evaluation, ranking and services ask for it.
+
+  They ask for nothing else: how it was trained, and with which runner, is not
+  their concern.
 
   Attributes:
-    directory: the model folder.
-    train: settings of training, with the model.
-    data: settings of the data.
-    record: the content of `run.json`.
+    directory: its folder; score weights and reports are kept there.
+    model: the network with its objective.
+    data: settings of the data: lengths, mixtures, items.
+    start: what its parameters began as.
+    layout: how they lay over the devices in training.
+    record: where its instructions are: `tfds_data_dir`, see `recorded_folder`,
+      and `instructions_fingerprint`.
+    config: all settings, as text.
+    train_seconds: how long training took; None where that is not known.
     mesh: how parameters that are opened lie over the devices of all
       processes; None for whole on one.
   """
 
   directory: pathlib.Path
-  train: runner.TrainConfig
+  model: protocol.RankingModel
   data: data_config.DataConfig
-  record: dict[str, Any]
+  start: Start = Start()
+  layout: mesh_lib.MeshConfig = dataclasses.field(
+    default_factory=mesh_lib.MeshConfig
+  )
+  record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  config: str = ""
+  train_seconds: float | None = None
   mesh: mesh_lib.MeshConfig | None = None
 
   def on_all_devices(self, model_parallel: int | None = None) -> "Run":
@@ -79,16 +109,16 @@ class Run:
       ValueError: where the devices do not divide.
     """
     count = jax.device_count()
-    model = model_parallel or (self.train.mesh.model if count > 1 else 1)
+    model = model_parallel or (self.layout.model if count > 1 else 1)
     if count % model:
       raise ValueError(
         f"{count} {jax.devices()[0].platform} devices do not divide into "
         f"groups of {model} that share the parameters; pass --model_parallel "
         f"with a divisor of {count} (the run was trained with "
-        f"{self.train.mesh.model})"
+        f"{self.layout.model})"
       )
     layout = dataclasses.replace(
-      self.train.mesh, data=-1, model=model, shard_sequence=False
+      self.layout, data=-1, model=model, shard_sequence=False
     )
     return dataclasses.replace(self, mesh=layout)
 
@@ -97,35 +127,48 @@ class Run:
     """The run's own copy of its vocabulary."""
     return tokenizer.Tokenizer(self.directory / VOCABULARY)
 
-  def item_arrays(self) -> item_arrays.ItemArrays | None:
-    """The items as batches show them, from the run's own copy.
+  def item_arrays(
+    self, folder: str | os.PathLike[str] | None = None
+  ) -> item_arrays.ItemArrays | None:
+    """The items as batches show them.
+
+    Args:
+      folder: of instructions, whose items are ranked; None for the run's own
+        copy of those that it was trained on.
 
     Returns:
       The arrays; None where the run reads no items.
 
     Raises:
-      FileNotFoundError: where the copy is gone.
+      FileNotFoundError: where the table is gone.
+      ValueError: where they are other items than those that the model has
+        vectors of.
     """
     if not self.data.reads_items:
       return None
-    table = item_table.ItemTable.load(self.directory)
+    table = item_table.ItemTable.load(folder or self.directory)
+    if folder is not None and self.model.num_items:
+      own = item_table.fingerprint(self.directory / item_table.FILE)
+      if own != table.fingerprint:
+        raise ValueError(
+          f"the model has vectors of the {self.model.num_items:,} items that "
+          f"it was trained on, and {folder} has others; evaluate on "
+          "instructions of the same items, or train with --gin.NUM_ITEMS=0"
+        )
     return item_arrays.ItemArrays.create(table, self.tokenizer, self.data)
 
   def _shapes(self) -> dict[str, tuple[int, ...]]:
     return self.data.shapes(1)
 
-  def _random_params(self) -> Any:
-    return train_step.init_state(
-      self.train.model,
-      self.train.optimizer,
-      jax.random.key(self.train.seed),
-      self._shapes(),
-    ).params
+  def _drawn(self) -> Any:
+    """The parameters as they are drawn, of the whole network."""
+    rng = jax.random.key(self.start.seed)
+    return self.model.get_initial_variables(rng, self._shapes())["params"]
 
   def _abstract_params(self) -> Any:
     """Shapes and dtypes of the parameters, and where they lie."""
     variables = jax.eval_shape(
-      lambda rng: self.train.model.get_initial_variables(rng, self._shapes()),
+      lambda rng: self.model.get_initial_variables(rng, self._shapes()),
       jax.random.key(0),
     )
     shardings = mesh_lib.parameter_shardings(
@@ -140,15 +183,30 @@ class Run:
     """The parameters that training began with.
 
     Returns:
-      Those of the initial checkpoint; without one, those of the run's seed.
+      Those of the initial checkpoint, and drawn ones where it had none;
+      without one, those of the run's seed.
 
     Raises:
       FileNotFoundError: where the initial checkpoint is gone.
     """
-    if self.train.initial_checkpoint is not None:
-      return self.params_from(self.train.initial_checkpoint)
-    shardings = jax.tree.map(lambda x: x.sharding, self._abstract_params())
-    return jax.jit(self._random_params, out_shardings=shardings)()
+    abstract, new = self._abstract_params(), initial_checkpoint.NEW
+    shardings = jax.tree.map(lambda x: x.sharding, abstract)
+    if self.start.checkpoint is None:
+      return jax.jit(self._drawn, out_shardings=shardings)()
+    try:
+      return initial_checkpoint.load_params(
+        self.start.checkpoint,
+        abstract,
+        draw_new=jax.jit(
+          lambda: self._drawn()[new], out_shardings=shardings.get(new)
+        ),
+      )
+    except FileNotFoundError as error:
+      raise FileNotFoundError(
+        f"the checkpoint that the run in {self.directory} began with is gone, "
+        "which the untrained model needs; if it has moved, pass "
+        f"--initial_checkpoint: {error}"
+      ) from error
 
   def params_from(self, path: str, step: int | None = None) -> Any:
     """Parameters of a checkpoint outside the run.
@@ -369,12 +427,23 @@ def load(
         f"{folder} holds no run ({name} is missing); `instructrec train "
         f"--model_dir={directory}` makes one"
       )
+  record = _record(folder)
+  if missing := [name for name in _WHERE if name not in record]:
+    raise ValueError(
+      f"{folder / RECORD} lacks {', '.join(missing)}, by which its data are "
+      "found: an earlier version wrote it; train the run again"
+    )
   settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
   data = settings.build(data_config.DataConfig)
   settings.check_task_modules(data.modules)
+  train = settings.build(runner.TrainConfig)
   return Run(
     directory=folder,
-    train=settings.build(runner.TrainConfig),
+    model=train.model,
     data=data,
-    record=_record(folder),
+    start=Start(train.seed, train.initial_checkpoint, train.initial_embeddings),
+    layout=train.mesh,
+    record=record,
+    config=(folder / CONFIG).read_text(),
+    train_seconds=record.get("train_seconds"),
   )

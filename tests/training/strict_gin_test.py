@@ -104,8 +104,8 @@ THROUGH_OURS = {
     "data_config.DataConfig.seed = @runner.train()\n"
   ),
   "a method": (
-    "from instructrec.training import runner\n"
-    "data_config.DataConfig.seed = @runner.Trainer.create()\n"
+    "from instructrec.training import trainer\n"
+    "data_config.DataConfig.seed = @trainer.Trainer.create()\n"
   ),
   "a private name": (
     "from instructrec.training import optimizer\n"
