@@ -5,7 +5,7 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
-from instructrec.data import dataset
+from instructrec.data import candidate_files, dataset
 from instructrec.evaluation import published_report, report, results
 from instructrec.pipelines import reranking, reranking_report
 from instructrec.retrieval import candidate_lists, methods
@@ -41,6 +41,7 @@ def evaluate(
       server.
   """
   started = time.perf_counter()
+  _check_lists(settings)
   evaluated = _open(settings, tell)
   # Before the work, for a file that a killed run left cut is an error.
   run = evaluated.run
@@ -118,6 +119,13 @@ def _open(
     }
   )
   return opened
+
+
+def _check_lists(settings: evaluation.EvaluationSettings) -> None:
+  """Refuses files that are no lists, before anything is loaded."""
+  for path in (settings.candidates, settings.validation_candidates):
+    if path is not None and path.suffix != ".parquet":
+      candidate_files.check(path)
 
 
 def _instructions(
