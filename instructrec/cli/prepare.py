@@ -77,7 +77,8 @@ def prepare(
     _Path | None,
     typer.Option(
       help="amazon: metadata. table: items, with the columns item_id and "
-      "title, and categories, brand, price, description where there are any."
+      "title, and categories, brand, price, description, year where there are "
+      "any."
     ),
   ] = None,
   reviews: Annotated[
