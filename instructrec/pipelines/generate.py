@@ -19,12 +19,16 @@ from typing import Any
 
 import polars as pl
 
-from instructrec import foreign_text, output_folder, progress
+from instructrec import (
+  foreign_text,
+  output_folder,
+  progress,
+  recorded_folder,
+)
 from instructrec.instructions import (
   card,
   chat,
   generate,
-  instruction_folder,
   tally,
   units,
   wish_card,
@@ -33,12 +37,10 @@ from instructrec.models import tokenizer
 from instructrec.pipelines import resumption, tfds_writer, title_fit
 from instructrec.training import item_table
 
-MANIFEST, VOCABULARY = (
-  instruction_folder.MANIFEST,
-  instruction_folder.VOCABULARY,
-)
+MANIFEST = "manifest.json"
 CARD = "card.md"
 AUDIT = "audit.csv"
+VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 
 Produce = Callable[
   [units.Spec, generate.Generator, resumption.Unfinished],
@@ -219,7 +221,9 @@ def write(
     _train_vocabulary(unfinished, items.titles, whole.texts, vocab_size)
   temporary = output.with_name(f"{output.name}.incomplete")
   tfds_writer.clear(temporary)
-  manifest = _fill(temporary, spec, generator, unfinished, whole, vocabulary)
+  manifest = _fill(
+    temporary, spec, generator, unfinished, whole, vocabulary, output
+  )
   output_folder.publish(temporary, output)
   unfinished.remove()
   return manifest
@@ -232,12 +236,13 @@ def _fill(
   unfinished: resumption.Unfinished,
   whole: resumption.Part,
   vocabulary: str | os.PathLike[str] | None,
+  output: pathlib.Path,
 ) -> dict[str, Any]:
   """Puts a data set together in a new folder; returns its manifest."""
   (temporary / VOCABULARY.parent).mkdir(parents=True)
   shutil.copyfile(vocabulary or unfinished.vocabulary, temporary / VOCABULARY)
   manifest = _manifest(
-    spec, generator, whole, temporary / VOCABULARY, vocabulary
+    spec, generator, whole, temporary / VOCABULARY, vocabulary, output
   )
   items = _items(generator)
   manifest["items"] = {
@@ -309,6 +314,7 @@ def _manifest(
   whole: resumption.Part,
   model: pathlib.Path,
   vocabulary: str | os.PathLike[str] | None,
+  output: pathlib.Path,
 ) -> dict[str, Any]:
   counted, items = whole.tally, generator.prepared.catalog
   own = tokenizer.Tokenizer(model)
@@ -321,8 +327,8 @@ def _manifest(
   for (name, origin), count in sorted(counted.origins.items()):
     origins.setdefault(name, {})[origin] = count
   return {
-    "format_version": instruction_folder.FORMAT_VERSION,
-    "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
+    "format_version": 3,
+    **recorded_folder.record("prepared_dir", spec.prepared_dir, output),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],
     "catalog": generator.prepared.manifest.get("catalog", {}),

@@ -4,14 +4,12 @@ import contextlib
 import dataclasses
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from instructrec.data import request
 from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
-from instructrec.instructions import instruction_folder
 from instructrec.models import tokenizer
 from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
@@ -29,9 +27,9 @@ from instructrec.retrieval import (
   random_ranker,
   retriever,
 )
-from instructrec.serving import model_parts, opened_run
+from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +52,7 @@ class Reranking:
   """
 
   settings: evaluation.EvaluationSettings
-  run: run_dir.Run
+  run: trained_run.Run
   instructions: instruction_folder.InstructionFolder
   lists: candidate_lists.CandidateLists | None = None
   validation_lists: candidate_lists.CandidateLists | None = None
@@ -119,7 +117,7 @@ class Reranking:
   @property
   def normalizations(self) -> tuple[str, ...]:
     """How the likelihoods of the report are normalised."""
-    own = (self.run.train.model.score_normalization,)
+    own = (self.run.model.score_normalization,)
     return self.settings.score_normalizations or own
 
   @functools.cached_property
@@ -233,12 +231,8 @@ class Reranking:
     return self._opened(params).parts
 
   def _opened(self, params: Any) -> opened_run.OpenedRun:
-    return opened_run.OpenedRun(
-      self.run,
-      params,
-      self.instructions.prepared,
-      self.instructions.template_set,
-      self.settings.batch_size,
+    return opened_run.OpenedRun.over(
+      self.run, params, self.instructions, self.settings.batch_size
     )
 
   @functools.cached_property
@@ -280,12 +274,8 @@ class Reranking:
   @property
   def _is_of_the_run(self) -> bool:
     """Whether weights are those of the run's own parameters, data and lists."""
-    own = pathlib.Path(self.run.record["tfds_data_dir"]).resolve()
     others = self.settings.checkpoint, self.settings.step, self.lists
-    return (
-      others == (None, None, None)
-      and self.instructions.directory.resolve() == own
-    )
+    return others == (None, None, None) and self.instructions.trained(self.run)
 
   def following(self) -> following_lib.Following | None:
     """How far the run follows wishes, by the weights that lie beside it.

@@ -10,7 +10,7 @@ from instructrec.pipelines import blocks, chat_rows, weighted_rows
 from instructrec.retrieval import retriever, tournament
 from instructrec.serving import model_parts
 from instructrec.settings import evaluation
-from instructrec.training import run_dir, scoring
+from instructrec.training import scoring, trained_run
 
 MODEL, UNTRAINED = "trained model", "untrained model"
 _MODEL_IS = "log-likelihood of the candidate's title given the instruction"
@@ -39,7 +39,7 @@ class RerankingRows:
   """
 
   settings: evaluation.EvaluationSettings
-  run: run_dir.Run
+  run: trained_run.Run
   weighted: weighted_rows.WeightedRows
   untrained: model_parts.ModelParts
   others: Mapping[str, retriever.Retriever]
@@ -78,7 +78,7 @@ class RerankingRows:
 
   @property
   def _untrained_is(self) -> str:
-    if self.run.train.initial_embeddings == "random":
+    if self.run.start.embeddings == "random":
       return "the same network with the parameters it began with"
     return "the same network with random parameters, embeddings too"
 
@@ -92,7 +92,7 @@ class RerankingRows:
         return found
     label = "likelihood" if found else MODEL
     likelihoods = scoring.score_lists(
-      self.run.train.model,
+      self.run.model,
       self.weighted.parts.params,
       block.tokens,
       block.examples,

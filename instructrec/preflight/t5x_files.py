@@ -1,82 +1,15 @@
-"""Gin files for T5X as text: what they say and refer to, nothing imported."""
+"""Gin files for T5X as data: ours are read, T5X's own are left out."""
 
-import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from gin import config_parser
-from instructrec.training import gin_config
+from instructrec.training import gin_config, gin_data
 
 
-@dataclasses.dataclass(frozen=True)
-class Macro:
-  """`%NAME` in a value."""
-
-  name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-  """`@scope/module.Name`, or `@scope/module.Name()`, in a value.
-
-  Attributes:
-    name: with its scope.
-    evaluate: whether it is called.
-  """
-
-  name: str
-  evaluate: bool = False
-
-  @property
-  def scope(self) -> str:
-    """What stands before the last slash."""
-    return self.name.rpartition("/")[0]
-
-  @property
-  def selector(self) -> str:
-    """What stands behind it."""
-    return self.name.rpartition("/")[2]
-
-
-class _Delegate(config_parser.ParserDelegate):
-  """Keeps references in values, instead of resolving them."""
-
-  def configurable_reference(
-    self, scoped_configurable_name: str, evaluate: bool
-  ) -> Reference:
-    return Reference(scoped_configurable_name, evaluate)
-
-  def macro(self, macro_name: str) -> Macro:
-    return Macro(macro_name)
-
-
-def statements(text: str) -> Iterator[Any]:
-  """The statements of a gin file, of `gin.config_parser`'s kinds.
-
-  Args:
-    text: the content of a file, or a binding.
-
-  Yields:
-    Statements in order; values hold `Macro`s and `Reference`s.
-
-  Raises:
-    SyntaxError: where gin cannot parse it.
-  """
-  yield from config_parser.ConfigParser(text, _Delegate())
-
-
-def mentioned(value: Any) -> Iterator[Macro | Reference]:
-  """The macros and references in a value, however deep."""
-  if isinstance(value, Macro | Reference):
-    yield value
-  elif isinstance(value, Mapping):
-    for key, inner in value.items():
-      yield from mentioned(key)
-      yield from mentioned(inner)
-  elif isinstance(value, list | tuple):
-    for inner in value:
-      yield from mentioned(inner)
+def is_t5xs(file: str) -> bool:
+  """Whether a gin file, by its path, is one of T5X's own."""
+  return file.startswith("t5x/")
 
 
 def find(file: str, folders: Sequence[str] | None = None) -> pathlib.Path:
@@ -99,28 +32,44 @@ def find(file: str, folders: Sequence[str] | None = None) -> pathlib.Path:
   )
 
 
-def flattened(file: str, folders: Sequence[str] | None = None) -> Iterator[Any]:
-  """Statements of a file and of ours that it includes, in order.
-
-  T5X's own files stand as the statements that include them.
+def read(
+  files: Sequence[str],
+  bindings: Sequence[str] = (),
+  folders: Sequence[str] | None = None,
+) -> gin_data.GinData:
+  """Reads gin files, then bindings over them.
 
   Args:
-    file: as in `find`.
+    files: as in `find`.
+    bindings: such as `TRAIN_STEPS=10`.
     folders: as in `find`.
 
-  Yields:
-    Statements.
+  Returns:
+    What they say; T5X's own files are among those that are left out.
 
   Raises:
-    FileNotFoundError: where a file is missing.
+    FileNotFoundError: where there is no such file.
+    GinDataError: where one does not parse.
   """
-  for statement in statements(find(file, folders).read_text()):
-    if isinstance(
-      statement, config_parser.IncludeStatement
-    ) and not statement.filename.startswith("t5x/"):
-      yield from flattened(statement.filename, folders)
+
+  def text(file: str) -> str | None:
+    return None if is_t5xs(file) else find(file, folders).read_text()
+
+  data = gin_data.GinData()
+  for file in files:
+    content = text(file)
+    if content is None:
+      data.left_out.append(file)
     else:
-      yield statement
+      data.read(content, file, text)
+  for binding in bindings:
+    data.read(binding, option(binding))
+  return data
+
+
+def option(binding: str) -> str:
+  """What a binding of the command line is called in messages."""
+  return f"--gin.{binding.partition('=')[0].strip()}"
 
 
 def need_t5x(
@@ -134,9 +83,16 @@ def need_t5x(
 
   Raises:
     FileNotFoundError: where there is no such file.
+    GinDataError: where one does not parse.
   """
-  return any(
-    isinstance(statement, config_parser.IncludeStatement)
-    for file in files
-    for statement in flattened(file, folders)
-  )
+  return bool(read(files, folders=folders).left_out)
+
+
+def mentioned(
+  value: Any,
+) -> tuple[list[gin_data.Macro], list[gin_data.Reference]]:
+  """The macros and the references in a value, however deep."""
+  macros: list[gin_data.Macro] = []
+  references: list[gin_data.Reference] = []
+  gin_data.resolve(value, macros.append, references.append)
+  return macros, references

@@ -98,9 +98,17 @@ class EvaluationSettings:
   tfds_data_dir: Annotated[
     _Path | None,
     Option(
-      "Instructions of other data or wordings, made with the run's "
-      "vocabulary; those of the run if left out."
+      "Instructions of the run, where they have moved, or of other data or "
+      "wordings, made with its vocabulary; those of the run if left out."
     ),
+  ] = None
+  data: Annotated[
+    _Path | None,
+    Option("Prepared data of the instructions, where they have moved."),
+  ] = None
+  initial_checkpoint: Annotated[
+    str | None,
+    Option("What the run began with, where it has moved: the untrained model."),
   ] = None
   task_types: Annotated[
     tuple[str, ...],

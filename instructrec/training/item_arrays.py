@@ -70,8 +70,8 @@ class ItemArrays:
     Returns:
       The arrays.
     """
+    tokens, num_cut = table.title_tokens(vocabulary, config.title_length)
     rate = table.targets_per_row(config.history_length)
-    tokens = table.title_tokens(vocabulary, config.title_length)
     _, counts = np.unique(tokens[1:], axis=0, return_counts=True)
     return cls(
       title_tokens=tokens,
@@ -80,7 +80,7 @@ class ItemArrays:
       history_length=config.history_length,
       num_drawn=config.num_drawn,
       fingerprint=table.fingerprint,
-      num_cut=table.num_cut(vocabulary, config.title_length),
+      num_cut=num_cut,
       num_alike=int(counts[counts > 1].sum()),
     )
 

@@ -16,6 +16,7 @@ from instructrec.training import (
   item_table,
   token_dataset,
 )
+from instructrec.training import ragged as ragged_lib
 
 NUM_ITEMS = 40
 
@@ -23,7 +24,7 @@ NUM_ITEMS = 40
 def ragged(rows):
   lengths = [len(row) for row in rows]
   flat = np.array([x for row in rows for x in row], np.int32)
-  return token_dataset.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
+  return ragged_lib.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
 
 
 @pytest.fixture(scope="module")
