@@ -96,18 +96,19 @@ _GIN = {"allow_extra_args": True, "ignore_unknown_options": True}
 for _function in (
   prepare.prepare,
   generate.generate,
-  evaluate.evaluate,
   compare.compare,
-  rank.rank,
   show.show,
   quickstart.quickstart,
   devices.devices,
 ):
   app.command(cls=_Command, context_settings=_NAMES)(_function)
-app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(train.train)
-app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(
-  preflight.preflight
-)
+for _function in (
+  train.train,
+  preflight.preflight,
+  evaluate.evaluate,
+  rank.rank,
+):
+  app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(_function)
 
 _retrieve = typer.Typer(
   help="Matching module and baselines: fit retrievers, evaluate them, write "

@@ -39,6 +39,7 @@ CONFIG = "config.gin"
 RECORD = "run.json"
 LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
+LOG = "metrics.jsonl"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 _WHERE = ("tfds_data_dir", "tfds_data_dir_relative", "instructions_fingerprint")
 
@@ -70,12 +71,15 @@ class Run:
     directory: its folder; score weights and reports are kept there.
     model: the network with its objective.
     data: settings of the data: lengths, mixtures, items.
-    start: what its parameters began as.
+    start: what its parameters began as; None where that is not known.
     layout: how they lay over the devices in training.
     record: where its instructions are: `tfds_data_dir`, see `recorded_folder`,
-      and `instructions_fingerprint`.
+      and `instructions_fingerprint`; empty where that is not known.
     config: all settings, as text.
     train_seconds: how long training took; None where that is not known.
+    log: rows of its training; None where it keeps none of ours.
+    vocabulary: its SentencePiece model; None for the copy in its folder.
+    items: folder of its item table; None for its own.
     mesh: how parameters that are opened lie over the devices of all
       processes; None for whole on one.
   """
@@ -83,13 +87,16 @@ class Run:
   directory: pathlib.Path
   model: protocol.RankingModel
   data: data_config.DataConfig
-  start: Start = Start()
+  start: Start | None = Start()
   layout: mesh_lib.MeshConfig = dataclasses.field(
     default_factory=mesh_lib.MeshConfig
   )
   record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   config: str = ""
   train_seconds: float | None = None
+  log: pathlib.Path | None = None
+  vocabulary: pathlib.Path | None = None
+  items: pathlib.Path | None = None
   mesh: mesh_lib.MeshConfig | None = None
 
   def on_all_devices(self, model_parallel: int | None = None) -> "Run":
@@ -123,9 +130,14 @@ class Run:
     return dataclasses.replace(self, mesh=layout)
 
   @property
+  def checkpoints(self) -> pathlib.Path:
+    """The folder of its checkpoints."""
+    return self.directory / CHECKPOINTS
+
+  @property
   def tokenizer(self) -> tokenizer.Tokenizer:
-    """The run's own copy of its vocabulary."""
-    return tokenizer.Tokenizer(self.directory / VOCABULARY)
+    """Encodes with the run's vocabulary."""
+    return tokenizer.Tokenizer(self.vocabulary or self.directory / VOCABULARY)
 
   def item_arrays(
     self, folder: str | os.PathLike[str] | None = None
@@ -146,9 +158,10 @@ class Run:
     """
     if not self.data.reads_items:
       return None
-    table = item_table.ItemTable.load(folder or self.directory)
+    own_folder = self.items or self.directory
+    table = item_table.ItemTable.load(folder or own_folder)
     if folder is not None and self.model.num_items:
-      own = item_table.fingerprint(self.directory / item_table.FILE)
+      own = item_table.fingerprint(own_folder / item_table.FILE)
       if own != table.fingerprint:
         raise ValueError(
           f"the model has vectors of the {self.model.num_items:,} items that "
@@ -160,9 +173,9 @@ class Run:
   def _shapes(self) -> dict[str, tuple[int, ...]]:
     return self.data.shapes(1)
 
-  def _drawn(self) -> Any:
+  def _drawn(self, seed: int) -> Any:
     """The parameters as they are drawn, of the whole network."""
-    rng = jax.random.key(self.start.seed)
+    rng = jax.random.key(seed)
     return self.model.get_initial_variables(rng, self._shapes())["params"]
 
   def _abstract_params(self) -> Any:
@@ -184,21 +197,25 @@ class Run:
 
     Returns:
       Those of the initial checkpoint, and drawn ones where it had none;
-      without one, those of the run's seed.
+      without one, those of the run's seed. None where the start is not known.
 
     Raises:
       FileNotFoundError: where the initial checkpoint is gone.
     """
+    start = self.start
+    if start is None:
+      return None
     abstract, new = self._abstract_params(), initial_checkpoint.NEW
     shardings = jax.tree.map(lambda x: x.sharding, abstract)
-    if self.start.checkpoint is None:
-      return jax.jit(self._drawn, out_shardings=shardings)()
+    if start.checkpoint is None:
+      return jax.jit(lambda: self._drawn(start.seed), out_shardings=shardings)()
     try:
       return initial_checkpoint.load_params(
-        self.start.checkpoint,
+        start.checkpoint,
         abstract,
         draw_new=jax.jit(
-          lambda: self._drawn()[new], out_shardings=shardings.get(new)
+          lambda: self._drawn(start.seed)[new],
+          out_shardings=shardings.get(new),
         ),
       )
     except FileNotFoundError as error:
@@ -240,7 +257,7 @@ class Run:
       ValueError: where the processes see different ones.
     """
     abstract = self._abstract_params()
-    store = checkpoints.Checkpoints(self.directory / CHECKPOINTS, keep=None)
+    store = checkpoints.Checkpoints(self.checkpoints, keep=None)
     try:
       distributed.check_agreement(
         {f"the list of checkpoints in {store.directory}": store.steps}
@@ -276,11 +293,22 @@ def locked(
   with contextlib.ExitStack() as stack:
 
     def enter() -> None:
+      if is_t5xs(folder):
+        raise FileExistsError(
+          f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), whose "
+          "record would be overwritten; name another --model_dir"
+        )
       stack.enter_context(lock)
       _check_checkpoints(folder / CHECKPOINTS)
 
     distributed.by_lead("lock", enter)
     yield lock.check if distributed.is_lead() else lambda: None
+
+
+def is_t5xs(directory: str | os.PathLike[str]) -> bool:
+  """Whether a folder looks like a MODEL_DIR of T5X: settings, no record."""
+  folder = pathlib.Path(directory)
+  return (folder / CONFIG).is_file() and not (folder / RECORD).is_file()
 
 
 def _check_checkpoints(folder: pathlib.Path) -> None:
@@ -421,6 +449,11 @@ def load(
     ValueError: where its settings cannot be read.
   """
   folder = pathlib.Path(directory).absolute()
+  if is_t5xs(folder):
+    raise FileNotFoundError(
+      f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), which "
+      "`evaluate` and `rank` open"
+    )
   for name in (CONFIG, RECORD):
     if not (folder / name).is_file():
       raise FileNotFoundError(
@@ -446,4 +479,5 @@ def load(
     record=record,
     config=(folder / CONFIG).read_text(),
     train_seconds=record.get("train_seconds"),
+    log=folder / LOG,
   )
