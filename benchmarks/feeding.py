@@ -35,6 +35,7 @@ from instructrec.cli import generate, prepare
 from instructrec.evaluation import environment
 from instructrec.pipelines import generate as generate_lib
 from instructrec.pipelines import streams, token_cache, vocabulary
+from instructrec.settings import preparation
 from instructrec.training import (
   batches,
   data_config,
@@ -56,11 +57,15 @@ Batch = dict[str, np.ndarray]
 def make_data(args: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
   """The quickstart's instructions, in a folder."""
   prepare.run(
-    source="synthetic",
-    output=folder / "prepared",
-    num_users=args.num_users,
-    num_items=args.num_items,
-    seed=args.seed,
+    preparation.PrepareSettings(
+      raw=preparation.SourceSettings(
+        source=preparation.Source.synthetic,
+        num_users=args.num_users,
+        num_items=args.num_items,
+      ),
+      output=folder / "prepared",
+      seed=args.seed,
+    )
   )
   generate.run(
     folder / "prepared",

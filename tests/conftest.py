@@ -170,6 +170,7 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     ragged,
     run_dir,
     token_dataset,
+    trained_run,
   )
 
   prepared = dataset.load(prepared_dir)
@@ -215,7 +216,9 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     num_drawn=2,
   )
   model = ranking_model.T5RankingModel(module)
-  run = run_dir.Run(folder, model, data)
+  run = trained_run.Run(
+    folder, model, data, model_file, folder, run_dir.OwnCheckpoints(folder)
+  )
   model = _model(run, ("match", "likelihood"))
   run = dataclasses.replace(run, model=model)
   params = jax.jit(

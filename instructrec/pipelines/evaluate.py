@@ -5,13 +5,13 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
-from instructrec.data import dataset
+from instructrec.data import candidate_files, dataset
 from instructrec.evaluation import published_report, report, results
 from instructrec.pipelines import reranking, reranking_report
 from instructrec.retrieval import candidate_lists, methods
 from instructrec.serving import instruction_folder
 from instructrec.settings import evaluation
-from instructrec.training import distributed, run_dir, run_opening
+from instructrec.training import distributed, run_opening, trained_run
 
 _SHOWN = ("HR@1", "HR@3", "HR@5", "NDCG@10")
 
@@ -41,6 +41,7 @@ def evaluate(
       server.
   """
   started = time.perf_counter()
+  _check_lists(settings)
   evaluated = _open(settings, tell)
   # Before the work, for a file that a killed run left cut is an error.
   run = evaluated.run
@@ -75,7 +76,7 @@ def _open(
   run = run.on_all_devices(settings.model_parallel)
   if settings.initial_checkpoint is not None:
     start = dataclasses.replace(
-      run.start or run_dir.Start(), checkpoint=settings.initial_checkpoint
+      run.start or trained_run.Start(), checkpoint=settings.initial_checkpoint
     )
     run = dataclasses.replace(run, start=start)
   instructions = _instructions(settings, run)
@@ -120,8 +121,15 @@ def _open(
   return opened
 
 
+def _check_lists(settings: evaluation.EvaluationSettings) -> None:
+  """Refuses files that are no lists, before anything is loaded."""
+  for path in (settings.candidates, settings.validation_candidates):
+    if path is not None and path.suffix != ".parquet":
+      candidate_files.check(path)
+
+
 def _instructions(
-  settings: evaluation.EvaluationSettings, run: run_dir.Run
+  settings: evaluation.EvaluationSettings, run: trained_run.Run
 ) -> instruction_folder.InstructionFolder:
   """Those that are named, which may be others, or those of the run."""
   if settings.tfds_data_dir is None:

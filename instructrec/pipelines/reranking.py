@@ -29,7 +29,7 @@ from instructrec.retrieval import (
 )
 from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +52,7 @@ class Reranking:
   """
 
   settings: evaluation.EvaluationSettings
-  run: run_dir.Run
+  run: trained_run.Run
   instructions: instruction_folder.InstructionFolder
   lists: candidate_lists.CandidateLists | None = None
   validation_lists: candidate_lists.CandidateLists | None = None
@@ -78,7 +78,8 @@ class Reranking:
       )
     if self.validation_lists is not None:
       self._check_validation_lists(self.validation_lists)
-    if self.run.vocabulary is not None:
+    # Whoever opened a run that does not say its vocabulary did.
+    if self.instructions.trained(self.run) is None:
       return
     theirs = tokenizer.fingerprint(self.instructions.vocabulary)
     own = self.run.tokenizer
@@ -284,7 +285,7 @@ class Reranking:
     """Which parameters are evaluated: a checkpoint and its step."""
     given, step = self.settings.checkpoint, self.settings.step
     if given is None:
-      return f"{self.run.checkpoints}, step {self._trained[1]}"
+      return f"{self.run.parameters.folder}, step {self._trained[1]}"
     found = opening.open_checkpoint(given, step)
     return f"{found.path} ({found.form}), step {found.step}"
 

@@ -6,7 +6,7 @@ from typing import Any
 from instructrec.evaluation import environment, report, results
 from instructrec.pipelines import reranking
 from instructrec.serving import instruction_folder
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 def context(
@@ -85,7 +85,7 @@ def _protocol(
 
 
 def _foreign(
-  run: run_dir.Run, instructions: instruction_folder.InstructionFolder
+  run: trained_run.Run, instructions: instruction_folder.InstructionFolder
 ) -> list[str]:
   """What a reader must know where the run was trained on other instructions."""
   trained = instructions.trained(run)
@@ -94,8 +94,8 @@ def _foreign(
   if trained is None:
     return [
       "Nothing says on which instructions the model was trained. Where they "
-      f"are others than these ({instructions.directory}) from the same log, the "
-      "split must be the same, or test targets were trained on."
+      f"are others than these ({instructions.directory}) from the same log, "
+      "the split must be the same, or test targets were trained on."
     ]
   return [
     "The model was trained on other instructions "

@@ -10,7 +10,7 @@ from instructrec.pipelines import blocks, chat_rows, weighted_rows
 from instructrec.retrieval import retriever, tournament
 from instructrec.serving import model_parts
 from instructrec.settings import evaluation
-from instructrec.training import run_dir, scoring
+from instructrec.training import scoring, trained_run
 
 MODEL, UNTRAINED = "trained model", "untrained model"
 _MODEL_IS = "log-likelihood of the candidate's title given the instruction"
@@ -39,7 +39,7 @@ class RerankingRows:
   """
 
   settings: evaluation.EvaluationSettings
-  run: run_dir.Run
+  run: trained_run.Run
   weighted: weighted_rows.WeightedRows
   untrained: model_parts.ModelParts | None
   others: Mapping[str, retriever.Retriever]
@@ -80,7 +80,7 @@ class RerankingRows:
 
   @property
   def _untrained_is(self) -> str:
-    start = self.run.start or run_dir.Start()
+    start = self.run.start or trained_run.Start()
     if start.checkpoint is not None:
       return f"the parameters that training began with: {start.checkpoint}"
     if start.embeddings == "random":

@@ -132,7 +132,8 @@ class _Data:
     if self.items is not None:
       tell(
         f"{len(self.items.shares):,} items are read title by title; "
-        f"{self.items.num_cut:,} titles are cut at {config.title_length} tokens"
+        f"{self.items.num_cut:,} titles are cut at {config.title_length} "
+        f"tokens, {self.items.num_alike:,} have the tokens of another one"
       )
 
   def embeddings(

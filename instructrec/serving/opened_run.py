@@ -15,7 +15,7 @@ from instructrec.serving import (
   model_parts,
 )
 from instructrec.settings import run as run_settings
-from instructrec.training import run_dir, run_opening
+from instructrec.training import run_opening, trained_run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class OpenedRun:
     batch_size: requests scored at once, where the decoder scores.
   """
 
-  run: run_dir.Run
+  run: trained_run.Run
   params: Any
   prepared: dataset.PreparedData
   template_set: templates.TemplateSet
@@ -70,7 +70,7 @@ class OpenedRun:
   @classmethod
   def over(
     cls,
-    run: run_dir.Run,
+    run: trained_run.Run,
     params: Any,
     instructions: instruction_folder.InstructionFolder,
     batch_size: int = 32,

@@ -89,7 +89,7 @@ class ItemTable:
           f"{str(known.get('fingerprint'))[:19]}...; the file was changed, "
           "make the data anew with `instructrec generate`"
         )
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(path, glob=False)
     if missing := [name for name in _COLUMNS if name not in frame.columns]:
       raise ValueError(
         f"{path} lacks the columns {missing}; it has {frame.columns}, "

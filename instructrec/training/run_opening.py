@@ -1,10 +1,10 @@
 """Opens a run for evaluation and ranking, whichever runner trained it."""
 
 from instructrec.settings import run as run_settings
-from instructrec.training import run_dir, t5x_run
+from instructrec.training import run_dir, t5x_run, trained_run
 
 
-def open_run(settings: run_settings.RunSettings) -> run_dir.Run:
+def open_run(settings: run_settings.RunSettings) -> trained_run.Run:
   """Opens a run that is named by its folder, or made of gin files.
 
   Args:

@@ -209,7 +209,9 @@ def train(
       elif split == "step":
         line.advance()
         if stop.reached(step):
-          X.wait()
+          check()
+          _save(store, state, position, window)
+          store.wait()
           raise SystemExit(stop.status)
       else:
         for log in logs:

@@ -33,6 +33,7 @@ _FUNCTIONS = (
   "instructrec.training.optimizer",
   "instructrec.training.schedules",
 )
+_MODELS = "instructrec.models."
 _MOST_VALUES = 10_000
 """References and macros that are followed: few lines can mean very many."""
 TASK_MODULES = ("tasks.instructrec", "instructrec.pipelines.tasks_v1")
@@ -106,9 +107,8 @@ class StrictGin:
 
   def _check_module(self, module: str, place: gin_data.Place) -> None:
     if not _is_in(module, (*_CLASSES, *_FUNCTIONS, *self._modules)):
-      gin_config.check_moved(
-        module.removeprefix("instructrec.models."), str(place)
-      )
+      if module.startswith(_MODELS):
+        gin_config.check_moved(module.removeprefix(_MODELS), str(place))
       raise NotAllowedError(
         f"{place}: names {module or 'something of no module'!r}, which "
         "is none of the modules that a run may be made of; nothing was "
@@ -211,7 +211,6 @@ class StrictGin:
       name: self._resolve(binding.value, scopes, binding.place, ())
       for name, binding in bound.items()
     }
-
     files = (binding.place.file for binding in self._data.bindings)
     where = place or next(files, "an empty file")
 

@@ -19,9 +19,11 @@ from instructrec.training import (
   data_config,
   distributed,
   gin_data,
+  initial_checkpoint,
   run_dir,
   strict_gin,
   t5x_files,
+  trained_run,
 )
 from instructrec.training import mesh as mesh_lib
 
@@ -44,25 +46,27 @@ _Path = str | os.PathLike[str]
 
 
 @dataclasses.dataclass(frozen=True)
-class T5xRun(run_dir.Run):
-  """A run in a MODEL_DIR of T5X."""
+class Checkpoints:
+  """A checkpoint, or a folder of them, of any form that is read.
 
-  @property
-  def checkpoints(self) -> pathlib.Path:
-    """The folder of its checkpoints, which is the run's own."""
-    return self.directory
+  Attributes:
+    folder: the folder.
+  """
 
-  def params(self, step: int | None = None) -> tuple[Any, int]:
-    """See `Run.params`.
+  folder: pathlib.Path
+
+  def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
+    """Parameters of a checkpoint; see `trained_run.Parameters`.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
       CheckpointError: where it is of another network than the settings say.
       ValueError: where the processes see different ones.
     """
-    found = opening.open_checkpoint(self.directory, step)
-    distributed.check_agreement({"the checkpoint of T5X": found.path})
-    return self.params_from(found.path), found.step
+    found = opening.open_checkpoint(self.folder, step)
+    distributed.check_agreement({"the checkpoint of the run": found.path})
+    params = initial_checkpoint.load_params(found.path, abstract)
+    return params, found.step
 
 
 def load(
@@ -71,7 +75,7 @@ def load(
   tfds_data_dir: _Path | None,
   vocabulary: _Path | None = None,
   modules: Sequence[str] = (),
-) -> T5xRun:
+) -> trained_run.Run:
   """Opens a MODEL_DIR of T5X, which may be anyone's.
 
   Args:
@@ -92,8 +96,9 @@ def load(
   folder = pathlib.Path(directory).absolute()
   path = folder / run_dir.CONFIG
   settings = Settings(strict_gin.read(path), modules)
-  return T5xRun(
+  return trained_run.Run(
     directory=folder,
+    parameters=Checkpoints(folder),
     start=_start(folder, settings),
     config=path.read_text(encoding="utf-8"),
     **settings.fields(f"the run in {folder}", tfds_data_dir, vocabulary),
@@ -108,7 +113,7 @@ def of_files(
   tfds_data_dir: _Path | None,
   vocabulary: _Path | None = None,
   modules: Sequence[str] = (),
-) -> run_dir.Run:
+) -> trained_run.Run:
   """A model of gin files, for a checkpoint that lies in no folder of a run.
 
   Args:
@@ -129,8 +134,10 @@ def of_files(
   """
   settings = Settings(t5x_files.read([_DEFAULTS, *files], bindings), modules)
   lines = [f"include {file!r}" for file in (_DEFAULTS, *files)]
-  return run_dir.Run(
-    directory=pathlib.Path(checkpoint).absolute().parent,
+  path = pathlib.Path(checkpoint).absolute()
+  return trained_run.Run(
+    directory=path.parent,
+    parameters=Checkpoints(path),
     start=None,
     config="\n".join([*lines, *bindings]) + "\n",
     **settings.fields(", ".join(files), tfds_data_dir, vocabulary),
@@ -268,7 +275,9 @@ def _vocabulary(what: str, given: _Path | None) -> pathlib.Path:
   return pathlib.Path(path).absolute()
 
 
-def _start(folder: pathlib.Path, settings: Settings) -> run_dir.Start | None:
+def _start(
+  folder: pathlib.Path, settings: Settings
+) -> trained_run.Start | None:
   """What T5X began with; None where it drew it and kept no copy."""
   path = settings.macro("INITIAL_CHECKPOINT_PATH")
   if not path or not isinstance(path, str):
@@ -276,7 +285,7 @@ def _start(folder: pathlib.Path, settings: Settings) -> run_dir.Start | None:
     path = str(first) if first.is_dir() else None
   if path is None:
     return None
-  return run_dir.Start(settings.macro("RANDOM_SEED", 0), path)
+  return trained_run.Start(settings.macro("RANDOM_SEED", 0), path)
 
 
 def _is_t5xs(module: str) -> bool:

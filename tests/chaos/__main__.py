@@ -49,7 +49,7 @@ def main(args: list[str] | None = None) -> int:
         rows[command, number] = _run(bench, command, number, count, rng)
   print(_table(rows))
   problems = [
-    f"{command} under {number.name}: {problem}"
+    f"{command.name} under {number.name}: {problem}"
     for (command, number), tally in rows.items()
     for problem in tally.problems
   ]

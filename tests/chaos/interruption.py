@@ -73,8 +73,8 @@ class Bench:
   def refer(self, command: commands.Command) -> Reference:
     """Runs a command unbroken; its output is the input of others."""
     self._lay_out(command)
-    # Once more, with what it compiled at hand: as it will be interrupted.
-    for _ in range(2):
+    # Timed with what it compiled at hand: as it will be interrupted.
+    for _ in range(1 + command.compiles):
       shutil.rmtree(self.trial / command.output, ignore_errors=True)
       running = _Running(command, self)
       running.wait_for_work()
@@ -87,10 +87,9 @@ class Bench:
       time.monotonic() - running.started,
       time.monotonic() - begun,
     )
-    (self.work / "inputs").mkdir(exist_ok=True)
-    shutil.copytree(
-      self.trial / command.output, self.work / "inputs" / command.output
-    )
+    kept = self.work / "inputs" / command.output
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(self.trial / command.output, kept)
     self.references[command.name] = found
     return found
 
@@ -113,25 +112,29 @@ class Bench:
     """
     self._lay_out(command)
     reference = self.references[command.name]
+    status = None
     for _ in range(most):
       running = _Running(command, self)
       # Some meet the start as well.
-      if rng.random() < 0.15:
-        moment, in_work = rng.random() * reference.seconds, False
-      else:
+      in_work = rng.random() > 0.15
+      if in_work:
         running.wait_for_work()
-        moment, in_work = rng.random() * reference.work_seconds, True
-      if not running.ends_within(moment):
-        sent_to = running.send(number, rng)
-        tally.sent += 1
-        tally.in_work += in_work
-        tally.to_children += sent_to != running.process.pid
-        tally.statuses.add(running.wait())
-        if orphans := running.orphans():
-          tally.problems.append(f"left processes behind: {orphans}")
-        continue
-      break
-    status = running.wait() if running.ended else _Running(command, self).wait()
+      seconds = reference.work_seconds if in_work else reference.seconds
+      if running.ends_within(rng.random() * seconds):
+        status = running.wait()
+        break
+      tally.sent += 1
+      tally.in_work += in_work
+      tally.to_children += running.send(number, rng) != running.process.pid
+      tally.statuses.add(running.wait())
+      if orphans := running.orphans():
+        tally.problems.append(f"left processes behind: {orphans}")
+      # The signal may come when all is written.
+      if command.complete and (self.trial / command.complete).exists():
+        status = 0
+        break
+    if status is None:
+      status = _Running(command, self).wait()
     self._judge(command, status, tally)
 
   def _judge(

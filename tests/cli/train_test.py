@@ -119,3 +119,28 @@ def test_a_folder_that_cannot_hold_a_run_is_found_first(
     )
   assert (tmp_path / file).read_text() == "kept"
   assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / file]
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize(
+  ("command", "args"),
+  [
+    ("generate", ["generate"]),
+    ("retrieve fit", ["retrieve", "fit", "--method=popularity"]),
+  ],
+)
+def test_two_commands_do_not_make_one_output(tmp_path, command, args):
+  """The second is refused before it reads anything, for hours perhaps."""
+  output = tmp_path / "output"
+  with (
+    folder_lock.beside(output, command, print),
+    pytest.raises(
+      folder_lock.InUseError,
+      match=rf"{output} is in use: .* \(instructrec {command}, since",
+    ),
+  ):
+    call(*args, "--data=nowhere", f"--output={output}", "--overwrite")
+  assert list(tmp_path.iterdir()) == []
+  with pytest.raises(FileNotFoundError, match="nowhere"):
+    call(*args, "--data=nowhere", f"--output={output}")
+  assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ _PACKAGE = pathlib.Path(instructrec.__file__).parent
 # Each folder with the folders it may import from, itself aside.
 _MAY_IMPORT = {
   "settings": set(),
-  "data": set(),
+  "data": {"settings"},
   "instructions": {"data"},
   "models": set(),
   "evaluation": set(),
