@@ -13,8 +13,7 @@ from typing import Any
 from instructrec.models import ranking_model
 from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import launch as launch_lib
-from instructrec.preflight import t5x_files
-from instructrec.training import gin_data, mesh, optimizer, runner
+from instructrec.training import gin_data, mesh, optimizer, runner, t5x_files
 
 # Modules whose classes and functions are called, with what is bound for them.
 _CALLED = ("instructrec.models.objectives.", "instructrec.training.data_config")

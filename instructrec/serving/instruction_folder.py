@@ -82,10 +82,12 @@ class InstructionFolder:
     """
     return cls.open(find(run, tfds_data_dir), data=data)
 
-  def trained(self, run: trained_run.Run) -> bool:
-    """Whether a run was trained on these instructions."""
-    expected = run.record["instructions_fingerprint"]
-    return bool(self.manifest["fingerprint"] == expected)
+  def trained(self, run: trained_run.Run) -> bool | None:
+    """Whether a run was trained on these; None where it does not say."""
+    expected = run.record.get("instructions_fingerprint")
+    return (
+      None if expected is None else self.manifest["fingerprint"] == expected
+    )
 
   @property
   def vocabulary(self) -> pathlib.Path:
@@ -126,7 +128,7 @@ def find(run: trained_run.Run, given: _Path | None = None) -> pathlib.Path:
 
   Args:
     run: the run.
-    given: where the folder is, if it has moved.
+    given: where the folder is, if it has moved, or the run does not say.
 
   Returns:
     The folder.
@@ -135,6 +137,8 @@ def find(run: trained_run.Run, given: _Path | None = None) -> pathlib.Path:
     FileNotFoundError: where it is gone.
     ValueError: where it holds other instructions.
   """
+  if given is not None and not run.record:
+    return pathlib.Path(given)
   folder = recorded_folder.find(
     "tfds_data_dir",
     run.record,

@@ -35,6 +35,7 @@ CONFIG = "config.gin"
 RECORD = "run.json"
 LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
+LOG = "metrics.jsonl"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 _WHERE = ("tfds_data_dir", "tfds_data_dir_relative", "instructions_fingerprint")
 
@@ -64,11 +65,22 @@ def locked(
   with contextlib.ExitStack() as stack:
 
     def enter() -> None:
+      if is_t5xs(folder):
+        raise FileExistsError(
+          f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), whose "
+          "record would be overwritten; name another --model_dir"
+        )
       stack.enter_context(lock)
       _check_checkpoints(folder / CHECKPOINTS)
 
     distributed.by_lead("lock", enter)
     yield lock.check if distributed.is_lead() else lambda: None
+
+
+def is_t5xs(directory: str | os.PathLike[str]) -> bool:
+  """Whether a folder looks like a MODEL_DIR of T5X: settings, no record."""
+  folder = pathlib.Path(directory)
+  return (folder / CONFIG).is_file() and not (folder / RECORD).is_file()
 
 
 def _check_checkpoints(folder: pathlib.Path) -> None:
@@ -200,6 +212,11 @@ class OwnCheckpoints:
 
   directory: pathlib.Path
 
+  @property
+  def folder(self) -> pathlib.Path:
+    """The folder of the checkpoints."""
+    return self.directory / CHECKPOINTS
+
   def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
     """Parameters of a checkpoint.
 
@@ -214,7 +231,7 @@ class OwnCheckpoints:
       FileNotFoundError: where there is no such checkpoint.
       ValueError: where the processes see different ones.
     """
-    store = checkpoints.Checkpoints(self.directory / CHECKPOINTS, keep=None)
+    store = checkpoints.Checkpoints(self.folder, keep=None)
     try:
       distributed.check_agreement(
         {f"the list of checkpoints in {store.directory}": store.steps}
@@ -244,6 +261,11 @@ def load(
     ValueError: where its settings cannot be read.
   """
   folder = pathlib.Path(directory).absolute()
+  if is_t5xs(folder):
+    raise FileNotFoundError(
+      f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), which "
+      "`evaluate` and `rank` open"
+    )
   for name in (CONFIG, RECORD):
     if not (folder / name).is_file():
       raise FileNotFoundError(
@@ -274,4 +296,5 @@ def load(
     record=record,
     config=(folder / CONFIG).read_text(),
     train_seconds=record.get("train_seconds"),
+    log=folder / LOG,
   )

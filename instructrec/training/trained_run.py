@@ -26,6 +26,10 @@ from instructrec.training import mesh as mesh_lib
 class Parameters(Protocol):
   """Where parameters are that training came to."""
 
+  @property
+  def folder(self) -> pathlib.Path:
+    """The folder that holds them, one `checkpoint_<step>` a step."""
+
   def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
     """The parameters of a step, and the step.
 
@@ -66,12 +70,13 @@ class Run:
     items: folder of the table of the items that it was trained on, where it
       reads items.
     parameters: what training came to.
-    start: what its parameters began as.
+    start: what its parameters began as; None where that is not known.
     layout: how they lay over the devices in training.
     record: where its instructions are: `tfds_data_dir`, see `recorded_folder`,
-      and `instructions_fingerprint`.
+      and `instructions_fingerprint`; empty where that is not known.
     config: all settings, as text.
     train_seconds: how long training took; None where that is not known.
+    log: the rows of its training; None where it keeps none of ours.
     mesh: how parameters that are opened lie over the devices of all
       processes; None for whole on one.
   """
@@ -82,13 +87,14 @@ class Run:
   vocabulary: pathlib.Path
   items: pathlib.Path
   parameters: Parameters
-  start: Start = Start()
+  start: Start | None = Start()
   layout: mesh_lib.MeshConfig = dataclasses.field(
     default_factory=mesh_lib.MeshConfig
   )
   record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   config: str = ""
   train_seconds: float | None = None
+  log: pathlib.Path | None = None
   mesh: mesh_lib.MeshConfig | None = None
 
   def on_all_devices(self, model_parallel: int | None = None) -> "Run":
@@ -159,9 +165,9 @@ class Run:
   def _shapes(self) -> dict[str, tuple[int, ...]]:
     return self.data.shapes(1)
 
-  def _drawn(self) -> Any:
+  def _drawn(self, seed: int) -> Any:
     """The parameters as they are drawn, of the whole network."""
-    rng = jax.random.key(self.start.seed)
+    rng = jax.random.key(seed)
     return self.model.get_initial_variables(rng, self._shapes())["params"]
 
   def _abstract_params(self) -> Any:
@@ -183,21 +189,25 @@ class Run:
 
     Returns:
       Those of the initial checkpoint, and drawn ones where it had none;
-      without one, those of the run's seed.
+      without one, those of the run's seed. None where the start is not known.
 
     Raises:
       FileNotFoundError: where the initial checkpoint is gone.
     """
+    start = self.start
+    if start is None:
+      return None
     abstract, new = self._abstract_params(), initial_checkpoint.NEW
     shardings = jax.tree.map(lambda x: x.sharding, abstract)
-    if self.start.checkpoint is None:
-      return jax.jit(self._drawn, out_shardings=shardings)()
+    if start.checkpoint is None:
+      return jax.jit(lambda: self._drawn(start.seed), out_shardings=shardings)()
     try:
       return initial_checkpoint.load_params(
-        self.start.checkpoint,
+        start.checkpoint,
         abstract,
         draw_new=jax.jit(
-          lambda: self._drawn()[new], out_shardings=shardings.get(new)
+          lambda: self._drawn(start.seed)[new],
+          out_shardings=shardings.get(new),
         ),
       )
     except FileNotFoundError as error:
