@@ -120,6 +120,25 @@ def verify(
       )
 
 
+def is_known(folder: str | os.PathLike[str], name: str, remedy: str) -> bool:
+  """Whether a file is there, or was: a list has it.
+
+  Args:
+    folder: the folder.
+    name: of a file in it.
+    remedy: see `verify`.
+
+  Returns:
+    False where the folder never had it.
+
+  Raises:
+    DamagedError: where the list is damaged.
+  """
+  return (_path(folder) / name).is_file() or (
+    listed(folder, name, remedy) is not None
+  )
+
+
 def listed(
   folder: str | os.PathLike[str], name: str, remedy: str
 ) -> str | None:

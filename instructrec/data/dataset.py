@@ -243,9 +243,7 @@ def _remedy(folder: pathlib.Path) -> str:
 
 def _checked_manifest(folder: pathlib.Path) -> dict[str, Any]:
   remedy = _remedy(folder)
-  if not (folder / MARKER).is_file() and (
-    checksums.listed(folder, MARKER, remedy) is None
-  ):
+  if not checksums.is_known(folder, MARKER, remedy):
     raise FileNotFoundError(
       f"{folder} holds no prepared data ({MARKER} is missing); "
       f"`instructrec prepare --output {folder}` makes it"

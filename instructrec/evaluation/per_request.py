@@ -70,7 +70,7 @@ def read(report: str | os.PathLike[str]) -> pl.DataFrame:
     DamagedError: where the file was changed.
   """
   path = pathlib.Path(report) / FILE
-  if not path.is_file() and checksums.listed(report, FILE, REMEDY) is None:
+  if not checksums.is_known(report, FILE, REMEDY):
     raise FileNotFoundError(
       f"{report} holds no report ({FILE} is missing); `instructrec evaluate` "
       "and `instructrec retrieve evaluate` write one"

@@ -54,14 +54,15 @@ def _read(path: str, written: int) -> item_table.ItemTable:
   with tempfile.TemporaryDirectory() as folder:
     copy = pathlib.Path(folder) / item_table.FILE
     tf.io.gfile.copy(path, str(copy))
-    return item_table.ItemTable.load(folder)
+    return item_table.ItemTable.read(copy)
 
 
 @functools.lru_cache(maxsize=8)
 def _title_tokens(path: str, written: int, model: str, length: int) -> Any:
   """Titles by item number, tokenized once for all tasks of a mixture."""
   vocabulary = seqio.SentencePieceVocabulary(model)
-  return _read(path, written).title_tokens(_Encoder(vocabulary), length)
+  tokens, _ = _read(path, written).title_tokens(_Encoder(vocabulary), length)
+  return tokens
 
 
 def pair(lengths: Mapping[str, Any] | None, name: str) -> Pair | None:

@@ -22,11 +22,12 @@ import seqio
 import tensorflow as tf
 
 from instructrec import output_folder, progress
-from instructrec.instructions import instruction_folder
 from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
+from instructrec.serving import instruction_folder
 from instructrec.training import item_table, token_dataset
+from instructrec.training import ragged as ragged_lib
 
 _ROWS_PER_READ = 1024
 _INFO = "dataset_info.json"
@@ -177,7 +178,7 @@ def load(
   digest = hashlib.sha256(json.dumps(sources).encode()).hexdigest()
   folder = data_dir / "token_cache" / f"{task_name}-{split}-{digest[:12]}"
   if not folder.is_dir():
-    instruction_folder.check(data_dir, _folder(task), item_table.FILE)
+    instruction_folder.check(data_dir, _folder(task))
     tfds_writer.check_features(data_dir / _folder(task))
     # Of the task itself: it keeps the first folder that it was given by
     # `seqio.set_tfds_data_dir_override`, and would read that one for others.
@@ -224,7 +225,7 @@ def _batches(
 
 def _ragged(values: list[np.ndarray], lengths: list[np.ndarray]):
   offsets = np.concatenate([[0], *lengths]).cumsum()
-  return token_dataset.Ragged(np.concatenate(values), offsets)
+  return ragged_lib.Ragged(np.concatenate(values), offsets)
 
 
 def _build(
@@ -333,9 +334,9 @@ class _Items:
 
 def _ragged_rows(
   flat: np.ndarray, rows: Sequence[Sequence[Any]]
-) -> token_dataset.Ragged:
+) -> ragged_lib.Ragged:
   lengths = [len(row) for row in rows]
-  return token_dataset.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
+  return ragged_lib.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
 
 
 def _candidate_rows(

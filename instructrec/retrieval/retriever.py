@@ -337,9 +337,7 @@ def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
   """
   folder = pathlib.Path(directory)
   remedy = _remedy(folder)
-  if not (folder / MARKER).is_file() and (
-    checksums.listed(folder, MARKER, remedy) is None
-  ):
+  if not checksums.is_known(folder, MARKER, remedy):
     raise FileNotFoundError(
       f"{directory} holds no retriever ({MARKER} is missing); "
       f"`instructrec retrieve fit --output={directory}` makes one"

@@ -133,9 +133,7 @@ class RunWeights:
       ScoreWeightsError: where it holds no weights.
     """
     path = pathlib.Path(directory) / FILE
-    if not path.is_file() and (
-      checksums.listed(directory, FILE, _REMEDY) is None
-    ):
+    if not checksums.is_known(directory, FILE, _REMEDY):
       return cls({}, untuned)
     checksums.verify(directory, _REMEDY, [FILE])
     keys = ("weights", "checkpoint_step")

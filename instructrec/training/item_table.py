@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from instructrec import records
+from instructrec import checksums, records
 
 FILE = "items.parquet"
 """Its name in a data folder and in the folder of a run."""
@@ -59,7 +59,7 @@ class ItemTable:
 
   @classmethod
   def load(cls, directory: str | os.PathLike[str]) -> "ItemTable":
-    """Opens the table of a data folder or of a run, whose hashes were checked.
+    """Opens the table of a data folder or of a run.
 
     Args:
       directory: what `instructrec generate` or a run that reads items wrote.
@@ -69,17 +69,33 @@ class ItemTable:
 
     Raises:
       FileNotFoundError: where the folder has none.
-      DamagedError: where it cannot be read.
+      DamagedError: where it was changed, or cannot be read.
       ValueError: where it is no table of items.
     """
-    folder = pathlib.Path(directory)
-    path = folder / FILE
-    if not path.is_file():
+    remedy = "make the data again with `instructrec generate`, or copy it again"
+    if not checksums.is_known(directory, FILE, remedy):
       raise FileNotFoundError(
-        f"{folder} has no {FILE}, which titles are read from item by item; "
+        f"{directory} has no {FILE}, which titles are read from item by item; "
         "make the data anew with `instructrec generate`, or train with "
         "--gin.HISTORY_LENGTH=0 --gin.NUM_DRAWN=0"
       )
+    checksums.verify(directory, remedy, [FILE])
+    return cls.read(pathlib.Path(directory) / FILE)
+
+  @classmethod
+  def read(cls, path: pathlib.Path) -> "ItemTable":
+    """Reads a table whose hash was checked elsewhere.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The table.
+
+    Raises:
+      DamagedError: where it cannot be read.
+      ValueError: where it is no table of items.
+    """
     with records.reading(path, "make the data again with `generate`"):
       frame = pl.read_parquet(path, glob=False)
       metadata = pl.read_parquet_metadata(path)
@@ -127,27 +143,23 @@ class ItemTable:
 
   def title_tokens(
     self, vocabulary: Encoder, length: int
-  ) -> Int[np.ndarray, "items_plus_1 length"]:
-    """Every title in tokens, without EOS; `num_cut` says how many are cut.
+  ) -> tuple[Int[np.ndarray, "items_plus_1 length"], int]:
+    """Every title in tokens, without EOS.
 
     Args:
       vocabulary: the run's.
       length: width of the result, in tokens; longer titles lose their end.
 
     Returns:
-      int32 by item number; row 0 and what is behind a title are zeros.
+      int32 by item number; row 0 and what is behind a title are zeros. And how
+      many titles are cut.
     """
     rows = vocabulary.encode_all(self.titles)
     tokens = np.zeros((len(rows) + 1, length), np.int32)
     for number, row in enumerate(rows, start=1):
       kept = row[:-1][:length]
       tokens[number, : len(kept)] = kept
-    return tokens
-
-  def num_cut(self, vocabulary: Encoder, length: int) -> int:
-    """How many titles have more than `length` tokens."""
-    rows = vocabulary.encode_all(self.titles)
-    return sum(len(row) - 1 > length for row in rows)
+    return tokens, sum(len(row) - 1 > length for row in rows)
 
   @property
   def shares(self) -> Float[np.ndarray, " items"]:
@@ -205,7 +217,7 @@ def save(
   *,
   histories: Mapping[int, int],
 ) -> str:
-  """Writes a table.
+  """Writes a table, and lists its hash.
 
   Args:
     directory: where to.
@@ -221,6 +233,7 @@ def save(
   items.rechunk().write_parquet(
     path, metadata={_HISTORIES: json.dumps(written)}
   )
+  checksums.write(directory, [FILE])
   return fingerprint(path)
 
 

@@ -22,7 +22,6 @@ import pytest
 from instructrec import checksums
 from instructrec.data import dataset, interaction
 from instructrec.evaluation import compare, evaluate, facts, report
-from instructrec.instructions import instruction_folder
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import convert, opening, tensors
 from instructrec.retrieval import (
@@ -31,6 +30,7 @@ from instructrec.retrieval import (
   run_weights,
   score_weights,
 )
+from instructrec.serving import instruction_folder
 from instructrec.training import checkpoints, item_table, run_dir
 
 pytestmark = pytest.mark.tf
@@ -197,7 +197,6 @@ def test_instructions(work, copied, damage_all):
   def read() -> str:
     opened = instruction_folder.InstructionFolder.open(folder)
     words = tokenizer.Tokenizer(opened.vocabulary)
-    instruction_folder.check(folder, item_table.FILE)
     table = item_table.ItemTable.load(folder)
     titles = table.title_tokens(words, 8)
     return found(opened.manifest, table.item_ids, table.counts, titles)
@@ -218,7 +217,7 @@ def tasks(work):
   from instructrec.pipelines import vocabulary
 
   with pytest.MonkeyPatch.context() as patch:
-    model = work / "instructions" / instruction_folder.VOCABULARY
+    model = work / "instructions" / run_dir.VOCABULARY
     patch.setitem(os.environ, vocabulary.ENVIRONMENT_VARIABLE, str(model))
     yield
 
@@ -358,8 +357,8 @@ def test_run_folders(work, copied, damage_all):
     log = report.read_training_log(folder / "metrics.jsonl")
     assert all({"step", "split"} <= row.keys() for row in log)
     return found(
-      str(run.train.train_steps),
-      str(run.train.model.module.config),
+      str(run.model.module.config),
+      run.config,
       str(run.data),
       run.record,
       run.tokenizer.encode("a film of robots"),
@@ -403,7 +402,7 @@ def test_checkpoints_by_step(work, copied, damage_all):
 @pytest.mark.parametrize("form", convert.FORMS)
 def test_converted_checkpoints(work, tmp_path, damage_all, form):
   run = run_dir.load(work / "model")
-  config: Any = run.train.model.module.config
+  config: Any = run.model.module.config
   convert.convert(
     opening.open_checkpoint(work / "model"),
     tmp_path / "out",

@@ -38,7 +38,12 @@ def folder(tmp_path, settings):
   model = tmp_path / "model"
   (model / "checkpoints").mkdir(parents=True)
   write(model / "config.gin", settings)
-  record = {"tfds_data_dir": "data", "sha256": checksums.UNSEALED}
+  record = {
+    "tfds_data_dir": "data",
+    "tfds_data_dir_relative": "../data",
+    "instructions_fingerprint": "sha256:0",
+    "sha256": checksums.UNSEALED,
+  }
   (model / "run.json").write_text(json.dumps(record))
   checksums.seal(model / "run.json")
   return model
