@@ -273,6 +273,34 @@ def test_token_caches(work, copied, damage_all, tasks, suffix):
   damage_all("token cache", Artefact(folder, read, files))
 
 
+def test_unfinished_generations(tmp_path, damage_all):
+  """What a stopped `generate` goes on from; what is damaged it makes again."""
+  from instructrec.instructions import tally
+  from instructrec.pipelines import resumption, tfds_writer
+
+  made = resumption.Unfinished(tmp_path / "out", "key")
+  shard = tfds_writer.write_shard(made.root, "c", "train", 0, [b"a", b"b"])
+  whole = resumption.Part([shard], tally.Tally(), ["text"])
+  made.save("train-00000", whole)
+  model = made.folder / "trained"
+  model.write_bytes(b"vocabulary")
+  made.keep_vocabulary(model, 500)
+
+  def read() -> str:
+    again = resumption.Unfinished(tmp_path / "out", "key")
+    part = again.load("train-00000") or whole
+    words = b"vocabulary"
+    if again.has_vocabulary(500):
+      words = again.vocabulary.read_bytes()
+    return found(str(part.shards), part.texts, part.tally.to_json(), words)
+
+  # Another key is that of another generation, which begins anew.
+  files = [name for name in below(made.folder) if name != "key"]
+  assert len(files) == 4
+  artefact = Artefact(made.folder, read, files)
+  damage_all("unfinished instructions", artefact)
+
+
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_retrievers(work, tmp_path, damage_all, name):
   if name == "als":
