@@ -270,8 +270,8 @@ PLANTED = {
   "utils.SaveCheckpointConfig.perod = 5": (
     "utils.SaveCheckpointConfig has no parameter 'perod'; did you mean period?"
   ),
-  "ranking_model.T5RankingModel.zloss = 0.0": (
-    "ranking_model.T5RankingModel has no parameter 'zloss'; "
+  "ranking_model.NetworkRankingModel.zloss = 0.0": (
+    "ranking_model.NetworkRankingModel has no parameter 'zloss'; "
     "did you mean z_loss?"
   ),
   "utils.SaveCheckpointConfigs.period = 5": (
@@ -330,7 +330,7 @@ def test_the_model_has_all_that_t5x_touches():
 
   instance = {"module", "input_vocabulary", "output_vocabulary"}
   instance |= {"optimizer_def"}
-  ours = ranking_model.T5RankingModel
+  ours = ranking_model.NetworkRankingModel
   # Attributes set by the constructor are no attributes of the class.
   settings = inspect.signature(ours).parameters
   for name, use in RECORD["model"].items():

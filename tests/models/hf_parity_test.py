@@ -10,7 +10,6 @@ in an environment with torch and transformers; where both are installed, the
 same comparison also runs live.
 """
 
-import functools
 import importlib.util
 import pathlib
 
@@ -21,7 +20,7 @@ import numpy as np
 import pytest
 
 from instructrec.models import ranking_model
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import network, t5, t5_config
 from instructrec.models.scoring import features
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -64,29 +63,23 @@ def _params(arrays):
   return flax.traverse_util.unflatten_dict(flat)
 
 
-def _check(case, arrays):
+def _check(case, arrays, logits_of):
   module = t5.T5(CONFIGS[case])
   params = _params(arrays)
   targets = jnp.asarray(arrays["targets"])
-  forward = functools.partial(module.apply, enable_dropout=False)
-  logits = jax.jit(forward)(
-    {"params": params},
-    jnp.asarray(arrays["inputs"]),
-    features.shift_right(targets),
-    targets,
-  )
+  logits = logits_of(module, params, arrays["inputs"], targets)
   np.testing.assert_allclose(
     logits[targets != 0], arrays["logits"], atol=1e-4, rtol=0
   )
 
   length = arrays["greedy"].shape[1]
   batch = {"encoder_input_tokens": arrays["inputs"]}
-  greedy = ranking_model.T5RankingModel(module, max_decode_length=length)
+  greedy = ranking_model.NetworkRankingModel(module, max_decode_length=length)
   np.testing.assert_array_equal(
     jax.jit(greedy.predict_batch)(params, batch), arrays["greedy"]
   )
 
-  beams = ranking_model.T5RankingModel(
+  beams = ranking_model.NetworkRankingModel(
     module, max_decode_length=length, num_beams=3, length_penalty_alpha=0.0
   )
   # Two differences of rule, neither of arithmetic: Hugging Face ranks
@@ -107,16 +100,20 @@ def _check(case, arrays):
 
 
 @pytest.mark.parametrize("case", sorted(CONFIGS))
-def test_equals_recorded_hugging_face(case):
-  _check(case, _load(case))
+def test_equals_recorded_hugging_face(case, logits_of):
+  _check(case, _load(case), logits_of)
 
 
 @pytest.mark.parametrize("case", sorted(CONFIGS))
 def test_recording_holds_every_parameter(case):
   arrays = _load(case)
+  tokens = jnp.ones((1, 2), jnp.int32)
   expected = jax.eval_shape(
     lambda rng: t5.T5(CONFIGS[case]).init(
-      rng, *[jnp.ones((1, 2), jnp.int32)] * 3, enable_dropout=False
+      rng,
+      network.Prompt(tokens),
+      network.Targets(tokens, tokens),
+      enable_dropout=False,
     ),
     jax.random.PRNGKey(0),
   )["params"]
@@ -127,7 +124,7 @@ def test_recording_holds_every_parameter(case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(CONFIGS))
-def test_equals_live_hugging_face(case):
+def test_equals_live_hugging_face(case, logits_of):
   pytest.importorskip("torch")
   pytest.importorskip("transformers")
   spec = importlib.util.spec_from_file_location(
@@ -135,4 +132,4 @@ def test_equals_live_hugging_face(case):
   )
   recorder = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(recorder)
-  _check(case, recorder.run(case))
+  _check(case, recorder.run(case), logits_of)

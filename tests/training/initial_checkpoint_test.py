@@ -48,7 +48,7 @@ def _source(cfg=CONFIG):
 def _trainer(checkpoint, cfg=CONFIG, objective=None):
   return runner.Trainer.create(
     runner.TrainConfig(
-      model=ranking_model.T5RankingModel(t5.T5(cfg), objective=objective),
+      model=ranking_model.NetworkRankingModel(t5.T5(cfg), objective=objective),
       optimizer=optimizer.adamw(1e-2),
       train_steps=1,
       mesh=mesh.MeshConfig(data=1, model=1),

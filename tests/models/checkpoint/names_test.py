@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from instructrec.models.checkpoint import names, stacking, tensors
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import network, t5, t5_config
 
 ONE_BRANCH = t5_config.T5Config(
   vocab_size=31,
@@ -28,7 +28,12 @@ def _network(cfg):
   """Shapes and logical axes of the parameters that the network makes."""
   tokens = jnp.ones((1, 2), jnp.int32)
   variables = jax.eval_shape(
-    lambda rng: t5.T5(cfg).init(rng, *[tokens] * 3, enable_dropout=False),
+    lambda rng: t5.T5(cfg).init(
+      rng,
+      network.Prompt(tokens),
+      network.Targets(tokens, tokens),
+      enable_dropout=False,
+    ),
     jax.random.PRNGKey(0),
   )
   flat = flax.traverse_util.flatten_dict(variables["params"], sep="/")
