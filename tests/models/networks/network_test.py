@@ -16,7 +16,12 @@ import pytest
 from flax import linen as nn
 
 from instructrec.models import networks
-from instructrec.models.networks import network, t5_config
+from instructrec.models.networks import (
+  llama_config,
+  network,
+  rotary,
+  t5_config,
+)
 from instructrec.models.scoring import candidate_tree, features
 
 VOCAB = 31
@@ -30,6 +35,16 @@ SMALL = {
     # Heads that do not add up to emb_dim find mixed-up axes.
     head_dim=6,
     mlp_dim=24,
+  ),
+  "Llama": llama_config.LlamaConfig(
+    vocab_size=VOCAB,
+    emb_dim=16,
+    num_heads=4,
+    num_kv_heads=2,
+    num_decoder_layers=1,
+    head_dim=6,
+    mlp_dim=24,
+    rope_scaling=rotary.Llama3Scaling(original_max_length=16),
   ),
 }
 # Logical axes that T5X's and our rules lay out on a mesh.
