@@ -71,6 +71,7 @@ setuptools.setup(
   package_dir=_GIN_PACKAGES,
   package_data={
     "instructrec.instructions": ["templates/*.yaml", "*.txt"],
+    "instructrec.preflight": ["*.json"],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },
   entry_points={"console_scripts": ["instructrec=instructrec.cli.main:main"]},

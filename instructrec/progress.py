@@ -7,6 +7,8 @@ from typing import Self, TypeVar
 
 import tqdm
 
+from instructrec import foreign_text
+
 _T = TypeVar("_T")
 _LOG_SECONDS = 10.0
 
@@ -38,7 +40,7 @@ class Progress:
     self._bar = tqdm.tqdm(
       total=total,
       initial=initial,
-      desc=label,
+      desc=foreign_text.printable(label),
       unit=unit,
       disable=not enabled,
       mininterval=0.2 if live else _LOG_SECONDS,
@@ -67,7 +69,7 @@ class Progress:
 
   def note(self, text: str) -> None:
     """Shows `text` at the end of the line."""
-    self._bar.set_postfix_str(text, refresh=False)
+    self._bar.set_postfix_str(foreign_text.printable(text), refresh=False)
 
 
 def track(

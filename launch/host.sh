@@ -27,15 +27,10 @@ case "${OPT[runner]}" in
       "--device_count=${OPT[device_count]}" "${joined[@]}")
     ;;
   t5x)
-    t5x_dir="${T5X_DIR:-}"
-    # Known on the hosts only; a dry run elsewhere shows its name.
-    if "${OPT[dry_run]}"; then t5x_dir="${t5x_dir:-\${T5X_DIR\}}"; fi
-    [[ -n "$t5x_dir" ]] ||
-      fail "T5X_DIR is not set; expected the folder that holds t5x/train.py, e.g. export T5X_DIR=\$HOME/t5x (docs/t5x.md)"
     # T5X's checkpoints want a whole path.
     model_dir="${OPT[model_dir]}"
     [[ "$model_dir" == /* || "$model_dir" == *://* ]] || model_dir="$PWD/$model_dir"
-    train=(python "$t5x_dir/t5x/train.py" "${GIN[@]}"
+    train=(python -m instructrec.t5x train "${GIN[@]}"
       "--gin.MODEL_DIR=\"$model_dir\""
       "--tfds_data_dir=${OPT[tfds_data_dir]}" "${joined[@]}")
     [[ -z "${OPT[vocabulary]}" ]] ||

@@ -97,6 +97,25 @@ need() {
   [[ -z "$missing" ]] || fail "missing settings:$missing"
 }
 
+# What the scripts that spend money have beside these: see check_gin.
+checked_options() {
+  option unchecked false "" "do not look at the gin files here: they lie on the hosts alone"
+}
+
+# check_gin: fails for gin files and bindings that are misspelt, that nothing
+# reads or that are for the other runner, before anything is paid for.
+check_gin() {
+  local preflight=(instructrec preflight "--runner=${OPT[runner]}" "${GIN[@]}")
+  if "${OPT[unchecked]}"; then return; fi
+  if "${OPT[dry_run]}"; then
+    note "checked first, here: $(quoted "${preflight[@]}")"
+    return
+  fi
+  command -v instructrec >/dev/null ||
+    fail "no command 'instructrec' here, which checks the gin files before anything costs money: pip install instructrec, or pass --unchecked"
+  run "${preflight[@]}" || fail "nothing was started"
+}
+
 # host_command DEVICES: what each host runs, in HOST_COMMAND.
 host_command() {
   local name

@@ -19,6 +19,7 @@ Actions, each safe to repeat:
   run      the container on all workers; one that runs already is followed
   delete   the slice"
 host_options
+checked_options
 name_pattern='[a-z]([-a-z0-9]*[a-z0-9])?'
 option name "" xl "name of the slice" "$name_pattern"
 option project "" my-project "Google Cloud project"
@@ -202,6 +203,7 @@ esac
 if [[ "$action" =~ ^(train|run)$ && "${OPT[runner]}" == embedded && -z "${OPT[shared]}" ]]; then
   fail "--runner=embedded needs a folder that all workers share: --shared=HOST:/EXPORT, and --model_dir and --tfds_data_dir below /shared"
 fi
+if [[ "$action" =~ ^(train|run)$ ]]; then check_gin; fi
 if [[ "$action" == run ]]; then action=run_to_end; fi
 "$action"
 if "${OPT[dry_run]}" && [[ "$action" =~ ^(train|run_to_end)$ ]]; then

@@ -9,6 +9,7 @@ import pytest
 
 from instructrec import allocator
 from instructrec.cli import evaluate, train
+from instructrec.settings import evaluation, training
 from instructrec.training import distributed
 
 _HERE = pathlib.Path(__file__).parent
@@ -25,16 +26,19 @@ run = jax.jit(lambda x: jnp.dot(jnp.dot(x, x.T), x))
 x = jnp.ones((4_096, 64))
 for _ in range(3):
   run(x).block_until_ready()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+found = []
 for _ in range(5):
+  before = faults()
   run(x).block_until_ready()
-after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-print(kept, (after - before) / 5)
+  found.append(faults() - before)
+# The fewest: a busy machine takes pages back that were kept.
+print(kept, min(found))
 """
 
 
 def _faults(call, **environment):
-  """What the call returned, and page faults a run."""
+  """What the call returned, and the fewest page faults of a run."""
   clean = {
     name: value
     for name, value in os.environ.items()
@@ -48,7 +52,7 @@ def _faults(call, **environment):
     check=True,
   )
   kept, faults = ran.stdout.split()
-  return kept, float(faults)
+  return kept, int(faults)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts Linux's faults")
@@ -72,8 +76,12 @@ def test_a_users_settings_of_malloc_stay():
 @pytest.mark.parametrize(
   "run",
   [
-    lambda: train.run([], [], tfds_data_dir=_HERE, model_dir=_HERE),
-    lambda: evaluate.run(_HERE),
+    lambda: train.run(
+      training.TrainingSettings(
+        gin_files=(), tfds_data_dir=_HERE, model_dir=_HERE
+      )
+    ),
+    lambda: evaluate.run(evaluation.EvaluationSettings(model_dir=_HERE)),
   ],
 )
 def test_commands_ask_for_it_before_jax_begins(run, monkeypatch):

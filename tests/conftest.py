@@ -64,6 +64,28 @@ def prepared_dir(tmp_path_factory) -> pathlib.Path:
   return folder
 
 
+@pytest.fixture(scope="session")
+def published() -> Callable[[pathlib.Path, pathlib.Path], pathlib.Path]:
+  """Writes a vocabulary as T5 publishes its own: sentinels are pieces."""
+  from sentencepiece import sentencepiece_model_pb2
+
+  from instructrec.models import tokenizer
+
+  def write(source: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    proto = sentencepiece_model_pb2.ModelProto
+    model = proto.FromString(source.read_bytes())
+    for index in reversed(range(tokenizer.EXTRA_IDS)):
+      model.pieces.add(
+        piece=f"▁<extra_id_{index}>",
+        score=0.0,
+        type=proto.SentencePiece.USER_DEFINED,
+      )
+    path.write_bytes(model.SerializeToString())
+    return path
+
+  return write
+
+
 WISHES = (
   "Something for a trip to the ocean would be nice.",
   "I would like a puzzle, but nothing by Oakline.",

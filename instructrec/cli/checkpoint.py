@@ -1,10 +1,12 @@
 """`instructrec checkpoint`: Hugging Face and T5X checkpoints in and out."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+
+from instructrec.cli.modules import TrustedModules
 
 _SOURCE_HELP = (
   "Hugging Face folder, T5X or InstructRec checkpoint, or a folder of "
@@ -91,6 +93,7 @@ def export(
     ),
   ] = "adafactor",
   report: _Report = None,
+  module: TrustedModules = None,
 ) -> None:
   """Turn a checkpoint into one for Hugging Face or T5X."""
   _convert(
@@ -103,7 +106,7 @@ def export(
     dtype=dtype,
     layers=layers,
     optimizer=optimizer,
-    config=_run_config(source),
+    config=_run_config(source, module or ()),
   )
 
 
@@ -184,7 +187,7 @@ def _convert(
     report.write_text(json.dumps(result.as_json(), indent=2) + "\n")
 
 
-def _run_config(source: str) -> Any:
+def _run_config(source: str, modules: Sequence[str]) -> Any:
   """The network's settings where the source is a run; None elsewhere.
 
   Parameters do not tell the dropout rate, nor which activation is gated.
@@ -198,7 +201,7 @@ def _run_config(source: str) -> Any:
     inside = path.relative_to(folder).parts[:1]
     is_run = (folder / run_dir.RECORD).is_file()
     if is_run and inside in ((), (opening.RUN_SUBFOLDER,)):
-      model: Any = run_dir.load(folder).train.model
+      model: Any = run_dir.load(folder, modules=modules).train.model
       return model.module.config
   return None
 

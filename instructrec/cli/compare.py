@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from instructrec.cli import command_line
+
 
 def compare(
   report: Annotated[
@@ -54,8 +56,6 @@ def run(
   Returns:
     The path of report.md.
   """
-  import shlex
-  import sys
   import time
 
   from instructrec.evaluation import compare as comparison
@@ -73,7 +73,7 @@ def run(
   context = report.Context(
     title=f"Comparison of {len(reports)} reports",
     commands=[
-      shlex.join(["instructrec", *sys.argv[1:]]),
+      command_line.given(),
       *dict.fromkeys(c for each in reports for c in each.record["commands"]),
     ],
     protocol={

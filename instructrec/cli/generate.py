@@ -218,9 +218,11 @@ def run(
     overwrite: whether an existing output is replaced.
 
   Raises:
+    InUseError: where another process makes the output.
     ValueError: where the chat teacher is to work in several processes, or
       Beam is not installed.
   """
+  from instructrec import folder_lock
   from instructrec.instructions import plans, units
   from instructrec.pipelines import generate as pipeline
 
@@ -254,14 +256,15 @@ def run(
   else:
     workers = num_workers or os.cpu_count() or 1
     produce = pipeline.produce_locally(workers)
-  manifest = pipeline.write(
-    spec,
-    output,
-    produce=produce,
-    vocabulary=vocabulary,
-    vocab_size=vocab_size,
-    overwrite=overwrite,
-  )
+  with folder_lock.beside(output, "generate", typer.echo):
+    manifest = pipeline.write(
+      spec,
+      output,
+      produce=produce,
+      vocabulary=vocabulary,
+      vocab_size=vocab_size,
+      overwrite=overwrite,
+    )
   for name, splits in manifest["rows"].items():
     counts = ", ".join(f"{n:,} {split}" for split, n in splits.items())
     typer.echo(f"{name}: {counts}")

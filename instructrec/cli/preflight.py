@@ -18,12 +18,20 @@ def preflight(
     ),
   ],
   topology: Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
       help="What to compile for: v5e:4x8, v5e-32, v4-8 ..., or local (this "
-      "machine's devices); may be repeated."
+      "machine's devices); may be repeated. If left out, nothing is compiled "
+      "and the gin files alone are checked."
     ),
-  ],
+  ] = None,
+  runner: Annotated[
+    str | None,
+    typer.Option(
+      help="Who will run them, embedded (`instructrec train`) or t5x; files "
+      "for the other are an error."
+    ),
+  ] = None,
   step: Annotated[
     list[str],
     typer.Option(help="train, score (candidate lists); may be repeated."),
@@ -62,9 +70,11 @@ def preflight(
 ) -> None:
   """Compile a run's step for TPU slices, without having them.
 
-  Prints memory by kind, FLOPs, collectives and the roofline of each device;
-  the exit status is 1 where the run, as it is, does not fit. Any binding can
-  be set as [b]--gin.NAME=value[/b].
+  First the gin files and bindings are checked: what is misspelt, read by
+  nothing or without a value is an error. Prints memory by kind, FLOPs,
+  collectives and the roofline of each device; the exit status is 1 where the
+  run, as it is, does not fit. Any binding can be set as
+  [b]--gin.NAME=value[/b].
   """
   import json as json_lib
 
@@ -78,6 +88,18 @@ def preflight(
       raise typer.BadParameter(
         f"--step={name}; expected one of {', '.join(launch.STEPS)}"
       )
+  if runner not in (None, *launch_files.RUNNERS):
+    raise typer.BadParameter(
+      f"--runner={runner}; expected one of {', '.join(launch_files.RUNNERS)}"
+    )
+  bindings = split_gin_args(context.args)
+  for note in launch_files.check(gin_file, bindings, runner):
+    typer.echo(f"note: {note}", err=True)
+  if not topology:
+    typer.echo(
+      f"{', '.join(gin_file)}: every macro and binding is one that is read"
+    )
+    return
   topologies = [chips.parse(name) for name in topology]
   if all(t.chip is not None for t in topologies):
     # Nothing runs: an accelerator here is left to others.
@@ -87,7 +109,7 @@ def preflight(
     chips.check_libtpu()
   found = launch_files.read(
     gin_file,
-    split_gin_args(context.args),
+    bindings,
     score_batch_size=score_batch_size,
     num_candidates=num_candidates,
   )

@@ -2,7 +2,8 @@
 
 import enum
 import pathlib
-from typing import Annotated, Any, cast
+from collections.abc import Collection
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +32,21 @@ class Negatives(enum.StrEnum):
   popularity = "popularity"
 
 
+class Repeats(enum.StrEnum):
+  """What to do with an item that a user takes again."""
+
+  drop = "drop"
+  keep = "keep"
+
+
+class Table(enum.StrEnum):
+  """The tables of a source."""
+
+  interactions = "interactions"
+  items = "items"
+  reviews = "reviews"
+
+
 class OnBadRow(enum.StrEnum):
   """What to do with rows that cannot be read."""
 
@@ -39,6 +55,10 @@ class OnBadRow(enum.StrEnum):
 
 
 _Path = pathlib.Path
+_LARGE = 10_000_000
+"""Bytes of a file that takes long enough to be named while it is read."""
+_LONG = 100_000
+"""Interactions that take long enough for steps to be named."""
 
 
 def prepare(
@@ -47,22 +67,39 @@ def prepare(
   input: Annotated[
     _Path | None,
     typer.Option(
-      help="recbole, movielens: the folder. table: interactions. amazon: "
-      "reviews."
+      help="recbole, movielens: the folder. amazon: reviews. table: "
+      "interactions, with the columns user_id and item_id, and timestamp (Unix "
+      "time or ISO date) or position, rating, text, summary where there are "
+      "any. Files may be gzipped or pipes; - is the standard input."
     ),
   ] = None,
   items: Annotated[
     _Path | None,
-    typer.Option(help="table: items. amazon: metadata."),
+    typer.Option(
+      help="amazon: metadata. table: items, with the columns item_id and "
+      "title, and categories, brand, price, description where there are any."
+    ),
   ] = None,
   reviews: Annotated[
-    _Path | None, typer.Option(help="table: review texts, by user and item.")
+    _Path | None,
+    typer.Option(
+      help="table: review texts, with the columns user_id, item_id and text, "
+      "and rating, summary where there are any."
+    ),
   ] = None,
   column: Annotated[
     list[str] | None,
     typer.Option(
-      help="table: a column's name where it differs, e.g. "
-      "--column=user_id=customer; may be repeated."
+      help="table: NAME=COLUMN, what a column is called where it differs: "
+      "user_id=customer in all tables, items.item_id=sku in one, text= for "
+      "none; may be repeated. docs/data.md has all names."
+    ),
+  ] = None,
+  no_header: Annotated[
+    list[Table] | None,
+    typer.Option(
+      help="table: this table does not name its columns; they are called 1, 2, "
+      "3 and so on; may be repeated."
     ),
   ] = None,
   num_users: Annotated[
@@ -71,10 +108,45 @@ def prepare(
   num_items: Annotated[
     int, typer.Option(help="synthetic: how many items.", min=1)
   ] = 400,
+  min_rating: Annotated[
+    float | None,
+    typer.Option(
+      help="Leave out interactions that are rated lower, or not rated."
+    ),
+  ] = None,
+  repeats: Annotated[
+    Repeats,
+    typer.Option(
+      help="What to do with an item that a user takes again: drop it, or keep "
+      "it in histories and as a target."
+    ),
+  ] = Repeats.drop,
   min_interactions: Annotated[
     int,
     typer.Option(help="k of the k-core of users and items; 1 for none.", min=1),
   ] = 5,
+  keep_rare_items: Annotated[
+    bool,
+    typer.Option(
+      "--keep_rare_items",
+      help="Keep items in the catalogue, and so among negatives, that the "
+      "k-core took out of the log; one may be the negative of a user who took "
+      "it.",
+    ),
+  ] = False,
+  articles_first: Annotated[
+    bool,
+    typer.Option(
+      "--articles_first", help='Call "Boot, Das (1981)" "Das Boot (1981)".'
+    ),
+  ] = False,
+  vocabulary: Annotated[
+    _Path | None,
+    typer.Option(
+      help="SentencePiece model, e.g. T5's: titles that it cannot tell apart "
+      "get brand, year or number behind them."
+    ),
+  ] = None,
   split: Annotated[
     SplitName, typer.Option(help="How requests are split.")
   ] = SplitName.leave_one_out,
@@ -126,9 +198,15 @@ def prepare(
     items=items,
     reviews=reviews,
     columns=dict(_assignment(text) for text in column or ()),
+    no_header=[table.value for table in no_header or ()],
     num_users=num_users,
     num_items=num_items,
+    min_rating=min_rating,
+    repeats=repeats.value,
     min_interactions=min_interactions,
+    keep_rare_items=keep_rare_items,
+    articles_first=articles_first,
+    vocabulary=vocabulary,
     split=split.value,
     max_history=max_history,
     max_train_targets=max_train_targets,
@@ -157,16 +235,29 @@ def _load(
   items: _Path | None,
   reviews: _Path | None,
   columns: dict[str, str],
+  no_header: Collection[str],
   policy: Any,
 ) -> Any:
   """Reads a raw source; returns log, catalogue and bad rows."""
-  from instructrec.data import amazon, movielens, recbole, table
+  from instructrec.data import amazon, movielens, raw_file, recbole, table
 
   if input_path is None or (source in ("table", "amazon") and items is None):
     needed = (
       "--input and --items" if source in ("table", "amazon") else "--input"
     )
     raise ValueError(f"source {source} needs {needed}")
+  if source != "table" and (columns or no_header):
+    raise ValueError(
+      f"--column and --no_header are of --source=table; source {source} knows "
+      "its columns"
+    )
+  given = [path for path in (input_path, items, reviews) if path is not None]
+  raw_file.missing(given)
+  for path in given:
+    files = path.iterdir() if path.is_dir() else (path,)
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    if size >= _LARGE:
+      typer.echo(f"reading {path} ({size / 1e6:,.0f} MB)", err=True)
   if source == "movielens":
     return movielens.load(input_path, policy=policy)
   if source == "recbole":
@@ -174,31 +265,23 @@ def _load(
   assert items is not None
   if source == "amazon":
     return amazon.load(input_path, items, policy=policy)
-  try:
-    return table.load(
-      input_path, items, reviews, columns=columns, policy=policy
-    )
-  except TypeError as error:
-    raise ValueError(f"--column: {error}") from error
+  return table.load(
+    input_path,
+    items,
+    reviews,
+    columns=columns,
+    no_header=no_header,
+    policy=policy,
+  )
 
 
-def _split(
-  log: Any, name: str, max_targets: dict[str, int | None], **options: Any
-) -> Any:
-  """Splits a log; `max_targets` are those of held-out splits."""
-  from instructrec.data import splits
+def _looks(vocabulary: _Path | None) -> Any:
+  """What titles look like to a vocabulary; None without one."""
+  if vocabulary is None:
+    return None
+  from instructrec.models import tokenizer
 
-  if name == "global_time":
-    more: dict[str, Any] = {
-      f"max_{key}_targets": count for key, count in max_targets.items()
-    }
-    return splits.global_time(log, **options, **more)
-  if given := [key for key, count in max_targets.items() if count is not None]:
-    raise ValueError(
-      f"--max_{given[0]}_targets needs --split=global_time: leave_one_out has "
-      "one request of each user"
-    )
-  return splits.leave_one_out(log, **options)
+  return tokenizer.Tokenizer(vocabulary).looks
 
 
 def run(
@@ -209,73 +292,52 @@ def run(
   items: _Path | None = None,
   reviews: _Path | None = None,
   columns: dict[str, str] | None = None,
+  no_header: Collection[str] = (),
   num_users: int = 2000,
   num_items: int = 400,
-  min_interactions: int = 5,
-  split: str = "leave_one_out",
-  max_history: int = 20,
-  max_train_targets: int | None = None,
-  max_validation_targets: int | None = None,
-  max_test_targets: int | None = None,
-  num_negatives: int = 9,
-  negatives: str = "uniform",
+  vocabulary: _Path | None = None,
   seed: int = 0,
   on_bad_row: str = "error",
   overwrite: bool = False,
+  **options: Any,
 ) -> None:
-  """Prepares; the function behind the command. Arguments are its options."""
+  """Prepares; the function behind the command.
+
+  Args are its options; those that are not named are `preparation.Settings`.
+  """
   import dataclasses
 
   from instructrec import output_folder
-  from instructrec.data import (
-    bad_rows,
-    candidates,
-    dataset,
-    filtering,
-    leaks,
-    synthetic,
-  )
+  from instructrec.data import bad_rows, dataset, preparation, synthetic
 
+  settings = preparation.Settings(seed=seed, **options)
   output_folder.check(output, overwrite=overwrite, marker=dataset.MARKER)
   if source == "synthetic":
     log, catalog = synthetic.generate(num_users, num_items, seed=seed)
     bad = bad_rows.BadRows()
   else:
     log, catalog, bad = _load(
-      source, input_path, items, reviews, columns or {}, on_bad_row
+      source,
+      input_path,
+      items,
+      reviews,
+      columns or {},
+      no_header,
+      on_bad_row,
     )
-  typer.echo(
-    f"read {len(log):,} interactions of {log.num_users:,} users with "
-    f"{len(catalog):,} items; {bad.report()}"
-  )
-  log = filtering.deduplicate(log)
-  if min_interactions > 1:
-    log = filtering.k_core(
-      log, min_user=min_interactions, min_item=min_interactions
-    )
-  made = _split(
-    log,
-    split,
-    {"validation": max_validation_targets, "test": max_test_targets},
-    max_history=max_history,
-    max_train_targets=max_train_targets,
-  )
-  drawn = cast(candidates.Strategy, negatives)
-  warnings = [
-    *leaks.check_split(made, log),
-    *candidates.unseen_warnings(catalog, log, drawn),
-  ]
-  requests = candidates.sample_candidates(
-    made.requests,
-    catalog,
-    log,
-    num_negatives=num_negatives,
-    strategy=drawn,
-    seed=seed,
-  )
-  made = dataclasses.replace(
-    made, requests=requests, warnings=(*made.warnings, *warnings)
-  )
+  typer.echo(f"read {preparation.describe(log, catalog)}; {bad.report()}")
+  for note in bad.notes:
+    typer.echo(f"note: {note}")
+  log = preparation.filtered(log, settings, typer.echo)
+  num_read = len(catalog)
+  catalog = preparation.catalogue(catalog, log, settings, _looks(vocabulary))
+
+  def step(text: str) -> None:
+    if len(log) >= _LONG:
+      typer.echo(text, err=True)
+
+  made = preparation.requests(log, catalog, settings, step)
+  step(f"writing {output}")
   prepared = dataset.save(
     output,
     log=log,
@@ -286,9 +348,22 @@ def run(
       "source": {
         "kind": source,
         "input": None if input_path is None else str(input_path),
+        "notes": bad.notes,
       },
-      "min_interactions": min_interactions,
-      "candidates": {"num_negatives": num_negatives, "strategy": negatives},
+      "min_rating": settings.min_rating,
+      "repeats": settings.repeats,
+      "min_interactions": settings.min_interactions,
+      "catalog": {
+        "keep_rare_items": settings.keep_rare_items,
+        "articles_first": settings.articles_first,
+        "vocabulary": None if vocabulary is None else str(vocabulary),
+        "rare_items_left_out": num_read - len(catalog),
+        "cleaning": dataclasses.asdict(catalog.cleaning),
+      },
+      "candidates": {
+        "num_negatives": settings.num_negatives,
+        "strategy": settings.negatives,
+      },
       "seed": seed,
       "bad_rows": bad.report(),
     },
@@ -296,10 +371,20 @@ def run(
   counts = prepared.manifest["counts"]
   typer.echo(
     f"kept {counts['interactions']:,} interactions of {counts['users']:,} "
-    f"users ({min_interactions}-core), {counts['reviews']:,} with a review\n"
-    f"requests: {counts['requests']}, each with {num_negatives} {negatives} "
-    "negatives"
+    f"users, {counts['reviews']:,} with a review\n"
+    f"requests: {counts['requests']}, each with {settings.num_negatives} "
+    f"{settings.negatives} negatives"
   )
-  for warning in made.warnings:
+  if len(catalog) < num_read:
+    typer.echo(
+      f"{num_read - len(catalog):,} items outside the core left the catalogue "
+      f"of {num_read:,} (--keep_rare_items keeps them)"
+    )
+  if catalog.num_title_collisions:
+    typer.echo(
+      f"{catalog.num_title_collisions:,} titles that look like another item's "
+      "got brand, year or a number behind them"
+    )
+  for warning in (*catalog.cleaning.remarks(), *made.warnings):
     typer.echo(f"note: {warning}")
   typer.echo(f"written to {output}; fingerprint {prepared.fingerprint[:23]}")

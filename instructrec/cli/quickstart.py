@@ -27,6 +27,7 @@ def quickstart(
 ) -> None:
   """Logs -> instructions -> fine-tuning -> report, on a synthetic shop."""
   from instructrec.cli import evaluate, generate, prepare, rank, train
+  from instructrec.settings import evaluation, training
 
   bindings = [f"SEED = {seed}"]
   if train_steps is not None:
@@ -49,18 +50,22 @@ def quickstart(
   )
   typer.echo("\n3/5 train: a tiny T5 from scratch")
   train.run(
-    ["gin/quickstart.gin"],
-    bindings,
-    tfds_data_dir=output / "instructions",
-    model_dir=output / "model",
+    training.TrainingSettings(
+      gin_files=("gin/quickstart.gin",),
+      bindings=tuple(bindings),
+      tfds_data_dir=output / "instructions",
+      model_dir=output / "model",
+    )
   )
   typer.echo("\n4/5 evaluate: rerank the target among ten candidates")
   report = evaluate.run(
-    output / "model",
-    output / "report",
-    task_types=("sequential_p1_i0", "product_search", "personalized_search"),
-    num_requests=num_requests,
-    seed=seed,
+    evaluation.EvaluationSettings(
+      model_dir=output / "model",
+      output=output / "report",
+      task_types=("sequential_p1_i0", "product_search", "personalized_search"),
+      num_requests=num_requests,
+      seed=seed,
+    )
   )
   typer.echo("\n5/5 rank: one customer's history and a sentence")
   rank.run_example(output / "model")

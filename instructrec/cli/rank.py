@@ -1,9 +1,12 @@
 """`instructrec rank`: a history and a sentence in, ranked titles out."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from instructrec.cli.modules import TrustedModules
 
 if TYPE_CHECKING:
   from instructrec.serving import opened_run
@@ -37,9 +40,10 @@ def rank(
       "run's newest."
     ),
   ] = None,
+  module: TrustedModules = None,
 ) -> None:
   """Rank candidates for a history and a sentence of free text."""
-  opened = _open(model_dir, checkpoint)
+  opened = _open(model_dir, checkpoint, module or ())
   find = opened.catalog.find_title
   _print(
     opened,
@@ -51,13 +55,17 @@ def rank(
 
 
 def _open(
-  model_dir: pathlib.Path, checkpoint: str | None = None
+  model_dir: pathlib.Path,
+  checkpoint: str | None = None,
+  modules: Sequence[str] = (),
 ) -> "opened_run.OpenedRun":
   from instructrec import allocator
   from instructrec.serving import opened_run
 
   allocator.keep_freed_memory()
-  return opened_run.OpenedRun.open(model_dir, checkpoint=checkpoint)
+  return opened_run.OpenedRun.open(
+    model_dir, checkpoint=checkpoint, modules=modules
+  )
 
 
 def _print(

@@ -1,14 +1,17 @@
 """The catalogue: what can be recommended, by id and by title."""
 
+import collections
 import dataclasses
 import difflib
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import cached_property
 
 import polars as pl
 
-from instructrec.data import interaction
+from instructrec.data import interaction, item_text
+
+Looks = Callable[[Sequence[str]], Sequence[Hashable]]
+"""What titles look like to a reader who must tell them apart."""
 
 SCHEMA: dict[str, pl.DataType] = {
   "item_id": pl.String(),
@@ -17,6 +20,7 @@ SCHEMA: dict[str, pl.DataType] = {
   "brand": pl.String(),
   "price": pl.Float64(),
   "description": pl.String(),
+  "year": pl.Int64(),
 }
 
 
@@ -31,6 +35,7 @@ class Item:
     brand: maker, or None.
     price: in the source's currency, or None.
     description: text, or None.
+    year: of release, or None.
   """
 
   item_id: str
@@ -39,23 +44,55 @@ class Item:
   brand: str | None = None
   price: float | None = None
   description: str | None = None
+  year: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cleaning:
+  """What was done to brands and categories that had markup, links or worse.
+
+  Attributes:
+    num_cleaned: names that can be said without it.
+    num_left_out: names of which nothing is left, or that are no names.
+    example: the first item that had one, and the name; None where none had.
+  """
+
+  num_cleaned: int = 0
+  num_left_out: int = 0
+  example: tuple[str, str] | None = None
+
+  def remarks(self) -> list[str]:
+    """What was done, in words; nothing where nothing was."""
+    if self.example is None:
+      return []
+    item, name = self.example
+    shown = name if len(name) <= 60 else f"{name[:57]}..."
+    return [
+      f"{self.num_cleaned:,} brands and categories were cleaned of markup and "
+      f"links, {self.num_left_out:,} left out, of which nothing can be said; "
+      f"the first is {shown!r} of item {item!r}"
+    ]
 
 
 class Catalog:
-  """Items by id, with unique titles.
+  """Items by id, with titles that can be told apart.
 
-  HTML entities in titles are resolved. Titles that several items share get
-  their brand behind them, or their number where that does not tell them apart:
-  a title must name one item, for titles are what the model ranks.
+  Entities in texts are resolved, markup and links of brands and categories
+  taken out. Titles that several items share, or that only look different to a
+  program (a Roman numeral that is one character, or two letters), get their
+  brand behind them, or the year of release, or a number where these do not tell
+  them apart: a title must name one item, for titles are what the model ranks.
 
   Args:
     frame: the columns of `SCHEMA`; only `item_id` and `title` are required.
+    looks: what else must tell titles apart, such as the tokens of a
+      vocabulary; `item_text.look` always does.
 
   Raises:
     ValueError: where ids repeat, or titles are missing or empty.
   """
 
-  def __init__(self, frame: pl.DataFrame) -> None:
+  def __init__(self, frame: pl.DataFrame, looks: Looks | None = None) -> None:
     for name in ("item_id", "title"):
       if name not in frame.columns:
         raise ValueError(
@@ -68,28 +105,59 @@ class Catalog:
         else pl.lit(None, dtype).alias(name)
       )
       for name, dtype in SCHEMA.items()
-    ).with_columns(
-      # Web shops leave "&amp;" behind. One line, single spaces: titles are
-      # joined into lists.
-      pl.col("title")
-      .map_elements(html.unescape, return_dtype=pl.String())
-      .str.replace_all(r"\s+", " ")
-      .str.strip_chars(),
-      pl.col("categories").fill_null([]),
     )
+    self._given, self.cleaning = _cleaned(frame)
+    self._looks = looks
     repeated = frame.filter(pl.col("item_id").is_duplicated())
     if repeated.height:
       raise ValueError(
         f"item id {repeated['item_id'][0]!r} occurs more than once in the "
         "catalogue; expected unique ids"
       )
-    empty = frame.filter(pl.col("title").fill_null("") == "")
-    if empty.height:
+    empty = [
+      item_id
+      for item_id, title in self._given.select("item_id", "title").iter_rows()
+      if not item_text.look(title)
+    ]
+    if empty:
       raise ValueError(
-        f"item {empty['item_id'][0]!r} has no title ({empty.height} such "
-        "items); drop them or fill the titles in"
+        f"item {empty[0]!r} has no title ({len(empty)} such items); drop them "
+        "or fill the titles in"
       )
-    self.frame, self.num_title_collisions = _disambiguate(frame)
+    frame, self.num_title_collisions = _told_apart(self._given, looks)
+    has_years = frame["year"].null_count() < frame.height
+    # Tables of catalogues without years have the fingerprint they always had.
+    self.frame = frame if has_years else frame.drop("year")
+
+  def remade(
+    self,
+    *,
+    kept: Collection[str] | None = None,
+    retitled: Callable[[str], str] | None = None,
+    looks: Looks | None = None,
+  ) -> "Catalog":
+    """Another catalogue of these items; titles are told apart anew.
+
+    Args:
+      kept: ids of the items that stay; None for all.
+      retitled: a title's new form; None for the titles as they are.
+      looks: see the class; None for those of this catalogue.
+
+    Returns:
+      The catalogue, with the `cleaning` of this one; this one itself where
+      nothing is asked for.
+    """
+    if kept is retitled is looks is None:
+      return self
+    frame = self._given
+    if kept is not None:
+      frame = frame.filter(pl.col("item_id").is_in(list(kept)))
+    if retitled is not None:
+      titles = [retitled(title) for title in frame["title"]]
+      frame = frame.with_columns(pl.Series("title", titles, pl.String))
+    result = Catalog(frame, looks or self._looks)
+    result.cleaning = self.cleaning
+    return result
 
   def __len__(self) -> int:
     return self.frame.height
@@ -112,6 +180,11 @@ class Catalog:
     return self.frame["title"].to_list()
 
   @cached_property
+  def years(self) -> list[int | None]:
+    """Years of release, aligned with `item_ids`."""
+    return self._given["year"].to_list()
+
+  @cached_property
   def _indices(self) -> Mapping[str, int]:
     return {item_id: i for i, item_id in enumerate(self.item_ids)}
 
@@ -120,8 +193,11 @@ class Catalog:
     return {title: i for i, title in enumerate(self.titles)}
 
   @cached_property
-  def _by_folded_title(self) -> Mapping[str, int]:
-    return {title.casefold(): i for i, title in enumerate(self.titles)}
+  def _by_folded_title(self) -> Mapping[str, list[int]]:
+    found: dict[str, list[int]] = collections.defaultdict(list)
+    for i, title in enumerate(self.titles):
+      found[_folded(title)].append(i)
+    return dict(found)
 
   def index(self, item_id: str) -> int:
     """Position of an item in the catalogue.
@@ -150,23 +226,31 @@ class Catalog:
     """Id of the item with a title, by exact match, then ignoring case.
 
     Args:
-      text: the title.
+      text: the title; letters may be composed or not.
 
     Returns:
       The item id.
 
     Raises:
-      ValueError: where no title matches, naming the nearest ones.
+      ValueError: where no title matches, naming the nearest ones, or where
+        several do that differ in case alone.
     """
     text = " ".join(text.split())
-    found = self._by_title.get(text)
-    if found is None:
-      found = self._by_folded_title.get(text.casefold())
-    if found is None:
+    exact = self._by_title.get(text)
+    if exact is not None:
+      return self.item_ids[exact]
+    found = self._by_folded_title.get(_folded(text), [])
+    if not found:
       raise ValueError(
         f"no item is called {text!r}{_nearest(text, self.titles)}"
       )
-    return self.item_ids[found]
+    if len(found) > 1:
+      titles = ", ".join(repr(self.titles[i]) for i in found)
+      raise ValueError(
+        f"{len(found)} items are called {text!r} but for its case: {titles}; "
+        "write it as one of these"
+      )
+    return self.item_ids[found[0]]
 
   def fingerprint(self) -> str:
     """SHA-256 over all items, as "sha256:<hex>"."""
@@ -179,25 +263,137 @@ def _nearest(text: str, known: Sequence[str]) -> str:
   return f"; the nearest are {quoted}" if close else "; none is similar"
 
 
-def _disambiguate(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-  """Makes titles unique; returns the table and how many titles changed."""
-  titles = frame["title"].to_list()
-  shared = frame["title"].is_duplicated().to_list()
-  if not any(shared):
-    return frame, 0
-  brands = frame["brand"].to_list()
-  taken = {t for t, again in zip(titles, shared, strict=True) if not again}
-  changed = 0
-  for i, title in enumerate(titles):
-    if not shared[i]:
+def _folded(title: str) -> str:
+  return item_text.look(title).casefold()
+
+
+def _cleaned(frame: pl.DataFrame) -> tuple[pl.DataFrame, Cleaning]:
+  """Texts in one line, names that can be said; and what was done to names."""
+  names = pl.concat(
+    [frame["brand"], frame["categories"].explode()]
+  ).drop_nulls()
+  said = {name: item_text.name(name) for name in names.unique()}
+  changed = {name: found for name, found in said.items() if found != name}
+  marked = {
+    name
+    for name, found in changed.items()
+    if name.strip() and (found is None or item_text.MARKUP.search(name))
+  }
+  frame = frame.with_columns(
+    pl.Series(
+      "title", [item_text.plain(t or "") for t in frame["title"]], pl.String
+    ),
+    pl.col("categories").fill_null([]),
+    pl.Series(
+      "description",
+      [text and item_text.plain(text) for text in frame["description"]],
+      pl.String,
+    ),
+  )
+  cleaning = _counted(frame, marked, said) if marked else Cleaning()
+  if changed:
+    replaced = {"old": list(changed), "new": list(changed.values())}
+    frame = frame.with_columns(
+      pl.col("brand").replace(**replaced),
+      pl.col("categories").list.eval(
+        pl.element().replace(**replaced).drop_nulls()
+      ),
+    )
+  return frame, cleaning
+
+
+def _counted(
+  frame: pl.DataFrame, marked: Collection[str], said: Mapping[str, str | None]
+) -> Cleaning:
+  """How many brands and categories have one of the names in `marked`."""
+  found = [
+    (item, name)
+    for item, brand, entries in frame.select(
+      "item_id", "brand", "categories"
+    ).iter_rows()
+    for name in (brand, *entries)
+    if name in marked
+  ]
+  num_left_out = sum(said[name] is None for _, name in found)
+  return Cleaning(len(found) - num_left_out, num_left_out, found[0])
+
+
+def _told_apart(
+  frame: pl.DataFrame, looks: Looks | None
+) -> tuple[pl.DataFrame, int]:
+  """Makes titles differ in look; returns the table and how many changed."""
+  given = frame["title"].to_list()
+  # MovieLens has the year in its titles already.
+  more = [
+    (brand, None if year is None or f"({year})" in title else str(year))
+    for title, brand, year in frame.select("title", "brand", "year").iter_rows()
+  ]
+  titles = _differing(given, more, _plain_looks)
+  if looks is not None:
+    titles = _differing(titles, more, looks)
+  changed = sum(a != b for a, b in zip(given, titles, strict=True))
+  return frame.with_columns(pl.Series("title", titles, pl.String)), changed
+
+
+def _plain_looks(titles: Sequence[str]) -> list[str]:
+  return [item_text.look(title) for title in titles]
+
+
+def _differing(
+  titles: list[str],
+  more: Sequence[tuple[str | None, ...]],
+  looks: Looks,
+) -> list[str]:
+  """Titles of which no two look alike; the first of several stays.
+
+  Args:
+    titles: of all items.
+    more: what may stand behind each, the preferred first.
+    looks: see `Catalog`.
+
+  Returns:
+    The titles.
+
+  Raises:
+    ValueError: where a number behind a title changes nothing in its look.
+  """
+  keys = looks(titles)
+  counts = collections.Counter(keys)
+  taken = {key for key, count in counts.items() if count == 1}
+  numbers: dict[Hashable, int] = collections.defaultdict(lambda: 2)
+  titles = list(titles)
+  for i, (title, key) in enumerate(zip(titles, keys, strict=True)):
+    if counts[key] == 1:
       continue
-    wanted, number = title, 1
-    if title in taken and brands[i]:
-      wanted = f"{title} ({brands[i]})"
-    while wanted in taken:
-      number += 1
-      wanted = f"{title} (#{number})"
-    changed += wanted != title
-    titles[i] = wanted
-    taken.add(wanted)
-  return frame.with_columns(pl.Series("title", titles)), changed
+    if key in taken:
+      for text in filter(None, more[i]):
+        wanted = f"{title} ({text})"
+        (found,) = looks([wanted])
+        if found not in taken:
+          break
+      else:
+        wanted, found = _numbered(title, numbers, key, taken, looks)
+      titles[i], key = wanted, found
+    taken.add(key)
+  return titles
+
+
+def _numbered(
+  title: str,
+  numbers: dict[Hashable, int],
+  key: Hashable,
+  taken: Collection[Hashable],
+  looks: Looks,
+) -> tuple[str, Hashable]:
+  """A title with the least number that no other has, and its look."""
+  # Each number tried in vain is a title that has it: no more than there are.
+  for number in range(numbers[key], numbers[key] + len(taken) + 1):
+    wanted = f"{title} (#{number})"
+    (found,) = looks([wanted])
+    if found not in taken:
+      numbers[key] = number + 1
+      return wanted, found
+  raise ValueError(
+    f"the title {title!r} cannot be told from others by a number behind it: "
+    "the vocabulary has no digits; use another one"
+  )

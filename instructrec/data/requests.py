@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from instructrec.data import request
+
 
 class Requests:
   """The requests of prepared data.
@@ -64,6 +66,28 @@ class Requests:
       .with_columns((next_user.ne_missing(pl.col("user_id"))).alias("newest"))
       .head(max(0, stop - start))
     )
+
+  def sample(self, split: str, count: int | None, seed: int) -> pl.DataFrame:
+    """Requests of a split, all or some drawn by seed, in the table's order.
+
+    Args:
+      split: its name.
+      count: how many; None for all.
+      seed: of the draw.
+
+    Returns:
+      The rows, as of `read`.
+
+    Raises:
+      ValueError: where the split has none.
+    """
+    frame = self.read(split)
+    if not frame.height:
+      raise ValueError(
+        f"the prepared data have no requests of the split {split!r}; expected "
+        f"one of {[*self.counts]}"
+      )
+    return request.sample(frame, count, seed)
 
   def taken(self) -> dict[str, int]:
     """How often each item is the target of a training request."""

@@ -17,6 +17,8 @@ from typing import Any
 import markdown_it
 from markdown_it import token
 
+from instructrec import foreign_text
+
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --back: #ffffff;
   --soft: #f4f6f8; --line: #d5dae0; --link: #0b5cad; }
@@ -109,7 +111,8 @@ def page(text: str, title: str, pictures: str | os.PathLike[str] = ".") -> str:
   heading, end, rest = body.partition("</h1>\n")
   if end:
     body = heading + end + contents + rest
-  return _PAGE.format(title=html.escape(title), style=_STYLE, body=body)
+  title = html.escape(foreign_text.printable(title))
+  return _PAGE.format(title=title, style=_STYLE, body=body)
 
 
 def _text(content: str) -> str:

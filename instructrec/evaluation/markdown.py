@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from instructrec import foreign_text
 from instructrec.evaluation import bias, differences, intervals, results
 
 _COMPARED = ("HR@1", "NDCG@10", "MRR")
 
 
 def cell(value: Any) -> str:
-  """A value as the text of a table cell, on one line and with no bare pipe.
+  """A value as the text of a table cell: one line, no markup, no bare pipe.
 
   Args:
     value: anything JSON has; mappings and lists are spelt out.
@@ -21,15 +22,13 @@ def cell(value: Any) -> str:
     The text.
   """
   if value is None:
-    text = "none"
-  elif isinstance(value, Mapping):
-    text = ", ".join(f"{name}: {cell(item)}" for name, item in value.items())
-  elif isinstance(value, list | tuple):
-    text = ", ".join(map(cell, value))
-  else:
-    text = str(value)
-  # Cells nest, so a pipe may be escaped already.
-  return re.sub(r"(?<!\\)\|", r"\\|", " ".join(text.split()))
+    return "none"
+  if isinstance(value, Mapping):
+    pairs = value.items()
+    return ", ".join(f"{cell(name)}: {cell(item)}" for name, item in pairs)
+  if isinstance(value, list | tuple):
+    return ", ".join(map(cell, value))
+  return foreign_text.in_markdown(str(value)).replace("|", "\\|")
 
 
 def signed(interval: intervals.Interval) -> str:
@@ -226,7 +225,8 @@ def picture(text: str, file: str) -> str:
   Returns:
     The reference, whatever brackets the text has.
   """
-  text = re.sub(r"([\\\[\]])", r"\\\1", " ".join(text.split()))
+  text = " ".join(foreign_text.printable(text).split())
+  text = re.sub(r"([\\\[\]])", r"\\\1", text)
   return f"![{text}]({file})"
 
 

@@ -9,6 +9,7 @@ from matplotlib import ticker
 from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure
 
+from instructrec import foreign_text
 from instructrec.evaluation import following, intervals, results
 
 # Okabe and Ito's colours, told apart by the colour-blind.
@@ -25,6 +26,12 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
 def _styles(result: results.EvaluationResult) -> dict[str, int]:
   """By name, so that a method looks the same in the pictures of all groups."""
   return {name: i for i, name in enumerate(sorted(result.methods))}
+
+
+def _label(name: str) -> str:
+  """A name in a picture, which takes $ for formulas and hides a leading _."""
+  text = foreign_text.printable(name).replace("$", r"\$")
+  return f" {text}" if text.startswith("_") else text
 
 
 def metric_bars(
@@ -63,7 +70,7 @@ def metric_bars(
       hatch=_HATCHES[style // len(_COLOURS) % len(_HATCHES)],
       edgecolor="white",
       linewidth=0,
-      label=name,
+      label=_label(name),
     )
   for place, metric in enumerate(names):
     axes.plot(
@@ -80,7 +87,8 @@ def metric_bars(
   short, long = result.num_candidates
   length = f"{short}" if short == long else f"{short} to {long}"
   axes.set_title(
-    f"{result.group}: {result.num_requests:,} requests, {length} candidates, "
+    f"{_label(result.group)}: {result.num_requests:,} requests, "
+    f"{length} candidates, "
     "95% intervals"
   )
   axes.grid(axis="y", alpha=0.3)
@@ -126,7 +134,7 @@ def strata_lines(
         markersize=4,
         linewidth=1.3,
         capsize=2,
-        label=name,
+        label=_label(name),
       )
     axes.plot(places, split.chance["HR@1"], "k:", linewidth=1.6, label="chance")
     axes.set_xticks(

@@ -13,6 +13,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from instructrec import foreign_text
 from instructrec.evaluation import markdown, published
 from instructrec.evaluation.published import PublishedError
 
@@ -123,7 +124,8 @@ def section(tables: Sequence[published.Table], file: str) -> str:
   """
   lines: list[str] = []
   for each in tables:
-    lines += [f"**{each.name}**{_size(each)}", "", table(each), ""]
+    name = foreign_text.in_markdown(each.name)
+    lines += [f"**{name}**{_size(each)}", "", table(each), ""]
     if runs := list(_runs(each)):
       lines += [*runs, ""]
   return "\n".join([*lines, f"[Figures, commands and versions]({file})"])
@@ -200,7 +202,8 @@ def _runs(found: published.Table) -> Iterable[str]:
   for row in found.rows:
     if metric in row.runs:
       means = ", ".join(f"{mean:.3f}" for mean in row.runs[metric])
-      yield f"- {row.name}, {metric} of each training seed: {means}"
+      name = foreign_text.in_markdown(row.name)
+      yield f"- {name}, {metric} of each training seed: {means}"
 
 
 def write(

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from instructrec import foreign_text
 from instructrec.evaluation import (
   file_names,
   following_report,
@@ -107,7 +108,7 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
   """
   best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
   own, chance = result.methods[best][metric], result.chance[metric]
-  text = f"**{best}** reaches {metric} {own.mean:.3f}"
+  text = f"**{foreign_text.in_markdown(best)}** reaches {metric} {own.mean:.3f}"
   if own.high < chance:
     text += ", below chance"
   elif own.low <= chance:
@@ -120,7 +121,7 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
       continue
     gap = result.difference(best, other, metric)
     (beaten if gap.is_clear else unclear).append(
-      f"{other} ({markdown.signed(gap.interval)})"
+      f"{foreign_text.in_markdown(other)} ({markdown.signed(gap.interval)})"
     )
   if beaten:
     text += f", ahead of {_listing(beaten)}"
@@ -164,9 +165,10 @@ def _strata_section(
   result: results.EvaluationResult, picture: str | None
 ) -> list[str]:
   """By what is known of the requests, and what is shown of the catalogue."""
+  group = foreign_text.in_markdown(result.group)
   lines = []
   if result.breakdowns:
-    lines += [f"### {result.group}: by position, popularity and history", ""]
+    lines += [f"### {group}: by position, popularity and history", ""]
     lines += [
       "HR@1 / NDCG@10 of each part of the requests"
       + (", and HR@1 with its standard error." if picture else "."),
@@ -186,7 +188,7 @@ def _strata_section(
     lines += [markdown.picture(text, picture), ""]
   if result.exposures:
     lines += [
-      f"### {result.group}: what is shown",
+      f"### {group}: what is shown",
       "",
       "Coverage is the share of the catalogue in the first places of any "
       "request; Gini is 0 where all items are shown equally often and near 1 "
@@ -197,7 +199,7 @@ def _strata_section(
     ]
   if result.agreements:
     lines += [
-      f"### {result.group}: the same candidates in other orders",
+      f"### {group}: the same candidates in other orders",
       "",
       "Methods that read or group whole lists were asked again with the "
       "candidates in other orders; the figures above are those of the first. "
@@ -217,7 +219,7 @@ def _group_section(
   short, long = result.num_candidates
   length = f"{short}" if short == long else f"{short} to {long}"
   lines = [
-    f"## {result.group}",
+    f"## {foreign_text.in_markdown(result.group)}",
     "",
     f"{result.num_requests:,} requests of {length} candidates. Means over "
     f"requests with 95% bootstrap intervals ({result.num_resamples:,} "
@@ -226,7 +228,10 @@ def _group_section(
     markdown.metric_table(result),
     "",
     *_remarks(result),
-    *(f"- {name}: {text}" for name, text in result.descriptions.items()),
+    *(
+      f"- {foreign_text.in_markdown(f'{name}: {text}')}"
+      for name, text in result.descriptions.items()
+    ),
     *([""] if result.descriptions else []),
     markdown.picture(
       f"Bars of {', '.join(result.chance)} of {', '.join(result.methods)} on "
@@ -266,10 +271,13 @@ def _markdown(
   pictures: Sequence[tuple[str, str | None]],
   context: Context,
 ) -> str:
-  lines = [f"# {' '.join(context.title.split())}", ""]
-  lines += [f"- {result.group}: {headline(result)}" for result in found]
+  lines = [f"# {foreign_text.in_markdown(context.title)}", ""]
+  lines += [
+    f"- {foreign_text.in_markdown(result.group)}: {headline(result)}"
+    for result in found
+  ]
   for warning in context.warnings:
-    lines += ["", f"> **Note:** {warning}"]
+    lines += ["", f"> **Note:** {foreign_text.in_markdown(warning)}"]
   lines += ["", "All figures on this page come from:", ""]
   lines += [markdown.fenced("\n".join(context.commands)), ""]
   for result, (bars, strata) in zip(found, pictures, strict=True):
@@ -294,7 +302,7 @@ def _markdown(
     if values:
       lines += [f"## {heading}", "", markdown.facts(values), ""]
   lines += ["## Configuration", "", markdown.fenced(context.config.strip())]
-  return "\n".join([*lines, ""])
+  return foreign_text.printable("\n".join([*lines, ""]))
 
 
 def _finite(value: Any) -> Any:

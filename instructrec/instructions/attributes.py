@@ -9,7 +9,7 @@ decade, or words that several titles share.
 | category | each level of an item's categories; `Games > Puzzles` is two |
 | brand | the brand |
 | price | terciles of the prices that there are: cheap, middling, expensive |
-| decade | a year at the end of the title, `Heat (1995)` |
+| decade | a year at the end of the title, `Heat (1995)`, or of release |
 | keyphrase | words of titles: `Xbox 360`, `Dinosaur` |
 
 What fewer than a handful of items have names an item, and what more than half
@@ -298,14 +298,30 @@ def _brands(catalog: Catalog, _: int) -> dict[str, list[int]]:
   return found
 
 
-def _prices(catalog: Catalog, _: int) -> dict[str, list[int]]:
+def price_levels(catalog: Catalog) -> tuple[float, float] | None:
+  """Where cheap ends and expensive begins, by terciles.
+
+  Args:
+    catalog: the items.
+
+  Returns:
+    The highest cheap and the highest middling price; None where prices say
+    nothing of taste: there are few, or most items cost the same.
+  """
   prices = catalog.frame["price"].fill_null(float("nan")).to_numpy()
   known = prices[np.isfinite(prices)]
   if len(known) < _MIN_PRICES:
+    return None
+  low, high = map(float, np.quantile(known, [1 / 3, 2 / 3]))
+  return (low, high) if known.min() < high and low < high else None
+
+
+def _prices(catalog: Catalog, _: int) -> dict[str, list[int]]:
+  levels = price_levels(catalog)
+  if levels is None:
     return {}
-  low, high = np.quantile(known, [1 / 3, 2 / 3])
-  if not known.min() < high or not low < high:
-    return {}  # Most items cost the same.
+  low, high = levels
+  prices = catalog.frame["price"].fill_null(float("nan")).to_numpy()
   bands = (prices <= low, (prices > low) & (prices <= high), prices > high)
   return {
     name: np.flatnonzero(band).tolist()
@@ -315,10 +331,12 @@ def _prices(catalog: Catalog, _: int) -> dict[str, list[int]]:
 
 def _decades(catalog: Catalog, _: int) -> dict[str, list[int]]:
   found = collections.defaultdict(list)
-  for item, title in enumerate(catalog.titles):
-    year = _YEAR.search(title)
+  years = zip(catalog.titles, catalog.years, strict=True)
+  for item, (title, released) in enumerate(years):
+    said = _YEAR.search(title)
+    year = said[1] if said else str(released or "")
     if year:
-      found[f"{year[1][:3]}0s"].append(item)
+      found[f"{year[:3]}0s"].append(item)
   return found
 
 

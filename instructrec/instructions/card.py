@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from instructrec import foreign_text
 from instructrec.instructions import generate, quality, tally, wish_card
 from instructrec.instructions.format import (
   FineGrained,
@@ -177,7 +178,8 @@ def _audit_table(counted: tally.Tally, generator: generate.Generator) -> str:
 
 def _example(row: Instruction) -> str:
   parts = f"`{row.template_id}` {row.preference}, {row.intention}"
-  return f"- {parts}\n  - {row.inputs}\n  - **{row.targets}**\n"
+  inputs, targets = map(foreign_text.in_markdown, (row.inputs, row.targets))
+  return f"- {parts}\n  - {inputs}\n  - **{targets}**\n"
 
 
 def _examples(counted: tally.Tally) -> str:
@@ -284,10 +286,14 @@ def _facts(manifest: Mapping[str, Any]) -> str:
   teacher = manifest["teacher"]
   facts = {
     "source": ", ".join(
-      f"{name} {value}" for name, value in manifest["source"].items() if value
+      foreign_text.in_markdown(f"{name} {value}").replace("|", "\\|")
+      for name, value in manifest["source"].items()
+      if value
     ),
     "prepared data": f"`{manifest['prepared_fingerprint'][:23]}`",
-    "teacher": f"{teacher['name']}, version {teacher['version']}",
+    "teacher": foreign_text.in_markdown(
+      f"{teacher['name']}, version {teacher['version']}"
+    ).replace("|", "\\|"),
     "longest history": f"{manifest['max_history']} items",
     "seed": manifest["seed"],
     "fingerprint": f"`{manifest['fingerprint'][:23]}`",

@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from instructrec.instructions import chat_completion
+from instructrec import foreign_text
+from instructrec.instructions import chat_completion, chat_server
 from instructrec.instructions.budget import Account, Budget, Estimate, Tokens
 from instructrec.instructions.reply_cache import ReplyCache
 
@@ -38,7 +39,8 @@ class ChatConfig:
   Attributes:
     model: name of the model on the server.
     base_url: the server, such as "http://127.0.0.1:8000/v1"; None for the one
-      that the environment names (`OPENAI_BASE_URL`), else OpenAI's own.
+      that the environment names (`OPENAI_BASE_URL`), else OpenAI's own. A user
+      and password in it are sent to the server and shown nowhere.
     cache: SQLite file of the replies.
     budget: tokens and money that a run may use.
     concurrency: requests on the way at once.
@@ -55,7 +57,8 @@ class ChatConfig:
   """
 
   model: str
-  base_url: str | None = None
+  # It may name a user and a password.
+  base_url: str | None = dataclasses.field(default=None, repr=False)
   cache: str = "teacher_cache.sqlite"
   budget: Budget = dataclasses.field(default_factory=Budget)
   concurrency: int = 16
@@ -85,13 +88,7 @@ class ChatConfig:
         raise ValueError(f"{name} is {value}, expected at least {least}")
     if not self.timeout > 0:
       raise ValueError(f"timeout is {self.timeout} s, expected more than 0")
-    if self.base_url is not None and not self.base_url.startswith(
-      ("http://", "https://")
-    ):
-      raise ValueError(
-        f"base_url is {self.base_url!r}, expected an address such as "
-        "'http://127.0.0.1:8000/v1'"
-      )
+    chat_server.Server.parse(self.base_url)
 
   def wait(self, tried: int, asked: float, chance: float) -> float:
     """Seconds to wait before trying again.
@@ -151,8 +148,9 @@ class ChatClient:
     self.config = config
     self._key = os.environ.get(KEY_VARIABLE, "").strip()
     # The library would look there as well, and the cache not know of it.
-    self._base_url = config.base_url or os.environ.get(ADDRESS_VARIABLE)
-    if not self._key and not self._base_url:
+    address = config.base_url or os.environ.get(ADDRESS_VARIABLE) or None
+    self._server = chat_server.Server.parse(address)
+    if not self._key and not self._server.url:
       raise ValueError(
         f"the environment variable {KEY_VARIABLE} holds no key; set it, or "
         f"name your own server with --{config.budget.options}_base_url"
@@ -167,7 +165,7 @@ class ChatClient:
 
   def _cache_key(self, question: Question) -> str:
     content: dict[str, Any] = {
-      "base_url": (self._base_url or "").rstrip("/"),
+      "base_url": (self._server.url or "").rstrip("/"),
       "model": self.config.model,
       "temperature": self.config.temperature,
       "max_reply_tokens": question.max_reply_tokens,
@@ -240,14 +238,8 @@ class ChatClient:
     if missing:
       account = Account(self.config.budget, self.used)
       try:
-        async with self._openai.AsyncOpenAI(
-          # Servers of one's own ask for no key; the library does.
-          api_key=self._key or "none",
-          base_url=self._base_url,
-          # Both are done here: the library's timeout starts anew with each
-          # byte, and its retries would be hidden from the budget.
-          timeout=None,
-          max_retries=0,
+        async with chat_server.open_client(
+          self._openai, self._server, self._key
         ) as client:
           texts |= await self._ask_all(client, account, missing)
       finally:
@@ -293,50 +285,67 @@ class ChatClient:
       chance = int(key[:8], 16) / 2**32
       await asyncio.sleep(self.config.wait(tried, outcome.after, chance))
     raise ChatReplyError(
-      f"{self.config.model} at {client.base_url} gave no text; tries: "
-      f"{tried}, the last: {outcome.reason}. Replies so far are kept in "
-      f"{self.config.cache}: run again to go on"
+      f"{self.config.model} at {self._quote(str(client.base_url))} gave no "
+      f"text; tries: {tried}, the last: {outcome.reason}. Replies so far are "
+      f"kept in {self.config.cache}: run again to go on"
     )
 
   async def _try(
     self, client: Any, question: Question
   ) -> chat_completion.Outcome:
-    # What is not answered may be charged for all the same.
     most = self._most_tokens(question)
-    try:
-      async with asyncio.timeout(self.config.timeout):
-        response = await client.chat.completions.with_raw_response.create(
-          model=self.config.model,
-          messages=question.messages,
-          temperature=self.config.temperature,
-          max_tokens=question.max_reply_tokens,
-          **(
-            {"response_format": chat_completion.RESPONSE_FORMAT}
-            if question.is_json
-            else {}
-          ),
+    with chat_server.watch() as watch:
+      try:
+        async with asyncio.timeout(self.config.timeout):
+          content = await self._send(client, question)
+      except TimeoutError:
+        reason = f"no reply in {self.config.timeout:g} s"
+      except self._openai.APIStatusError as error:
+        status = error.status_code
+        return chat_completion.Outcome(
+          Tokens(),
+          reason=f"status {status}: {self._quote(error.response.text)}",
+          after=chat_completion.retry_after(error.response.headers),
+          final=status < 500 and status not in _TRY_AGAIN,
         )
-    except TimeoutError:
-      return chat_completion.Outcome(
-        most, reason=f"no reply in {self.config.timeout:g} s"
-      )
-    except self._openai.APIStatusError as error:
-      status = error.status_code
-      return chat_completion.Outcome(
-        Tokens(),
-        reason=f"status {status}: {self._quote(error.response.text)}",
-        after=chat_completion.retry_after(error.response.headers),
-        final=status < 500 and status not in _TRY_AGAIN,
+      except chat_server.RefusedError as error:
+        used = most if error.is_charged else Tokens()
+        reason = self._quote(str(error))
+        return chat_completion.Outcome(used, reason=reason, final=True)
+      except self._openai.OpenAIError as error:
+        cause = self._quote(str(error.__cause__ or error))
+        reason = f"a broken connection: {cause}"
+      else:
+        return chat_completion.read(content, most, question.is_json)
+    # What was sent and not answered may be charged for all the same.
+    used = most if watch.was_sent else Tokens()
+    return chat_completion.Outcome(used, reason=reason)
+
+  async def _send(self, client: Any, question: Question) -> bytes:
+    """The body of the reply.
+
+    Raises:
+      RefusedError: where it is not read; other errors are the library's.
+    """
+    form = {"response_format": chat_completion.RESPONSE_FORMAT}
+    try:
+      response = await client.chat.completions.with_raw_response.create(
+        model=self.config.model,
+        messages=question.messages,
+        temperature=self.config.temperature,
+        max_tokens=question.max_reply_tokens,
+        **(form if question.is_json else {}),
       )
     except self._openai.OpenAIError as error:
-      cause = self._quote(str(error.__cause__ or error))
-      return chat_completion.Outcome(
-        most, reason=f"a broken connection: {cause}"
-      )
-    return chat_completion.read(response.content, most, question.is_json)
+      # Some versions of the library wrap whatever a request raises.
+      if isinstance(error.__cause__, chat_server.RefusedError):
+        raise error.__cause__ from error
+      raise
+    return response.content
 
   def _quote(self, said: str) -> str:
-    """What a server said, fit for an error: short, on one line, no key."""
-    if self._key:
-      said = said.replace(self._key, "***")
-    return " ".join(said.split())[:_MAX_QUOTE]
+    """What a server said, fit for an error: short, on one line, no secrets."""
+    for secret in filter(None, (self._key, *self._server.secrets)):
+      said = said.replace(secret, "***")
+    said = foreign_text.printable(" ".join(said.split()))
+    return foreign_text.without_user(said)[:_MAX_QUOTE]

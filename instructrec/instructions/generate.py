@@ -183,9 +183,12 @@ class Generator:
       reason = _problem(text, words)
       if reason is None:
         return words
+    title = text.wanted.hidden_title
     raise quality.TextQualityError(
       f"the {text.wanted.kind} text {words!r} of teacher {self.teacher.name} "
-      f"cannot be used: {reason}"
+      f"cannot be used ({reason}) where item "
+      f"{self.prepared.catalog.find_title(title)!r}, {title!r}, is the target; "
+      "leave the item out, or call it otherwise"
     )
 
   def _row(
@@ -277,6 +280,7 @@ def _known(
     target=request.target,
     history=request.history,
     later=request.later,
+    taken_before=request.row["target"] in request.row["history"],
     target_review=request.row["target_review"],
     history_review=request.row["history_review"],
     asked=asked,
@@ -284,6 +288,7 @@ def _known(
     review_allowed=wish is not None and wish.origin is Origin.TARGET_REVIEW,
     wish=row.wish_text if stated else None,
     hidden_words=stated.hidden_words if stated else frozenset(),
+    template=plan.form.own_words,
   )
 
 

@@ -8,7 +8,8 @@ The rules for what stands in the inputs, outside the choices that are offered
   between word boundaries, ignoring case. Titles of the history are taken out
   first (the target's may be part of one: "FIFA 12" of "FIFA 12 Goalie
   Gloves"), and so are titles of a single word in running text, which may be
-  ordinary words;
+  ordinary words. What the template itself says tells nothing of the target,
+  and if there is a film called "The Customer";
 - no title, in quotes, of what the user takes after the target;
 - in a stated wish, outside titles of the history, none of the words that
   distinguish the target's title: hardly another title has them. Its
@@ -39,6 +40,8 @@ class Known:
     target: the right item.
     history: what the row may say of the user's past.
     later: what the user takes after the target.
+    taken_before: whether the user had taken the target before, and takes it
+      again (`prepare --repeats=keep`).
     target_review: the user's review of the target, if there is one.
     history_review: a review that the row may use, if there is one.
     asked: titles that the row offers as choices.
@@ -48,11 +51,13 @@ class Known:
       review.
     wish: a stated wish; None where there is none.
     hidden_words: what it must not say.
+    template: what the template itself says.
   """
 
   target: Item
   history: Sequence[Item] = ()
   later: Sequence[Item] = ()
+  taken_before: bool = False
   target_review: str | None = None
   history_review: str | None = None
   asked: Sequence[str] = ()
@@ -60,6 +65,7 @@ class Known:
   review_allowed: bool = False
   wish: str | None = None
   hidden_words: frozenset[str] = frozenset()
+  template: str = ""
 
 
 def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
@@ -82,7 +88,7 @@ def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
       text = text.replace(render.quote(title), " ", 1)
   target = known.target
   found = []
-  if target.item_id in row.history_ids:
+  if target.item_id in row.history_ids and not known.taken_before:
     found.append(f"the target {target.item_id} is in the history")
   allowed = {item.item_id for item in known.history}
   if strangers := set(row.history_ids) - allowed:
@@ -95,7 +101,9 @@ def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
   else:
     if render.quote(target.title) in text:
       found.append(f"the inputs quote the target's title {target.title!r}")
-    elif quality.says_title(text, target.title):
+    elif quality.times_said(text, target.title) > quality.times_said(
+      known.template, target.title
+    ):
       found.append(f"the inputs say the target's title {target.title!r}")
     if render.quote(target.item_id) in text:
       found.append(f"the inputs hold the target's id {target.item_id!r}")
@@ -127,7 +135,8 @@ def check(row: instruction_format.Instruction, known: Known) -> None:
   """
   if found := problems(row, known):
     raise InstructionLeakError(
-      f"instruction {row.example_id}: {'; '.join(found)}"
+      f"instruction {row.example_id}, whose target is item "
+      f"{known.target.item_id!r}: {'; '.join(found)}"
     )
 
 

@@ -6,6 +6,7 @@ or complain of, on prices, and on whom a review says a thing was for.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,7 +20,11 @@ from instructrec.instructions import (
   spoken,
 )
 from instructrec.instructions import offline_frames as frames
-from instructrec.instructions.attributes import Attribute, Kind
+from instructrec.instructions.attributes import (
+  Attribute,
+  Kind,
+  price_levels,
+)
 from instructrec.instructions.domains import SPEECH, Domain
 from instructrec.instructions.draws import Draws
 from instructrec.instructions.teacher import TextKind, TextRequest
@@ -42,10 +47,7 @@ class OfflineTeacher:
     self._domain = domain or domains.of(items)
     self._speech = dataclasses.asdict(SPEECH[self._domain])
     self._speaker = Speaker(self._domain, self._phrases)
-    prices = items.frame["price"].drop_nulls().to_numpy()
-    self._price_levels = (
-      np.quantile(prices, [1 / 3, 2 / 3]) if len(prices) else None
-    )
+    self._price_levels = price_levels(items)
     self._mentioned = functools.lru_cache(maxsize=4096)(
       lambda review: self._phrases.mentioned(review)
     )
@@ -85,7 +87,15 @@ class OfflineTeacher:
         request, items=bare, review=None, key=request.key + turn
       )
       text = write(other, hidden)
-    return text
+    last = frames.LAST_RESORTS[request.kind.value]
+    return next(
+      (
+        found
+        for found in (text, *last)
+        if not quality.says_title(found, request.hidden_title)
+      ),
+      text,
+    )
 
   def _ranked(self, items: Sequence[Item], hidden: frozenset[str]) -> list[str]:
     ranked = self._phrases.ranked(items)
@@ -135,7 +145,11 @@ class OfflineTeacher:
     return kept
 
   def _price_level(self, items: Sequence[Item]) -> int | None:
-    prices = [item.price for item in items if item.price is not None]
+    prices = [
+      item.price
+      for item in items
+      if item.price is not None and math.isfinite(item.price)
+    ]
     if self._price_levels is None or not prices:
       return None
     return int(np.searchsorted(self._price_levels, np.median(prices)))

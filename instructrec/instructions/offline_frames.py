@@ -106,4 +106,14 @@ SPECIFIC = (
   "Please find {parts}.",
   "I want to {do} {parts}.",
 )
+LAST_RESORTS: Mapping[str, tuple[str, str]] = {
+  "P2": ("They take whatever comes along.", "Their choices follow no rule."),
+  "P2_own": ("I take whatever comes along.", "My choices follow no rule."),
+  **dict.fromkeys(
+    ("I1", "I1*", "I2"),
+    ("Please surprise me with anything.", "Whatever you like will do."),
+  ),
+}
+"""Said where all else says the title, by kind of text: no title of two words
+is in both."""
 QUALITIES = (", not too expensive", ", medium priced", ", top quality")

@@ -9,10 +9,10 @@ people: see the audit sheet.
 import re
 from collections.abc import Iterable
 
+from instructrec.data import item_text
 from instructrec.instructions import keyphrases
 
 MIN_WORDS, MAX_WORDS = 3, 80
-_MARKUP = re.compile(r"https?://|www\.|<[a-zA-Z/]|\[\[|```")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -43,7 +43,7 @@ def problem(
     return "too_short"
   if words > MAX_WORDS:
     return "too_long"
-  if _MARKUP.search(text):
+  if item_text.MARKUP.search(text):
     return "link_or_markup"
   if hidden_title is not None and says_title(text, hidden_title):
     return "says_the_title"
@@ -59,10 +59,15 @@ def says_title(text: str, title: str) -> bool:
     text: running text.
     title: the title.
   """
+  return times_said(text, title) > 0
+
+
+def times_said(text: str, title: str) -> int:
+  """How often a text says a title; see `says_title`."""
   if len(title.split()) < 2 or title.casefold() not in text.casefold():
-    return False
+    return 0
   pattern = rf"(?<!\w){re.escape(title)}(?!\w)"
-  return re.search(pattern, text, re.IGNORECASE) is not None
+  return len(re.findall(pattern, text, re.IGNORECASE))
 
 
 def audit(

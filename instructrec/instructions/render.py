@@ -92,6 +92,8 @@ class Form:
       slots = [self._resolve(name) for _, name in part if name]
       if number % 2 == 0 or (optional and not filled & set(slots)):
         self._inputs += part
+    self.own_words = "\n".join(literal for literal, _ in self._inputs)
+    """What the template itself says, whatever fills its slots."""
     self.input_slots = frozenset(
       self._resolve(name) for _, name in self._inputs if name
     )

@@ -65,15 +65,22 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 """Other words for attributes that a catalogue may have."""
 _IRREGULAR = {
-  "children": "child",
-  "men": "man",
-  "women": "woman",
-  "mice": "mouse",
-  "knives": "knife",
-  "wolves": "wolf",
-  "elves": "elf",
-  "dwarves": "dwarf",
+  many: one
+  for one, many in (
+    pair.split("/")
+    for pair in (
+      "child/children man/men woman/women mouse/mice foot/feet tooth/teeth "
+      "goose/geese knife/knives pocketknife/pocketknives wolf/wolves "
+      "elf/elves dwarf/dwarves shelf/shelves scarf/scarves bus/buses "
+      "bonus/bonuses circus/circuses octopus/octopuses stylus/styluses "
+      "virus/viruses lens/lenses canvas/canvases quiz/quizzes pie/pies "
+      "tie/ties jedi/jedis safari/safaris samurai/samurais bikini/bikinis "
+      "potato/potatoes tomato/tomatoes volcano/volcanoes yo/yos"
+    ).split()
+  )
 }
+_PLURALS = {one: many for many, one in _IRREGULAR.items()}
+_UNCOUNTED = frozenset(("clay", "clothes", "dice", "glue", "soap", "tennis"))
 
 
 def singular(word: str) -> str:
@@ -85,8 +92,9 @@ def singular(word: str) -> str:
   Returns:
     `puzzle` for "puzzles", `movy` for "movie" and "movies".
   """
-  if word in _IRREGULAR:
-    return _IRREGULAR[word]
+  word = _IRREGULAR.get(word, word)
+  if word in _PLURALS:
+    return word
   if len(word) > 3 and not word[0].isdigit():
     if word.endswith(("ies", "ie")):
       return word[: word.rindex("ie")] + "y"
@@ -95,6 +103,42 @@ def singular(word: str) -> str:
     if word.endswith("s") and not word.endswith(("ss", "us", "is")):
       return word[:-1]
   return word
+
+
+def is_plural(name: str) -> bool:
+  """Whether the last word of a name looks like that of several things."""
+  last = name.split()[-1].lower()
+  if last in _IRREGULAR:
+    return True
+  return (
+    last.endswith("s")
+    and not last.endswith(("ss", "us", "is"))
+    and last not in _PLURALS
+  )
+
+
+def plural(name: str) -> str:
+  """A name of one thing as that of several.
+
+  Args:
+    name: such as "Gaming Mouse".
+
+  Returns:
+    Such as "Gaming Mice"; a plural stays.
+  """
+  last = name.split()[-1].lower()
+  if is_plural(name) or last in _UNCOUNTED:
+    return name
+  if last in _PLURALS:
+    many = _PLURALS[last]
+    # The first letter stays as it is written.
+    same = len(name) - len(last) + 1
+    return name[:same] + many[1:]
+  if last.endswith("y") and last[-2:-1] not in "aeiou":
+    return name[:-1] + "ies"
+  if last.endswith(("s", "x", "ch", "sh", "z")):
+    return name + "es"
+  return name + "s"
 
 
 def words(text: str) -> list[str]:

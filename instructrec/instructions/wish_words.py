@@ -32,7 +32,6 @@ _SMALL, _ALL_SMALL, _GREETED, _MISSPELT = 0.2, 0.1, 0.06, 0.05
 """Shares of texts that begin small, are all small, greet, have a slip."""
 _LAST_RESORT = "{x}."
 _IN = "something in "
-_UNCOUNTED = frozenset(("clay", "clothes", "dice", "glue", "soap"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Speaker:
         nouns = self._nouns
       if not words or words[-1] not in nouns or self.is_platform(attribute):
         return None
-      return _cased(plural(name), self._nouns)
+      return _cased(spoken.plural(name), self._nouns)
     if attribute.kind is not Kind.CATEGORY:
       return None
     if self.domain is Domain.FILMS and name in wish_frames.GENRES:
@@ -90,8 +89,8 @@ class Speaker:
       return f"things for the {name}"
     last = spoken.singular(spoken.words(name)[-1]) if parts else ""
     if last in topics.PRODUCTS:
-      return plural(name)
-    if not _is_plural(name):
+      return spoken.plural(name)
+    if not spoken.is_plural(name):
       if self.domain in (Domain.FILMS, Domain.BOOKS, Domain.MUSIC):
         return f"{name} {SPEECH[self.domain].many}"
       return f"{_IN}{name}"
@@ -225,32 +224,6 @@ class Speaker:
         if fault is None and allowed(found, wish):
           return found
     return None
-
-
-def _is_plural(name: str) -> bool:
-  last = name.split()[-1]
-  return last.endswith("s") and not last.endswith(("ss", "us", "is"))
-
-
-def plural(name: str) -> str:
-  """A name of one thing as that of several.
-
-  Args:
-    name: such as "Gaming Mouse".
-
-  Returns:
-    Such as "Gaming Mice"; a plural stays.
-  """
-  last = name.split()[-1].lower()
-  if _is_plural(name):
-    return name
-  if last == "mouse":
-    return name[:-4] + "ice"
-  if last.endswith("y") and last[-2:-1] not in "aeiou":
-    return name[:-1] + "ies"
-  if last.endswith(("s", "x", "ch", "sh", "z")):
-    return name + "es"
-  return name if last in _UNCOUNTED else name + "s"
 
 
 @functools.lru_cache(maxsize=1 << 14)

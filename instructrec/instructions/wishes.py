@@ -31,7 +31,7 @@ from instructrec.instructions import (
   wish_words,
 )
 from instructrec.instructions.attributes import Attributes, Kind
-from instructrec.instructions.domains import SPEECH, Domain
+from instructrec.instructions.domains import Domain
 from instructrec.instructions.draws import Draws
 from instructrec.instructions.wish import Stance, Wish
 
@@ -214,8 +214,9 @@ class WishMaker:
   def _useless(self, make: "_Making", draws: Draws) -> tuple[Wish, str]:
     wish = make.wish((), (), Stance.USELESS)
     words = self.speaker.say(wish, draws.bits())
-    # A title of common words may rule out all of them but this.
-    return wish, words or f"{SPEECH[self.domain].one}.".capitalize()
+    # A title of common words may rule out all of them. No title is said by
+    # one word, and no word of two letters is one of those that tell a title.
+    return wish, words or "Hi."
 
 
 def _weighted(shares: Mapping[str, float], draws: Draws) -> list[str]:

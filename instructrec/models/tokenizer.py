@@ -20,7 +20,8 @@ PAD_ID = 0
 EOS_ID = 1
 UNKNOWN_ID = 2
 EXTRA_IDS = 100
-"""Sentinel ids after the pieces, as T5 counts them; unused by instructions."""
+"""Sentinel ids at the end, as T5 counts them; unused by instructions."""
+_SENTINELS = ("▁<extra_id_0>", "<extra_id_0>")
 
 
 class Tokenizer:
@@ -58,7 +59,7 @@ class Tokenizer:
   @property
   def vocab_size(self) -> int:
     """Pieces and sentinels."""
-    return self._model.get_piece_size() + EXTRA_IDS
+    return self._model.get_piece_size() + missing_sentinels(self._model)
 
   def fingerprint(self) -> str:
     """The SHA-256 of the model file."""
@@ -72,11 +73,40 @@ class Tokenizer:
     """As `encode`, of many texts."""
     return [[*ids, EOS_ID] for ids in self._model.encode(list(texts))]
 
+  def looks(self, titles: Sequence[str]) -> list[tuple[int, ...]]:
+    """What this vocabulary can tell titles apart by; see `data.catalog`.
+
+    Characters that it does not know are all alike.
+
+    Args:
+      titles: any texts.
+
+    Returns:
+      The ids of each.
+    """
+    return [tuple(ids) for ids in self._model.encode(list(titles))]
+
   def decode(self, ids: Iterable[int]) -> str:
     """Text of `ids` up to the first EOS; padding and sentinels are dropped."""
-    size = self._model.get_piece_size()
+    size = self.vocab_size - EXTRA_IDS
     kept = itertools.takewhile(lambda i: i != EOS_ID, map(int, ids))
     return self._model.decode([i for i in kept if 0 < i < size])
+
+
+def missing_sentinels(model: sentencepiece.SentencePieceProcessor) -> int:
+  """Sentinels that are to be counted behind the pieces of a model.
+
+  T5's public file holds them as pieces, wherever it was copied to.
+
+  Args:
+    model: a vocabulary.
+
+  Returns:
+    0 or `EXTRA_IDS`.
+  """
+  unknown = model.unk_id()
+  held = any(model.piece_to_id(name) != unknown for name in _SENTINELS)
+  return 0 if held else EXTRA_IDS
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:

@@ -9,12 +9,35 @@ from jaxtyping import Float
 
 from instructrec import progress
 from instructrec.data import catalog, request
-from instructrec.instructions import chat_client
+from instructrec.instructions import budget, chat_client
 from instructrec.models import tokenizer
 from instructrec.pipelines import blocks
 from instructrec.retrieval import chat_ranker, ranker, tournament
+from instructrec.settings import evaluation
 
 Scores = Float[np.ndarray, "requests candidates"]
+
+
+def config(
+  settings: evaluation.ChatSettings,
+) -> chat_client.ChatConfig | None:
+  """The server to ask; None where no model is named."""
+  if settings.model is None:
+    return None
+  return chat_client.ChatConfig(
+    model=settings.model,
+    base_url=settings.base_url,
+    cache=str(settings.cache),
+    concurrency=settings.concurrency,
+    temperature=0.0,
+    budget=budget.Budget(
+      max_tokens=settings.max_tokens,
+      max_cost=settings.max_cost,
+      price_in=settings.price_in,
+      price_out=settings.price_out,
+      options="chat",
+    ),
+  )
 
 
 class _Stub:

@@ -17,11 +17,12 @@ from typing import Any
 
 import polars as pl
 
-from instructrec import output_folder, progress
+from instructrec import foreign_text, output_folder, progress
 from instructrec.instructions import (
   card,
   chat,
   generate,
+  instruction_folder,
   tally,
   units,
   wish_card,
@@ -30,10 +31,12 @@ from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 from instructrec.training import item_table
 
-MANIFEST = "manifest.json"
+MANIFEST, VOCABULARY = (
+  instruction_folder.MANIFEST,
+  instruction_folder.VOCABULARY,
+)
 CARD = "card.md"
 AUDIT = "audit.csv"
-VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 
 Produced = tuple[list[tfds_writer.Shard], tally.Tally, list[str]]
 """Shards, counts, and texts to train a vocabulary on."""
@@ -207,7 +210,8 @@ def write(
     ),
   }
   (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-  (temporary / CARD).write_text(card.markdown(manifest, counted, generator))
+  page = card.markdown(manifest, counted, generator)
+  (temporary / CARD).write_text(foreign_text.printable(page), encoding="utf-8")
   card.write_audit(temporary / AUDIT, counted, generator)
   output_folder.publish(temporary, output)
   return manifest
@@ -243,7 +247,7 @@ def _manifest(
   for (name, origin), count in sorted(counted.origins.items()):
     origins.setdefault(name, {})[origin] = count
   return {
-    "format_version": 3,
+    "format_version": instruction_folder.FORMAT_VERSION,
     "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import seqio
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from instructrec.instructions import mixtures, plans, templates
 from instructrec.pipelines import item_features, metrics, tfds_writer
@@ -28,15 +29,37 @@ RERANK = "_rerank"
 _APPEND_EOS = seqio.preprocessors.append_eos_after_trim
 
 
-def _source(name: str) -> seqio.TfdsDataSource:
+class _Reader(seqio.utils.LazyTfdsLoader):
+  """Opens a data set; one that is missing is named, and its folder."""
+
+  def _get_builder(self, split: str | None = None) -> tfds.core.DatasetBuilder:
+    try:
+      return super()._get_builder(split)
+    except tfds.core.DatasetNotFoundError:
+      folder = self.data_dir or tfds.core.constants.DATA_DIR
+      # TFDS lists its whole catalogue, far below which the folder stands.
+      raise FileNotFoundError(
+        f"{folder} holds no {self.name}; expected what `instructrec generate` "
+        "wrote, named by --tfds_data_dir or TFDS_DATA_DIR"
+      ) from None
+
+
+class _Source(seqio.TfdsDataSource):
   """The TFDS config of a task; its splits are read from the data.
 
   The folder is `TFDS_DATA_DIR`, or what `seqio.set_tfds_data_dir_override`
   set (`--tfds_data_dir` of T5X and of `instructrec`).
   """
-  return seqio.TfdsDataSource(
-    f"{tfds_writer.NAME}/{name}:{tfds_writer.VERSION}"
-  )
+
+  def __init__(self, config: str) -> None:
+    name = f"{tfds_writer.NAME}/{config}:{tfds_writer.VERSION}"
+    super().__init__(name)
+    # Read only: TFDS looks for data in its public bucket otherwise.
+    self._reader = _Reader(name, read_only=True)
+
+  @property
+  def tfds_dataset(self) -> seqio.utils.LazyTfdsLoader:
+    return self._reader
 
 
 def _candidates_as_targets(ds: tf.data.Dataset) -> tf.data.Dataset:
@@ -125,7 +148,7 @@ def _add(
   name: str, config: str, output_features: Mapping[str, seqio.Feature]
 ) -> None:
   """Registers a task, its steps as its features ask for them."""
-  source = _source(config)
+  source = _Source(config)
   is_list = output_features["targets"].rank == 2
   items = None
   if "prompt" in output_features:

@@ -8,10 +8,11 @@ teacher's texts.
 
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import tensorflow as tf
@@ -217,6 +218,50 @@ def _split_info(
       filetype_suffix="tfrecord",
     ),
   )
+
+
+_FEATURES = "features.json"
+_TFDS_FEATURES = "tensorflow_datasets.core.features."
+
+
+def check_features(folder: str | os.PathLike[str]) -> None:
+  """Refuses metadata that would have TFDS import a module of their choice.
+
+  `features.json` names a class for each field, and TFDS imports where it is.
+
+  Args:
+    folder: of a config and version.
+
+  Raises:
+    ValueError: where the file is missing, does not parse or names a class
+      that is none of TFDS's own features.
+  """
+  path = pathlib.Path(folder) / _FEATURES
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError, RecursionError) as error:
+    raise ValueError(
+      f"{path} cannot be read: {error}; generate the data anew"
+    ) from error
+  for name in _class_names(found):
+    if not name.startswith(_TFDS_FEATURES):
+      raise ValueError(
+        f"{path} names the class {name!r}, expected features of TFDS "
+        f"({_TFDS_FEATURES}*); nothing was imported. Generate the data anew"
+      )
+
+
+def _class_names(found: Any) -> Iterator[str]:
+  """What stands where TFDS looks for the name of a class."""
+  if isinstance(found, dict):
+    for key, value in found.items():
+      named = key in ("pythonClassName", "python_class_name", "type")
+      if named and isinstance(value, str):
+        yield value
+      yield from _class_names(value)
+  elif isinstance(found, list):
+    for value in found:
+      yield from _class_names(value)
 
 
 def clear(root: str | os.PathLike[str]) -> None:

@@ -48,11 +48,8 @@ _ITEM_COLUMNS = (
 )
 
 
-def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
-  """What TFDS wrote about the config that the task reads.
-
-  Read here, as a SeqIO task keeps what it has seen in another folder.
-  """
+def _folder(task: seqio.Task, data_dir: pathlib.Path) -> pathlib.Path:
+  """Where the TFDS config lies that the task reads."""
   source = task.source
   reads = type(source).__name__
   if isinstance(source, seqio.TfdsDataSource):
@@ -65,7 +62,15 @@ def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
       "(docs/t5x.md), which reads every SeqIO task"
     )
   config = reads.split("/")[1].split(":")[0]
-  folder = data_dir / tfds_writer.NAME / config / tfds_writer.VERSION
+  return data_dir / tfds_writer.NAME / config / tfds_writer.VERSION
+
+
+def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
+  """What TFDS wrote about the config that the task reads.
+
+  Read here, as a SeqIO task keeps what it has seen in another folder.
+  """
+  folder = _folder(task, data_dir)
   info = folder / "dataset_info.json"
   if not info.is_file():
     raise FileNotFoundError(
@@ -170,6 +175,7 @@ def load(
   digest = hashlib.sha256(json.dumps(sources).encode()).hexdigest()
   folder = data_dir / "token_cache" / f"{task_name}-{split}-{digest[:12]}"
   if not folder.is_dir():
+    tfds_writer.check_features(_folder(task, data_dir))
     # Of the task itself: it keeps the first folder that it was given by
     # `seqio.set_tfds_data_dir_override`, and would read that one for others.
     task.source.tfds_dataset.override_data_dir(str(data_dir.absolute()))

@@ -26,17 +26,16 @@ class _Named(seqio.SentencePieceVocabulary):
   """
 
   def __init__(self) -> None:
-    self._read(default_path())
-
-  def _read(self, path: str) -> None:
-    # T5's public file already holds its 100 sentinels as pieces; any other
-    # gets them behind its own pieces.
-    extra_ids = 0 if path == PUBLIC_T5 else tokenizer.EXTRA_IDS
-    super().__init__(path, extra_ids=extra_ids)
+    super().__init__(default_path())
+    self._counted: str | None = None
 
   def _follow(self) -> None:
-    if self._sentencepiece_model_file != (path := default_path()):
-      self._read(path)
+    """Reads what is named, unless it was read last."""
+    if self._counted == (path := default_path()):
+      return
+    pieces = seqio.SentencePieceVocabulary(path).tokenizer
+    super().__init__(path, extra_ids=tokenizer.missing_sentinels(pieces))
+    self._counted = path
 
   def _model_context(self) -> Any:
     self._follow()
@@ -44,8 +43,7 @@ class _Named(seqio.SentencePieceVocabulary):
 
   @property
   def sentencepiece_model_file(self) -> str:
-    self._follow()
-    return super().sentencepiece_model_file
+    return default_path()
 
   @property
   def extra_ids(self) -> int:
@@ -53,11 +51,13 @@ class _Named(seqio.SentencePieceVocabulary):
     return super().extra_ids
 
   def __getstate__(self) -> dict[str, Any]:
+    # SeqIO compares vocabularies by their states.
     self._follow()
-    return super().__getstate__()
+    state: dict[str, Any] = super().__getstate__()
+    return {name: value for name, value in state.items() if name != "_counted"}
 
   def __reduce__(self) -> tuple[Any, ...]:
-    path = self.sentencepiece_model_file
+    path = default_path()
     return seqio.SentencePieceVocabulary, (path, self.extra_ids)
 
 

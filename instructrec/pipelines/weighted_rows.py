@@ -3,13 +3,14 @@
 Weights are fitted on validation requests of the same tasks, apart for requests
 with and without a wish. Beside the model stand the same request without its
 wish and with somebody else's, the wish as a filter alone, and, where there are
-retrievers, all of them with and without the model, fused alike.
+retrievers, all of them with and without the model, fused alike: those that are
+given, and the one whose scores come with the lists.
 """
 
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -40,7 +41,7 @@ _ALONE = (model_parts.WANTED, model_parts.UNWANTED)
 Row = tuple[str, Scores, str]
 
 
-def fused_name(names: Mapping[str, object], model: str | None) -> str:
+def fused_name(names: Iterable[str], model: str | None) -> str:
   """What the sum of retrievers, with a model or popularity, is called."""
   return " + ".join(
     [
@@ -90,6 +91,8 @@ class WeightedRows:
     parts: of the model.
     model_name: what its row is called.
     retrievers: fitted ones, by name, to fuse with it.
+    lists_retriever: name of the one whose scores the lists carry, validation
+      and others alike; None where they carry none.
     seed: of validation requests and the bootstrap.
     weights: of the model's own parts, once fitted.
   """
@@ -97,6 +100,7 @@ class WeightedRows:
   parts: model_parts.ModelParts
   model_name: str
   retrievers: Mapping[str, retriever.Retriever]
+  lists_retriever: str | None = None
   seed: int = 0
 
   def __post_init__(self) -> None:
@@ -143,7 +147,11 @@ class WeightedRows:
 
   @property
   def _retriever_names(self) -> dict[str, str]:
-    return {f"retriever:{name}": name for name in self.retrievers}
+    """By part. One that is given scores its own lists as it did before."""
+    names = dict.fromkeys(self.retrievers)
+    if self.lists_retriever is not None:
+      names.setdefault(self.lists_retriever)
+    return {f"retriever:{name}": name for name in names}
 
   def _with_retrievers(
     self, block: blocks.Block, found: dict[str, Scores]
@@ -151,11 +159,17 @@ class WeightedRows:
     """The parts with what retrievers say, which no wish changes."""
     if self._retrieved is None or self._retrieved[0] is not block:
       scores = {
-        part: self.retrievers[name].score(block.requests)
+        part: self._retriever_scores(block, name)
         for part, name in self._retriever_names.items()
       }
       self._retrieved = (block, scores)
     return found | self._retrieved[1]
+
+  def _retriever_scores(self, block: blocks.Block, name: str) -> Scores:
+    if name in self.retrievers:
+      return self.retrievers[name].score(block.requests)
+    assert block.retriever_scores is not None
+    return block.retriever_scores
 
   def _add_others(self, block: blocks.Block) -> None:
     """The requests once more, with a wish that is not their own.
@@ -277,7 +291,7 @@ class WeightedRows:
     names = (self.model_name, None)
     for weights, model in zip(self._fused[kind], names, strict=True):
       yield (
-        fused_name(self.retrievers, model),
+        fused_name(self._retriever_names.values(), model),
         weights.combine(parts, block.where),
         run_weights.RunWeights({kind: weights}, {}).describe(kind),
       )

@@ -8,8 +8,40 @@ import dataclasses
 from collections.abc import Sequence
 
 from instructrec.preflight import launch as launch_lib
-from instructrec.preflight import t5x_launch
+from instructrec.preflight import t5x_check, t5x_files, t5x_launch
 from instructrec.training import data_config, gin_config, runner
+
+RUNNERS = ("embedded", "t5x")
+
+
+def check(
+  files: Sequence[str], bindings: Sequence[str] = (), runner: str | None = None
+) -> list[str]:
+  """Fails where gin files and bindings are not sound; compiles nothing.
+
+  Args:
+    files: as in `read`; of T5X also such as evaluate or infer.
+    bindings: as in `read`.
+    runner: who will run them, "embedded" or "t5x"; None for either.
+
+  Returns:
+    What could not be looked at, in words.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where something is misspelt, is read by nothing, has no value,
+      or the files are for the other runner.
+  """
+  found = RUNNERS[t5x_files.need_t5x(files)]
+  if runner not in (None, found):
+    raise ValueError(
+      f"{', '.join(files)}: for the runner {found!r}, not {runner!r}; those of "
+      "T5X are gin/instructrec_*.gin, others include gin/runs/train.gin"
+    )
+  if found == "t5x":
+    return t5x_check.check(files, bindings)
+  read(files, bindings)
+  return []
 
 
 def read(
@@ -35,7 +67,7 @@ def read(
     FileNotFoundError: where there is no such file.
     ValueError: where the files configure no training run.
   """
-  if t5x_launch.needs_t5x(files):
+  if t5x_files.need_t5x(files):
     launch = t5x_launch.read(files, bindings)
   else:
     gin_config.parse(files, bindings)

@@ -5,88 +5,20 @@ batch, lengths, mesh and random numbers. Only our files are read; of T5X's own
 nothing is needed, for `gin/runs/t5x_finetune.gin` sets all that matters here.
 """
 
-import dataclasses
 import importlib
 import math
-import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gin import config_parser
 from instructrec.models import ranking_model
 from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import launch as launch_lib
-from instructrec.training import gin_config, mesh, optimizer, runner
-
-
-@dataclasses.dataclass(frozen=True)
-class _Macro:
-  name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reference:
-  name: str
-  evaluate: bool = False
-
-
-class _Delegate(config_parser.ParserDelegate):
-  """Keeps references in values, instead of resolving them."""
-
-  def configurable_reference(
-    self, scoped_configurable_name: str, evaluate: bool
-  ) -> _Reference:
-    return _Reference(scoped_configurable_name, evaluate)
-
-  def macro(self, macro_name: str) -> _Macro:
-    return _Macro(macro_name)
-
+from instructrec.preflight import t5x_files
+from instructrec.training import mesh, optimizer, runner
 
 # Modules whose classes and functions are called, with what is bound for them.
 _CALLED = ("instructrec.models.objectives.", "instructrec.training.data_config")
-
-
-def _text(file: str) -> str:
-  for folder in gin_config.search_paths():
-    path = pathlib.Path(folder) / file
-    if path.is_file():
-      return path.read_text()
-  raise FileNotFoundError(
-    f"no gin file {file!r}; looked in {', '.join(gin_config.search_paths())}"
-  )
-
-
-def _statements(text: str) -> Iterator[Any]:
-  """Statements of a file and of our files that it includes, in order.
-
-  T5X's own files stand as the statements that include them.
-  """
-  for statement in config_parser.ConfigParser(text, _Delegate()):
-    if isinstance(
-      statement, config_parser.IncludeStatement
-    ) and not statement.filename.startswith("t5x/"):
-      yield from _statements(_text(statement.filename))
-    else:
-      yield statement
-
-
-def needs_t5x(files: Sequence[str]) -> bool:
-  """Whether gin files include files of T5X.
-
-  Args:
-    files: paths, absolute or below one of `gin_config.search_paths()`.
-
-  Returns:
-    Whether they can be run by T5X alone.
-
-  Raises:
-    FileNotFoundError: where there is no such file.
-  """
-  return any(
-    isinstance(statement, config_parser.IncludeStatement)
-    for file in files
-    for statement in _statements(_text(file))
-  )
 
 
 class Bindings:
@@ -97,23 +29,12 @@ class Bindings:
     self._macros: dict[str, Any] = {}
     self._modules: dict[str, str] = {}
     for file in files:
-      self._take(_text(file))
-    # The two macros that T5X's own files demand, and ours leave open.
-    known = {*self._macros, "MODEL_DIR", "MIXTURE_OR_TASK_MODULE"}
-    classes = {name for _, name in self._values}
+      self._take(t5x_files.flattened(file))
     for binding in bindings:
-      name = binding.split("=", 1)[0].strip()
-      if name.isidentifier() and name not in known:
-        raise gin_config.unknown_macro(name, known)
-      if not name.isidentifier() and name.split(".")[-2] not in classes:
-        raise launch_lib.LaunchError(
-          f"--gin.{name}: the gin files bind no {name.split('.')[-2]!r}; "
-          f"expected one of {', '.join(sorted(classes))}"
-        )
-      self._take(binding)
+      self._take(t5x_files.statements(binding))
 
-  def _take(self, text: str) -> None:
-    for statement in _statements(text):
+  def _take(self, statements: Iterable[Any]) -> None:
+    for statement in statements:
       if isinstance(statement, config_parser.ImportStatement):
         self._modules[statement.bound_name()] = statement.module
       if not isinstance(statement, config_parser.BindingStatement):
@@ -160,20 +81,20 @@ class Bindings:
     return {name: self._resolve(value) for name, value in bound.items()}
 
   def _resolve(self, value: Any) -> Any:
-    if isinstance(value, _Macro):
+    if isinstance(value, t5x_files.Macro):
       return self.macro(value.name)
     if isinstance(value, Mapping):
       return {key: self._resolve(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
       return type(value)(self._resolve(item) for item in value)
-    if isinstance(value, _Reference) and value.evaluate:
+    if isinstance(value, t5x_files.Reference) and value.evaluate:
       return self._called(value)
     return value
 
-  def _called(self, reference: _Reference) -> Any:
+  def _called(self, reference: t5x_files.Reference) -> Any:
     """What a reference gives, of modules in `_CALLED`; else the reference."""
-    scope, _, selector = reference.name.rpartition("/")
-    alias, _, name = selector.rpartition(".")
+    scope = reference.scope
+    alias, _, name = reference.selector.rpartition(".")
     module = self._modules.get(alias, "")
     if not module.startswith(_CALLED):
       return reference
@@ -193,7 +114,11 @@ _NOT_COMPILED = {
 
 
 def _expect(what: str, found: Any, expected: str) -> None:
-  name = found.name.split(".")[-1] if isinstance(found, _Reference) else found
+  name = (
+    found.name.split(".")[-1]
+    if isinstance(found, t5x_files.Reference)
+    else found
+  )
   if name != expected:
     raise launch_lib.LaunchError(
       f"{what} is {name!r}; preflight of a T5X launch knows {expected} only"

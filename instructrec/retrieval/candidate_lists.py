@@ -152,7 +152,7 @@ class CandidateLists:
         f"{path} holds lists of the data {manifest['prepared_fingerprint']}, "
         f"these are {prepared.fingerprint}; make the lists from these data"
       )
-    return cls(pl.read_parquet(path), manifest)
+    return cls(pl.read_parquet(path, glob=False), manifest)
 
 
 def build(
@@ -200,12 +200,7 @@ def build(
     )
   if num_candidates < 2:
     raise ValueError(f"num_candidates is {num_candidates}, expected at least 2")
-  rows = request.sample(prepared.requests.read(split), num_requests, seed)
-  if not rows.height:
-    raise ValueError(
-      f"the prepared data have no requests of the split {split!r}; expected "
-      f"one of {[*prepared.requests.counts]}"
-    )
+  rows = prepared.requests.sample(split, num_requests, seed)
   more: dict[str, Any] = {}
   if found is None:
     columns, more = _drawn(

@@ -2,19 +2,16 @@
 
 import dataclasses
 import functools
-import json
 import os
-import pathlib
+from collections.abc import Sequence
 from typing import Any, Self
 
 from instructrec.data import catalog as catalog_lib
 from instructrec.data import dataset
-from instructrec.instructions import domains, templates
+from instructrec.instructions import instruction_folder, templates
 from instructrec.retrieval import run_weights
 from instructrec.serving import catalog_ranker, model_parts
 from instructrec.training import run_dir
-
-_MANIFEST = "manifest.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,12 +23,14 @@ class OpenedRun:
     params: its parameters.
     prepared: the items, and what was taken in training.
     template_set: instructions in the words of the data's domain.
+    batch_size: requests scored at once, where the decoder scores.
   """
 
   run: run_dir.Run
   params: Any
   prepared: dataset.PreparedData
   template_set: templates.TemplateSet
+  batch_size: int = 32
 
   @classmethod
   def open(
@@ -39,33 +38,31 @@ class OpenedRun:
     model_dir: str | os.PathLike[str],
     *,
     checkpoint: str | None = None,
+    modules: Sequence[str] = (),
   ) -> Self:
     """Opens a run.
 
     Args:
       model_dir: the folder that `train` wrote.
       checkpoint: where the parameters are, if not in the run.
+      modules: Python modules that the run's settings may name beside ours.
 
     Returns:
       The run.
 
     Raises:
       FileNotFoundError: where run, checkpoint or data are missing.
+      NotAllowedError: where the settings name other modules.
     """
-    run = run_dir.load(model_dir)
-    path = pathlib.Path(run.record["tfds_data_dir"]) / _MANIFEST
-    manifest = json.loads(path.read_text())
+    run = run_dir.load(model_dir, modules=modules)
+    instructions = instruction_folder.InstructionFolder.open(
+      run.record["tfds_data_dir"]
+    )
     if checkpoint is None:
       params, _ = run.params()
     else:
       params = run.params_from(checkpoint)
-    domain = domains.Domain(manifest.get("domain", domains.Domain.PRODUCTS))
-    return cls(
-      run=run,
-      params=params,
-      prepared=dataset.load(manifest["prepared_dir"]),
-      template_set=templates.load().reworded(domain),
-    )
+    return cls(run, params, instructions.prepared, instructions.template_set)
 
   @property
   def catalog(self) -> catalog_lib.Catalog:
@@ -76,7 +73,11 @@ class OpenedRun:
   def parts(self) -> model_parts.ModelParts:
     """What the model says of candidates."""
     return model_parts.ModelParts(
-      self.run, self.params, self.prepared, self.template_set
+      self.run,
+      self.params,
+      self.prepared,
+      self.template_set,
+      batch_size=self.batch_size,
     )
 
   @property

@@ -65,3 +65,35 @@ class RunRetriever(retriever.Retriever):
 
   def _load(self, folder: pathlib.Path) -> NoReturn:
     raise TypeError("a run is opened with OpenedRun.open")
+
+
+def open_all(
+  folders: Sequence[pathlib.Path],
+  prepared_fingerprint: str,
+  modules: Sequence[str] = (),
+) -> dict[str, RunRetriever]:
+  """Opens runs that were trained on the same data.
+
+  Args:
+    folders: what `instructrec train` wrote.
+    prepared_fingerprint: of the prepared data.
+    modules: Python modules that their settings may name beside ours.
+
+  Returns:
+    The runs as retrievers, by the names of their folders.
+
+  Raises:
+    FileNotFoundError: where a folder holds no run.
+    ValueError: where a run was trained on other data, or matches no titles.
+  """
+  found = {}
+  for folder in folders:
+    opened = opened_run.OpenedRun.open(folder, modules=modules)
+    if opened.prepared.fingerprint != prepared_fingerprint:
+      raise ValueError(
+        f"the run {folder} was trained on data with the fingerprint "
+        f"{opened.prepared.fingerprint}, these have {prepared_fingerprint}; "
+        "pass the --data that it was made from"
+      )
+    found[folder.resolve().name] = RunRetriever(opened)
+  return found

@@ -2,8 +2,9 @@
 
 A checkpoint is a folder `checkpoint_<step>` with the items `state` (step,
 parameters, optimizer state) and `data` (what fixes the order of the training
-data). Orbax writes to a temporary folder and renames it, so that a kill leaves
-the last complete checkpoint in place.
+data, and sums that the training log has not told yet). Orbax writes to a
+temporary folder and renames it, so that a kill leaves the last complete
+checkpoint in place.
 """
 
 import os
@@ -15,6 +16,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from instructrec.training import train_step
+
+_LOG = "log_window"
 
 
 class CheckpointMismatchError(ValueError):
@@ -47,13 +50,17 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def save(
-    self, state: train_step.TrainState, position: Mapping[str, Any]
+    self,
+    state: train_step.TrainState,
+    position: Mapping[str, Any],
+    window: Mapping[str, Any],
   ) -> None:
     """Saves in the background; `close` or the next save waits for it.
 
     Args:
       state: what to save; its step names the checkpoint.
       position: what fixes the order of the data, JSON values.
+      window: see `LogWindow.saved`.
     """
     step = int(state.step)
     if step in self._manager.all_steps():
@@ -62,7 +69,7 @@ class Checkpoints:
       step,
       args=ocp.args.Composite(
         state=ocp.args.PyTreeSave(state),
-        data=ocp.args.JsonSave(dict(position)),
+        data=ocp.args.JsonSave({**position, _LOG: dict(window)}),
       ),
     )
 
@@ -94,9 +101,7 @@ class Checkpoints:
         "to go on with; give it to a run in another folder with "
         "--gin.INITIAL_CHECKPOINT_PATH"
       )
-    saved = self._manager.restore(
-      step, args=ocp.args.Composite(data=ocp.args.JsonRestore())
-    )["data"]
+    saved = self._data(step)
     for name, value in position.items():
       if saved.get(name) != value:
         raise CheckpointMismatchError(
@@ -108,6 +113,16 @@ class Checkpoints:
       step,
       args=ocp.args.Composite(state=_restore_args(abstract_state)),
     )["state"]
+
+  def log_window(self) -> dict[str, list[float]]:
+    """What the newest checkpoint has for the next row of the training log."""
+    step = self._existing(None)
+    return self._data(step)[_LOG]
+
+  def _data(self, step: int) -> dict[str, Any]:
+    return self._manager.restore(
+      step, args=ocp.args.Composite(data=ocp.args.JsonRestore())
+    )["data"]
 
   def restore_params(
     self, abstract_params: Any, step: int | None = None

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from instructrec import limits
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -75,8 +77,8 @@ class DataConfig:
     """Checks the sizes.
 
     Raises:
-      ValueError: where one is too small, or rows that are packed are to hold
-        items.
+      ValueError: where one is too small or beyond its limit, or rows that are
+        packed are to hold items.
     """
     least = {
       **dict.fromkeys(
@@ -90,6 +92,8 @@ class DataConfig:
           f"DataConfig.{field} is {getattr(self, field)}, expected at least "
           f"{smallest}"
         )
+      if field != "batch_size":
+        limits.LENGTH.check(getattr(self, field), f"DataConfig.{field}")
     if self.pack and self.reads_items:
       raise ValueError(
         f"DataConfig.pack is True, history_length {self.history_length} and "

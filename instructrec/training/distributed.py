@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from jax.experimental import multihost_utils
 # the lead dies, JAX ends the others at once; this bounds only a lead that
 # hangs.
 _LEAD_SECONDS = 12 * 3600
+_TEXT_BYTES = 4096
 
 
 def initialize(
@@ -220,6 +221,43 @@ def lead_first(name: str) -> Iterator[None]:
   yield
   if is_lead():
     meet()
+
+
+def by_lead(name: str, check: Callable[[], None]) -> None:
+  """Runs a check in the lead alone; where it fails, all processes fail.
+
+  Args:
+    name: of the check; another one each time.
+    check: such as one that reads or locks a folder that all share.
+
+  Raises:
+    ValueError: in the others, with the lead's message; in the lead, what
+      `check` raised.
+  """
+  failure: Exception | None = None
+  # The lead may take its time: others would not wait as long in a broadcast.
+  with lead_first(name):
+    if is_lead():
+      try:
+        check()
+      except (ValueError, OSError) as error:
+        failure = error
+  message = _from_lead(str(failure) if failure else "")
+  if failure is not None:
+    raise failure
+  if message:
+    raise ValueError(f"process 0 says: {message}")
+
+
+def _from_lead(text: str) -> str:
+  """What the lead says, in all processes; cut to the first kilobytes."""
+  if jax.process_count() == 1:
+    return text
+  content = np.zeros(_TEXT_BYTES, np.uint8)
+  encoded = np.frombuffer(text.encode(), np.uint8)[:_TEXT_BYTES]
+  content[: len(encoded)] = encoded
+  told = np.asarray(multihost_utils.broadcast_one_to_all(content))
+  return told.tobytes().rstrip(b"\0").decode(errors="ignore")
 
 
 class StopOnSignal:

@@ -76,7 +76,7 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
         r"No module named 'instructrec\.models\.(\w+)'", str(error)
       )
       if missing:
-        _check_moved(missing[1], file)
+        check_moved(missing[1], file)
       if "t5x" not in str(error):
         raise
       raise ValueError(
@@ -92,11 +92,20 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
       gin.parse_config(binding)
     except ValueError as error:
       if "No configurable matching" in str(error):
-        _check_moved(name.split(".")[0], f"--gin.{name}")
+        check_moved(name.split(".")[0], f"--gin.{name}")
       raise
 
 
-def _check_moved(name: str, where: str) -> None:
+def check_moved(name: str, where: str) -> None:
+  """Says where a module is now.
+
+  Args:
+    name: of the module below `instructrec.models`.
+    where: what names it, for the message.
+
+  Raises:
+    ValueError: where it was moved.
+  """
   if name in _MOVED:
     room, _, module = _MOVED[name].rpartition(".")
     raise ValueError(
@@ -194,6 +203,15 @@ def _display(key: tuple[str, str, str]) -> str:
 def _nearest(name: str, known: Any) -> str:
   close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
   return f" (did you mean {close[0]}?)" if close else ""
+
+
+def bindings() -> dict[str, str]:
+  """The value of each binding and macro by its name, as gin writes both."""
+  return {
+    _display((scope, selector, parameter)): repr(value)
+    for (scope, selector), parameters in gin_state._CONFIG.items()
+    for parameter, value in parameters.items()
+  }
 
 
 def config_text() -> str:

@@ -89,7 +89,7 @@ class ItemTable:
           f"{str(known.get('fingerprint'))[:19]}...; the file was changed, "
           "make the data anew with `instructrec generate`"
         )
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(path, glob=False)
     if missing := [name for name in _COLUMNS if name not in frame.columns]:
       raise ValueError(
         f"{path} lacks the columns {missing}; it has {frame.columns}, "
@@ -224,7 +224,10 @@ def save(
   """
   path = pathlib.Path(directory) / FILE
   written = {str(length): histories[length] for length in sorted(histories)}
-  items.write_parquet(path, metadata={_HISTORIES: json.dumps(written)})
+  # In one chunk: how many there are depends on the threads that made them.
+  items.rechunk().write_parquet(
+    path, metadata={_HISTORIES: json.dumps(written)}
+  )
   return fingerprint(path)
 
 

@@ -1,21 +1,25 @@
 """What a run leaves in its folder, and how it is opened again.
 
-`<model_dir>/run.json` says where its data are and under which versions it
-ran; `config.gin` holds every binding; `vocabulary/` a copy of the
-SentencePiece model; `items.parquet` a copy of the item table, where the run
-reads items; `checkpoints/`, `metrics.jsonl`, `tensorboard/` come from
-the runner.
+`<model_dir>/run.json` says where its data are, under which versions it ran and
+with which settings from which step on; `config.gin` holds every binding of its
+newest part; `vocabulary/` a copy of the SentencePiece model; `items.parquet` a
+copy of the item table, where the run reads items; `checkpoints/`,
+`metrics.jsonl`, `tensorboard/` come from the runner; `run.lock` is there while
+a process trains.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 
+from instructrec import folder_lock
 from instructrec.models import tokenizer
 from instructrec.training import (
   checkpoints,
@@ -25,13 +29,17 @@ from instructrec.training import (
   initial_checkpoint,
   item_arrays,
   item_table,
+  run_history,
   runner,
+  strict_gin,
   train_step,
 )
 from instructrec.training import mesh as mesh_lib
 
 CONFIG = "config.gin"
 RECORD = "run.json"
+LOCK = "run.lock"
+CHECKPOINTS = "checkpoints"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 
 
@@ -174,7 +182,7 @@ class Run:
       ValueError: where the processes see different ones.
     """
     abstract = self._abstract_params()
-    store = checkpoints.Checkpoints(self.directory / "checkpoints", keep=None)
+    store = checkpoints.Checkpoints(self.directory / CHECKPOINTS, keep=None)
     try:
       distributed.check_agreement(
         {f"the list of checkpoints in {store.directory}": store.steps}
@@ -185,23 +193,72 @@ class Run:
       store.close()
 
 
+@contextlib.contextmanager
+def locked(
+  directory: str | os.PathLike[str], tell: Callable[[str], None]
+) -> Iterator[Callable[[], None]]:
+  """Keeps other runs out of a model folder; of several processes, the lead.
+
+  Args:
+    directory: the model folder; made where it is missing.
+    tell: shows a line.
+
+  Yields:
+    What fails where the folder is this run's no more; to be asked before
+    something is written there.
+
+  Raises:
+    InUseError: where another run is trained there.
+    OSError: where it cannot be written to.
+  """
+  folder = pathlib.Path(directory)
+  lock = folder_lock.FolderLock(
+    folder / LOCK, folder=directory, command="train", tell=tell
+  )
+  with contextlib.ExitStack() as stack:
+
+    def enter() -> None:
+      stack.enter_context(lock)
+      _check_checkpoints(folder / CHECKPOINTS)
+
+    distributed.by_lead("lock", enter)
+    yield lock.check if distributed.is_lead() else lambda: None
+
+
+def _check_checkpoints(folder: pathlib.Path) -> None:
+  """Fails where checkpoints could not be written; before hours of training."""
+  if folder.exists() and not folder.is_dir():
+    raise NotADirectoryError(
+      f"{folder} is a file, expected the folder of checkpoints; remove it or "
+      "name another --model_dir"
+    )
+  if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+    raise PermissionError(
+      f"{folder} cannot be written to; let this user write there, or name "
+      "another --model_dir"
+    )
+
+
 def save(
   directory: str | os.PathLike[str],
   *,
   vocabulary: str | os.PathLike[str],
   record: dict[str, Any],
   items: str | os.PathLike[str] | None = None,
+  step: int = 0,
 ) -> None:
   """Writes `config.gin`, `run.json`, the vocabulary and the item table.
 
-  What the folder holds of an earlier start is replaced: to be called when it
-  is known to be of the same run.
+  To be called when it is known that what the folder holds is of the same run,
+  and that it is trained further: the record is of what was trained.
 
   Args:
     directory: the model folder; made where it is missing.
     vocabulary: the SentencePiece model of the data.
-    record: what `run.json` holds; JSON values.
+    record: what `run.json` holds; JSON values. The settings of gin and the
+      starts of the run are added.
     items: the item table of the data; None where the run reads no items.
+    step: that training goes on from.
 
   Raises:
     ValueError: where the folder holds a run with another vocabulary or other
@@ -213,13 +270,63 @@ def save(
   _copy(vocabulary, copy, "another vocabulary")
   if items is not None:
     _copy(items, folder / item_table.FILE, "other items")
-  for name, text in (
-    (CONFIG, gin_config.config_text()),
-    (RECORD, json.dumps(record, indent=2) + "\n"),
-  ):
-    temporary = folder / f"{name}.tmp"
-    temporary.write_text(text)
-    temporary.replace(folder / name)
+  history = run_history.go_on(_record(folder), step, gin_config.bindings())
+  # First what knows the past: a kill leaves it whole, and the config as it was.
+  _write_record(folder, {**record, **history})
+  _write(folder / CONFIG, gin_config.config_text())
+
+
+def finish(directory: str | os.PathLike[str], seconds: float) -> None:
+  """Writes down how long a run took that was never stopped.
+
+  Args:
+    directory: the model folder.
+    seconds: from its start to its end.
+  """
+  folder = pathlib.Path(directory)
+  record = _record(folder) | {"train_seconds": round(seconds, 1)}
+  _write_record(folder, record)
+
+
+def untrained_changes(directory: str | os.PathLike[str]) -> str:
+  """Which settings of gin are others than those that a run was trained with.
+
+  Args:
+    directory: the model folder.
+
+  Returns:
+    Their names and values in words; empty where there are none, or the folder
+    has no record.
+  """
+  known = _record(pathlib.Path(directory)).get(run_history.SETTINGS)
+  if known is None:
+    return ""
+  return run_history.in_words(
+    run_history.differences(known, gin_config.bindings())
+  )
+
+
+def _record(folder: pathlib.Path) -> dict[str, Any]:
+  path = folder / RECORD
+  if not path.is_file():
+    return {}
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is damaged ({error}); put back a copy of it, or remove it, "
+      "which loses what is known of the run's settings so far"
+    ) from error
+
+
+def _write_record(folder: pathlib.Path, record: dict[str, Any]) -> None:
+  _write(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+  temporary = path.with_name(f"{path.name}.tmp")
+  temporary.write_text(text)
+  temporary.replace(path)
 
 
 def _copy(
@@ -227,7 +334,9 @@ def _copy(
 ) -> None:
   """Copies a file that no run in the folder may have another one of."""
   if not copy.exists():
-    shutil.copyfile(source, copy)
+    temporary = copy.with_name(f"{copy.name}.tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(copy)
   elif tokenizer.fingerprint(copy) != tokenizer.fingerprint(source):
     raise ValueError(
       f"{copy} is of a run with {other} than {source}; train into another "
@@ -235,31 +344,23 @@ def _copy(
     )
 
 
-def train_seconds(directory: str | os.PathLike[str]) -> float | None:
-  """How long the finished run in a folder took; None where that is not known.
-
-  Args:
-    directory: the model folder; it may hold no run.
-
-  Returns:
-    Seconds, of a run that was never stopped.
-  """
-  path = pathlib.Path(directory) / RECORD
-  record = json.loads(path.read_text()) if path.is_file() else {}
-  return record.get("train_seconds")
-
-
-def load(directory: str | os.PathLike[str]) -> Run:
-  """Opens a run's folder.
+def load(
+  directory: str | os.PathLike[str], *, modules: Sequence[str] = ()
+) -> Run:
+  """Opens a run's folder, which may be anyone's: see `strict_gin`.
 
   Args:
     directory: the model folder.
+    modules: Python modules that its settings may name beside ours; they are
+      imported where it does.
 
   Returns:
     The run.
 
   Raises:
     FileNotFoundError: where no run was started in the folder.
+    NotAllowedError: where its settings name anything else.
+    ValueError: where its settings cannot be read.
   """
   folder = pathlib.Path(directory).absolute()
   for name in (CONFIG, RECORD):
@@ -268,10 +369,12 @@ def load(directory: str | os.PathLike[str]) -> Run:
         f"{folder} holds no run ({name} is missing); `instructrec train "
         f"--model_dir={directory}` makes one"
       )
-  gin_config.parse([str(folder / CONFIG)])
+  settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
+  data = settings.build(data_config.DataConfig)
+  settings.check_task_modules(data.modules)
   return Run(
     directory=folder,
-    train=gin_config.build(runner.TrainConfig),
-    data=gin_config.build(data_config.DataConfig),
-    record=json.loads((folder / RECORD).read_text()),
+    train=settings.build(runner.TrainConfig),
+    data=data,
+    record=_record(folder),
   )

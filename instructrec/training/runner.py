@@ -24,10 +24,12 @@ from instructrec.models import protocol
 from instructrec.models.objectives import training_metrics
 from instructrec.training import (
   batches,
+  checkpoint_room,
   checkpoints,
   distributed,
   embedding_start,
   initial_checkpoint,
+  log_window,
   trackers,
   train_step,
 )
@@ -286,13 +288,15 @@ def train(
   *,
   embeddings: Callable[[], embedding_start.EmbeddingStart] | None = None,
   begin: Callable[[int], None] = lambda step: None,
+  check: Callable[[], None] = lambda: None,
 ) -> train_step.TrainState:
   """Trains to `config.train_steps`, going on from the newest checkpoint.
 
   Writes `metrics.jsonl`, `tensorboard/` and `checkpoints/` under
-  `output_dir`. On SIGTERM it saves and exits with status 143, on SIGINT
-  (Ctrl-C) with 130. With several processes each of them calls this, with a
-  folder that all share; the number may change from one start to the next.
+  `output_dir`, where nobody else may write (`run_dir.locked`). On SIGTERM it
+  saves and exits with status 143, on SIGINT (Ctrl-C) with 130. With several
+  processes each of them calls this, with a folder that all share; the number
+  may change from one start to the next.
 
   Args:
     config: the run's settings.
@@ -303,6 +307,8 @@ def train(
       random ones.
     begin: called with the step that training goes on from, once it is known
       that the folder holds this run or none.
+    check: called before each save; raises where the folder is no longer this
+      run's.
 
   Returns:
     The final state.
@@ -311,6 +317,7 @@ def train(
     DivergedError: where loss or parameters are not finite; the last checkpoint
       stays, and holds finite ones.
     CheckpointMismatchError: where the folder holds another run.
+    OSError: where the disk has no room for a checkpoint.
     ValueError: where the processes mean different runs.
   """
   output = pathlib.Path(output_dir)
@@ -330,18 +337,32 @@ def train(
       f"the list of checkpoints in {output}": store.steps,
     }
   )
+  newest = store.steps[-1] if store.steps else 0
+  left = max(config.train_steps - newest, 0)
+  distributed.by_lead(
+    "room",
+    lambda: checkpoint_room.check(
+      store.directory,
+      trainer.abstract_state,
+      saves=-(-left // config.checkpoint_period),
+      keep=config.keep_checkpoints,
+      present=len(store.steps),
+    ),
+  )
+  window = log_window.LogWindow({})
   if store.steps:
     state = store.restore(trainer.abstract_state, position)
+    window = log_window.LogWindow(store.log_window())
   else:
     state = trainer.init(None if embeddings is None else embeddings())
   start = int(state.step)
   begin(start)
-  events = _loop(trainer, state, stream, validation)
+  events = _loop(trainer, state, stream, validation, window)
   logs: list[trackers.Tracker] = []
   if distributed.is_lead():
     logs = [
       trackers.JsonlTracker(output, resume_step=start),
-      trackers.TensorBoardTracker(output),
+      trackers.TensorBoardTracker(output, resume_step=start),
     ]
   try:
     with (
@@ -357,11 +378,13 @@ def train(
     ):
       for step, state, split, values in events:
         if split == "checkpoint":
-          _save(store, state, position)
+          check()
+          _save(store, state, position, window)
         elif split == "step":
           line.advance()
           if stop.reached(step):
-            _save(store, state, position)
+            check()
+            _save(store, state, position, window)
             store.wait()
             raise SystemExit(stop.status)
         else:
@@ -382,6 +405,7 @@ def _save(
   store: checkpoints.Checkpoints,
   state: train_step.TrainState,
   position: dict[str, Any],
+  window: log_window.LogWindow,
 ) -> None:
   """Saves, unless a run that goes on from there would be lost already."""
   if not _all_finite(state.params):
@@ -390,7 +414,7 @@ def _save(
       "not saved; the last checkpoint is kept. Lower the learning rate or "
       "train in float32"
     )
-  store.save(state, position)
+  store.save(state, position, window.saved())
 
 
 @jax.jit
@@ -404,31 +428,31 @@ def _loop(
   state: train_step.TrainState,
   stream: batches.BatchStream,
   validation: batches.BatchStream | None,
+  window: log_window.LogWindow,
 ) -> Iterator[tuple[int, train_step.TrainState, str, dict[str, float]]]:
   """Yields (step, state, event, values) as training goes; see `train`.
 
   The step is counted here: reading it from the state would wait for the
-  device after every update.
+  device after every update. Its rows come before "step": who stops a run there
+  leaves none out.
   """
   config = trainer.config
   rng = jax.random.key(config.seed)
-  merged: protocol.Metrics = {}
   since, time_0 = 0, time.perf_counter()
   steps = range(int(state.step), config.train_steps)
   made = batches.ahead(functools.partial(trainer.batch, stream), steps)
   for step, batch in zip(steps, made, strict=True):
     state, metrics = trainer.step_fn(state, batch, rng)
-    merged = training_metrics.merge(merged, metrics)
+    window.add(metrics)
     since += 1
     done = step + 1
     last = done == config.train_steps
-    yield done, state, "step", {}
     if done % config.log_period == 0 or last:
-      values = training_metrics.compute(merged)
+      values = window.take()
       seconds = time.perf_counter() - time_0
       values["steps_per_s"] = since / seconds
       values["tokens_per_s"] = values.pop("target_tokens") / seconds
-      merged, since, time_0 = {}, 0, time.perf_counter()
+      since, time_0 = 0, time.perf_counter()
       if not np.isfinite(values["loss"]):
         raise DivergedError(
           f"the training loss is {values['loss']} between steps "
@@ -444,6 +468,7 @@ def _loop(
       time_0 += time.perf_counter() - paused
     if done % config.checkpoint_period == 0 or last:
       yield done, state, "checkpoint", {}
+    yield done, state, "step", {}
 
 
 def _validate(

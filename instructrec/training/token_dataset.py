@@ -416,7 +416,7 @@ class TokenDataset:
     }
     return cls(
       name=meta["name"],
-      columns=pl.read_parquet(directory / "columns.parquet"),
+      columns=pl.read_parquet(directory / "columns.parquet", glob=False),
       meta=meta,
       **{"lists": None, **ragged, **arrays},
     )

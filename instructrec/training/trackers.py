@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -34,7 +35,8 @@ class JsonlTracker:
   """Appends one JSON object a row to `metrics.jsonl`.
 
   Rows have `step`, `split` and the values. A resumed run drops the rows after
-  the step that it goes on from, so that no step stands twice.
+  the step that it goes on from, so that no step stands twice; lines that are no
+  rows are named and dropped.
 
   Args:
     directory: the run's folder.
@@ -45,16 +47,30 @@ class JsonlTracker:
     self, directory: str | os.PathLike[str], *, resume_step: int = 0
   ) -> None:
     self.path = pathlib.Path(directory) / "metrics.jsonl"
-    kept = []
-    if self.path.exists():
-      for line in self.path.read_text().splitlines():
-        # The last line of a killed run may be cut; its step is redone.
-        if line.endswith("}") and json.loads(line)["step"] <= resume_step:
-          kept.append(line)
+    kept = self._rows(resume_step) if self.path.exists() else []
     temporary = self.path.with_suffix(".tmp")
     temporary.write_text("".join(f"{line}\n" for line in kept))
     temporary.replace(self.path)
     self._file = self.path.open("a")
+
+  def _rows(self, last: int) -> list[str]:
+    """The lines of steps to `last`."""
+    text = self.path.read_text(encoding="utf-8", errors="replace")
+    kept, bad = [], []
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+      step = _step(line)
+      if step is not None and step <= last:
+        kept.append(line.strip())
+      # The last line of a killed run may be cut; its step is done again.
+      elif step is None and line.endswith("\n"):
+        bad.append(number)
+    if bad:
+      print(
+        f"{self.path}: {len(bad)} lines are no rows with step and split and "
+        f"are dropped; the first is line {bad[0]}",
+        file=sys.stderr,
+      )
+    return kept
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
     """Appends a row; see `Tracker.write`."""
@@ -67,14 +83,32 @@ class JsonlTracker:
     self._file.close()
 
 
+def _step(line: str) -> int | None:
+  """The step of a row; None where a line is none."""
+  try:
+    row = json.loads(line)
+  except ValueError:
+    return None
+  if not isinstance(row, dict) or not isinstance(row.get("split"), str):
+    return None
+  step = row.get("step")
+  return step if isinstance(step, int) else None
+
+
 class TensorBoardTracker:
   """Writes TensorBoard scalars, without TensorFlow.
 
+  Each start has an event file of its own, which says that later steps in
+  earlier files count no more; TensorBoard leaves them out.
+
   Args:
     directory: the run's folder; the event file goes to its `tensorboard`.
+    resume_step: the step that the run goes on from.
   """
 
-  def __init__(self, directory: str | os.PathLike[str]) -> None:
+  def __init__(
+    self, directory: str | os.PathLike[str], *, resume_step: int = 0
+  ) -> None:
     folder = pathlib.Path(directory) / "tensorboard"
     folder.mkdir(parents=True, exist_ok=True)
     name = (
@@ -83,6 +117,8 @@ class TensorBoardTracker:
     self._file = (folder / name).open("wb")
     self._writer = record_writer.RecordWriter(self._file)
     self._add(event_pb2.Event(file_version="brain.Event:2"))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._add(event_pb2.Event(step=resume_step + 1, session_log=start))
 
   def _add(self, event: event_pb2.Event) -> None:
     event.wall_time = time.time()

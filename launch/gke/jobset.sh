@@ -12,6 +12,7 @@ about "launch/gke/jobset.sh: trains on a TPU slice of a GKE cluster that has Job
 
 Fills in launch/gke/jobset.yaml and applies it; --dry_run prints it."
 host_options
+checked_options
 name_pattern='[a-z0-9]([-a-z0-9]*[a-z0-9])?'
 option name "" xl "name of the JobSet: lower case, digits, hyphens" "$name_pattern"
 option namespace default default "Kubernetes namespace" "$name_pattern"
@@ -68,6 +69,7 @@ render() {
   done <"$(dirname "${BASH_SOURCE[0]}")/jobset.yaml"
 }
 
+check_gin
 if "${OPT[dry_run]}"; then
   render
   note "applied with:"

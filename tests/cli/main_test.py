@@ -274,41 +274,6 @@ def test_instructions_of_data_that_were_prepared_anew_are_refused(
     )
 
 
-@pytest.mark.tf
-def test_a_start_that_is_refused_leaves_the_run_as_it_was(work, train_args):
-  """Else the run would be evaluated with another network than it has."""
-  files = [work / "model" / name for name in ("config.gin", "run.json")]
-  before = [file.read_text() for file in files]
-  with pytest.raises(ValueError, match="was trained with batch_size = 4"):
-    call(
-      *train_args,
-      "--gin.BATCH_SIZE=8",
-      "--gin.DROPOUT_RATE=0.3",
-      f"--tfds_data_dir={work / 'instructions'}",
-      f"--model_dir={work / 'model'}",
-    )
-  assert [file.read_text() for file in files] == before
-
-
-@pytest.mark.tf
-def test_the_time_of_a_run_is_that_of_all_its_steps_or_not_told(
-  work, tmp_path, train_args
-):
-  model = tmp_path / "model"
-  shutil.copytree(work / "model", model)
-  args = [*train_args, f"--tfds_data_dir={work / 'instructions'}"]
-
-  def seconds(*more, left):
-    result = call(*args, f"--model_dir={model}", *more)
-    assert result.exit_code == 0, result.output
-    assert f"goes on from checkpoint_6 in {model}: {left}" in result.output
-    return json.loads((model / "run.json").read_text()).get("train_seconds")
-
-  before = json.loads((model / "run.json").read_text())["train_seconds"]
-  assert seconds(left="0 of 6 steps") == before
-  assert seconds("--gin.TRAIN_STEPS=8", left="2 of 8 steps") is None
-
-
 def test_existing_output_is_not_replaced_unasked(work):
   with pytest.raises(FileExistsError, match="pass --overwrite"):
     call("prepare", "--source=synthetic", f"--output={work / 'prepared'}")

@@ -7,6 +7,7 @@ import runpy
 import pytest
 import typer
 
+from instructrec import limits
 from instructrec.cli import main
 from instructrec.instructions import render, templates
 
@@ -64,6 +65,15 @@ def test_named_commands_and_options_exist():
       if name.startswith("--") and not name.startswith("--gin."):
         assert name in options, f"{document}: {command.name} {name}"
   assert {"train", "evaluate", "candidates", "export", "preflight"} <= seen
+
+
+def test_the_limits_of_the_page_are_those_that_hold():
+  text = (_ROOT / "docs/trust.md").read_text()
+  rows = re.findall(r"^\| (.+) \| ([\d,]+) (.+) \| `(\w+)` \|$", text, re.M)
+  assert rows == [
+    (limit.of, f"{limit.default:,}", limit.unit, limit.variable)
+    for limit in limits.ALL
+  ]
 
 
 def test_named_files_exist():

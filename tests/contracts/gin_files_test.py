@@ -3,9 +3,10 @@
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
-from instructrec.training import data_config, gin_config, runner
+from instructrec.training import data_config, gin_config, runner, strict_gin
 
 _GIN = next(
   path
@@ -55,6 +56,37 @@ def test_the_launch_builds_and_uses_all_its_bindings(name):
   assert data.mixture.startswith("instructrec_v1")
 
 
+@pytest.mark.parametrize("name", _LAUNCHES)
+def test_a_run_of_the_launch_opens_with_the_settings_it_was_trained_with(
+  name, tmp_path
+):
+  gin_config.parse([name])
+  (tmp_path / "config.gin").write_text(gin_config.config_text())
+  opened = strict_gin.StrictGin.open(tmp_path / "config.gin")
+  build = gin_config.build
+  assert opened.build(data_config.DataConfig) == build(data_config.DataConfig)
+  ours, theirs = opened.build(runner.TrainConfig), build(runner.TrainConfig)
+  assert _said(ours) == _said(theirs)
+  assert _said(ours.model) == _said(theirs.model)
+  # Schedules and optimizers are functions, which say nothing of their settings.
+  params = {"w": np.linspace(-1, 1, 6)}
+  updates = [_third_update(each.optimizer, params) for each in (ours, theirs)]
+  assert np.any(updates[0])
+  np.testing.assert_array_equal(*updates)
+
+
+def _third_update(optimizer, params):
+  state = optimizer.init(params)
+  for _ in range(3):
+    updates, state = optimizer.update(params, state, params)
+  return updates["w"]
+
+
+def _said(settings):
+  """What an object's fields say, without addresses."""
+  return re.sub(" at 0x[0-9a-f]+", "", repr(vars(settings)))
+
+
 @pytest.mark.parametrize(
   ("size", "millions"),
   [
@@ -67,7 +99,6 @@ def test_the_launch_builds_and_uses_all_its_bindings(name):
 )
 def test_the_sizes_have_the_published_number_of_parameters(size, millions):
   import jax
-  import numpy as np
 
   gin_config.parse([f"gin/models/{size}.gin", "gin/runs/train.gin"], [])
   import gin

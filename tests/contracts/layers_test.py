@@ -14,15 +14,17 @@ _PACKAGE = pathlib.Path(instructrec.__file__).parent
 
 # Each folder with the folders it may import from, itself aside.
 _MAY_IMPORT = {
+  "settings": set(),
   "data": set(),
   "instructions": {"data"},
   "models": set(),
   "evaluation": set(),
-  "retrieval": {"data", "instructions", "models", "evaluation"},
+  "retrieval": {"settings", "data", "instructions", "models", "evaluation"},
   "training": {"models"},
   "preflight": {"models", "training"},
   "serving": {"models", "instructions", "data", "retrieval", "training"},
   "pipelines": {
+    "settings",
     "data",
     "instructions",
     "models",
@@ -32,6 +34,7 @@ _MAY_IMPORT = {
     "training",
   },
   "cli": {
+    "settings",
     "data",
     "instructions",
     "models",

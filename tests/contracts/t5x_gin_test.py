@@ -1,12 +1,9 @@
 """Every gin file for T5X fits T5X, checked without T5X.
 
-What T5X offers stands in `t5x_<commit>.json` (see `record_t5x.py`); our own
+What T5X offers stands in `t5x_record.json` (see `record_t5x.py`); our own
 modules and SeqIO are looked at directly.
 """
 
-import dataclasses
-import difflib
-import importlib
 import importlib.util
 import inspect
 import json
@@ -15,7 +12,7 @@ import re
 
 import pytest
 
-from gin import config_parser
+from instructrec.preflight import t5x_check, t5x_record
 from instructrec.training import gin_config
 
 pytestmark = pytest.mark.tf
@@ -30,7 +27,7 @@ def _load_recorder():
 
 
 record_t5x = _load_recorder()
-RECORD = json.loads(record_t5x.path().read_text())
+RECORD = t5x_record.recorded()
 _ROOT = next(
   path
   for path in map(pathlib.Path, gin_config.search_paths()[1:])
@@ -83,156 +80,42 @@ RUNS = {
 }
 
 
-@dataclasses.dataclass
-class Reading:
-  """What a list of gin files says, includes and all, later over earlier.
-
-  Attributes:
-    problems: everything that does not fit.
-    macros: macro names to whether a value stands there (False: required).
-    read: macros that some value refers to.
-    ours: macros that our own files define.
-  """
-
-  problems: list[str] = dataclasses.field(default_factory=list)
-  macros: dict[str, bool] = dataclasses.field(default_factory=dict)
-  read: set[str] = dataclasses.field(default_factory=set)
-  ours: set[str] = dataclasses.field(default_factory=set)
+def problems(files, roots=(), **settings):
+  """What the check says of files, held against the record."""
+  folders = [*map(str, roots), str(_ROOT)]
+  found, notes = t5x_check.problems(
+    files, record=RECORD, folders=folders, **settings
+  )
+  assert not notes
+  return found
 
 
-def _nearest(name, known):
-  close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-  return f"; did you mean {close[0]}?" if close else ""
-
-
-def _parameters(imports, selector):
-  """Parameters of what a file calls `selector`.
-
-  Raises:
-    LookupError: where there is no such thing.
-  """
-  alias, _, name = selector.rpartition(".")
-  module = imports.get(alias)
-  if module is None:
-    raise LookupError(
-      f"{selector}: the file imports no {alias!r}"
-      + _nearest(alias, imports.keys())
-    )
-  if module == "__main__":
-    known = RECORD["scripts"].get(alias.removesuffix("_script"), {})
-  elif module.split(".")[0] == "t5x":
-    known = {
-      full.removeprefix(f"{module}."): names
-      for full, names in RECORD["callables"].items()
-      if full.rpartition(".")[0] == module
-    }
+def macros_read(name):
+  """Macros that a file and what it includes read."""
+  if name.startswith("t5x/"):
+    found = RECORD.gin[name]
   else:
-    values = vars(importlib.import_module(module))
-    if not callable(values.get(name)):
-      raise LookupError(f"{module} has no {name!r}" + _nearest(name, values))
-    return record_t5x.parameters(values[name])
-  if name not in known:
-    raise LookupError(f"{module} has no {name!r}" + _nearest(name, known))
-  return known[name]
+    found = t5x_record.GinFile.of((_ROOT / name).read_text())
+  return set(found.read).union(*map(macros_read, found.includes))
 
 
-def read(files, roots):
-  """Reads gin files as T5X would, against the record.
-
-  Args:
-    files: paths below one of `roots`.
-    roots: where `gin/...` is looked up.
-
-  Returns:
-    A `Reading`.
-  """
-  reading = Reading()
-  for file in files:
-    _read_file(file, roots, reading)
-  for macro in sorted(reading.ours - reading.read):
-    reading.problems.append(
-      f"nothing reads the macro {macro}" + _nearest(macro, reading.read)
-    )
-  return reading
-
-
-def _read_file(file, roots, reading):
-  if file.startswith("t5x/"):
-    if file not in RECORD["gin"]:
-      reading.problems.append(
-        f"T5X has no {file}" + _nearest(file, RECORD["gin"])
-      )
-      return
-    run = RECORD["gin"][file]
-    reading.macros |= dict.fromkeys(run["defined"], True)
-    reading.macros |= dict.fromkeys(run["required"], False)
-    reading.read |= set(run["read"])
-    return
-  path = next((r / file for r in roots if (r / file).is_file()), None)
-  if path is None:
-    reading.problems.append(f"there is no {file}")
-    return
-  imports = {}
-  for statement, macros, references in record_t5x.statements(path.read_text()):
-    where = f"{file}:{statement.location.line_num}: "
-    reading.read |= set(macros) - {"gin.REQUIRED"}
-    if isinstance(statement, config_parser.IncludeStatement):
-      _read_file(statement.filename, roots, reading)
-      continue
-    if isinstance(statement, config_parser.ImportStatement):
-      if statement.module != "__gin__.dynamic_registration":
-        imports[statement.bound_name()] = statement.module
-      continue
-    selectors = [(name.split("/")[-1], None) for name in references]
-    if isinstance(statement, config_parser.BlockDeclaration):
-      selectors.append((statement.selector, None))
-    elif statement.arg_name:
-      selectors.append((statement.selector, statement.arg_name))
-    else:
-      reading.macros[statement.selector] = "gin.REQUIRED" not in macros
-      reading.ours.add(statement.selector)
-    for selector, parameter in selectors:
-      try:
-        known = _parameters(imports, selector)
-      except (LookupError, ImportError) as error:
-        reading.problems.append(where + str(error))
-        continue
-      if parameter is not None and not {parameter, "**"} & set(known):
-        reading.problems.append(
-          f"{where}{selector} has no parameter {parameter!r}"
-          + _nearest(parameter, known)
-        )
-
-
-def _header(name, roots):
-  path = next(r / name for r in roots if (r / name).is_file())
-  lines = path.read_text().splitlines()
+def _header(name):
+  lines = (_ROOT / name).read_text().splitlines()
   end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
   return "\n".join(line.removeprefix("#").strip() for line in lines[:end])
 
 
-def missing(reading, header):
-  """Macros that are read and have no value, other than the header's."""
-  required = re.search(r"^Required: (.*?)^\w[\w ]*:", header, re.M | re.S)
-  listed = set(re.findall(r"\b[A-Z][A-Z_]+\b", required.group(1)))
-  empty = {name for name in reading.read if not reading.macros.get(name)}
-  return sorted(empty - listed)
+def required(name):
+  """Macros that a file's header wants to be set."""
+  found = re.search(
+    r"^Required: (.*?)^\w[\w ]*:", _header(name), re.MULTILINE | re.DOTALL
+  )
+  return set(re.findall(r"\b[A-Z][A-Z_]+\b", found.group(1)))
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_the_run_fits_t5x(run):
-  reading = read(RUNS[run], [_ROOT])
-  # An override defines what one of several launches reads.
-  allowed = {"INFER_MODE"} if "eval" in run else set()
-  if "objectives" in run and "xl" not in run:
-    allowed |= {"NUM_DRAWN"}  # Lists are whole: nothing is drawn.
-  if "tiny" in run or "generate" in run:
-    every = set().union(*(read(r, [_ROOT]).read for r in RUNS.values()))
-    allowed |= every
-  unread = {f"nothing reads the macro {name}" for name in allowed}
-  problems = [p for p in reading.problems if p.split(";")[0] not in unread]
-  assert not problems
-  assert not missing(reading, _header(RUNS[run][0], [_ROOT]))
+  assert not problems(RUNS[run], unset=required(RUNS[run][0]))
 
 
 @pytest.mark.parametrize(
@@ -240,17 +123,15 @@ def test_the_run_fits_t5x(run):
   [*FINETUNE, "gin/instructrec_eval.gin", "gin/instructrec_infer.gin"],
 )
 def test_the_header_says_what_a_user_needs(name):
-  header = _header(name, [_ROOT])
+  header = _header(name)
   for part in ("Command:", "Required:", "Commonly overridden:", "Fits on:"):
     assert f"\n{part}" in header
   assert "python ${T5X_DIR}/t5x/" in header
-  reading = read(
-    (name,) if name in FINETUNE else (name, *_MODEL, *_GENERATE), [_ROOT]
-  )
+  files = (name,) if name in FINETUNE else (name, *_MODEL, *_GENERATE)
+  read = set().union(*map(macros_read, files))
   # The macros that the header names exist.
-  body = header.split("Required:")[1]
-  for macro in re.findall(r"\b[A-Z]+_[A-Z_]+\b", body):
-    assert macro in reading.read | {"INFER_MODE"}, macro
+  for macro in re.findall(r"\b[A-Z]+_[A-Z_]+\b", header.split("Required:")[1]):
+    assert macro in read | {"INFER_MODE"}, macro
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -288,11 +169,13 @@ PLANTED = {
     "nothing reads the macro EVALUATOR_NUM_EXAMPLE; "
     "did you mean EVALUATOR_NUM_EXAMPLES?"
   ),
-  "include 'gin/models/xs.gin'": "there is no gin/models/xs.gin",
-  "include 't5x/configs/runs/tune.gin'": (
-    "T5X has no t5x/configs/runs/tune.gin; "
-    "did you mean t5x/configs/runs/finetune.gin?"
+  "trian/utils.DatasetConfig.batch_size = 8": (
+    "nothing enters the scope trian; did you mean train?"
   ),
+  "include 't5x/configs/runs/tune.gin'": (
+    "has no t5x/configs/runs/tune.gin; did you mean t5x/configs/runs/"
+  ),
+  "BATCH_SIZE = work": "Failed to parse token 'work' (line 7)",
 }
 
 
@@ -306,22 +189,124 @@ def test_a_planted_mistake_is_caught(mistake, tmp_path):
     "from t5x import utils\n"
     f"include 'gin/instructrec_xl.gin'\n{mistake}\n"
   )
-  problems = read(("planted.gin",), [tmp_path, _ROOT]).problems
-  assert len(problems) == 1
-  assert PLANTED[mistake] in problems[0]
+  (found,) = problems(("planted.gin",), [tmp_path])
+  assert found.startswith("planted.gin:7: ") or "(line 7)" in found
+  assert PLANTED[mistake] in found
+
+
+TYPED = {
+  "MIXTUR_OR_TASK_NAME='a'": (
+    "nothing reads the macro MIXTUR_OR_TASK_NAME; "
+    "did you mean MIXTURE_OR_TASK_NAME?"
+  ),
+  # Read by other launches, but whoever types it means this one.
+  "CHECKPOINT_PATH='a'": "nothing reads the macro CHECKPOINT_PATH",
+  "trian/utils.DatasetConfig.batch_size=8": (
+    "nothing enters the scope trian; did you mean train?"
+  ),
+  "utils.SaveCheckpointConfig.perod=3": (
+    "SaveCheckpointConfig has no parameter 'perod'; did you mean period?"
+  ),
+  "CheckpointConfig.sav=None": (
+    "CheckpointConfig has no parameter 'sav'; did you mean save?"
+  ),
+  "NetworkRankingModel.zloss=0.0": (
+    "NetworkRankingModel has no parameter 'zloss'; did you mean z_loss?"
+  ),
+  "DatasetConfi.pack=False": (
+    "the gin files name no DatasetConfi; did you mean DatasetConfig?"
+  ),
+  "MODEL_DIR=work/model": (
+    "strings stand in quotes that the shell leaves, as --gin.MODEL_DIR="
+    '\\"work/model\\"'
+  ),
+}
+
+
+@pytest.mark.parametrize("binding", TYPED)
+def test_a_mistake_on_the_command_line_is_caught(binding):
+  files = ("gin/instructrec_xl.gin", *_TINY)
+  (found,) = problems(files, bindings=[binding])
+  assert found.startswith(f"--gin.{binding.partition('=')[0]}")
+  assert TYPED[binding] in found
+
+
+def test_what_is_right_on_the_command_line_passes():
+  files = ("gin/instructrec_xl.gin", *_TINY)
+  bindings = [
+    "MODEL_DIR='gs://bucket/model'",
+    "MODEL_PARALLEL_SUBMESH = (1, 2, 1, 1)",
+    "train/utils.DatasetConfig.batch_size=%EVAL_BATCH_SIZE",
+    "infer_eval/DatasetConfig.seed=3",
+    "Trainer.num_microbatches=2",
+    "T5Config.emb_dim=32",
+    # Decorated by T5X, and so known without an import.
+    "get_gin_config_str.show_provenance=True",
+    "SaveBestCheckpointer.metric_mode='max'",
+  ]
+  assert not problems(files, bindings=bindings, unset=())
+
+
+def test_a_macro_that_is_typed_may_be_new_where_something_reads_it():
+  found = problems(
+    ("gin/instructrec_xl.gin",),
+    bindings=["MINE=3", "Trainer.num_microbatches=%MINE"],
+  )
+  assert not found
+  (found,) = problems(
+    ("gin/instructrec_xl.gin",), bindings=["Trainer.num_microbatches=%MINE"]
+  )
+  assert found.startswith("MINE has no value; set --gin.MINE=...")
 
 
 def test_a_macro_without_value_is_missed(tmp_path):
   (tmp_path / "planted.gin").write_text(
-    "# A run.\n# Required: MODEL_DIR.\n# Fits on: all.\n"
     "include 'gin/runs/t5x_finetune.gin'\n"
     "include 'gin/mixtures/instructrec.gin'\n"
   )
-  reading = read(("planted.gin",), [tmp_path, _ROOT])
-  assert missing(reading, _header("planted.gin", [tmp_path])) == [
+  found = problems(("planted.gin",), [tmp_path])
+  assert [problem.split()[0] for problem in found] == [
     "INITIAL_CHECKPOINT_PATH",
     "MODEL",
     "TRAIN_STEPS",
+  ]
+  assert "MODEL_DIR" in str(problems(("planted.gin",), [tmp_path], unset=()))
+
+
+def test_a_file_that_is_missing_is_an_error_with_the_folders(tmp_path):
+  (tmp_path / "planted.gin").write_text("include 'gin/models/xs.gin'\n")
+  with pytest.raises(
+    FileNotFoundError, match=r"'gin/models/xs.gin'; looked in"
+  ):
+    problems(("planted.gin",), [tmp_path])
+
+
+def test_a_module_that_is_not_here_is_told_and_not_guessed_at(tmp_path):
+  """A launch is checked where it is started, which may lack users' modules."""
+  (tmp_path / "mine.gin").write_text(
+    "from __gin__ import dynamic_registration\n"
+    "from my_models import networks\n"
+    "include 'gin/instructrec_xl.gin'\n"
+    "networks.Mine.width = 3\nMODEL = @networks.Mine()\n"
+  )
+  found, notes = t5x_check.problems(
+    ["mine.gin"], record=RECORD, folders=[str(tmp_path), str(_ROOT)]
+  )
+  assert not found
+  (note,) = notes
+  assert note.startswith("my_models.networks cannot be imported here")
+
+
+def test_all_problems_are_listed():
+  with pytest.raises(t5x_check.GinError) as error:
+    t5x_check.check(
+      ["gin/instructrec_xl.gin"], ["BATCHSIZE=3", "T5Config.emb=3"]
+    )
+  lines = str(error.value).splitlines()
+  assert lines[0] == "these gin files and bindings are not sound:"
+  assert [line.split(":")[0] for line in lines[1:]] == [
+    "  --gin.BATCHSIZE",
+    "  --gin.T5Config.emb",
   ]
 
 
@@ -333,7 +318,8 @@ def test_the_model_has_all_that_t5x_touches():
   ours = ranking_model.NetworkRankingModel
   # Attributes set by the constructor are no attributes of the class.
   settings = inspect.signature(ours).parameters
-  for name, use in RECORD["model"].items():
+  touched = json.loads(t5x_record.FILE.read_text())["model"]
+  for name, use in touched.items():
     if name in instance:
       assert name in settings
       continue
@@ -345,6 +331,6 @@ def test_the_model_has_all_that_t5x_touches():
 
 @pytest.mark.t5x
 def test_the_record_is_that_of_the_t5x_at_hand():
-  if importlib.util.find_spec("t5x") is None:
+  if t5x_record.root() is None:
     pytest.skip("google-research/t5x is not on PYTHONPATH")
-  assert record_t5x.record() == RECORD
+  assert record_t5x.record() == json.loads(t5x_record.FILE.read_text())

@@ -73,6 +73,7 @@ def test_unknown_ids_and_titles_name_the_nearest():
   [
     ([("1", "A", None), ("1", "B", None)], "'1' occurs more than once"),
     ([("1", "", None)], "item '1' has no title"),
+    ([("1", "\u200b\x07", None)], "item '1' has no title"),
   ],
 )
 def test_catalogues_need_unique_ids_and_titles(rows, message):

@@ -2,9 +2,11 @@ import base64
 import html.parser
 import re
 
+import markdown_it
 import numpy as np
 import pytest
 
+from instructrec import foreign_text
 from instructrec.evaluation import evaluate, facts, report
 from instructrec.evaluation import html as pages
 
@@ -14,6 +16,10 @@ _EVIL = (
   "![x](http://example.com/x.png)",
   "[x](javascript:alert(1))",
   "<http://example.com>",
+  # What a terminal obeys, and what turns a line around.
+  "\x1b[2Jgone\u202egnp.exe\r",
+  # What pictures take for a formula, and hide from a legend.
+  "_$\\frac{ `code` **b** | c",
 )
 
 
@@ -81,8 +87,25 @@ def test_names_and_titles_are_text_whatever_they_hold(tmp_path, evil):
   for link in found.all("a"):
     assert re.fullmatch(r"#section-\d+", link["href"])
   shown = re.sub(r"\s+", " ", found.text)
-  # A picture from elsewhere is its text alone.
-  assert ("x" if evil.startswith("!") else evil) in shown
+  assert foreign_text.printable(evil) in shown
+  assert not set("\x1b\u202e\r") & set(page)
+  _check_markdown((tmp_path / "report.md").read_text())
+
+
+def _check_markdown(text):
+  """Those who render HTML and links find none either."""
+  assert foreign_text.printable(text) == text
+  parser = markdown_it.MarkdownIt("commonmark", {"html": True}).enable("table")
+  tokens = [
+    child
+    for token in parser.parse(text)
+    for child in (token, *(token.children or ()))
+  ]
+  kinds = {token.type for token in tokens}
+  assert not kinds & {"html_block", "html_inline", "link_open", "code_inline"}
+  pictures = [t.attrs["src"] for t in tokens if t.type == "image"]
+  assert pictures
+  assert all(re.fullmatch(r"[\w.-]+\.png", src) for src in pictures)
 
 
 def test_the_page_needs_nothing_else(tmp_path):

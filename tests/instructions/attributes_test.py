@@ -143,26 +143,17 @@ def test_a_category_goes_before_a_brand_and_a_keyphrase():
   assert found.attributes[found.find("cat")].kind is Kind.BRAND
 
 
+def test_a_year_of_release_is_a_decade_too():
+  rows = [{"title": f"Film {n}", "year": 1990 + n % 20} for n in range(40)]
+  found = attributes.Attributes.of(_catalog(rows))
+  assert _names(found, Kind.DECADE) == {"1990s", "2000s"}
+  (number,) = found.of_item(3)
+  assert found.attributes[number].name == "1990s"
+
+
 def test_prices_that_are_all_alike_make_no_bands():
   rows = [{"title": f"Thing {n}", "price": 10.0} for n in range(40)]
   assert not len(attributes.Attributes.of(_catalog(rows)))
-
-
-@pytest.mark.parametrize(
-  ("one", "many"),
-  [
-    ("puzzle", "puzzles"),
-    ("box", "boxes"),
-    ("movie", "movies"),
-    ("puppy", "puppies"),
-    ("bus", "bus"),
-    ("class", "classes"),
-    ("child", "children"),
-    ("horse", "horses"),
-  ],
-)
-def test_singular_and_plural_are_said_alike(one, many):
-  assert spoken.singular(one) == spoken.singular(many)
 
 
 def test_spoken_words_have_no_case_accents_or_hyphens():

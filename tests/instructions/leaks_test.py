@@ -88,6 +88,8 @@ def test_a_target_in_the_history_is_caught():
     history=[item("g", "Go"), item("c", "Space Chess")],
   )
   assert leaks.problems(row, known) == ["the target c is in the history"]
+  again = dataclasses.replace(known, taken_before=True)
+  assert leaks.problems(row, again) == []
 
 
 REVIEW = "I bought this for my nephew and he played all day with it"
@@ -139,7 +141,10 @@ def test_a_wish_that_tells_the_target_is_caught():
 def test_check_names_the_row():
   row = planted(inputs='Wants "Space Chess" next')
   known = leaks.Known(target=item("c", "Space Chess"))
-  with pytest.raises(leaks.InstructionLeakError, match="instruction e: the in"):
+  with pytest.raises(
+    leaks.InstructionLeakError,
+    match="instruction e, whose target is item 'c': the in",
+  ):
     leaks.check(
       planted(**{**dataclasses.asdict(row), "history_ids": ()}), known
     )

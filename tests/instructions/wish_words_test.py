@@ -116,18 +116,6 @@ def test_what_goes_together(domain, one, other, together):
   assert speaker.go_together(*attributes(other, one)) is together
 
 
-@pytest.mark.parametrize(
-  ("one", "many"),
-  [
-    ("mouse", "mice"), ("Gaming Mouse", "Gaming Mice"), ("battery",
-    "batteries"), ("toy", "toys"), ("brush", "brushes"), ("box", "boxes"),
-    ("puzzles", "puzzles"), ("dice", "dice"), ("glass", "glasses"),
-  ],
-)  # fmt: skip
-def test_plurals(one, many):
-  assert wish_words.plural(one) == many
-
-
 def wish(*wanted, **extra):
   return Wish(
     **{

@@ -92,9 +92,7 @@ def test_one_that_fails_ends_the_others(shell):
   shell.stand_in(
     "python", '[[ "$*" != *--process_index=1 ]] || exit 7; exec sleep 60'
   )
-  _, errors = shell.run(
-    *shell.whole("local.sh"), status=7, timeout=30, T5X_DIR="/opt/t5x"
-  )
+  _, errors = shell.run(*shell.whole("local.sh"), status=7, timeout=30)
   assert "process 1 ended with status 7; the others are told to stop" in errors
 
 
@@ -103,7 +101,7 @@ def test_it_passes_sigterm_on(shell):
   shell.stand_in(
     "python", 'trap "exit 143" TERM; echo trains; while :; do sleep 0.1; done'
   )
-  process = shell.start(*shell.whole("local.sh"), T5X_DIR="/opt/t5x")
+  process = shell.start(*shell.whole("local.sh"))
   training = 0
   for line in process.stdout:
     training += "] trains" in line

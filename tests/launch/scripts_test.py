@@ -91,9 +91,9 @@ def test_all_runners_join_the_processes_and_count_devices_first(shell, script):
   for line in counting:
     assert re.search(r"--device_count=\d+ --multiprocess_gpu", line)
   words = shlex.split(training[0])
-  assert words[:3] == ["exec", "python", "${T5X_DIR}/t5x/train.py"]
+  assert words[:5] == ["exec", "python", "-m", "instructrec.t5x", "train"]
   # Spaces, quotes and order come through every layer of quoting.
-  assert words[3:6] == list(shell.options[1:4])
+  assert words[5:8] == list(shell.options[1:4])
   assert '--gin.MODEL_DIR="gs://bucket/xl"' in words
   assert "--multiprocess_gpu" in words
 
@@ -134,10 +134,8 @@ def test_missing_settings_are_named_all_at_once(shell, script):
     assert re.search(rf"  {name}: .+, e\.g\. {name}=.+", errors), name
 
 
-def test_a_host_needs_t5x_and_no_vocabulary_for_the_embedded_runner(shell):
+def test_a_host_needs_no_vocabulary_for_the_embedded_runner(shell):
   shell.stand_in("python", "")
-  _, errors = shell.run(*shell.whole("host.sh"), status=2)
-  assert "T5X_DIR is not set; expected the folder" in errors
   _, errors = shell.run(
     *shell.whole("host.sh"), "--runner=embedded", "--vocabulary=v", status=2
   )
@@ -159,18 +157,70 @@ def test_t5x_gets_a_whole_path(shell):
 def test_a_host_counts_and_then_becomes_the_training_command(shell):
   shell.stand_in("instructrec", "")
   shell.stand_in("python", 'echo "vocabulary $INSTRUCTREC_VOCABULARY, pid $$"')
-  process = shell.start(
-    *shell.whole("host.sh"), "--vocabulary=v.model", T5X_DIR="/opt/t5x"
-  )
+  process = shell.start(*shell.whole("host.sh"), "--vocabulary=v.model")
   output, _ = process.communicate(timeout=60)
   assert output == f"vocabulary v.model, pid {process.pid}\n"
   counting, training = shell.calls()
   assert counting == "instructrec devices --device_count=32 --multiprocess_gpu"
-  assert training.startswith("python /opt/t5x/t5x/train.py --gin_file=")
+  assert training.startswith("python -m instructrec.t5x train --gin_file=")
 
 
 def test_a_host_whose_devices_are_missing_does_not_train(shell):
   shell.stand_in("instructrec", "exit 1")
   shell.stand_in("python", "")
-  shell.run(*shell.whole("host.sh"), status=1, T5X_DIR="/opt/t5x")
+  shell.run(*shell.whole("host.sh"), status=1)
   assert len(shell.calls()) == 1
+
+
+PAID = ("slurm.sbatch", "gke/jobset.sh", "tpu_vm.sh")
+
+
+def test_what_costs_nothing_checks_where_it_runs(shell):
+  for script in set(SCRIPTS) - set(PAID):
+    output, _ = shell.run(*shell.whole(script), "--dry_run")
+    assert "instructrec preflight" not in output
+
+
+@pytest.mark.parametrize("script", PAID)
+def test_gin_files_are_checked_before_anything_is_paid_for(shell, script):
+  output, _ = shell.run(*shell.whole(script), "--dry_run")
+  (line,) = [
+    line for line in output.splitlines() if "instructrec preflight" in line
+  ]
+  words = shlex.split(line.partition(": ")[2])
+  expected = ["instructrec", "preflight", "--runner=t5x", *shell.options[1:4]]
+  assert words == expected
+  shell.stand_in("instructrec", "exit 1")
+  _, errors = shell.run(*shell.whole(script), status=2)
+  assert "nothing was started" in errors
+  (call,) = shell.calls()
+  assert call == " ".join(expected)
+
+
+@pytest.mark.parametrize("script", PAID)
+def test_gin_files_that_lie_on_the_hosts_alone_are_not_checked(shell, script):
+  output, _ = shell.run(*shell.whole(script), "--unchecked", "--dry_run")
+  assert "instructrec preflight" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.tf
+def test_a_misspelt_macro_is_named_and_nothing_is_submitted(shell):
+  shell.stand_in(
+    "instructrec", f'exec "{sys.executable}" -m instructrec.cli.main "$@"'
+  )
+  _, errors = shell.run(
+    *shell.whole("slurm.sbatch"), "--gin.MIXTUR_OR_TASK_NAME='wishes'", status=2
+  )
+  assert "did you mean MIXTURE_OR_TASK_NAME?" in errors
+  assert [call.split()[0] for call in shell.calls()] == ["instructrec"]
+
+
+@pytest.mark.parametrize("script", PAID)
+def test_where_nothing_can_check_that_is_said(shell, script, tmp_path):
+  (shell.bin / "instructrec").unlink()
+  _, errors = shell.run(
+    *shell.whole(script), status=2, PATH=f"{shell.bin}:/usr/bin:/bin"
+  )
+  assert "pip install instructrec, or pass --unchecked" in errors
+  assert not shell.calls()

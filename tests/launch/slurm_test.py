@@ -11,7 +11,8 @@ def test_it_submits_itself_once_the_options_are_right(shell):
   shell.run(
     *shell.whole("slurm.sbatch"), "--partition=gpu", "--time=1-00:00:00"
   )
-  (call,) = shell.calls()
+  check, call = shell.calls()
+  assert check.startswith("instructrec preflight --runner=t5x ")
   assert call.startswith(
     "sbatch --nodes=2 --ntasks-per-node=8 --gpus-per-node=8 "
     "--time=1-00:00:00 --partition=gpu launch/slurm.sbatch --nodes=2"

@@ -28,6 +28,16 @@ def test_decoding_ends_at_eos_and_skips_padding_and_sentinels(trained):
   assert trained.decode(padded) == "Go"
 
 
+def test_sentinels_that_are_pieces_are_counted_once(
+  trained, published, tmp_path
+):
+  public = tokenizer.Tokenizer(published(trained.path, tmp_path / "a.model"))
+  assert public.vocab_size == trained.vocab_size
+  ids = public.encode("Go")
+  assert ids == trained.encode("Go")
+  assert public.decode([*ids[:-1], public.vocab_size - 1]) == "Go"
+
+
 def test_training_is_deterministic(trained, tmp_path):
   tokenizer.train(TEXTS, tmp_path / "again.model", vocab_size=400)
   again = tokenizer.Tokenizer(tmp_path / "again.model")

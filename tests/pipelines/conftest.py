@@ -1,6 +1,7 @@
 """A small data set on disk, in several shards."""
 
 import contextlib
+import hashlib
 
 import pytest
 
@@ -41,9 +42,12 @@ def data_dir(prepared_dir, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def read_folder():
-  """Reads every file below a folder, by relative path."""
+  """The hash of every file below a folder, by relative path.
+
+  Hashes and not bytes, so that a difference names the file and is short.
+  """
   return lambda folder: {
-    str(path.relative_to(folder)): path.read_bytes()
+    str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
     for path in sorted(folder.rglob("*"))
     if path.is_file()
   }

@@ -168,7 +168,7 @@ def test_an_existing_folder_is_replaced_whole_or_kept(
 
   with pytest.raises(RuntimeError, match="power cut"):
     generate.write(spec, output, produce=power_cut, overwrite=True)
-  assert read_folder(output)["precious"] == b"x"
+  assert (output / "precious").read_bytes() == b"x"
   write(spec, output, overwrite=True)
   assert read_folder(output) == read_folder(data_dir)
   assert [path.name for path in tmp_path.iterdir()] == ["out"]

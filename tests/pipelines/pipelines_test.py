@@ -1,6 +1,5 @@
 """TFDS on disk, SeqIO tasks, converter and token cache hold the same data."""
 
-import copy
 import dataclasses
 import json
 import pathlib
@@ -418,39 +417,6 @@ def test_the_shipped_tasks_register_by_import():
     *seqio.TaskRegistry.names(),
     *seqio.MixtureRegistry.names(),
   }
-
-
-def test_without_a_setting_the_vocabulary_is_t5s(monkeypatch):
-  from instructrec.pipelines import vocabulary
-
-  monkeypatch.delenv(vocabulary.ENVIRONMENT_VARIABLE, raising=False)
-  assert vocabulary.default().sentencepiece_model_file == vocabulary.PUBLIC_T5
-  monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, "/some/file.model")
-  assert vocabulary.default().extra_ids == tokenizer.EXTRA_IDS
-
-
-def test_tasks_follow_the_vocabulary_that_is_named(tmp_path, monkeypatch):
-  """A second data folder in one process is read in its own tokens."""
-  import seqio
-
-  from instructrec.pipelines import vocabulary
-
-  text = "a mug for cold tea"
-  words, seen = vocabulary.default(), []
-  for number, texts in enumerate([["cold tea"] * 9, ["a mug for it"] * 9]):
-    path = tmp_path / f"{number}.model"
-    tokenizer.train([text, *texts], path, vocab_size=400)
-    monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(path))
-    plain = seqio.SentencePieceVocabulary(str(path), tokenizer.EXTRA_IDS)
-    copied = copy.deepcopy(words)
-    assert words == plain == copied
-    for used in (words, copied):
-      assert used.sentencepiece_model_file == str(path)
-      assert used.vocab_size == plain.vocab_size
-      assert used.encode(text) == plain.encode(text)
-      assert used.encode_tf(text).numpy().tolist() == plain.encode(text)
-    seen.append(plain.encode(text))
-  assert seen[0] != seen[1]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,35 @@ def test_registering_twice_is_refused(registered):
     registry.register(seqio.ByteVocabulary(), prefix=_PREFIX)
 
 
+def test_a_folder_without_the_data_is_named_and_not_tfdss_catalogue(
+  registered, data_dir, tmp_path
+):
+  import seqio
+
+  try:
+    for folder, ask in (
+      (tmp_path / "first", lambda task: task.splits),
+      (tmp_path / "second", lambda task: task.num_input_examples("train")),
+      (tmp_path / "third", lambda task: task.source.list_shards("train")),
+    ):
+      seqio.set_tfds_data_dir_override(str(folder))
+      # A source keeps the first folder that it has seen.
+      task = seqio.TaskRegistry.get(f"{_PREFIX}_product_search_p0_i1")
+      task.source.tfds_dataset.override_data_dir(str(folder))
+      with pytest.raises(FileNotFoundError) as error:
+        ask(task)
+      (line,) = str(error.value).splitlines()
+      assert line.startswith(
+        f"{folder} holds no instructrec/product_search_p0_i1:1.0.0; expected "
+      )
+      assert "--tfds_data_dir" in line
+      assert error.value.__suppress_context__
+      # Nothing was made, nor looked for in a public bucket.
+      assert not folder.exists()
+  finally:
+    task.source.tfds_dataset.override_data_dir(str(data_dir))
+
+
 def test_effective_rates_count_templates(registered):
   from instructrec.pipelines import token_cache
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+import sys
 
 import pytest
 
@@ -139,3 +141,50 @@ def test_the_fingerprint_is_of_the_records(records, tmp_path):
   again = fingerprint("f", configs[0], "train", [first, second])
   assert again in found
   assert again.startswith("sha256:")
+
+
+EVIL = "module_of_a_stranger.Feature"
+
+
+@pytest.mark.parametrize(
+  "features",
+  [
+    {"pythonClassName": EVIL},
+    {"python_class_name": EVIL},
+    {"type": EVIL, "content": {}},
+    {"featuresDict": {"features": {"type": {"pythonClassName": EVIL}}}},
+    {
+      "type": "tensorflow_datasets.core.features.x.Y",
+      "content": [{"type": EVIL}],
+    },
+    {"pythonClassName": "tensorflow_datasets_of_a_stranger.core.features.X"},
+  ],
+)
+def test_metadata_name_features_of_tfds_alone(
+  features, data_dir, tmp_path, monkeypatch
+):
+  import tasks.instructrec  # noqa: F401 (registers the tasks)
+  from instructrec.pipelines import tfds_writer, token_cache
+
+  folder = tmp_path / "instructrec" / "sequential_p1_i0" / "1.0.0"
+  shutil.copytree(data_dir / "instructrec/sequential_p1_i0/1.0.0", folder)
+  tfds_writer.check_features(folder)
+  (tmp_path / "module_of_a_stranger.py").write_text("raise SystemExit")
+  monkeypatch.syspath_prepend(str(tmp_path))
+  monkeypatch.setenv(
+    "INSTRUCTREC_VOCABULARY", str(data_dir / "vocabulary/sentencepiece.model")
+  )
+  (folder / "features.json").write_text(json.dumps(features))
+  with pytest.raises(ValueError, match=r"names the class .*_of_a_stranger"):
+    token_cache.load("instructrec_v1_sequential_p1_i0", "train", tmp_path)
+  assert "module_of_a_stranger" not in sys.modules
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, None])
+def test_metadata_that_cannot_be_read_are_named(text, tmp_path):
+  from instructrec.pipelines import tfds_writer
+
+  if text is not None:
+    (tmp_path / "features.json").write_text(text)
+  with pytest.raises(ValueError, match=r"features\.json cannot be read"):
+    tfds_writer.check_features(tmp_path)

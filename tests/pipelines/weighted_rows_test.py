@@ -1,5 +1,6 @@
 """Rows whose scores are sums of parts with learnt weights."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -98,6 +99,27 @@ def test_other_wishes_the_filter_and_fusions_stand_beside(
   assert "match" not in text
   assert "retriever:knn" in text
   assert "match" in rows["model + knn"][1]
+  fitted.ablation("task")
+
+
+def test_the_scores_that_lists_carry_are_fused_as_those_of_a_retriever(
+  fitted, matching, knn
+):
+  """The retriever of the lists is given by its scores, not by its folder."""
+  block = dataclasses.replace(
+    matching.block, retriever_scores=knn.score(matching.block.requests)
+  )
+  carried = rows_of(matching)
+  carried = dataclasses.replace(carried, lists_retriever="knn")
+  carried.fit({"task": iter([block])})
+  expected = {name: scores for name, scores, _ in fitted.beside(block)}
+  found = {name: scores for name, scores, _ in carried.beside(block)}
+  assert list(found) == list(expected)
+  for name in ("model + knn", "knn + popularity"):
+    np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+  # One that is given as well is no further part.
+  both = dataclasses.replace(fitted, lists_retriever="knn")
+  assert both._retriever_names == fitted._retriever_names
   fitted.ablation("task")
 
 

@@ -70,8 +70,6 @@ def test_num_partitions_is_the_other_way_to_say_it():
 @pytest.mark.parametrize(
   ("binding", "message"),
   [
-    ("NUM_MICROBACHES=2", "did you mean NUM_MICROBATCHES"),
-    ("Partitioner.num_partitions=2", "bind no 'Partitioner'"),
     ("PjitPartitioner.num_partition=2", "num_partition is bound"),
     ("PjitPartitioner.ici_mesh_shape=(1,1)", "ici_mesh_shape is bound"),
     ("train/utils.DatasetConfig.batch_size=8", "batch_size is bound"),
@@ -84,6 +82,39 @@ def test_num_partitions_is_the_other_way_to_say_it():
 def test_what_the_embedded_runner_lacks_is_refused(binding, message):
   with pytest.raises(ValueError, match=message):
     launch_files.read(["gin/instructrec_xl.gin"], [binding])
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize(
+  ("files", "binding", "message"),
+  [
+    (["gin/instructrec_xl.gin"], "NUM_MICROBACHES=2", "mean NUM_MICROBATCHES"),
+    (["gin/instructrec_xl.gin"], "Trainer.num_partitions=2", "no parameter"),
+    (["gin/quickstart_token.gin"], "TRAIN_STEP=2", "mean TRAIN_STEPS"),
+    (["gin/quickstart_token.gin"], "DataConfig.packs=2", "'packs'"),
+  ],
+)
+def test_files_and_bindings_of_either_runner_are_checked(
+  files, binding, message
+):
+  assert launch_files.check(files) == []
+  with pytest.raises(ValueError, match=message):
+    launch_files.check(files, [binding])
+
+
+@pytest.mark.tf
+def test_evaluations_of_t5x_are_checked_as_well():
+  files = ["gin/instructrec_eval.gin", "gin/models/small.gin"]
+  assert launch_files.check(files, runner="t5x") == []
+
+
+@pytest.mark.parametrize(
+  ("file", "runner"),
+  [("gin/instructrec_xl.gin", "embedded"), ("gin/quickstart.gin", "t5x")],
+)
+def test_files_for_the_other_runner_are_refused(file, runner):
+  with pytest.raises(ValueError, match=f"{file}: for the runner .* not"):
+    launch_files.check([file], runner=runner)
 
 
 def test_a_launch_without_a_model_names_what_to_include(tmp_path):

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import instructrec
-from instructrec.training import distributed
+from instructrec import folder_lock
+from instructrec.training import distributed, run_dir
 
 _ROOT = pathlib.Path(instructrec.__file__).parent.parent
 _SECONDS = 300
@@ -37,6 +38,18 @@ here.run(folder, data=data, model=model, steps=int(steps),
 """
 
 
+# One process of a run that takes the lock of its folder, and holds it a while.
+_LOCKED = """
+import sys
+address, count, index, folder = sys.argv[1:5]
+from instructrec.training import distributed, run_dir
+distributed.initialize(address, int(count), int(index), 60)
+with run_dir.locked(folder, print) as check:
+  check()
+  print("trains")
+"""
+
+
 def free_port():
   with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
@@ -45,17 +58,22 @@ def free_port():
 
 def start(folder, *, processes, steps=10, mesh="4x1", delay=0.0, seeds=(0, 0)):
   """Starts all processes of a run; the mesh is dealt out among them."""
-  address = f"127.0.0.1:{free_port()}"
   data, model = map(int, mesh.split("x"))
-  devices = data * model // processes
+  script = _SCRIPT.format(tests=str(pathlib.Path(__file__).parent))
+  more = [(mesh, folder, steps, delay, seed) for seed in seeds[:processes]]
+  return start_script(script, more, devices=data * model // processes)
+
+
+def start_script(script, more, *, devices=1):
+  """Starts a process for each row of `more`, its arguments."""
+  address = f"127.0.0.1:{free_port()}"
   return [
     subprocess.Popen(
       [
         sys.executable,
         "-c",
-        _SCRIPT.format(tests=str(pathlib.Path(__file__).parent)),
-        *map(str, (address, processes, index, mesh, folder, steps, delay)),
-        str(seeds[index]),
+        script,
+        *map(str, (address, len(more), index, *rest)),
       ],
       env={
         **os.environ,
@@ -68,7 +86,7 @@ def start(folder, *, processes, steps=10, mesh="4x1", delay=0.0, seeds=(0, 0)):
       stderr=subprocess.STDOUT,
       text=True,
     )
-    for index in range(processes)
+    for index, rest in enumerate(more)
   ]
 
 
@@ -174,6 +192,34 @@ def test_processes_that_mean_different_runs_end_at_once(tmp_path):
     assert "the order of the training data differs between process 0" in output
   assert "'run_seed': 7" in outputs[1]
   assert checkpoint_steps(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_lead_holds_the_lock_for_all_processes(tmp_path):
+  rows = [(tmp_path / "model",)] * 2
+  for output in finish(start_script(_LOCKED, rows)):
+    assert "trains" in output
+  held = folder_lock.FolderLock(
+    tmp_path / "model" / run_dir.LOCK,
+    folder="model",
+    command="train",
+    tell=print,
+  )
+  with held:
+    outputs = finish(start_script(_LOCKED, rows), 1, 1)
+  for output in outputs:
+    assert "trains" not in output
+    assert f"is in use: process {os.getpid()} on" in output
+  assert "process 0 says: " in outputs[1]
+
+
+def test_what_the_lead_refuses_it_says_as_it_is():
+  def refuse():
+    raise FileNotFoundError("no such folder")
+
+  with pytest.raises(FileNotFoundError, match="no such folder"):
+    distributed.by_lead("refuse", refuse)
+  distributed.by_lead("allow", lambda: None)
 
 
 def test_devices_that_are_missing_are_named():

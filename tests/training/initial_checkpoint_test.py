@@ -237,3 +237,75 @@ def test_other_uses_want_all_parameters(tmp_path):
     initial_checkpoint.load_params(
       str(tmp_path / "out"), trainer.abstract_state.params
     )
+
+
+def _model(**changes):
+  return ranking_model.NetworkRankingModel(
+    t5.T5(dataclasses.replace(CONFIG, **changes))
+  )
+
+
+def _saved(folder, form="t5x", layers="unstacked", step=7, cfg=CONFIG):
+  """A checkpoint of T5X; its folder."""
+  settings = convert.Settings(form=form, layers=layers, step=step)
+  convert.convert(_source(cfg), folder, settings)
+  return str(folder / f"checkpoint_{step}")
+
+
+@pytest.mark.parametrize("form", ["t5x", "t5x_legacy"])
+def test_t5x_gets_the_path_of_a_checkpoint_that_fits(form, tmp_path):
+  path = _saved(tmp_path, form)
+  assert initial_checkpoint.checked(path, _model()) == path
+  # What the public checkpoints lack is `new_parameters`' to say.
+  assert initial_checkpoint.checked(path, _model(title_matching=True)) == path
+  assert initial_checkpoint.checked((), _model()) == ()
+
+
+def test_t5x_is_told_of_other_sizes_by_checkpoint_and_shapes(tmp_path):
+  path = _saved(tmp_path)
+  with pytest.raises(tensors.CheckpointError) as error:
+    initial_checkpoint.checked(
+      path, _model(mlp_dim=32, num_decoder_layers=2, vocab_size=48)
+    )
+  message = str(error.value)
+  assert message.startswith(f"{path} (t5x) does not hold the parameters of")
+  assert "missing (14):\n    decoder/layers_1/" in message
+  # Embeddings and logits, and three matrices each of three layers.
+  assert "of another shape (11):" in message
+  assert (
+    "token_embedder/embedding: found [40, 16], expected [48, 16]" in message
+  )
+
+
+def test_t5x_is_told_of_what_it_does_not_read(tmp_path):
+  path = _saved(tmp_path / "ours", "instructrec")
+  with pytest.raises(tensors.CheckpointError, match="of the form instructrec"):
+    initial_checkpoint.checked(path, _model())
+  path = _saved(tmp_path / "stacked", layers="stacked")
+  assert initial_checkpoint.checked(path, _model(scan_layers=True)) == path
+  with pytest.raises(
+    tensors.CheckpointError, match=r"layers stacked; .*, unstacked: .* export"
+  ):
+    initial_checkpoint.checked(path, _model())
+
+
+def test_t5x_resumes_without_its_initial_checkpoint(tmp_path):
+  """Which may be gone; what is restored is the run's own."""
+  model_dir, gone = str(tmp_path / "model"), str(tmp_path / "gone")
+  with pytest.raises(FileNotFoundError, match="gone does not exist"):
+    initial_checkpoint.checked(gone, _model(), model_dir)
+  newest = _saved(tmp_path / "model", step=20)
+  _saved(
+    tmp_path / "model", step=10, cfg=dataclasses.replace(CONFIG, emb_dim=8)
+  )
+  assert initial_checkpoint.checked(gone, _model(), model_dir) == gone
+  with pytest.raises(tensors.CheckpointError) as error:
+    initial_checkpoint.checked(gone, _model(emb_dim=8), model_dir)
+  assert str(error.value).startswith(f"{newest} (t5x) does not hold")
+  assert f"of the run in {model_dir}" in str(error.value)
+
+
+def test_checkpoints_of_tensorflow_are_t5xs_to_read(tmp_path):
+  path = str(tmp_path / "model.ckpt-1000")
+  (tmp_path / "model.ckpt-1000.index").touch()
+  assert initial_checkpoint.checked(path, _model()) == path

@@ -23,6 +23,8 @@ from instructrec.models.objectives import training_metrics
 from instructrec.training import (
   batches,
   checkpoints,
+  distributed,
+  log_window,
   mesh,
   optimizer,
   runner,
@@ -247,6 +249,63 @@ def test_a_signal_saves_and_is_the_exit_status(tmp_path, sent, status):
   assert max(int(p.name.split("_")[1]) for p in saved) >= last
 
 
+def rows(directory):
+  """The rows of the log, without what depends on the clock."""
+  lines = (pathlib.Path(directory) / "metrics.jsonl").read_text().splitlines()
+  found = [json.loads(line) for line in lines]
+  for row in found:
+    row.pop("steps_per_s", None)
+    row.pop("tokens_per_s", None)
+  return found
+
+
+class _Killed(Exception):
+  """What was not saved is lost."""
+
+
+def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
+  tmp_path, monkeypatch
+):
+  """Wherever it was stopped, and however rows and checkpoints lie."""
+  config = train_config(
+    steps=16, log_period=3, eval_period=4, checkpoint_period=5
+  )
+  source, validation = stream(pack=True), stream(seed=1)
+  shapes = {name: x.shape for name, x in source.batch(0).items()}
+  # Compiled once for all.
+  trainer = runner.Trainer.create(config, shapes)
+  monkeypatch.setattr(runner.Trainer, "create", lambda *unused: trainer)
+
+  def train(folder, reached=lambda *unused: False):
+    monkeypatch.setattr(distributed.StopOnSignal, "reached", reached)
+    runner.train(config, source, validation, folder)
+
+  def kill(unused, step):
+    if step == 11:
+      raise _Killed
+
+  whole, broken = tmp_path / "whole", tmp_path / "broken"
+  train(whole)
+  steps = [(row["step"], row["split"]) for row in rows(whole)]
+  assert steps == sorted(
+    [
+      *((step, "train") for step in (3, 6, 9, 12, 15, 16)),
+      *((step, "validation") for step in (4, 8, 12, 16)),
+    ]
+  )
+  # Saved where a row of the training loss is due, and one of the validation.
+  for last in (3, 8, 13):
+    with pytest.raises(SystemExit):
+      train(broken, lambda self, step, last=last: step == last)
+    if last == 8:
+      with pytest.raises(_Killed):
+        train(broken, kill)
+      assert rows(broken)[-1]["step"] == 9
+  train(broken)
+  assert rows(broken) == rows(whole)
+  assert_trees_equal(params(broken, 16), params(whole, 16), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
   ("shape", "flags"),
   [
@@ -369,7 +428,9 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
     batch=lambda stream, step: {},
     step_fn=step_fn,
   )
-  rows = [e for e in runner._loop(trainer, state, None, object()) if e[3]]
+  window = log_window.LogWindow({})
+  events = runner._loop(trainer, state, None, object(), window)
+  rows = [event for event in events if event[3]]
   assert [row[0] for row in rows] == [4, 8, 12]
   for _, _, _, values in rows:
     assert (values["steps_per_s"], values["tokens_per_s"]) == (1.0, 1.0)

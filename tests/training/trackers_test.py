@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from instructrec.training import trackers
@@ -39,3 +40,44 @@ def test_tensorboard_reads_the_event_file(tmp_path):
   events.Reload()
   scalars = events.Scalars("train/loss")
   assert [(s.step, s.value) for s in scalars] == [(1, 1.0), (2, 2.0)]
+
+
+def test_a_resumed_log_drops_later_rows_of_earlier_event_files(tmp_path):
+  for start, value, steps in ((0, 1.0, (2, 4, 6)), (4, 2.0, (6, 8))):
+    log = trackers.TensorBoardTracker(tmp_path, resume_step=start)
+    for step in steps:
+      log.write(step, "train", {"loss": value})
+      log.write(step, "validation", {"loss": value})
+    log.close()
+  assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+  events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+  events.Reload()
+  for name in ("train/loss", "validation/loss"):
+    scalars = [(s.step, s.value) for s in events.Scalars(name)]
+    assert scalars == [(2, 1.0), (4, 1.0), (6, 2.0), (8, 2.0)]
+
+
+@pytest.mark.parametrize(
+  "line",
+  [
+    '{"split": "train", "loss": 1.0}',
+    '{"step": 20, "loss": 1.0}',
+    '{"step": "20", "split": "train"}',
+    "[20]",
+    "\0\0\0",
+    "{",
+    "",
+    "\u00ff",
+  ],
+)
+def test_lines_that_are_no_rows_do_not_stand_in_the_way(tmp_path, capsys, line):
+  rows_10, rows_30 = (
+    json.dumps({"step": step, "split": "train"}) for step in (10, 30)
+  )
+  path = tmp_path / "metrics.jsonl"
+  path.write_bytes(f"{rows_10}\n{line}\n{rows_30}\n".encode("latin-1"))
+  trackers.JsonlTracker(tmp_path, resume_step=30).close()
+  assert path.read_text() == f"{rows_10}\n{rows_30}\n"
+  told = capsys.readouterr().err
+  assert f"{path}: 1 lines are no rows" in told
+  assert "the first is line 2" in told

@@ -17,6 +17,7 @@ import numpy as np
 import safetensors
 from etils import epath
 
+from instructrec import limits
 from instructrec.models.checkpoint import names, storage
 from instructrec.models.checkpoint.tensors import (
   Checkpoint,
@@ -113,11 +114,14 @@ def config_from_json(
       "(T5 1.0) or neither (T5 1.1, Flan-T5)"
     )
   forms = {value: key for key, value in _FEED_FORWARD.items()}
-  return t5_config.T5Config(
-    **{ours: fields[theirs] for theirs, ours in _FIELDS.items()},
-    mlp_activations=forms[fields.get("feed_forward_proj", "relu")],
-    logits_via_embedding=tied,
-  )
+  try:
+    return t5_config.T5Config(
+      **{ours: fields[theirs] for theirs, ours in _FIELDS.items()},
+      mlp_activations=forms[fields.get("feed_forward_proj", "relu")],
+      logits_via_embedding=tied,
+    )
+  except (TypeError, ValueError) as error:
+    raise CheckpointError(f"{found_in}: {error}") from error
 
 
 def config_to_json(
@@ -167,8 +171,9 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
   Raises:
     FileNotFoundError: where config.json or a weight file is missing.
-    CheckpointError: where a file is damaged, copies of the token embedding
-      differ, or the network is none of ours.
+    CheckpointError: where a file is damaged, an index names a file elsewhere,
+      copies of the token embedding differ, or the network is none of ours.
+    LimitError: where a size is beyond what is read.
   """
   path = storage.local(path)
   folder = path.parent if path.is_file() else path
@@ -216,9 +221,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
+  limits.INDEX_BYTES.check(file.stat().st_size, str(file))
   try:
     content = json.loads(file.read_bytes())
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise CheckpointError(f"{file} cannot be read as JSON: {error}") from error
   if not isinstance(content, dict):
     raise CheckpointError(f"{file} holds no JSON object")
@@ -231,7 +237,13 @@ def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
   weight_map = _read_json(folder / INDEX).get("weight_map")
   if not isinstance(weight_map, dict):
     raise CheckpointError(f"{folder / INDEX} has no weight_map")
-  files = [folder / name for name in sorted(set(weight_map.values()))]
+  named_by = str(folder / INDEX)
+  files = sorted(
+    {
+      pathlib.Path(storage.inside(folder, name, named_by=named_by))
+      for name in weight_map.values()
+    }
+  )
   if absent := [file.name for file in files if not file.is_file()]:
     raise FileNotFoundError(
       f"{folder / INDEX} names {', '.join(absent)}, not there; download all "
@@ -242,6 +254,12 @@ def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _open_file(file: pathlib.Path) -> dict[str, Tensor]:
   found = {}
+  with file.open("rb") as start:
+    # The file begins with the length of its header.
+    length = int.from_bytes(start.read(8), "little")
+  # More than the file holds is damage, which the library names.
+  length = min(length, file.stat().st_size)
+  limits.INDEX_BYTES.check(length, f"the header of {file}")
   try:
     with safetensors.safe_open(file, "np") as opened:
       for name in opened.keys():  # noqa: SIM118 (no mapping)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from instructrec.models.checkpoint import tensors
 from instructrec.models.networks import t5_config
 
-_LAYER = re.compile(r"^(encoder|decoder)/layers_(\d+)/(.+)$")
+_LAYER = re.compile(r"^(encoder|decoder)/layers_(\d{1,9})/(.+)$")
 _PROJECTIONS = (("query", "q"), ("key", "k"), ("value", "v"), ("out", "o"))
 # Norm, module and Hugging Face's module of each attention block, in order.
 _ATTENTIONS = {
@@ -173,9 +173,10 @@ def infer_config(
       f"with {', '.join(sorted(shapes)[:5]) or 'nothing'}"
     )
   for name in telling:
-    if len(shapes[name]) != 2:
+    if len(shapes[name]) != 2 or 0 in shapes[name]:
       raise tensors.CheckpointError(
-        f"{found_in}: {name} is {list(shapes[name])}, expected two axes"
+        f"{found_in}: {name} is {list(shapes[name])}, expected two axes, none "
+        "of them empty"
       )
   num_heads, num_buckets = shapes[relpos]
   joined = shapes[query][1]
@@ -189,15 +190,18 @@ def infer_config(
     if found := split_layer(name):
       layers[found[0]] = max(layers[found[0]], found[1] + 1)
   single = "encoder/layers_0/mlp/wi/kernel" in shapes
-  return t5_config.T5Config(
-    vocab_size=shapes[EMBEDDING][0],
-    emb_dim=shapes[EMBEDDING][1],
-    num_heads=num_heads,
-    head_dim=joined // num_heads,
-    num_encoder_layers=layers["encoder"],
-    num_decoder_layers=layers["decoder"],
-    mlp_dim=shapes[wo][0],
-    mlp_activations=("relu",) if single else ("gelu", "linear"),
-    logits_via_embedding=LOGITS not in shapes,
-    num_buckets=num_buckets,
-  )
+  try:
+    return t5_config.T5Config(
+      vocab_size=shapes[EMBEDDING][0],
+      emb_dim=shapes[EMBEDDING][1],
+      num_heads=num_heads,
+      head_dim=joined // num_heads,
+      num_encoder_layers=layers["encoder"],
+      num_decoder_layers=layers["decoder"],
+      mlp_dim=shapes[wo][0],
+      mlp_activations=("relu",) if single else ("gelu", "linear"),
+      logits_via_embedding=LOGITS not in shapes,
+      num_buckets=num_buckets,
+    )
+  except ValueError as error:
+    raise tensors.CheckpointError(f"{found_in}: {error}") from error

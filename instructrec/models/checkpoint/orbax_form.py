@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
 
+from instructrec import limits
 from instructrec.models.checkpoint import stacking, storage
 from instructrec.models.checkpoint.tensors import (
   Checkpoint,
@@ -64,6 +65,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
   Raises:
     CheckpointError: where the tree is neither T5X's nor ours.
+    LimitError: where a size is beyond what is read.
   """
   folder = _item_folder(epath.Path(path))
   if folder is None:
@@ -87,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
   return Checkpoint(
     path=os.fspath(path),
     form=form,
-    step=int(found[step_name].read()) if step_name in found else 0,
+    step=found[step_name].number() if step_name in found else 0,
     params=stacking.unstack(params) if stacked else params,
     left={
       name: "state of the optimizer"
@@ -104,8 +106,10 @@ def _arrays(folder: epath.Path) -> dict[str, Tensor]:
     keys = [k.decode() for k in ts.KvStore.open(base).result().list().result()]
   except ValueError as error:
     raise CheckpointError(f"{folder} cannot be read: {error}") from error
+  names = [key for key in keys if key.endswith(tuple(_DRIVERS))]
+  limits.ARRAYS.check(len(names), str(folder))
   opening = {}
-  for key in sorted(keys):
+  for key in sorted(names):
     for suffix, driver in _DRIVERS.items():
       if key.endswith(suffix):
         name = key.removesuffix(suffix)
@@ -116,6 +120,7 @@ def _arrays(folder: epath.Path) -> dict[str, Tensor]:
   arrays = {}
   for name, future in opening.items():
     array = _result(future, folder, name)
+    storage.check_chunks(array, f"{folder}: {name}")
     arrays[name] = Tensor(
       tuple(array.shape),
       array.dtype.numpy_dtype,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from instructrec import limits
 from instructrec.models.checkpoint import names
 from instructrec.models.checkpoint.tensors import CheckpointError, Tensor
 
@@ -87,6 +88,10 @@ def unstack(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
   Returns:
     By unstacked name.
+
+  Raises:
+    CheckpointError: where a stacked tensor has no axis.
+    LimitError: where it has too many layers.
   """
 
   @functools.lru_cache(maxsize=1)
@@ -99,6 +104,9 @@ def unstack(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if match is None:
       unstacked[name] = tensor
       continue
+    if not tensor.shape:
+      raise CheckpointError(f"{tensor.source} has no axis of layers")
+    limits.LAYERS.check(tensor.shape[0], f"{tensor.source}, along its layers")
     for index in range(tensor.shape[0]):
       unstacked[f"{match[1]}/layers_{index}/{match[2]}"] = dataclasses.replace(
         tensor,

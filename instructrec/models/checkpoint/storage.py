@@ -1,14 +1,21 @@
 """Where files lie, on disk or in a bucket, and how they appear only whole."""
 
 import contextlib
+import math
 import os
 import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import tensorstore as ts
 from etils import epath
 
+from instructrec import limits
+from instructrec.models.checkpoint.tensors import CheckpointError
+
+# No drive, no scheme of a bucket, no backslash, nothing that cannot be seen.
+_RELATIVE = re.compile(r"[^:\\\x00-\x1f\x7f]+")
 _BUCKET = re.compile(r"^gs://([^/]+)/(.+)$")
 
 
@@ -25,6 +32,22 @@ def kvstore(folder: str | os.PathLike[str]) -> dict[str, Any]:
   if match := _BUCKET.match(path):
     return {"driver": "gcs", "bucket": match[1], "path": f"{match[2]}/"}
   return {"driver": "file", "path": f"{os.path.abspath(path)}/"}
+
+
+def check_chunks(array: ts.TensorStore, what: str) -> None:
+  """Refuses an array of which a part cannot be read without reading too much.
+
+  Args:
+    array: opened, not read.
+    what: names it.
+
+  Raises:
+    LimitError: where one of its chunks is beyond the limit of an array.
+  """
+  size = math.prod(n or 1 for n in array.chunk_layout.read_chunk.shape or ())
+  limits.ARRAY_BYTES.check(
+    size * array.dtype.numpy_dtype.itemsize, f"a chunk of {what}"
+  )
 
 
 def local(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -45,6 +68,36 @@ def local(path: str | os.PathLike[str]) -> pathlib.Path:
       "there, or write it to disk and copy it from there"
     )
   return pathlib.Path(path)
+
+
+def inside(
+  folder: str | os.PathLike[str], name: Any, *, named_by: str
+) -> epath.Path:
+  """A file that an index of a checkpoint names, which must lie in its folder.
+
+  Args:
+    folder: of the checkpoint.
+    name: what stands in the index.
+    named_by: the index, for the message.
+
+  Returns:
+    The path; links in the folder, as caches of downloads have, may lead out.
+
+  Raises:
+    CheckpointError: where it is no path relative to the folder, or climbs.
+  """
+  if (
+    not isinstance(name, str)
+    or not name.strip("/.")
+    or name.startswith("/")
+    or not _RELATIVE.fullmatch(name)
+    or ".." in name.split("/")
+  ):
+    raise CheckpointError(
+      f"{named_by} names the file {name!r}, expected one within {folder}; it "
+      "was not read"
+    )
+  return epath.Path(folder) / name
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 import tensorstore as ts
 from etils import epath
 
+from instructrec import limits
 from instructrec.models.checkpoint import stacking, storage
 from instructrec.models.checkpoint.tensors import (
   Checkpoint,
@@ -25,6 +26,7 @@ from instructrec.models.checkpoint.tensors import (
 FILE = "checkpoint"
 _VERSION = 3
 _SPEC_KEYS = {"driver", "kvstore", "metadata"}
+_MOST_SHOWN = 200
 _CHUNK_BYTES = 64 * 2**20
 Path = tuple[str, ...]
 
@@ -39,29 +41,19 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     The checkpoint; the optimizer's state counts as left.
 
   Raises:
-    CheckpointError: where the file is no T5X checkpoint of version 3.
+    CheckpointError: where the file is no T5X checkpoint of version 3, or
+      names arrays elsewhere.
+    LimitError: where a size is beyond what is read.
   """
   folder = epath.Path(path)
-  try:
-    content = flax.serialization.msgpack_restore((folder / FILE).read_bytes())
-  except ValueError as error:
-    raise CheckpointError(
-      f"{folder / FILE} cannot be read as msgpack: {error}"
-    ) from error
-  version = content.get("version") if isinstance(content, dict) else None
-  if version != _VERSION or "target" not in content.get("optimizer", {}):
-    raise CheckpointError(
-      f"{folder / FILE} holds version {version!r}, expected T5X's version "
-      f"{_VERSION} with optimizer/target; let T5X itself read and save it anew"
-    )
   params, left = {}, {}
   step = 0
-  for leaf_path, leaf in _leaves(content["optimizer"]).items():
+  for leaf_path, leaf in _leaves(folder / FILE).items():
     name = "/".join(leaf_path)
     if leaf_path[0] == "target":
       params["/".join(leaf_path[1:])] = _tensor(folder, name, leaf)
     elif leaf_path == ("state", "step"):
-      step = int(_tensor(folder, name, leaf).read())
+      step = _tensor(folder, name, leaf).number()
     else:
       left[name] = "state of the optimizer"
   stacked = stacking.is_stacked(params)
@@ -75,32 +67,53 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
   )
 
 
-def _leaves(tree: Mapping[str, Any]) -> dict[Path, Any]:
+def _leaves(file: epath.Path) -> dict[Path, Any]:
   """Arrays and TensorStore specifications by path."""
-  return flax.traverse_util.flatten_dict(
+  limits.TREE_BYTES.check(file.stat().length, str(file))
+  try:
+    content = flax.serialization.msgpack_restore(file.read_bytes())
+  except (TypeError, ValueError, RecursionError) as error:
+    raise CheckpointError(
+      f"{file} cannot be read as msgpack: {error}"
+    ) from error
+  version = content.get("version") if isinstance(content, dict) else None
+  tree = content.get("optimizer") if isinstance(content, dict) else None
+  if version != _VERSION or not (isinstance(tree, dict) and "target" in tree):
+    raise CheckpointError(
+      f"{file} holds version {version!r}, expected T5X's version {_VERSION} "
+      "with optimizer/target; let T5X itself read and save it anew"
+    )
+  leaves = flax.traverse_util.flatten_dict(
     tree,
     is_leaf=lambda _, value: _SPEC_KEYS.issubset(value),
   )
+  limits.ARRAYS.check(len(leaves), str(file))
+  return leaves
 
 
 def _tensor(folder: epath.Path, name: str, leaf: Any) -> Tensor:
   if not isinstance(leaf, dict):
     return from_array(np.asarray(leaf), name)
-  # TensorStore before 0.1.14 had the path beside the store.
-  own = leaf["kvstore"].get("path") or leaf.get("path")
-  if not own or leaf["driver"] != "zarr":
+  try:
+    # TensorStore before 0.1.14 had the path beside the store.
+    own = leaf["kvstore"].get("path") or leaf["path"]
+    shape = tuple(leaf["metadata"]["shape"])
+    dtype = leaf.get("dtype") or np.dtype(leaf["metadata"]["dtype"]).name
+    numpy_dtype = ts.dtype(dtype).numpy_dtype
+    is_zarr = leaf["driver"] == "zarr"
+  except (AttributeError, KeyError, TypeError, ValueError):
+    is_zarr = False
+  if not is_zarr:
     raise CheckpointError(
-      f"{folder / FILE}: {name} is stored as {leaf}, expected a zarr array "
-      "with a path"
+      f"{folder / FILE}: {name} is stored as {str(leaf)[:_MOST_SHOWN]}, "
+      "expected a zarr array with a path, a shape and a type"
     )
-  dtype = leaf.get("dtype") or np.dtype(leaf["metadata"]["dtype"]).name
   if dtype == "uint16":
     raise CheckpointError(
       f"{folder / FILE}: {name} is uint16, as T5X wrote bfloat16 before 2021; "
       "let T5X itself read and save it anew"
     )
-  array_folder = folder / own.strip("/")
-  shape = tuple(leaf["metadata"]["shape"])
+  array_folder = storage.inside(folder, own, named_by=str(folder / FILE))
   # TensorStore refuses an array that is not what the tree says.
   spec = {
     "driver": "zarr",
@@ -111,14 +124,16 @@ def _tensor(folder: epath.Path, name: str, leaf: Any) -> Tensor:
 
   def read_array() -> np.ndarray:
     try:
-      return ts.open(spec, open=True).result().read().result()
+      array = ts.open(spec, open=True).result()
+      storage.check_chunks(array, str(array_folder))
+      return array.read().result()
     except ValueError as error:
       raise CheckpointError(
         f"{array_folder}, which {folder / FILE} names as {name}, cannot be "
         f"read: {error}"
       ) from error
 
-  return Tensor(shape, ts.dtype(dtype).numpy_dtype, read_array, name)
+  return Tensor(shape, numpy_dtype, read_array, name)
 
 
 def write(

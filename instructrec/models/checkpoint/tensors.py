@@ -10,11 +10,14 @@ Names are those of T5X's public unstacked tree, joined by "/", such as
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from instructrec import limits
 
 _MOST_LISTED = 20
 DTYPES = {
@@ -44,10 +47,40 @@ class Tensor:
   read: Callable[[], np.ndarray]
   source: str
 
+  def __post_init__(self) -> None:
+    """Checks the size, which a file may say anything of.
+
+    Raises:
+      CheckpointError: where the shape is none.
+      LimitError: where the array would be too large.
+    """
+    for size in self.shape:
+      if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise CheckpointError(
+          f"{self.source} has the shape {list(self.shape)}, expected whole "
+          "numbers from 0 on"
+        )
+    limits.ARRAY_BYTES.check(
+      self.nbytes, f"{self.source} of the shape {list(self.shape)}"
+    )
+
   @property
   def nbytes(self) -> int:
     """Bytes of the array."""
-    return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+    return math.prod(self.shape) * self.dtype.itemsize
+
+  def number(self) -> int:
+    """The whole number that the array is, such as a step.
+
+    Raises:
+      CheckpointError: where it is something else.
+    """
+    if math.prod(self.shape) != 1 or self.dtype.kind not in "iuf":
+      raise CheckpointError(
+        f"{self.source} is {self.dtype.name} {list(self.shape)}, expected one "
+        "number"
+      )
+    return int(self.read().reshape(()))
 
   def transposed(self) -> "Tensor":
     """The tensor with its two axes swapped."""

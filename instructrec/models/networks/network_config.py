@@ -6,9 +6,16 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from instructrec import limits
+
 REMAT_POLICIES = ("none", "minimal", "full")
 ATTENTION_IMPLEMENTATIONS = ("einsum", "xla", "cudnn", "pallas")
 ACTIVATIONS = ("gelu", "relu", "silu", "linear")
+_LIMITS = {
+  "vocab_size": limits.VOCABULARY,
+  "num_encoder_layers": limits.LAYERS,
+  "num_decoder_layers": limits.LAYERS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,11 +122,16 @@ class NetworkConfig:
         f"{self.title_matching}",
       )
 
+    limits.TABLE_ROWS.check(self.num_items, f"{type(self).__name__}.num_items")
+
   def _check_counts(self, *names: str) -> None:
     for name in names:
       value = getattr(self, name)
       if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         self._refuse(name, "a positive whole number")
+      # Sizes come from files of others as well; some are counted through.
+      limit = _LIMITS.get(name, limits.WIDTH)
+      limit.check(value, f"{type(self).__name__}.{name}")
 
   def _refuse(self, name: str, expected: str, found: Any = None) -> None:
     found = getattr(self, name) if found is None else found

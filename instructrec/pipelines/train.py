@@ -1,0 +1,240 @@
+"""Gin and instructions in, a trained model folder out."""
+
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from instructrec.evaluation import environment
+from instructrec.instructions import instruction_folder
+from instructrec.models import tokenizer
+from instructrec.models.objectives import objective
+from instructrec.pipelines import streams, vocabulary
+from instructrec.settings import training
+from instructrec.training import (
+  batches,
+  data_config,
+  distributed,
+  embedding_start,
+  gin_config,
+  item_arrays,
+  item_table,
+  run_dir,
+  runner,
+  sequences,
+)
+
+_Tell = Callable[[str], None]
+
+
+def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
+  """Trains a run, or goes on with it.
+
+  Args:
+    settings: gin files, data and the run's folder.
+    tell: shows a line.
+
+  Raises:
+    FileNotFoundError: where gin files or data are missing.
+    InUseError: where another process trains in the run's folder.
+    OSError: where that cannot be written to, or has no room.
+    ValueError: for what does not fit: bindings, folders, vocabulary, items.
+  """
+  for option in ("tfds_data_dir", "model_dir"):
+    _check_folder(option, getattr(settings, option))
+  gin_config.parse(settings.gin_files, settings.bindings)
+  config = gin_config.build(runner.TrainConfig)
+  data = gin_config.build(data_config.DataConfig)
+  gin_config.check_all_used()
+  distributed.check_agreement({"the gin config": gin_config.config_text()})
+  with run_dir.locked(settings.model_dir, tell) as check:
+    opened = _Data.open(settings.tfds_data_dir, config, data)
+    if distributed.is_lead():
+      opened.describe(data, tell)
+    record = _Record(settings, config, opened, tell)
+    state = runner.train(
+      config,
+      opened.stream,
+      opened.validation,
+      settings.model_dir,
+      embeddings=opened.embeddings(config, tell),
+      begin=record.begin,
+      check=check,
+    )
+    record.end(int(state.step))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Data:
+  """What a run reads.
+
+  Attributes:
+    vocabulary: the SentencePiece model.
+    items: of a run that reads items.
+    table: the file that they are in.
+    stream: training batches.
+    validation: validation batches, where the run validates.
+  """
+
+  vocabulary: pathlib.Path
+  items: item_arrays.ItemArrays | None
+  table: pathlib.Path | None
+  stream: batches.BatchStream
+  validation: batches.BatchStream | None
+
+  @classmethod
+  def open(
+    cls,
+    folder: pathlib.Path,
+    config: runner.TrainConfig,
+    data: data_config.DataConfig,
+  ) -> "_Data":
+    model_file = folder.absolute() / instruction_folder.VOCABULARY
+    _check_vocabulary(model_file, config.model.vocab_size)
+    os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
+    items, table = None, None
+    if data.reads_items:
+      items = item_arrays.ItemArrays.create(
+        item_table.ItemTable.load(folder), tokenizer.Tokenizer(model_file), data
+      )
+      table = folder / item_table.FILE
+      _check_items(len(items.shares), config.model.num_items)
+    elif config.initial_embeddings == "cooccurrence":
+      raise ValueError(
+        "INITIAL_EMBEDDINGS is 'cooccurrence', which is made of the items that "
+        "batches hold; set HISTORY_LENGTH or NUM_DRAWN (gin/objectives/)"
+      )
+
+    def stream(split: str) -> batches.BatchStream:
+      learns_targets = objective.LIKELIHOOD in config.model.score_parts
+      return streams.open_stream(
+        data, split, folder, items, learns_targets=learns_targets
+      )
+
+    train, held_out = stream("train"), data.validation_split
+    validation = None if held_out is None else stream(held_out)
+    return cls(model_file, items, table, train, validation)
+
+  def describe(self, config: data_config.DataConfig, tell: _Tell) -> None:
+    """Says how much there is, and what is cut."""
+    tell(
+      f"{self.stream.num_examples:,} training examples of "
+      f"{len(self.stream.datasets)} tasks; "
+      f"{self.stream.truncated_inputs:.1%} of the instructions are cut at "
+      f"{config.inputs_length} tokens"
+    )
+    if self.items is not None:
+      tell(
+        f"{len(self.items.shares):,} items are read title by title; "
+        f"{self.items.num_cut:,} titles are cut at {config.title_length} tokens"
+      )
+
+  def embeddings(
+    self, config: runner.TrainConfig, tell: _Tell
+  ) -> Callable[[], embedding_start.EmbeddingStart] | None:
+    """Makes what embeddings begin with; None for random ones."""
+    items = self.items
+    if config.initial_embeddings != "cooccurrence" or items is None:
+      return None
+
+    def start() -> embedding_start.EmbeddingStart:
+      tell("embeddings start from what occurs with what")
+      return embedding_start.from_cooccurrence(
+        sequences.item_sequences(self.stream.datasets.values()),
+        items.title_tokens,
+        width=config.model.emb_dim,
+        vocab_size=config.model.vocab_size,
+        seed=config.seed,
+      )
+
+    return start
+
+
+class _Record:
+  """Writes what the run is when it begins, and how long it took at its end."""
+
+  def __init__(
+    self,
+    settings: training.TrainingSettings,
+    config: runner.TrainConfig,
+    data: _Data,
+    tell: _Tell,
+  ) -> None:
+    self._settings, self._config = settings, config
+    self._data, self._tell = data, tell
+    self._record: dict[str, Any] = {
+      "command": {
+        "gin_files": list(settings.gin_files),
+        "bindings": list(settings.bindings),
+      },
+      "tfds_data_dir": str(settings.tfds_data_dir.absolute()),
+      "environment": environment.describe(),
+    }
+    self._started, self._first = time.perf_counter(), 0
+
+  def begin(self, step: int) -> None:
+    """The folder is known to hold this run, at this step, or none."""
+    self._first = step
+    if not distributed.is_lead():
+      return
+    folder, total = self._settings.model_dir, self._config.train_steps
+    if step:
+      self._tell(
+        f"goes on from checkpoint_{step} in {folder}: "
+        f"{max(total - step, 0):,} of {total:,} steps are left"
+      )
+    if step < total:
+      run_dir.save(
+        folder,
+        vocabulary=self._data.vocabulary,
+        record=self._record,
+        items=self._data.table,
+        step=step,
+      )
+    elif changed := run_dir.untrained_changes(folder):
+      self._tell(
+        "nothing is trained with what was changed, so the record of the run "
+        f"stays: {changed}"
+      )
+
+  def end(self, step: int) -> None:
+    """The run has come to this step."""
+    seconds = time.perf_counter() - self._started
+    if not distributed.is_lead() or self._first == step:
+      return
+    # Of a run that was stopped, the time of its earlier starts is not known.
+    if self._first == 0:
+      run_dir.finish(self._settings.model_dir, seconds)
+    self._tell(
+      f"trained to step {step} in {seconds:,.0f} s; checkpoints and logs in "
+      f"{self._settings.model_dir}"
+    )
+
+
+def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
+  found = tokenizer.Tokenizer(path).vocab_size
+  if found > limit:
+    raise ValueError(
+      f"{path} has {found} ids, the model {limit}; set --gin.VOCAB_SIZE to at "
+      f"least {found}"
+    )
+
+
+def _check_items(found: int, limit: int) -> None:
+  if limit and found > limit:
+    raise ValueError(
+      f"the data have {found:,} items, the model has vectors for {limit:,} "
+      f"beside their titles; set --gin.NUM_ITEMS={found}, or 0 for none"
+    )
+
+
+def _check_folder(option: str, path: pathlib.Path) -> None:
+  # A pathlib.Path has made one slash of the two in gs://.
+  if path.parts and path.parts[0] in ("gs:", "s3:"):
+    raise ValueError(
+      f"--{option}={path} is a bucket, expected a folder: the embedded "
+      "runner maps its data into memory. Mount the bucket (docs/pods.md), "
+      "or train with T5X, which reads and writes buckets itself"
+    )

@@ -1,0 +1,1 @@
+"""What pipelines are told; the command line reads nothing heavier."""

@@ -1,0 +1,151 @@
+"""What the commands of `instructrec retrieve` are told."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from instructrec.settings import option
+from instructrec.settings.option import Option
+from instructrec.settings.trusted_modules import TrustedModules
+
+_Path = pathlib.Path
+_Data = Annotated[_Path, Option("Folder that `prepare` wrote.")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitSettings:
+  """Which retriever to fit, and how its settings are found.
+
+  Attributes:
+    settings: those of every trial, by name; on the command line
+      --setting=NAME=VALUE.
+
+  Raises:
+    ValueError: where a number is too small.
+  """
+
+  data: _Data
+  method: Annotated[
+    str,
+    Option(
+      "random, popularity, bm25, itemknn, als, sasrec, bert4rec, two_tower."
+    ),
+  ]
+  output: Annotated[_Path, Option("Folder to make.")]
+  num_trials: Annotated[
+    int, Option("Settings tried: the defaults, then draws by seed.")
+  ] = 1
+  max_epochs: Annotated[
+    int | None,
+    Option("Of each trial, at most; the method's if left out.", least=1),
+  ] = None
+  num_validation: Annotated[
+    int,
+    Option("Validation requests that stop training and choose.", least=1),
+  ] = 2000
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  seed: Annotated[
+    int,
+    Option("Of training, settings and validation requests.", least=0),
+  ] = 0
+  overwrite: Annotated[bool, Option("Replace an existing output.")] = False
+
+  def __post_init__(self) -> None:
+    """Checks the numbers."""
+    option.check_bounds(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrieverEvaluationSettings:
+  """Which retrievers to compare, and on which lists.
+
+  Raises:
+    ValueError: where a number is too small, or users are both drawn and given.
+  """
+
+  data: _Data
+  retrievers: Annotated[
+    tuple[_Path, ...],
+    Option("Folder that `retrieve fit` wrote; repeat it.", name="retriever"),
+  ]
+  output: Annotated[_Path, Option("Folder of the report.")]
+  model_dirs: Annotated[
+    tuple[_Path, ...],
+    Option(
+      "Folder that `train` wrote, of a run that matches titles: its state "
+      "vector is a row; repeat it.",
+      name="model_dir",
+    ),
+  ] = ()
+  candidates: Annotated[
+    tuple[_Path, ...],
+    Option(
+      "Published candidate file (LLMRank's format); repeat it. Only its "
+      "users are evaluated."
+    ),
+  ] = ()
+  num_candidates: Annotated[
+    int, Option("Of a published list, the target included.", least=2)
+  ] = 20
+  split: Annotated[str, Option("validation or test.")] = "test"
+  num_requests: Annotated[
+    int | None,
+    Option("Drawn by seed; all if left out. Not with candidates.", least=1),
+  ] = None
+  keep_seen: Annotated[
+    bool, Option("Rank items of the history, too (full catalogue).")
+  ] = False
+  seed: Annotated[int, Option("Of subset and bootstrap.", least=0)] = 0
+  modules: TrustedModules = ()
+
+  def __post_init__(self) -> None:
+    """Checks the numbers, and that users come from one place."""
+    option.check_bounds(self)
+    if self.candidates and self.num_requests is not None:
+      raise ValueError(
+        "--num_requests draws users and --candidates brings its own; pass one "
+        "of them"
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CandidateSettings:
+  """Which candidate lists to make.
+
+  Raises:
+    ValueError: where a number is too small.
+  """
+
+  data: _Data
+  output: Annotated[_Path, Option("Parquet file to make.")]
+  retriever: Annotated[
+    _Path | None,
+    Option("Folder that `retrieve fit` wrote; not where items are drawn."),
+  ] = None
+  protocol: Annotated[
+    str,
+    Option(
+      "retrieved: the best items. hard: the target and the best others. "
+      "random: the target and unseen items. popularity_matched: the target and "
+      "unseen items that are about as popular."
+    ),
+  ] = "retrieved"
+  num_candidates: Annotated[int, Option("Length of a list.", least=2)] = 100
+  split: Annotated[str, Option("validation or test.")] = "test"
+  num_requests: Annotated[
+    int | None, Option("Drawn by seed; all if left out.", least=1)
+  ] = None
+  window: Annotated[
+    int,
+    Option(
+      "popularity_matched: ranks of popularity on either side of the target.",
+      least=1,
+    ),
+  ] = 60
+  seed: Annotated[int, Option("Of subset, draws and order.", least=0)] = 0
+  overwrite: Annotated[bool, Option("Replace an existing output.")] = False
+
+  def __post_init__(self) -> None:
+    """Checks the numbers."""
+    option.check_bounds(self)

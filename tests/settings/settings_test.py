@@ -1,0 +1,66 @@
+"""Settings refuse what makes no sense, from Python as from the command line."""
+
+import pathlib
+
+import pytest
+
+from instructrec.settings import evaluation, option, retrieval
+
+_HERE = pathlib.Path("somewhere")
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    ({"num_requests": 0}, "num_requests is 0, expected 1 or more"),
+    ({"seed": -1}, "seed is -1, expected 0 or more"),
+    ({"protocols": ()}, "no protocol"),
+    ({"protocols": ("knockout",)}, r"unknown protocols \['knockout'\]"),
+    ({"split": "validation", "num_validation": 9}, "requests that are evalua"),
+  ],
+)
+def test_an_evaluation_of_nonsense_is_refused(given, message):
+  with pytest.raises(ValueError, match=message):
+    evaluation.EvaluationSettings(model_dir=_HERE, **given)
+
+
+def test_weights_are_fitted_on_a_thousand_requests_that_are_not_ranked():
+  def count(**given):
+    settings = evaluation.EvaluationSettings(model_dir=_HERE, **given)
+    return settings.num_fitted_on
+
+  assert count() == 1000
+  assert count(num_validation=3) == 3
+  assert count(num_validation=0) == 0
+  assert count(split="validation") == 0
+
+
+def test_an_order_of_candidates_has_a_seed_each():
+  settings = evaluation.EvaluationSettings(
+    model_dir=_HERE, seed=7, num_orders=3
+  )
+  assert list(settings.orders) == [7, 8, 9]
+
+
+def test_a_chat_server_needs_a_model():
+  with pytest.raises(ValueError, match="pass --chat_model as well"):
+    evaluation.ChatSettings(base_url="http://127.0.0.1:9/v1")
+
+
+def test_users_are_drawn_or_given():
+  with pytest.raises(ValueError, match="pass one of them"):
+    retrieval.RetrieverEvaluationSettings(
+      data=_HERE,
+      retrievers=(_HERE,),
+      output=_HERE,
+      candidates=(_HERE,),
+      num_requests=5,
+    )
+
+
+def test_a_field_without_an_option_is_none_of_the_command_line():
+  found = option.of(retrieval.FitSettings)
+  assert "settings" not in found
+  assert found["num_validation"] == option.Option(
+    "Validation requests that stop training and choose.", least=1
+  )
