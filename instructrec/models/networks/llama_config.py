@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 from instructrec.models.networks import network_config, rotary
 
@@ -17,10 +18,23 @@ class LlamaConfig(network_config.NetworkConfig):
     rope_theta: base of the rotary frequencies.
     rope_scaling: what changes them for longer contexts; None for nothing.
     max_length: positions that the network was made for.
+    bos_id: the token that prompts begin with; None for none.
+    eos_id: the token that answers end with.
     padding_row: row of the token tables in Hugging Face's form that no text
       uses. Padding is 0 in this package: where 0 is a piece there, as in Llama
       3, the two rows change places on the way in and out.
   """
+
+  MEANING: ClassVar[tuple[str, ...]] = (
+    *network_config.NetworkConfig.MEANING,
+    "kv_heads",
+    "norm_epsilon",
+    "rope_theta",
+    "rope_scaling",
+    "bos_id",
+    "eos_id",
+    "padding_row",
+  )
 
   mlp_activations: Sequence[str] = ("silu", "linear")
   dropout_rate: float = 0.0
@@ -29,6 +43,8 @@ class LlamaConfig(network_config.NetworkConfig):
   rope_theta: float = 10_000.0
   rope_scaling: rotary.Llama3Scaling | None = None
   max_length: int = 2048
+  bos_id: int | None = 1
+  eos_id: int = 2
   padding_row: int = 0
 
   def __post_init__(self):
@@ -46,8 +62,10 @@ class LlamaConfig(network_config.NetworkConfig):
     for name in ("norm_epsilon", "rope_theta"):
       if getattr(self, name) <= 0:
         self._refuse(name, "a positive number")
-    if not 0 <= self.padding_row < self.vocab_size:
-      self._refuse("padding_row", f"a row of {self.vocab_size}")
+    for name, least in (("bos_id", 1), ("eos_id", 1), ("padding_row", 0)):
+      value = getattr(self, name)
+      if value is not None and not least <= value < self.vocab_size:
+        self._refuse(name, f"a token from {least} to {self.vocab_size - 1}")
 
   @property
   def kv_heads(self) -> int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -59,6 +59,13 @@ class NetworkConfig:
     item_dropout_rate: probability in training that an item is known by its
       title alone.
   """
+
+  # Fields that change what parameters mean, and that their shapes do not tell.
+  MEANING: ClassVar[tuple[str, ...]] = (
+    "num_heads",
+    "mlp_activations",
+    "logits_via_embedding",
+  )
 
   vocab_size: int
   dtype: Any = jnp.float32
@@ -138,6 +145,32 @@ class NetworkConfig:
     raise ValueError(
       f"{type(self).__name__}.{name} is {found!r}; expected {expected}"
     )
+
+  @property
+  def eos_id(self) -> int:
+    """The token that ends an answer; T5's, unless a network has another."""
+    return 1
+
+  @property
+  def padding_row(self) -> int:
+    """Row of Hugging Face's token tables that is padding."""
+    return 0
+
+  def differences(self, other: Any) -> dict[str, tuple[Any, Any]]:
+    """What parameters of one network would mean in another, and should not.
+
+    Args:
+      other: of the same kind.
+
+    Returns:
+      This one's value and the other's, by field; fields that shapes of
+      parameters tell, or that do not change what they mean, are left out.
+    """
+    return {
+      name: (getattr(self, name), getattr(other, name))
+      for name in self.MEANING
+      if getattr(self, name) != getattr(other, name)
+    }
 
   @property
   def joined_dim(self) -> int:

@@ -1,6 +1,7 @@
 """Sizes and numerics of the T5 network, one frozen and checked dataclass."""
 
 import dataclasses
+from typing import ClassVar
 
 from instructrec.models.networks import network_config
 
@@ -17,6 +18,11 @@ class T5Config(network_config.NetworkConfig):
     num_buckets: relative position buckets, a multiple of 4.
     max_distance: tokens from which on distances share the last bucket.
   """
+
+  MEANING: ClassVar[tuple[str, ...]] = (
+    *network_config.NetworkConfig.MEANING,
+    "max_distance",
+  )
 
   num_encoder_layers: int = 6
   float32_attention_logits: bool = False

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from instructrec.models.checkpoint import convert, huggingface, opening
+from instructrec.models.checkpoint import (
+  convert,
+  huggingface,
+  opening,
+  t5_architecture,
+)
 from instructrec.models.networks import t5
 from instructrec.models.scoring import features
 
@@ -138,8 +143,9 @@ def test_saved_read_computed_and_written_back(
 def test_shards_and_bfloat16_are_read(
   case, tmp_path, torch, transformers, random_arrays, as_checkpoint
 ):
-  fields = {"tied": CASES[case]["tie_word_embeddings"], "found_in": "here"}
-  cfg = huggingface.config_from_json(CASES[case], **fields)
+  cfg = t5_architecture.T5.config_from_json(
+    CASES[case], CASES[case]["tie_word_embeddings"], "here"
+  )
   source = as_checkpoint(random_arrays(cfg, "bfloat16"), cfg)
   convert.convert(
     source,
