@@ -1,4 +1,4 @@
-# make quickstart | test | test-slow | lint | format | lock | clean
+# make quickstart | test | test-slow | chaos | lint | format | lock | clean
 #
 # Each target that needs it makes a virtual environment in .venv first, from
 # the locked versions where there is a lock for this Python.
@@ -15,7 +15,7 @@ LOCK := requirements/py$(shell $(PYTHON) -c \
 SOURCES := $(shell git ls-files instructrec tasks gin setup.py \
   pyproject.toml README.md 2>/dev/null)
 
-.PHONY: quickstart test test-slow lint format types lock clean
+.PHONY: quickstart test test-slow chaos lint format types lock clean
 
 # Third-party packages; made anew only when the lock or the extras change.
 $(BIN)/.dependencies: setup.py $(wildcard $(LOCK))
@@ -42,6 +42,11 @@ test: $(BIN)/.installed
 # Several processes, the TPU compiler, other libraries where they are installed.
 test-slow: $(BIN)/.installed
 	$(BIN)/pytest $(PYTEST_ARGS) -m slow
+
+# Commands that are killed at random moments and given again: minutes. The full
+# form is CHAOS_ARGS="--kills=100 --terms=10 --interrupts=10".
+chaos: $(BIN)/.installed
+	$(BIN)/python tests/chaos $(CHAOS_ARGS)
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

@@ -22,6 +22,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Self
 
+from instructrec import foreign_text
+
 BEAT_SECONDS = 10.0
 SILENT_SECONDS = 60.0
 """A holder on another machine that is silent for so long is taken for gone."""
@@ -318,17 +320,15 @@ def _parse(text: str) -> Holder | None:
   try:
     found = json.loads(text)
     return Holder(
-      **{name: _plain(found[name]) for name in _TEXTS},
+      # Anybody may have written the file.
+      **{
+        name: foreign_text.printable(str(found[name]))[:100] for name in _TEXTS
+      },
       pid=int(found["pid"]),
       beat=float(found["beat"]),
     )
   except (ValueError, TypeError, KeyError):
     return None
-
-
-def _plain(text: object) -> str:
-  """Safe to show: anybody may have written the file."""
-  return "".join(c for c in str(text) if c.isprintable())[:100]
 
 
 def _is_at(file: int, path: pathlib.Path) -> bool:

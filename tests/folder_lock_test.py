@@ -202,7 +202,7 @@ def test_names_from_a_file_do_nothing_to_a_terminal(path):
   told = []
   with lock(path, told):
     pass
-  assert "process 12 on a[2Jb (" in told[0]
+  assert r"process 12 on a\x1b[2J\u202eb (" in told[0]
 
 
 def test_the_heartbeat_goes_on(path):

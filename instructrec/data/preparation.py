@@ -1,61 +1,142 @@
-"""From a log and a catalogue to requests: filter, split, draw candidates."""
+"""From raw data to requests: read, filter, split, draw candidates, freeze."""
 
 import dataclasses
 import datetime
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
+from instructrec import output_folder
 from instructrec.data import (
   candidates,
   catalog,
+  dataset,
   filtering,
   interaction,
   item_text,
   leaks,
+  sources,
   splits,
   values,
 )
+from instructrec.settings.preparation import (
+  PrepareSettings,
+  Repeats,
+  SplitName,
+)
 
 Tell = Callable[[str], None]
+_LONG = 100_000
+"""Interactions that take long enough for steps to be named."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-  """How a log becomes requests.
+def prepare(
+  settings: PrepareSettings,
+  *,
+  looks: catalog.Looks | None = None,
+  tell: Tell,
+  step: Tell,
+) -> dataset.PreparedData:
+  """Reads raw data and writes prepared data.
 
-  Attributes:
-    min_rating: the lowest rating of an interaction that counts; None for all.
-    repeats: whether an item that a user takes again is dropped or kept.
-    min_interactions: k of the k-core of users and items; 1 for none.
-    keep_rare_items: whether items outside the core stay in the catalogue.
-    articles_first: whether "Boot, Das" is called "Das Boot".
-    split: "leave_one_out" or "global_time".
-    max_history: longest history.
-    max_train_targets: newest training targets of a user; None for all.
-    max_validation_targets: global_time: first ones of a user in the window;
-      None for the last alone.
-    max_test_targets: the same of the test window.
-    num_negatives: candidates beside the target.
-    negatives: how they are drawn.
-    seed: of the candidates.
+  Args:
+    settings: which, and how.
+    looks: what else must tell titles apart; see `catalog.Catalog`.
+    tell: takes a line for what should be known.
+    step: takes a line for what takes long, as it begins.
+
+  Returns:
+    What was written.
+
+  Raises:
+    FileExistsError: where the output exists.
+    FileNotFoundError: where files are missing.
+    ValueError: where files cannot be read, or nothing is left of them.
   """
+  output_folder.check(
+    settings.output, overwrite=settings.overwrite, marker=dataset.MARKER
+  )
+  raw = sources.load(settings.raw, seed=settings.seed, tell=tell, step=step)
+  tell(f"read {_described(raw.log, raw.catalog)}; {raw.bad.report()}")
+  for note in raw.bad.notes:
+    tell(f"note: {note}")
+  log = filtered(raw.log, settings, tell)
+  items = catalogue(raw.catalog, log, settings, looks)
+  long = step if len(log) >= _LONG else lambda text: None
+  made = requests(log, items, settings, long)
+  long(f"writing {settings.output}")
+  prepared = dataset.save(
+    settings.output,
+    log=log,
+    items=items,
+    split=made,
+    overwrite=settings.overwrite,
+    record=_record(settings, raw, items),
+  )
+  _tell_result(settings, raw, prepared, tell)
+  return prepared
 
-  min_rating: float | None = None
-  repeats: Literal["drop", "keep"] = "drop"
-  min_interactions: int = 5
-  keep_rare_items: bool = False
-  articles_first: bool = False
-  split: Literal["leave_one_out", "global_time"] = "leave_one_out"
-  max_history: int = 20
-  max_train_targets: int | None = None
-  max_validation_targets: int | None = None
-  max_test_targets: int | None = None
-  num_negatives: int = 9
-  negatives: candidates.Strategy = "uniform"
-  seed: int = 0
+
+def _record(
+  settings: PrepareSettings, raw: sources.RawData, items: catalog.Catalog
+) -> dict[str, Any]:
+  """What the manifest says of how the data were made."""
+  source, vocabulary = settings.raw, settings.vocabulary
+  return {
+    "source": {
+      "kind": raw.kind,
+      "input": None if source.input is None else str(source.input),
+      "download": source.download,
+      "checksums": raw.checksums,
+      "notes": raw.bad.notes,
+    },
+    "min_rating": settings.min_rating,
+    "repeats": settings.repeats,
+    "min_interactions": settings.min_interactions,
+    "catalog": {
+      "keep_rare_items": settings.keep_rare_items,
+      "articles_first": settings.articles_first,
+      "vocabulary": None if vocabulary is None else str(vocabulary),
+      "rare_items_left_out": len(raw.catalog) - len(items),
+      "cleaning": dataclasses.asdict(items.cleaning),
+    },
+    "candidates": {
+      "num_negatives": settings.num_negatives,
+      "strategy": settings.negatives,
+    },
+    "seed": settings.seed,
+    "bad_rows": raw.bad.report(),
+  }
 
 
-def describe(log: interaction.InteractionLog, items: catalog.Catalog) -> str:
+def _tell_result(
+  settings: PrepareSettings,
+  raw: sources.RawData,
+  prepared: dataset.PreparedData,
+  tell: Tell,
+) -> None:
+  counts, items = prepared.manifest["counts"], prepared.catalog
+  tell(
+    f"kept {counts['interactions']:,} interactions of {counts['users']:,} "
+    f"users, {counts['reviews']:,} with a review\n"
+    f"requests: {counts['requests']}, each with {settings.num_negatives} "
+    f"{settings.negatives} negatives"
+  )
+  if len(items) < len(raw.catalog):
+    tell(
+      f"{len(raw.catalog) - len(items):,} items outside the core left the "
+      f"catalogue of {len(raw.catalog):,} (--keep_rare_items keeps them)"
+    )
+  if items.num_title_collisions:
+    tell(
+      f"{items.num_title_collisions:,} titles that look like another item's "
+      "got brand, year or a number behind them"
+    )
+  for warning in (*items.cleaning.remarks(), *prepared.split.warnings):
+    tell(f"note: {warning}")
+  tell(f"written to {settings.output}; fingerprint {prepared.fingerprint[:23]}")
+
+
+def _described(log: interaction.InteractionLog, items: catalog.Catalog) -> str:
   """What a log holds, in words."""
   text = (
     f"{len(log):,} interactions of {log.num_users:,} users with "
@@ -77,7 +158,7 @@ def _moment(microseconds: Any) -> str:
 
 
 def filtered(
-  log: interaction.InteractionLog, settings: Settings, tell: Tell
+  log: interaction.InteractionLog, settings: PrepareSettings, tell: Tell
 ) -> interaction.InteractionLog:
   """The interactions that count.
 
@@ -114,13 +195,13 @@ def filtered(
 
 
 def _without_repeats(
-  log: interaction.InteractionLog, settings: Settings, tell: Tell
+  log: interaction.InteractionLog, settings: PrepareSettings, tell: Tell
 ) -> interaction.InteractionLog:
   once = filtering.deduplicate(log)
   repeats = len(log) - len(once)
   if not repeats:
     return log
-  if settings.repeats == "drop":
+  if settings.repeats == Repeats.drop:
     tell(
       f"repeats: {repeats:,} interactions with an item that the user had taken "
       "before left out (--repeats=keep keeps them)"
@@ -139,7 +220,7 @@ def _without_repeats(
 def catalogue(
   items: catalog.Catalog,
   log: interaction.InteractionLog,
-  settings: Settings,
+  settings: PrepareSettings,
   looks: catalog.Looks | None = None,
 ) -> catalog.Catalog:
   """The catalogue that is prepared, of what was read.
@@ -161,7 +242,9 @@ def catalogue(
   )
 
 
-def split(log: interaction.InteractionLog, settings: Settings) -> splits.Split:
+def split(
+  log: interaction.InteractionLog, settings: PrepareSettings
+) -> splits.Split:
   """Splits a log by the settings.
 
   Args:
@@ -172,8 +255,7 @@ def split(log: interaction.InteractionLog, settings: Settings) -> splits.Split:
     The split, its requests without candidates.
 
   Raises:
-    ValueError: where a setting belongs to the other split, or a split is left
-      without requests.
+    ValueError: where a split is left without requests.
   """
   most: dict[str, Any] = {
     "max_validation_targets": settings.max_validation_targets,
@@ -183,13 +265,8 @@ def split(log: interaction.InteractionLog, settings: Settings) -> splits.Split:
     "max_history": settings.max_history,
     "max_train_targets": settings.max_train_targets,
   }
-  if settings.split == "global_time":
+  if settings.split == SplitName.global_time:
     made = splits.global_time(log, **options, **most)
-  elif given := [name for name, count in most.items() if count is not None]:
-    raise ValueError(
-      f"--{given[0]} needs --split=global_time: leave_one_out has one request "
-      "of each user"
-    )
   else:
     made = splits.leave_one_out(log, **options)
   _require_requests(made, log)
@@ -228,7 +305,7 @@ def _require_requests(
 def requests(
   log: interaction.InteractionLog,
   items: catalog.Catalog,
-  settings: Settings,
+  settings: PrepareSettings,
   tell: Tell,
 ) -> splits.Split:
   """Splits a log, checks it for leaks and draws candidates.
@@ -250,7 +327,7 @@ def requests(
   made = split(log, settings)
   warnings = [
     *leaks.check_split(made, log),
-    *candidates.unseen_warnings(items, log, settings.negatives),
+    *candidates.unseen_warnings(items, log, settings.negatives.value),
   ]
   tell(f"drawing candidates for {made.requests.height:,} requests")
   drawn = candidates.sample_candidates(
@@ -258,7 +335,7 @@ def requests(
     items,
     log,
     num_negatives=settings.num_negatives,
-    strategy=settings.negatives,
+    strategy=settings.negatives.value,
     seed=settings.seed,
   )
   return dataclasses.replace(

@@ -5,6 +5,8 @@ import os
 import pathlib
 import sys
 
+import instructrec
+
 _TRAIN = {
   "TRAIN_STEPS": 400,
   "WARMUP_STEPS": 10,
@@ -31,6 +33,7 @@ class Command:
     output: what it makes there.
     complete: what is there once it is done, and not replaced by the same
       command; None where that goes on or does all again.
+    compiles: whether it is faster the second time.
     begins: a file that changes when the long part begins; None where that is
       the first change of all.
   """
@@ -40,6 +43,7 @@ class Command:
   inputs: tuple[str, ...]
   output: str
   complete: str | None = None
+  compiles: bool = False
   begins: str | None = None
 
   def line(self) -> list[str]:
@@ -85,6 +89,7 @@ COMMANDS = (
     ),
     inputs=("prepared", "instructions"),
     output="model",
+    compiles=True,
     begins="model/metrics.jsonl",
   ),
   Command(
@@ -98,6 +103,7 @@ COMMANDS = (
     ),
     inputs=("prepared", "instructions", "model"),
     output="report",
+    compiles=True,
   ),
   Command(
     "retrieve fit",
@@ -111,6 +117,7 @@ COMMANDS = (
     ),
     inputs=("prepared",),
     output="sasrec",
+    compiles=True,
     complete="sasrec",
   ),
   Command(
@@ -138,10 +145,10 @@ def environment(work: pathlib.Path) -> dict[str, str]:
   Returns:
     The variables.
   """
-  root = pathlib.Path(__file__).resolve().parents[2]
   return {
     **os.environ,
-    "PYTHONPATH": str(root),
+    # The package that this process found, installed or not.
+    "PYTHONPATH": str(pathlib.Path(instructrec.__file__).parents[1]),
     "XDG_CACHE_HOME": str(work / "cache"),
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "JAX_PLATFORMS": "cpu",

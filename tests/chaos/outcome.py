@@ -19,7 +19,7 @@ _RATES = ("steps_per_s", "tokens_per_s")
 _TIMES = ("train_seconds", "starts", "seconds", "wall_seconds")
 _IN_WORDS = re.compile(r"[\d.,]+ ?(s|seconds|minutes|hours)\b|\b\d+:\d\d\b")
 _UNFINISHED = re.compile(
-  r"\.incomplete|\.replaced|\.tmp$|orbax-checkpoint-tmp|\.lock$"
+  r"\.incomplete|\.unfinished|\.replaced|\.tmp$|orbax-checkpoint-tmp|\.lock$"
 )
 _EVENTS = "events.out.tfevents"
 
@@ -70,11 +70,16 @@ def _checkpoint(path: pathlib.Path) -> dict[str, str]:
   found = {}
   (item,) = (p for p in path.iterdir() if (p / "_METADATA").is_file())
   with ocp.PyTreeCheckpointer() as checkpointer:
-    tree = checkpointer.restore(item)
-  for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    array = np.asarray(leaf)
-    found[jax.tree_util.keystr(key)] = _digest(
-      f"{array.dtype}{array.shape}".encode() + array.tobytes()
+    # Whatever devices they were saved from.
+    args = jax.tree.map(
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+      checkpointer.metadata(item).item_metadata.tree,
+    )
+    tree = checkpointer.restore(item, restore_args=args)
+  for key, array in jax.tree_util.tree_leaves_with_path(tree):
+    name = jax.tree_util.keystr(key, simple=True, separator="/")
+    found[name] = _digest(
+      f"{array.dtype}{np.shape(array)}".encode() + np.asarray(array).tobytes()
     )
   for file in (path / "data").glob("metadata"):
     found["data"] = _digest(file.read_bytes())

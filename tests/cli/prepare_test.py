@@ -1,15 +1,20 @@
 """`instructrec prepare` on files as people have them."""
 
+import functools
+import hashlib
+import http.server
 import json
 import subprocess
 import sys
+import threading
+import zipfile
 
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from instructrec.cli import main
-from instructrec.data import dataset
+from instructrec.data import dataset, download
 
 USERS = 12
 ITEMS = [f"i{n}" for n in range(30)]
@@ -106,6 +111,53 @@ def test_a_tilde_in_an_option_is_the_home_folder(shop, monkeypatch, tmp_path):
   assert found.exit_code == 0, found.output
   assert (shop / "out" / dataset.MARKER).is_file()
   assert [path.name for path in tmp_path.iterdir()] == [shop.name]
+
+
+@pytest.fixture
+def movielens_server(tmp_path, monkeypatch):
+  """Serves a small MovieLens on this machine."""
+  folder = tmp_path / "served"
+  folder.mkdir()
+  ratings = [
+    f"{user}::{(user + place) % 9}::{place % 5 + 1}::{place}"
+    for user in range(5)
+    for place in range(5)
+  ]
+  movies = [f"{movie}::Movie {movie} (1999)::Drama" for movie in range(20)]
+  with zipfile.ZipFile(folder / "ml-1m.zip", "w") as file:
+    file.writestr("ml-1m/ratings.dat", "\n".join(ratings))
+    file.writestr("ml-1m/movies.dat", "\n".join(movies))
+  content = (folder / "ml-1m.zip").read_bytes()
+  checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
+  monkeypatch.setitem(download._MOVIELENS, "ml-1m", checksum)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  handler = functools.partial(
+    http.server.SimpleHTTPRequestHandler, directory=folder
+  )
+  server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+  serve = functools.partial(server.serve_forever, poll_interval=0.02)
+  thread = threading.Thread(target=serve)
+  thread.start()
+  url = f"http://127.0.0.1:{server.server_port}"
+  monkeypatch.setenv(download.MIRROR, url)
+  yield checksum
+  server.shutdown()
+  server.server_close()
+  thread.join()
+
+
+def test_a_published_set_is_fetched_and_prepared(movielens_server, tmp_path):
+  options = ["--min_interactions=1", f"--output={tmp_path / 'out'}"]
+  found = call("--download=ml-1m", *options)
+  assert found.exit_code == 0, found.output
+  source = dataset.load(tmp_path / "out").manifest["source"]
+  assert (source["kind"], source["download"]) == ("movielens", "ml-1m")
+  assert source["checksums"] == {"ml-1m.zip": movielens_server}
+  options[1] = f"--output={tmp_path / 'other'}"
+  found = call("--download=ml-1m", "--source=movielens", *options)
+  assert "--download=ml-1m brings its own files" in str(found.exception)
+  found = call(f"--output={tmp_path / 'other'}")
+  assert "pass --source with your files, or" in str(found.exception)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,20 @@ import polars as pl
 import pytest
 
 from instructrec.data import catalog, filtering, interaction, preparation
+from instructrec.settings.preparation import (
+  PrepareSettings,
+  Repeats,
+  Source,
+  SourceSettings,
+  SplitName,
+)
+
+SHOP = SourceSettings(source=Source.synthetic)
+
+
+def settings_of(**changes):
+  return PrepareSettings(raw=SHOP, output="unused", **changes)
+
 
 ITEMS = catalog.Catalog(
   pl.DataFrame({"item_id": [*"abcdefghijkl"], "title": [*"ABCDEFGHIJKL"]})
@@ -31,7 +45,7 @@ def log_of(rows, times=None, ratings=None):
 def filtered(log, **changes):
   """The sequences that are left, and the lines that say why."""
   told = []
-  settings = preparation.Settings(**{"min_interactions": 1, **changes})
+  settings = settings_of(**{"min_interactions": 1, **changes})
   kept = preparation.filtered(log, settings, told.append)
   return ["".join(items) for items in kept.sequences()[1]], told
 
@@ -46,7 +60,7 @@ def test_repeats_are_counted_said_and_dropped_or_kept():
     "repeats: 2 interactions with an item that the user had taken before left "
     "out (--repeats=keep keeps them)"
   ]
-  kept, told = filtered(AGAIN, repeats="keep")
+  kept, told = filtered(AGAIN, repeats=Repeats.keep)
   assert kept == ["aba", "ac"]
   assert told == [
     "repeats: 1 interactions with an item that the user had taken before kept, "
@@ -84,12 +98,12 @@ def test_the_core_is_reported_apart_from_repeats():
   assert filtered(again, min_interactions=2)[1] == ["2-core: nothing left out"]
 
 
-@pytest.mark.parametrize("split", ["leave_one_out", "global_time"])
+@pytest.mark.parametrize("split", SplitName)
 def test_repeats_that_are_kept_are_no_leak(split):
   rows = [f"{user} {item}" for item in "abcabcad" for user in "uvw"]
   log = log_of(rows)
-  settings = preparation.Settings(
-    repeats="keep", split=split, min_interactions=1, num_negatives=2
+  settings = settings_of(
+    repeats=Repeats.keep, split=split, min_interactions=1, num_negatives=2
   )
   log = preparation.filtered(log, settings, lambda _: None)
   assert len(log) == len(rows)
@@ -116,12 +130,12 @@ def test_repeats_that_are_kept_are_no_leak(split):
 )  # fmt: skip
 def test_too_few_users_for_a_split_are_said_in_words(rows, message):
   with pytest.raises(ValueError, match=message):
-    preparation.split(log_of(rows), preparation.Settings())
+    preparation.split(log_of(rows), settings_of())
 
 
 def test_times_that_are_all_the_same_are_said_in_words():
   log = log_of(["u a", "u b", "u c", "v a"], [1_600_000_000_000_000] * 4)
-  settings = preparation.Settings(split="global_time")
+  settings = settings_of(split=SplitName.global_time)
   with pytest.raises(
     ValueError, match="all 4 interactions have the same time, 2020-09-13 12:26"
   ):
@@ -132,18 +146,34 @@ def test_times_that_are_all_the_same_are_said_in_words():
     preparation.split(log, settings)
 
 
-def test_settings_of_the_other_split_are_refused():
-  log = log_of(["u a", "u b", "u c", "u d"])
-  with pytest.raises(ValueError, match="--max_test_targets needs --split=glob"):
-    preparation.split(log, preparation.Settings(max_test_targets=2))
+@pytest.mark.parametrize(
+  ("kind", "changes", "message"),
+  [
+    (PrepareSettings, {"raw": SHOP, "output": "x", "max_test_targets": 2},
+     "--max_test_targets needs --split=global_time"),
+    (PrepareSettings, {"raw": SHOP, "output": "x", "num_negatives": 0},
+     "num_negatives is 0, expected 1 or more"),
+    (SourceSettings, {}, "pass --source with your files, or --download"),
+    (SourceSettings, {"source": Source.table, "input": "x"},
+     "source table needs --input and --items"),
+    (SourceSettings, {"source": Source.recbole}, "source recbole needs"),
+    (SourceSettings,
+     {"source": Source.movielens, "input": "x", "columns": {"user_id": "a"}},
+     "source movielens knows its columns"),
+    (SourceSettings, {"download": "ml-1m", "input": "x"}, "brings its own"),
+  ],
+)  # fmt: skip
+def test_settings_that_do_not_go_together_are_refused(kind, changes, message):
+  with pytest.raises(ValueError, match=message):
+    kind(**changes)
 
 
 def test_a_log_is_described_with_its_days():
-  text = preparation.describe(AGAIN, ITEMS)
+  text = preparation._described(AGAIN, ITEMS)
   assert text == (
     "6 interactions of 2 users with 12 items, from 1970-01-01 00:00:00 to "
     "1970-01-01 00:00:00"
   )
   without = filtering.deduplicate(AGAIN).frame.drop("timestamp")
-  found = preparation.describe(interaction.InteractionLog(without), ITEMS)
+  found = preparation._described(interaction.InteractionLog(without), ITEMS)
   assert found == "4 interactions of 2 users with 12 items"

@@ -17,7 +17,16 @@ from instructrec.models.objectives import (
   objective,
   token_likelihood,
 )
-from instructrec.training import initial_checkpoint, mesh, optimizer, runner
+from instructrec.training import (
+  data_config,
+  initial_checkpoint,
+  mesh,
+  optimizer,
+  run_dir,
+  runner,
+  trained_run,
+)
+from instructrec.training import trainer as trainer_lib
 
 CONFIG = t5_config.T5Config(
   vocab_size=40,
@@ -46,7 +55,7 @@ def _source(cfg=CONFIG):
 
 
 def _trainer(checkpoint, cfg=CONFIG, objective=None):
-  return runner.Trainer.create(
+  return trainer_lib.Trainer.create(
     runner.TrainConfig(
       model=ranking_model.NetworkRankingModel(t5.T5(cfg), objective=objective),
       optimizer=optimizer.adamw(1e-2),
@@ -193,6 +202,34 @@ def test_every_objective_starts_from_a_public_checkpoint(
     state, metrics = trainer.step_fn(state, batch, jax.random.key(0))
   assert np.isfinite(metrics["loss"].compute())
   assert int(state.step) == 1
+
+
+def test_what_is_evaluated_as_untrained_is_what_training_began_with(tmp_path):
+  """Where the file lacks title matching, drawn as training drew it."""
+  out = tmp_path / "out"
+  convert.convert(_source(), out, convert.Settings(form="huggingface"))
+  cfg = dataclasses.replace(CONFIG, title_matching=True)
+  trainer = _trainer(out, cfg)
+  run = trained_run.Run(
+    tmp_path,
+    trainer.config.model,
+    data_config.DataConfig(
+      mixture="none", inputs_length=8, targets_length=4, batch_size=2
+    ),
+    vocabulary=tmp_path,
+    items=tmp_path,
+    parameters=run_dir.OwnCheckpoints(tmp_path),
+    start=trained_run.Start(trainer.config.seed, str(out)),
+  )
+  found, began = _flat(run.initial_params()), _flat(trainer.init().params)
+  assert found.keys() == began.keys()
+  for key in found:
+    np.testing.assert_array_equal(found[key], began[key], key)
+  gone = dataclasses.replace(
+    run, start=trained_run.Start(checkpoint=str(tmp_path / "gone"))
+  )
+  with pytest.raises(FileNotFoundError, match="pass --initial_checkpoint"):
+    gone.initial_params()
 
 
 def test_a_checkpoint_with_titles_is_taken_whole(tmp_path, caplog):
