@@ -21,6 +21,7 @@ import jax
 
 from instructrec import folder_lock
 from instructrec.models import protocol, tokenizer
+from instructrec.models.checkpoint import storage
 from instructrec.training import (
   checkpoints,
   data_config,
@@ -285,6 +286,7 @@ def locked(
 
 def _check_checkpoints(folder: pathlib.Path) -> None:
   """Fails where checkpoints could not be written; before hours of training."""
+  storage.check_name(folder)
   if folder.exists() and not folder.is_dir():
     raise NotADirectoryError(
       f"{folder} is a file, expected the folder of checkpoints; remove it or "
