@@ -201,6 +201,31 @@ def test_only_what_is_wanted_is_read(tmp_path):
   )
 
 
+def test_parquet_has_types_of_its_own(tmp_path):
+  frame = pl.DataFrame(
+    {
+      "bytes": [b"caf\xc3\xa9", None],
+      "list": [["x", "y"], []],
+      "struct": [{"k": 1}, None],
+      "number": [1.0, None],
+    }
+  )
+  frame.write_parquet(tmp_path / "t.parquet")
+  rows, lines = read(tmp_path / "t.parquet", frame.columns)
+  assert rows == [
+    {"bytes": "café", "list": '["x", "y"]', "struct": '{"k": 1}', "number": 1},
+    {"bytes": None, "list": "[]", "struct": None, "number": None},
+  ]
+  assert lines == [1, 2]
+  frame.with_columns(bytes=pl.Series([b"\xff", b""])).write_parquet(
+    tmp_path / "t.parquet"
+  )
+  with pytest.raises(
+    ValueError, match="t.parquet does not parse as parquet: i"
+  ):
+    read(tmp_path / "t.parquet", ["bytes"])
+
+
 def test_copies_of_pipes_do_not_stay(tmp_path, monkeypatch):
   monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
   path = written(tmp_path, "t.csv", b"\xef\xbb\xbf" + FORMS["t.csv"].encode())
