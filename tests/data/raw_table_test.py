@@ -221,7 +221,7 @@ def test_parquet_has_types_of_its_own(tmp_path):
     tmp_path / "t.parquet"
   )
   with pytest.raises(
-    ValueError, match="t.parquet does not parse as parquet: i"
+    ValueError, match=r"t.parquet does not parse as parquet: i"
   ):
     read(tmp_path / "t.parquet", ["bytes"])
 
