@@ -87,7 +87,7 @@ class RawTable:
     return frame.drop(empty)
 
   def line_of(self, row: int) -> int:
-    """The line, from 1, of a record; reads the file up to it."""
+    """The line of a record, or row of Parquet, from 1; reads up to it."""
     return next(itertools.islice(self._lines(), row, None))
 
   def _may_have(self, name: str) -> bool:
@@ -109,8 +109,12 @@ class RawTable:
     frame = pl.read_parquet(self.file.path, columns=names, glob=False)
     nested = [name for name in names if frame[name].dtype.is_nested()]
     return frame.with_columns(
-      pl.Series(name, [_json(value) for value in frame[name].to_list()])
-      for name in nested
+      # Some writers do not say which of their bytes are text.
+      pl.col(pl.Binary).cast(pl.String),
+      *(
+        pl.Series(name, [_json(value) for value in frame[name].to_list()])
+        for name in nested
+      ),
     ).with_row_index(ROW)
 
   def _read_json(self, names: list[str]) -> pl.DataFrame:
