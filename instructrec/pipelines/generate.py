@@ -4,7 +4,7 @@ The folder that comes out is a TFDS data folder:
 `instructrec/<config>/1.0.0/`, `vocabulary/sentencepiece.model`,
 `items.parquet` (titles and how often each item was taken in training),
 `manifest.json` (counts, origins, seeds, fingerprints), `card.md` (the data
-card) and `audit.csv` (a sheet for people).
+card), `audit.csv` (a sheet for people), and the `SHA256SUMS` of all but that.
 """
 
 import concurrent.futures
@@ -201,6 +201,7 @@ def write(
   Raises:
     FileExistsError: where `output` exists and is not to be replaced, or holds
       something else.
+    OSError: also where the disk is full; what is finished is kept.
     ValueError: where there are no requests, or the vocabulary cannot tell
       titles apart.
   """
@@ -219,12 +220,12 @@ def write(
   whole = produce(spec, generator, unfinished)
   if vocabulary is None:
     _train_vocabulary(unfinished, items.titles, whole.texts, vocab_size)
-  temporary = output.with_name(f"{output.name}.incomplete")
-  tfds_writer.clear(temporary)
-  manifest = _fill(
-    temporary, spec, generator, unfinished, whole, vocabulary, output
-  )
-  output_folder.publish(temporary, output)
+  with output_folder.making(
+    output, overwrite=overwrite, marker=CARD, for_people=[AUDIT]
+  ) as temporary:
+    manifest = _fill(
+      temporary, spec, generator, unfinished, whole, vocabulary, output
+    )
   unfinished.remove()
   return manifest
 

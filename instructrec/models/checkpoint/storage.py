@@ -11,7 +11,7 @@ from typing import Any
 import tensorstore as ts
 from etils import epath
 
-from instructrec import limits
+from instructrec import checksums, limits, output_folder
 from instructrec.models.checkpoint.tensors import CheckpointError
 
 # No drive, no scheme of a bucket, no backslash, nothing that cannot be seen.
@@ -121,6 +121,8 @@ def inside(
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[epath.Path]:
   """Gives a folder to write into, which gets its name when all is written.
 
+  It gets its `SHA256SUMS` then, too.
+
   Args:
     folder: the name; nothing may be there yet.
 
@@ -135,10 +137,15 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[epath.Path]:
     raise FileExistsError(
       f"{final} exists already; remove it or name another output"
     )
+  if "://" not in os.fspath(folder):
+    with output_folder.making(final, overwrite=False, marker="") as made:
+      yield epath.Path(made)
+    return
   temporary = final.parent / f"{final.name}.incomplete-{os.getpid()}"
   temporary.mkdir(parents=True)
   try:
     yield temporary
+    checksums.write(temporary)
     temporary.rename(final)
   except BaseException:
     temporary.rmtree()
