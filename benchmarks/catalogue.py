@@ -14,7 +14,6 @@ about equally likely.
 """
 
 import argparse
-import json
 import pathlib
 import statistics
 import time
@@ -26,8 +25,9 @@ import side_by_side
 from instructrec import allocator
 from instructrec.data import dataset
 from instructrec.evaluation import environment, markdown
+from instructrec.serving import opened_run
 from instructrec.serving import ranker as ranker_lib
-from instructrec.training import run_dir
+from instructrec.settings import run as run_settings
 
 _TOLERANCE = 1e-3
 
@@ -36,16 +36,14 @@ def open_ranker(
   args: argparse.Namespace,
 ) -> tuple[ranker_lib.InstructionRanker, dataset.PreparedData]:
   """The model of a run over a prepared catalogue."""
-  run = run_dir.load(args.model_dir)
-  folder = args.data
-  if folder is None:
-    manifest = pathlib.Path(run.record["tfds_data_dir"]) / "manifest.json"
-    folder = json.loads(manifest.read_text())["prepared_dir"]
-  prepared = dataset.load(folder)
-  params, _ = run.params()
+  opened = opened_run.OpenedRun.open(
+    run_settings.RunSettings(model_dir=args.model_dir)
+  )
+  prepared = opened.prepared if args.data is None else dataset.load(args.data)
+  run = opened.run
   return ranker_lib.InstructionRanker(
-    model=run.train.model,
-    params=params,
+    model=run.model,
+    params=opened.params,
     tokenizer=run.tokenizer,
     catalog=prepared.catalog,
     inputs_length=run.data.inputs_length,

@@ -35,12 +35,17 @@ from instructrec.cli import generate, prepare
 from instructrec.evaluation import environment
 from instructrec.pipelines import generate as generate_lib
 from instructrec.pipelines import streams, token_cache, vocabulary
+from instructrec.settings import preparation
 from instructrec.training import (
   batches,
   data_config,
   gin_config,
   runner,
   token_dataset,
+)
+from instructrec.training import ragged as ragged_lib
+from instructrec.training import (
+  trainer as trainer_lib,
 )
 
 _TASK = "instructrec_v1_sequential_p1_i0"
@@ -52,11 +57,15 @@ Batch = dict[str, np.ndarray]
 def make_data(args: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
   """The quickstart's instructions, in a folder."""
   prepare.run(
-    source="synthetic",
-    output=folder / "prepared",
-    num_users=args.num_users,
-    num_items=args.num_items,
-    seed=args.seed,
+    preparation.PrepareSettings(
+      raw=preparation.SourceSettings(
+        source=preparation.Source.synthetic,
+        num_users=args.num_users,
+        num_items=args.num_items,
+      ),
+      output=folder / "prepared",
+      seed=args.seed,
+    )
   )
   generate.run(
     folder / "prepared",
@@ -74,7 +83,7 @@ def make_data(args: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
 def register_cached(dataset: token_dataset.TokenDataset) -> None:
   """A SeqIO task over tokens that are in memory."""
 
-  def rows(ragged: token_dataset.Ragged) -> tf.RaggedTensor:
+  def rows(ragged: ragged_lib.Ragged) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_row_splits(
       np.asarray(ragged.tokens), ragged.offsets
     )
@@ -229,7 +238,7 @@ def measure_step(
     gin_config.build(data_config.DataConfig), "train", data_dir
   )
   shapes = {name: array.shape for name, array in stream.batch(0).items()}
-  trainer = runner.Trainer.create(config, shapes)
+  trainer = trainer_lib.Trainer.create(config, shapes)
   state, rng = trainer.init(), jax.random.key(config.seed)
   making, updating = [], []
   for step in range(args.steps + 1):

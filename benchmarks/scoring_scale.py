@@ -29,9 +29,10 @@ import drawn_network
 import side_by_side
 from instructrec import allocator
 from instructrec.evaluation import environment
-from instructrec.models import ranking_model
+from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import t5
 from instructrec.training import distributed, mesh, scoring, token_dataset
+from instructrec.training import ragged as ragged_lib
 
 _TARGETS = 16
 _SECONDS_TO_MEET = 60
@@ -57,11 +58,11 @@ def make_dataset(
   """Requests with candidate lists."""
   rng = np.random.default_rng(seed)
 
-  def ragged(lengths: np.ndarray, below: int) -> token_dataset.Ragged:
+  def ragged(lengths: np.ndarray, below: int) -> ragged_lib.Ragged:
     tokens = rng.integers(2, below, lengths.sum()).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    tokens[offsets[1:] - 1] = token_dataset.EOS_ID
-    return token_dataset.Ragged(tokens, offsets)
+    tokens[offsets[1:] - 1] = tokenizer.EOS_ID
+    return ragged_lib.Ragged(tokens, offsets)
 
   rows = num_requests * num_candidates
   targets = ragged(rng.integers(4, _TARGETS + 1, rows), vocab_size)
@@ -90,7 +91,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     )
   allocator.keep_freed_memory()
   args.num_layers = point["num_layers"]
-  model = ranking_model.T5RankingModel(t5.T5(drawn_network.config(args)))
+  model = ranking_model.NetworkRankingModel(t5.T5(drawn_network.config(args)))
   layout = mesh.MeshConfig(data=-1, model=1)
   everywhere = mesh.replicated(mesh.scoring_mesh(layout))
   params = jax.tree.map(np.asarray, drawn_network.params(model, args.seed))

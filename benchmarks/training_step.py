@@ -40,7 +40,7 @@ from instructrec.models import ranking_model
 from instructrec.models.networks import t5, t5_config
 from instructrec.models.scoring import features
 from instructrec.preflight import roofline
-from instructrec.training import batches, token_dataset, train_step
+from instructrec.training import batches, ragged, token_dataset, train_step
 
 # Makes one update and returns the loss before it, in nats a target token.
 Step = Callable[[], float]
@@ -54,9 +54,9 @@ def make_stream(args: argparse.Namespace, pack: bool) -> batches.BatchStream:
   """Batches of drawn tokens, the lengths uniform up to the longest."""
   rng = np.random.default_rng(args.seed)
 
-  def draw(longest: int) -> token_dataset.Ragged:
+  def draw(longest: int) -> ragged.Ragged:
     lengths = rng.integers(longest // 4, longest + 1, args.examples)
-    return token_dataset.Ragged(
+    return ragged.Ragged(
       rng.integers(2, args.vocab_size, lengths.sum()).astype(np.int32),
       np.concatenate([[0], np.cumsum(lengths)]),
     )
@@ -83,7 +83,7 @@ def make_stream(args: argparse.Namespace, pack: bool) -> batches.BatchStream:
 def ours(config: t5_config.T5Config, params: Any, batch: Any) -> Step:
   """The step that `instructrec train` runs, as it runs it."""
   allocator.keep_freed_memory()
-  model = ranking_model.T5RankingModel(t5.T5(config), z_loss=0.0)
+  model = ranking_model.NetworkRankingModel(t5.T5(config), z_loss=0.0)
   optimizer = optax.sgd(_RATE)
 
   step = jax.jit(
@@ -240,7 +240,7 @@ def measure(
   batch = stream.batch(0)
   unpacked = one_a_row(stream, 0) if pack else batch
   params = drawn_network.params(
-    ranking_model.T5RankingModel(t5.T5(config)), args.seed
+    ranking_model.NetworkRankingModel(t5.T5(config)), args.seed
   )
   left_out = side_by_side.missing({name: row[1] for name, row in ROWS.items()})
   params = jax.tree.map(np.asarray, params)

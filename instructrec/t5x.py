@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from instructrec.preflight import t5x_check, t5x_files, t5x_record
-from instructrec.training import gin_config
+from instructrec.preflight import t5x_check, t5x_record
+from instructrec.training import gin_config, t5x_files
 
 _USAGE = (
   f"usage: python -m instructrec.t5x {'|'.join(t5x_record.SCRIPTS)} "
@@ -57,6 +57,7 @@ def checked(script: str, arguments: Sequence[str]) -> list[str]:
     FileNotFoundError: where a gin file is missing.
     GinError: where files or bindings are misspelt, read by nothing, without a
       value, or not for T5X.
+    GinDataError: where a file does not parse.
   """
   root = t5x_record.root()
   if root is None:
@@ -93,7 +94,7 @@ def main() -> None:
     sys.exit(_USAGE)
   try:
     sys.argv = checked(script, sys.argv[2:])
-  except (t5x_check.GinError, FileNotFoundError, ModuleNotFoundError) as error:
+  except (ValueError, OSError, ModuleNotFoundError) as error:
     sys.exit(f"instructrec.t5x: error: {error}")
   runpy.run_path(sys.argv[0], run_name="__main__")
 

@@ -9,7 +9,6 @@ import os
 import pathlib
 import tempfile
 import threading
-import types
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -118,24 +117,20 @@ class Matching:
 
     run = self.run
     if objectives:
-      run = dataclasses.replace(
-        run, train=types.SimpleNamespace(model=_model(run, objectives))
-      )
+      run = dataclasses.replace(run, model=_model(run, objectives))
     return model_parts.ModelParts(
       run, self.params, self.prepared, templates.load()
     )
 
   def under(self, wishes: Sequence[str]) -> Any:
     """The block, its requests under other wishes."""
-    from instructrec.training import token_dataset
+    from instructrec.training import ragged
 
     parts = self.parts()
     prompts = [
       self.run.tokenizer.encode(parts.prompt(wish or None)) for wish in wishes
     ]
-    tokens = self.block.tokens.with_wishes(
-      token_dataset.Ragged.of(prompts), wishes
-    )
+    tokens = self.block.tokens.with_wishes(ragged.Ragged.of(prompts), wishes)
     return dataclasses.replace(self.block, tokens=tokens)
 
 
@@ -152,8 +147,8 @@ def _model(run: Any, trained: Sequence[str]) -> Any:
     objective.MATCH: next_item.NextItem(),
     objective.LIKELIHOOD: token_likelihood.TokenLikelihood(),
   }
-  return ranking_model.T5RankingModel(
-    run.train.model.module,
+  return ranking_model.NetworkRankingModel(
+    run.model.module,
     objective=objective.WeightedSum(
       [known[name] for name in trained], [1.0] * len(trained)
     ),
@@ -172,8 +167,10 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
   from instructrec.training import (
     data_config,
     item_table,
+    ragged,
     run_dir,
     token_dataset,
+    trained_run,
   )
 
   prepared = dataset.load(prepared_dir)
@@ -218,10 +215,12 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     title_length=12,
     num_drawn=2,
   )
-  model = ranking_model.T5RankingModel(module)
-  run = run_dir.Run(folder, types.SimpleNamespace(model=model), data, {})
+  model = ranking_model.NetworkRankingModel(module)
+  run = trained_run.Run(
+    folder, model, data, model_file, folder, run_dir.OwnCheckpoints(folder)
+  )
   model = _model(run, ("match", "likelihood"))
-  run = dataclasses.replace(run, train=types.SimpleNamespace(model=model))
+  run = dataclasses.replace(run, model=model)
   params = jax.jit(
     lambda rng: model.get_initial_variables(rng, data.shapes(1))["params"]
   )(jax.random.key(0))
@@ -234,11 +233,11 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
   histories = [[items.index(i) + 1 for i in one.history] for one in chosen]
   numbers = [items.index(i) + 1 for one in chosen for i in one.candidates]
   ends = np.cumsum([0, *(len(one.candidates) for one in chosen)])
-  nothing = token_dataset.Ragged.of([[tokenizer.EOS_ID]] * len(chosen))
+  nothing = ragged.Ragged.of([[tokenizer.EOS_ID]] * len(chosen))
   tokens = token_dataset.TokenDataset(
     name="matching/test",
     inputs=nothing,
-    targets=token_dataset.Ragged.of(vocabulary.encode_all(titles)),
+    targets=ragged.Ragged.of(vocabulary.encode_all(titles)),
     lists=ends,
     columns=pl.DataFrame(
       {
@@ -248,7 +247,7 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     ),
     meta={},
     prompts=nothing,
-    history=token_dataset.Ragged.of(histories),
+    history=ragged.Ragged.of(histories),
     target_items=np.array(
       [items.index(one.target) + 1 for one in chosen], np.int32
     ),

@@ -201,7 +201,7 @@ def _run_config(source: str, modules: Sequence[str]) -> Any:
     inside = path.relative_to(folder).parts[:1]
     is_run = (folder / run_dir.RECORD).is_file()
     if is_run and inside in ((), (opening.RUN_SUBFOLDER,)):
-      model: Any = run_dir.load(folder, modules=modules).train.model
+      model: Any = run_dir.load(folder, modules=modules).model
       return model.module.config
   return None
 

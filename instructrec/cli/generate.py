@@ -223,7 +223,7 @@ def run(
       Beam is not installed.
   """
   from instructrec import folder_lock
-  from instructrec.instructions import plans, units
+  from instructrec.instructions import card, plans, units
   from instructrec.pipelines import generate as pipeline
 
   several = beam_options is not None or (num_workers or 1) > 1
@@ -269,10 +269,18 @@ def run(
     counts = ", ".join(f"{n:,} {split}" for split, n in splits.items())
     typer.echo(f"{name}: {counts}")
   texts = sum(manifest["rows"]["fine_grained"].values())
+  found = manifest["vocabulary"]
+  unknown = card.unknown_tokens(found, manifest["items"]["count"])
   typer.echo(
-    f"{texts:,} fine-grained instructions, vocabulary of "
-    f"{manifest['vocabulary']['size']:,} ids "
-    f"({manifest['vocabulary']['origin']})\n"
+    f"{texts:,} fine-grained instructions, vocabulary of {found['size']:,} ids "
+    f"({found['origin']}): {unknown}"
+  )
+  if found["titles_with_unknown"]:
+    typer.echo(
+      "note: a model reads all unknown tokens alike; leave out --vocabulary to "
+      "have one trained, which knows every character"
+    )
+  typer.echo(
     f"written to {output}; read {output / pipeline.CARD}; fingerprint "
     f"{manifest['fingerprint'][:23]}"
   )

@@ -4,8 +4,11 @@ Nothing heavy is imported here: `instructrec --help` answers at once, and a
 subcommand imports what it needs when it runs.
 """
 
+import functools
 import os
+import pathlib
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import rich.markup
@@ -90,48 +93,74 @@ class _Command(typer.core.TyperCommand):
       return super().invoke(ctx)
 
 
+def _at_home(command: Callable[..., None]) -> Callable[..., None]:
+  """A command whose paths may begin with ~, which shells leave in `--x=~/y`."""
+
+  def expanded(value: Any) -> Any:
+    if isinstance(value, pathlib.Path):
+      return value.expanduser()
+    if isinstance(value, list | tuple):
+      return type(value)(map(expanded, value))
+    return value
+
+  @functools.wraps(command)
+  def run(*args: Any, **options: Any) -> None:
+    command(*args, **{name: expanded(value) for name, value in options.items()})
+
+  return run
+
+
 _NAMES = {"token_normalize_func": lambda name: name.replace("-", "_")}
 _GIN = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+
+def _add(
+  group: typer.Typer,
+  command: Callable[..., None],
+  name: str | None = None,
+  *,
+  takes_gin: bool = False,
+) -> None:
+  """Adds a command to a group."""
+  context = {**_NAMES, **(_GIN if takes_gin else {})}
+  group.command(name, cls=_Command, context_settings=context)(_at_home(command))
+
+
+_function: Callable[..., None]
 for _function in (
   prepare.prepare,
   generate.generate,
-  evaluate.evaluate,
   compare.compare,
-  rank.rank,
   show.show,
   quickstart.quickstart,
   devices.devices,
 ):
-  app.command(cls=_Command, context_settings=_NAMES)(_function)
-app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(train.train)
-app.command(cls=_Command, context_settings={**_NAMES, **_GIN})(
-  preflight.preflight
-)
+  _add(app, _function)
+_add(app, train.train, takes_gin=True)
+_add(app, preflight.preflight, takes_gin=True)
+_add(app, evaluate.evaluate, takes_gin=True)
+_add(app, rank.rank, takes_gin=True)
 
 _retrieve = typer.Typer(
   help="Matching module and baselines: fit retrievers, evaluate them, write "
   "candidate lists.",
   no_args_is_help=True,
 )
-_retrieve.command(cls=_Command, context_settings=_NAMES)(retrieve.fit)
-_retrieve.command(cls=_Command, context_settings=_NAMES)(retrieve.evaluate)
-_retrieve.command(cls=_Command, context_settings=_NAMES)(candidates.candidates)
+for _function in (retrieve.fit, retrieve.evaluate, candidates.candidates):
+  _add(_retrieve, _function)
 app.add_typer(_retrieve, name="retrieve")
 _results = typer.Typer(
   help="Published figures: JSON files of reports, and the page of them.",
   no_args_is_help=True,
 )
-_results.command(cls=_Command, context_settings=_NAMES)(results.publish)
-_results.command(cls=_Command, context_settings=_NAMES)(results.write)
+_add(_results, results.publish)
+_add(_results, results.write)
 app.add_typer(_results, name="results")
 _checkpoints = typer.Typer(
   help="Hugging Face and T5X checkpoints, in and out.", no_args_is_help=True
 )
 for _name, _subcommand in checkpoint.COMMANDS.items():
-  _checkpoints.command(_name, cls=_Command, context_settings=_NAMES)(
-    _subcommand
-  )
+  _add(_checkpoints, _subcommand, _name)
 app.add_typer(_checkpoints, name="checkpoint")
 
 

@@ -27,7 +27,7 @@ def quickstart(
 ) -> None:
   """Logs -> instructions -> fine-tuning -> report, on a synthetic shop."""
   from instructrec.cli import evaluate, generate, prepare, rank, train
-  from instructrec.settings import evaluation, training
+  from instructrec.settings import evaluation, preparation, training
 
   bindings = [f"SEED = {seed}"]
   if train_steps is not None:
@@ -36,13 +36,15 @@ def quickstart(
       f"WARMUP_STEPS = {train_steps // 10}",
     ]
   typer.echo("1/5 prepare: a synthetic shop with users, items and reviews")
-  prepare.run(
-    source="synthetic",
-    output=output / "prepared",
+  shop = preparation.SourceSettings(
+    source=preparation.Source.synthetic,
     num_users=num_users,
     num_items=num_items,
-    seed=seed,
-    overwrite=True,
+  )
+  prepare.run(
+    preparation.PrepareSettings(
+      raw=shop, output=output / "prepared", seed=seed, overwrite=True
+    )
   )
   typer.echo("\n2/5 generate: instructions for three kinds of task")
   generate.run(

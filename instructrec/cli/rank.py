@@ -1,71 +1,43 @@
 """`instructrec rank`: a history and a sentence in, ranked titles out."""
 
+import dataclasses
 import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from instructrec.cli.modules import TrustedModules
+from instructrec.cli import options
+from instructrec.cli.train import split_gin_args
+from instructrec.settings import ranking
 
 if TYPE_CHECKING:
   from instructrec.serving import opened_run
 
 
-def rank(
-  model_dir: Annotated[
-    pathlib.Path, typer.Option(help="Folder that `train` wrote.")
-  ],
-  history: Annotated[
-    list[str] | None,
-    typer.Option(help="Title of an item bought, oldest first; repeat it."),
-  ] = None,
-  text: Annotated[
-    str | None, typer.Option(help="What the customer says, in free words.")
-  ] = None,
-  candidate: Annotated[
-    list[str] | None,
-    typer.Option(
-      help="Title to rank; repeat it. If left out, the best of the whole "
-      "catalogue are found without scoring every title."
-    ),
-  ] = None,
-  top: Annotated[
-    int, typer.Option(help="How many places to print.", min=1)
-  ] = 10,
-  checkpoint: Annotated[
-    str | None,
-    typer.Option(
-      help="Hugging Face, T5X or other checkpoint to rank with instead of the "
-      "run's newest."
-    ),
-  ] = None,
-  module: TrustedModules = None,
-) -> None:
-  """Rank candidates for a history and a sentence of free text."""
-  opened = _open(model_dir, checkpoint, module or ())
+@options.from_settings
+def rank(context: typer.Context, settings: ranking.RankingSettings) -> None:
+  """Rank candidates for a history and a sentence of free text.
+
+  Any binding over [b]--gin_file[/b] can be set as [b]--gin.NAME=value[/b].
+  """
+  bindings = tuple(split_gin_args(context.args))
+  opened = _open(dataclasses.replace(settings, bindings=bindings))
   find = opened.catalog.find_title
   _print(
     opened,
-    [find(title) for title in history or ()],
-    text,
-    None if not candidate else [find(title) for title in candidate],
-    top,
+    list(map(find, settings.history)),
+    settings.text,
+    list(map(find, settings.candidates)) or None,
+    settings.top,
   )
 
 
-def _open(
-  model_dir: pathlib.Path,
-  checkpoint: str | None = None,
-  modules: Sequence[str] = (),
-) -> "opened_run.OpenedRun":
+def _open(settings: ranking.RankingSettings) -> "opened_run.OpenedRun":
   from instructrec import allocator
   from instructrec.serving import opened_run
 
   allocator.keep_freed_memory()
-  return opened_run.OpenedRun.open(
-    model_dir, checkpoint=checkpoint, modules=modules
-  )
+  return opened_run.OpenedRun.open(settings)
 
 
 def _print(
@@ -92,7 +64,7 @@ def _print_likely(
   from instructrec.serving import ranker as ranker_lib
 
   ranker = ranker_lib.InstructionRanker(
-    model=opened.run.train.model,
+    model=opened.run.model,
     params=opened.params,
     tokenizer=opened.run.tokenizer,
     catalog=opened.catalog,
@@ -138,7 +110,7 @@ def run_example(model_dir: pathlib.Path) -> None:
   Args:
     model_dir: the folder that `train` wrote.
   """
-  opened = _open(model_dir)
+  opened = _open(ranking.RankingSettings(model_dir=model_dir))
   first = opened.catalog.item_ids[:2]
   word = opened.catalog.title(first[0]).split()[1].lower()
   _print(opened, first, f"Something to do with {word} would be nice.", None, 5)

@@ -53,16 +53,22 @@ def run_evaluate(
   Returns:
     The path of report.md.
   """
-  from instructrec.data import dataset
+  from instructrec.data import candidate_files, dataset
   from instructrec.retrieval import comparison
   from instructrec.serving import run_retriever
 
+  # Before anything is loaded.
+  for path in settings.candidates:
+    candidate_files.check(path)
   prepared = dataset.load(settings.data)
   return comparison.compare(
     settings,
     prepared,
     run_retriever.open_all(
-      settings.model_dirs, prepared.fingerprint, settings.modules
+      settings.model_dirs,
+      prepared,
+      tfds_data_dir=settings.tfds_data_dir,
+      modules=settings.modules,
     ),
     command=command_line.given(),
     tell=typer.echo,

@@ -1,16 +1,27 @@
-"""Amazon's raw reviews and metadata, of 2018 and of 2023.
+"""Amazon's raw reviews and metadata, of 2014, of 2018 and of 2023.
 
-The two differ in names: a row tells its schema by `reviewerID` (2018) or
-`user_id` (2023). Timestamps of 2023 are in milliseconds. Prices are text such
-as "$12.99"; ranges and other text count as no price.
+They differ in names: a row of 2023 says `user_id`, the older ones `reviewerID`.
+Timestamps of 2023 are in milliseconds. Metadata of 2014 have lists of paths of
+categories, and a Python literal a line or JSON. Prices are text such as
+"$12.99"; ranges and other text count as no price.
 """
 
 import dataclasses
-import pathlib
+import os
 
 import polars as pl
 
-from instructrec.data import bad_rows, catalog, interaction, table
+from instructrec.data import (
+  bad_rows,
+  catalog,
+  column_names,
+  histories,
+  interaction,
+  raw_file,
+  raw_table,
+  table,
+  values,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,66 +29,50 @@ class _Schema:
   """Names of the fields, and how many ticks a second has."""
 
   name: str
-  user: str
-  item: str
-  rating: str
-  time: str
+  interactions: column_names.InteractionColumns
+  items: column_names.ItemColumns
   ticks: int
-  text: str
-  summary: str
-  categories: str
-  brand: str
 
 
 _2018 = _Schema(
-  name="2018",
-  user="reviewerID",
-  item="asin",
-  rating="overall",
-  time="unixReviewTime",
+  "2014 or 2018",
+  column_names.InteractionColumns(
+    user_id="reviewerID",
+    item_id="asin",
+    rating="overall",
+    timestamp="unixReviewTime",
+    position=None,
+    review="reviewText",
+    summary="summary",
+  ),
+  column_names.ItemColumns(item_id="asin", categories="category"),
   ticks=1,
-  text="reviewText",
-  summary="summary",
-  categories="category",
-  brand="brand",
 )
 _2023 = _Schema(
-  name="2023",
-  user="user_id",
-  item="parent_asin",
-  rating="rating",
-  time="timestamp",
+  "2023",
+  column_names.InteractionColumns(
+    user_id="user_id",
+    item_id="parent_asin",
+    rating="rating",
+    timestamp="timestamp",
+    position=None,
+    review="text",
+    summary="title",
+  ),
+  column_names.ItemColumns(item_id="parent_asin", brand="store"),
   ticks=1000,
-  text="text",
-  summary="title",
-  categories="categories",
-  brand="store",
 )
-
-
-def schema_of(frame: pl.DataFrame, path: pathlib.Path) -> _Schema:
-  """The schema of a table of reviews.
-
-  Raises:
-    ValueError: where it is neither.
-  """
-  for schema in (_2018, _2023):
-    if {schema.user, schema.item, schema.rating} <= set(frame.columns):
-      return schema
-  raise ValueError(
-    f"{path} has the fields {frame.columns[1:]}; expected those of 2018 "
-    "(reviewerID, asin, overall, ...) or of 2023 (user_id, parent_asin, "
-    "rating, ...)"
-  )
 
 
 def load(
-  reviews: pathlib.Path,
-  metadata: pathlib.Path,
+  reviews: str | os.PathLike[str],
+  metadata: str | os.PathLike[str],
   *,
   policy: bad_rows.Policy = "error",
 ) -> tuple[interaction.InteractionLog, catalog.Catalog, bad_rows.BadRows]:
-  """Reads reviews and metadata (`.jsonl` or `.json`, a row a line, or .gz).
+  """Reads reviews and metadata, a row a line, gzipped or not.
+
+  Of both only the fields that are used are read: metadata have thousands.
 
   Args:
     reviews: the review file.
@@ -90,46 +85,52 @@ def load(
 
   Raises:
     FileNotFoundError: where a file is missing.
-    ValueError: where the schema is neither, or a bad row is not to be skipped.
+    ValueError: where the schema is none, or a bad row is not to be skipped.
   """
-  bad = bad_rows.BadRows(policy)
-  frame = table.read_text(reviews)
-  schema = schema_of(frame, reviews)
-  meta = table.read_text(metadata)
-  for name in ("title", schema.item):
-    if name not in meta.columns:
+  raw_file.missing([reviews, metadata])
+  review_table = raw_table.open_table(reviews, python=True)
+  meta_table = raw_table.open_table(metadata, python=True)
+  schema = _schema_of(review_table)
+  names = schema.items
+  if "category" not in meta_table.columns:
+    names = dataclasses.replace(names, categories="categories")
+  for name in (names.title, names.item_id):
+    if name not in meta_table.columns:
       raise ValueError(
-        f"{metadata} has no field {name!r} (the reviews are of "
-        f"{schema.name}); found {meta.columns[1:]}"
+        f"{meta_table.name} has no field {name!r} (the reviews are of "
+        f"{schema.name}), but {', '.join(meta_table.columns)}"
       )
-  meta = _clean_metadata(meta, schema)
-  columns = table.Columns(
-    item_id=schema.item,
-    user_id=schema.user,
-    rating=schema.rating,
-    timestamp=schema.time,
-    review=schema.text,
-    summary=schema.summary,
-    categories=schema.categories,
-    brand=schema.brand,
+  bad = bad_rows.BadRows(policy)
+  frame = _cleaned(meta_table.read(column_names.wanted(names)))
+  items = table.items_from(frame, meta_table, names, bad)
+  log_names = histories.find(review_table, schema.interactions)
+  frame = review_table.read(column_names.wanted(log_names))
+  log = table.log_from(
+    frame, review_table, log_names, items, bad, ticks=schema.ticks
   )
-  items = table.items_from(meta, metadata, columns, bad)
-  if schema.ticks != 1:
-    frame = frame.with_columns(pl.col(schema.time) // schema.ticks)
-  return table.log_from(frame, reviews, columns, items, bad), items, bad
+  return log, items, bad
 
 
-def _clean_metadata(frame: pl.DataFrame, schema: _Schema) -> pl.DataFrame:
-  """Prices as numbers, descriptions as one text, titles without markup."""
-  changes = [pl.col("title").cast(pl.String).str.replace_all(r"<[^>]*>", "")]
-  if "price" in frame.columns:
-    text = pl.col("price").cast(pl.String).str.strip_chars()
-    number = text.str.extract(r"^\$?([0-9][0-9,]*(?:\.[0-9]+)?)$")
-    changes.append(
-      number.str.replace_all(",", "").cast(pl.Float64).alias("price")
-    )
-  if "description" in frame.columns and isinstance(
-    frame["description"].dtype, pl.List
-  ):
-    changes.append(pl.col("description").list.join(" "))
-  return frame.with_columns(changes)
+def _schema_of(reviews: raw_table.RawTable) -> _Schema:
+  for schema in (_2018, _2023):
+    names = schema.interactions
+    if {names.user_id, names.item_id, names.rating} <= {*reviews.columns}:
+      return schema
+  raise ValueError(
+    f"{reviews.name} has the fields {', '.join(reviews.columns)}; expected "
+    "those of 2014 or 2018 (reviewerID, asin, overall, ...) or of 2023 "
+    "(user_id, parent_asin, rating, ...)"
+  )
+
+
+def _cleaned(frame: pl.DataFrame) -> pl.DataFrame:
+  """Descriptions as one text, titles without markup."""
+  frame = frame.with_columns(
+    pl.col("title").cast(pl.String).str.replace_all(r"<[^>]*>", "")
+  )
+  if "description" not in frame.columns:
+    return frame
+  description = frame["description"]
+  is_list = description.str.starts_with("[").fill_null(False)
+  joined = values.strings(description.set(~is_list, None), " ").list.join(" ")
+  return frame.with_columns(description.zip_with(~is_list, joined))

@@ -1,4 +1,4 @@
-"""Rows that cannot be read: an error that says where, or a count of them."""
+"""What is wrong with rows: an error that says where, or a count of it."""
 
 import collections
 import dataclasses
@@ -6,11 +6,23 @@ import pathlib
 from typing import Literal
 
 Policy = Literal["error", "skip"]
+_LONGEST = 80
+"""Characters of a value that messages show."""
+
+
+def shown(value: object) -> str:
+  """A value as messages show it: quoted, cut where it is long."""
+  if value is None or value == "":
+    return "nothing"
+  text = str(value)
+  if len(text) > _LONGEST:
+    text = text[:_LONGEST] + "..."
+  return repr(text)
 
 
 @dataclasses.dataclass(frozen=True)
 class BadRow:
-  """A row that a source cannot use.
+  """A row, or an optional value of it, that a source cannot use.
 
   Attributes:
     path: the file.
@@ -32,6 +44,11 @@ class BadRow:
       f"{self.found}, expected {self.expected}"
     )
 
+  @property
+  def kind(self) -> tuple[str, str, str]:
+    """What rows that are wrong in the same way have in common."""
+    return pathlib.Path(self.path).name, self.field, self.expected
+
 
 class BadRowError(ValueError):
   """A bad row under the policy "error"."""
@@ -42,9 +59,10 @@ class BadRows:
 
   Args:
     policy: "error" raises at the first; "skip" counts and goes on.
-  """
 
-  _EXAMPLES = 3
+  Attributes:
+    notes: what else a source has to say about how it read its files.
+  """
 
   def __init__(self, policy: Policy = "error") -> None:
     if policy not in ("error", "skip"):
@@ -52,10 +70,9 @@ class BadRows:
         f"the policy for bad rows is {policy!r}, expected 'error' or 'skip'"
       )
     self.policy = policy
-    self.counts: collections.Counter[tuple[str, str, str]] = (
-      collections.Counter()
-    )
-    self.examples: dict[tuple[str, str, str], list[BadRow]] = {}
+    self.notes: list[str] = []
+    self._skipped = _Counts()
+    self._emptied = _Counts()
 
   def add(self, row: BadRow, count: int = 1) -> None:
     """Takes note of bad rows.
@@ -68,25 +85,58 @@ class BadRows:
       BadRowError: under the policy "error".
     """
     if self.policy == "error":
-      more = f" ({count} such rows)" if count > 1 else ""
+      more = f" ({count:,} such rows)" if count > 1 else ""
       raise BadRowError(
         f"{row}{more}; correct the file, or pass --on_bad_row=skip to leave "
         "such rows out"
       )
-    key = (pathlib.Path(row.path).name, row.field, row.expected)
-    self.counts[key] += count
-    examples = self.examples.setdefault(key, [])
-    if len(examples) < self._EXAMPLES:
-      examples.append(row)
+    self._skipped.add(row, count)
+
+  def empty(self, row: BadRow, count: int = 1) -> None:
+    """Takes note of optional values that are left empty; their rows stay.
+
+    Args:
+      row: the first of them.
+      count: how many there are of its kind.
+    """
+    self._emptied.add(row, count)
 
   def __len__(self) -> int:
-    return sum(self.counts.values())
+    return self._skipped.counts.total()
+
+  @property
+  def num_emptied(self) -> int:
+    """Optional values that were left empty."""
+    return self._emptied.counts.total()
 
   def report(self) -> str:
-    """One line for each kind of bad row, with its first example."""
-    if not self.counts:
-      return "no bad rows"
-    lines = [f"{len(self)} bad rows left out:"]
-    for key, count in sorted(self.counts.items()):
-      lines.append(f"  {count} x {self.examples[key][0]}")
+    """A line for each kind of bad row or value, with its first example."""
+    lines = ["no bad rows"]
+    if len(self):
+      lines = [f"{len(self):,} bad rows left out:", *self._skipped.lines()]
+    if self.num_emptied:
+      lines += [
+        f"{self.num_emptied:,} values that do not convert left empty:",
+        *self._emptied.lines(),
+      ]
     return "\n".join(lines)
+
+
+class _Counts:
+  """How many of each kind, and the first of it."""
+
+  def __init__(self) -> None:
+    self.counts: collections.Counter[tuple[str, str, str]] = (
+      collections.Counter()
+    )
+    self._first: dict[tuple[str, str, str], BadRow] = {}
+
+  def add(self, row: BadRow, count: int) -> None:
+    self.counts[row.kind] += count
+    self._first.setdefault(row.kind, row)
+
+  def lines(self) -> list[str]:
+    return [
+      f"  {count:,} x {self._first[kind]}"
+      for kind, count in sorted(self.counts.items())
+    ]

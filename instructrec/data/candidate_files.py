@@ -1,7 +1,8 @@
 """Published candidate lists: a user and the items to rank, a line each.
 
 The format is LLMRank's (Hou et al., 2024): `user_id<TAB>item ids`, the ids
-separated by blanks and best first, under a header. Its protocol: the user's
+separated by blanks and best first, whatever the file is called; a header
+`user_id<TAB>candidate_item_ids` is no list. Its protocol: the user's
 last item is the target, the history the (at most 49) items before it; the
 target is put among the first 19 of the list that are not itself, so that
 twenty are ranked.
@@ -9,12 +10,29 @@ twenty are ranked.
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import polars as pl
 
-from instructrec.data import candidates, catalog, request, table
+from instructrec.data import bad_rows, candidates, catalog, raw_file, request
 
 MAX_HISTORY = 49
+_HEADER = ["user_id", "candidate_item_ids"]
+
+
+def check(path: str | os.PathLike[str]) -> None:
+  """Fails where a file holds no candidate lists, by its first line.
+
+  Args:
+    path: the file; of a pipe nothing is read.
+
+  Raises:
+    FileNotFoundError: where there is no such file.
+    ValueError: where it is of another form.
+  """
+  raw_file.missing([path])
+  if pathlib.Path(path).expanduser().is_file():
+    next(_rows(raw_file.open_raw(path)), None)
 
 
 def read(
@@ -23,8 +41,7 @@ def read(
   """The lists of a file, by user.
 
   Args:
-    path: a .tsv file, gzipped or not, with the columns `user_id` and
-      `candidate_item_ids`.
+    path: text, gzipped or not, with or without a header.
     items: what the lists may hold.
 
   Returns:
@@ -32,29 +49,46 @@ def read(
 
   Raises:
     FileNotFoundError: where there is no such file.
-    ValueError: for other columns, a user with two lists, or an unknown item.
+    ValueError: for other forms, a user with two lists, or an unknown item.
   """
-  path = pathlib.Path(path)
-  frame = table.read_text(path)
-  expected = ["user_id", "candidate_item_ids"]
-  if frame.columns[1:] != expected:
-    raise ValueError(
-      f"{path} has the columns {frame.columns[1:]}, expected {expected}"
-    )
+  file = raw_file.open_raw(path)
   lists: dict[str, tuple[str, ...]] = {}
-  for line, user, text in frame.iter_rows():
-    found = tuple(dict.fromkeys((text or "").split()))
+  for line, user, found in _rows(file):
     unknown = [item for item in found if item not in items]
     if unknown:
       raise ValueError(
-        f"{path}:{line}: the list of user {user!r} has the item "
+        f"{file.name}:{line}: the list of user {user!r} has the item "
         f"{unknown[0]!r}, which the catalogue of {len(items):,} items lacks; "
         "use the data that the file belongs to"
       )
     if user in lists:
-      raise ValueError(f"{path}:{line}: user {user!r} has a list already")
+      raise ValueError(f"{file.name}:{line}: user {user!r} has a list already")
     lists[user] = found
+  if not lists:
+    raise ValueError(f"{file.name} has no candidate lists")
   return lists
+
+
+def _rows(
+  file: raw_file.RawFile,
+) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+  """Line, user and items of each list."""
+  for number, line in enumerate(file.text_lines(), 1):
+    text = line.rstrip("\r\n")
+    if not text.strip():
+      continue
+    fields = text.split("\t")
+    # A header of other names would pass for a list of one item.
+    is_header = number == 1 and not any(c.isdigit() or c == " " for c in text)
+    if len(fields) != 2 or (is_header and fields != _HEADER):
+      raise ValueError(
+        f"{file.name}, line {number}: found {bad_rows.shown(text)}, expected a "
+        "user, a tab and item ids with blanks between them, under the header "
+        "user_id<TAB>candidate_item_ids or none"
+      )
+    if fields != _HEADER:
+      user, items = fields
+      yield number, user.strip(), tuple(dict.fromkeys(items.split()))
 
 
 def requests(

@@ -12,10 +12,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, UInt64
 
+from instructrec import progress
 from instructrec.data import catalog, interaction
 
 Strategy = Literal["uniform", "popularity"]
 _CHUNK = 16_384
+_LONG = 100_000
+"""Requests whose draws take long enough to be watched."""
 
 
 def mix(x: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
@@ -149,21 +152,19 @@ def sample_candidates(
   owner = np.array([users[u] for u in requests["user_id"]], np.int64)
   target = np.array([items.index(i) for i in requests["target"]], np.int64)
   keys = request_keys(requests["request_id"].to_list(), seed)
-  found = np.concatenate(
-    [
-      _draw(
-        keys[i : i + _CHUNK],
-        owner[i : i + _CHUNK],
-        seen,
-        num_negatives,
-        len(items),
-        cumulative,
+  found = [np.zeros((0, num_negatives), np.int64)]
+  with progress.Progress(
+    len(keys), "candidates", unit="request", enabled=len(keys) > _LONG
+  ) as line:
+    for i in range(0, len(keys), _CHUNK):
+      part = slice(i, i + _CHUNK)
+      found.append(
+        _draw(
+          keys[part], owner[part], seen, num_negatives, len(items), cumulative
+        )
       )
-      for i in range(0, len(keys), _CHUNK)
-    ]
-    or [np.zeros((0, num_negatives), np.int64)]
-  )
-  return with_lists(requests, items, target, found, keys)
+      line.advance(len(found[-1]))
+  return with_lists(requests, items, target, np.concatenate(found), keys)
 
 
 def with_lists(

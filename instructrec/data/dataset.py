@@ -198,7 +198,9 @@ def load(
       f"{fingerprint}: they were prepared anew since; prepare them as before, "
       "or go on from these (generate, train)"
     )
-  frames = {n: pl.read_parquet(folder / f"{n}.parquet") for n in _TABLES}
+  frames = {
+    n: pl.read_parquet(folder / f"{n}.parquet", glob=False) for n in _TABLES
+  }
   parameters = dict(manifest["split"])
   split = splits.Split(
     name=parameters.pop("name"),
@@ -231,10 +233,12 @@ def scan(directory: str | os.PathLike[str]) -> ScannedData:
   folder = pathlib.Path(directory)
   manifest = _checked_manifest(folder)
   return ScannedData(
-    catalog.Catalog(pl.read_parquet(folder / "items.parquet")),
-    requests.Requests(pl.scan_parquet(folder / "requests.parquet")),
-    pl.scan_parquet(folder / "training.parquet"),
-    ratings.Ratings(pl.scan_parquet(folder / "interactions.parquet")),
+    catalog.Catalog(pl.read_parquet(folder / "items.parquet", glob=False)),
+    requests.Requests(pl.scan_parquet(folder / "requests.parquet", glob=False)),
+    pl.scan_parquet(folder / "training.parquet", glob=False),
+    ratings.Ratings(
+      pl.scan_parquet(folder / "interactions.parquet", glob=False)
+    ),
     manifest,
   )
 

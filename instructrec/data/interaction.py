@@ -28,7 +28,7 @@ class Interaction:
     item_id: what.
     order: sorts a user's interactions, oldest first: the timestamp where
       there is one, else the position in the user's sequence.
-    timestamp: Unix seconds, or None.
+    timestamp: Unix time in microseconds, or None.
     rating: as the source has it, or None.
     review: summary and text, or None.
   """

@@ -4,10 +4,10 @@ Among uniform negatives the target is mostly the best known item, and
 popularity alone gets far. Here negatives are drawn from the items next to the
 target in the order of popularity, as many above it as below, so that
 popularity says next to nothing and what is left is taste. The target is in the
-middle: popularity by itself puts it neither first nor last, and is below chance
-at HR@1 by construction, not by being wrong. It is counted in the training log:
-counted with the target's own interaction, the target would stand among items
-that only look as popular.
+middle: popularity by itself puts it first less often than chance would, which
+is how the lists are made and does not make popularity wrong. It is counted in
+the training log: counted with the target's own interaction, the target would
+stand among items that only look as popular.
 """
 
 import numpy as np

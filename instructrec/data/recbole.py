@@ -1,46 +1,31 @@
 """RecBole's atomic files: `<name>.inter` and `<name>.item`.
 
-Tab-separated, with a typed header such as `user_id:token rating:float`.
+Tab-separated, with a header such as `user_id:token rating:float`.
 """
 
-import difflib
+import dataclasses
+import os
 import pathlib
 
-import polars as pl
+from instructrec.data import (
+  bad_rows,
+  catalog,
+  column_names,
+  histories,
+  interaction,
+  raw_table,
+  table,
+)
 
-from instructrec.data import bad_rows, catalog, interaction, table
-
+_IDS = ("user_id", "item_id")
 _TITLES = ("title", "movie_title", "item_name", "name", "app_name")
 _CATEGORIES = ("categories", "category", "genre", "genres", "class")
 _YEARS = ("release_year", "year", "release_date")
-
-
-def _read(path: pathlib.Path) -> pl.DataFrame:
-  frame = table.read_text(path, separator="\t")
-  untyped = [n for n in frame.columns[1:] if ":" not in n]
-  if untyped:
-    raise ValueError(
-      f"{path}: the header field {untyped[0]!r} has no type; expected "
-      "RecBole's form, such as 'user_id:token'"
-    )
-  return frame.rename({name: name.split(":")[0] for name in frame.columns[1:]})
-
-
-def _one_of(
-  frame: pl.DataFrame, names: tuple[str, ...], path: pathlib.Path
-) -> str:
-  for name in names:
-    if name in frame.columns:
-      return name
-  close = difflib.get_close_matches(names[0], frame.columns, n=1)
-  raise ValueError(
-    f"{path} has none of the fields {names}; found {frame.columns[1:]}"
-    + (f", of which {close[0]!r} is nearest" if close else "")
-  )
+_REVIEWS = ("review_text", "review")
 
 
 def load(
-  directory: pathlib.Path, *, policy: bad_rows.Policy = "error"
+  directory: str | os.PathLike[str], *, policy: bad_rows.Policy = "error"
 ) -> tuple[interaction.InteractionLog, catalog.Catalog, bad_rows.BadRows]:
   """Reads a folder with one `.inter` and one `.item` file.
 
@@ -53,36 +38,66 @@ def load(
 
   Raises:
     FileNotFoundError: where one of the files is missing.
-    ValueError: where a header is not RecBole's, or a field is missing.
+    ValueError: where there are several, or a field is missing.
   """
-  paths = {}
-  for suffix in ("inter", "item"):
-    found = sorted(pathlib.Path(directory).glob(f"*.{suffix}"))
-    if len(found) != 1:
-      raise FileNotFoundError(
-        f"{directory} has {len(found)} *.{suffix} files, expected one"
-      )
-    paths[suffix] = found[0]
+  folder = pathlib.Path(directory).expanduser()
+  log_table = raw_table.open_table(_only(folder, "inter"), separator="\t")
+  items_table = raw_table.open_table(_only(folder, "item"), separator="\t")
+  categories = _first(_CATEGORIES, items_table)
+  items_names = column_names.ItemColumns(
+    title=_needed(_TITLES, items_table),
+    categories=categories,
+    year=_first(_YEARS, items_table),
+  )
+  log_names = histories.find(
+    log_table,
+    column_names.InteractionColumns(review=_first(_REVIEWS, log_table)),
+  )
+  for opened, names in ((items_table, ("item_id",)), (log_table, _IDS)):
+    for name in names:
+      _needed((name,), opened)
   bad = bad_rows.BadRows(policy)
-  items_frame = _read(paths["item"])
-  categories = [name for name in _CATEGORIES if name in items_frame.columns]
-  years = [name for name in _YEARS if name in items_frame.columns]
-  columns = table.Columns(
-    year=years[0] if years else None,
-    title=_one_of(items_frame, _TITLES, paths["item"]),
-    categories=categories[0] if categories else None,
+  frame = items_table.read(column_names.wanted(items_names))
+  if categories is not None:
     # A token_seq is separated by spaces, or by commas in newer files.
-    category_separator="," if _has_commas(items_frame, categories) else " ",
-    review="review" if "review" in items_frame.columns else "review_text",
-  )
-  items = table.items_from(items_frame, paths["item"], columns, bad)
-  log = table.log_from(
-    _read(paths["inter"]), paths["inter"], columns, items, bad
-  )
+    commas = frame[categories].str.contains(",", literal=True).any()
+    items_names = dataclasses.replace(
+      items_names, category_separator="," if commas else " "
+    )
+  items = table.items_from(frame, items_table, items_names, bad)
+  frame = log_table.read(column_names.wanted(log_names))
+  log = table.log_from(frame, log_table, log_names, items, bad)
   return log, items, bad
 
 
-def _has_commas(frame: pl.DataFrame, categories: list[str]) -> bool:
-  if not categories:
-    return False
-  return bool(frame[categories[0]].str.contains(",", literal=True).any())
+def _only(folder: pathlib.Path, suffix: str) -> pathlib.Path:
+  """The one file with a suffix."""
+  if not folder.is_dir():
+    raise FileNotFoundError(f"no such folder: {folder}")
+  found = sorted(folder.glob(f"*.{suffix}"))
+  if not found:
+    raise FileNotFoundError(
+      f"{folder} has 0 *.{suffix} files, expected one of RecBole's atomic files"
+    )
+  if len(found) > 1:
+    raise ValueError(
+      f"{folder} has {len(found)} *.{suffix} files, expected one: "
+      f"{', '.join(path.name for path in found)}; --source=table reads single "
+      "ones, as --input and --items"
+    )
+  return found[0]
+
+
+def _first(names: tuple[str, ...], opened: raw_table.RawTable) -> str | None:
+  return next((name for name in names if name in opened.columns), None)
+
+
+def _needed(names: tuple[str, ...], opened: raw_table.RawTable) -> str:
+  found = _first(names, opened)
+  if found is None:
+    raise ValueError(
+      f"{opened.name} has none of the fields {', '.join(names)}, but "
+      f"{', '.join(opened.columns)}; --source=table reads tables by the names "
+      "that they have"
+    )
+  return found

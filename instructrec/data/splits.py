@@ -192,6 +192,34 @@ def _held_out_targets(
   )
 
 
+def _cuts(
+  log: interaction.InteractionLog,
+  validation_fraction: float,
+  test_fraction: float,
+) -> list[int]:
+  """The times from which validation and test go; see `global_time`."""
+  missing = log.frame["timestamp"].null_count()
+  if missing:
+    raise ValueError(
+      f"global_time needs timestamps, but {missing} of {len(log)} "
+      "interactions have none; use leave_one_out for such logs"
+    )
+  if not (
+    validation_fraction > 0
+    and test_fraction > 0
+    and validation_fraction + test_fraction < 1
+  ):
+    raise ValueError(
+      f"validation_fraction {validation_fraction} and test_fraction "
+      f"{test_fraction} must be positive and leave something to train on"
+    )
+  ordered = log.frame["timestamp"].sort().to_numpy()
+  return [
+    int(ordered[math.ceil((1 - share) * (len(ordered) - 1))])
+    for share in (validation_fraction + test_fraction, test_fraction)
+  ]
+
+
 def global_time(
   log: interaction.InteractionLog,
   *,
@@ -226,27 +254,7 @@ def global_time(
   Raises:
     ValueError: where timestamps are missing, or a fraction leaves nothing.
   """
-  missing = log.frame["timestamp"].null_count()
-  if missing:
-    raise ValueError(
-      f"global_time needs timestamps, but {missing} of {len(log)} "
-      "interactions have none; use leave_one_out for such logs"
-    )
-  if not (
-    validation_fraction > 0
-    and test_fraction > 0
-    and validation_fraction + test_fraction < 1
-  ):
-    raise ValueError(
-      f"validation_fraction {validation_fraction} and test_fraction "
-      f"{test_fraction} must be positive and leave something to train on"
-    )
-  times = log.frame["timestamp"]
-  ordered = times.sort().to_numpy()
-  cuts = [
-    int(ordered[math.ceil((1 - share) * (len(ordered) - 1))])
-    for share in (validation_fraction + test_fraction, test_fraction)
-  ]
+  cuts = _cuts(log, validation_fraction, test_fraction)
   frame = _with_positions(log)
   window = (
     pl.when(pl.col("timestamp") < cuts[0])

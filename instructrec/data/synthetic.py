@@ -278,7 +278,7 @@ def generate(
     chosen = _history(utility, int(rng.integers(8, 17)), rng)
     ratings = _ratings(utility[:, chosen].max(0), rng)
     days = rng.uniform(0, 900) + np.cumsum(rng.exponential(15, len(chosen)))
-    times = _FIRST_DAY + (days * _DAY).astype(np.int64)
+    times = (_FIRST_DAY + (days * _DAY).astype(np.int64)) * 1_000_000
     columns["user_id"] += [f"u{user}"] * len(chosen)
     columns["item_id"] += [f"i{item}" for item in chosen]
     columns["order"] += times.tolist()

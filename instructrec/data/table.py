@@ -1,335 +1,230 @@
-"""Plain tables: TSV, CSV, JSONL, Parquet, gzipped or not.
-
-Everything is read as text first and then converted column by column, so that a
-value that does not convert can be named with its line.
-"""
+"""Plain tables of interactions, items and reviews."""
 
 import dataclasses
-import gzip
-import pathlib
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 
 import polars as pl
 
-from instructrec.data import bad_rows, catalog, interaction
-
-_LINE = "_line"
-_TEXT_NULLS = ("", "null", "NULL", "None")
-_YEAR = r"(?:^|\D)((?:18|19|20)\d\d)(?:\D|$)"
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-  """Names of the columns in the files; None where there is no such column.
-
-  Attributes:
-    user_id: in interactions and reviews.
-    item_id: in all three tables.
-    timestamp: in interactions, Unix seconds.
-    position: in interactions: place in the user's sequence; used as order
-      where there is no timestamp.
-    rating: in interactions, else in reviews.
-    review: in interactions, else in reviews.
-    summary: in reviews: heading, put before the review.
-    title: in items.
-    categories: in items: a list, or text split at `category_separator`.
-    category_separator: between categories.
-    brand: in items.
-    price: in items.
-    description: in items.
-    year: in items: of release, or a date that has it.
-  """
-
-  user_id: str = "user_id"
-  item_id: str = "item_id"
-  timestamp: str | None = "timestamp"
-  position: str | None = "position"
-  rating: str | None = "rating"
-  review: str | None = "text"
-  summary: str | None = "summary"
-  title: str = "title"
-  categories: str | None = "categories"
-  category_separator: str = " > "
-  brand: str | None = "brand"
-  price: str | None = "price"
-  description: str | None = "description"
-  year: str | None = "year"
-
-
-def read_text(
-  path: pathlib.Path,
-  *,
-  separator: str | None = None,
-  has_header: bool = True,
-  new_columns: list[str] | None = None,
-  encoding: str = "utf8",
-) -> pl.DataFrame:
-  """Reads a table; delimited values stay text, and `_line` is the line.
-
-  Args:
-    path: .tsv, .csv, .jsonl (or .json with a row a line) or .parquet; the
-      first three also with .gz.
-    separator: of delimited text; None to go by the name.
-    has_header: whether the first line of delimited text names the columns.
-    new_columns: their names where it does not.
-    encoding: of delimited text.
-
-  Returns:
-    The table.
-
-  Raises:
-    FileNotFoundError: where there is no such file.
-    ValueError: for other kinds of file, and for files that do not parse.
-  """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise FileNotFoundError(f"no such file: {path}")
-  kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
-  separators = {"tsv": "\t", "csv": ","}
-  try:
-    if kind == "parquet":
-      frame = pl.read_parquet(path)
-    elif kind in ("jsonl", "json") and separator is None:
-      frame = pl.read_ndjson(path, infer_schema_length=None)
-    elif separator is not None or kind in separators:
-      delimiter = separator or separators[kind]
-      frame = pl.read_csv(
-        path,
-        separator=delimiter,
-        has_header=has_header,
-        new_columns=new_columns,
-        infer_schema=False,
-        # Titles hold stray quotes; only CSV quotes its fields.
-        quote_char='"' if delimiter == "," else None,
-        encoding=encoding,
-      )
-    else:
-      raise ValueError(
-        f"{path} is no .tsv, .csv, .jsonl or .parquet file (or .gz of one)"
-      )
-  except pl.exceptions.PolarsError as error:
-    if "utf-8" in str(error).lower():
-      _require_utf8(path)
-    raise ValueError(f"{path} does not parse as {kind}: {error}") from error
-  first = 2 if has_header and kind not in ("jsonl", "json", "parquet") else 1
-  return frame.with_row_index(_LINE, offset=first)
-
-
-def _require_utf8(path: pathlib.Path) -> None:
-  """Raises a ValueError that names the first line that is no UTF-8."""
-  with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-    for number, line in enumerate(file, 1):
-      try:
-        line.decode()
-      except UnicodeDecodeError as error:
-        found = line[max(error.start - 20, 0) : error.start + 1]
-        raise ValueError(
-          f"{path}, line {number}: found {found!r}, expected UTF-8; convert "
-          "the file, for example with `iconv -f LATIN1 -t UTF-8` if Latin-1 is "
-          "what it was written in"
-        ) from error
-
-
-def require(
-  frame: pl.DataFrame,
-  column: str,
-  path: pathlib.Path,
-  bad: bad_rows.BadRows,
-  *,
-  dtype: pl.DataType | None = None,
-  expected: str = "a value",
-  optional: bool = False,
-) -> pl.DataFrame:
-  """Converts a column; rows whose value does not convert are bad rows.
-
-  Args:
-    frame: with `_line`.
-    column: which column.
-    path: the file, for messages.
-    bad: takes the bad rows.
-    dtype: type to convert to; None for text.
-    expected: what should stand there, for messages.
-    optional: whether nothing is fine, too.
-
-  Returns:
-    The table without its bad rows.
-
-  Raises:
-    ValueError: where there is no such column.
-    BadRowError: for a bad row, unless they are skipped.
-  """
-  if column not in frame.columns:
-    names = [name for name in frame.columns if name != _LINE]
-    raise ValueError(
-      f"{path} has the columns {names}, but not {column!r}; name the right "
-      "one in the column mapping"
-    )
-  text = pl.col(column).cast(pl.String).str.strip_chars()
-  value = pl.when(text.is_in(_TEXT_NULLS)).then(None).otherwise(text)
-  target = dtype or pl.String()
-  if target.is_integer():
-    # 1.26e9 and 1260759144.0 are whole numbers, too.
-    converted = value.cast(pl.Float64, strict=False).cast(target, strict=False)
-  else:
-    converted = value.cast(target, strict=False)
-  if target.is_numeric():
-    number = value.cast(pl.Float64, strict=False)
-    converted = pl.when(number.is_finite()).then(converted).otherwise(None)
-  wrong = converted.is_null()
-  if optional:
-    wrong &= value.is_not_null()
-  found = frame.filter(wrong)
-  if found.height:
-    shown = found[column][0]
-    bad.add(
-      bad_rows.BadRow(
-        path=str(path),
-        line=int(found[_LINE][0]),
-        field=column,
-        found="nothing" if shown in (None, "") else repr(shown),
-        expected=expected,
-      ),
-      found.height,
-    )
-  return frame.filter(~wrong).with_columns(converted.alias(column))
+from instructrec import limits
+from instructrec.data import (
+  bad_rows,
+  catalog,
+  column_names,
+  conversion,
+  histories,
+  interaction,
+  item_text,
+  raw_file,
+  raw_table,
+  values,
+)
 
 
 def items_from(
   frame: pl.DataFrame,
-  path: pathlib.Path,
-  columns: Columns,
+  table: raw_table.RawTable,
+  names: column_names.ItemColumns,
   bad: bad_rows.BadRows,
 ) -> catalog.Catalog:
   """A catalogue from a table of items.
 
   Args:
-    frame: with `_line`.
-    path: the file, for messages.
-    columns: names of the columns.
+    frame: with `raw_table.ROW`; from `table`.
+    table: the file, for messages.
+    names: of the columns.
     bad: takes the bad rows.
 
   Returns:
     The catalogue; of items that occur twice, the first.
+
+  Raises:
+    BadRowError: for a bad row, unless they are skipped.
+    ValueError: where no item is left.
   """
-  frame = require(frame, columns.item_id, path, bad, expected="an item id")
-  frame = require(frame, columns.title, path, bad, expected="a title")
-  selected = {
-    "item_id": pl.col(columns.item_id),
-    "title": pl.col(columns.title),
-  }
-  for name in ("brand", "description"):
-    column = getattr(columns, name)
-    if column in frame.columns:
-      text = pl.col(column).cast(pl.String).str.strip_chars()
-      selected[name] = pl.when(text == "").then(None).otherwise(text)
-  if columns.price in frame.columns:
-    frame = require(
-      frame,
-      columns.price,
-      path,
-      bad,
-      dtype=pl.Float64(),
-      expected="a number",
-      optional=True,
-    )
-    selected["price"] = pl.col(columns.price)
-  if columns.year in frame.columns:
-    date = pl.col(columns.year).cast(pl.String)
-    selected["year"] = date.str.extract(_YEAR).cast(pl.Int64)
-  if columns.categories in frame.columns:
-    value = pl.col(columns.categories)
-    if not isinstance(frame[columns.categories].dtype, pl.List):
-      value = value.fill_null("").str.split(columns.category_separator)
-    selected["categories"] = value.list.eval(
-      pl.element().str.strip_chars()
-    ).list.eval(pl.element().filter(pl.element() != ""))
-  table = frame.select(**selected).unique(
-    "item_id", keep="first", maintain_order=True
+  frame = conversion.with_ids(frame, table, bad, item=names.item_id)
+  frame = conversion.require(
+    frame,
+    table,
+    names.title,
+    bad,
+    convert=_titles,
+    expected="a title",
+    limit=limits.TITLE_CHARS,
   )
-  return catalog.Catalog(table)
+  if not frame.height:
+    raise ValueError(f"no items are left of {table.name}; {bad.report()}")
+  selected: dict[str, pl.Expr | pl.Series] = {
+    "item_id": pl.col(names.item_id),
+    "title": pl.col(names.title),
+  }
+  for field in ("brand", "description"):
+    column = getattr(names, field)
+    if column in frame.columns:
+      selected[field] = values.texts(frame[column])
+  if names.price in frame.columns:
+    frame = conversion.optional(
+      frame,
+      table,
+      names.price,
+      bad,
+      convert=values.prices,
+      expected="a price",
+    )
+    selected["price"] = pl.col(names.price)
+  if names.year in frame.columns:
+    frame = conversion.optional(
+      frame,
+      table,
+      names.year,
+      bad,
+      convert=values.years,
+      expected="a year, or a date that has it",
+    )
+    selected["year"] = pl.col(names.year)
+  if names.categories in frame.columns:
+    selected["categories"] = values.strings(
+      frame[names.categories], names.category_separator
+    )
+  items = frame.select(**selected)
+  unique = items.unique("item_id", keep="first", maintain_order=True)
+  if repeated := items.height - unique.height:
+    bad.notes.append(
+      f"{table.name} has {repeated:,} rows with the id of an item that was "
+      "there before; the first is kept"
+    )
+  return catalog.Catalog(unique)
+
+
+def _titles(titles: pl.Series) -> pl.Series:
+  """Titles, null where nothing is left once the catalogue cleans them."""
+  found = values.texts(titles)
+  left = found.map_elements(
+    lambda title: bool(item_text.look(item_text.plain(title))),
+    return_dtype=pl.Boolean,
+  )
+  return found.set(~left, None)
 
 
 def log_from(
   frame: pl.DataFrame,
-  path: pathlib.Path,
-  columns: Columns,
+  table: raw_table.RawTable,
+  names: column_names.InteractionColumns,
   items: catalog.Catalog,
   bad: bad_rows.BadRows,
+  *,
+  ticks: int | None = None,
 ) -> interaction.InteractionLog:
   """A log from a table of interactions.
 
   Args:
-    frame: with `_line`.
-    path: the file, for messages.
-    columns: names of the columns.
+    frame: with `raw_table.ROW`; from `table`.
+    table: the file, for messages.
+    names: of the columns.
     items: interactions with other items are bad rows.
-    bad: takes the bad rows.
+    bad: takes the bad rows, and notes what gave the order.
+    ticks: of a Unix time in a second; see `values.times`.
 
   Returns:
     The log, ordered by timestamp, else by position, else as in the file.
+
+  Raises:
+    BadRowError: for a bad row, unless they are skipped.
+    ValueError: where no interaction is left.
   """
-  frame = require(frame, columns.user_id, path, bad, expected="a user id")
-  frame = require(frame, columns.item_id, path, bad, expected="an item id")
+  frame = conversion.with_ids(
+    frame, table, bad, user=names.user_id, item=names.item_id
+  )
+  if names.history in frame.columns:
+    frame = histories.expand(frame, table, names, bad)
+  frame, order = _ordered(frame, table, names, bad, ticks)
   selected = {
-    "user_id": pl.col(columns.user_id),
-    "item_id": pl.col(columns.item_id),
-    "order": pl.col(_LINE).cast(pl.Int64),
+    "user_id": pl.col(names.user_id),
+    "item_id": pl.col(names.item_id),
+    "order": pl.col(order).cast(pl.Int64),
   }
-  if columns.position in frame.columns:
-    frame = require(
-      frame,
-      columns.position,
-      path,
-      bad,
-      dtype=pl.Int64(),
-      expected="a whole number",
+  if order == names.timestamp:
+    selected["timestamp"] = pl.col(order)
+  if names.rating in frame.columns:
+    frame = _with_ratings(frame, table, names.rating, bad)
+    selected["rating"] = pl.col(names.rating)
+  if names.review in frame.columns:
+    selected["review"] = _review(frame, names)
+  unknown = ~frame[names.item_id].is_in(items.item_ids)
+  expected = "an item of the catalogue"
+  frame = conversion.reject(frame, unknown, table, names.item_id, bad, expected)
+  if not frame.height:
+    raise ValueError(
+      f"no interactions are left of {table.name}; {bad.report()}"
     )
-    selected["order"] = pl.col(columns.position)
-  if columns.timestamp in frame.columns:
-    frame = require(
-      frame,
-      columns.timestamp,
-      path,
-      bad,
-      dtype=pl.Int64(),
-      expected="a whole number (Unix seconds)",
-    )
-    selected["timestamp"] = pl.col(columns.timestamp)
-    selected["order"] = pl.col(columns.timestamp)
-  if columns.rating in frame.columns:
-    frame = require(
-      frame,
-      columns.rating,
-      path,
-      bad,
-      dtype=pl.Float64(),
-      expected="a number",
-      optional=True,
-    )
-    selected["rating"] = pl.col(columns.rating)
-  if columns.review in frame.columns:
-    selected["review"] = _review(frame, columns)
-  unknown = frame.filter(~pl.col(columns.item_id).is_in(items.item_ids))
-  if unknown.height:
-    bad.add(
-      bad_rows.BadRow(
-        path=str(path),
-        line=int(unknown[_LINE][0]),
-        field=columns.item_id,
-        found=repr(unknown[columns.item_id][0]),
-        expected="an item of the catalogue",
-      ),
-      unknown.height,
-    )
-    frame = frame.filter(pl.col(columns.item_id).is_in(items.item_ids))
   return interaction.InteractionLog(frame.select(**selected))
 
 
-def _review(frame: pl.DataFrame, columns: Columns) -> pl.Expr:
+def _ordered(
+  frame: pl.DataFrame,
+  table: raw_table.RawTable,
+  names: column_names.InteractionColumns,
+  bad: bad_rows.BadRows,
+  ticks: int | None,
+) -> tuple[pl.DataFrame, str]:
+  """The table and its column that orders interactions, said where unusual."""
+  if histories.POSITION in frame.columns:
+    bad.notes.append(
+      f"{table.name} has histories in its rows: they give {frame.height:,} "
+      "interactions, in the order of the histories and without times"
+    )
+    return frame, histories.POSITION
+  if names.timestamp in frame.columns:
+    frame = conversion.require(
+      frame,
+      table,
+      names.timestamp,
+      bad,
+      convert=lambda found: values.times(found, ticks),
+      expected="a Unix time or a date such as 2023-01-31 10:20:30",
+    )
+    if frame.height > 1 and frame[names.timestamp].n_unique() == 1:
+      bad.notes.append(
+        f"all times in {table.name} are the same: the order of the file is "
+        "taken for that of time"
+      )
+    return frame, names.timestamp
+  if names.position in frame.columns:
+    frame = conversion.require(
+      frame,
+      table,
+      names.position,
+      bad,
+      convert=values.wholes,
+      expected="a whole number",
+    )
+    return frame, names.position
+  bad.notes.append(
+    f"{table.name} has no times: the order of the file is taken for that of "
+    "time"
+  )
+  return frame, raw_table.ROW
+
+
+def _with_ratings(
+  frame: pl.DataFrame,
+  table: raw_table.RawTable,
+  column: str,
+  bad: bad_rows.BadRows,
+) -> pl.DataFrame:
+  return conversion.optional(
+    frame, table, column, bad, convert=values.numbers, expected="a number"
+  )
+
+
+def _review(
+  frame: pl.DataFrame,
+  names: column_names.InteractionColumns | column_names.ReviewColumns,
+) -> pl.Expr:
   """Summary and text, joined; null where both are empty."""
   parts = [
     pl.col(name).cast(pl.String).str.strip_chars().fill_null("")
-    for name in (columns.summary, columns.review)
+    for name in (names.summary, names.review)
     if name in frame.columns
   ]
   text = pl.concat_str(parts, separator=" ").str.strip_chars()
@@ -338,32 +233,34 @@ def _review(frame: pl.DataFrame, columns: Columns) -> pl.Expr:
 
 def _join_reviews(
   log: interaction.InteractionLog,
-  path: pathlib.Path,
-  columns: Columns,
+  table: raw_table.RawTable,
+  names: column_names.ReviewColumns,
   bad: bad_rows.BadRows,
 ) -> interaction.InteractionLog:
   """Adds ratings and review texts by user and item; times stay the log's."""
-  frame = read_text(path)
-  frame = require(frame, columns.user_id, path, bad, expected="a user id")
-  frame = require(frame, columns.item_id, path, bad, expected="an item id")
-  if columns.review not in frame.columns:
-    raise ValueError(
-      f"{path} has no column {columns.review!r} with the text of reviews; "
-      f"found {frame.columns[1:]}"
-    )
-  selected = {
-    "user_id": pl.col(columns.user_id),
-    "item_id": pl.col(columns.item_id),
-    "new_review": _review(frame, columns),
-  }
-  if columns.rating in frame.columns:
-    rating = pl.col(columns.rating).cast(pl.Float64, strict=False)
-    selected["new_rating"] = rating
-  reviews = frame.select(**selected).unique(
-    ["user_id", "item_id"], keep="first", maintain_order=True
+  frame = table.read(column_names.wanted(names))
+  frame = conversion.with_ids(
+    frame, table, bad, user=names.user_id, item=names.item_id
   )
+  selected = {
+    "user_id": pl.col(names.user_id),
+    "item_id": pl.col(names.item_id),
+    "new_review": _review(frame, names),
+  }
+  if names.rating in frame.columns:
+    frame = _with_ratings(frame, table, names.rating, bad)
+    selected["new_rating"] = pl.col(names.rating)
+  pair = ["user_id", "item_id"]
+  reviews = frame.select(**selected).unique(
+    pair, keep="first", maintain_order=True
+  )
+  if lost := reviews.join(log.frame, on=pair, how="anti").height:
+    bad.notes.append(
+      f"{lost:,} of the {reviews.height:,} reviews in {table.name} belong to "
+      "no interaction"
+    )
   joined = log.frame.join(
-    reviews, on=["user_id", "item_id"], how="left", maintain_order="left"
+    reviews, on=pair, how="left", maintain_order="left"
   ).with_columns(pl.coalesce("review", "new_review").alias("review"))
   if "new_rating" in joined.columns:
     joined = joined.with_columns(
@@ -373,11 +270,12 @@ def _join_reviews(
 
 
 def load(
-  interactions: pathlib.Path,
-  items: pathlib.Path,
-  reviews: pathlib.Path | None = None,
+  interactions: str | os.PathLike[str],
+  items: str | os.PathLike[str],
+  reviews: str | os.PathLike[str] | None = None,
   *,
-  columns: Columns | Mapping[str, str] | None = None,
+  columns: column_names.Columns | Mapping[str, str] | None = None,
+  no_header: Collection[str] = (),
   policy: bad_rows.Policy = "error",
 ) -> tuple[interaction.InteractionLog, catalog.Catalog, bad_rows.BadRows]:
   """Reads a log and a catalogue from plain tables.
@@ -386,7 +284,10 @@ def load(
     interactions: a row an interaction.
     items: a row an item.
     reviews: texts joined by user and item, or None.
-    columns: names of the columns, or those that differ from the default.
+    columns: names, or those that differ from the usual ones; see
+      `column_names.Columns.of`.
+    no_header: which of "interactions", "items" and "reviews" are delimited
+      text that does not name its columns; they are called 1, 2, 3 and so on.
     policy: what to do with bad rows.
 
   Returns:
@@ -394,12 +295,30 @@ def load(
 
   Raises:
     FileNotFoundError: where a file is missing.
-    ValueError: where a column is missing, or a bad row is not to be skipped.
+    ValueError: where columns are missing, or a bad row is not to be skipped.
   """
-  names = columns if isinstance(columns, Columns) else Columns(**columns or {})
-  bad = bad_rows.BadRows(policy)
-  found_items = items_from(read_text(items), items, names, bad)
-  log = log_from(read_text(interactions), interactions, names, found_items, bad)
+  names = columns
+  if not isinstance(names, column_names.Columns):
+    names = column_names.Columns.of(names or {})
+  paths = {"interactions": interactions, "items": items}
   if reviews is not None:
-    log = _join_reviews(log, reviews, names, bad)
-  return log, found_items, bad
+    paths["reviews"] = reviews
+  raw_file.missing(paths.values())
+  tables = {
+    name: raw_table.open_table(path, has_header=name not in no_header)
+    for name, path in paths.items()
+  }
+  names.check(tables)
+  found = histories.find(tables["interactions"], names.interactions)
+  names = dataclasses.replace(names, interactions=found)
+  bad = bad_rows.BadRows(policy)
+  for name, table in tables.items():
+    bad.notes += column_names.unread(table, getattr(names, name))
+  items_table, log_table = tables["items"], tables["interactions"]
+  frame = items_table.read(column_names.wanted(names.items))
+  catalogue = items_from(frame, items_table, names.items, bad)
+  frame = log_table.read(column_names.wanted(names.interactions))
+  log = log_from(frame, log_table, names.interactions, catalogue, bad)
+  if reviews is not None:
+    log = _join_reviews(log, tables["reviews"], names.reviews, bad)
+  return log, catalogue, bad

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from instructrec import foreign_text
-from instructrec.evaluation import bias, differences, intervals, results
+from instructrec.evaluation import (
+  agreement,
+  bias,
+  differences,
+  intervals,
+  results,
+)
 
 _COMPARED = ("HR@1", "NDCG@10", "MRR")
 
@@ -173,7 +179,7 @@ def exposure_table(found: Mapping[str, bias.Exposure]) -> str:
   return "\n".join(lines)
 
 
-def agreement_table(found: Mapping[str, bias.Agreement]) -> str:
+def agreement_table(found: Mapping[str, agreement.Agreement]) -> str:
   """How far rankings agree over several orders of the same candidates.
 
   Args:

@@ -71,4 +71,4 @@ def read(report: str | os.PathLike[str]) -> pl.DataFrame:
       f"{report} holds no report ({FILE} is missing); `instructrec evaluate` "
       "and `instructrec retrieve evaluate` write one"
     )
-  return pl.read_parquet(path)
+  return pl.read_parquet(path, glob=False)

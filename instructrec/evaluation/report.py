@@ -17,6 +17,7 @@ from instructrec.evaluation import (
   file_names,
   following_report,
   html,
+  intervals,
   markdown,
   per_request,
   plots,
@@ -104,14 +105,16 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
 
   Returns:
     One or two sentences. "Ahead" means that the paired difference is clear:
-    its interval leaves out zero, and Holm's p-value is below 0.05.
+    its interval leaves out zero, and Holm's p-value is below 0.05; "below
+    chance", that the interval is.
   """
   best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
   own, chance = result.methods[best][metric], result.chance[metric]
   text = f"**{foreign_text.in_markdown(best)}** reaches {metric} {own.mean:.3f}"
-  if own.high < chance:
+  side = _side(own, chance, result)
+  if side < 0:
     text += ", below chance"
-  elif own.low <= chance:
+  elif not side:
     text += ", not distinguishable from chance"
   text += f" (chance {chance:.3f})"
   beaten: list[str] = []
@@ -133,6 +136,22 @@ def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
   if pairs and not any(d.is_clear for d in pairs):
     text += f" No method is clearly ahead of another at {metric}."
   return text
+
+
+def _side(
+  own: intervals.Interval, chance: float, result: results.EvaluationResult
+) -> int:
+  """Whether a mean is clearly below (-1) or above (1) chance, or neither (0).
+
+  A few requests that all miss, or all hit, have an interval without width: it
+  is held to how often chance alone does that.
+  """
+  count = (result.is_clustered and result.num_users) or result.num_requests
+  if own.low == own.high and own.mean in (0.0, 1.0):
+    by_chance = (chance if own.mean else 1 - chance) ** count
+    if by_chance >= significance.LEVEL / 2:
+      return 0
+  return (own.low > chance) - (own.high < chance)
 
 
 def _listing(names: Sequence[str]) -> str:

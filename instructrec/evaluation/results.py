@@ -7,7 +7,13 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from instructrec.evaluation import bias, facts, intervals, scored_lists
+from instructrec.evaluation import (
+  agreement,
+  bias,
+  facts,
+  intervals,
+  scored_lists,
+)
 from instructrec.evaluation import differences as differences_lib
 
 SCHEMA_VERSION = 3
@@ -64,7 +70,7 @@ class EvaluationResult:
   lists: Iterable[scored_lists.ScoredLists] | None = None
   breakdowns: list[bias.Breakdown] = dataclasses.field(default_factory=list)
   exposures: dict[str, bias.Exposure] = dataclasses.field(default_factory=dict)
-  agreements: dict[str, bias.Agreement] = dataclasses.field(
+  agreements: dict[str, agreement.Agreement] = dataclasses.field(
     default_factory=dict
   )
   runs: dict[str, dict[str, list[float]]] = dataclasses.field(
@@ -226,7 +232,7 @@ class EvaluationResult:
         name: bias.Exposure(**e) for name, e in record["exposures"].items()
       },
       agreements={
-        name: bias.Agreement(**a)
+        name: agreement.Agreement(**a)
         for name, a in record.get("agreements", {}).items()
       },
       runs=dict(record["runs"]),

@@ -282,8 +282,26 @@ reflects the preference or intention (88% and 69%) cannot be told by rule:
 {_examples(counted)}"""
 
 
+def unknown_tokens(vocabulary: Mapping[str, Any], num_titles: int) -> str:
+  """What a vocabulary does not know of titles, in words.
+
+  Args:
+    vocabulary: its figures, as the manifest has them.
+    num_titles: of the catalogue.
+
+  Returns:
+    Such as "0.04% of the tokens of titles are unknown, in 9 of 16,859 titles".
+  """
+  return (
+    f"{vocabulary['unknown_share']:.2%} of the tokens of titles are unknown, "
+    f"in {vocabulary['titles_with_unknown']:,} of {num_titles:,} titles"
+  )
+
+
 def _facts(manifest: Mapping[str, Any]) -> str:
-  teacher = manifest["teacher"]
+  teacher, vocabulary = manifest["teacher"], manifest["vocabulary"]
+  cleaning = manifest["catalog"].get("cleaning", {})
+  num_items = manifest["items"]["count"]
   facts = {
     "source": ", ".join(
       foreign_text.in_markdown(f"{name} {value}").replace("|", "\\|")
@@ -295,6 +313,13 @@ def _facts(manifest: Mapping[str, Any]) -> str:
       f"{teacher['name']}, version {teacher['version']}"
     ).replace("|", "\\|"),
     "longest history": f"{manifest['max_history']} items",
+    "catalogue": f"{num_items:,} items; "
+    f"{manifest['catalog'].get('rare_items_left_out', 0):,} left out, which "
+    "are outside the k-core",
+    "brands and categories": f"{cleaning.get('num_cleaned', 0):,} cleaned of "
+    f"markup and links, {cleaning.get('num_left_out', 0):,} left out",
+    "vocabulary": f"{vocabulary['origin']}, {vocabulary['size']:,} ids; "
+    + unknown_tokens(vocabulary, num_items),
     "seed": manifest["seed"],
     "fingerprint": f"`{manifest['fingerprint'][:23]}`",
   }

@@ -280,6 +280,7 @@ def _known(
     target=request.target,
     history=request.history,
     later=request.later,
+    taken_before=request.row["target"] in request.row["history"],
     target_review=request.row["target_review"],
     history_review=request.row["history_review"],
     asked=asked,

@@ -40,6 +40,8 @@ class Known:
     target: the right item.
     history: what the row may say of the user's past.
     later: what the user takes after the target.
+    taken_before: whether the user had taken the target before, and takes it
+      again (`prepare --repeats=keep`).
     target_review: the user's review of the target, if there is one.
     history_review: a review that the row may use, if there is one.
     asked: titles that the row offers as choices.
@@ -55,6 +57,7 @@ class Known:
   target: Item
   history: Sequence[Item] = ()
   later: Sequence[Item] = ()
+  taken_before: bool = False
   target_review: str | None = None
   history_review: str | None = None
   asked: Sequence[str] = ()
@@ -85,7 +88,7 @@ def problems(row: instruction_format.Instruction, known: Known) -> list[str]:
       text = text.replace(render.quote(title), " ", 1)
   target = known.target
   found = []
-  if target.item_id in row.history_ids:
+  if target.item_id in row.history_ids and not known.taken_before:
     found.append(f"the target {target.item_id} is in the history")
   allowed = {item.item_id for item in known.history}
   if strangers := set(row.history_ids) - allowed:

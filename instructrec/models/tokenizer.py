@@ -4,11 +4,14 @@ The ids are those of `seqio.SentencePieceVocabulary` with the same file: 0 is
 padding, 1 ends a sequence (EOS), 2 is unknown.
 """
 
+import collections
 import hashlib
 import io
 import itertools
+import math
 import os
 import pathlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -19,8 +22,14 @@ MAX_CHARACTERS = 4_000_000
 PAD_ID = 0
 EOS_ID = 1
 UNKNOWN_ID = 2
+_OTHER_PIECES = 3 + 256
+"""Special ids and bytes."""
 EXTRA_IDS = 100
 """Sentinel ids at the end, as T5 counts them; unused by instructions."""
+ENVIRONMENT_VARIABLE = "INSTRUCTREC_VOCABULARY"
+"""Names the vocabulary of the SeqIO tasks, and so of whatever T5X trains."""
+PUBLIC_T5 = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
+"""The vocabulary of the public T5 and Flan-T5 checkpoints."""
 _SENTINELS = ("▁<extra_id_0>", "<extra_id_0>")
 
 
@@ -93,6 +102,11 @@ class Tokenizer:
     return self._model.decode([i for i in kept if 0 < i < size])
 
 
+def default_path() -> str:
+  """The model file named by `INSTRUCTREC_VOCABULARY`, else T5's public one."""
+  return os.environ.get(ENVIRONMENT_VARIABLE) or PUBLIC_T5
+
+
 def missing_sentinels(model: sentencepiece.SentencePieceProcessor) -> int:
   """Sentinels that are to be counted behind the pieces of a model.
 
@@ -121,7 +135,8 @@ def train(
   """Trains a unigram SentencePiece model with T5's special ids.
 
   Characters that the texts lack fall back to bytes, so that any text has ids
-  other than unknown.
+  other than unknown; and so do the rarest where there are more than pieces, as
+  of a Japanese catalogue.
 
   Args:
     texts: what to train on; only training data, or the vocabulary leaks. From
@@ -156,8 +171,8 @@ def train_in_memory(
   return sentencepiece.SentencePieceProcessor(model_proto=buffer.getvalue())
 
 
-def _first(texts: Iterable[str]) -> Iterator[str]:
-  """The texts whose beginning lies within the limit."""
+def first(texts: Iterable[str]) -> Iterator[str]:
+  """The texts whose beginning lies within `MAX_CHARACTERS`."""
   total = 0
   for text in texts:
     if total > MAX_CHARACTERS:
@@ -166,10 +181,43 @@ def _first(texts: Iterable[str]) -> Iterator[str]:
     yield text
 
 
+def sample(titles: Sequence[str], texts: Iterable[str]) -> list[str]:
+  """What to train a vocabulary on: titles, then texts that use them.
+
+  Args:
+    titles: of a catalogue. Where all of them are more than half of what is
+      read, every n-th one is taken: texts have words that no title has.
+    texts: in the order in which they are wanted.
+
+  Returns:
+    No more than `train` reads.
+  """
+  step = max(1, math.ceil(2 * sum(map(len, titles)) / MAX_CHARACTERS))
+  return list(first(itertools.chain(titles[::step], texts)))
+
+
+def _without_rare(texts: list[str], vocab_size: int) -> list[str]:
+  """The texts without the rarest characters, where there are too many.
+
+  SentencePiece gives each character a piece, and fails where these are more
+  than it may make. Half of the pieces are for the commonest then.
+  """
+  room = vocab_size - _OTHER_PIECES
+  counts = collections.Counter[str]()
+  for text in texts:
+    counts.update(unicodedata.normalize("NFKC", text))
+  if not 0 < room < len(counts):
+    return texts
+  kept = {character for character, _ in counts.most_common(room // 2)}
+  rare = dict.fromkeys(map(ord, counts.keys() - kept), " ")
+  return [unicodedata.normalize("NFKC", t).translate(rare) for t in texts]
+
+
 def _train(texts: Iterable[str], writer: BinaryIO, vocab_size: int) -> None:
+  sentences = _without_rare(list(first(texts)), vocab_size)
   try:
     sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=_first(texts),
+      sentence_iterator=iter(sentences),
       model_writer=writer,
       model_type="unigram",
       vocab_size=vocab_size,
@@ -181,6 +229,8 @@ def _train(texts: Iterable[str], writer: BinaryIO, vocab_size: int) -> None:
       eos_id=EOS_ID,
       unk_id=UNKNOWN_ID,
       bos_id=-1,
+      # Pieces depend on how many threads add up their counts, and 98 of 100
+      # seconds, in which pieces are sought, are of one thread in any case.
       num_threads=1,
       minloglevel=2,
     )

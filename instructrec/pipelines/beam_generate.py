@@ -17,11 +17,14 @@ from apache_beam.options import pipeline_options
 
 from instructrec.instructions import generate as instruction_generate
 from instructrec.instructions import tally, units
-from instructrec.pipelines import generate, tfds_writer
+from instructrec.models import tokenizer
+from instructrec.pipelines import generate, resumption, tfds_writer
 
 ShardKey = tuple[str, str, int]
 """Config, split and number of a shard."""
 _COUNTED, _TEXTS = "counted", "texts"
+_WHOLE = "whole"
+"""The one part of a run on Beam, which goes on by its runner's own means."""
 
 
 class _Work(beam.DoFn):
@@ -100,13 +103,17 @@ def produce(options: Sequence[str]) -> generate.Produce:
   def on_beam(
     spec: units.Spec,
     generator: instruction_generate.Generator,
-    root: pathlib.Path,
-  ) -> generate.Produced:
+    unfinished: resumption.Unfinished,
+  ) -> resumption.Part:
+    if (done := unfinished.load(_WHOLE)) is not None:
+      return done
+    root = unfinished.root
     wanted = units.units(generator.prepared.requests.counts)
     # What is counted comes back in files: a pipeline has no other way to its
     # caller that every runner offers.
-    kept = root.parent / "beam"
-    kept.mkdir(parents=True)
+    kept = unfinished.folder / "beam"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir()
     with beam.Pipeline(
       options=pipeline_options.PipelineOptions(list(options))
     ) as pipeline:
@@ -153,6 +160,10 @@ def produce(options: Sequence[str]) -> generate.Produce:
     ]
     found_tally = tally.Tally.from_json((kept / "counted").read_text())
     shutil.rmtree(kept)
-    return found_shards, found_tally, found_texts
+    part = resumption.Part(
+      found_shards, found_tally, list(tokenizer.first(found_texts))
+    )
+    unfinished.save(_WHOLE, part)
+    return part
 
   return on_beam

@@ -17,7 +17,7 @@ from instructrec.data import catalog, dataset, request
 from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.retrieval import candidate_lists, ranker
-from instructrec.training import token_dataset
+from instructrec.training import ragged, token_dataset
 
 # Requests whose candidates are held at a time.
 SIZE = 2048
@@ -54,7 +54,7 @@ class Titles:
   """
 
   items: catalog.Catalog
-  tokens: token_dataset.Ragged
+  tokens: ragged.Ragged
 
   @classmethod
   def encode(
@@ -72,7 +72,7 @@ class Titles:
     rows = vocabulary.encode_all(items.titles)
     offsets = np.concatenate([[0], [len(row) for row in rows]]).cumsum()
     flat = np.concatenate([np.asarray(row, np.int32) for row in rows])
-    return cls(items, token_dataset.Ragged(flat, offsets))
+    return cls(items, ragged.Ragged(flat, offsets))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

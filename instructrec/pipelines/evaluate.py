@@ -5,13 +5,13 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
-from instructrec.data import dataset
+from instructrec.data import candidate_files, dataset
 from instructrec.evaluation import published_report, report, results
-from instructrec.instructions import instruction_folder
 from instructrec.pipelines import reranking, reranking_report
 from instructrec.retrieval import candidate_lists, methods
+from instructrec.serving import instruction_folder
 from instructrec.settings import evaluation
-from instructrec.training import distributed, run_dir
+from instructrec.training import distributed, run_opening, trained_run
 
 _SHOWN = ("HR@1", "HR@3", "HR@5", "NDCG@10")
 
@@ -41,18 +41,19 @@ def evaluate(
       server.
   """
   started = time.perf_counter()
+  _check_lists(settings)
   evaluated = _open(settings, tell)
   # Before the work, for a file that a killed run left cut is an error.
   run = evaluated.run
-  training_log = report.read_training_log(run.directory / "metrics.jsonl")
+  training_log = report.read_training_log(run.log) if run.log else []
   found = evaluated()
   context = reranking_report.context(
     evaluated, found, command=command, training_log=training_log
   )
   seconds = {"evaluation": time.perf_counter() - started}
   # A run that is not finished has no time of its own yet.
-  if "train_seconds" in run.record:
-    seconds = {"training": run.record["train_seconds"], **seconds}
+  if run.train_seconds is not None:
+    seconds = {"training": run.train_seconds, **seconds}
   output = settings.output or run.directory / "report"
   if not distributed.is_lead():
     return output / "report.md"
@@ -71,11 +72,14 @@ def _open(
   settings: evaluation.EvaluationSettings, tell: Callable[[str], None]
 ) -> reranking.Reranking:
   """Opens everything but the parameters; all processes must open the same."""
-  run = run_dir.load(settings.model_dir, modules=settings.modules)
+  run = run_opening.open_run(settings)
   run = run.on_all_devices(settings.model_parallel)
-  instructions = instruction_folder.InstructionFolder.open(
-    settings.tfds_data_dir or run.record["tfds_data_dir"]
-  )
+  if settings.initial_checkpoint is not None:
+    start = dataclasses.replace(
+      run.start or trained_run.Start(), checkpoint=settings.initial_checkpoint
+    )
+    run = dataclasses.replace(run, start=start)
+  instructions = _instructions(settings, run)
   prepared = instructions.prepared
   opened = reranking.Reranking(
     settings=settings,
@@ -115,6 +119,24 @@ def _open(
     }
   )
   return opened
+
+
+def _check_lists(settings: evaluation.EvaluationSettings) -> None:
+  """Refuses files that are no lists, before anything is loaded."""
+  for path in (settings.candidates, settings.validation_candidates):
+    if path is not None and path.suffix != ".parquet":
+      candidate_files.check(path)
+
+
+def _instructions(
+  settings: evaluation.EvaluationSettings, run: trained_run.Run
+) -> instruction_folder.InstructionFolder:
+  """Those that are named, which may be others, or those of the run."""
+  if settings.tfds_data_dir is None:
+    return instruction_folder.InstructionFolder.of_run(run, data=settings.data)
+  return instruction_folder.InstructionFolder.open(
+    settings.tfds_data_dir, data=settings.data
+  )
 
 
 def _lists(

@@ -7,40 +7,48 @@ The folder that comes out is a TFDS data folder:
 card) and `audit.csv` (a sheet for people).
 """
 
+import concurrent.futures
+import contextlib
 import itertools
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import polars as pl
 
-from instructrec import foreign_text, output_folder, progress
+from instructrec import (
+  foreign_text,
+  output_folder,
+  progress,
+  recorded_folder,
+)
 from instructrec.instructions import (
   card,
   chat,
   generate,
-  instruction_folder,
   tally,
   units,
   wish_card,
 )
 from instructrec.models import tokenizer
-from instructrec.pipelines import tfds_writer
+from instructrec.pipelines import resumption, tfds_writer, title_fit
 from instructrec.training import item_table
 
-MANIFEST, VOCABULARY = (
-  instruction_folder.MANIFEST,
-  instruction_folder.VOCABULARY,
-)
+MANIFEST = "manifest.json"
 CARD = "card.md"
 AUDIT = "audit.csv"
+VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 
-Produced = tuple[list[tfds_writer.Shard], tally.Tally, list[str]]
-"""Shards, counts, and texts to train a vocabulary on."""
-Produce = Callable[[units.Spec, generate.Generator, pathlib.Path], Produced]
+Produce = Callable[
+  [units.Spec, generate.Generator, resumption.Unfinished],
+  resumption.Part,
+]
+"""Makes all shards, or those that an earlier start has not."""
+_Place = tuple[str, int]
+"""Split and number of shards that hold the records of the same requests."""
 
 
 def produce_locally(num_workers: int) -> Produce:
@@ -54,26 +62,71 @@ def produce_locally(num_workers: int) -> Produce:
   """
 
   def produce(
-    spec: units.Spec, generator: generate.Generator, root: pathlib.Path
-  ) -> Produced:
+    spec: units.Spec,
+    generator: generate.Generator,
+    unfinished: resumption.Unfinished,
+  ) -> resumption.Part:
     counts = generator.prepared.requests.counts
-    wanted = units.units(counts)
-    counted, texts = tally.Tally(), list[str]()
-
-    def results() -> Iterator[units.Result]:
-      with progress.Progress(
-        sum(counts.values()), "generate", unit="request"
-      ) as line:
-        for result in units.run(spec, wanted, num_workers, generator=generator):
-          counted.merge(result.tally)
-          texts.extend(result.texts)
-          yield result
-          line.advance(result.unit.stop - result.unit.start)
-
-    shards = _write(results(), root)
-    return shards, counted, texts
+    wanted: dict[_Place, list[units.Unit]] = {}
+    for unit in units.units(counts):
+      wanted.setdefault((unit.split, unit.shard), []).append(unit)
+    done: dict[_Place, resumption.Part] = {}
+    for place in wanted:
+      if (found := unfinished.load(_name(place))) is not None:
+        done[place] = found
+    rest = [u for place, u in wanted.items() if place not in done]
+    left = sum(unit.stop - unit.start for units_ in rest for unit in units_)
+    total = sum(counts.values())
+    with progress.Progress(
+      total, "generate", unit="request", initial=total - left
+    ) as line:
+      results = units.run(
+        spec, list(itertools.chain(*rest)), num_workers, generator=generator
+      )
+      for place, group in itertools.groupby(
+        results, key=lambda result: (result.unit.split, result.unit.shard)
+      ):
+        done[place] = _write(group, unfinished.root, place, line)
+        unfinished.save(_name(place), done[place])
+    return _joined(done[place] for place in wanted)
 
   return produce
+
+
+def _name(place: _Place) -> str:
+  return f"{place[0]}-{place[1]:05d}"
+
+
+def _joined(parts: Iterable[resumption.Part]) -> resumption.Part:
+  whole = resumption.Part([], tally.Tally(), [])
+  for part in parts:
+    whole.shards.extend(part.shards)
+    whole.tally.merge(part.tally)
+    whole.texts.extend(part.texts)
+  return whole
+
+
+def _write(
+  results: Iterable[units.Result],
+  root: pathlib.Path,
+  place: _Place,
+  line: progress.Progress,
+) -> resumption.Part:
+  """Writes the results of one place, which come in order, to its shards."""
+  writers: dict[str, tfds_writer.ShardWriter] = {}
+  counted, texts = tally.Tally(), list[str]()
+  with contextlib.ExitStack() as stack:
+    for result in results:
+      for config, record in result.records:
+        if config not in writers:
+          writer = tfds_writer.ShardWriter(root, config, *place)
+          writers[config] = stack.enter_context(writer)
+        writers[config].write(record)
+      counted.merge(result.tally)
+      texts.extend(result.texts)
+      line.advance(result.unit.stop - result.unit.start)
+  shards = [writer.shard for writer in writers.values()]
+  return resumption.Part(shards, counted, list(tokenizer.first(texts)))
 
 
 def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
@@ -89,8 +142,10 @@ def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
   """
 
   def produce_within_budget(
-    spec: units.Spec, generator: generate.Generator, root: pathlib.Path
-  ) -> Produced:
+    spec: units.Spec,
+    generator: generate.Generator,
+    unfinished: resumption.Unfinished,
+  ) -> resumption.Part:
     teacher = generator.teacher
     if not isinstance(teacher, chat.ChatTeacher):
       raise ValueError(f"teacher {teacher.name} costs nothing to estimate")
@@ -110,40 +165,11 @@ def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
     try:
       with progress.Progress(estimate.calls, "ask", unit="call") as line:
         teacher.on_reply = line.advance
-        return produce(spec, generator, root)
+        return produce(spec, generator, unfinished)
     finally:
       tell(f"used: {budget.describe(teacher.used)}")
 
   return produce_within_budget
-
-
-def _write(
-  results: Iterable[units.Result], root: pathlib.Path
-) -> list[tfds_writer.Shard]:
-  """Writes results, which come in order, to their shards."""
-  shards: list[tfds_writer.Shard] = []
-  current: tuple[str, int] | None = None
-  open_writers: dict[str, tfds_writer.ShardWriter] = {}
-
-  def close() -> None:
-    for writer in open_writers.values():
-      writer.__exit__()
-      shards.append(writer.shard)
-    open_writers.clear()
-
-  for result in results:
-    place = (result.unit.split, result.unit.shard)
-    if place != current:
-      close()
-      current = place
-    for config, record in result.records:
-      writer = open_writers.get(config)
-      if writer is None:
-        writer = tfds_writer.ShardWriter(root, config, *place)
-        open_writers[config] = writer
-      writer.write(record)
-  close()
-  return shards
 
 
 def write(
@@ -156,6 +182,9 @@ def write(
   overwrite: bool = False,
 ) -> dict[str, Any]:
   """Writes a data set with all that belongs to it; complete or not at all.
+
+  What a start that was stopped has finished is not made again; see
+  `resumption.py`.
 
   Args:
     spec: how instructions are made.
@@ -172,49 +201,96 @@ def write(
   Raises:
     FileExistsError: where `output` exists and is not to be replaced, or holds
       something else.
-    ValueError: where there are no requests.
+    ValueError: where there are no requests, or the vocabulary cannot tell
+      titles apart.
   """
-  output = pathlib.Path(output).absolute()
+  output = pathlib.Path(output).resolve()
   output_folder.check(output, overwrite=overwrite, marker=CARD)
-  if vocabulary is not None:
-    tokenizer.Tokenizer(vocabulary)  # Fails early on a file that is no model.
   generator = spec.generator()
+  items = generator.prepared.catalog
+  if vocabulary is not None:
+    # Fails early on a file that is no model, or that does not fit.
+    own = tokenizer.Tokenizer(vocabulary)
+    title_fit.TitleFit.of(items.titles, own).check(items, vocabulary)
   if not len(generator.prepared.requests):
     raise ValueError("there were no requests to write instructions for")
+  key = resumption.key(spec, generator)
+  unfinished = resumption.Unfinished(output, key)
+  whole = produce(spec, generator, unfinished)
+  if vocabulary is None:
+    _train_vocabulary(unfinished, items.titles, whole.texts, vocab_size)
   temporary = output.with_name(f"{output.name}.incomplete")
   tfds_writer.clear(temporary)
-  (temporary / VOCABULARY.parent).mkdir(parents=True)
-  root = temporary / tfds_writer.NAME
-  shards, counted, texts = produce(spec, generator, root)
-  fingerprint = tfds_writer.finish(
-    root, shards, description="InstructRec instructions; see card.md."
+  manifest = _fill(
+    temporary, spec, generator, unfinished, whole, vocabulary, output
   )
-  if vocabulary is None:
-    # Training rows alone: what validation and test say must stay unseen. The
-    # titles of a catalogue are known before anybody takes one.
-    tokenizer.train(
-      itertools.chain(generator.prepared.catalog.titles, texts),
-      temporary / VOCABULARY,
-      vocab_size=vocab_size,
-    )
-  else:
-    shutil.copyfile(vocabulary, temporary / VOCABULARY)
+  output_folder.publish(temporary, output)
+  unfinished.remove()
+  return manifest
+
+
+def _fill(
+  temporary: pathlib.Path,
+  spec: units.Spec,
+  generator: generate.Generator,
+  unfinished: resumption.Unfinished,
+  whole: resumption.Part,
+  vocabulary: str | os.PathLike[str] | None,
+  output: pathlib.Path,
+) -> dict[str, Any]:
+  """Puts a data set together in a new folder; returns its manifest."""
+  (temporary / VOCABULARY.parent).mkdir(parents=True)
+  shutil.copyfile(vocabulary or unfinished.vocabulary, temporary / VOCABULARY)
   manifest = _manifest(
-    spec, generator, counted, fingerprint, temporary / VOCABULARY, vocabulary
+    spec, generator, whole, temporary / VOCABULARY, vocabulary, output
   )
   items = _items(generator)
   manifest["items"] = {
     "count": items.height,
     "fingerprint": item_table.save(
-      temporary, items, histories=counted.histories
+      temporary, items, histories=whole.tally.histories
     ),
   }
   (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-  page = card.markdown(manifest, counted, generator)
+  page = card.markdown(manifest, whole.tally, generator)
   (temporary / CARD).write_text(foreign_text.printable(page), encoding="utf-8")
-  card.write_audit(temporary / AUDIT, counted, generator)
-  output_folder.publish(temporary, output)
+  card.write_audit(temporary / AUDIT, whole.tally, generator)
+  # Last, for shards that are moved are no longer where a next start looks.
+  tfds_writer.finish(
+    unfinished.root,
+    whole.shards,
+    temporary / tfds_writer.NAME,
+    description="InstructRec instructions; see card.md.",
+  )
   return manifest
+
+
+def _train_vocabulary(
+  unfinished: resumption.Unfinished,
+  titles: Sequence[str],
+  texts: Sequence[str],
+  size: int,
+) -> None:
+  """Trains a vocabulary, unless an earlier start has.
+
+  On training rows alone: what validation and test say must stay unseen. The
+  titles of a catalogue are known before anybody takes one.
+  """
+  if unfinished.has_vocabulary(size):
+    return
+  path = unfinished.vocabulary.with_suffix(".tmp")
+  sample = tokenizer.sample(titles, texts)
+  label = f"train a vocabulary on {sum(map(len, sample)):,} characters"
+  # SentencePiece tells nothing of how far it is: seconds show that it works.
+  with (
+    progress.Progress(None, label, unit="s") as line,
+    concurrent.futures.ThreadPoolExecutor(1) as pool,
+  ):
+    training = pool.submit(tokenizer.train, sample, path, vocab_size=size)
+    while not concurrent.futures.wait([training], timeout=1).done:
+      line.advance()
+    training.result()
+  unfinished.keep_vocabulary(path, size)
 
 
 def _items(generator: generate.Generator) -> pl.DataFrame:
@@ -235,11 +311,15 @@ def _items(generator: generate.Generator) -> pl.DataFrame:
 def _manifest(
   spec: units.Spec,
   generator: generate.Generator,
-  counted: tally.Tally,
-  fingerprint: str,
+  whole: resumption.Part,
   model: pathlib.Path,
   vocabulary: str | os.PathLike[str] | None,
+  output: pathlib.Path,
 ) -> dict[str, Any]:
+  counted, items = whole.tally, generator.prepared.catalog
+  own = tokenizer.Tokenizer(model)
+  fit = title_fit.TitleFit.of(items.titles, own)
+  fit.check(items, vocabulary)
   rows: dict[str, dict[str, int]] = {}
   for (config, split), count in sorted(counted.rows.items()):
     rows.setdefault(config, {})[split] = count
@@ -247,10 +327,11 @@ def _manifest(
   for (name, origin), count in sorted(counted.origins.items()):
     origins.setdefault(name, {})[origin] = count
   return {
-    "format_version": instruction_folder.FORMAT_VERSION,
-    "prepared_dir": str(pathlib.Path(spec.prepared_dir).absolute()),
+    "format_version": 3,
+    **recorded_folder.record("prepared_dir", spec.prepared_dir, output),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],
+    "catalog": generator.prepared.manifest.get("catalog", {}),
     "teacher": {
       "name": generator.teacher.name,
       "version": generator.teacher.version,
@@ -268,7 +349,8 @@ def _manifest(
     "vocabulary": {
       "origin": "trained" if vocabulary is None else str(vocabulary),
       "fingerprint": tokenizer.fingerprint(model),
-      "size": tokenizer.Tokenizer(model).vocab_size,
+      "size": own.vocab_size,
+      **fit.summary(),
     },
-    "fingerprint": fingerprint,
+    "fingerprint": tfds_writer.fingerprint(whole.shards),
   }

@@ -55,7 +55,8 @@ def _read(path: str, written: int) -> item_table.ItemTable:
 def _title_tokens(path: str, written: int, model: str, length: int) -> Any:
   """Titles by item number, tokenized once for all tasks of a mixture."""
   vocabulary = seqio.SentencePieceVocabulary(model)
-  return _read(path, written).title_tokens(_Encoder(vocabulary), length)
+  tokens, _ = _read(path, written).title_tokens(_Encoder(vocabulary), length)
+  return tokens
 
 
 def pair(lengths: Mapping[str, Any] | None, name: str) -> Pair | None:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from instructrec.data import interaction
 from instructrec.evaluation import (
-  bias,
+  agreement,
   evaluate,
   facts,
   metrics,
@@ -54,7 +54,7 @@ class RankTable:
     self._scores: dict[str, Float[np.ndarray, "requests candidates"]] = {}
     self._ranks: dict[str, list[metrics.Ranks]] = defaultdict(list)
     self._descriptions: dict[str, str] = {}
-    self._agreements: dict[str, bias.Agreement] = {}
+    self._agreements: dict[str, agreement.Agreement] = {}
     self._chance: list[metrics.Ranks] = []
     self._labels: list[Int[np.ndarray, " requests"]] = []
     self._counts: list[Int[np.ndarray, " requests"]] = []
@@ -106,7 +106,7 @@ class RankTable:
     """
     self.add(block, name, scores[0], description)
     if len(scores) > 1:
-      found = bias.agreement(np.stack(scores), block.where)
+      found = agreement.Agreement.of(np.stack(scores), block.where)
       if name in self._agreements:
         found = self._agreements[name].merge(found)
       self._agreements[name] = found

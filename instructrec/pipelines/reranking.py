@@ -4,15 +4,14 @@ import contextlib
 import dataclasses
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from instructrec.data import request
 from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
-from instructrec.instructions import instruction_folder
 from instructrec.models import tokenizer
+from instructrec.models.checkpoint import opening
 from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
   chat_rows,
@@ -20,7 +19,6 @@ from instructrec.pipelines import (
   following,
   rank_table,
   reranking_rows,
-  vocabulary,
   weighted_rows,
 )
 from instructrec.retrieval import (
@@ -29,9 +27,9 @@ from instructrec.retrieval import (
   random_ranker,
   retriever,
 )
-from instructrec.serving import model_parts, opened_run
+from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +52,7 @@ class Reranking:
   """
 
   settings: evaluation.EvaluationSettings
-  run: run_dir.Run
+  run: trained_run.Run
   instructions: instruction_folder.InstructionFolder
   lists: candidate_lists.CandidateLists | None = None
   validation_lists: candidate_lists.CandidateLists | None = None
@@ -80,6 +78,9 @@ class Reranking:
       )
     if self.validation_lists is not None:
       self._check_validation_lists(self.validation_lists)
+    # Whoever opened a run that does not say its vocabulary did.
+    if self.instructions.trained(self.run) is None:
+      return
     theirs = tokenizer.fingerprint(self.instructions.vocabulary)
     own = self.run.tokenizer
     if theirs != own.fingerprint():
@@ -119,7 +120,7 @@ class Reranking:
   @property
   def normalizations(self) -> tuple[str, ...]:
     """How the likelihoods of the report are normalised."""
-    own = (self.run.train.model.score_normalization,)
+    own = (self.run.model.score_normalization,)
     return self.settings.score_normalizations or own
 
   @functools.cached_property
@@ -143,10 +144,9 @@ class Reranking:
       FileNotFoundError: where instructions or checkpoint are missing.
       ValueError: where no request has a list.
     """
-    os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(
-      self.instructions.vocabulary
-    )
-    untrained = self._parts(self.run.initial_params())
+    os.environ[tokenizer.ENVIRONMENT_VARIABLE] = str(self.run.tokenizer.path)
+    begun = self.run.initial_params()
+    untrained = None if begun is None else self._parts(begun)
     weighted = self._weighted()
     with self._chat_rows() as chat:
       rows = reranking_rows.RerankingRows(
@@ -233,12 +233,8 @@ class Reranking:
     return self._opened(params).parts
 
   def _opened(self, params: Any) -> opened_run.OpenedRun:
-    return opened_run.OpenedRun(
-      self.run,
-      params,
-      self.instructions.prepared,
-      self.instructions.template_set,
-      self.settings.batch_size,
+    return opened_run.OpenedRun.over(
+      self.run, params, self.instructions, self.settings.batch_size
     )
 
   @functools.cached_property
@@ -280,12 +276,18 @@ class Reranking:
   @property
   def _is_of_the_run(self) -> bool:
     """Whether weights are those of the run's own parameters, data and lists."""
-    own = pathlib.Path(self.run.record["tfds_data_dir"]).resolve()
     others = self.settings.checkpoint, self.settings.step, self.lists
-    return (
-      others == (None, None, None)
-      and self.instructions.directory.resolve() == own
-    )
+    own = self.instructions.trained(self.run) is not False
+    return others == (None, None, None) and own
+
+  @property
+  def checkpoint(self) -> str:
+    """Which parameters are evaluated: a checkpoint and its step."""
+    given, step = self.settings.checkpoint, self.settings.step
+    if given is None:
+      return f"{self.run.parameters.folder}, step {self._trained[1]}"
+    found = opening.open_checkpoint(given, step)
+    return f"{found.path} ({found.form}), step {found.step}"
 
   def following(self) -> following_lib.Following | None:
     """How far the run follows wishes, by the weights that lie beside it.

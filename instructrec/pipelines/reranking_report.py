@@ -1,12 +1,12 @@
 """What a reader of a reranking report needs to trust and repeat its figures."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructrec.evaluation import environment, report, results
 from instructrec.pipelines import reranking
-from instructrec.training import run_dir
+from instructrec.serving import instruction_folder
+from instructrec.training import trained_run
 
 
 def context(
@@ -44,17 +44,17 @@ def context(
     seeds={
       "candidates": (prepared if lists is None else lists).manifest["seed"],
       "instructions": manifest["seed"],
-      "training": run.train.seed,
+      **({"training": run.start.seed} if run.start else {}),
       "evaluation": settings.seed,
     },
     environment=environment.describe(),
-    config=(run.directory / run_dir.CONFIG).read_text(),
+    config=run.config,
     warnings=[
       *prepared.manifest["warnings"],
       "Ranks among sampled candidates do not order methods as ranks among the "
       "whole catalogue do; compare them only with figures of the same "
       "candidate sets.",
-      *_foreign(run.record, evaluated.instructions.directory),
+      *_foreign(run, evaluated.instructions),
     ],
     training_log=training_log,
     sections=evaluated.sections,
@@ -69,6 +69,7 @@ def _protocol(
   prepared, lists = evaluated.instructions.prepared, evaluated.lists
   origins = {r.group: manifest["origins"].get(r.group) for r in found}
   return {
+    "parameters": evaluated.checkpoint,
     "task": "rank the target among its candidates by log-likelihood",
     "candidates": prepared.manifest["candidates"]
     if lists is None
@@ -84,14 +85,21 @@ def _protocol(
 
 
 def _foreign(
-  record: Mapping[str, Any], tfds_data_dir: pathlib.Path
+  run: trained_run.Run, instructions: instruction_folder.InstructionFolder
 ) -> list[str]:
   """What a reader must know where the run was trained on other instructions."""
-  trained_on = pathlib.Path(record["tfds_data_dir"])
-  if trained_on.resolve() == tfds_data_dir.resolve():
+  trained = instructions.trained(run)
+  if trained:
     return []
+  if trained is None:
+    return [
+      "Nothing says on which instructions the model was trained. Where they "
+      f"are others than these ({instructions.directory}) from the same log, "
+      "the split must be the same, or test targets were trained on."
+    ]
   return [
-    f"The model was trained on other instructions ({trained_on}) than these "
-    f"({tfds_data_dir}). Where both come from one log, the split must be the "
-    "same, or test targets were trained on."
+    "The model was trained on other instructions "
+    f"({run.record['tfds_data_dir']}) than these ({instructions.directory}). "
+    "Where both come from one log, the split must be the same, or test targets "
+    "were trained on."
   ]

@@ -10,7 +10,7 @@ import numpy as np
 import seqio
 
 from instructrec.pipelines import generate, token_cache, vocabulary
-from instructrec.training import token_dataset
+from instructrec.training import ragged, token_dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +141,7 @@ def show(
 def _example(
   data: token_dataset.TokenDataset, index: int, words: seqio.Vocabulary
 ) -> Example:
-  def row(of: token_dataset.Ragged, number: int) -> list[int]:
+  def row(of: ragged.Ragged, number: int) -> list[int]:
     return of.tokens[of.offsets[number] : of.offsets[number + 1]].tolist()
 
   lists = data.lists

@@ -138,7 +138,7 @@ class ShardWriter:
     self._key = (config, split, number)
     self._digest = hashlib.sha256()
     self._count = self._size = 0
-    path = _part(pathlib.Path(root), *self._key)
+    path = part(root, *self._key)
     path.parent.mkdir(parents=True, exist_ok=True)
     self._writer = tf.io.TFRecordWriter(str(path))
 
@@ -161,37 +161,57 @@ class ShardWriter:
     return Shard(*self._key, self._count, self._size, self._digest.hexdigest())
 
 
-def _part(root: pathlib.Path, config: str, split: str, number: int) -> Any:
-  return root / config / VERSION / f"{NAME}-{split}.{number:05d}"
+def part(
+  root: str | os.PathLike[str], config: str, split: str, number: int
+) -> pathlib.Path:
+  """Where a shard is written; arguments as for `write_shard`."""
+  name = f"{NAME}-{split}.{number:05d}"
+  return pathlib.Path(root) / config / VERSION / name
+
+
+def _ordered(shards: Iterable[Shard]) -> list[Shard]:
+  return sorted(shards, key=lambda s: (s.config, s.split, s.number))
+
+
+def fingerprint(shards: Iterable[Shard]) -> str:
+  """SHA-256 over all records, as "sha256:<hex>".
+
+  Args:
+    shards: what was written, in any order.
+  """
+  digest = hashlib.sha256()
+  for shard in _ordered(shards):
+    digest.update(f"{shard.config}/{shard.split}:{shard.sha256}".encode())
+  return f"sha256:{digest.hexdigest()}"
 
 
 def finish(
-  root: str | os.PathLike[str], shards: Iterable[Shard], *, description: str
-) -> str:
-  """Names the shards as TFDS does and writes the metadata.
+  root: str | os.PathLike[str],
+  shards: Iterable[Shard],
+  output: str | os.PathLike[str],
+  *,
+  description: str,
+) -> None:
+  """Moves shards to where TFDS looks for them, and writes the metadata.
 
   Args:
-    root: the data set's folder, with all shards.
+    root: where the shards were written.
     shards: what was written.
+    output: the data set's folder, on the same disk.
     description: for the metadata.
-
-  Returns:
-    SHA-256 over all records, as "sha256:<hex>".
   """
-  root = pathlib.Path(root)
   groups: dict[str, dict[str, list[Shard]]] = {}
-  for shard in sorted(shards, key=lambda s: (s.config, s.split, s.number)):
+  for shard in _ordered(shards):
     splits = groups.setdefault(shard.config, {})
     splits.setdefault(shard.split, []).append(shard)
-  digest = hashlib.sha256()
   for config, splits in groups.items():
-    folder = root / config / VERSION
+    folder = pathlib.Path(output) / config / VERSION
+    folder.mkdir(parents=True)
     infos = []
     for split, found in splits.items():
       for place, shard in enumerate(found):
         name = f"{NAME}-{split}.tfrecord-{place:05d}-of-{len(found):05d}"
-        _part(root, config, split, shard.number).rename(folder / name)
-        digest.update(f"{config}/{split}:{shard.sha256}".encode())
+        part(root, config, split, shard.number).rename(folder / name)
       infos.append(_split_info(folder, split, found))
     tfds.folder_dataset.write_metadata(
       data_dir=str(folder),
@@ -201,7 +221,6 @@ def finish(
       check_data=False,
       description=description,
     )
-  return f"sha256:{digest.hexdigest()}"
 
 
 def _split_info(

@@ -26,6 +26,7 @@ from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 from instructrec.training import item_table, token_dataset
+from instructrec.training import ragged as ragged_lib
 
 _ROWS_PER_READ = 1024
 _COLUMNS = (
@@ -232,7 +233,7 @@ def _batches(
 
 def _ragged(values: list[np.ndarray], lengths: list[np.ndarray]):
   offsets = np.concatenate([[0], *lengths]).cumsum()
-  return token_dataset.Ragged(np.concatenate(values), offsets)
+  return ragged_lib.Ragged(np.concatenate(values), offsets)
 
 
 def _build(
@@ -344,9 +345,9 @@ class _Items:
 
 def _ragged_rows(
   flat: np.ndarray, rows: Sequence[Sequence[Any]]
-) -> token_dataset.Ragged:
+) -> ragged_lib.Ragged:
   lengths = [len(row) for row in rows]
-  return token_dataset.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
+  return ragged_lib.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
 
 
 def _candidate_rows(

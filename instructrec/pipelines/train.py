@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from instructrec import recorded_folder
 from instructrec.evaluation import environment
-from instructrec.instructions import instruction_folder
 from instructrec.models import tokenizer
 from instructrec.models.objectives import objective
-from instructrec.pipelines import streams, vocabulary
+from instructrec.pipelines import generate, streams, vocabulary
+from instructrec.serving import instruction_folder
 from instructrec.settings import training
 from instructrec.training import (
   batches,
@@ -76,6 +77,7 @@ class _Data:
     table: the file that they are in.
     stream: training batches.
     validation: validation batches, where the run validates.
+    fingerprint: of the instructions.
   """
 
   vocabulary: pathlib.Path
@@ -83,6 +85,7 @@ class _Data:
   table: pathlib.Path | None
   stream: batches.BatchStream
   validation: batches.BatchStream | None
+  fingerprint: str
 
   @classmethod
   def open(
@@ -91,7 +94,7 @@ class _Data:
     config: runner.TrainConfig,
     data: data_config.DataConfig,
   ) -> "_Data":
-    model_file = folder.absolute() / instruction_folder.VOCABULARY
+    model_file = folder.absolute() / generate.VOCABULARY
     _check_vocabulary(model_file, config.model.vocab_size)
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
     items, table = None, None
@@ -106,6 +109,7 @@ class _Data:
         "INITIAL_EMBEDDINGS is 'cooccurrence', which is made of the items that "
         "batches hold; set HISTORY_LENGTH or NUM_DRAWN (gin/objectives/)"
       )
+    found = instruction_folder.read_manifest(folder)["fingerprint"]
 
     def stream(split: str) -> batches.BatchStream:
       learns_targets = objective.LIKELIHOOD in config.model.score_parts
@@ -115,7 +119,7 @@ class _Data:
 
     train, held_out = stream("train"), data.validation_split
     validation = None if held_out is None else stream(held_out)
-    return cls(model_file, items, table, train, validation)
+    return cls(model_file, items, table, train, validation, found)
 
   def describe(self, config: data_config.DataConfig, tell: _Tell) -> None:
     """Says how much there is, and what is cut."""
@@ -128,7 +132,8 @@ class _Data:
     if self.items is not None:
       tell(
         f"{len(self.items.shares):,} items are read title by title; "
-        f"{self.items.num_cut:,} titles are cut at {config.title_length} tokens"
+        f"{self.items.num_cut:,} titles are cut at {config.title_length} "
+        f"tokens, {self.items.num_alike:,} have the tokens of another one"
       )
 
   def embeddings(
@@ -169,7 +174,10 @@ class _Record:
         "gin_files": list(settings.gin_files),
         "bindings": list(settings.bindings),
       },
-      "tfds_data_dir": str(settings.tfds_data_dir.absolute()),
+      **recorded_folder.record(
+        "tfds_data_dir", settings.tfds_data_dir, settings.model_dir
+      ),
+      "instructions_fingerprint": data.fingerprint,
       "environment": environment.describe(),
     }
     self._started, self._first = time.perf_counter(), 0

@@ -20,7 +20,7 @@ import jax
 from instructrec.preflight import chips, cost, hlo
 from instructrec.preflight import launch as launch_lib
 from instructrec.training import mesh as mesh_lib
-from instructrec.training import runner
+from instructrec.training import trainer as trainer_lib
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -100,10 +100,12 @@ class Figures:
 
 def _plan(
   launch: launch_lib.Launch, topology: chips.Topology
-) -> runner.Trainer:
+) -> trainer_lib.Trainer:
   """State and mesh on the devices of a slice."""
   shapes = {name: x.shape for name, x in launch.batch("train").items()}
-  trainer = runner.Trainer.create(launch.config, shapes, topology.devices())
+  trainer = trainer_lib.Trainer.create(
+    launch.config, shapes, topology.devices()
+  )
   params = trainer.abstract_state.params
   for path, x in jax.tree_util.tree_leaves_with_path(params):
     name = jax.tree_util.keystr(path, simple=True, separator="/")

@@ -11,40 +11,22 @@ import functools
 import importlib
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from gin import config_parser
-from instructrec.preflight import t5x_files, t5x_record
-from instructrec.training import gin_config
+from instructrec.preflight import t5x_record
+from instructrec.training import gin_config, gin_data, t5x_files
 
 # Where a run lies: known when it is started.
 PLACES = frozenset(
   ("MODEL_DIR", "CHECKPOINT_PATH", "EVAL_OUTPUT_DIR", "INFER_OUTPUT_DIR")
 )
 _RUNS = "t5x/configs/runs/"
+_DYNAMIC = "__gin__"
+_T = TypeVar("_T")
 
 
 class GinError(ValueError):
   """Gin files or bindings that do not say what they seem to say."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Given:
-  """A statement with where it stands.
-
-  Attributes:
-    where: file and line, or the option.
-    scope: gin scope of a binding.
-    selector: what it binds, as it is written; of a macro, its name.
-    parameter: of what it binds; empty for a macro.
-    typed: whether it is a binding of the command line.
-  """
-
-  where: str
-  scope: str
-  selector: str
-  parameter: str
-  typed: bool
 
 
 @dataclasses.dataclass
@@ -54,121 +36,78 @@ class _Read:
   Attributes:
     record: what T5X offers.
     folders: where gin files are looked up.
+    data: what our files, the user's and the command line say.
     problems: what cannot be meant.
     notes: what could not be looked at.
-    macros: macros by name, and whether they have a value.
     read: macros that values refer to.
-    references: what values refer to, with scopes.
-    given: bindings and macros of our files and the user's.
-    named: parameters of what files bind or refer to, by its name without
+    scopes: parts of the scopes that references enter.
+    macros: macros by name, and whether they have a value.
+    named: parameters of what is bound or referred to, by its name without
       module; None where they are not known.
+    strict: files whose names all come from their imports.
   """
 
   record: t5x_record.Record
   folders: Sequence[str]
+  data: gin_data.GinData = dataclasses.field(default_factory=gin_data.GinData)
   problems: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
-  macros: dict[str, bool] = dataclasses.field(default_factory=dict)
   read: set[str] = dataclasses.field(default_factory=set)
-  references: set[str] = dataclasses.field(default_factory=set)
-  given: list[_Given] = dataclasses.field(default_factory=list)
+  scopes: set[str] = dataclasses.field(default_factory=set)
+  macros: dict[str, bool] = dataclasses.field(default_factory=dict)
   named: dict[str, list[str] | None] = dataclasses.field(default_factory=dict)
+  strict: set[str] = dataclasses.field(default_factory=set)
 
-  def file(self, name: str, where: str) -> None:
+  def file(self, name: str) -> None:
     """Reads a file, of T5X or ours, and what it includes."""
-    if name.startswith("t5x/"):
-      self._t5x_file(name, where)
+    text = self._text(name)
+    if text is None:
       return
-    text = t5x_files.find(name, self.folders).read_text()
-    modules = _Modules(self.record, self.notes)
     try:
-      for statement in t5x_files.statements(text):
-        where = f"{name}:{statement.location.line_num}"
-        if isinstance(statement, config_parser.IncludeStatement):
-          self.file(statement.filename, where)
-        elif isinstance(statement, config_parser.ImportStatement):
-          modules.add(statement)
-        elif isinstance(statement, config_parser.BindingStatement):
-          self._binding(statement, where, modules)
-    except SyntaxError as error:
-      self.problems.append(f"{name}: {' '.join(str(error).split())}")
+      self.data.read(text, name, self._text)
+    except gin_data.GinDataError as error:
+      self.problems.append(str(error))
 
-  def _t5x_file(self, name: str, where: str) -> None:
+  def _text(self, name: str) -> str | None:
+    """The text of one of our files; T5X's are taken from the record."""
+    if t5x_files.is_t5xs(name):
+      self._t5x_file(name)
+      return None
+    text = t5x_files.find(name, self.folders).read_text()
+    if _DYNAMIC in text:
+      self.strict.add(name)
+    return text
+
+  def _t5x_file(self, name: str) -> None:
     found = self.record.gin.get(name)
     if found is None:
       self.problems.append(
-        f"{where}: {self.record.name} has no {name}"
-        f"{_nearest(name, self.record.gin)}"
+        f"{self.record.name} has no {name}{_nearest(name, self.record.gin)}"
       )
       return
     for included in found.includes:
-      self.file(included, name)
+      self.file(included)
     self.macros |= dict.fromkeys(found.defined, True)
     self.macros |= dict.fromkeys(found.required, False)
     self.read |= set(found.read)
-    self.references |= set(found.references)
-    for bound in (*found.bound, *found.references):
-      module, _, short = bound.rpartition("/")[2].rpartition(".")
-      known = self.record.callables.get(f"t5x.{module}", {})
-      self.named.setdefault(short, known.get(short))
+    for selector in (*found.bound, *found.references):
+      scope, _, selector = selector.rpartition("/")
+      self.scopes |= set(scope.split("/"))
+      module, _, name = selector.rpartition(".")
+      known = self.record.callables.get(module, {})
+      self.named.setdefault(name, known.get(name))
 
   def typed(self, binding: str) -> None:
     """Reads a binding of the command line, such as `TRAIN_STEPS=10`."""
+    option = t5x_files.option(binding)
     try:
-      (statement,) = t5x_files.statements(binding)
-    except SyntaxError:
-      name, _, value = binding.partition("=")
-      self.macros[name.strip()] = True
+      self.data.read(binding, option)
+    except gin_data.GinDataError:
+      value = binding.partition("=")[2].strip()
+      self.macros[option.removeprefix("--gin.")] = True
       self.problems.append(
-        f"--gin.{binding}: gin cannot read the value; strings stand in quotes "
-        f"that the shell leaves, as --gin.{name.strip()}="
-        f'\\"{value.strip()}\\"'
-      )
-      return
-    self._binding(statement, f"--gin.{binding.partition('=')[0].strip()}", None)
-
-  def _binding(
-    self,
-    statement: config_parser.BindingStatement,
-    where: str,
-    modules: "_Modules | None",
-  ) -> None:
-    selectors = []
-    has_value = True
-    for found in t5x_files.mentioned(statement.value):
-      if isinstance(found, t5x_files.Reference):
-        selectors.append(found.selector)
-        self.references.add(found.name)
-      elif found.name == "gin.REQUIRED":
-        has_value = False
-      else:
-        self.read.add(found.name)
-    parameter = statement.arg_name or ""
-    if parameter:
-      selectors.append(statement.selector)
-    else:
-      self.macros[statement.selector] = has_value
-    self.given.append(
-      _Given(
-        where, statement.scope, statement.selector, parameter, modules is None
-      )
-    )
-    for selector in selectors if modules else ():
-      try:
-        known = modules.parameters(selector)
-      except LookupError as error:
-        self.problems.append(f"{where}: {error.args[0]}")
-        continue
-      self.named[_short(selector)] = known
-      if selector == statement.selector:
-        self._parameter(where, selector, parameter, known)
-
-  def _parameter(
-    self, where: str, selector: str, name: str, known: list[str] | None
-  ) -> None:
-    if known is not None and not {name, "**"} & set(known):
-      self.problems.append(
-        f"{where}: {selector} has no parameter {name!r}{_nearest(name, known)}"
+        f"{option}: gin cannot read the value {value}; strings stand in quotes "
+        f'that the shell leaves, as {option}=\\"{value}\\"'
       )
 
   def check(self, unset: Iterable[str]) -> None:
@@ -177,88 +116,58 @@ class _Read:
     Args:
       unset: macros that may be without a value.
     """
-    scopes = {
-      part
-      for name in self.references
-      for part in name.rpartition("/")[0].split("/")
-    }
-    registered = {_short(name) for name in self.record.registered}
-    for given in self.given:
-      if not given.parameter:
-        self._macro(given)
-        continue
-      if lost := [p for p in given.scope.split("/") if p not in {"", *scopes}]:
-        self.problems.append(
-          f"{given.where}: nothing enters the scope {lost[0]}"
-          f"{_nearest(lost[0], scopes)}"
-        )
-      if given.typed:
-        name = _short(given.selector)
-        if name not in self.named and name not in registered:
-          self.problems.append(
-            f"{given.where}: the gin files name no {given.selector}"
-            f"{_nearest(name, self.named)}"
-          )
-        else:
-          self._parameter(
-            given.where, name, given.parameter, self.named.get(name)
-          )
+    for binding in self.data.bindings:
+      macros, references = t5x_files.mentioned(binding.value)
+      names = {macro.name for macro in macros}
+      self.read |= names - {t5x_record.REQUIRED}
+      self.scopes |= {part for found in references for part in found.scopes}
+      if not binding.parameter:
+        self.macros[binding.selector] = t5x_record.REQUIRED not in names
+      if not _is_typed(binding):
+        selectors = [found.selector for found in references]
+        self._names(binding, [*selectors, binding.selector])
+    for binding in self.data.bindings:
+      if binding.parameter:
+        self._parameter(binding)
+      else:
+        self._macro(binding)
     for name in sorted(self.read - set(unset)):
       if not self.macros.get(name):
         self.problems.append(
           f"{name} has no value; set --gin.{name}=..., or give a file that does"
         )
 
-  def _macro(self, given: _Given) -> None:
-    if given.selector in self.read:
-      return
-    # A file of overrides serves several launches; who types means this one.
-    if given.typed or given.selector not in _shipped(self.record):
-      self.problems.append(
-        f"{given.where}: nothing reads the macro {given.selector}"
-        f"{_nearest(given.selector, self.read)}"
-      )
+  def _names(self, binding: gin_data.Binding, selectors: Sequence[str]) -> None:
+    """Looks up what a binding of a file binds and refers to."""
+    file = binding.place.file
+    modules = [f.module for f in self.data.imports if f.place.file == file]
+    for selector in selectors if binding.parameter else selectors[:-1]:
+      name = selector.rpartition(".")[2]
+      if file not in self.strict:
+        self.named.setdefault(name, None)
+        continue
+      try:
+        self.named[name] = self._known(selector, modules)
+      except LookupError as error:
+        self.problems.append(f"{binding.place}: {error.args[0]}")
 
-
-class _Modules:
-  """What the imports of one gin file bring."""
-
-  def __init__(self, record: t5x_record.Record, notes: list[str]) -> None:
-    self._record = record
-    self._notes = notes
-    self._imports: dict[str, config_parser.ImportStatement] = {}
-    self._dynamic = False
-
-  def add(self, statement: config_parser.ImportStatement) -> None:
-    if statement.module == "__gin__.dynamic_registration":
-      self._dynamic = True
-    else:
-      self._imports[statement.bound_name()] = statement
-
-  def parameters(self, selector: str) -> list[str] | None:
-    """Parameters of what the file calls `selector`; None if not known.
+  def _known(self, selector: str, modules: Sequence[str]) -> list[str] | None:
+    """Parameters of what the imports of a file bring; None if not known.
 
     Raises:
       LookupError: where there is no such thing.
     """
-    if not self._dynamic:
-      return None
-    alias, _, rest = selector.partition(".")
-    if alias not in self._imports:
+    module, _, name = selector.rpartition(".")
+    if not any(f"{module}.".startswith(f"{known}.") for known in modules):
+      short = [known.rpartition(".")[2] for known in modules]
       raise LookupError(
-        f"{selector}: the file imports no {alias!r}"
-        f"{_nearest(alias, self._imports)}"
+        f"{selector}: the file imports no {module!r}{_nearest(module, short)}"
       )
-    statement = self._imports[alias]
-    whole = statement.is_from or statement.alias
-    module, _, name = (
-      f"{statement.module if whole else alias}.{rest}".rpartition(".")
-    )
     if module == "__main__":
-      scripts = self._record.scripts.values()
-      return _known(module, name, {n: p for s in scripts for n, p in s.items()})
-    if module in self._record.callables:
-      return _known(module, name, self._record.callables[module])
+      scripts = self.record.scripts.values()
+      return _of(module, name, {n: p for s in scripts for n, p in s.items()})
+    if module in self.record.callables:
+      return _of(module, name, self.record.callables[module])
     if module.split(".")[0] == "t5x":
       return None
     return self._imported(module, name)
@@ -272,23 +181,62 @@ class _Modules:
       note = (
         f"{module} cannot be imported here, so that its part is not checked"
       )
-      if note not in self._notes:
-        self._notes.append(note)
+      if note not in self.notes:
+        self.notes.append(note)
       return None
-    if not callable(values.get(name)):
-      raise LookupError(f"{module} has no {name!r}{_nearest(name, values)}")
-    return t5x_record.parameters(values[name])
+    found = {n: value for n, value in values.items() if callable(value)}
+    return t5x_record.parameters(_of(module, name, found))
+
+  def _parameter(self, binding: gin_data.Binding) -> None:
+    parts = binding.scope.split("/") if binding.scope else []
+    for part in parts:
+      if part not in self.scopes:
+        self.problems.append(
+          f"{_where(binding)}: nothing enters the scope {part}"
+          f"{_nearest(part, self.scopes)}"
+        )
+    name = binding.selector.rpartition(".")[2]
+    if name in self.named:
+      known = self.named[name]
+      if known is not None and not {binding.parameter, "**"} & set(known):
+        self.problems.append(
+          f"{_where(binding)}: {name} has no parameter {binding.parameter!r}"
+          f"{_nearest(binding.parameter, known)}"
+        )
+    elif _is_typed(binding) and not any(
+      registered.endswith(f".{binding.selector}")
+      for registered in self.record.registered
+    ):
+      self.problems.append(
+        f"{_where(binding)}: the gin files name no {binding.selector}"
+        f"{_nearest(name, self.named)}"
+      )
+
+  def _macro(self, binding: gin_data.Binding) -> None:
+    name = binding.selector
+    if name in self.read:
+      return
+    # A file of overrides serves several launches; who types means this one.
+    if _is_typed(binding) or name not in _shipped(self.record):
+      self.problems.append(
+        f"{_where(binding)}: nothing reads the macro {name}"
+        f"{_nearest(name, self.read)}"
+      )
 
 
-def _known(module: str, name: str, known: Mapping[str, list[str]]) -> list[str]:
+def _where(binding: gin_data.Binding) -> str:
+  return binding.place.file if _is_typed(binding) else str(binding.place)
+
+
+def _is_typed(binding: gin_data.Binding) -> bool:
+  """Whether a binding is of the command line, and not of a file."""
+  return binding.place.file.startswith("--gin.")
+
+
+def _of(module: str, name: str, known: Mapping[str, _T]) -> _T:
   if name not in known:
     raise LookupError(f"{module} has no {name!r}{_nearest(name, known)}")
   return known[name]
-
-
-def _short(name: str) -> str:
-  """A selector without scope and module."""
-  return name.rpartition("/")[2].rpartition(".")[2]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -343,7 +291,7 @@ def problems(
     record = t5x_record.at_hand(root) if root else t5x_record.recorded()
   found = _Read(record, folders or gin_config.search_paths())
   for file in files:
-    found.file(file, "--gin_file")
+    found.file(file)
   for binding in bindings:
     found.typed(binding)
   found.check(unset)

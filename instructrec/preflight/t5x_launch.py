@@ -7,15 +7,13 @@ nothing is needed, for `gin/runs/t5x_finetune.gin` sets all that matters here.
 
 import importlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gin import config_parser
 from instructrec.models import ranking_model
 from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import launch as launch_lib
-from instructrec.preflight import t5x_files
-from instructrec.training import mesh, optimizer, runner
+from instructrec.training import gin_data, mesh, optimizer, runner, t5x_files
 
 # Modules whose classes and functions are called, with what is bound for them.
 _CALLED = ("instructrec.models.objectives.", "instructrec.training.data_config")
@@ -25,26 +23,7 @@ class Bindings:
   """The values that gin files give, later ones over earlier ones."""
 
   def __init__(self, files: Sequence[str], bindings: Sequence[str]) -> None:
-    self._values: dict[tuple[str, str], dict[str, Any]] = {}
-    self._macros: dict[str, Any] = {}
-    self._modules: dict[str, str] = {}
-    for file in files:
-      self._take(t5x_files.flattened(file))
-    for binding in bindings:
-      self._take(t5x_files.statements(binding))
-
-  def _take(self, statements: Iterable[Any]) -> None:
-    for statement in statements:
-      if isinstance(statement, config_parser.ImportStatement):
-        self._modules[statement.bound_name()] = statement.module
-      if not isinstance(statement, config_parser.BindingStatement):
-        continue
-      if statement.arg_name:
-        # Classes are told apart by name: files import them as they like.
-        key = (statement.scope, statement.selector.split(".")[-1])
-        self._values.setdefault(key, {})[statement.arg_name] = statement.value
-      else:
-        self._macros[statement.selector] = statement.value
+    self._data = t5x_files.read(files, bindings)
 
   def macro(self, name: str) -> Any:
     """The value of a macro.
@@ -52,13 +31,13 @@ class Bindings:
     Raises:
       LaunchError: where it has none.
     """
-    if name not in self._macros:
+    if name not in self._data.macros:
       raise launch_lib.LaunchError(
         f"the gin files give {name} no value; set --gin.{name}=..., or include "
         "gin/runs/t5x_finetune.gin, a file of gin/models and one of "
         "gin/mixtures"
       )
-    return self._resolve(self._macros[name])
+    return self._resolve(self._data.macros[name].value)
 
   def of(self, name: str, *known: str, scope: str = "") -> dict[str, Any]:
     """Parameters bound for a class or function, macros resolved.
@@ -71,34 +50,29 @@ class Bindings:
     Raises:
       LaunchError: where another is bound: it might change what is compiled.
     """
-    bound = self._values.get((scope, name), {})
+    # Classes are told apart by name: files import them as they like.
+    bound = self._data.of(name, scope)
     unknown = set(bound) - set(known)
     if known and unknown:
       raise launch_lib.LaunchError(
         f"{name}.{min(unknown)} is bound; preflight of a T5X launch knows "
         f"{', '.join(known)} only"
       )
-    return {name: self._resolve(value) for name, value in bound.items()}
+    return {name: self._resolve(b.value) for name, b in bound.items()}
 
   def _resolve(self, value: Any) -> Any:
-    if isinstance(value, t5x_files.Macro):
-      return self.macro(value.name)
-    if isinstance(value, Mapping):
-      return {key: self._resolve(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-      return type(value)(self._resolve(item) for item in value)
-    if isinstance(value, t5x_files.Reference) and value.evaluate:
-      return self._called(value)
-    return value
+    return gin_data.resolve(
+      value, lambda found: self.macro(found.name), self._called
+    )
 
-  def _called(self, reference: t5x_files.Reference) -> Any:
+  def _called(self, reference: gin_data.Reference) -> Any:
     """What a reference gives, of modules in `_CALLED`; else the reference."""
-    scope = reference.scope
-    alias, _, name = reference.selector.rpartition(".")
-    module = self._modules.get(alias, "")
-    if not module.startswith(_CALLED):
+    module, _, name = reference.selector.rpartition(".")
+    if not (reference.is_called and module.startswith(_CALLED)):
       return reference
-    bound = self.of(name) | (self.of(name, scope=scope) if scope else {})
+    bound = self.of(name)
+    if reference.scopes:
+      bound |= self.of(name, scope="/".join(reference.scopes))
     return getattr(importlib.import_module(module), name)(**bound)
 
 
@@ -114,22 +88,20 @@ _NOT_COMPILED = {
 
 
 def _expect(what: str, found: Any, expected: str) -> None:
-  name = (
-    found.name.split(".")[-1]
-    if isinstance(found, t5x_files.Reference)
-    else found
-  )
+  name = found
+  if isinstance(found, gin_data.Reference):
+    name = found.selector.split(".")[-1]
   if name != expected:
     raise launch_lib.LaunchError(
       f"{what} is {name!r}; preflight of a T5X launch knows {expected} only"
     )
 
 
-def _model(bindings: Bindings) -> ranking_model.T5RankingModel:
-  _expect("MODEL", bindings.macro("MODEL"), "T5RankingModel")
+def _model(bindings: Bindings) -> ranking_model.NetworkRankingModel:
+  _expect("MODEL", bindings.macro("MODEL"), "NetworkRankingModel")
   network = t5_config.T5Config(**bindings.of("T5Config"))
-  settings = bindings.of("T5RankingModel")
-  return ranking_model.T5RankingModel(
+  settings = bindings.of("NetworkRankingModel")
+  return ranking_model.NetworkRankingModel(
     t5.T5(network),
     **{k: v for k, v in settings.items() if k not in _NOT_COMPILED},
   )

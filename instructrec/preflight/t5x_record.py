@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gin import config as gin_state
-from gin import config_parser
-from instructrec.preflight import t5x_files
+from instructrec.training import gin_data, t5x_files
 
 FILE = pathlib.Path(__file__).with_name("t5x_record.json")
 MODULES = (
@@ -29,6 +28,8 @@ MODULES = (
   "utils",
 )
 SCRIPTS = ("train", "eval", "infer")
+REQUIRED = "gin.REQUIRED"
+"""The macro that stands for a value that is to be set."""
 # Those that our files, and files beside ours, include.
 _GIN_FILES = (
   "configs/runs/*.gin",
@@ -46,7 +47,7 @@ class GinFile:
     defined: macros to which it gives a value.
     required: macros that it wants to be set.
     read: macros that its values refer to.
-    bound: what it binds parameters of, such as "train/utils.DatasetConfig".
+    bound: what it binds parameters of: "train/t5x.utils.DatasetConfig".
     references: what its values refer to, likewise.
   """
 
@@ -60,28 +61,22 @@ class GinFile:
   @classmethod
   def of(cls, text: str) -> "GinFile":
     """Reads the text of a file."""
-    includes = []
+    data = gin_data.GinData()
+    # What it includes is left out.
+    data.read(text, "a gin file", lambda file: None)
     macros: dict[str, bool] = {}
-    read, bound, references = set(), set(), set()
-    for statement in t5x_files.statements(text):
-      if isinstance(statement, config_parser.IncludeStatement):
-        includes.append(statement.filename)
-      if not isinstance(statement, config_parser.BindingStatement):
-        continue
-      names = set()
-      for found in t5x_files.mentioned(statement.value):
-        if isinstance(found, t5x_files.Macro):
-          names.add(found.name)
-        else:
-          references.add(found.name)
-      read |= names - {"gin.REQUIRED"}
-      if statement.arg_name:
-        scope = f"{statement.scope}/" if statement.scope else ""
-        bound.add(f"{scope}{statement.selector}")
+    read: set[str] = set()
+    bound, references = set(), set()
+    for binding in data.bindings:
+      names, found = t5x_files.mentioned(binding.value)
+      references |= {str(reference).strip("@()") for reference in found}
+      read |= {name.name for name in names} - {REQUIRED}
+      if binding.parameter:
+        bound.add(str(binding).removesuffix(f".{binding.parameter}"))
       else:
-        macros[statement.selector] = "gin.REQUIRED" not in names
+        macros[binding.selector] = gin_data.Macro(REQUIRED) not in names
     return cls(
-      includes=includes,
+      includes=data.left_out,
       defined=sorted(name for name, has_value in macros.items() if has_value),
       required=sorted(name for name in macros if not macros[name]),
       read=sorted(read),

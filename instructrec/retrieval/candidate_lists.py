@@ -152,7 +152,7 @@ class CandidateLists:
         f"{path} holds lists of the data {manifest['prepared_fingerprint']}, "
         f"these are {prepared.fingerprint}; make the lists from these data"
       )
-    return cls(pl.read_parquet(path), manifest)
+    return cls(pl.read_parquet(path, glob=False), manifest)
 
 
 def build(

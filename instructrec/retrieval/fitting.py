@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from instructrec import folder_lock, output_folder
+from instructrec import folder_lock, output_folder, recorded_folder
 from instructrec.data import dataset, request
 from instructrec.retrieval import methods, retriever, tuning
 from instructrec.settings import retrieval
@@ -59,7 +59,7 @@ def _fit(
     settings.output,
     overwrite=settings.overwrite,
     record={
-      "prepared_dir": str(settings.data.absolute()),
+      **recorded_folder.record("prepared_dir", settings.data, settings.output),
       "prepared_fingerprint": prepared.fingerprint,
       "num_validation": len(validation),
       "seed": settings.seed,

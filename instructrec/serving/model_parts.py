@@ -15,6 +15,7 @@ are made once.
 import dataclasses
 import enum
 import functools
+import pathlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -32,9 +33,10 @@ from instructrec.training import (
   batches,
   item_arrays,
   matching,
-  run_dir,
+  ragged,
   scoring,
   token_dataset,
+  trained_run,
 )
 
 LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED = (
@@ -86,13 +88,16 @@ class ModelParts:
     params: the parameters.
     prepared: the items, and how often they were taken in training.
     template_set: the wordings of instructions.
+    item_folder: where the table of the items is that are ranked; None for the
+      run's own copy.
     batch_size: requests scored at once, where the decoder scores.
   """
 
-  run: run_dir.Run
+  run: trained_run.Run
   params: Any
   prepared: dataset.PreparedData
   template_set: templates.TemplateSet
+  item_folder: pathlib.Path | None = None
   batch_size: int = 32
 
   @property
@@ -107,19 +112,19 @@ class ModelParts:
   @functools.cached_property
   def trained(self) -> frozenset[str]:
     """Which scores the run's objective has made fit to rank by."""
-    return self.run.train.model.score_parts
+    return self.run.model.score_parts
 
   @functools.cached_property
   def items(self) -> item_arrays.ItemArrays | None:
     """The items as batches show them; None for a run of text alone."""
-    return self.run.item_arrays()
+    return self.run.item_arrays(self.item_folder)
 
   @functools.cached_property
   def matcher(self) -> matching.Matcher | None:
     """Matches of titles; None where the run has not trained them."""
     if objective.MATCH not in self.trained or self.items is None:
       return None
-    model: Any = self.run.train.model
+    model: Any = self.run.model
     return matching.Matcher(model, self.params, self.items)
 
   @functools.cached_property
@@ -142,10 +147,8 @@ class ModelParts:
   @functools.cached_property
   def _priors(self) -> Float[np.ndarray, "items_plus_1"]:
     """Likelihood of each title after an empty instruction, by number."""
-    titles = token_dataset.Ragged.of(
-      self._tokenizer.encode_all(self.catalog.titles)
-    )
-    nothing = token_dataset.Ragged.of([[tokenizer.EOS_ID]])
+    titles = ragged.Ragged.of(self._tokenizer.encode_all(self.catalog.titles))
+    nothing = ragged.Ragged.of([[tokenizer.EOS_ID]])
     data = token_dataset.TokenDataset(
       name="priors",
       inputs=nothing,
@@ -154,7 +157,7 @@ class ModelParts:
       columns=pl.DataFrame({"request_id": [""]}),
       meta={},
       prompts=nothing,
-      history=token_dataset.Ragged.of([[]]),
+      history=ragged.Ragged.of([[]]),
       target_items=np.zeros(1, np.int32),
       candidate_items=np.arange(1, len(titles) + 1, dtype=np.int32),
     )
@@ -168,7 +171,7 @@ class ModelParts:
     label: str,
   ) -> Scores:
     (found,) = scoring.score_lists(
-      self.run.train.model,
+      self.run.model,
       self.params,
       data,
       examples,
@@ -294,12 +297,10 @@ class ModelParts:
     assert self.items is not None
     # The item table keeps the order of the catalogue, and counts from one.
     index = self.catalog.index
-    taken = token_dataset.Ragged.of(
-      [[index(i) + 1 for i in h] for h in histories]
-    )
+    taken = ragged.Ragged.of([[index(i) + 1 for i in h] for h in histories])
     rows = [self._tokenizer.encode(self.prompt(wish)) for wish in wishes]
     states = self.matcher.states(
-      token_dataset.Ragged.of(rows),
+      ragged.Ragged.of(rows),
       np.arange(len(rows)),
       taken.newest(np.arange(len(rows)), self.items.history_length),
       inputs_length=self.run.data.inputs_length,
@@ -336,7 +337,7 @@ def _under(
   rows = np.arange(count)
   assert data.prompts is not None
   if wish is Wish.NONE:
-    prompts = token_dataset.Ragged.of([plain] * count)
+    prompts = ragged.Ragged.of([plain] * count)
     texts = [""] * count
   else:
     # The next request's wish: of another user, in the same wording's form.

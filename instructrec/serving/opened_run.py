@@ -2,16 +2,20 @@
 
 import dataclasses
 import functools
-import os
-from collections.abc import Sequence
+import pathlib
 from typing import Any, Self
 
 from instructrec.data import catalog as catalog_lib
 from instructrec.data import dataset
-from instructrec.instructions import instruction_folder, templates
+from instructrec.instructions import templates
 from instructrec.retrieval import run_weights
-from instructrec.serving import catalog_ranker, model_parts
-from instructrec.training import run_dir
+from instructrec.serving import (
+  catalog_ranker,
+  instruction_folder,
+  model_parts,
+)
+from instructrec.settings import run as run_settings
+from instructrec.training import run_opening, trained_run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,46 +27,73 @@ class OpenedRun:
     params: its parameters.
     prepared: the items, and what was taken in training.
     template_set: instructions in the words of the data's domain.
+    item_folder: where the table of the items is that are ranked; None for the
+      run's own copy.
     batch_size: requests scored at once, where the decoder scores.
   """
 
-  run: run_dir.Run
+  run: trained_run.Run
   params: Any
   prepared: dataset.PreparedData
   template_set: templates.TemplateSet
+  item_folder: pathlib.Path | None = None
   batch_size: int = 32
 
   @classmethod
   def open(
     cls,
-    model_dir: str | os.PathLike[str],
-    *,
-    checkpoint: str | None = None,
-    modules: Sequence[str] = (),
+    settings: run_settings.RunSettings,
   ) -> Self:
-    """Opens a run.
+    """Opens a run, with the instructions and data that it was trained on.
 
     Args:
-      model_dir: the folder that `train` wrote.
-      checkpoint: where the parameters are, if not in the run.
-      modules: Python modules that the run's settings may name beside ours.
+      settings: which run, and where its parts lie.
 
     Returns:
       The run.
 
     Raises:
-      FileNotFoundError: where run, checkpoint or data are missing.
+      FileNotFoundError: where run, checkpoint, instructions or data are gone.
       NotAllowedError: where the settings name other modules.
+      ValueError: where instructions or data are others.
     """
-    run = run_dir.load(model_dir, modules=modules)
-    instructions = instruction_folder.InstructionFolder.open(
-      run.record["tfds_data_dir"]
+    run = run_opening.open_run(settings)
+    instructions = instruction_folder.InstructionFolder.of_run(
+      run, tfds_data_dir=settings.tfds_data_dir, data=settings.data
     )
-    if checkpoint is None:
+    if settings.checkpoint is None:
       params, _ = run.params()
     else:
-      params = run.params_from(checkpoint)
-    return cls(run, params, instructions.prepared, instructions.template_set)
+      params = run.params_from(settings.checkpoint)
+    return cls.over(run, params, instructions)
+
+  @classmethod
+  def over(
+    cls,
+    run: trained_run.Run,
+    params: Any,
+    instructions: instruction_folder.InstructionFolder,
+    batch_size: int = 32,
+  ) -> Self:
+    """A run over the items and in the words of instructions.
+
+    Args:
+      run: the run.
+      params: its parameters.
+      instructions: those that it was trained on, or others.
+      batch_size: requests scored at once, where the decoder scores.
+
+    Returns:
+      The run.
+    """
+    return cls(
+      run,
+      params,
+      instructions.prepared,
+      instructions.template_set,
+      instructions.directory,
+      batch_size,
+    )
 
   @property
   def catalog(self) -> catalog_lib.Catalog:
@@ -77,6 +108,7 @@ class OpenedRun:
       self.params,
       self.prepared,
       self.template_set,
+      item_folder=self.item_folder,
       batch_size=self.batch_size,
     )
 

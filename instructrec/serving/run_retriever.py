@@ -8,9 +8,10 @@ from typing import NoReturn
 import numpy as np
 from jaxtyping import Float
 
-from instructrec.data import catalog, interaction, request
+from instructrec.data import catalog, dataset, interaction, request
 from instructrec.retrieval import retriever
-from instructrec.serving import opened_run
+from instructrec.serving import instruction_folder, opened_run
+from instructrec.training import run_dir
 
 
 @dataclasses.dataclass(eq=False)
@@ -69,31 +70,42 @@ class RunRetriever(retriever.Retriever):
 
 def open_all(
   folders: Sequence[pathlib.Path],
-  prepared_fingerprint: str,
+  prepared: dataset.PreparedData,
+  *,
+  tfds_data_dir: pathlib.Path | None = None,
   modules: Sequence[str] = (),
 ) -> dict[str, RunRetriever]:
   """Opens runs that were trained on the same data.
 
   Args:
     folders: what `instructrec train` wrote.
-    prepared_fingerprint: of the prepared data.
+    prepared: the data.
+    tfds_data_dir: where the instructions of the runs are, if they have moved.
     modules: Python modules that their settings may name beside ours.
 
   Returns:
     The runs as retrievers, by the names of their folders.
 
   Raises:
-    FileNotFoundError: where a folder holds no run.
+    FileNotFoundError: where a folder holds no run, or its instructions are
+      gone.
     ValueError: where a run was trained on other data, or matches no titles.
   """
   found = {}
   for folder in folders:
-    opened = opened_run.OpenedRun.open(folder, modules=modules)
-    if opened.prepared.fingerprint != prepared_fingerprint:
+    run = run_dir.load(folder, modules=modules)
+    where = instruction_folder.find(run, tfds_data_dir)
+    manifest = instruction_folder.read_manifest(where)
+    if manifest["prepared_fingerprint"] != prepared.fingerprint:
       raise ValueError(
         f"the run {folder} was trained on data with the fingerprint "
-        f"{opened.prepared.fingerprint}, these have {prepared_fingerprint}; "
-        "pass the --data that it was made from"
+        f"{manifest['prepared_fingerprint']}, these have "
+        f"{prepared.fingerprint}; pass the --data that it was made from"
       )
+    opened = opened_run.OpenedRun.over(
+      run,
+      run.params()[0],
+      instruction_folder.InstructionFolder(where, manifest, prepared),
+    )
     found[folder.resolve().name] = RunRetriever(opened)
   return found

@@ -78,6 +78,10 @@ class RetrieverEvaluationSettings:
       name="model_dir",
     ),
   ] = ()
+  tfds_data_dir: Annotated[
+    _Path | None,
+    Option("Instructions of these runs, where they have moved."),
+  ] = None
   candidates: Annotated[
     tuple[_Path, ...],
     Option(

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Int
 
 from instructrec.models.scoring import features
-from instructrec.training import item_arrays, packing, token_dataset
+from instructrec.training import item_arrays, packing, ragged, token_dataset
 
 Batch = dict[str, np.ndarray]
 Made = TypeVar("Made")
@@ -82,7 +82,7 @@ def list_batch(
 
 def instructions(
   dataset: token_dataset.TokenDataset, items: item_arrays.ItemArrays | None
-) -> token_dataset.Ragged:
+) -> ragged.Ragged:
   """The text that a model reads: without its history, where that is apart.
 
   Args:

@@ -7,7 +7,7 @@ from instructrec import limits
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-  """The data of a run, as names and numbers; `cli/train.py` opens it.
+  """The data of a run, as names and numbers; `pipelines/train.py` opens it.
 
   Attributes:
     mixture: SeqIO mixture or task to train on.

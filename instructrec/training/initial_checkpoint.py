@@ -6,11 +6,12 @@ error, under T5X as in the embedded runner.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import traverse_util
 
 from instructrec.models.checkpoint import opening, stacking, tensors
@@ -78,6 +79,76 @@ def _place(tensor: tensors.Tensor, like: jax.ShapeDtypeStruct) -> jax.Array:
   return jax.make_array_from_callback(
     like.shape, like.sharding, lambda index: np.asarray(array[index])
   )
+
+
+def checked(
+  path: str | Sequence[str], model: Any, model_dir: str | None = None
+) -> str | Sequence[str]:
+  """The checkpoint that T5X restores, once it is known to fit the model.
+
+  For `RestoreCheckpointConfig.path`. T5X restores arrays of whatever shape, and
+  fails later and elsewhere, naming no checkpoint.
+
+  Args:
+    path: the checkpoint; T5X's other values of the setting are left to it.
+    model: a `RankingModel`, or a model of T5X.
+    model_dir: folder of the run, whose newest checkpoint, if it has any, is
+      restored instead; None where nothing is resumed.
+
+  Returns:
+    `path`.
+
+  Raises:
+    FileNotFoundError: where there is no checkpoint.
+    CheckpointError: where it has a form that T5X does not read, or where
+      parameters of the model are missing in it or have another shape; all of
+      them are listed.
+  """
+  resumed = None if model_dir is None else _newest(model_dir)
+  if resumed is not None:
+    _check_fit(resumed, model, f"the run in {model_dir}")
+  # T5X knows those of TensorFlow by the beginning of their files' names.
+  elif isinstance(path, str) and not epath.Path(f"{path}.index").exists():
+    _check_fit(opening.open_checkpoint(path), model, "this run")
+  return path
+
+
+def _newest(model_dir: str) -> tensors.Checkpoint | None:
+  try:
+    return opening.open_checkpoint(model_dir)
+  except FileNotFoundError:
+    return None
+
+
+def _check_fit(found: tensors.Checkpoint, model: Any, run: str) -> None:
+  """Holds a checkpoint against a model; what it holds beside that is T5X's."""
+  # Parameters depend on no size of a batch.
+  shapes = {f"{side}_input_tokens": (1, 2) for side in ("encoder", "decoder")}
+  variables = jax.eval_shape(
+    lambda: model.get_initial_variables(jax.random.key(0), shapes)
+  )
+  wanted = traverse_util.flatten_dict(dict(variables["params"]), sep="/")
+  # What may be missing is `new_parameters`' to say.
+  wanted = {name: leaf for name, leaf in wanted.items() if not _is_new(name)}
+  scanned = stacking.is_stacked(wanted)
+  layers = _LAYERS[scanned]
+  if not found.form.startswith("t5x") or scanned != found.stacked:
+    raise tensors.CheckpointError(
+      f"{found.path} is of the form {found.form}, its layers "
+      f"{_LAYERS[found.stacked]}; T5X and the network of {run} want t5x or "
+      f"t5x_legacy, {layers}: `instructrec checkpoint export --format=t5x "
+      f"--layers={layers}` makes it (SCAN_LAYERS says how layers lie)"
+    )
+  params = stacking.stack(found.params) if scanned else found.params
+  tensors.compare_names(
+    {name: params[name].shape for name in wanted if name in params},
+    {name: leaf.shape for name, leaf in wanted.items()},
+    found_in=f"{found.path} ({found.form})",
+    expected_by=f"the network of {run} (its gin files set the sizes)",
+  )
+
+
+_LAYERS = {True: "stacked", False: "unstacked"}
 
 
 def new_parameters(

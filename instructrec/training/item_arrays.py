@@ -40,6 +40,8 @@ class ItemArrays:
     num_drawn: items drawn for each row; 0 gives none, and no target.
     fingerprint: of the table.
     num_cut: titles that are longer than the width of `title_tokens`.
+    num_alike: titles that another one has the same tokens as: what a
+      vocabulary does not know, or what is cut, told them apart.
   """
 
   title_tokens: Int[np.ndarray, "items_plus_1 length"]
@@ -49,6 +51,7 @@ class ItemArrays:
   num_drawn: int
   fingerprint: str
   num_cut: int = 0
+  num_alike: int = 0
 
   @classmethod
   def create(
@@ -67,15 +70,18 @@ class ItemArrays:
     Returns:
       The arrays.
     """
+    tokens, num_cut = table.title_tokens(vocabulary, config.title_length)
     rate = table.targets_per_row(config.history_length)
+    _, counts = np.unique(tokens[1:], axis=0, return_counts=True)
     return cls(
-      title_tokens=table.title_tokens(vocabulary, config.title_length),
+      title_tokens=tokens,
       logs=table.logs(rate, config.num_drawn),
       shares=table.shares,
       history_length=config.history_length,
       num_drawn=config.num_drawn,
       fingerprint=table.fingerprint,
-      num_cut=table.num_cut(vocabulary, config.title_length),
+      num_cut=num_cut,
+      num_alike=int(counts[counts > 1].sum()),
     )
 
   @functools.cached_property

@@ -89,7 +89,7 @@ class ItemTable:
           f"{str(known.get('fingerprint'))[:19]}...; the file was changed, "
           "make the data anew with `instructrec generate`"
         )
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(path, glob=False)
     if missing := [name for name in _COLUMNS if name not in frame.columns]:
       raise ValueError(
         f"{path} lacks the columns {missing}; it has {frame.columns}, "
@@ -134,27 +134,23 @@ class ItemTable:
 
   def title_tokens(
     self, vocabulary: Encoder, length: int
-  ) -> Int[np.ndarray, "items_plus_1 length"]:
-    """Every title in tokens, without EOS; `num_cut` says how many are cut.
+  ) -> tuple[Int[np.ndarray, "items_plus_1 length"], int]:
+    """Every title in tokens, without EOS.
 
     Args:
       vocabulary: the run's.
       length: width of the result, in tokens; longer titles lose their end.
 
     Returns:
-      int32 by item number; row 0 and what is behind a title are zeros.
+      int32 by item number; row 0 and what is behind a title are zeros. And how
+      many titles are cut.
     """
     rows = vocabulary.encode_all(self.titles)
     tokens = np.zeros((len(rows) + 1, length), np.int32)
     for number, row in enumerate(rows, start=1):
       kept = row[:-1][:length]
       tokens[number, : len(kept)] = kept
-    return tokens
-
-  def num_cut(self, vocabulary: Encoder, length: int) -> int:
-    """How many titles have more than `length` tokens."""
-    rows = vocabulary.encode_all(self.titles)
-    return sum(len(row) - 1 > length for row in rows)
+    return tokens, sum(len(row) - 1 > length for row in rows)
 
   @property
   def shares(self) -> Float[np.ndarray, " items"]:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from instructrec import progress
 from instructrec.models.scoring import features
-from instructrec.training import item_arrays, token_dataset
+from instructrec.training import item_arrays, ragged
 
 # Titles and requests of a compiled batch.
 _TITLES, _REQUESTS = 4096, 256
@@ -51,7 +51,7 @@ class Matcher:
 
   def states(
     self,
-    texts: token_dataset.Ragged,
+    texts: ragged.Ragged,
     rows: Int[np.ndarray, " requests"],
     history: Int[np.ndarray, "requests history"],
     *,

@@ -17,180 +17,28 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
-
 from instructrec import folder_lock
 from instructrec.models import tokenizer
+from instructrec.models.checkpoint import storage
 from instructrec.training import (
   checkpoints,
   data_config,
   distributed,
   gin_config,
-  initial_checkpoint,
-  item_arrays,
   item_table,
   run_history,
   runner,
   strict_gin,
-  train_step,
+  trained_run,
 )
-from instructrec.training import mesh as mesh_lib
 
 CONFIG = "config.gin"
 RECORD = "run.json"
 LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
+LOG = "metrics.jsonl"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """A run's settings and folder.
-
-  Attributes:
-    directory: the model folder.
-    train: settings of training, with the model.
-    data: settings of the data.
-    record: the content of `run.json`.
-    mesh: how parameters that are opened lie over the devices of all
-      processes; None for whole on one.
-  """
-
-  directory: pathlib.Path
-  train: runner.TrainConfig
-  data: data_config.DataConfig
-  record: dict[str, Any]
-  mesh: mesh_lib.MeshConfig | None = None
-
-  def on_all_devices(self, model_parallel: int | None = None) -> "Run":
-    """The run, its parameters to be laid out over all devices for scoring.
-
-    They are split as in training, but for the length of the residual stream,
-    which saves memory in the backward pass alone.
-
-    Args:
-      model_parallel: devices along the model axis; None for as many as in
-        training, or the only one there is.
-
-    Returns:
-      The run with another `mesh`.
-
-    Raises:
-      ValueError: where the devices do not divide.
-    """
-    count = jax.device_count()
-    model = model_parallel or (self.train.mesh.model if count > 1 else 1)
-    if count % model:
-      raise ValueError(
-        f"{count} {jax.devices()[0].platform} devices do not divide into "
-        f"groups of {model} that share the parameters; pass --model_parallel "
-        f"with a divisor of {count} (the run was trained with "
-        f"{self.train.mesh.model})"
-      )
-    layout = dataclasses.replace(
-      self.train.mesh, data=-1, model=model, shard_sequence=False
-    )
-    return dataclasses.replace(self, mesh=layout)
-
-  @property
-  def tokenizer(self) -> tokenizer.Tokenizer:
-    """The run's own copy of its vocabulary."""
-    return tokenizer.Tokenizer(self.directory / VOCABULARY)
-
-  def item_arrays(self) -> item_arrays.ItemArrays | None:
-    """The items as batches show them, from the run's own copy.
-
-    Returns:
-      The arrays; None where the run reads no items.
-
-    Raises:
-      FileNotFoundError: where the copy is gone.
-    """
-    if not self.data.reads_items:
-      return None
-    table = item_table.ItemTable.load(self.directory)
-    return item_arrays.ItemArrays.create(table, self.tokenizer, self.data)
-
-  def _shapes(self) -> dict[str, tuple[int, ...]]:
-    return self.data.shapes(1)
-
-  def _random_params(self) -> Any:
-    return train_step.init_state(
-      self.train.model,
-      self.train.optimizer,
-      jax.random.key(self.train.seed),
-      self._shapes(),
-    ).params
-
-  def _abstract_params(self) -> Any:
-    """Shapes and dtypes of the parameters, and where they lie."""
-    variables = jax.eval_shape(
-      lambda rng: self.train.model.get_initial_variables(rng, self._shapes()),
-      jax.random.key(0),
-    )
-    shardings = mesh_lib.parameter_shardings(
-      variables["params_axes"],
-      mesh_lib.scoring_mesh(self.mesh),
-      self.mesh or mesh_lib.MeshConfig(),
-    )
-    mesh_lib.check_divisible(variables["params"], shardings)
-    return checkpoints.abstract(variables["params"], shardings)
-
-  def initial_params(self) -> Any:
-    """The parameters that training began with.
-
-    Returns:
-      Those of the initial checkpoint; without one, those of the run's seed.
-
-    Raises:
-      FileNotFoundError: where the initial checkpoint is gone.
-    """
-    if self.train.initial_checkpoint is not None:
-      return self.params_from(self.train.initial_checkpoint)
-    shardings = jax.tree.map(lambda x: x.sharding, self._abstract_params())
-    return jax.jit(self._random_params, out_shardings=shardings)()
-
-  def params_from(self, path: str, step: int | None = None) -> Any:
-    """Parameters of a checkpoint outside the run.
-
-    Args:
-      path: of any form that `instructrec checkpoint` reads.
-      step: which of a folder of checkpoints; None for the newest.
-
-    Returns:
-      The parameters.
-
-    Raises:
-      FileNotFoundError: where there is no checkpoint.
-      CheckpointError: where it is of another network than the run's.
-    """
-    return initial_checkpoint.load_params(
-      path, self._abstract_params(), step=step
-    )
-
-  def params(self, step: int | None = None) -> tuple[Any, int]:
-    """Parameters of one of the run's checkpoints.
-
-    Args:
-      step: which checkpoint; None for the newest.
-
-    Returns:
-      The parameters and their step.
-
-    Raises:
-      FileNotFoundError: where there is no such checkpoint.
-      ValueError: where the processes see different ones.
-    """
-    abstract = self._abstract_params()
-    store = checkpoints.Checkpoints(self.directory / CHECKPOINTS, keep=None)
-    try:
-      distributed.check_agreement(
-        {f"the list of checkpoints in {store.directory}": store.steps}
-      )
-      restored = store.restore_params(abstract, step)
-      return restored, store.steps[-1] if step is None else step
-    finally:
-      store.close()
+_WHERE = ("tfds_data_dir", "tfds_data_dir_relative", "instructions_fingerprint")
 
 
 @contextlib.contextmanager
@@ -218,6 +66,11 @@ def locked(
   with contextlib.ExitStack() as stack:
 
     def enter() -> None:
+      if is_t5xs(folder):
+        raise FileExistsError(
+          f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), whose "
+          "record would be overwritten; name another --model_dir"
+        )
       stack.enter_context(lock)
       _check_checkpoints(folder / CHECKPOINTS)
 
@@ -225,8 +78,15 @@ def locked(
     yield lock.check if distributed.is_lead() else lambda: None
 
 
+def is_t5xs(directory: str | os.PathLike[str]) -> bool:
+  """Whether a folder looks like a MODEL_DIR of T5X: settings, no record."""
+  folder = pathlib.Path(directory)
+  return (folder / CONFIG).is_file() and not (folder / RECORD).is_file()
+
+
 def _check_checkpoints(folder: pathlib.Path) -> None:
   """Fails where checkpoints could not be written; before hours of training."""
+  storage.check_name(folder)
   if folder.exists() and not folder.is_dir():
     raise NotADirectoryError(
       f"{folder} is a file, expected the folder of checkpoints; remove it or "
@@ -344,9 +204,49 @@ def _copy(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class OwnCheckpoints:
+  """The checkpoints in the folder of a run.
+
+  Attributes:
+    directory: the model folder.
+  """
+
+  directory: pathlib.Path
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """The folder of the checkpoints."""
+    return self.directory / CHECKPOINTS
+
+  def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
+    """Parameters of a checkpoint.
+
+    Args:
+      abstract: shapes, dtypes and shardings of the parameters.
+      step: which; None for the newest.
+
+    Returns:
+      The parameters and their step.
+
+    Raises:
+      FileNotFoundError: where there is no such checkpoint.
+      ValueError: where the processes see different ones.
+    """
+    store = checkpoints.Checkpoints(self.folder, keep=None)
+    try:
+      distributed.check_agreement(
+        {f"the list of checkpoints in {store.directory}": store.steps}
+      )
+      restored = store.restore_params(abstract, step)
+      return restored, store.steps[-1] if step is None else step
+    finally:
+      store.close()
+
+
 def load(
   directory: str | os.PathLike[str], *, modules: Sequence[str] = ()
-) -> Run:
+) -> trained_run.Run:
   """Opens a run's folder, which may be anyone's: see `strict_gin`.
 
   Args:
@@ -363,18 +263,40 @@ def load(
     ValueError: where its settings cannot be read.
   """
   folder = pathlib.Path(directory).absolute()
+  if is_t5xs(folder):
+    raise FileNotFoundError(
+      f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), which "
+      "`evaluate` and `rank` open"
+    )
   for name in (CONFIG, RECORD):
     if not (folder / name).is_file():
       raise FileNotFoundError(
         f"{folder} holds no run ({name} is missing); `instructrec train "
         f"--model_dir={directory}` makes one"
       )
+  record = _record(folder)
+  if missing := [name for name in _WHERE if name not in record]:
+    raise ValueError(
+      f"{folder / RECORD} lacks {', '.join(missing)}, by which its data are "
+      "found: an earlier version wrote it; train the run again"
+    )
   settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
   data = settings.build(data_config.DataConfig)
   settings.check_task_modules(data.modules)
-  return Run(
+  train = settings.build(runner.TrainConfig)
+  return trained_run.Run(
     directory=folder,
-    train=settings.build(runner.TrainConfig),
+    model=train.model,
     data=data,
-    record=_record(folder),
+    vocabulary=folder / VOCABULARY,
+    items=folder,
+    parameters=OwnCheckpoints(folder),
+    start=trained_run.Start(
+      train.seed, train.initial_checkpoint, train.initial_embeddings
+    ),
+    layout=train.mesh,
+    record=record,
+    config=(folder / CONFIG).read_text(),
+    train_seconds=record.get("train_seconds"),
+    log=folder / LOG,
   )

@@ -12,8 +12,9 @@ over "model"; with several processes each makes the rows of its own devices, and
 all get all scores.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ from instructrec.training import (
   batches,
   distributed,
   item_arrays,
+  ragged,
   token_dataset,
 )
 from instructrec.training import mesh as mesh_lib
@@ -114,6 +116,131 @@ def _by_tree(
       for rows, found in zip(lists, groups, strict=True)
     ]
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+  """What a bucket is compiled for.
+
+  Attributes:
+    inputs: tokens of an instruction.
+    targets: tokens of a candidate.
+    nodes: of a tree.
+    trees: of a list.
+  """
+
+  inputs: int
+  targets: int
+  nodes: int
+  trees: int
+
+  @property
+  def tokens(self) -> int:
+    """Those of a request's instruction and trees."""
+    return self.inputs + self.trees * self.nodes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Lists:
+  """Lists in buckets of one shape; a request is a place in `examples`.
+
+  Attributes:
+    dataset: requests with candidate lists.
+    examples: which of them are scored.
+    items: of a run that reads items.
+    texts: the instructions of the data set.
+    targets_length: tokens of any candidate, at most.
+    longest: tokens of each request's longest candidate.
+    sizes: tokens of each request's instruction, nodes of a tree, trees.
+    groups: the candidates of each tree, of requests that have several.
+  """
+
+  dataset: token_dataset.TokenDataset
+  examples: Int[np.ndarray, " requests"]
+  items: item_arrays.ItemArrays | None
+  texts: ragged.Ragged
+  targets_length: int
+  longest: Int[np.ndarray, " requests"]
+  sizes: Int[np.ndarray, "requests 3"]
+  groups: dict[int, list[Int[np.ndarray, " group"]]]
+
+  @classmethod
+  def of(
+    cls,
+    dataset: token_dataset.TokenDataset,
+    examples: Int[np.ndarray, " requests"],
+    items: item_arrays.ItemArrays | None,
+    inputs_length: int,
+    targets_length: int,
+  ) -> "_Lists":
+    """Counts tokens, nodes and trees; pads nothing yet."""
+    texts = batches.instructions(dataset, items)
+    inputs = np.minimum(texts.lengths[examples], inputs_length)
+    inputs = np.minimum(features.padded_lengths(inputs), inputs_length)
+    assert dataset.lists is not None
+    longest = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
+    longest = longest[examples]
+    nodes, trees, groups = _trees(dataset, examples, longest)
+    return cls(
+      dataset,
+      examples,
+      items,
+      texts,
+      targets_length,
+      longest,
+      np.stack([inputs, nodes, trees], axis=1),
+      groups,
+    )
+
+  @functools.cached_property
+  def width(self) -> int:
+    """Candidates of the longest list."""
+    return int(self.dataset.num_candidates[self.examples].max())
+
+  def buckets(self) -> Iterator[tuple[_Shape, Int[np.ndarray, " members"]]]:
+    """The requests of each shape."""
+    for size in np.unique(self.sizes, axis=0):
+      (members,) = np.nonzero((self.sizes == size).all(1))
+      targets = -(-int(self.longest[members].max()) // _WIDTH) * _WIDTH
+      inputs, nodes, trees = map(int, size)
+      targets = min(targets, self.targets_length)
+      yield _Shape(inputs, targets, nodes, trees), members
+
+  def batch(
+    self, requests: Int[np.ndarray, " batch"], shape: _Shape
+  ) -> protocol.Batch:
+    """What the model scores of some requests of a bucket."""
+    dataset, examples = self.dataset, self.examples[requests]
+    padded = dataset.pad_lists(examples, shape.targets, self.width)
+    choices = None
+    if self.items is not None:
+      choices = dataset.pad_candidate_items(examples, self.width)[..., None]
+    if shape.trees > 1:
+      groups = [self.groups[request] for request in requests.tolist()]
+      padded = _by_tree(padded, groups, shape.trees)
+      if choices is not None:
+        choices = _by_tree(choices, groups, shape.trees)
+    rows = candidate_tree.to_features(
+      self.texts.pad(examples, shape.inputs), padded, shape.nodes
+    )
+    if self.items is not None and choices is not None:
+      rows |= self.items.history_arrays(self.items.history(dataset, examples))
+      rows |= self.items.choice_arrays(choices[..., 0])
+    return rows
+
+  def put(
+    self,
+    scores: Float[np.ndarray, "requests candidates"],
+    requests: Int[np.ndarray, " batch"],
+    found: Float[np.ndarray, "batch trees tree_candidates"],
+  ) -> None:
+    """Puts what was found for a batch where its candidates are."""
+    whole = [np.arange(self.width)]
+    for request, row in zip(requests.tolist(), found, strict=True):
+      parts = self.groups.get(request, whole)
+      # Trees past the last group are padding.
+      for part, tree in zip(parts, row, strict=False):
+        scores[request, part] = tree[: len(part)]
 
 
 def _batches(
@@ -211,60 +338,28 @@ def score_lists(
     )
   device_mesh = mesh_lib.scoring_mesh(mesh_config)
   data = device_mesh.shape["data"]
-  width = int(dataset.num_candidates[examples].max())
-  texts = batches.instructions(dataset, items)
-  inputs = np.minimum(texts.lengths[examples], inputs_length)
-  inputs = np.minimum(features.padded_lengths(inputs), inputs_length)
-  assert dataset.lists is not None
-  targets = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
-  targets = targets[examples]
-  nodes, trees, groups = _trees(dataset, examples, targets)
-  whole = [np.arange(width)]
+  lists = _Lists.of(dataset, examples, items, inputs_length, targets_length)
   names = tuple(normalizations) or (model.score_normalization,)
   # Models are compared by identity, which their protocol does not say.
   score_fn = _score_fn(model, names, mesh_config)  # type: ignore[arg-type]
-  scores = {name: np.full((len(examples), width), -np.inf) for name in names}
-  shapes = np.stack([inputs, nodes, trees], axis=1)
+  scores = {
+    name: np.full((len(examples), lists.width), -np.inf) for name in names
+  }
   with (
     mesh_lib.use(device_mesh, mesh_config or mesh_lib.MeshConfig()),
     progress.Progress(
       len(examples), label, unit="list", enabled=distributed.is_lead()
     ) as line,
   ):
-    for shape in np.unique(shapes, axis=0):
-      (members,) = np.nonzero((shapes == shape).all(1))
-      length = -(-int(targets[members].max()) // _WIDTH) * _WIDTH
-      length = min(length, targets_length)
-      inputs_width, num_nodes, num_trees = map(int, shape)
-      tokens = inputs_width + num_trees * num_nodes
-      most = np.clip(max_tokens // tokens, 1, -(-batch_size // data))
+    for shape, members in lists.buckets():
+      most = np.clip(max_tokens // shape.tokens, 1, -(-batch_size // data))
       for chosen in _batches(members, int(most) * data, data):
         size = len(chosen)
-        own = chosen[
-          mesh_lib.process_rows(device_mesh, size, jax.process_index())
-        ]
-        padded = dataset.pad_lists(examples[own], length, width)
-        choices = None
-        if items is not None:
-          choices = dataset.pad_candidate_items(examples[own], width)[..., None]
-        if num_trees > 1:
-          found_groups = [groups[i] for i in own.tolist()]
-          padded = _by_tree(padded, found_groups, num_trees)
-          if choices is not None:
-            choices = _by_tree(choices, found_groups, num_trees)
-        rows = candidate_tree.to_features(
-          texts.pad(examples[own], inputs_width), padded, num_nodes
-        )
-        if items is not None and choices is not None:
-          rows |= items.history_arrays(items.history(dataset, examples[own]))
-          rows |= items.choice_arrays(choices[..., 0])
+        own = mesh_lib.process_rows(device_mesh, size, jax.process_index())
+        rows = lists.batch(chosen[own], shape)
         batch = mesh_lib.global_batch(device_mesh, rows, size)
         for name, found in score_fn(params, batch).items():
           values = np.asarray(found, np.float64)
-          values = values.reshape(size, num_trees, -1)
-          for request, row in zip(chosen.tolist(), values, strict=True):
-            parts = groups.get(request, whole)
-            for part, tree in zip(parts, row, strict=False):
-              scores[name][request, part] = tree[: len(part)]
+          lists.put(scores[name], chosen, values.reshape(size, shape.trees, -1))
         line.advance(len(np.unique(chosen)))
   return scores

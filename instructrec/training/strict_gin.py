@@ -29,9 +29,11 @@ _CLASSES = (
   "instructrec.training.runner",
 )
 _FUNCTIONS = (
+  "instructrec.training.data_config",
   "instructrec.training.optimizer",
   "instructrec.training.schedules",
 )
+_MODELS = "instructrec.models."
 _MOST_VALUES = 10_000
 """References and macros that are followed: few lines can mean very many."""
 TASK_MODULES = ("tasks.instructrec", "instructrec.pipelines.tasks_v1")
@@ -95,15 +97,7 @@ class StrictGin:
       GinDataError: where it does not parse.
       NotAllowedError: where it names what is not allowed.
     """
-    file = pathlib.Path(path)
-    limits.CONFIG_BYTES.check(file.stat().st_size, str(file))
-    data = gin_data.GinData()
-    try:
-      text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-      raise gin_data.GinDataError(f"{file} is no UTF-8: {error}") from error
-    data.read(text, str(file))
-    return cls(data, modules)
+    return cls(read(path), modules)
 
   def _check_reference(
     self, place: gin_data.Place, reference: gin_data.Reference
@@ -113,9 +107,8 @@ class StrictGin:
 
   def _check_module(self, module: str, place: gin_data.Place) -> None:
     if not _is_in(module, (*_CLASSES, *_FUNCTIONS, *self._modules)):
-      gin_config.check_moved(
-        module.removeprefix("instructrec.models."), str(place)
-      )
+      if module.startswith(_MODELS):
+        gin_config.check_moved(module.removeprefix(_MODELS), str(place))
       raise NotAllowedError(
         f"{place}: names {module or 'something of no module'!r}, which "
         "is none of the modules that a run may be made of; nothing was "
@@ -168,6 +161,25 @@ class StrictGin:
         f"{cls.__name__} refers to itself, by way of its bindings"
       ) from error
 
+  def macro(self, name: str) -> Any:
+    """The value of a macro, as gin would make it.
+
+    Args:
+      name: of the macro.
+
+    Returns:
+      The value; None where there is no such macro.
+
+    Raises:
+      NotAllowedError: where it refers to something that is not allowed.
+      GinDataError: where a macro in it is missing, or a parameter unknown.
+    """
+    self._followed = 0
+    binding = self._macros.get(name)
+    if binding is None:
+      return None
+    return self._resolve(gin_data.Macro(name), (), binding.place, within=())
+
   def _follow(self, place: gin_data.Place) -> None:
     self._followed += 1
     if self._followed > _MOST_VALUES:
@@ -199,7 +211,6 @@ class StrictGin:
       name: self._resolve(binding.value, scopes, binding.place, ())
       for name, binding in bound.items()
     }
-
     files = (binding.place.file for binding in self._data.bindings)
     where = place or next(files, "an empty file")
 
@@ -265,6 +276,31 @@ class StrictGin:
         "module that is passed as --module"
       )
     return target
+
+
+def read(path: str | os.PathLike[str]) -> gin_data.GinData:
+  """Reads a gin file that includes no other.
+
+  Args:
+    path: the file.
+
+  Returns:
+    What it says.
+
+  Raises:
+    FileNotFoundError: where it is missing.
+    LimitError: where it is too large for settings.
+    GinDataError: where it does not parse.
+  """
+  file = pathlib.Path(path)
+  limits.CONFIG_BYTES.check(file.stat().st_size, str(file))
+  data = gin_data.GinData()
+  try:
+    text = file.read_text(encoding="utf-8")
+  except UnicodeDecodeError as error:
+    raise gin_data.GinDataError(f"{file} is no UTF-8: {error}") from error
+  data.read(text, str(file))
+  return data
 
 
 def _module(selector: str) -> str:

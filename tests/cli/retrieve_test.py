@@ -175,3 +175,20 @@ def test_a_setting_is_an_assignment(work, tmp_path):
   )
   assert result.exit_code == 2
   assert "NAME=VALUE" in result.output
+
+
+@pytest.mark.parametrize(
+  "command",
+  [
+    ["retrieve", "evaluate", "--data=none", "--retriever=none", "--output=x"],
+    pytest.param(["evaluate", "--model_dir=none"], marks=pytest.mark.tf),
+  ],
+  ids=["retrieve", "evaluate"],
+)
+def test_files_that_are_no_lists_are_refused_before_data_are_loaded(
+  command, tmp_path
+):
+  path = tmp_path / "ml-1m.random"
+  path.write_text("user,items\n5077,1116 884\n")
+  with pytest.raises(ValueError, match=r"ml-1m.random, line 1: found 'user,it"):
+    call(*command, f"--candidates={path}")

@@ -87,14 +87,17 @@ def t5x_root() -> pathlib.Path:
 def t5x(t5x_root, tmp_path_factory) -> T5x:
   """T5X over a small synthetic data set."""
   from instructrec.cli import generate, prepare
+  from instructrec.settings import preparation
 
   folder = tmp_path_factory.mktemp("t5x_data")
   prepare.run(
-    source="synthetic",
-    output=folder / "prepared",
-    num_users=60,
-    num_items=40,
-    min_interactions=1,
+    preparation.PrepareSettings(
+      raw=preparation.SourceSettings(
+        source=preparation.Source.synthetic, num_users=60, num_items=40
+      ),
+      output=folder / "prepared",
+      min_interactions=1,
+    )
   )
   generate.run(folder / "prepared", folder / "data", vocab_size=600)
   return T5x(t5x_root, folder / "data")

@@ -15,14 +15,21 @@ _PACKAGE = pathlib.Path(instructrec.__file__).parent
 # Each folder with the folders it may import from, itself aside.
 _MAY_IMPORT = {
   "settings": set(),
-  "data": set(),
+  "data": {"settings"},
   "instructions": {"data"},
   "models": set(),
   "evaluation": set(),
   "retrieval": {"settings", "data", "instructions", "models", "evaluation"},
-  "training": {"models"},
+  "training": {"settings", "models"},
   "preflight": {"models", "training"},
-  "serving": {"models", "instructions", "data", "retrieval", "training"},
+  "serving": {
+    "settings",
+    "data",
+    "instructions",
+    "models",
+    "retrieval",
+    "training",
+  },
   "pipelines": {
     "settings",
     "data",

@@ -145,15 +145,13 @@ def test_training_goes_on_from_the_pretraining_step(size):
 
 PLANTED = {
   "train_script.train.evaluate_period = 5": (
-    "train_script.train has no parameter 'evaluate_period'; "
-    "did you mean eval_period?"
+    "train has no parameter 'evaluate_period'; did you mean eval_period?"
   ),
   "utils.SaveCheckpointConfig.perod = 5": (
-    "utils.SaveCheckpointConfig has no parameter 'perod'; did you mean period?"
+    "SaveCheckpointConfig has no parameter 'perod'; did you mean period?"
   ),
-  "ranking_model.T5RankingModel.zloss = 0.0": (
-    "ranking_model.T5RankingModel has no parameter 'zloss'; "
-    "did you mean z_loss?"
+  "ranking_model.NetworkRankingModel.zloss = 0.0": (
+    "NetworkRankingModel has no parameter 'zloss'; did you mean z_loss?"
   ),
   "utils.SaveCheckpointConfigs.period = 5": (
     "t5x.utils has no 'SaveCheckpointConfigs'; "
@@ -175,7 +173,7 @@ PLANTED = {
   "include 't5x/configs/runs/tune.gin'": (
     "has no t5x/configs/runs/tune.gin; did you mean t5x/configs/runs/"
   ),
-  "BATCH_SIZE = work": "Failed to parse token 'work' (line 7)",
+  "BATCH_SIZE = work": "Failed to parse token 'work'",
 }
 
 
@@ -190,7 +188,8 @@ def test_a_planted_mistake_is_caught(mistake, tmp_path):
     f"include 'gin/instructrec_xl.gin'\n{mistake}\n"
   )
   (found,) = problems(("planted.gin",), [tmp_path])
-  assert found.startswith("planted.gin:7: ") or "(line 7)" in found
+  if "include" not in mistake:
+    assert found.startswith("planted.gin, line 7: ")
   assert PLANTED[mistake] in found
 
 
@@ -210,8 +209,8 @@ TYPED = {
   "CheckpointConfig.sav=None": (
     "CheckpointConfig has no parameter 'sav'; did you mean save?"
   ),
-  "T5RankingModel.zloss=0.0": (
-    "T5RankingModel has no parameter 'zloss'; did you mean z_loss?"
+  "NetworkRankingModel.zloss=0.0": (
+    "NetworkRankingModel has no parameter 'zloss'; did you mean z_loss?"
   ),
   "DatasetConfi.pack=False": (
     "the gin files name no DatasetConfi; did you mean DatasetConfig?"
@@ -315,7 +314,7 @@ def test_the_model_has_all_that_t5x_touches():
 
   instance = {"module", "input_vocabulary", "output_vocabulary"}
   instance |= {"optimizer_def"}
-  ours = ranking_model.T5RankingModel
+  ours = ranking_model.NetworkRankingModel
   # Attributes set by the constructor are no attributes of the class.
   settings = inspect.signature(ours).parameters
   touched = json.loads(t5x_record.FILE.read_text())["model"]

@@ -53,7 +53,10 @@ def test_lists_are_read_in_their_order_without_repetitions(tmp_path):
 @pytest.mark.parametrize(
   ("lines", "header", "message"),
   [
-    (["u\ti1"], "user\titems", r"has the columns \['user', 'items'\]"),
+    (["u\ti1"], "user\titems", r"a.tsv, line 1: found 'user\\titems', expec"),
+    (["u,i1"], None, r"a.tsv, line 2: found 'u,i1', expected a user, a tab"),
+    (["u\ti1\t1"], None, r"a.tsv, line 2: found 'u\\ti1\\t1', expected a use"),
+    ([], None, "a.tsv has no candidate lists"),
     (["u\ti1", "v\tx"], None, r"a.tsv:3: the list of user 'v' has the item"),
     (["u\ti1", "u\ti2"], None, r"a.tsv:3: user 'u' has a list already"),
   ],
@@ -63,6 +66,28 @@ def test_files_of_other_data_are_named(tmp_path, lines, header, message):
   path = write(tmp_path / "a.tsv", *lines, header=header)
   with pytest.raises(ValueError, match=message):
     candidate_files.read(path, ITEMS)
+
+
+@pytest.mark.parametrize("name", ["ml-1m.random", "Games.bm25", "a.txt"])
+def test_files_are_read_as_they_are_published(tmp_path, name):
+  """Without a header, under any name, with CR or empty lines at the end."""
+  path = tmp_path / name
+  path.write_bytes(b"5077\ti3 i1 i2\r\n5075\ti9 i4\r\n\n")
+  candidate_files.check(path)
+  assert candidate_files.read(path, ITEMS) == {
+    "5077": ("i3", "i1", "i2"),
+    "5075": ("i9", "i4"),
+  }
+
+
+def test_what_is_no_candidate_file_is_refused_by_its_first_line(tmp_path):
+  path = write(tmp_path / "a.tsv", "u\ti1", header="user_id,items")
+  with pytest.raises(ValueError, match=r"a.tsv, line 1: found 'user_id,items'"):
+    candidate_files.check(path)
+  with pytest.raises(FileNotFoundError, match="no such file"):
+    candidate_files.check(tmp_path / "b.tsv")
+  # Later lines, and the catalogue, are the reading's to check.
+  candidate_files.check(write(tmp_path / "c.tsv", "u\ti1", "oops"))
 
 
 @pytest.mark.parametrize("target", ["i2", "i20"])

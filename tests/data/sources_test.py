@@ -1,17 +1,16 @@
-"""Raw sources: tables, RecBole, MovieLens, Amazon."""
+"""Raw sources: RecBole, MovieLens, Amazon."""
 
 import gzip
 import json
 
-import polars as pl
 import pytest
 
-from instructrec.data import amazon, bad_rows, movielens, recbole, table
-
-INTERACTIONS = "user_id\titem_id\ttimestamp\trating\na\tx\t20\t4\na\ty\t10\t5\n"
-ITEMS = (
-  'item_id\ttitle\tcategories\tprice\nx\t15" Chess\tGames > Board\t9.5\n'
-  "y\tGo\t\t\n"
+from instructrec.data import (
+  amazon,
+  bad_rows,
+  movielens,
+  raw_table,
+  recbole,
 )
 
 
@@ -23,102 +22,6 @@ def write(folder, **files):
     else:
       path.write_text(text)
   return folder
-
-
-def load(folder, log="log.tsv", items="items.tsv", **changes):
-  return table.load(folder / log, folder / items, **changes)
-
-
-def test_a_table_gives_log_and_catalogue(tmp_path):
-  write(tmp_path, log__tsv=INTERACTIONS, items__tsv=ITEMS)
-  log, items, bad = load(tmp_path)
-  assert log.sequences() == (["a"], [["y", "x"]])
-  assert log.frame["timestamp"].to_list() == [10, 20]
-  assert items["x"].title == '15" Chess'
-  assert items["x"].categories == ("Games", "Board")
-  assert items["x"].price == 9.5
-  assert items["y"].categories == ()
-  assert bad.report() == "no bad rows"
-
-
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "tsv.gz"])
-def test_all_kinds_of_file_give_the_same_log(tmp_path, kind):
-  write(tmp_path, log__tsv=INTERACTIONS, items__tsv=ITEMS)
-  frame = pl.read_csv(tmp_path / "log.tsv", separator="\t")
-  path = tmp_path / f"other.{kind}"
-  if kind == "csv":
-    frame.write_csv(path)
-  elif kind == "jsonl":
-    frame.write_ndjson(path)
-  elif kind == "parquet":
-    frame.write_parquet(path)
-  else:
-    path.write_bytes(gzip.compress(INTERACTIONS.encode()))
-  expected, _, _ = load(tmp_path)
-  found, _, _ = load(tmp_path, log=path.name)
-  assert found.frame.equals(expected.frame)
-
-
-def test_reviews_join_by_user_and_item_and_leave_times_alone(tmp_path):
-  reviews = [
-    {
-      "user_id": "a",
-      "item_id": "x",
-      "rating": 2.0,
-      "summary": "Hm",
-      "text": "no",
-    },
-    {"user_id": "b", "item_id": "x", "rating": 1.0, "summary": "", "text": "z"},
-  ]
-  write(
-    tmp_path,
-    log__tsv="user_id\titem_id\tposition\na\tx\t1\na\ty\t0\n",
-    items__tsv=ITEMS,
-    reviews__jsonl__gz="\n".join(map(json.dumps, reviews)),
-  )
-  log, _, _ = load(tmp_path, reviews=tmp_path / "reviews.jsonl.gz")
-  assert log.frame["review"].to_list() == [None, "Hm no"]
-  assert log.frame["rating"].to_list() == [None, 2.0]
-  assert log.frame["timestamp"].null_count() == 2
-
-
-BAD = INTERACTIONS + "a\tx\tsoon\t4\na\tx\t\t4\nb\tq\t30\t3\nc\tx\t40\tgood\n"
-
-
-def test_a_bad_row_is_named_by_file_line_field_found_expected(tmp_path):
-  write(tmp_path, log__tsv=BAD, items__tsv=ITEMS)
-  with pytest.raises(
-    bad_rows.BadRowError,
-    match=r"log.tsv, line 4, field 'timestamp': found 'soon', expected a "
-    r"whole number \(Unix seconds\) \(2 such rows\)",
-  ):
-    load(tmp_path)
-
-
-def test_skipped_bad_rows_are_counted_and_reported(tmp_path):
-  write(tmp_path, log__tsv=BAD, items__tsv=ITEMS)
-  log, _, bad = load(tmp_path, policy="skip")
-  assert len(log) == 2
-  assert len(bad) == 4
-  report = bad.report()
-  assert "4 bad rows left out" in report
-  assert "2 x" in report
-  assert "found 'good', expected a number" in report
-  assert "found 'q', expected an item of the catalogue" in report
-
-
-def test_a_missing_column_or_file_is_named(tmp_path):
-  write(tmp_path, log__tsv=INTERACTIONS, items__tsv=ITEMS, odd__txt="x")
-  with pytest.raises(ValueError, match="but not 'customer'"):
-    load(tmp_path, columns={"user_id": "customer"})
-  with pytest.raises(FileNotFoundError, match="no such file"):
-    load(tmp_path, log="none.tsv")
-  with pytest.raises(ValueError, match=r"is no \.tsv"):
-    load(tmp_path, log="odd.txt")
-  with pytest.raises(ValueError, match="no column 'text'"):
-    load(tmp_path, reviews=tmp_path / "log.tsv")
-  with pytest.raises(ValueError, match="expected 'error' or 'skip'"):
-    load(tmp_path, policy="ignore")
 
 
 def test_recbole_atomic_files(tmp_path):
@@ -137,10 +40,10 @@ def test_recbole_atomic_files(tmp_path):
 @pytest.mark.parametrize(
   ("inter", "item", "message"),
   [
-    ("user_id\titem_id:token\n1\t7\n", "item_id:token\ttitle:token_seq\n7\tA\n",
-     "header field 'user_id' has no type"),
+    ("user\titem_id:token\n1\t7\n", "item_id:token\ttitle:token_seq\n7\tA\n",
+     "t.inter has none of the fields user_id, but user, item_id;"),
     ("user_id:token\titem_id:token\n", "item_id:token\thead:token\n7\tA\n",
-     "none of the fields"),
+     "t.item has none of the fields title, movie_title, .*, but item_id, head"),
   ],
 )  # fmt: skip
 def test_recbole_headers_are_checked(tmp_path, inter, item, message):
@@ -151,6 +54,11 @@ def test_recbole_headers_are_checked(tmp_path, inter, item, message):
 
 def test_recbole_needs_both_files(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"0 \*.inter files"):
+    recbole.load(tmp_path)
+  write(tmp_path, a__train__inter="", a__test__inter="")
+  with pytest.raises(
+    ValueError, match=r"2 \*.inter files, .*: a.test.inter, a.t"
+  ):
     recbole.load(tmp_path)
 
 
@@ -199,20 +107,6 @@ def test_movielens_titles_keep_their_letters(tmp_path, layout, encoding):
   assert items["7"].title == title
 
 
-@pytest.mark.parametrize("name", ["items.csv", "items.csv.gz", "items.jsonl"])
-def test_letters_that_are_no_utf8_are_named_and_not_lost(tmp_path, name):
-  lines = ["item_id,title", "1,Chess", "2,Misérables"]
-  if "jsonl" in name:
-    lines = ["{}", '{"title": "Chess"}', '{"title": "Misérables"}']
-  content = "\n".join(lines).encode("latin-1")
-  path = tmp_path / name
-  path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-  with pytest.raises(
-    ValueError, match=rf"{name}, line 3: found .*Mis\\xe9', expected UTF-8"
-  ):
-    table.read_text(path)
-
-
 def test_another_folder_is_no_movielens(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"none of ratings\.csv"):
     movielens.load(tmp_path)
@@ -226,7 +120,7 @@ AMAZON = {
      "brand": "Oak", "price": "$1,012.50", "description": ["a", "b"]},
   ),
   "2023": (
-    {"user_id": "u", "parent_asin": "A", "rating": 5.0, "timestamp": 100_999,
+    {"user_id": "u", "parent_asin": "A", "rating": 5.0, "timestamp": 100_000,
      "text": "fine", "title": "Yes"},
     {"parent_asin": "A", "title": "Chess", "categories": ["Toys", "Games"],
      "store": "Oak", "price": 1012.5, "description": ["a", "b"]},
@@ -246,7 +140,8 @@ def test_amazon_schemas_give_the_same(tmp_path, year):
     tmp_path / "reviews.jsonl.gz", tmp_path / "meta.json"
   )
   (row,) = log
-  assert (row.timestamp, row.rating, row.review) == (100, 5.0, "Yes fine")
+  assert (row.timestamp, row.rating) == (100_000_000, 5.0)
+  assert row.review == "Yes fine"
   item = items["A"]
   assert (item.title, item.brand, item.price) == ("Chess", "Oak", 1012.5)
   assert item.categories == ("Toys", "Games")
@@ -273,16 +168,102 @@ def test_amazon_items_without_title_are_bad_rows(tmp_path):
 
 def test_other_files_are_no_amazon_reviews(tmp_path):
   write(tmp_path, r__jsonl='{"a": 1}', m__jsonl='{"a": 1}')
-  with pytest.raises(ValueError, match="expected those of 2018"):
+  with pytest.raises(ValueError, match="expected those of 2014 or 2018"):
     amazon.load(tmp_path / "r.jsonl", tmp_path / "m.jsonl")
 
 
-def test_the_real_games_load_whole(shared_data):
-  games = shared_data / "amazon_games"
-  log, items, _ = table.load(
-    games / "interactions.tsv",
-    games / "items.tsv",
-    games / "reviews.jsonl.gz",
+def amazon_items(folder, *rows):
+  """The catalogue of metadata of 2018, with a review of item A."""
+  review, meta = AMAZON["2018"]
+  lines = [json.dumps({**meta, **row}) for row in rows]
+  write(folder, r__jsonl=json.dumps(review), m__json="\n".join(lines))
+  _, items, bad = amazon.load(folder / "r.jsonl", folder / "m.json")
+  return items, bad
+
+
+def test_amazon_lists_that_are_all_empty(tmp_path):
+  items, bad = amazon_items(
+    tmp_path,
+    {"category": [], "description": [], "price": ""},
+    {"asin": "B", "category": [], "description": [], "price": None},
   )
-  assert (log.num_users, len(items), len(log)) == (50_546, 16_859, 440_264)
-  assert log.frame["timestamp"].null_count() == len(log)
+  assert [items[i].categories for i in "AB"] == [(), ()]
+  assert [items[i].description for i in "AB"] == [None, None]
+  assert (len(bad), bad.num_emptied) == (0, 0)
+
+
+def test_amazon_prices_that_are_none_are_counted(tmp_path):
+  items, bad = amazon_items(
+    tmp_path, {"price": ".a-box{color:#fff}" * 99}, {"asin": "B", "price": "$5"}
+  )
+  assert [items[i].price for i in "AB"] == [None, 5.0]
+  assert bad.num_emptied == 1
+  assert len(bad.report()) < 400
+
+
+NESTED = [["Toys & Games", "Puzzles"], ["Toys & Games", "Games", "Board Games"]]
+
+
+@pytest.mark.parametrize("form", ["json", "python"])
+def test_amazon_metadata_of_2014(tmp_path, form):
+  """Paths of categories, in JSON or as Python writes its literals."""
+  review, _ = AMAZON["2018"]
+  meta = {
+    "asin": "A", "title": "Kid's \"Chess\"", "price": 12.5, "brand": "Oak",
+    "salesRank": {"Toys": 3}, "categories": NESTED, "description": "It's fine",
+  }  # fmt: skip
+  more = {"asin": "B", "title": "Go", "categories": [["Toys & Games"]]}
+  dump = {"json": json.dumps, "python": repr}[form]
+  write(
+    tmp_path,
+    r__json=json.dumps(review),
+    m__json__gz=f"{dump(meta)}\n{dump(more)}",
+  )
+  _, items, bad = amazon.load(tmp_path / "r.json", tmp_path / "m.json.gz")
+  item = items["A"]
+  assert (item.title, item.brand, item.price) == ('Kid\'s "Chess"', "Oak", 12.5)
+  assert item.categories == (
+    "Toys & Games", "Puzzles", "Games", "Board Games"
+  )  # fmt: skip
+  assert item.description == "It's fine"
+  assert items["B"].categories == ("Toys & Games",)
+  assert bad.report() == "no bad rows"
+
+
+def test_python_literals_are_parsed_and_not_evaluated(tmp_path):
+  review, _ = AMAZON["2018"]
+  made = tmp_path / "made"
+  write(
+    tmp_path,
+    r__json=json.dumps(review),
+    m__json="{'asin': 'A', 'title': 'Chess'}\n"
+    f"{{'asin': 'B', 'title': open({str(made)!r}, 'w')}}\n",
+  )
+  with pytest.raises(
+    ValueError, match=r"m.json, line 2: found .*expected a Py"
+  ):
+    amazon.load(tmp_path / "r.json", tmp_path / "m.json")
+  assert not made.exists()
+
+
+def test_amazon_reads_only_the_fields_that_it_uses(tmp_path):
+  """Metadata of 2023 have as many fields of `details` as there are things."""
+  review, _ = AMAZON["2023"]
+  rows = [
+    {
+      "parent_asin": f"{i}",
+      "title": f"{i}",
+      "details": {f"key {i}": {"depth": i}},
+    }
+    for i in range(2000)
+  ]
+  write(
+    tmp_path,
+    r__jsonl=json.dumps({**review, "parent_asin": "7"}),
+    m__jsonl="\n".join(map(json.dumps, rows)),
+  )
+  meta_table = raw_table.open_table(tmp_path / "m.jsonl")
+  frame = meta_table.read(["parent_asin", "title"])
+  assert frame.columns == [raw_table.ROW, "parent_asin", "title"]
+  log, items, _ = amazon.load(tmp_path / "r.jsonl", tmp_path / "m.jsonl")
+  assert (len(items), log.sequences()[1]) == (2000, [["7"]])

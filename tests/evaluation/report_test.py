@@ -112,6 +112,33 @@ def test_the_headline_admits_what_is_below_chance(labels):
   assert "HR@1 0.000, below chance (chance 0.100)." in report.headline(result)
 
 
+@pytest.mark.parametrize(
+  ("count", "words"),
+  [
+    # Chance alone misses 35 times in a row in 2.50% of cases, 34 in 2.78%.
+    (5, "not distinguishable from chance"),
+    (34, "not distinguishable from chance"),
+    (36, "below chance"),
+  ],
+)
+def test_a_few_misses_are_not_below_chance(count, words):
+  """Their interval has no width, and says so with any number of them."""
+  labels = np.zeros(count, int)
+  result = evaluated("g", {"wrong": lifted(-9.0, labels, 5)}, labels)
+  own = result.methods["wrong"]["HR@1"]
+  assert own.low == own.high == 0
+  assert f"HR@1 0.000, {words} (chance 0.100)." in report.headline(result)
+
+
+def test_one_hit_is_not_above_chance():
+  labels = np.zeros(1, int)
+  result = evaluated("g", {"lucky": lifted(9.0, labels, 5)}, labels)
+  assert "1.000, not distinguishable from" in report.headline(result)
+  labels = np.zeros(2, int)
+  result = evaluated("g", {"right": lifted(9.0, labels, 5)}, labels)
+  assert "HR@1 1.000 (chance 0.100)." in report.headline(result)
+
+
 def test_the_headline_speaks_of_the_leader_at_its_metric(labels):
   """The order of methods follows NDCG@10, which may differ from HR@1's."""
   rank_2 = np.zeros((250, 10))

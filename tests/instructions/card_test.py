@@ -34,6 +34,15 @@ def manifest(generated, counted):
       "name": "offline", "version": "3", "replaced_by_offline": {},
     },
     "protocol": "stated",
+    "catalog": {
+      "rare_items_left_out": 7,
+      "cleaning": {"num_cleaned": 2, "num_left_out": 1, "example": ["i", "x"]},
+    },
+    "items": {"count": 60},
+    "vocabulary": {
+      "origin": "trained", "size": 500, "unknown_share": 0.0123,
+      "titles_with_unknown": 4, "titles_alike": 0,
+    },
     "max_history": 20,
     "seed": 0,
     "rows": rows,
@@ -287,3 +296,12 @@ def test_the_card_says_what_a_wish_knows(markdown, counted, generated):
 def test_without_stated_wishes_the_card_is_silent_about_them():
   assert wish_card.markdown(tally.Tally(), str) == ""
   assert wish_card.summary(tally.Tally()) == {}
+
+
+def test_facts_of_the_catalogue_and_of_the_vocabulary(markdown):
+  assert "60 items; 7 left out, which are outside the k-core" in markdown
+  assert "2 cleaned of markup and links, 1 left out" in markdown
+  assert (
+    "trained, 500 ids; 1.23% of the tokens of titles are unknown, in 4 of 60 "
+    "titles"
+  ) in markdown

@@ -88,6 +88,8 @@ def test_a_target_in_the_history_is_caught():
     history=[item("g", "Go"), item("c", "Space Chess")],
   )
   assert leaks.problems(row, known) == ["the target c is in the history"]
+  again = dataclasses.replace(known, taken_before=True)
+  assert leaks.problems(row, again) == []
 
 
 REVIEW = "I bought this for my nephew and he played all day with it"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from instructrec.cli import generate, prepare
+from instructrec.settings import preparation
 
 
 def free_port():
@@ -28,11 +29,13 @@ def losses(folder):
 @pytest.mark.tf
 def test_two_processes_end_with_the_loss_of_one(shell, tmp_path):
   prepare.run(
-    source="synthetic",
-    output=tmp_path / "prepared",
-    num_users=60,
-    num_items=40,
-    min_interactions=1,
+    preparation.PrepareSettings(
+      raw=preparation.SourceSettings(
+        source=preparation.Source.synthetic, num_users=60, num_items=40
+      ),
+      output=tmp_path / "prepared",
+      min_interactions=1,
+    )
   )
   generate.run(tmp_path / "prepared", tmp_path / "data", vocab_size=600)
   for processes, devices in ((1, 2), (2, 1)):

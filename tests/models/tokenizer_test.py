@@ -78,3 +78,42 @@ def test_a_model_in_memory_is_that_of_the_file(trained):
 def test_a_vocabulary_without_room_for_all_characters_is_refused():
   with pytest.raises(ValueError, match=r"of 100 pieces .* Increase vocab_size"):
     tokenizer.train_in_memory(TEXTS, vocab_size=100)
+
+
+def test_a_catalogue_with_more_characters_than_pieces_has_a_vocabulary():
+  """Half of the pieces are characters; bytes spell the rarer ones."""
+  kanji = [chr(0x4E00 + n) for n in range(2_000)]
+  titles = ["".join(kanji[n : n + 3]) for n in range(0, 1_998)]
+  titles += ["\u4e00\u4e8c\u4e09"] * 50
+  model = tokenizer.train_in_memory(titles, vocab_size=600)
+  assert model.get_piece_size() == 600
+  rows = [tuple(model.encode(title)) for title in titles]
+  assert not any(tokenizer.UNKNOWN_ID in row for row in rows)
+  assert len(set(rows)) == len(set(titles))
+  assert [model.decode(list(row)) for row in rows] == titles
+
+
+@pytest.fixture
+def few_characters(monkeypatch):
+  monkeypatch.setattr(tokenizer, "MAX_CHARACTERS", 100)
+
+
+def test_a_vocabulary_reads_no_more_than_the_first_texts(few_characters):
+  texts = ["x" * 30] * 10
+  # The one that reaches over the limit is the last.
+  assert list(tokenizer.first(texts)) == texts[:4]
+
+
+def test_titles_are_at_most_half_of_what_a_vocabulary_reads(few_characters):
+  titles = [f"title {n:03}" for n in range(40)]
+  found = tokenizer.sample(titles, ["a text " * 2] * 40)
+  assert found[:5] == titles[::8]
+  assert set(found[5:]) == {"a text " * 2}
+  assert 100 <= sum(map(len, found)) <= 120
+  few = tokenizer.sample(titles[:5], ["text"])
+  assert few == [*titles[:5], "text"]
+
+
+def test_texts_that_a_vocabulary_cannot_tell_apart_look_alike(trained):
+  first, second, third = trained.looks(["Go", "\uff27\uff4f", "go"])
+  assert first == second != third

@@ -8,7 +8,9 @@ import polars as pl
 import pytest
 
 from instructrec.data import dataset
+from instructrec.models import tokenizer
 from instructrec.retrieval import candidate_lists, methods
+from instructrec.training import ragged as ragged_lib
 from instructrec.training import token_dataset
 
 pytestmark = pytest.mark.tf
@@ -16,12 +18,12 @@ pytestmark = pytest.mark.tf
 
 def ragged(rows):
   offsets = np.concatenate([[0], [len(row) for row in rows]]).cumsum()
-  return token_dataset.Ragged(np.concatenate(rows).astype(np.int32), offsets)
+  return ragged_lib.Ragged(np.concatenate(rows).astype(np.int32), offsets)
 
 
 def title(place):
   """Tokens that no other item has, of several lengths."""
-  return [*[3] * (place % 4), place + 4, token_dataset.EOS_ID]
+  return [*[3] * (place % 4), place + 4, tokenizer.EOS_ID]
 
 
 @pytest.fixture(scope="module")

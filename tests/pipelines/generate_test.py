@@ -58,11 +58,24 @@ def spec(prepared_dir):
   return units.Spec(prepared_dir=str(prepared_dir))
 
 
+@pytest.fixture
+def worked(monkeypatch):
+  """The units that this process works on: split and first request."""
+  found, work = [], units.work
+
+  def watched(generator, unit):
+    found.append((unit.split, unit.start))
+    return work(generator, unit)
+
+  monkeypatch.setattr(units, "work", watched)
+  return found
+
+
 def test_killed_and_run_again_gives_the_bytes_of_an_unbroken_run(
-  spec, data_dir, read_folder, tmp_path, small_shards
+  spec, data_dir, read_folder, tmp_path, small_shards, worked
 ):
   output = tmp_path / "out"
-  left = tmp_path / "out.incomplete"
+  left = tmp_path / "out.unfinished"
   child = subprocess.Popen(
     [sys.executable, "-c", _CHILD, spec.prepared_dir, str(output)],
     stdout=subprocess.DEVNULL,
@@ -84,6 +97,8 @@ def test_killed_and_run_again_gives_the_bytes_of_an_unbroken_run(
   # A wrong leftover would be found in the comparison.
   (left / "instructrec" / "stray").write_text("half written")
   write(spec, output)
+  # What two shards hold was not made again.
+  assert min(start for split, start in worked if split == "train") == 200
   assert read_folder(output) == read_folder(data_dir)
   assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -194,7 +209,7 @@ def test_a_vocabulary_of_ones_own_is_used_and_checked_first(
 def test_the_vocabulary_is_trained_on_training_rows_alone(
   spec, prepared_dir, tmp_path, small_shards
 ):
-  from instructrec.pipelines import generate
+  from instructrec.pipelines import generate, resumption
 
   generator = spec.generator()
   train = {
@@ -203,9 +218,10 @@ def test_the_vocabulary_is_trained_on_training_rows_alone(
     if hasattr(record, "inputs")
     for text in (record.inputs, record.targets)
   }
-  _, _, texts = generate.produce_locally(1)(spec, generator, tmp_path / "root")
-  assert texts
-  assert set(texts) <= train
+  unfinished = resumption.Unfinished(tmp_path / "out", "key")
+  part = generate.produce_locally(1)(spec, generator, unfinished)
+  assert part.texts
+  assert set(part.texts) <= train
 
 
 def test_the_manifest_counts_what_is_on_disk(data_dir):

@@ -153,9 +153,13 @@ def test_a_broken_generation_leaves_nothing_under_the_final_name(
   assert not (tmp_path / "out").exists()
   # What was left does not stand in the way of the next run.
   write(spec, tmp_path / "out")
-  assert (tmp_path / "out" / generate.MANIFEST).read_bytes() == (
-    data_dir / generate.MANIFEST
-  ).read_bytes()
+  again, known = (
+    json.loads((folder / generate.MANIFEST).read_text())
+    for folder in (tmp_path / "out", data_dir)
+  )
+  # Where the data lie depends on where one stands.
+  del again["prepared_dir_relative"], known["prepared_dir_relative"]
+  assert again == known
   assert not list(tmp_path.rglob("half"))
   with pytest.raises(FileExistsError, match="--overwrite"):
     write(spec, tmp_path / "out")

@@ -99,7 +99,9 @@ def test_shards_are_put_in_order_whoever_writes_first(records, tmp_path):
       for n in numbers
     ]
     assert [s.num_records for s in shards] == [len(parts[n]) for n in numbers]
-    return tfds_writer.finish(root, shards, description="d")
+    output = tmp_path / f"{name}_done" / "instructrec"
+    tfds_writer.finish(root, shards, output, description="d")
+    return tfds_writer.fingerprint(shards)
 
   assert write("a", [3, 8, 21]) == write("b", [21, 3, 8])
   found = [
@@ -109,7 +111,7 @@ def test_shards_are_put_in_order_whoever_writes_first(records, tmp_path):
         tfds.load(
           f"instructrec/{FINE_GRAINED}",
           split="train",
-          data_dir=tmp_path / name,
+          data_dir=tmp_path / f"{name}_done",
           read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
       )
@@ -126,7 +128,7 @@ def test_the_fingerprint_is_of_the_records(records, tmp_path):
   def fingerprint(name, config, split, texts):
     root = tmp_path / name
     shard = tfds_writer.write_shard(root, config, split, 0, texts)
-    return tfds_writer.finish(root, [shard], description="d")
+    return tfds_writer.fingerprint([shard])
 
   first, second = (example_proto.encode(r) for r in records[:2])
   configs = ("sequential_p1_i0", "sequential_p2_i0")

@@ -95,7 +95,7 @@ def test_likelihoods_and_priors_are_those_of_the_model(
   targets = np.zeros((1, len(rows), max(map(len, rows))), np.int32)
   for place, row in enumerate(rows):
     targets[0, place, : len(row)] = row
-  score = jax.jit(run.train.model.score_batch)
+  score = jax.jit(run.model.score_batch)
   history = parts.items.history(block.tokens, np.array([0]))
   for name, text, shown in (
     ("likelihood", run.tokenizer.encode(parts.prompt(None)), history),

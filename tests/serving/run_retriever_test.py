@@ -1,7 +1,6 @@
 """A run as a retriever, and what a model folder opens to."""
 
 import dataclasses
-import types
 
 import numpy as np
 import pytest
@@ -36,10 +35,8 @@ def test_the_catalogue_is_ranked_without_a_wish(matching, opened, retriever):
 
 
 def test_a_run_that_matches_no_titles_is_refused(matching, opened):
-  model = matching.parts("likelihood").run.train.model
-  run = dataclasses.replace(
-    opened.run, train=types.SimpleNamespace(model=model)
-  )
+  model = matching.parts("likelihood").run.model
+  run = dataclasses.replace(opened.run, model=model)
   likely = dataclasses.replace(opened, run=run)
   assert not likely.ranks_catalogs
   with pytest.raises(ValueError, match=r"next_item\.gin"):

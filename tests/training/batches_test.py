@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from instructrec.models import tokenizer
 from instructrec.training import batches, token_dataset
+from instructrec.training import ragged as ragged_lib
 
 
 def dataset(name, count, seed=0, longest=9):
@@ -16,8 +18,8 @@ def dataset(name, count, seed=0, longest=9):
     lengths = rng.integers(1, longest + 1, count)
     tokens = rng.integers(2, 100, lengths.sum()).astype(np.int32)
     offsets = np.concatenate([[0], lengths.cumsum()])
-    tokens[offsets[1:] - 1] = token_dataset.EOS_ID
-    return token_dataset.Ragged(tokens, offsets)
+    tokens[offsets[1:] - 1] = tokenizer.EOS_ID
+    return ragged_lib.Ragged(tokens, offsets)
 
   return token_dataset.TokenDataset(
     name, ragged(), ragged(), None, pl.DataFrame(), {}
@@ -161,7 +163,7 @@ def test_list_batches_keep_candidates_apart_and_pad_short_lists():
   data = dataset("lists", 5)
   lists = token_dataset.TokenDataset(
     "lists/test",
-    token_dataset.Ragged(data.inputs.tokens, data.inputs.offsets[:3]),
+    ragged_lib.Ragged(data.inputs.tokens, data.inputs.offsets[:3]),
     data.targets,
     np.array([0, 2, 5]),
     pl.DataFrame(),

@@ -17,7 +17,16 @@ from instructrec.models.objectives import (
   objective,
   token_likelihood,
 )
-from instructrec.training import initial_checkpoint, mesh, optimizer, runner
+from instructrec.training import (
+  data_config,
+  initial_checkpoint,
+  mesh,
+  optimizer,
+  run_dir,
+  runner,
+  trained_run,
+)
+from instructrec.training import trainer as trainer_lib
 
 CONFIG = t5_config.T5Config(
   vocab_size=40,
@@ -46,9 +55,9 @@ def _source(cfg=CONFIG):
 
 
 def _trainer(checkpoint, cfg=CONFIG, objective=None):
-  return runner.Trainer.create(
+  return trainer_lib.Trainer.create(
     runner.TrainConfig(
-      model=ranking_model.T5RankingModel(t5.T5(cfg), objective=objective),
+      model=ranking_model.NetworkRankingModel(t5.T5(cfg), objective=objective),
       optimizer=optimizer.adamw(1e-2),
       train_steps=1,
       mesh=mesh.MeshConfig(data=1, model=1),
@@ -195,6 +204,34 @@ def test_every_objective_starts_from_a_public_checkpoint(
   assert int(state.step) == 1
 
 
+def test_what_is_evaluated_as_untrained_is_what_training_began_with(tmp_path):
+  """Where the file lacks title matching, drawn as training drew it."""
+  out = tmp_path / "out"
+  convert.convert(_source(), out, convert.Settings(form="huggingface"))
+  cfg = dataclasses.replace(CONFIG, title_matching=True)
+  trainer = _trainer(out, cfg)
+  run = trained_run.Run(
+    tmp_path,
+    trainer.config.model,
+    data_config.DataConfig(
+      mixture="none", inputs_length=8, targets_length=4, batch_size=2
+    ),
+    vocabulary=tmp_path,
+    items=tmp_path,
+    parameters=run_dir.OwnCheckpoints(tmp_path),
+    start=trained_run.Start(trainer.config.seed, str(out)),
+  )
+  found, began = _flat(run.initial_params()), _flat(trainer.init().params)
+  assert found.keys() == began.keys()
+  for key in found:
+    np.testing.assert_array_equal(found[key], began[key], key)
+  gone = dataclasses.replace(
+    run, start=trained_run.Start(checkpoint=str(tmp_path / "gone"))
+  )
+  with pytest.raises(FileNotFoundError, match="pass --initial_checkpoint"):
+    gone.initial_params()
+
+
 def test_a_checkpoint_with_titles_is_taken_whole(tmp_path, caplog):
   cfg = dataclasses.replace(CONFIG, title_matching=True)
   names_of = _flat(_trainer(None, cfg).init().params)
@@ -237,3 +274,75 @@ def test_other_uses_want_all_parameters(tmp_path):
     initial_checkpoint.load_params(
       str(tmp_path / "out"), trainer.abstract_state.params
     )
+
+
+def _model(**changes):
+  return ranking_model.NetworkRankingModel(
+    t5.T5(dataclasses.replace(CONFIG, **changes))
+  )
+
+
+def _saved(folder, form="t5x", layers="unstacked", step=7, cfg=CONFIG):
+  """A checkpoint of T5X; its folder."""
+  settings = convert.Settings(form=form, layers=layers, step=step)
+  convert.convert(_source(cfg), folder, settings)
+  return str(folder / f"checkpoint_{step}")
+
+
+@pytest.mark.parametrize("form", ["t5x", "t5x_legacy"])
+def test_t5x_gets_the_path_of_a_checkpoint_that_fits(form, tmp_path):
+  path = _saved(tmp_path, form)
+  assert initial_checkpoint.checked(path, _model()) == path
+  # What the public checkpoints lack is `new_parameters`' to say.
+  assert initial_checkpoint.checked(path, _model(title_matching=True)) == path
+  assert initial_checkpoint.checked((), _model()) == ()
+
+
+def test_t5x_is_told_of_other_sizes_by_checkpoint_and_shapes(tmp_path):
+  path = _saved(tmp_path)
+  with pytest.raises(tensors.CheckpointError) as error:
+    initial_checkpoint.checked(
+      path, _model(mlp_dim=32, num_decoder_layers=2, vocab_size=48)
+    )
+  message = str(error.value)
+  assert message.startswith(f"{path} (t5x) does not hold the parameters of")
+  assert "missing (14):\n    decoder/layers_1/" in message
+  # Embeddings and logits, and three matrices each of three layers.
+  assert "of another shape (11):" in message
+  assert (
+    "token_embedder/embedding: found [40, 16], expected [48, 16]" in message
+  )
+
+
+def test_t5x_is_told_of_what_it_does_not_read(tmp_path):
+  path = _saved(tmp_path / "ours", "instructrec")
+  with pytest.raises(tensors.CheckpointError, match="of the form instructrec"):
+    initial_checkpoint.checked(path, _model())
+  path = _saved(tmp_path / "stacked", layers="stacked")
+  assert initial_checkpoint.checked(path, _model(scan_layers=True)) == path
+  with pytest.raises(
+    tensors.CheckpointError, match=r"layers stacked; .*, unstacked: .* export"
+  ):
+    initial_checkpoint.checked(path, _model())
+
+
+def test_t5x_resumes_without_its_initial_checkpoint(tmp_path):
+  """Which may be gone; what is restored is the run's own."""
+  model_dir, gone = str(tmp_path / "model"), str(tmp_path / "gone")
+  with pytest.raises(FileNotFoundError, match="gone does not exist"):
+    initial_checkpoint.checked(gone, _model(), model_dir)
+  newest = _saved(tmp_path / "model", step=20)
+  _saved(
+    tmp_path / "model", step=10, cfg=dataclasses.replace(CONFIG, emb_dim=8)
+  )
+  assert initial_checkpoint.checked(gone, _model(), model_dir) == gone
+  with pytest.raises(tensors.CheckpointError) as error:
+    initial_checkpoint.checked(gone, _model(emb_dim=8), model_dir)
+  assert str(error.value).startswith(f"{newest} (t5x) does not hold")
+  assert f"of the run in {model_dir}" in str(error.value)
+
+
+def test_checkpoints_of_tensorflow_are_t5xs_to_read(tmp_path):
+  path = str(tmp_path / "model.ckpt-1000")
+  (tmp_path / "model.ckpt-1000.index").touch()
+  assert initial_checkpoint.checked(path, _model()) == path

@@ -16,6 +16,7 @@ from instructrec.training import (
   item_table,
   token_dataset,
 )
+from instructrec.training import ragged as ragged_lib
 
 NUM_ITEMS = 40
 
@@ -23,7 +24,7 @@ NUM_ITEMS = 40
 def ragged(rows):
   lengths = [len(row) for row in rows]
   flat = np.array([x for row in rows for x in row], np.int32)
-  return token_dataset.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
+  return ragged_lib.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,18 @@ def arrays(table, vocabulary, **changes):
     **{"history_length": 4, "title_length": 6, "num_drawn": 5, **changes},
   )
   return item_arrays.ItemArrays.create(table, vocabulary, config)
+
+
+def test_titles_of_the_same_tokens_are_counted(table, vocabulary):
+  """What is cut may be all that told them apart."""
+  lengths = [len(row) - 1 for row in vocabulary.encode_all(table.titles)]
+  whole = arrays(table, vocabulary, title_length=max(lengths))
+  assert (whole.num_cut, whole.num_alike) == (0, 0)
+  # "Item of kind " begins them all.
+  cut = arrays(table, vocabulary, title_length=1)
+  assert (cut.num_cut, cut.num_alike) == (NUM_ITEMS, NUM_ITEMS)
+  again = dataclasses.replace(table, titles=("A", *table.titles[1:-1], "A"))
+  assert arrays(again, vocabulary, title_length=9).num_alike == 2
 
 
 def dataset(name, count, seed, *, lists=False):

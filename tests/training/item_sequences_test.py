@@ -4,13 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructrec.training import ragged as ragged_lib
 from instructrec.training import sequences, token_dataset
 
 
 def ragged(rows):
   lengths = [len(row) for row in rows]
   flat = np.array([x for row in rows for x in row], np.int32)
-  return token_dataset.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
+  return ragged_lib.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
 
 
 def dataset(rows):

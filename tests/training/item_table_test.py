@@ -48,7 +48,7 @@ def test_numbers_count_from_one_in_the_order_of_the_file(folder):
 
 def test_titles_are_cut_and_end_without_eos(folder, vocabulary):
   table = item_table.ItemTable.load(folder)
-  tokens = table.title_tokens(vocabulary, 8)
+  tokens, _ = table.title_tokens(vocabulary, 8)
   assert (tokens.shape, tokens.dtype) == ((5, 8), np.int32)
   assert not tokens[0].any()
   lengths = []
@@ -58,8 +58,8 @@ def test_titles_are_cut_and_end_without_eos(folder, vocabulary):
     lengths.append(len(whole))
   for length in (1, 8, max(lengths)):
     cut = sum(found > length for found in lengths)
-    assert table.num_cut(vocabulary, length) == cut
-  assert table.num_cut(vocabulary, 1) > 0
+    assert table.title_tokens(vocabulary, length)[1] == cut
+  assert table.title_tokens(vocabulary, 1)[1] > 0
 
 
 def test_targets_a_row_count_the_history_and_the_target(folder):

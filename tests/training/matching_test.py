@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from instructrec.training import matching as matching_lib
-from instructrec.training import token_dataset
+from instructrec.training import ragged
 
 
 @pytest.fixture(scope="module")
 def matcher(matching):
   return matching_lib.Matcher(
-    matching.run.train.model, matching.params, matching.run.item_arrays()
+    matching.run.model, matching.params, matching.run.item_arrays()
   )
 
 
@@ -62,7 +62,7 @@ def test_padding_of_texts_and_histories_changes_nothing(
   prompts = matching.block.tokens.prompts
   longest = int(prompts.lengths.max())
   # A long neighbour makes every text of the batch wider.
-  texts = token_dataset.Ragged.of(
+  texts = ragged.Ragged.of(
     [
       *(prompts.tokens[slice(*prompts.offsets[i:][:2])] for i in range(12)),
       [7] * (longest + 20),
@@ -78,7 +78,7 @@ def test_padding_of_texts_and_histories_changes_nothing(
 def test_long_texts_are_cut_as_in_training(matching, matcher, history):
   prompts = matching.block.tokens.prompts
   rows = np.array([int(prompts.lengths.argmax())])
-  cut = token_dataset.Ragged.of([prompts.pad(rows, 6)[0].tolist()])
+  cut = ragged.Ragged.of([prompts.pad(rows, 6)[0].tolist()])
   close(
     matcher.states(prompts, rows, history[rows], inputs_length=6),
     matcher.states(cut, np.zeros(1, int), history[rows], inputs_length=96),

@@ -32,6 +32,10 @@ from instructrec.training import (
   token_dataset,
   train_step,
 )
+from instructrec.training import ragged as ragged_lib
+from instructrec.training import (
+  trainer as trainer_lib,
+)
 
 _ROOT = pathlib.Path(instructrec.__file__).parent.parent
 
@@ -57,7 +61,7 @@ def dataset(seed=0, count=64):
   targets = np.concatenate([inputs[:, :4], inputs[:, -1:]], axis=1)
 
   def ragged(rows):
-    return token_dataset.Ragged(
+    return ragged_lib.Ragged(
       rows.reshape(-1), np.arange(len(rows) + 1) * rows.shape[1]
     )
 
@@ -95,7 +99,9 @@ def model(dropout=0.1, loss_chunks=1):
     mlp_dim=32,
     dropout_rate=dropout,
   )
-  return ranking_model.T5RankingModel(t5.T5(config), loss_chunks=loss_chunks)
+  return ranking_model.NetworkRankingModel(
+    t5.T5(config), loss_chunks=loss_chunks
+  )
 
 
 def train_config(
@@ -184,7 +190,7 @@ def params(directory, step):
     "decoder_target_tokens": (8, 12),
   }
   config = train_config(steps=1)
-  trainer = runner.Trainer.create(config, shapes)
+  trainer = trainer_lib.Trainer.create(config, shapes)
   store = checkpoints.Checkpoints(pathlib.Path(directory) / "checkpoints")
   return store.restore_params(trainer.abstract_state.params, step)
 
@@ -271,8 +277,8 @@ def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
   source, validation = stream(pack=True), stream(seed=1)
   shapes = {name: x.shape for name, x in source.batch(0).items()}
   # Compiled once for all.
-  trainer = runner.Trainer.create(config, shapes)
-  monkeypatch.setattr(runner.Trainer, "create", lambda *unused: trainer)
+  trainer = trainer_lib.Trainer.create(config, shapes)
+  monkeypatch.setattr(trainer_lib.Trainer, "create", lambda *unused: trainer)
 
   def train(folder, reached=lambda *unused: False):
     monkeypatch.setattr(distributed.StopOnSignal, "reached", reached)
@@ -446,7 +452,7 @@ def test_a_length_that_would_be_split_unevenly_is_refused(monkeypatch):
   config = train_config(steps=1, model_axis=8, shard_sequence=True)
   shapes = {"encoder_input_tokens": (8, 16), "decoder_input_tokens": (8, 12)}
   with pytest.raises(ValueError, match="has the length 12, which does not"):
-    runner.Trainer.create(config, shapes)
+    trainer_lib.Trainer.create(config, shapes)
 
 
 def test_counts_must_be_positive():

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from instructrec.training import item_arrays, scoring, token_dataset
+from instructrec.training import ragged as ragged_lib
 
 NUM_ITEMS = 400
 
@@ -37,7 +38,7 @@ class Model:
 def ragged(rows):
   lengths = [len(row) for row in rows]
   flat = np.array([x for row in rows for x in row], np.int32)
-  return token_dataset.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
+  return ragged_lib.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
 
 
 @pytest.mark.parametrize("longest", [5, 300])

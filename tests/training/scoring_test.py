@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import instructrec
-from instructrec.models import ranking_model
+from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import cost, hlo
 from instructrec.training import (
@@ -23,6 +23,7 @@ from instructrec.training import (
   scoring,
   token_dataset,
 )
+from instructrec.training import ragged as ragged_lib
 
 _ROOT = pathlib.Path(instructrec.__file__).parent.parent
 MESHES = {
@@ -58,8 +59,8 @@ CONFIG = t5_config.T5Config(
 def ragged(lengths, rng):
   tokens = rng.integers(3, 60, sum(lengths)).astype(np.int32)
   offsets = np.concatenate([[0], lengths]).cumsum()
-  tokens[offsets[1:] - 1] = token_dataset.EOS_ID
-  return token_dataset.Ragged(tokens, offsets)
+  tokens[offsets[1:] - 1] = tokenizer.EOS_ID
+  return ragged_lib.Ragged(tokens, offsets)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def data():
 
 @pytest.fixture(scope="module", params=["sum", "mean"])
 def model(request):
-  return ranking_model.T5RankingModel(
+  return ranking_model.NetworkRankingModel(
     t5.T5(CONFIG), score_normalization=request.param
   )
 
@@ -146,7 +147,7 @@ def test_exchanged_lists_are_scored_as_their_own(model, params, data):
 
 
 def joined(rows):
-  return token_dataset.Ragged(
+  return ragged_lib.Ragged(
     np.concatenate(rows).astype(np.int32),
     np.cumsum([0, *map(len, rows)]),
   )
@@ -180,7 +181,7 @@ def make_model():
     head_dim=8,
     mlp_dim=16,
   )
-  model = ranking_model.T5RankingModel(t5.T5(network))
+  model = ranking_model.NetworkRankingModel(t5.T5(network))
   shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 4)}
   initialize = jax.jit(lambda rng: model.get_initial_variables(rng, shapes))
   return model, initialize(jax.random.key(0))

@@ -5,13 +5,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructrec.training import ragged as ragged_lib
 from instructrec.training import token_dataset
 
 
 def make(rows, targets, lists=None, name="toy/train"):
   def ragged(values):
     offsets = np.cumsum([0, *map(len, values)])
-    return token_dataset.Ragged(
+    return ragged_lib.Ragged(
       np.array([t for row in values for t in row], np.int32), offsets
     )
 
@@ -38,7 +39,7 @@ def test_rows_are_taken_in_any_order_and_however_often():
   rows = [[5, 6, 1], [], [7, 1], [8, 9, 10, 1]]
   offsets = np.concatenate([[0], [len(row) for row in rows]]).cumsum()
   tokens = np.array([t for row in rows for t in row], np.int32)
-  ragged = token_dataset.Ragged(tokens, offsets)
+  ragged = ragged_lib.Ragged(tokens, offsets)
   for wanted in ([3, 0, 3, 1], [1], [], [2, 1, 1, 0]):
     found = ragged.take(np.array(wanted, np.int64))
     assert found.lengths.tolist() == [len(rows[i]) for i in wanted]
@@ -105,9 +106,9 @@ def test_examples_of_some_forms():
 
 def test_wishes_are_exchanged_one_an_example():
   data = make([[5, 1], [6, 1]], [[8, 1], [9, 1]])
-  prompts = token_dataset.Ragged.of([[3, 1], [4, 4, 1]])
+  prompts = ragged_lib.Ragged.of([[3, 1], [4, 4, 1]])
   found = data.with_wishes(prompts, ["a", ""])
   assert found.columns["wish_text"].to_list() == ["a", ""]
   assert found.prompts is prompts
   with pytest.raises(ValueError, match="1 prompts and 1 wishes"):
-    data.with_wishes(token_dataset.Ragged.of([[1]]), ["a"])
+    data.with_wishes(ragged_lib.Ragged.of([[1]]), ["a"])

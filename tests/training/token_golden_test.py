@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from instructrec.training import gin_config, mesh, runner
+from instructrec.training import trainer as trainer_lib
 
 ROWS, INPUTS, TARGETS, STEPS = 16, 256, 32, 5
 GOLDEN = {
@@ -66,7 +67,7 @@ def test_the_losses_are_those_of_before(bindings):
     ["DROPOUT_RATE = 0.1", "WARMUP_STEPS = 2", "TRAIN_STEPS = 10", *bindings],
   )
   config = gin_config.build(runner.TrainConfig)
-  trainer = runner.Trainer.create(
+  trainer = trainer_lib.Trainer.create(
     config,
     {name: array.shape for name, array in batches[0].items()},
     jax.devices()[:1],

@@ -1,0 +1,182 @@
+"""A model and its state laid out on a mesh, with compiled steps."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from instructrec.training import (
+  batches,
+  checkpoints,
+  embedding_start,
+  initial_checkpoint,
+  train_step,
+)
+from instructrec.training import (
+  mesh as mesh_lib,
+)
+
+if TYPE_CHECKING:
+  from instructrec.training import runner
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+  """A model and its state laid out on a mesh, with compiled steps.
+
+  Attributes:
+    config: the run's settings.
+    mesh: the device mesh.
+    shardings: where each part of the state lies.
+    abstract_state: shapes, dtypes and shardings of the state.
+    input_shapes: shapes of the global batch.
+  """
+
+  config: "runner.TrainConfig"
+  mesh: jax.sharding.Mesh
+  shardings: train_step.TrainState
+  abstract_state: train_step.TrainState
+  input_shapes: dict[str, tuple[int, ...]]
+
+  @classmethod
+  def create(
+    cls,
+    config: "runner.TrainConfig",
+    input_shapes: dict[str, tuple[int, ...]],
+    devices: Sequence[Any] | None = None,
+  ) -> "Trainer":
+    """Plans the layout; allocates nothing.
+
+    Args:
+      config: the run's settings.
+      input_shapes: shapes of the global batch.
+      devices: devices of the mesh; None takes those of all processes.
+
+    Returns:
+      The trainer.
+
+    Raises:
+      ValueError: where mesh, batch, microbatches or lengths do not divide.
+    """
+    device_mesh = mesh_lib.make_mesh(config.mesh, devices)
+    mesh_lib.check_lengths(input_shapes, device_mesh, config.mesh)
+    rows = next(iter(input_shapes.values()))[0]
+    data = device_mesh.shape["data"]
+    if rows % (data * config.num_microbatches):
+      raise ValueError(
+        f"a batch of {rows} rows does not divide over {data} data devices x "
+        f"{config.num_microbatches} microbatches; make the batch size a "
+        f"multiple of {data * config.num_microbatches}"
+      )
+    variables = jax.eval_shape(
+      lambda rng: config.model.get_initial_variables(rng, input_shapes),
+      jax.random.key(0),
+    )
+    params = variables["params"]
+    param_shardings = mesh_lib.parameter_shardings(
+      variables["params_axes"], device_mesh, config.mesh
+    )
+    mesh_lib.check_divisible(params, param_shardings)
+    shapes = jax.eval_shape(
+      lambda rng: train_step.init_state(
+        config.model, config.optimizer, rng, input_shapes
+      ),
+      jax.random.key(0),
+    )
+    shardings = train_step.TrainState(
+      step=mesh_lib.replicated(device_mesh),
+      params=param_shardings,
+      opt_state=mesh_lib.optimizer_shardings(
+        shapes.opt_state, params, param_shardings, device_mesh
+      ),
+    )
+    return cls(
+      config=config,
+      mesh=device_mesh,
+      shardings=shardings,
+      abstract_state=checkpoints.abstract(shapes, shardings),
+      input_shapes=input_shapes,
+    )
+
+  def init(
+    self, embeddings: embedding_start.EmbeddingStart | None = None
+  ) -> train_step.TrainState:
+    """The state at step 0, made on the devices where it belongs.
+
+    Args:
+      embeddings: what embeddings begin with; None for random ones.
+
+    Returns:
+      The state.
+
+    Raises:
+      CheckpointError: where the initial checkpoint is of another network.
+    """
+    if self.config.initial_checkpoint is not None:
+      params = initial_checkpoint.load_params(
+        self.config.initial_checkpoint,
+        self.abstract_state.params,
+        draw_new=self._draw_new,
+      )
+      start = functools.partial(
+        train_step.start_from, optimizer=self.config.optimizer
+      )
+      return jax.jit(start, donate_argnums=0, out_shardings=self.shardings)(
+        params
+      )
+    with mesh_lib.use(self.mesh, self.config.mesh):
+      init = jax.jit(
+        functools.partial(
+          train_step.init_state,
+          self.config.model,
+          self.config.optimizer,
+          input_shapes=self.input_shapes,
+          prepare=(lambda x: x) if embeddings is None else embeddings.apply,
+        ),
+        out_shardings=self.shardings,
+      )
+      return init(jax.random.key(self.config.seed))
+
+  def _draw_new(self) -> Any:
+    """The parameters that an initial checkpoint may lack, as `init` draws."""
+    model, shapes = self.config.model, self.input_shapes
+    with mesh_lib.use(self.mesh, self.config.mesh):
+      # Of the whole network, the compiler keeps this part.
+      return jax.jit(
+        lambda rng: model.get_initial_variables(rng, shapes)["params"][
+          initial_checkpoint.NEW
+        ],
+        out_shardings=self.shardings.params[initial_checkpoint.NEW],
+      )(jax.random.key(self.config.seed))
+
+  def batch(
+    self, stream: batches.BatchStream, step: int
+  ) -> dict[str, jax.Array]:
+    """The batch of a step over all processes, each with its own rows."""
+    rows = mesh_lib.process_rows(
+      self.mesh, stream.batch_size, jax.process_index()
+    )
+    own = stream.batch(step, rows)
+    return mesh_lib.global_batch(self.mesh, own, stream.batch_size)
+
+  @functools.cached_property
+  def step_fn(self) -> Callable[..., tuple[train_step.TrainState, Any]]:
+    """The compiled update `(state, batch, rng) -> (state, metrics)`."""
+    return jax.jit(
+      functools.partial(
+        train_step.train_step,
+        model=self.config.model,
+        optimizer=self.config.optimizer,
+        num_microbatches=self.config.num_microbatches,
+        mean_loss=self.config.mean_loss,
+      ),
+      donate_argnums=0,
+      out_shardings=(self.shardings, None),
+    )
+
+  @functools.cached_property
+  def eval_fn(self) -> Callable[..., Any]:
+    """The compiled evaluation `(params, batch) -> metrics`."""
+    return jax.jit(lambda p, b: self.config.model.eval_fn(p, b)[1])
