@@ -27,6 +27,7 @@ from instructrec.data import dataset
 from instructrec.evaluation import environment, markdown
 from instructrec.serving import opened_run
 from instructrec.serving import ranker as ranker_lib
+from instructrec.settings import run as run_settings
 
 _TOLERANCE = 1e-3
 
@@ -35,7 +36,9 @@ def open_ranker(
   args: argparse.Namespace,
 ) -> tuple[ranker_lib.InstructionRanker, dataset.PreparedData]:
   """The model of a run over a prepared catalogue."""
-  opened = opened_run.OpenedRun.open(args.model_dir)
+  opened = opened_run.OpenedRun.open(
+    run_settings.RunSettings(model_dir=args.model_dir)
+  )
   prepared = opened.prepared if args.data is None else dataset.load(args.data)
   run = opened.run
   return ranker_lib.InstructionRanker(

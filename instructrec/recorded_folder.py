@@ -57,10 +57,16 @@ def find(
 
   Raises:
     FileNotFoundError: where it is at none of these places.
+    ValueError: where the record does not name it.
   """
   if given is not None:
     return pathlib.Path(given)
   folder = pathlib.Path(beside).absolute()
+  if missing := {name, f"{name}{_RELATIVE}"} - set(found):
+    raise ValueError(
+      f"the record of {folder} lacks {', '.join(sorted(missing))}: an earlier "
+      f"version wrote it; make the folder anew, or pass {option}=FOLDER"
+    )
   # Without following links: the record was made without, too.
   moved = os.path.normpath(folder / found[f"{name}{_RELATIVE}"])
   for path in (pathlib.Path(found[name]), pathlib.Path(moved)):

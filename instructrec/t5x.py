@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from instructrec.preflight import t5x_check, t5x_files, t5x_record
-from instructrec.training import gin_config
+from instructrec.preflight import t5x_check, t5x_record
+from instructrec.training import gin_config, t5x_files
 
 _USAGE = (
   f"usage: python -m instructrec.t5x {'|'.join(t5x_record.SCRIPTS)} "

@@ -147,7 +147,7 @@ def _model(run: Any, trained: Sequence[str]) -> Any:
     objective.MATCH: next_item.NextItem(),
     objective.LIKELIHOOD: token_likelihood.TokenLikelihood(),
   }
-  return ranking_model.T5RankingModel(
+  return ranking_model.NetworkRankingModel(
     run.model.module,
     objective=objective.WeightedSum(
       [known[name] for name in trained], [1.0] * len(trained)
@@ -170,6 +170,7 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     ragged,
     run_dir,
     token_dataset,
+    trained_run,
   )
 
   prepared = dataset.load(prepared_dir)
@@ -214,8 +215,10 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     title_length=12,
     num_drawn=2,
   )
-  model = ranking_model.T5RankingModel(module)
-  run = run_dir.Run(folder, model, data)
+  model = ranking_model.NetworkRankingModel(module)
+  run = trained_run.Run(
+    folder, model, data, model_file, folder, run_dir.OwnCheckpoints(folder)
+  )
   model = _model(run, ("match", "likelihood"))
   run = dataclasses.replace(run, model=model)
   params = jax.jit(

@@ -62,6 +62,14 @@ def test_what_is_gone_is_named_with_the_option(made, tmp_path):
   assert given == tmp_path / "far"
 
 
+def test_a_record_that_does_not_name_it_is_refused(made, tmp_path):
+  shop, found = made
+  with pytest.raises(ValueError, match="lacks data_relative: an earlier"):
+    find({"data": found["data"]}, shop / "runs" / "one")
+  given = find({}, shop / "runs" / "one", given=tmp_path)
+  assert given == tmp_path
+
+
 def test_a_place_below_the_working_directory_is_made_absolute(
   tmp_path, monkeypatch
 ):

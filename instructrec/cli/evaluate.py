@@ -1,23 +1,29 @@
 """`instructrec evaluate`: a trained run in, a reranking report out."""
 
+import dataclasses
 import pathlib
 
 import typer
 
 from instructrec.cli import command_line, options, processes
+from instructrec.cli.train import split_gin_args
 from instructrec.settings import evaluation
 
 
 @options.from_settings
 def evaluate(
-  settings: evaluation.EvaluationSettings, joined: processes.Processes
+  context: typer.Context,
+  settings: evaluation.EvaluationSettings,
+  joined: processes.Processes,
 ) -> None:
   """Rerank candidate lists; write tables, pictures and intervals.
 
-  All devices score, those of other processes too.
+  All devices score, those of other processes too. Any binding over
+  [b]--gin_file[/b] can be set as [b]--gin.NAME=value[/b].
   """
   joined.join()
-  run(settings, joined.device_count)
+  bindings = tuple(split_gin_args(context.args))
+  run(dataclasses.replace(settings, bindings=bindings), joined.device_count)
 
 
 def run(

@@ -130,9 +130,7 @@ _function: Callable[..., None]
 for _function in (
   prepare.prepare,
   generate.generate,
-  evaluate.evaluate,
   compare.compare,
-  rank.rank,
   show.show,
   quickstart.quickstart,
   devices.devices,
@@ -140,6 +138,8 @@ for _function in (
   _add(app, _function)
 _add(app, train.train, takes_gin=True)
 _add(app, preflight.preflight, takes_gin=True)
+_add(app, evaluate.evaluate, takes_gin=True)
+_add(app, rank.rank, takes_gin=True)
 
 _retrieve = typer.Typer(
   help="Matching module and baselines: fit retrievers, evaluate them, write "

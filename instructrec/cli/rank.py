@@ -1,11 +1,13 @@
 """`instructrec rank`: a history and a sentence in, ranked titles out."""
 
+import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 
 import typer
 
 from instructrec.cli import options
+from instructrec.cli.train import split_gin_args
 from instructrec.settings import ranking
 
 if TYPE_CHECKING:
@@ -13,9 +15,13 @@ if TYPE_CHECKING:
 
 
 @options.from_settings
-def rank(settings: ranking.RankingSettings) -> None:
-  """Rank candidates for a history and a sentence of free text."""
-  opened = _open(settings)
+def rank(context: typer.Context, settings: ranking.RankingSettings) -> None:
+  """Rank candidates for a history and a sentence of free text.
+
+  Any binding over [b]--gin_file[/b] can be set as [b]--gin.NAME=value[/b].
+  """
+  bindings = tuple(split_gin_args(context.args))
+  opened = _open(dataclasses.replace(settings, bindings=bindings))
   find = opened.catalog.find_title
   _print(
     opened,
@@ -31,13 +37,7 @@ def _open(settings: ranking.RankingSettings) -> "opened_run.OpenedRun":
   from instructrec.serving import opened_run
 
   allocator.keep_freed_memory()
-  return opened_run.OpenedRun.open(
-    settings.model_dir,
-    checkpoint=settings.checkpoint,
-    tfds_data_dir=settings.tfds_data_dir,
-    data=settings.data,
-    modules=settings.modules,
-  )
+  return opened_run.OpenedRun.open(settings)
 
 
 def _print(

@@ -284,10 +284,12 @@ class ChatClient:
         break
       chance = int(key[:8], 16) / 2**32
       await asyncio.sleep(self.config.wait(tried, outcome.after, chance))
+    # Some servers take their key behind a question mark.
+    server = self._quote(str(client.base_url).partition("?")[0])
     raise ChatReplyError(
-      f"{self.config.model} at {self._quote(str(client.base_url))} gave no "
-      f"text; tries: {tried}, the last: {outcome.reason}. Replies so far are "
-      f"kept in {self.config.cache}: run again to go on"
+      f"{self.config.model} at {server} gave no text; tries: {tried}, the "
+      f"last: {outcome.reason}. Replies so far are kept in "
+      f"{self.config.cache}: run again to go on"
     )
 
   async def _try(

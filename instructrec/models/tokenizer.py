@@ -26,6 +26,10 @@ _OTHER_PIECES = 3 + 256
 """Special ids and bytes."""
 EXTRA_IDS = 100
 """Sentinel ids at the end, as T5 counts them; unused by instructions."""
+ENVIRONMENT_VARIABLE = "INSTRUCTREC_VOCABULARY"
+"""Names the vocabulary of the SeqIO tasks, and so of whatever T5X trains."""
+PUBLIC_T5 = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
+"""The vocabulary of the public T5 and Flan-T5 checkpoints."""
 _SENTINELS = ("▁<extra_id_0>", "<extra_id_0>")
 
 
@@ -96,6 +100,11 @@ class Tokenizer:
     size = self.vocab_size - EXTRA_IDS
     kept = itertools.takewhile(lambda i: i != EOS_ID, map(int, ids))
     return self._model.decode([i for i in kept if 0 < i < size])
+
+
+def default_path() -> str:
+  """The model file named by `INSTRUCTREC_VOCABULARY`, else T5's public one."""
+  return os.environ.get(ENVIRONMENT_VARIABLE) or PUBLIC_T5
 
 
 def missing_sentinels(model: sentencepiece.SentencePieceProcessor) -> int:

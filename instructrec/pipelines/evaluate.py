@@ -11,7 +11,7 @@ from instructrec.pipelines import reranking, reranking_report
 from instructrec.retrieval import candidate_lists, methods
 from instructrec.serving import instruction_folder
 from instructrec.settings import evaluation
-from instructrec.training import distributed, run_dir
+from instructrec.training import distributed, run_opening, trained_run
 
 _SHOWN = ("HR@1", "HR@3", "HR@5", "NDCG@10")
 
@@ -45,7 +45,7 @@ def evaluate(
   evaluated = _open(settings, tell)
   # Before the work, for a file that a killed run left cut is an error.
   run = evaluated.run
-  training_log = report.read_training_log(run.directory / "metrics.jsonl")
+  training_log = report.read_training_log(run.log) if run.log else []
   found = evaluated()
   context = reranking_report.context(
     evaluated, found, command=command, training_log=training_log
@@ -72,11 +72,11 @@ def _open(
   settings: evaluation.EvaluationSettings, tell: Callable[[str], None]
 ) -> reranking.Reranking:
   """Opens everything but the parameters; all processes must open the same."""
-  run = run_dir.load(settings.model_dir, modules=settings.modules)
+  run = run_opening.open_run(settings)
   run = run.on_all_devices(settings.model_parallel)
   if settings.initial_checkpoint is not None:
     start = dataclasses.replace(
-      run.start, checkpoint=settings.initial_checkpoint
+      run.start or trained_run.Start(), checkpoint=settings.initial_checkpoint
     )
     run = dataclasses.replace(run, start=start)
   instructions = _instructions(settings, run)
@@ -129,7 +129,7 @@ def _check_lists(settings: evaluation.EvaluationSettings) -> None:
 
 
 def _instructions(
-  settings: evaluation.EvaluationSettings, run: run_dir.Run
+  settings: evaluation.EvaluationSettings, run: trained_run.Run
 ) -> instruction_folder.InstructionFolder:
   """Those that are named, which may be others, or those of the run."""
   if settings.tfds_data_dir is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from instructrec.pipelines import blocks, registry, token_cache
 from instructrec.retrieval import candidate_lists
 from instructrec.serving import instruction_folder
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class EvaluationTasks:
     seed: by which requests are drawn.
   """
 
-  run: run_dir.Run
+  run: trained_run.Run
   instructions: instruction_folder.InstructionFolder
   split: str
   task_types: Sequence[str] = ()

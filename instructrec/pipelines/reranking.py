@@ -11,6 +11,7 @@ from instructrec.data import request
 from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
 from instructrec.models import tokenizer
+from instructrec.models.checkpoint import opening
 from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
   chat_rows,
@@ -18,7 +19,6 @@ from instructrec.pipelines import (
   following,
   rank_table,
   reranking_rows,
-  vocabulary,
   weighted_rows,
 )
 from instructrec.retrieval import (
@@ -29,7 +29,7 @@ from instructrec.retrieval import (
 )
 from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +52,7 @@ class Reranking:
   """
 
   settings: evaluation.EvaluationSettings
-  run: run_dir.Run
+  run: trained_run.Run
   instructions: instruction_folder.InstructionFolder
   lists: candidate_lists.CandidateLists | None = None
   validation_lists: candidate_lists.CandidateLists | None = None
@@ -78,6 +78,9 @@ class Reranking:
       )
     if self.validation_lists is not None:
       self._check_validation_lists(self.validation_lists)
+    # Whoever opened a run that does not say its vocabulary did.
+    if self.instructions.trained(self.run) is None:
+      return
     theirs = tokenizer.fingerprint(self.instructions.vocabulary)
     own = self.run.tokenizer
     if theirs != own.fingerprint():
@@ -141,10 +144,9 @@ class Reranking:
       FileNotFoundError: where instructions or checkpoint are missing.
       ValueError: where no request has a list.
     """
-    os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(
-      self.instructions.vocabulary
-    )
-    untrained = self._parts(self.run.initial_params())
+    os.environ[tokenizer.ENVIRONMENT_VARIABLE] = str(self.run.tokenizer.path)
+    begun = self.run.initial_params()
+    untrained = None if begun is None else self._parts(begun)
     weighted = self._weighted()
     with self._chat_rows() as chat:
       rows = reranking_rows.RerankingRows(
@@ -275,7 +277,17 @@ class Reranking:
   def _is_of_the_run(self) -> bool:
     """Whether weights are those of the run's own parameters, data and lists."""
     others = self.settings.checkpoint, self.settings.step, self.lists
-    return others == (None, None, None) and self.instructions.trained(self.run)
+    own = self.instructions.trained(self.run) is not False
+    return others == (None, None, None) and own
+
+  @property
+  def checkpoint(self) -> str:
+    """Which parameters are evaluated: a checkpoint and its step."""
+    given, step = self.settings.checkpoint, self.settings.step
+    if given is None:
+      return f"{self.run.parameters.folder}, step {self._trained[1]}"
+    found = opening.open_checkpoint(given, step)
+    return f"{found.path} ({found.form}), step {found.step}"
 
   def following(self) -> following_lib.Following | None:
     """How far the run follows wishes, by the weights that lie beside it.

@@ -6,7 +6,7 @@ from typing import Any
 from instructrec.evaluation import environment, report, results
 from instructrec.pipelines import reranking
 from instructrec.serving import instruction_folder
-from instructrec.training import run_dir
+from instructrec.training import trained_run
 
 
 def context(
@@ -44,7 +44,7 @@ def context(
     seeds={
       "candidates": (prepared if lists is None else lists).manifest["seed"],
       "instructions": manifest["seed"],
-      "training": run.start.seed,
+      **({"training": run.start.seed} if run.start else {}),
       "evaluation": settings.seed,
     },
     environment=environment.describe(),
@@ -69,6 +69,7 @@ def _protocol(
   prepared, lists = evaluated.instructions.prepared, evaluated.lists
   origins = {r.group: manifest["origins"].get(r.group) for r in found}
   return {
+    "parameters": evaluated.checkpoint,
     "task": "rank the target among its candidates by log-likelihood",
     "candidates": prepared.manifest["candidates"]
     if lists is None
@@ -84,11 +85,18 @@ def _protocol(
 
 
 def _foreign(
-  run: run_dir.Run, instructions: instruction_folder.InstructionFolder
+  run: trained_run.Run, instructions: instruction_folder.InstructionFolder
 ) -> list[str]:
   """What a reader must know where the run was trained on other instructions."""
-  if instructions.trained(run):
+  trained = instructions.trained(run)
+  if trained:
     return []
+  if trained is None:
+    return [
+      "Nothing says on which instructions the model was trained. Where they "
+      f"are others than these ({instructions.directory}) from the same log, "
+      "the split must be the same, or test targets were trained on."
+    ]
   return [
     "The model was trained on other instructions "
     f"({run.record['tfds_data_dir']}) than these ({instructions.directory}). "

@@ -10,7 +10,7 @@ from instructrec.pipelines import blocks, chat_rows, weighted_rows
 from instructrec.retrieval import retriever, tournament
 from instructrec.serving import model_parts
 from instructrec.settings import evaluation
-from instructrec.training import run_dir, scoring
+from instructrec.training import scoring, trained_run
 
 MODEL, UNTRAINED = "trained model", "untrained model"
 _MODEL_IS = "log-likelihood of the candidate's title given the instruction"
@@ -32,16 +32,16 @@ class RerankingRows:
     settings: of the evaluation.
     run: the trained run.
     weighted: the trained model, with the weights of its parts.
-    untrained: the parameters that training began with.
+    untrained: the parameters that training began with; None for no such row.
     others: baselines and retrievers, by name.
     lists_retriever: who made the lists that are ranked; None for nobody.
     chat: asks a chat model; None for none.
   """
 
   settings: evaluation.EvaluationSettings
-  run: run_dir.Run
+  run: trained_run.Run
   weighted: weighted_rows.WeightedRows
-  untrained: model_parts.ModelParts
+  untrained: model_parts.ModelParts | None
   others: Mapping[str, retriever.Retriever]
   lists_retriever: str | None
   chat: chat_rows.ChatRows | None
@@ -64,7 +64,9 @@ class RerankingRows:
     if "tournament" in self.settings.protocols:
       for name, (scores, _) in models.items():
         yield self._tournament(name, block, scores)
-    yield UNTRAINED, [self.untrained.trained_part(block)], self._untrained_is
+    if self.untrained is not None:
+      begun = self.untrained.trained_part(block)
+      yield UNTRAINED, [begun], self._untrained_is
     for name, other in self.others.items():
       yield name, [other.score(block.requests)], other.description
     if block.retriever_scores is not None:
@@ -78,7 +80,10 @@ class RerankingRows:
 
   @property
   def _untrained_is(self) -> str:
-    if self.run.start.embeddings == "random":
+    start = self.run.start or trained_run.Start()
+    if start.checkpoint is not None:
+      return f"the parameters that training began with: {start.checkpoint}"
+    if start.embeddings == "random":
       return "the same network with the parameters it began with"
     return "the same network with random parameters, embeddings too"
 

@@ -1,20 +1,13 @@
 """The SentencePiece vocabulary that the registered SeqIO tasks use."""
 
-import os
 from typing import Any
 
 import seqio
 
 from instructrec.models import tokenizer
 
-ENVIRONMENT_VARIABLE = "INSTRUCTREC_VOCABULARY"
-PUBLIC_T5 = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
-"""The vocabulary of the public T5 and Flan-T5 checkpoints."""
-
-
-def default_path() -> str:
-  """The model file named by `INSTRUCTREC_VOCABULARY`, else T5's public one."""
-  return os.environ.get(ENVIRONMENT_VARIABLE) or PUBLIC_T5
+ENVIRONMENT_VARIABLE = tokenizer.ENVIRONMENT_VARIABLE
+PUBLIC_T5 = tokenizer.PUBLIC_T5
 
 
 class _Named(seqio.SentencePieceVocabulary):
@@ -26,12 +19,12 @@ class _Named(seqio.SentencePieceVocabulary):
   """
 
   def __init__(self) -> None:
-    super().__init__(default_path())
+    super().__init__(tokenizer.default_path())
     self._counted: str | None = None
 
   def _follow(self) -> None:
     """Reads what is named, unless it was read last."""
-    if self._counted == (path := default_path()):
+    if self._counted == (path := tokenizer.default_path()):
       return
     pieces = seqio.SentencePieceVocabulary(path).tokenizer
     super().__init__(path, extra_ids=tokenizer.missing_sentinels(pieces))
@@ -43,7 +36,7 @@ class _Named(seqio.SentencePieceVocabulary):
 
   @property
   def sentencepiece_model_file(self) -> str:
-    return default_path()
+    return tokenizer.default_path()
 
   @property
   def extra_ids(self) -> int:
@@ -57,12 +50,12 @@ class _Named(seqio.SentencePieceVocabulary):
     return {name: value for name, value in state.items() if name != "_counted"}
 
   def __reduce__(self) -> tuple[Any, ...]:
-    path = default_path()
+    path = tokenizer.default_path()
     return seqio.SentencePieceVocabulary, (path, self.extra_ids)
 
 
 def default() -> seqio.SentencePieceVocabulary:
-  """The vocabulary of the tasks: the file that `default_path` names, each time.
+  """The vocabulary of the tasks: the file that is named, each time.
 
   The file is read on first use.
   """

@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from instructrec.preflight import launch as launch_lib
-from instructrec.preflight import t5x_check, t5x_files, t5x_launch
-from instructrec.training import data_config, gin_config, runner
+from instructrec.preflight import t5x_check, t5x_launch
+from instructrec.training import data_config, gin_config, runner, t5x_files
 
 RUNNERS = ("embedded", "t5x")
 

@@ -13,8 +13,8 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from instructrec.preflight import t5x_files, t5x_record
-from instructrec.training import gin_config, gin_data
+from instructrec.preflight import t5x_record
+from instructrec.training import gin_config, gin_data, t5x_files
 
 # Where a run lies: known when it is started.
 PLACES = frozenset(

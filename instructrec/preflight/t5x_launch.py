@@ -13,8 +13,7 @@ from typing import Any
 from instructrec.models import ranking_model
 from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import launch as launch_lib
-from instructrec.preflight import t5x_files
-from instructrec.training import gin_data, mesh, optimizer, runner
+from instructrec.training import gin_data, mesh, optimizer, runner, t5x_files
 
 # Modules whose classes and functions are called, with what is bound for them.
 _CALLED = ("instructrec.models.objectives.", "instructrec.training.data_config")
@@ -98,11 +97,11 @@ def _expect(what: str, found: Any, expected: str) -> None:
     )
 
 
-def _model(bindings: Bindings) -> ranking_model.T5RankingModel:
-  _expect("MODEL", bindings.macro("MODEL"), "T5RankingModel")
+def _model(bindings: Bindings) -> ranking_model.NetworkRankingModel:
+  _expect("MODEL", bindings.macro("MODEL"), "NetworkRankingModel")
   network = t5_config.T5Config(**bindings.of("T5Config"))
-  settings = bindings.of("T5RankingModel")
-  return ranking_model.T5RankingModel(
+  settings = bindings.of("NetworkRankingModel")
+  return ranking_model.NetworkRankingModel(
     t5.T5(network),
     **{k: v for k, v in settings.items() if k not in _NOT_COMPILED},
   )

@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gin import config as gin_state
-from instructrec.preflight import t5x_files
-from instructrec.training import gin_data
+from instructrec.training import gin_data, t5x_files
 
 FILE = pathlib.Path(__file__).with_name("t5x_record.json")
 MODULES = (

@@ -10,7 +10,7 @@ from typing import Any, Self
 from instructrec import recorded_folder
 from instructrec.data import dataset
 from instructrec.instructions import domains, templates
-from instructrec.training import run_dir
+from instructrec.training import run_dir, trained_run
 
 MANIFEST = "manifest.json"
 _Path = str | os.PathLike[str]
@@ -61,7 +61,7 @@ class InstructionFolder:
   @classmethod
   def of_run(
     cls,
-    run: run_dir.Run,
+    run: trained_run.Run,
     *,
     tfds_data_dir: _Path | None = None,
     data: _Path | None = None,
@@ -82,10 +82,12 @@ class InstructionFolder:
     """
     return cls.open(find(run, tfds_data_dir), data=data)
 
-  def trained(self, run: run_dir.Run) -> bool:
-    """Whether a run was trained on these instructions."""
-    expected = run.record["instructions_fingerprint"]
-    return bool(self.manifest["fingerprint"] == expected)
+  def trained(self, run: trained_run.Run) -> bool | None:
+    """Whether a run was trained on these; None where it does not say."""
+    expected = run.record.get("instructions_fingerprint")
+    return (
+      None if expected is None else self.manifest["fingerprint"] == expected
+    )
 
   @property
   def vocabulary(self) -> pathlib.Path:
@@ -121,12 +123,12 @@ def read_manifest(directory: _Path) -> dict[str, Any]:
   return found
 
 
-def find(run: run_dir.Run, given: _Path | None = None) -> pathlib.Path:
+def find(run: trained_run.Run, given: _Path | None = None) -> pathlib.Path:
   """The folder of the instructions that a run was trained on.
 
   Args:
     run: the run.
-    given: where the folder is, if it has moved.
+    given: where the folder is, if it has moved, or the run does not say.
 
   Returns:
     The folder.
@@ -135,6 +137,8 @@ def find(run: run_dir.Run, given: _Path | None = None) -> pathlib.Path:
     FileNotFoundError: where it is gone.
     ValueError: where it holds other instructions.
   """
+  if given is not None and not run.record:
+    return pathlib.Path(given)
   folder = recorded_folder.find(
     "tfds_data_dir",
     run.record,

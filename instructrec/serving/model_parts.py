@@ -34,9 +34,9 @@ from instructrec.training import (
   item_arrays,
   matching,
   ragged,
-  run_dir,
   scoring,
   token_dataset,
+  trained_run,
 )
 
 LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED = (
@@ -93,7 +93,7 @@ class ModelParts:
     batch_size: requests scored at once, where the decoder scores.
   """
 
-  run: run_dir.Run
+  run: trained_run.Run
   params: Any
   prepared: dataset.PreparedData
   template_set: templates.TemplateSet

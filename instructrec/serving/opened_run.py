@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
-from collections.abc import Sequence
 from typing import Any, Self
 
 from instructrec.data import catalog as catalog_lib
@@ -16,7 +14,8 @@ from instructrec.serving import (
   instruction_folder,
   model_parts,
 )
-from instructrec.training import run_dir
+from instructrec.settings import run as run_settings
+from instructrec.training import run_opening, trained_run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class OpenedRun:
     batch_size: requests scored at once, where the decoder scores.
   """
 
-  run: run_dir.Run
+  run: trained_run.Run
   params: Any
   prepared: dataset.PreparedData
   template_set: templates.TemplateSet
@@ -43,21 +42,12 @@ class OpenedRun:
   @classmethod
   def open(
     cls,
-    model_dir: str | os.PathLike[str],
-    *,
-    checkpoint: str | None = None,
-    tfds_data_dir: str | os.PathLike[str] | None = None,
-    data: str | os.PathLike[str] | None = None,
-    modules: Sequence[str] = (),
+    settings: run_settings.RunSettings,
   ) -> Self:
     """Opens a run, with the instructions and data that it was trained on.
 
     Args:
-      model_dir: the folder that `train` wrote.
-      checkpoint: where the parameters are, if not in the run.
-      tfds_data_dir: where its instructions are, if they have moved.
-      data: where the prepared data are, if they have moved.
-      modules: Python modules that the run's settings may name beside ours.
+      settings: which run, and where its parts lie.
 
     Returns:
       The run.
@@ -67,20 +57,20 @@ class OpenedRun:
       NotAllowedError: where the settings name other modules.
       ValueError: where instructions or data are others.
     """
-    run = run_dir.load(model_dir, modules=modules)
+    run = run_opening.open_run(settings)
     instructions = instruction_folder.InstructionFolder.of_run(
-      run, tfds_data_dir=tfds_data_dir, data=data
+      run, tfds_data_dir=settings.tfds_data_dir, data=settings.data
     )
-    if checkpoint is None:
+    if settings.checkpoint is None:
       params, _ = run.params()
     else:
-      params = run.params_from(checkpoint)
+      params = run.params_from(settings.checkpoint)
     return cls.over(run, params, instructions)
 
   @classmethod
   def over(
     cls,
-    run: run_dir.Run,
+    run: trained_run.Run,
     params: Any,
     instructions: instruction_folder.InstructionFolder,
     batch_size: int = 32,

@@ -4,9 +4,8 @@ import dataclasses
 import pathlib
 from typing import Annotated
 
-from instructrec.settings import option
 from instructrec.settings.option import Option
-from instructrec.settings.trusted_modules import TrustedModules
+from instructrec.settings.run import RunSettings
 
 _Path = pathlib.Path
 PROTOCOLS = ("one_pass", "tournament")
@@ -64,15 +63,15 @@ class ChatSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
+class EvaluationSettings(RunSettings):
   """Which requests to rerank, with what, and where the report goes.
 
   Raises:
-    ValueError: where a number is too small, a protocol is unknown, or weights
-      would be fitted on the requests that are evaluated.
+    ValueError: where a number is too small, a protocol is unknown, weights
+      would be fitted on the requests that are evaluated, no run is named, or
+      no folder for the report of one that has none.
   """
 
-  model_dir: Annotated[_Path, Option("Folder that `train` wrote.")]
   output: Annotated[
     _Path | None,
     Option("Folder of the report; <model_dir>/report if left out."),
@@ -88,27 +87,20 @@ class EvaluationSettings:
   step: Annotated[int | None, Option("Checkpoint; the newest if left out.")] = (
     None
   )
-  checkpoint: Annotated[
-    str | None,
-    Option(
-      "Hugging Face, T5X or other checkpoint to evaluate on the run's data "
-      "instead of the run's own."
-    ),
-  ] = None
   tfds_data_dir: Annotated[
     _Path | None,
     Option(
       "Instructions of the run, where they have moved, or of other data or "
-      "wordings, made with its vocabulary; those of the run if left out."
+      "wordings, made with its vocabulary; those of the run if left out. A run "
+      "of T5X, and gin files, do not say where they are."
     ),
-  ] = None
-  data: Annotated[
-    _Path | None,
-    Option("Prepared data of the instructions, where they have moved."),
   ] = None
   initial_checkpoint: Annotated[
     str | None,
-    Option("What the run began with, where it has moved: the untrained model."),
+    Option(
+      "What the run began with, where it has moved or nothing says what it "
+      "was: the untrained model."
+    ),
   ] = None
   task_types: Annotated[
     tuple[str, ...],
@@ -196,11 +188,15 @@ class EvaluationSettings:
   seed: Annotated[
     int, Option("Of subset, random baseline, groups and bootstrap.", least=0)
   ] = 0
-  modules: TrustedModules = ()
 
   def __post_init__(self) -> None:
-    """Checks the numbers."""
-    option.check_bounds(self)
+    """Checks the numbers, and what belongs together."""
+    super().__post_init__()
+    if self.gin_files and self.output is None:
+      raise ValueError(
+        "--gin_file evaluates a checkpoint that lies in no folder of a run; "
+        "name the folder of the report with --output"
+      )
     if not self.protocols:
       raise ValueError(f"no protocol; expected some of {PROTOCOLS}")
     if unknown := set(self.protocols) - set(PROTOCOLS):

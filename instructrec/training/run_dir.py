@@ -14,242 +14,31 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
-
 from instructrec import folder_lock
-from instructrec.models import protocol, tokenizer
+from instructrec.models import tokenizer
 from instructrec.models.checkpoint import storage
 from instructrec.training import (
   checkpoints,
   data_config,
   distributed,
   gin_config,
-  initial_checkpoint,
-  item_arrays,
   item_table,
   run_history,
   runner,
   strict_gin,
+  trained_run,
 )
-from instructrec.training import mesh as mesh_lib
 
 CONFIG = "config.gin"
 RECORD = "run.json"
 LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
+LOG = "metrics.jsonl"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 _WHERE = ("tfds_data_dir", "tfds_data_dir_relative", "instructions_fingerprint")
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-  """What the parameters of a run began as.
-
-  Attributes:
-    seed: of those that were drawn, of dropout and of the data.
-    checkpoint: where the others were read, of any form that `instructrec
-      checkpoint` reads; None where all were drawn.
-    embeddings: see `TrainConfig.initial_embeddings`.
-  """
-
-  seed: int = 0
-  checkpoint: str | None = None
-  embeddings: str = "random"
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """A trained run, as evaluation, ranking and services ask for it.
-
-  They ask for nothing else: how it was trained, and with which runner, is not
-  their concern.
-
-  Attributes:
-    directory: its folder; score weights and reports are kept there.
-    model: the network with its objective.
-    data: settings of the data: lengths, mixtures, items.
-    start: what its parameters began as.
-    layout: how they lay over the devices in training.
-    record: where its instructions are: `tfds_data_dir`, see `recorded_folder`,
-      and `instructions_fingerprint`.
-    config: all settings, as text.
-    train_seconds: how long training took; None where that is not known.
-    mesh: how parameters that are opened lie over the devices of all
-      processes; None for whole on one.
-  """
-
-  directory: pathlib.Path
-  model: protocol.RankingModel
-  data: data_config.DataConfig
-  start: Start = Start()
-  layout: mesh_lib.MeshConfig = dataclasses.field(
-    default_factory=mesh_lib.MeshConfig
-  )
-  record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  config: str = ""
-  train_seconds: float | None = None
-  mesh: mesh_lib.MeshConfig | None = None
-
-  def on_all_devices(self, model_parallel: int | None = None) -> "Run":
-    """The run, its parameters to be laid out over all devices for scoring.
-
-    They are split as in training, but for the length of the residual stream,
-    which saves memory in the backward pass alone.
-
-    Args:
-      model_parallel: devices along the model axis; None for as many as in
-        training, or the only one there is.
-
-    Returns:
-      The run with another `mesh`.
-
-    Raises:
-      ValueError: where the devices do not divide.
-    """
-    count = jax.device_count()
-    model = model_parallel or (self.layout.model if count > 1 else 1)
-    if count % model:
-      raise ValueError(
-        f"{count} {jax.devices()[0].platform} devices do not divide into "
-        f"groups of {model} that share the parameters; pass --model_parallel "
-        f"with a divisor of {count} (the run was trained with "
-        f"{self.layout.model})"
-      )
-    layout = dataclasses.replace(
-      self.layout, data=-1, model=model, shard_sequence=False
-    )
-    return dataclasses.replace(self, mesh=layout)
-
-  @property
-  def tokenizer(self) -> tokenizer.Tokenizer:
-    """The run's own copy of its vocabulary."""
-    return tokenizer.Tokenizer(self.directory / VOCABULARY)
-
-  def item_arrays(
-    self, folder: str | os.PathLike[str] | None = None
-  ) -> item_arrays.ItemArrays | None:
-    """The items as batches show them.
-
-    Args:
-      folder: of instructions, whose items are ranked; None for the run's own
-        copy of those that it was trained on.
-
-    Returns:
-      The arrays; None where the run reads no items.
-
-    Raises:
-      FileNotFoundError: where the table is gone.
-      ValueError: where they are other items than those that the model has
-        vectors of.
-    """
-    if not self.data.reads_items:
-      return None
-    table = item_table.ItemTable.load(folder or self.directory)
-    if folder is not None and self.model.num_items:
-      own = item_table.fingerprint(self.directory / item_table.FILE)
-      if own != table.fingerprint:
-        raise ValueError(
-          f"the model has vectors of the {self.model.num_items:,} items that "
-          f"it was trained on, and {folder} has others; evaluate on "
-          "instructions of the same items, or train with --gin.NUM_ITEMS=0"
-        )
-    return item_arrays.ItemArrays.create(table, self.tokenizer, self.data)
-
-  def _shapes(self) -> dict[str, tuple[int, ...]]:
-    return self.data.shapes(1)
-
-  def _drawn(self) -> Any:
-    """The parameters as they are drawn, of the whole network."""
-    rng = jax.random.key(self.start.seed)
-    return self.model.get_initial_variables(rng, self._shapes())["params"]
-
-  def _abstract_params(self) -> Any:
-    """Shapes and dtypes of the parameters, and where they lie."""
-    variables = jax.eval_shape(
-      lambda rng: self.model.get_initial_variables(rng, self._shapes()),
-      jax.random.key(0),
-    )
-    shardings = mesh_lib.parameter_shardings(
-      variables["params_axes"],
-      mesh_lib.scoring_mesh(self.mesh),
-      self.mesh or mesh_lib.MeshConfig(),
-    )
-    mesh_lib.check_divisible(variables["params"], shardings)
-    return checkpoints.abstract(variables["params"], shardings)
-
-  def initial_params(self) -> Any:
-    """The parameters that training began with.
-
-    Returns:
-      Those of the initial checkpoint, and drawn ones where it had none;
-      without one, those of the run's seed.
-
-    Raises:
-      FileNotFoundError: where the initial checkpoint is gone.
-    """
-    abstract, new = self._abstract_params(), initial_checkpoint.NEW
-    shardings = jax.tree.map(lambda x: x.sharding, abstract)
-    if self.start.checkpoint is None:
-      return jax.jit(self._drawn, out_shardings=shardings)()
-    try:
-      return initial_checkpoint.load_params(
-        self.start.checkpoint,
-        abstract,
-        draw_new=jax.jit(
-          lambda: self._drawn()[new], out_shardings=shardings.get(new)
-        ),
-      )
-    except FileNotFoundError as error:
-      raise FileNotFoundError(
-        f"the checkpoint that the run in {self.directory} began with is gone, "
-        "which the untrained model needs; if it has moved, pass "
-        f"--initial_checkpoint: {error}"
-      ) from error
-
-  def params_from(self, path: str, step: int | None = None) -> Any:
-    """Parameters of a checkpoint outside the run.
-
-    Args:
-      path: of any form that `instructrec checkpoint` reads.
-      step: which of a folder of checkpoints; None for the newest.
-
-    Returns:
-      The parameters.
-
-    Raises:
-      FileNotFoundError: where there is no checkpoint.
-      CheckpointError: where it is of another network than the run's.
-    """
-    return initial_checkpoint.load_params(
-      path, self._abstract_params(), step=step
-    )
-
-  def params(self, step: int | None = None) -> tuple[Any, int]:
-    """Parameters of one of the run's checkpoints.
-
-    Args:
-      step: which checkpoint; None for the newest.
-
-    Returns:
-      The parameters and their step.
-
-    Raises:
-      FileNotFoundError: where there is no such checkpoint.
-      ValueError: where the processes see different ones.
-    """
-    abstract = self._abstract_params()
-    store = checkpoints.Checkpoints(self.directory / CHECKPOINTS, keep=None)
-    try:
-      distributed.check_agreement(
-        {f"the list of checkpoints in {store.directory}": store.steps}
-      )
-      restored = store.restore_params(abstract, step)
-      return restored, store.steps[-1] if step is None else step
-    finally:
-      store.close()
 
 
 @contextlib.contextmanager
@@ -277,11 +66,22 @@ def locked(
   with contextlib.ExitStack() as stack:
 
     def enter() -> None:
+      if is_t5xs(folder):
+        raise FileExistsError(
+          f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), whose "
+          "record would be overwritten; name another --model_dir"
+        )
       stack.enter_context(lock)
       _check_checkpoints(folder / CHECKPOINTS)
 
     distributed.by_lead("lock", enter)
     yield lock.check if distributed.is_lead() else lambda: None
+
+
+def is_t5xs(directory: str | os.PathLike[str]) -> bool:
+  """Whether a folder looks like a MODEL_DIR of T5X: settings, no record."""
+  folder = pathlib.Path(directory)
+  return (folder / CONFIG).is_file() and not (folder / RECORD).is_file()
 
 
 def _check_checkpoints(folder: pathlib.Path) -> None:
@@ -404,9 +204,49 @@ def _copy(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class OwnCheckpoints:
+  """The checkpoints in the folder of a run.
+
+  Attributes:
+    directory: the model folder.
+  """
+
+  directory: pathlib.Path
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """The folder of the checkpoints."""
+    return self.directory / CHECKPOINTS
+
+  def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
+    """Parameters of a checkpoint.
+
+    Args:
+      abstract: shapes, dtypes and shardings of the parameters.
+      step: which; None for the newest.
+
+    Returns:
+      The parameters and their step.
+
+    Raises:
+      FileNotFoundError: where there is no such checkpoint.
+      ValueError: where the processes see different ones.
+    """
+    store = checkpoints.Checkpoints(self.folder, keep=None)
+    try:
+      distributed.check_agreement(
+        {f"the list of checkpoints in {store.directory}": store.steps}
+      )
+      restored = store.restore_params(abstract, step)
+      return restored, store.steps[-1] if step is None else step
+    finally:
+      store.close()
+
+
 def load(
   directory: str | os.PathLike[str], *, modules: Sequence[str] = ()
-) -> Run:
+) -> trained_run.Run:
   """Opens a run's folder, which may be anyone's: see `strict_gin`.
 
   Args:
@@ -423,6 +263,11 @@ def load(
     ValueError: where its settings cannot be read.
   """
   folder = pathlib.Path(directory).absolute()
+  if is_t5xs(folder):
+    raise FileNotFoundError(
+      f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), which "
+      "`evaluate` and `rank` open"
+    )
   for name in (CONFIG, RECORD):
     if not (folder / name).is_file():
       raise FileNotFoundError(
@@ -439,13 +284,19 @@ def load(
   data = settings.build(data_config.DataConfig)
   settings.check_task_modules(data.modules)
   train = settings.build(runner.TrainConfig)
-  return Run(
+  return trained_run.Run(
     directory=folder,
     model=train.model,
     data=data,
-    start=Start(train.seed, train.initial_checkpoint, train.initial_embeddings),
+    vocabulary=folder / VOCABULARY,
+    items=folder,
+    parameters=OwnCheckpoints(folder),
+    start=trained_run.Start(
+      train.seed, train.initial_checkpoint, train.initial_embeddings
+    ),
     layout=train.mesh,
     record=record,
     config=(folder / CONFIG).read_text(),
     train_seconds=record.get("train_seconds"),
+    log=folder / LOG,
   )

@@ -29,6 +29,7 @@ _CLASSES = (
   "instructrec.training.runner",
 )
 _FUNCTIONS = (
+  "instructrec.training.data_config",
   "instructrec.training.optimizer",
   "instructrec.training.schedules",
 )
@@ -96,15 +97,7 @@ class StrictGin:
       GinDataError: where it does not parse.
       NotAllowedError: where it names what is not allowed.
     """
-    file = pathlib.Path(path)
-    limits.CONFIG_BYTES.check(file.stat().st_size, str(file))
-    data = gin_data.GinData()
-    try:
-      text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-      raise gin_data.GinDataError(f"{file} is no UTF-8: {error}") from error
-    data.read(text, str(file))
-    return cls(data, modules)
+    return cls(read(path), modules)
 
   def _check_reference(
     self, place: gin_data.Place, reference: gin_data.Reference
@@ -167,6 +160,25 @@ class StrictGin:
       raise gin_data.GinDataError(
         f"{cls.__name__} refers to itself, by way of its bindings"
       ) from error
+
+  def macro(self, name: str) -> Any:
+    """The value of a macro, as gin would make it.
+
+    Args:
+      name: of the macro.
+
+    Returns:
+      The value; None where there is no such macro.
+
+    Raises:
+      NotAllowedError: where it refers to something that is not allowed.
+      GinDataError: where a macro in it is missing, or a parameter unknown.
+    """
+    self._followed = 0
+    binding = self._macros.get(name)
+    if binding is None:
+      return None
+    return self._resolve(gin_data.Macro(name), (), binding.place, within=())
 
   def _follow(self, place: gin_data.Place) -> None:
     self._followed += 1
@@ -264,6 +276,31 @@ class StrictGin:
         "module that is passed as --module"
       )
     return target
+
+
+def read(path: str | os.PathLike[str]) -> gin_data.GinData:
+  """Reads a gin file that includes no other.
+
+  Args:
+    path: the file.
+
+  Returns:
+    What it says.
+
+  Raises:
+    FileNotFoundError: where it is missing.
+    LimitError: where it is too large for settings.
+    GinDataError: where it does not parse.
+  """
+  file = pathlib.Path(path)
+  limits.CONFIG_BYTES.check(file.stat().st_size, str(file))
+  data = gin_data.GinData()
+  try:
+    text = file.read_text(encoding="utf-8")
+  except UnicodeDecodeError as error:
+    raise gin_data.GinDataError(f"{file} is no UTF-8: {error}") from error
+  data.read(text, str(file))
+  return data
 
 
 def _module(selector: str) -> str:

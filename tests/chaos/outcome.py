@@ -19,7 +19,7 @@ _RATES = ("steps_per_s", "tokens_per_s")
 _TIMES = ("train_seconds", "starts", "seconds", "wall_seconds")
 _IN_WORDS = re.compile(r"[\d.,]+ ?(s|seconds|minutes|hours)\b|\b\d+:\d\d\b")
 _UNFINISHED = re.compile(
-  r"\.incomplete|\.replaced|\.tmp$|orbax-checkpoint-tmp|\.lock$"
+  r"\.incomplete|\.unfinished|\.replaced|\.tmp$|orbax-checkpoint-tmp|\.lock$"
 )
 _EVENTS = "events.out.tfevents"
 

@@ -31,7 +31,12 @@ def folder(tmp_path, settings):
   model = tmp_path / "model"
   (model / "checkpoints").mkdir(parents=True)
   (model / "config.gin").write_text(settings)
-  (model / "run.json").write_text(json.dumps({"tfds_data_dir": "data"}))
+  record = {
+    "tfds_data_dir": "data",
+    "tfds_data_dir_relative": "../data",
+    "instructions_fingerprint": "sha256:0",
+  }
+  (model / "run.json").write_text(json.dumps(record))
   return model
 
 

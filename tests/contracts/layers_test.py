@@ -20,9 +20,16 @@ _MAY_IMPORT = {
   "models": set(),
   "evaluation": set(),
   "retrieval": {"settings", "data", "instructions", "models", "evaluation"},
-  "training": {"models"},
+  "training": {"settings", "models"},
   "preflight": {"models", "training"},
-  "serving": {"models", "instructions", "data", "retrieval", "training"},
+  "serving": {
+    "settings",
+    "data",
+    "instructions",
+    "models",
+    "retrieval",
+    "training",
+  },
   "pipelines": {
     "settings",
     "data",

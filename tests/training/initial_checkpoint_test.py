@@ -24,6 +24,7 @@ from instructrec.training import (
   optimizer,
   run_dir,
   runner,
+  trained_run,
 )
 from instructrec.training import trainer as trainer_lib
 
@@ -56,7 +57,7 @@ def _source(cfg=CONFIG):
 def _trainer(checkpoint, cfg=CONFIG, objective=None):
   return trainer_lib.Trainer.create(
     runner.TrainConfig(
-      model=ranking_model.T5RankingModel(t5.T5(cfg), objective=objective),
+      model=ranking_model.NetworkRankingModel(t5.T5(cfg), objective=objective),
       optimizer=optimizer.adamw(1e-2),
       train_steps=1,
       mesh=mesh.MeshConfig(data=1, model=1),
@@ -209,20 +210,23 @@ def test_what_is_evaluated_as_untrained_is_what_training_began_with(tmp_path):
   convert.convert(_source(), out, convert.Settings(form="huggingface"))
   cfg = dataclasses.replace(CONFIG, title_matching=True)
   trainer = _trainer(out, cfg)
-  run = run_dir.Run(
+  run = trained_run.Run(
     tmp_path,
     trainer.config.model,
     data_config.DataConfig(
       mixture="none", inputs_length=8, targets_length=4, batch_size=2
     ),
-    run_dir.Start(trainer.config.seed, str(out)),
+    vocabulary=tmp_path,
+    items=tmp_path,
+    parameters=run_dir.OwnCheckpoints(tmp_path),
+    start=trained_run.Start(trainer.config.seed, str(out)),
   )
   found, began = _flat(run.initial_params()), _flat(trainer.init().params)
   assert found.keys() == began.keys()
   for key in found:
     np.testing.assert_array_equal(found[key], began[key], key)
   gone = dataclasses.replace(
-    run, start=run_dir.Start(checkpoint=str(tmp_path / "gone"))
+    run, start=trained_run.Start(checkpoint=str(tmp_path / "gone"))
   )
   with pytest.raises(FileNotFoundError, match="pass --initial_checkpoint"):
     gone.initial_params()
@@ -273,7 +277,7 @@ def test_other_uses_want_all_parameters(tmp_path):
 
 
 def _model(**changes):
-  return ranking_model.T5RankingModel(
+  return ranking_model.NetworkRankingModel(
     t5.T5(dataclasses.replace(CONFIG, **changes))
   )
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from instructrec.models import tokenizer
-from instructrec.training import data_config, item_table, run_dir
+from instructrec.training import data_config, item_table, run_dir, trained_run
 
 TITLES = ["red boat", "blue boat", "red train", "old map"]
 OTHERS = ["blue map", "red boat"]
@@ -48,7 +48,14 @@ def run_of(folder, num_items):
     history_length=2,
     title_length=9,
   )
-  return run_dir.Run(folder, types.SimpleNamespace(num_items=num_items), data)
+  return trained_run.Run(
+    folder,
+    types.SimpleNamespace(num_items=num_items),
+    data,
+    vocabulary=folder / run_dir.VOCABULARY,
+    items=folder,
+    parameters=run_dir.OwnCheckpoints(folder),
+  )
 
 
 def titles_of(run, arrays):

@@ -104,8 +104,8 @@ THROUGH_OURS = {
     "data_config.DataConfig.seed = @runner.train()\n"
   ),
   "a method": (
-    "from instructrec.training import trainer\n"
-    "data_config.DataConfig.seed = @trainer.Trainer.create()\n"
+    "from instructrec.models.networks import t5_config\n"
+    "data_config.DataConfig.seed = @t5_config.T5Config.num_parameters()\n"
   ),
   "a private name": (
     "from instructrec.training import optimizer\n"

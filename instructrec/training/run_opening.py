@@ -1,0 +1,52 @@
+"""Opens a run for evaluation and ranking, whichever runner trained it."""
+
+from instructrec.settings import run as run_settings
+from instructrec.training import run_dir, t5x_run, trained_run
+
+
+def open_run(settings: run_settings.RunSettings) -> trained_run.Run:
+  """Opens a run that is named by its folder, or made of gin files.
+
+  Args:
+    settings: which run, and where its parts lie.
+
+  Returns:
+    The run; its parameters are not read yet.
+
+  Raises:
+    FileNotFoundError: where there is no run, or parts of it are not said.
+    NotAllowedError: where its settings name what they may not.
+    ValueError: where its settings cannot be read or do not fit, or the folder
+      is a bucket.
+  """
+  folder = settings.model_dir
+  if folder is None:
+    assert settings.checkpoint is not None
+    return t5x_run.of_files(
+      settings.gin_files,
+      settings.bindings,
+      checkpoint=settings.checkpoint,
+      tfds_data_dir=settings.tfds_data_dir,
+      vocabulary=settings.vocabulary,
+      modules=settings.modules,
+    )
+  # A pathlib.Path has made one slash of the two in gs://.
+  if folder.parts and folder.parts[0].endswith(":"):
+    raise ValueError(
+      f"--model_dir={folder} is a bucket, expected a folder; pass its "
+      "checkpoint_<step> as --checkpoint, which may be in a bucket, with "
+      "--gin_file for its model"
+    )
+  if run_dir.is_t5xs(folder):
+    return t5x_run.load(
+      folder,
+      tfds_data_dir=settings.tfds_data_dir,
+      vocabulary=settings.vocabulary,
+      modules=settings.modules,
+    )
+  if settings.vocabulary is not None:
+    raise ValueError(
+      f"--vocabulary={settings.vocabulary}: the run in {folder} has a copy of "
+      "its vocabulary"
+    )
+  return run_dir.load(folder, modules=settings.modules)
