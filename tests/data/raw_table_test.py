@@ -231,3 +231,14 @@ def test_copies_of_pipes_do_not_stay(tmp_path, monkeypatch):
   path = written(tmp_path, "t.csv", b"\xef\xbb\xbf" + FORMS["t.csv"].encode())
   read(path)
   assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_fields_longer_than_those_of_csv_readers_are_read(tmp_path):
+  long = "x" * 200_000
+  path = written(tmp_path, "t.csv", f'a,b\n1,"{long}"\n3,4\n')
+  rows, lines = read(path)
+  assert rows == [{"a": "1", "b": long}, ROWS[1]]
+  assert lines == [2, 3]
+  path = written(tmp_path, "t.csv", f'a,"b\n1,{long}\n')
+  with pytest.raises(ValueError, match=r"t.csv, line 1: found 'a,\"b.*closed"):
+    read(path)
