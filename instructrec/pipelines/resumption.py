@@ -52,13 +52,14 @@ def key(spec: units.Spec, generator: generate.Generator) -> str:
     SHA-256 of all that records depend on, the package's own texts and rules
     among it.
   """
-  own = importlib.resources.files("instructrec.instructions")
+  own, chat = importlib.resources.files("instructrec.instructions"), spec.chat
   facts = {
     "version": instructrec.__version__,
     "package": _digest(own),
     "prepared": generator.prepared.fingerprint,
     "domain": generator.resolved_domain.value,
     "teacher": [generator.teacher.name, generator.teacher.version],
+    "chat": chat and [chat.base_url, chat.max_reply_tokens, chat.temperature],
     "units": [generate.CHUNK, units.SHARD],
     "templates": [
       pathlib.Path(name).read_text(encoding="utf-8")
@@ -85,6 +86,10 @@ def _digest(folder: Traversable) -> str:
 def _sha256(path: pathlib.Path) -> str:
   with path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text_sha256(text: str) -> str:
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Unfinished:
@@ -119,7 +124,14 @@ class Unfinished:
 
   def remove(self) -> None:
     """Removes the folder, once the output is there."""
-    shutil.rmtree(self.folder)
+    for path in self.folder.iterdir():
+      if path.is_dir():
+        shutil.rmtree(path)
+      elif path.name != _KEY:
+        path.unlink()
+    # Last, for it says whose folder this is.
+    (self.folder / _KEY).unlink(missing_ok=True)
+    self.folder.rmdir()
 
   def _path(self, name: str) -> pathlib.Path:
     return self.folder / f"{name}.json"
@@ -192,10 +204,10 @@ class Unfinished:
     return {"size": size, "model": tokenizer.fingerprint(self.vocabulary)}
 
   def _write(self, name: str, value: dict[str, Any]) -> None:
-    path = self._path(name)
+    path, text = self._path(name), json.dumps(value)
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-      json.dump(value, file)
+      file.write(f"{_text_sha256(text)}\n{text}")
       file.flush()
       os.fsync(file.fileno())
     temporary.replace(path)
@@ -204,8 +216,9 @@ class Unfinished:
     path = self._path(name)
     if not path.is_file():
       return None
-    try:
-      return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-      _LOG.warning("%s is damaged; what it stands for is made again", path)
-      return None
+    found = path.read_text(encoding="utf-8", errors="replace")
+    sha256, _, text = found.partition("\n")
+    if _text_sha256(text) == sha256:
+      return json.loads(text)
+    _LOG.warning("%s is damaged; what it stands for is made again", path)
+    return None
