@@ -36,7 +36,7 @@ def rank(context: typer.Context, settings: ranking.RankingSettings) -> None:
   ranker = _open(settings)
   if settings.input is not None:
     _answer_lines(ranker, settings, settings.input)
-  elif not settings.asks and sys.stdin.isatty():
+  elif not settings.asks and _is_terminal():
     typer.echo(_HOW)
     converse(ranker, settings, _typed)
   else:
@@ -149,6 +149,10 @@ def _ranked(
     candidates=request.candidates,
     on_unknown=settings.on_unknown,
   )
+
+
+def _is_terminal() -> bool:
+  return sys.stdin.isatty()
 
 
 def _typed() -> str | None:

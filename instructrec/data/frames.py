@@ -1,5 +1,6 @@
 """Tables that are in memory, whatever library holds them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -24,6 +25,8 @@ def of(frame: Any, name: str) -> pl.DataFrame:
   if isinstance(frame, pl.DataFrame):
     return frame
   try:
+    if not isinstance(frame, Mapping) and not hasattr(frame, "columns"):
+      raise TypeError("it has no columns")
     found = pl.DataFrame(frame)
   except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
     raise TypeError(

@@ -179,6 +179,7 @@ class Ranker:
     """
     found = []
     for name in names:
+      self._check_meant(name)
       try:
         found.append(self._item(name))
       except ValueError as error:
@@ -195,17 +196,21 @@ class Ranker:
           raise
     return found
 
+  def _check_meant(self, name: str) -> None:
+    """Fails for the id of an item that is another one's title."""
+    items = self.opened.catalog
+    if name in items and self._titles.get(name, name) != name:
+      raise ValueError(
+        f"{name!r} is the id of {items.title(name)!r} and the title of the "
+        f"item {self._titles[name]!r}; write 'id:{name}' or 'title:{name}'"
+      )
+
   def _item(self, name: str) -> str:
     """The id of the item with a title or an id."""
     items = self.opened.catalog
     kind, colon, rest = name.partition(":")
     marked = f"{kind}{colon}" in _PREFIXES
     if name in items:
-      if name in self._titles and self._titles[name] != name:
-        raise ValueError(
-          f"{name!r} is the id of {items.title(name)!r} and the title of the "
-          f"item {self._titles[name]!r}; write 'id:{name}' or 'title:{name}'"
-        )
       return name
     if marked and name not in self._titles:
       if kind == "title":
@@ -261,14 +266,17 @@ class Ranker:
       notes.append(
         f"of the history, the newest {read} of {len(history)} items are read"
       )
+    # What stands behind a wish may go; the wish ends where it ends.
+    what, end = "instruction", len(text)
+    if wish is not None and wish in text:
+      what, end = "wish", text.index(wish) + len(wish)
+    most = self.opened.run.data.inputs_length - 1
     vocabulary = self.opened.run.tokenizer
-    most = self.opened.run.data.inputs_length
-    tokens = vocabulary.encode(text)
+    tokens = vocabulary.encode(text[:end])[:-1]
     if len(tokens) > most:
-      end = vocabulary.decode(tokens[: most - 1])[-40:]
       notes.append(
-        f"the wish is cut: with what stands around it, it has {len(tokens)} "
-        f"tokens, the model reads {most}, up to '...{end}'"
+        f"the {what} is cut: up to its end there are {len(tokens)} tokens, the "
+        f"model reads {most}, to '...{vocabulary.decode(tokens[:most])[-40:]}'"
       )
     return notes
 

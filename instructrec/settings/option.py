@@ -122,7 +122,7 @@ def _converted(name: str, kind: Any, value: Any) -> Any:
     try:
       return kind(value)
     except ValueError:
-      known = [member.value for member in kind]
+      known = ", ".join(str(member.value) for member in kind)
       raise ValueError(
         f"{name} is {value!r}, expected one of {known}"
       ) from None
