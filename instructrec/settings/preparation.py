@@ -158,7 +158,7 @@ class SourceSettings:
       file = "input" if name == Table.interactions else name
       if file in given:
         raise ValueError(
-          f"{name}: found a file and a table in memory; pass one"
+          f"{name}: found a file and a table in memory; pass one of them"
         )
       given.add(file)
     two = self.source in (Source.table, Source.amazon)

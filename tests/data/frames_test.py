@@ -62,7 +62,7 @@ def test_columns_that_a_frame_lacks_are_named():
 @pytest.mark.parametrize("wrong", [5, "orders", [1, 2], pl.Series([1]), {1: 2}])
 def test_what_is_no_table_is_refused(wrong):
   with pytest.raises(
-    TypeError, match="the table of items is a .*expected a fr"
+    TypeError, match=r"the table of items is a .*expected a fr"
   ):
     frames.of(wrong, "items")
 

@@ -46,7 +46,7 @@ def test_lines_have_the_numbers_of_their_file(tmp_path):
     (1, '{"id": 1}\n'),
     (4, '{"id": 4}\n'),
   ]
-  with pytest.raises(FileNotFoundError, match="none.jsonl"):
+  with pytest.raises(FileNotFoundError, match=r"none\.jsonl"):
     list(request_lines.read(tmp_path / "none.jsonl"))
 
 
