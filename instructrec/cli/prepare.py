@@ -22,7 +22,11 @@ def prepare(
   ] = None,
 ) -> None:
   """Read raw logs; filter, split by time, draw candidates, freeze all."""
-  columns = dict(map(_assignment, column or ()))
+  columns: dict[str, str] = {}
+  for name, value in map(_assignment, column or ()):
+    if name in columns:
+      raise typer.BadParameter(f"--column names {name} twice")
+    columns[name] = value
   raw = dataclasses.replace(settings.raw, columns=columns)
   run(dataclasses.replace(settings, raw=raw))
 

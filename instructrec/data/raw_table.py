@@ -5,10 +5,8 @@ say what was expected. Delimited text and JSON are read as text, and only the
 columns that are wanted: some files have thousands.
 """
 
-import csv
 import dataclasses
 import glob
-import io
 import itertools
 import json
 import os
@@ -25,8 +23,8 @@ ROW = "_row"
 """Column of `RawTable.read`: which record of the file a row is, from 0."""
 DOUBLE_COLON = "::"
 _SEPARATORS = ("\t", ",", ";", "|")
+# Titles hold stray quotes; only CSV quotes its fields.
 _QUOTED = (",", ";")
-"""Titles hold stray quotes; only CSV quotes its fields."""
 _JSON_ROWS = 1000
 """Lines whose fields are taken for those of a file of JSON."""
 # RecBole's atomic files name the type of a field behind it.
@@ -66,6 +64,11 @@ class RawTable:
     """What the user calls the file."""
     return self.file.name
 
+  @property
+  def is_quoted(self) -> bool:
+    """Whether double quotes stand around fields with separators in them."""
+    return self.separator in _QUOTED
+
   def read(self, wanted: Sequence[str]) -> pl.DataFrame:
     """Reads some columns.
 
@@ -80,8 +83,14 @@ class RawTable:
       ValueError: where the file does not parse; it says where and why.
     """
     names = [name for name in dict.fromkeys(wanted) if self._may_have(name)]
+    read = {
+      "delimited": self._read_delimited,
+      "json": self._read_json,
+      "python": self._read_python,
+      "parquet": self._read_parquet,
+    }[self.kind]
     try:
-      frame = getattr(self, f"_read_{self.kind}")(names)
+      frame = read(names)
     except (pl.exceptions.PolarsError, OSError) as error:
       raise ValueError(raw_errors.explain(self, error)) from error
     # Fields that the first lines of JSON lack may come later, or not at all.
@@ -93,7 +102,7 @@ class RawTable:
     return frame.drop(empty)
 
   def line_of(self, row: int) -> int:
-    """The line, from 1, of a record; reads the file up to it."""
+    """The line of a record, or row of Parquet, from 1; reads up to it."""
     return next(itertools.islice(self._lines(), row, None))
 
   def _may_have(self, name: str) -> bool:
@@ -140,7 +149,7 @@ class RawTable:
         skip_lines=self.skip_lines,
         with_column_names=lambda found: [*self.columns],
         infer_schema=False,
-        quote_char='"' if self.separator in _QUOTED else None,
+        quote_char='"' if self.is_quoted else None,
         glob=False,
       )
     empty = pl.all_horizontal(pl.col(self.columns).is_null())
@@ -169,8 +178,12 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
   """A table of values that have types, its nested ones as JSON."""
   nested = [name for name in frame.columns if frame[name].dtype.is_nested()]
   return frame.with_columns(
-    pl.Series(name, [_json(value) for value in frame[name].to_list()])
-    for name in nested
+    # Some writers do not say which of their bytes are text.
+    pl.col(pl.Binary).cast(pl.String),
+    *(
+      pl.Series(name, [_json(value) for value in frame[name].to_list()])
+      for name in nested
+    ),
   ).with_row_index(ROW)
 
 
@@ -268,9 +281,8 @@ def _open_delimited(
   skip = text[: len(text) - len(begin)].count("\n")
   line = begin.split("\n", 1)[0].rstrip("\r")
   separator = separator or _separator(file.name, line)
-  fields = line.split(separator)
-  if separator in _QUOTED:
-    fields = next(csv.reader(io.StringIO(begin), delimiter=separator))
+  table = RawTable(file, "delimited", (), separator, has_header, skip)
+  fields = raw_errors.first_record(table)
   if names is None:
     names = fields if has_header else [str(i + 1) for i in range(len(fields))]
   if len(names) != len(fields):
@@ -278,8 +290,7 @@ def _open_delimited(
       f"{file.name}, line {skip + 1}: found {len(fields)} fields, expected "
       f"{len(names)}: {', '.join(names)}"
     )
-  columns = _cleaned(names, file.name)
-  return RawTable(file, "delimited", columns, separator, has_header, skip)
+  return dataclasses.replace(table, columns=_cleaned(names, file.name))
 
 
 def _cleaned(names: Sequence[str], file: str) -> tuple[str, ...]:

@@ -143,7 +143,16 @@ class MatchingModel(Protocol):
   def request_states(
     self, params: Params, batch: Batch
   ) -> Float[Array, "batch embed"]:
-    """What each request asks of titles, whatever the candidates."""
+    """What each request asks of titles, whatever the candidates.
+
+    Args:
+      params: parameters.
+      batch: needs encoder_input_tokens and, where histories are read item by
+        item, history_tokens and history_items.
+
+    Returns:
+      Float32 queries: a query times a title's vector is a logit in nats.
+    """
 
   def title_vectors(
     self,
@@ -151,7 +160,16 @@ class MatchingModel(Protocol):
     tokens: Int[Array, "*dims length"],
     items: Int[Array, "*dims"],
   ) -> Float[Array, "*dims embed"]:
-    """Vectors whose products with states are logits in nats."""
+    """Vectors of titles, for products with `request_states`.
+
+    Args:
+      params: parameters.
+      tokens: pieces of each title, without an end token, 0 where padded.
+      items: numbers of the items, from 1; 0 for one that is new.
+
+    Returns:
+      Float32 vectors.
+    """
 
   def popularity_weight(self, params: Params) -> Float[Array, ""]:
     """What log popularity counted beside a match in training."""
@@ -173,7 +191,16 @@ class PrefixModel(Protocol):
   def start_prefixes(
     self, params: Params, tokens: Int[Array, "1 inputs"], num_slots: int
   ) -> tuple[Memory, Cache]:
-    """Encodes one input and makes room for prefixes of its responses."""
+    """Reads one prompt and makes room for prefixes of its answers.
+
+    Args:
+      params: parameters.
+      tokens: the prompt, 0 where padded.
+      num_slots: prefixes that fit.
+
+    Returns:
+      The memory and the cache for `extend_prefixes`.
+    """
 
   def extend_prefixes(
     self,
@@ -184,4 +211,10 @@ class PrefixModel(Protocol):
     cache: Cache,
     memory: Memory,
   ) -> tuple[Float[Array, "prefixes vocab"], Cache]:
-    """Log-probabilities of the token after each prefix, and the cache."""
+    """Log-probabilities of the token after each prefix, in nats.
+
+    See `networks.network.Network.extend_prefixes` for the arguments.
+
+    Returns:
+      Float32 log-probabilities, and the cache with the prefixes in it.
+    """

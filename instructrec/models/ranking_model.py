@@ -1,6 +1,5 @@
-"""T5 as a `RankingModel`: trains on targets, scores candidates, generates."""
+"""A network as a `RankingModel`: trains, scores candidates, generates."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -10,38 +9,31 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import protocol
 from instructrec.models.generation import generation, search
-from instructrec.models.networks import decoding_state, t5, title_matching
-from instructrec.models.objectives import (
-  objective as objective_lib,
-)
-from instructrec.models.objectives import (
-  token_likelihood,
-  training_metrics,
-)
+from instructrec.models.networks import network
+from instructrec.models.networks.reading import Reading
+from instructrec.models.objectives import objective as objective_lib
+from instructrec.models.objectives import token_likelihood, training_metrics
 from instructrec.models.scoring import candidate_scores
-
-# Packed batches have positions too, of which T5 needs only differences.
-_SEGMENT_KEYS = ("encoder_segment_ids", "decoder_segment_ids")
 
 
 def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
   """Stands where a converter should be, and says so when it is called."""
   raise ValueError(
     "this model was built without a feature converter, which only SeqIO "
-    "pipelines need; expected feature_converter_cls=... in T5RankingModel"
+    "pipelines need; expected feature_converter_cls=... in NetworkRankingModel"
   )
 
 
-class T5RankingModel:
-  """Loss, candidate scores and generation over one `t5.T5` module.
+class NetworkRankingModel:
+  """Loss, candidate scores and generation over one `network.Network`.
 
-  Satisfies `protocol.RankingModel`, where the batch keys are listed, and
-  `protocol.PrefixModel`. Targets of rank 3 [batch, candidates, length] are
-  candidates (or several targets) of one input: the encoder runs once per input
-  for all of them.
+  Satisfies `protocol.RankingModel`, where the batch keys are listed,
+  `protocol.MatchingModel` and `protocol.PrefixModel`. Targets of rank 3 [batch,
+  candidates, length] are candidates (or several targets) of one prompt, which
+  is read once for all of them.
 
   Example:
-    >>> model = T5RankingModel(t5.T5(config))
+    >>> model = NetworkRankingModel(t5.T5(config))
     >>> variables = model.get_initial_variables(rng, input_shapes)
     >>> scores = model.score_batch(variables["params"], batch)
     >>> scores.shape
@@ -50,7 +42,7 @@ class T5RankingModel:
 
   def __init__(
     self,
-    module: t5.T5,
+    module: network.Network,
     *,
     objective: objective_lib.Objective | None = None,
     input_vocabulary: Any = None,
@@ -189,61 +181,29 @@ class T5RankingModel:
       {"params": ..., "params_axes": ...}, both named as in T5X checkpoints.
     """
     del input_types
-    inputs = jnp.ones(tuple(input_shapes["encoder_input_tokens"]), jnp.int32)
-    shape = tuple(input_shapes["decoder_input_tokens"])
+    shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
+    length = shapes["decoder_input_tokens"][-1]
+    # Rows that hold their prompts make the same parameters.
+    prompts = shapes.get("encoder_input_tokens", (1, length))
     # Candidates are rows of their own to the module.
-    targets = jnp.ones((inputs.shape[0], shape[-1]), jnp.int32)
+    targets = jnp.ones((prompts[0], length), jnp.int32)
     variables = self.module.init(
-      rng, inputs, targets, targets, enable_dropout=False
+      rng,
+      network.Prompt(jnp.ones(prompts, jnp.int32)),
+      network.Targets(targets, targets),
+      enable_dropout=False,
     )
     return dict(variables)
 
-  def _bound(self, params: protocol.Params) -> Callable[..., Any]:
-    """The module's methods: called with arguments and `method=`."""
-    return functools.partial(self.module.apply, {"params": params})
-
-  def _apply(
+  def _reading(
     self,
-    method: str,
     params: protocol.Params,
-    arrays: dict[str, Array],
-  ) -> Any:
-    """Runs the module over whole targets; each is a row of its own to it."""
-    targets = arrays["decoder_target_tokens"]
-    # [batch, candidates, length] -> [batch * candidates, length]
-    rows = (-1, targets.shape[-1])
-    found = self._bound(params)(
-      arrays["encoder_input_tokens"],
-      arrays["decoder_input_tokens"].reshape(rows),
-      targets.reshape(rows),
-      *(arrays.get(key) for key in _SEGMENT_KEYS),
-      history=objective_lib.titles(arrays, "history"),
-      method=method,
-      enable_dropout=False,
-    )
-    return jax.tree.map(
-      lambda x: x.reshape(*targets.shape, *x.shape[2:]), found
-    )
-
-  def _tree_token_scores(
-    self, params: protocol.Params, arrays: dict[str, Array]
-  ) -> Float[Array, "batch candidates length"]:
-    """Scores of all targets of candidate lists that share prefixes."""
-    apply = self._bound(params)
-    return candidate_scores.tree_token_scores(
-      functools.partial(apply, method="logits"),
-      apply(
-        arrays["encoder_input_tokens"],
-        arrays["decoder_input_tokens"],
-        arrays["decoder_positions"],
-        arrays["decoder_subtree_ends"],
-        objective_lib.titles(arrays, "history"),
-        method="tree_features",
-      ),
-      arrays["decoder_target_nodes"],
-      arrays["decoder_target_tokens"],
-      arrays["decoder_loss_weights"],
-    )
+    batch: protocol.Batch,
+    dropout_rng: PRNGKeyArray | None = None,
+  ) -> Reading:
+    """The network's reading of a batch."""
+    arrays = {key: jnp.asarray(value) for key, value in batch.items()}
+    return Reading(self.module, params, arrays, dropout_rng)
 
   def loss_fn(
     self,
@@ -264,15 +224,9 @@ class T5RankingModel:
       the objective with `loss`, the sum over `loss_divisor`, and
       `target_tokens`, and rates where there is `throughput`.
     """
-    arrays = candidate_scores.check_batch(batch)
-    if candidate_scores.is_tree(arrays):
-      raise ValueError(
-        "the batch has decoder_target_nodes: candidate trees are for "
-        "score_batch; expected a batch of features.to_features"
-      )
+    arrays = candidate_scores.check_batch(batch, trees=False)
     self.objective.check(arrays, titles=self.module.config.title_matching)
-    reading = objective_lib.Reading(self._bound(params), arrays, dropout_rng)
-    loss, metrics = self.objective(reading)
+    loss, metrics = self.objective(self._reading(params, arrays, dropout_rng))
     metrics = training_metrics.of_objective(
       loss,
       self.objective.divisor(arrays),
@@ -325,11 +279,7 @@ class T5RankingModel:
     arrays = candidate_scores.check_batch(batch)
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
-    if candidate_scores.is_tree(arrays):
-      token_scores = self._tree_token_scores(params, arrays)
-    else:
-      logits = self._apply("__call__", params, arrays)
-      token_scores = candidate_scores.token_scores(logits, targets, weights)
+    token_scores = candidate_scores.of_reading(self._reading(params, arrays))
     scores = candidate_scores.candidate_scores(
       token_scores, weights, normalization=self.score_normalization
     )
@@ -393,24 +343,9 @@ class T5RankingModel:
   def request_states(
     self, params: protocol.Params, batch: protocol.Batch
   ) -> Float[Array, "batch embed"]:
-    """What each request asks of titles, whatever the candidates.
-
-    Args:
-      params: parameters.
-      batch: needs encoder_input_tokens and, where histories are read item by
-        item, history_tokens and history_items.
-
-    Returns:
-      Float32 queries: a query times a title's vector is a logit in nats.
-    """
+    """See `protocol.MatchingModel`."""
     self._check_matching()
-    arrays = {key: jnp.asarray(value) for key, value in batch.items()}
-    states = self._bound(params)(
-      arrays["encoder_input_tokens"],
-      objective_lib.titles(arrays, "history"),
-      method="states",
-    )
-    return states.request
+    return self._reading(params, batch).states.request
 
   def title_vectors(
     self,
@@ -418,24 +353,15 @@ class T5RankingModel:
     tokens: Int[Array, "*dims length"],
     items: Int[Array, "*dims"],
   ) -> Float[Array, "*dims embed"]:
-    """Vectors of titles, for products with `request_states`.
-
-    Args:
-      params: parameters.
-      tokens: pieces of each title, without an end token, 0 where padded.
-      items: numbers of the items, from 1; 0 for one that is new.
-
-    Returns:
-      Float32 vectors.
-    """
+    """See `protocol.MatchingModel`."""
     self._check_matching()
-    titles = title_matching.Titles(jnp.asarray(tokens), jnp.asarray(items))
-    return self._bound(params)(titles, method="title_vectors")
+    titles = network.Titles(jnp.asarray(tokens), jnp.asarray(items))
+    return self._reading(params, {}).title_vectors(titles)
 
   def popularity_weight(self, params: protocol.Params) -> Float[Array, ""]:
-    """What log popularity counted beside the match in training."""
+    """See `protocol.MatchingModel`."""
     self._check_matching()
-    return self._bound(params)(method="popularity_weight")
+    return self._reading(params, {}).popularity_weight
 
   def _check_matching(self) -> None:
     if not self.matches_titles:
@@ -449,19 +375,11 @@ class T5RankingModel:
     params: protocol.Params,
     tokens: Int[Array, "1 inputs"],
     num_slots: int,
-  ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
-    """Encodes one input and makes room for prefixes of its responses.
-
-    Args:
-      params: parameters.
-      tokens: the input, 0 where padded.
-      num_slots: prefixes that fit.
-
-    Returns:
-      The memory and the cache for `extend_prefixes`.
-    """
-    return self._bound(params)(
-      tokens, method="start_decoding", num_sequences=1, max_length=num_slots
+  ) -> tuple[network.Memory, network.Cache]:
+    """See `protocol.PrefixModel`."""
+    prompt = {"encoder_input_tokens": tokens}
+    return self._reading(params, prompt).start_decoding(
+      sequences_per_prompt=1, max_length=num_slots
     )
 
   def extend_prefixes(
@@ -470,17 +388,11 @@ class T5RankingModel:
     tokens: Int[Array, "prefixes"],
     paths: Int[Array, "prefixes length"],
     depths: Int[Array, "prefixes"],
-    cache: decoding_state.DecodingCache,
-    memory: decoding_state.DecodingMemory,
-  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
-    """Log-probabilities of the token after each prefix, in nats.
-
-    See `t5.T5.extend_prefixes` for the arguments.
-
-    Returns:
-      Float32 log-probabilities, and the cache with the prefixes in it.
-    """
-    logits, extended = self._bound(params)(
-      tokens, paths, depths, cache, memory, method="extend_prefixes"
+    cache: network.Cache,
+    memory: network.Memory,
+  ) -> tuple[Float[Array, "prefixes vocab"], network.Cache]:
+    """See `protocol.PrefixModel`."""
+    logits, extended = self._reading(params, {}).extend_prefixes(
+      tokens, paths, depths, cache, memory
     )
     return jax.nn.log_softmax(logits), extended

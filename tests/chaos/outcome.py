@@ -15,8 +15,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from instructrec import checksums
+
 _RATES = ("steps_per_s", "tokens_per_s")
 _TIMES = ("train_seconds", "starts", "seconds", "wall_seconds")
+# Of files that are compared themselves, without their times.
+_HASHES = ("sha256",)
 _IN_WORDS = re.compile(r"[\d.,]+ ?(s|seconds|minutes|hours)\b|\b\d+:\d\d\b")
 _UNFINISHED = re.compile(
   r"\.incomplete|\.unfinished|\.replaced|\.tmp$|orbax-checkpoint-tmp|\.lock$"
@@ -40,6 +44,8 @@ def outcome(folder: pathlib.Path) -> dict[str, str]:
       found |= {f"{name}/{n}": v for n, v in _checkpoint(path).items()}
     elif path.name.startswith(_EVENTS):
       found[str(pathlib.Path(name).parent)] = _digest(_scalars(path.parent))
+    elif path.name == checksums.FILE:
+      checksums.verify(path.parent, "", _listed(path))
     elif path.is_file() and not _in_checkpoint(path, folder):
       found[name] = _digest(_content(path))
   return found
@@ -58,6 +64,10 @@ def unfinished(folder: pathlib.Path) -> list[str]:
     for path in folder.rglob("*")
     if _UNFINISHED.search(path.name)
   )
+
+
+def _listed(path: pathlib.Path) -> list[str]:
+  return [line[66:] for line in path.read_text().splitlines()]
 
 
 def _in_checkpoint(path: pathlib.Path, folder: pathlib.Path) -> bool:
@@ -104,7 +114,7 @@ def _without_times(value: Any) -> Any:
     return {
       key: _without_times(inner)
       for key, inner in value.items()
-      if key not in _TIMES + _RATES
+      if key not in _TIMES + _RATES + _HASHES
     }
   if isinstance(value, list):
     return [_without_times(inner) for inner in value]

@@ -104,7 +104,7 @@ def test_the_sizes_have_the_published_number_of_parameters(size, millions):
   import gin
   from instructrec.models import ranking_model
 
-  model = gin.get_configurable(ranking_model.T5RankingModel)()
+  model = gin.get_configurable(ranking_model.NetworkRankingModel)()
   shapes = {
     "encoder_input_tokens": (1, 8),
     "decoder_input_tokens": (1, 8),

@@ -99,7 +99,9 @@ def model(dropout=0.1, loss_chunks=1):
     mlp_dim=32,
     dropout_rate=dropout,
   )
-  return ranking_model.T5RankingModel(t5.T5(config), loss_chunks=loss_chunks)
+  return ranking_model.NetworkRankingModel(
+    t5.T5(config), loss_chunks=loss_chunks
+  )
 
 
 def train_config(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Float, Int
 
+from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import (
   objective,
   token_loss,
@@ -62,7 +63,7 @@ class Listwise:
     del titles
     objective.require(arrays, _KEYS, "listwise")
 
-  def __call__(self, reading: objective.Reading) -> objective.Outcome:
+  def __call__(self, reading: Reading) -> objective.Outcome:
     """See `objective.Objective`."""
     arrays = reading.arrays
     items = arrays["choice_items"]
@@ -85,9 +86,7 @@ class Listwise:
     }
     return objective.Outcome(total, metrics)
 
-  def _likelihoods(
-    self, reading: objective.Reading
-  ) -> Float[Array, "batch choices"]:
+  def _likelihoods(self, reading: Reading) -> Float[Array, "batch choices"]:
     """Log-likelihood of each title and its end, in nats."""
     targets = _with_end(reading.arrays["choice_tokens"], self.eos_id)
     inputs = jnp.pad(targets, ((0, 0), (0, 0), (1, 0)))[..., :-1]

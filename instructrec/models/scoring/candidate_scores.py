@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import token_loss
 
 NORMALIZATIONS = ("sum", "mean")
@@ -40,11 +41,14 @@ def is_tree(batch: Mapping[str, Any]) -> bool:
   return "decoder_target_nodes" in batch
 
 
-def check_batch(batch: Mapping[str, Any]) -> dict[str, Array]:
+def check_batch(
+  batch: Mapping[str, Any], *, trees: bool = True
+) -> dict[str, Array]:
   """Checks keys and shapes of a batch with targets.
 
   Args:
     batch: see `protocol`.
+    trees: whether targets may be candidate trees.
 
   Returns:
     Its arrays on the device; loss weights are float32.
@@ -73,7 +77,7 @@ def check_batch(batch: Mapping[str, Any]) -> dict[str, Array]:
       f"encoder_input_tokens has the shape {inputs}; expected [batch, inputs]"
     )
   if is_tree(arrays):
-    _check_tree(arrays)
+    _check_tree(arrays, trees)
   elif len(targets) not in (2, 3) or targets[0] != inputs[0]:
     raise ValueError(
       f"decoder_target_tokens has the shape {targets}; expected "
@@ -126,7 +130,12 @@ def _check_titles(arrays: Mapping[str, Array], side: str) -> None:
     )
 
 
-def _check_tree(arrays: Mapping[str, Array]) -> None:
+def _check_tree(arrays: Mapping[str, Array], allowed: bool) -> None:
+  if not allowed:
+    raise ValueError(
+      "the batch has decoder_target_nodes: candidate trees are for "
+      "score_batch; expected a batch of features.to_features"
+    )
   missing = [key for key in _NODE_KEYS if key not in arrays]
   if missing:
     raise ValueError(
@@ -147,6 +156,23 @@ def _check_tree(arrays: Mapping[str, Array]) -> None:
       f"[{shape[0]}, candidates, length], one row a tree, and a multiple of "
       f"the {rows} rows of encoder_input_tokens"
     )
+
+
+def of_reading(reading: Reading) -> Float[Array, "batch *candidates length"]:
+  """`token_scores` of a batch's targets, or of its candidate trees."""
+  arrays = reading.arrays
+  targets = arrays["decoder_target_tokens"]
+  weights = arrays["decoder_loss_weights"]
+  if is_tree(arrays):
+    return tree_token_scores(
+      reading.logits,
+      reading.tree_features(),
+      arrays["decoder_target_nodes"],
+      targets,
+      weights,
+    )
+  features = reading.features(arrays["decoder_input_tokens"], targets)
+  return token_scores(reading.logits(features), targets, weights)
 
 
 def token_scores(
