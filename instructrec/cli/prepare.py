@@ -46,14 +46,9 @@ def run(settings: preparation.PrepareSettings) -> None:
   Args:
     settings: which data, and how.
   """
-  from instructrec.data import preparation as pipeline
+  from instructrec import api
 
-  looks = None
-  if settings.vocabulary is not None:
-    from instructrec.models import tokenizer
-
-    looks = tokenizer.Tokenizer(settings.vocabulary).looks
-  pipeline.prepare(settings, looks=looks, tell=typer.echo, step=_step)
+  api.prepare_by(settings, tell=typer.echo, step=_step)
 
 
 def _step(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables in raw files: delimited text, a JSON object a line, or Parquet.
+"""Raw tables: delimited text, a JSON object a line, Parquet, or in memory.
 
 What a file is, is told by its content; its name matters where errors have to
 say what was expected. Delimited text and JSON are read as text, and only the
@@ -10,6 +10,7 @@ import glob
 import itertools
 import json
 import os
+import pathlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -29,7 +30,7 @@ _JSON_ROWS = 1000
 # RecBole's atomic files name the type of a field behind it.
 _TYPED = re.compile(r"(?<=.):(token|token_seq|float|float_seq)$")
 
-Kind = Literal["delimited", "json", "python", "parquet"]
+Kind = Literal["delimited", "json", "python", "parquet", "frame"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +39,14 @@ class RawTable:
 
   Attributes:
     file: where it is.
-    kind: its form; "python" is Amazon's of 2014: a Python literal a line.
+    kind: its form; "python" is Amazon's of 2014: a Python literal a line,
+      "frame" one that is in memory.
     columns: the names of its columns, those of JSON as far as its first lines
       have them.
     separator: of delimited text.
     has_header: whether delimited text names its columns.
     skip_lines: empty lines that delimited text begins with.
+    frame: the table that is in memory.
   """
 
   file: raw_file.RawFile
@@ -52,6 +55,9 @@ class RawTable:
   separator: str = ""
   has_header: bool = True
   skip_lines: int = 0
+  frame: pl.DataFrame | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
 
   @property
   def name(self) -> str:
@@ -104,7 +110,7 @@ class RawTable:
 
   def _lines(self) -> Iterator[int]:
     """The line of each record, as `ROW` counts them."""
-    if self.kind == "parquet":
+    if self.kind in ("parquet", "frame"):
       yield from itertools.count(1)
     elif self.kind == "delimited":
       for line, _, _ in raw_errors.delimited_records(self):
@@ -115,16 +121,11 @@ class RawTable:
           yield line
 
   def _read_parquet(self, names: list[str]) -> pl.DataFrame:
-    frame = pl.read_parquet(self.file.path, columns=names, glob=False)
-    nested = [name for name in names if frame[name].dtype.is_nested()]
-    return frame.with_columns(
-      # Some writers do not say which of their bytes are text.
-      pl.col(pl.Binary).cast(pl.String),
-      *(
-        pl.Series(name, [_json(value) for value in frame[name].to_list()])
-        for name in nested
-      ),
-    ).with_row_index(ROW)
+    return _typed(pl.read_parquet(self.file.path, columns=names, glob=False))
+
+  def _read_frame(self, names: list[str]) -> pl.DataFrame:
+    assert self.frame is not None
+    return _typed(self.frame.select(names))
 
   def _read_json(self, names: list[str]) -> pl.DataFrame:
     return pl.read_ndjson(
@@ -171,6 +172,33 @@ class RawTable:
       pl.col("part").list.get(i, null_on_oob=True).replace("", None).alias(name)
       for i, name in enumerate(self.columns)
     )
+
+
+def _typed(frame: pl.DataFrame) -> pl.DataFrame:
+  """A table of values that have types, its nested ones as JSON."""
+  nested = [name for name in frame.columns if frame[name].dtype.is_nested()]
+  return frame.with_columns(
+    # Some writers do not say which of their bytes are text.
+    pl.col(pl.Binary).cast(pl.String),
+    *(
+      pl.Series(name, [_json(value) for value in frame[name].to_list()])
+      for name in nested
+    ),
+  ).with_row_index(ROW)
+
+
+def of_frame(frame: pl.DataFrame, name: str) -> RawTable:
+  """A table that is in memory.
+
+  Args:
+    frame: its rows.
+    name: what messages call it.
+
+  Returns:
+    The table.
+  """
+  file = raw_file.RawFile(pathlib.Path(), name, b"")
+  return RawTable(file, "frame", tuple(frame.columns), frame=frame)
 
 
 def open_table(
