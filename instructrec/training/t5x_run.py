@@ -183,8 +183,8 @@ class Settings:
     model = self.macro("MODEL")
     if not isinstance(model, ranking_model.NetworkRankingModel):
       raise gin_data.GinDataError(
-        "MODEL is no NetworkRankingModel; expected that of gin/models/ (a model of "
-        "T5X's own is evaluated by T5X's eval.py: docs/t5x.md)"
+        "MODEL is no NetworkRankingModel; expected that of gin/models/ (a "
+        "model of T5X's own is evaluated by T5X's eval.py: docs/t5x.md)"
       )
     return model
 
