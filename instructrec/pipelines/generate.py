@@ -72,17 +72,20 @@ def produce_locally(num_workers: int) -> Produce:
       wanted.setdefault((unit.split, unit.shard), []).append(unit)
     done: dict[_Place, resumption.Part] = {}
     for place in wanted:
-      if (found := unfinished.load(_name(place))) is not None:
-        done[place] = found
-    rest = [u for place, u in wanted.items() if place not in done]
-    left = sum(unit.stop - unit.start for units_ in rest for unit in units_)
+      if (part := unfinished.load(_name(place))) is not None:
+        done[place] = part
+    rest = [
+      unit
+      for place, found in wanted.items()
+      if place not in done
+      for unit in found
+    ]
     total = sum(counts.values())
+    left = sum(unit.stop - unit.start for unit in rest)
     with progress.Progress(
       total, "generate", unit="request", initial=total - left
     ) as line:
-      results = units.run(
-        spec, list(itertools.chain(*rest)), num_workers, generator=generator
-      )
+      results = units.run(spec, rest, num_workers, generator=generator)
       for place, group in itertools.groupby(
         results, key=lambda result: (result.unit.split, result.unit.shard)
       ):

@@ -53,13 +53,14 @@ def key(spec: units.Spec, generator: generate.Generator) -> str:
     SHA-256 of all that records depend on, the package's own texts and rules
     among it.
   """
-  own = importlib.resources.files("instructrec.instructions")
+  own, chat = importlib.resources.files("instructrec.instructions"), spec.chat
   facts = {
     "version": instructrec.__version__,
     "package": _digest(own),
     "prepared": generator.prepared.fingerprint,
     "domain": generator.resolved_domain.value,
     "teacher": [generator.teacher.name, generator.teacher.version],
+    "chat": chat and [chat.base_url, chat.max_reply_tokens, chat.temperature],
     "units": [generate.CHUNK, units.SHARD],
     "templates": [
       pathlib.Path(name).read_text(encoding="utf-8")
@@ -120,7 +121,14 @@ class Unfinished:
 
   def remove(self) -> None:
     """Removes the folder, once the output is there."""
-    shutil.rmtree(self.folder)
+    for path in self.folder.iterdir():
+      if path.is_dir():
+        shutil.rmtree(path)
+      elif path.name != _KEY:
+        path.unlink()
+    # Last, for it says whose folder this is.
+    (self.folder / _KEY).unlink(missing_ok=True)
+    self.folder.rmdir()
 
   def _path(self, name: str) -> pathlib.Path:
     return self.folder / f"{name}.json"

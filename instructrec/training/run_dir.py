@@ -21,6 +21,7 @@ from typing import Any
 
 from instructrec import checksums, folder_lock, records
 from instructrec.models import tokenizer
+from instructrec.models.checkpoint import storage
 from instructrec.training import (
   checkpoints,
   data_config,
@@ -98,6 +99,7 @@ def is_t5xs(directory: str | os.PathLike[str]) -> bool:
 
 def _check_checkpoints(folder: pathlib.Path) -> None:
   """Fails where checkpoints could not be written; before hours of training."""
+  storage.check_name(folder)
   if folder.exists() and not folder.is_dir():
     raise NotADirectoryError(
       f"{folder} is a file, expected the folder of checkpoints; remove it or "

@@ -19,7 +19,7 @@ from instructrec.models.checkpoint.tensors import (
   CheckpointError,
   compare_names,
 )
-from instructrec.models.networks import t5_config
+from instructrec.models.networks import network_config
 
 _STEP = re.compile(rf"^{orbax_form.STEP_PREFIX}_(\d+)$")
 RUN_SUBFOLDER = "checkpoints"
@@ -189,9 +189,9 @@ def _steps(folder: epath.Path) -> dict[int, epath.Path]:
 
 
 def check(
-  checkpoint: Checkpoint, config: t5_config.T5Config | None = None
-) -> t5_config.T5Config:
-  """Makes sure that a checkpoint holds all of one T5 network and no more.
+  checkpoint: Checkpoint, config: network_config.NetworkConfig | None = None
+) -> network_config.NetworkConfig:
+  """Makes sure that a checkpoint holds all of one network and no more.
 
   Args:
     checkpoint: what was opened.
@@ -206,6 +206,8 @@ def check(
   """
   shapes = {name: tensor.shape for name, tensor in checkpoint.params.items()}
   sizes_from = "the caller" if config else "config.json"
+  if config and checkpoint.config:
+    _check_same(checkpoint, config)
   config = config or checkpoint.config
   if config is None:
     sizes_from = "shapes"
@@ -228,8 +230,28 @@ def check(
     {shown(n): laid_out(n, p.shape) for n, p in table.items()},
     found_in=checkpoint.path,
     expected_by=(
-      f"a T5 of {config.num_encoder_layers} + {config.num_decoder_layers} "
-      f"layers (sizes from {sizes_from})"
+      f"{names.architecture(config).describe(config)} (sizes from {sizes_from})"
     ),
   )
   return config
+
+
+def _check_same(
+  checkpoint: Checkpoint, config: network_config.NetworkConfig
+) -> None:
+  """Holds settings that shapes do not tell against those of the checkpoint."""
+  found = checkpoint.config
+  if type(found) is not type(config):
+    raise CheckpointError(
+      f"{checkpoint.path} is of {names.architecture(found).describe(found)}, "
+      f"expected {names.architecture(config).describe(config)}"
+    )
+  differing = [
+    f"{name}: found {theirs!r}, expected {ours!r}"
+    for name, (ours, theirs) in config.differences(found).items()
+  ]
+  if differing:
+    raise CheckpointError(
+      f"{checkpoint.path} was made for a network of other settings\n    "
+      + "\n    ".join(differing)
+    )

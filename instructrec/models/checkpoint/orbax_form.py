@@ -250,7 +250,9 @@ def write(
 
   Raises:
     FileExistsError: where the checkpoint exists.
+    ValueError: where Orbax would take the folder's name for a pattern.
   """
+  storage.check_name(folder)
   path = epath.Path(folder)
   if not os.fspath(path).startswith("gs://"):
     path = path.resolve()

@@ -34,6 +34,23 @@ def kvstore(folder: str | os.PathLike[str]) -> dict[str, Any]:
   return {"driver": "file", "path": f"{os.path.abspath(path)}/"}
 
 
+def check_name(folder: str | os.PathLike[str]) -> None:
+  """Refuses a folder that Orbax could write checkpoints to and not read again.
+
+  Args:
+    folder: where checkpoints are to be written.
+
+  Raises:
+    ValueError: where Orbax would take its path for a pattern.
+  """
+  path = os.path.abspath(folder)
+  if found := sorted(set("*?[") & set(path)):
+    raise ValueError(
+      f"{path} has {' '.join(found)} in its name, which Orbax takes for a "
+      "pattern: its checkpoints could not be read again; choose another folder"
+    )
+
+
 def check_chunks(array: ts.TensorStore, what: str) -> None:
   """Refuses an array of which a part cannot be read without reading too much.
 

@@ -194,9 +194,9 @@ def test_settings_survive(flan):
     num_buckets=12,
     logits_via_embedding=True,
   )
-  fields = huggingface.config_to_json(cfg, np.dtype(np.float32))
-  fields = json.loads(json.dumps(fields))
-  assert huggingface.config_from_json(fields, tied=True, found_in="here") == cfg
+  kind = names.architecture(cfg)
+  fields = json.loads(json.dumps(kind.config_to_json(cfg)))
+  assert kind.config_from_json(fields, True, "here") == cfg
 
 
 def test_old_configs_leave_fields_out(folder, flan):
