@@ -3,7 +3,8 @@
 Method names, argument order and batch keys are T5X's, so one object serves
 `t5x/train.py` and the embedded runner; nothing is inherited from T5X.
 
-A batch is a mapping of arrays, token id 0 is padding:
+A batch is a mapping of arrays, token id 0 is padding. The keys are T5X's; the
+prompt is what "encoder" names, whatever network reads it:
 
   encoder_input_tokens  [batch, inputs] int32
   decoder_input_tokens  [batch, length] or [batch, candidates, length] int32
@@ -12,9 +13,13 @@ A batch is a mapping of arrays, token id 0 is padding:
   encoder_segment_ids, encoder_positions   [batch, inputs], packed rows only
   decoder_segment_ids, decoder_positions   [batch, length], packed rows only
 
-Titles may come beside them (`networks/title_matching`): a history that the
-encoder reads item by item before the tokens, and the target with items that
-were drawn for its row, the target first:
+A decoder-only network also takes rows [batch, length] that hold prompt and
+answer: the three decoder arrays without encoder_input_tokens, where each input
+is the token before its target, the first one of the prompt before the second.
+
+Titles may come beside prompts (`networks/title_matching`): a history that is
+read item by item before the tokens, and the target with items that were drawn
+for its row, the target first:
 
   history_tokens  [batch, history, title_length] int32, padded in front
   choice_tokens   [batch, choices, title_length] int32
@@ -89,6 +94,10 @@ class RankingModel(Protocol):
   @property
   def num_items(self) -> int:
     """Items with a vector beside their title (ours); 0 for none."""
+
+  @property
+  def reads_rows(self) -> bool:
+    """Whether a batch may hold rows of prompt and answer (ours)."""
 
   def get_initial_variables(
     self,

@@ -58,7 +58,7 @@ class NetworkRankingModel:
     num_decodes: int = 1,
     length_penalty_alpha: float = search.DEFAULT_ALPHA,
     max_decode_length: int | None = None,
-    eos_id: int = 1,
+    eos_id: int | None = None,
     throughput: training_metrics.Throughput | None = None,
   ):
     """Takes the module and the settings of loss, scores and decoding.
@@ -88,22 +88,20 @@ class NetworkRankingModel:
       num_decodes: likewise.
       length_penalty_alpha: likewise.
       max_decode_length: likewise.
-      eos_id: likewise.
-      throughput: rates to report beside the loss, for trainers that keep the
-        time outside the model.
+      eos_id: the end token; None for that of the network.
+      throughput: rates to report, for trainers that keep time elsewhere.
 
     Raises:
       ValueError: if a setting is out of its range.
     """
     candidate_scores.check_normalization(score_normalization)
+    factor = loss_normalizing_factor
     # T5X's special factors are strings; gin hands them over unchecked.
-    if loss_normalizing_factor is not None and (
-      isinstance(loss_normalizing_factor, str) or loss_normalizing_factor <= 0
-    ):
+    if factor is not None and (isinstance(factor, str) or factor <= 0):
       raise ValueError(
-        f"loss_normalizing_factor is {loss_normalizing_factor!r}; expected a "
-        "positive number or None (factors that depend on the batch would "
-        "change with the number of microbatches)"
+        f"loss_normalizing_factor is {factor!r}; expected a positive number or "
+        "None (factors that depend on the batch would change with the number "
+        "of microbatches)"
       )
     vocab_size = module.config.vocab_size
     if loss_chunks < 1 or vocab_size % loss_chunks:
@@ -119,7 +117,7 @@ class NetworkRankingModel:
     self.objective = objective or token_likelihood.TokenLikelihood(
       z_loss=z_loss, label_smoothing=label_smoothing, num_chunks=loss_chunks
     )
-    self._loss_normalizing_factor = loss_normalizing_factor
+    self._loss_normalizing_factor = factor
     self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
     self._generation = generation.GenerationConfig(
@@ -127,7 +125,7 @@ class NetworkRankingModel:
       num_decodes=num_decodes,
       length_penalty_alpha=length_penalty_alpha,
       max_decode_length=max_decode_length,
-      eos_id=eos_id,
+      eos_id=module.config.eos_id if eos_id is None else eos_id,
     )
     self._throughput = throughput
 
@@ -163,6 +161,11 @@ class NetworkRankingModel:
     """Items with a vector beside their title; 0 for none."""
     return self.module.config.num_items
 
+  @property
+  def reads_rows(self) -> bool:
+    """Whether a batch may hold rows of prompt and answer."""
+    return self.module.reads_rows
+
   def get_initial_variables(
     self,
     rng: PRNGKeyArray,
@@ -195,6 +198,11 @@ class NetworkRankingModel:
     )
     return dict(variables)
 
+  def _checked(self, batch: protocol.Batch, trees: bool) -> dict[str, Array]:
+    return candidate_scores.check_batch(
+      batch, trees=trees, rows=self.reads_rows
+    )
+
   def _reading(
     self,
     params: protocol.Params,
@@ -224,7 +232,7 @@ class NetworkRankingModel:
       the objective with `loss`, the sum over `loss_divisor`, and
       `target_tokens`, and rates where there is `throughput`.
     """
-    arrays = candidate_scores.check_batch(batch, trees=False)
+    arrays = self._checked(batch, trees=False)
     self.objective.check(arrays, titles=self.module.config.title_matching)
     loss, metrics = self.objective(self._reading(params, arrays, dropout_rng))
     metrics = training_metrics.of_objective(
@@ -248,7 +256,7 @@ class NetworkRankingModel:
     Returns:
       What the loss of the whole batch is divided by, for its mean.
     """
-    return self.objective.divisor(candidate_scores.check_batch(batch))
+    return self.objective.divisor(self._checked(batch, trees=False))
 
   def eval_fn(
     self, params: protocol.Params, batch: protocol.Batch
@@ -276,7 +284,7 @@ class NetworkRankingModel:
       {"decoder": {"token_scores", "target_tokens", "loss_weights"}}, each a
       tuple of one array as in T5X.
     """
-    arrays = candidate_scores.check_batch(batch)
+    arrays = self._checked(batch, trees=True)
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
     token_scores = candidate_scores.of_reading(self._reading(params, arrays))
@@ -344,7 +352,6 @@ class NetworkRankingModel:
     self, params: protocol.Params, batch: protocol.Batch
   ) -> Float[Array, "batch embed"]:
     """See `protocol.MatchingModel`."""
-    self._check_matching()
     return self._reading(params, batch).states.request
 
   def title_vectors(
@@ -354,21 +361,12 @@ class NetworkRankingModel:
     items: Int[Array, "*dims"],
   ) -> Float[Array, "*dims embed"]:
     """See `protocol.MatchingModel`."""
-    self._check_matching()
     titles = network.Titles(jnp.asarray(tokens), jnp.asarray(items))
     return self._reading(params, {}).title_vectors(titles)
 
   def popularity_weight(self, params: protocol.Params) -> Float[Array, ""]:
     """See `protocol.MatchingModel`."""
-    self._check_matching()
     return self._reading(params, {}).popularity_weight
-
-  def _check_matching(self) -> None:
-    if not self.matches_titles:
-      raise ValueError(
-        "the network has no title vectors; train one with TITLE_MATCHING = "
-        "True and an objective that uses them"
-      )
 
   def start_prefixes(
     self,

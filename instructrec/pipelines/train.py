@@ -112,9 +112,13 @@ class _Data:
     found = instruction_folder.read_manifest(folder)["fingerprint"]
 
     def stream(split: str) -> batches.BatchStream:
-      learns_targets = objective.LIKELIHOOD in config.model.score_parts
       return streams.open_stream(
-        data, split, folder, items, learns_targets=learns_targets
+        data,
+        split,
+        folder,
+        items,
+        learns_targets=objective.LIKELIHOOD in config.model.score_parts,
+        reads_rows=config.model.reads_rows,
       )
 
     train, held_out = stream("train"), data.validation_split

@@ -18,7 +18,8 @@ import orbax.checkpoint as ocp
 from instructrec import checksums
 
 _RATES = ("steps_per_s", "tokens_per_s")
-_TIMES = ("train_seconds", "starts", "seconds", "wall_seconds")
+# A file's own hash goes with them; it was checked when the file was read.
+_TIMES = ("train_seconds", "starts", "seconds", "wall_seconds", "sha256")
 # Of files that are compared themselves, without their times.
 _HASHES = ("sha256",)
 _IN_WORDS = re.compile(r"[\d.,]+ ?(s|seconds|minutes|hours)\b|\b\d+:\d\d\b")
@@ -26,6 +27,7 @@ _UNFINISHED = re.compile(
   r"\.incomplete|\.unfinished|\.replaced|\.tmp$|orbax-checkpoint-tmp|\.lock$"
 )
 _EVENTS = "events.out.tfevents"
+_SUMS = "SHA256SUMS"
 
 
 def outcome(folder: pathlib.Path) -> dict[str, str]:
@@ -96,7 +98,19 @@ def _checkpoint(path: pathlib.Path) -> dict[str, str]:
   return found
 
 
+def _sums(path: pathlib.Path) -> dict[str, bool]:
+  """Which files a list of hashes has, and whether they are as it says."""
+  found = {}
+  for line in path.read_text().splitlines():
+    digest, name = line.split(maxsplit=1)
+    content = (path.parent / name).read_bytes()
+    found[name] = hashlib.sha256(content).hexdigest() == digest
+  return found
+
+
 def _content(path: pathlib.Path) -> Any:
+  if path.name == _SUMS:
+    return _sums(path)
   content = path.read_bytes()
   if path.suffix == ".gz":
     return gzip.decompress(content)

@@ -29,6 +29,15 @@ class NetworkModule(nn.Module):
         self.config, self.token_embedder
       )
 
+  def _matching(self) -> title_matching.TitleMatching:
+    if not self.config.title_matching:
+      raise ValueError(
+        "the network has no title vectors, by which histories are read item by "
+        "item (history_tokens) and titles are matched; set TITLE_MATCHING=True "
+        "and train them, or HISTORY_LENGTH=0 to read histories as text"
+      )
+    return self.title_matching
+
   def logits(
     self, features: Float[Array, "*dims embed"]
   ) -> Float[Array, "*dims vocab"]:
@@ -44,32 +53,23 @@ class NetworkModule(nn.Module):
   def read_items(
     self, history: network.Titles, enable_dropout: bool
   ) -> Float[Array, "batch items embed"]:
-    """One vector an item, to be read before the tokens of a prompt.
-
-    Raises:
-      ValueError: where the network has no title vectors.
-    """
-    if not self.config.title_matching:
-      raise ValueError(
-        "histories were given item by item (history_tokens, history_items) to "
-        "a network without title vectors; set TITLE_MATCHING=True, or "
-        "HISTORY_LENGTH=0 to read histories as text"
-      )
-    return self.title_matching.pooled(history, not enable_dropout)
+    """One vector an item, to be read before the tokens of a prompt."""
+    return self._matching().pooled(history, not enable_dropout)
 
   def states(self, memory: network.Memory) -> title_matching.States:
     """What a request asks of titles; see `title_matching.TitleMatching`."""
-    return self.title_matching.states(memory.output, memory.prompt)
+    matching = self._matching()
+    return matching.states(memory.output, memory.prompt)
 
   def title_vectors(
     self, titles: network.Titles, *, enable_dropout: bool = False
   ) -> Float[Array, "*dims embed"]:
     """The vectors of titles, float32; see `title_matching.TitleMatching`."""
-    return self.title_matching.vectors(titles, not enable_dropout)
+    return self._matching().vectors(titles, not enable_dropout)
 
   def popularity_weight(self) -> Float[Array, ""]:
     """See `title_matching.TitleMatching.popularity_weight`."""
-    return self.title_matching.popularity_weight
+    return self._matching().popularity_weight
 
   def __call__(
     self,

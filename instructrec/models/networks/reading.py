@@ -29,6 +29,7 @@ class Reading:
     dropout_rng: PRNGKeyArray | None = None,
   ) -> None:
     self.arrays = arrays
+    self.eos_id: int = module.config.eos_id
     self._plain = functools.partial(module.apply, {"params": params})
     self._apply = functools.partial(
       self._plain,

@@ -19,7 +19,12 @@ from instructrec.models.objectives import (
   training_metrics,
 )
 
-_KEYS = ("choice_tokens", "choice_items", "choice_logs")
+_KEYS = (
+  "encoder_input_tokens",
+  "choice_tokens",
+  "choice_items",
+  "choice_logs",
+)
 _NEVER = -1e9
 
 
@@ -31,14 +36,12 @@ class Listwise:
     correction: how much of the log sampling rate is taken from the scores; 1
       makes them log-probabilities among all items (logQ), 0 among the drawn.
     temperature: nats of likelihood that count as one in the softmax.
-    eos_id: the end token, which ends every title.
     num_chunks: parts of the vocabulary whose logits are taken one after the
       other; see `token_loss.chunked_logit_sums`.
   """
 
   correction: float = 1.0
   temperature: float = 1.0
-  eos_id: int = 1
   num_chunks: int = 1
 
   def __post_init__(self) -> None:
@@ -88,7 +91,7 @@ class Listwise:
 
   def _likelihoods(self, reading: Reading) -> Float[Array, "batch choices"]:
     """Log-likelihood of each title and its end, in nats."""
-    targets = _with_end(reading.arrays["choice_tokens"], self.eos_id)
+    targets = _with_end(reading.arrays["choice_tokens"], reading.eos_id)
     inputs = jnp.pad(targets, ((0, 0), (0, 0), (1, 0)))[..., :-1]
     rows, kernel = reading.logit_factors(reading.features(inputs, targets))
     if self.num_chunks == 1:

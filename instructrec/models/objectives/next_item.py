@@ -19,6 +19,7 @@ from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import objective, training_metrics
 
 _KEYS = (
+  "encoder_input_tokens",
   "history_tokens",
   "history_items",
   "history_logs",
