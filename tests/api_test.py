@@ -1,5 +1,6 @@
 """The commands as Python has them."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -163,3 +164,24 @@ def test_the_ten_lines_of_the_page_rank(shop, tmp_path, monkeypatch, capsys):
     assert place.title in shown
     assert place.title != title
   assert (found["report"].path / "report.md").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.tf
+def test_the_notebook_runs(tmp_path):
+  """Its cells one after another, in a fresh process."""
+  pages = json.loads((_ROOT / "docs/quickstart.ipynb").read_text())["cells"]
+  cells = ["".join(c["source"]) for c in pages if c["cell_type"] == "code"]
+  cells.append("print('places:', len(ranking))")
+  # Where a folder is made: one that goes with the test.
+  result = subprocess.run(
+    [sys.executable, "-c", "\n".join(cells)],
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": str(_ROOT), "TMPDIR": str(tmp_path)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+  assert "places: 10" in result.stdout
+  assert "personalized_search" in result.stdout

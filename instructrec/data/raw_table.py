@@ -88,6 +88,7 @@ class RawTable:
       "json": self._read_json,
       "python": self._read_python,
       "parquet": self._read_parquet,
+      "frame": self._read_frame,
     }[self.kind]
     try:
       frame = read(names)

@@ -92,16 +92,16 @@ def test_a_title_that_is_nearly_one_is_corrected_where_asked(call, titles):
   assert f"note: left out: no item is called {wrong!r}" in result.stdout
 
 
-def test_the_history_goes_before_the_wish(call, ranker):
+def test_the_history_goes_before_the_wish(ranker):
   """What the model cannot read, and how far it reads."""
   most = ranker.opened.run.data.inputs_length
-  history = ranker.opened.catalog.item_ids[:30]
+  history = ranker.opened.catalog.item_ids * 3
   found = ranker.rank(history, "some game", k=1)
   (note,) = found.notes
-  assert "of 30 items are read" in note
+  assert f"of {len(history)} items are read" in note
   assert "some game." in found.instruction
-  history, wish = ranker.rank(history, "a game " * most, k=1).notes
-  assert "the newest 1 of 30 items are read" in history
+  left, wish = ranker.rank(history, "a game " * most, k=1).notes
+  assert f"the newest 1 of {len(history)} items are read" in left
   assert "the wish is cut: up to its end" in wish
   assert f"the model reads {most - 1}" in wish
 
