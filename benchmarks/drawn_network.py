@@ -50,7 +50,7 @@ def config(args: argparse.Namespace) -> t5_config.T5Config:
   )
 
 
-def params(model: ranking_model.T5RankingModel, seed: int) -> Any:
+def params(model: ranking_model.NetworkRankingModel, seed: int) -> Any:
   """Its parameters by seed."""
   shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 8)}
   draw = jax.jit(lambda rng: model.get_initial_variables(rng, shapes)["params"])

@@ -7,7 +7,7 @@ import torch
 import transformers
 from flax import traverse_util
 
-from instructrec.models.checkpoint import huggingface, names
+from instructrec.models.checkpoint import names
 from instructrec.models.networks import t5_config
 
 
@@ -26,7 +26,7 @@ def build(
   Raises:
     ValueError: where one network has weights that the other lacks.
   """
-  fields = huggingface.config_to_json(config, np.dtype("float32"))
+  fields = names.architecture(config).config_to_json(config)
   model = transformers.T5ForConditionalGeneration(
     transformers.T5Config(**fields)
   ).eval()

@@ -32,7 +32,7 @@ import side_by_side
 from instructrec import allocator
 from instructrec.evaluation import environment
 from instructrec.models import ranking_model
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import network, t5, t5_config
 from instructrec.models.scoring import candidate_tree, features
 
 # Scores the request; a NumPy or torch array of one score a candidate.
@@ -58,9 +58,9 @@ class Work:
   targets: np.ndarray
 
   @property
-  def model(self) -> ranking_model.T5RankingModel:
+  def model(self) -> ranking_model.NetworkRankingModel:
     """The network as a ranking model."""
-    return ranking_model.T5RankingModel(t5.T5(self.config))
+    return ranking_model.NetworkRankingModel(t5.T5(self.config))
 
   @property
   def one_example_a_candidate(self) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ def draw(args: argparse.Namespace, inputs_length: int) -> Work:
   )
   tokens[np.arange(args.candidates), lengths - 1] = 1
   tokens[np.arange(args.targets_length) >= lengths[:, None]] = 0
-  model = ranking_model.T5RankingModel(t5.T5(config))
+  model = ranking_model.NetworkRankingModel(t5.T5(config))
   return Work(
     config=config,
     params=drawn_network.params(model, args.seed),
@@ -199,13 +199,14 @@ def cross_encoder(work: Work) -> Run:
   tokens = np.concatenate(
     [np.repeat(work.inputs, count, axis=0), work.targets[0]], axis=1
   )
-  encode = functools.partial(
-    module.apply, method="encode", enable_dropout=False
+  settings = {"method": "read", "enable_dropout": False}
+  params = jax.jit(functools.partial(module.init, **settings))(
+    jax.random.key(0), network.Prompt(tokens[:, :8])
   )
-  params = jax.jit(
-    functools.partial(module.init, method="encode", enable_dropout=False)
-  )(jax.random.key(0), tokens[:, :8])
-  score = jax.jit(lambda params, x: encode(params, x)[:, 0].sum(-1))
+  read = functools.partial(module.apply, **settings)
+  score = jax.jit(
+    lambda params, x: read(params, network.Prompt(x)).output[:, 0].sum(-1)
+  )
   return lambda: np.asarray(score(params, tokens))
 
 

@@ -91,7 +91,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     )
   allocator.keep_freed_memory()
   args.num_layers = point["num_layers"]
-  model = ranking_model.T5RankingModel(t5.T5(drawn_network.config(args)))
+  model = ranking_model.NetworkRankingModel(t5.T5(drawn_network.config(args)))
   layout = mesh.MeshConfig(data=-1, model=1)
   everywhere = mesh.replicated(mesh.scoring_mesh(layout))
   params = jax.tree.map(np.asarray, drawn_network.params(model, args.seed))

@@ -83,7 +83,7 @@ def make_stream(args: argparse.Namespace, pack: bool) -> batches.BatchStream:
 def ours(config: t5_config.T5Config, params: Any, batch: Any) -> Step:
   """The step that `instructrec train` runs, as it runs it."""
   allocator.keep_freed_memory()
-  model = ranking_model.T5RankingModel(t5.T5(config), z_loss=0.0)
+  model = ranking_model.NetworkRankingModel(t5.T5(config), z_loss=0.0)
   optimizer = optax.sgd(_RATE)
 
   step = jax.jit(
@@ -240,7 +240,7 @@ def measure(
   batch = stream.batch(0)
   unpacked = one_a_row(stream, 0) if pack else batch
   params = drawn_network.params(
-    ranking_model.T5RankingModel(t5.T5(config)), args.seed
+    ranking_model.NetworkRankingModel(t5.T5(config)), args.seed
   )
   left_out = side_by_side.missing({name: row[1] for name, row in ROWS.items()})
   params = jax.tree.map(np.asarray, params)

@@ -147,7 +147,7 @@ def _model(run: Any, trained: Sequence[str]) -> Any:
     objective.MATCH: next_item.NextItem(),
     objective.LIKELIHOOD: token_likelihood.TokenLikelihood(),
   }
-  return ranking_model.T5RankingModel(
+  return ranking_model.NetworkRankingModel(
     run.model.module,
     objective=objective.WeightedSum(
       [known[name] for name in trained], [1.0] * len(trained)
@@ -215,7 +215,7 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
     title_length=12,
     num_drawn=2,
   )
-  model = ranking_model.T5RankingModel(module)
+  model = ranking_model.NetworkRankingModel(module)
   run = trained_run.Run(
     folder, model, data, model_file, folder, run_dir.OwnCheckpoints(folder)
   )

@@ -3,7 +3,8 @@
 Method names, argument order and batch keys are T5X's, so one object serves
 `t5x/train.py` and the embedded runner; nothing is inherited from T5X.
 
-A batch is a mapping of arrays, token id 0 is padding:
+A batch is a mapping of arrays, token id 0 is padding. The keys are T5X's; the
+prompt is what "encoder" names, whatever network reads it:
 
   encoder_input_tokens  [batch, inputs] int32
   decoder_input_tokens  [batch, length] or [batch, candidates, length] int32
@@ -12,9 +13,13 @@ A batch is a mapping of arrays, token id 0 is padding:
   encoder_segment_ids, encoder_positions   [batch, inputs], packed rows only
   decoder_segment_ids, decoder_positions   [batch, length], packed rows only
 
-Titles may come beside them (`networks/title_matching`): a history that the
-encoder reads item by item before the tokens, and the target with items that
-were drawn for its row, the target first:
+A decoder-only network also takes rows [batch, length] that hold prompt and
+answer: the three decoder arrays without encoder_input_tokens, where each input
+is the token before its target, the first one of the prompt before the second.
+
+Titles may come beside prompts (`networks/title_matching`): a history that is
+read item by item before the tokens, and the target with items that were drawn
+for its row, the target first:
 
   history_tokens  [batch, history, title_length] int32, padded in front
   choice_tokens   [batch, choices, title_length] int32
@@ -90,6 +95,10 @@ class RankingModel(Protocol):
   def num_items(self) -> int:
     """Items with a vector beside their title (ours); 0 for none."""
 
+  @property
+  def reads_rows(self) -> bool:
+    """Whether a batch may hold rows of prompt and answer (ours)."""
+
   def get_initial_variables(
     self,
     rng: PRNGKeyArray,
@@ -143,7 +152,16 @@ class MatchingModel(Protocol):
   def request_states(
     self, params: Params, batch: Batch
   ) -> Float[Array, "batch embed"]:
-    """What each request asks of titles, whatever the candidates."""
+    """What each request asks of titles, whatever the candidates.
+
+    Args:
+      params: parameters.
+      batch: needs encoder_input_tokens and, where histories are read item by
+        item, history_tokens and history_items.
+
+    Returns:
+      Float32 queries: a query times a title's vector is a logit in nats.
+    """
 
   def title_vectors(
     self,
@@ -151,7 +169,16 @@ class MatchingModel(Protocol):
     tokens: Int[Array, "*dims length"],
     items: Int[Array, "*dims"],
   ) -> Float[Array, "*dims embed"]:
-    """Vectors whose products with states are logits in nats."""
+    """Vectors of titles, for products with `request_states`.
+
+    Args:
+      params: parameters.
+      tokens: pieces of each title, without an end token, 0 where padded.
+      items: numbers of the items, from 1; 0 for one that is new.
+
+    Returns:
+      Float32 vectors.
+    """
 
   def popularity_weight(self, params: Params) -> Float[Array, ""]:
     """What log popularity counted beside a match in training."""
@@ -173,7 +200,16 @@ class PrefixModel(Protocol):
   def start_prefixes(
     self, params: Params, tokens: Int[Array, "1 inputs"], num_slots: int
   ) -> tuple[Memory, Cache]:
-    """Encodes one input and makes room for prefixes of its responses."""
+    """Reads one prompt and makes room for prefixes of its answers.
+
+    Args:
+      params: parameters.
+      tokens: the prompt, 0 where padded.
+      num_slots: prefixes that fit.
+
+    Returns:
+      The memory and the cache for `extend_prefixes`.
+    """
 
   def extend_prefixes(
     self,
@@ -184,4 +220,10 @@ class PrefixModel(Protocol):
     cache: Cache,
     memory: Memory,
   ) -> tuple[Float[Array, "prefixes vocab"], Cache]:
-    """Log-probabilities of the token after each prefix, and the cache."""
+    """Log-probabilities of the token after each prefix, in nats.
+
+    See `networks.network.Network.extend_prefixes` for the arguments.
+
+    Returns:
+      Float32 log-probabilities, and the cache with the prefixes in it.
+    """

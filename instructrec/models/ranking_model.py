@@ -1,6 +1,5 @@
-"""T5 as a `RankingModel`: trains on targets, scores candidates, generates."""
+"""A network as a `RankingModel`: trains, scores candidates, generates."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -10,38 +9,31 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import protocol
 from instructrec.models.generation import generation, search
-from instructrec.models.networks import decoding_state, t5, title_matching
-from instructrec.models.objectives import (
-  objective as objective_lib,
-)
-from instructrec.models.objectives import (
-  token_likelihood,
-  training_metrics,
-)
+from instructrec.models.networks import network
+from instructrec.models.networks.reading import Reading
+from instructrec.models.objectives import objective as objective_lib
+from instructrec.models.objectives import token_likelihood, training_metrics
 from instructrec.models.scoring import candidate_scores
-
-# Packed batches have positions too, of which T5 needs only differences.
-_SEGMENT_KEYS = ("encoder_segment_ids", "decoder_segment_ids")
 
 
 def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
   """Stands where a converter should be, and says so when it is called."""
   raise ValueError(
     "this model was built without a feature converter, which only SeqIO "
-    "pipelines need; expected feature_converter_cls=... in T5RankingModel"
+    "pipelines need; expected feature_converter_cls=... in NetworkRankingModel"
   )
 
 
-class T5RankingModel:
-  """Loss, candidate scores and generation over one `t5.T5` module.
+class NetworkRankingModel:
+  """Loss, candidate scores and generation over one `network.Network`.
 
-  Satisfies `protocol.RankingModel`, where the batch keys are listed, and
-  `protocol.PrefixModel`. Targets of rank 3 [batch, candidates, length] are
-  candidates (or several targets) of one input: the encoder runs once per input
-  for all of them.
+  Satisfies `protocol.RankingModel`, where the batch keys are listed,
+  `protocol.MatchingModel` and `protocol.PrefixModel`. Targets of rank 3 [batch,
+  candidates, length] are candidates (or several targets) of one prompt, which
+  is read once for all of them.
 
   Example:
-    >>> model = T5RankingModel(t5.T5(config))
+    >>> model = NetworkRankingModel(t5.T5(config))
     >>> variables = model.get_initial_variables(rng, input_shapes)
     >>> scores = model.score_batch(variables["params"], batch)
     >>> scores.shape
@@ -50,7 +42,7 @@ class T5RankingModel:
 
   def __init__(
     self,
-    module: t5.T5,
+    module: network.Network,
     *,
     objective: objective_lib.Objective | None = None,
     input_vocabulary: Any = None,
@@ -66,7 +58,7 @@ class T5RankingModel:
     num_decodes: int = 1,
     length_penalty_alpha: float = search.DEFAULT_ALPHA,
     max_decode_length: int | None = None,
-    eos_id: int = 1,
+    eos_id: int | None = None,
     throughput: training_metrics.Throughput | None = None,
   ):
     """Takes the module and the settings of loss, scores and decoding.
@@ -96,22 +88,20 @@ class T5RankingModel:
       num_decodes: likewise.
       length_penalty_alpha: likewise.
       max_decode_length: likewise.
-      eos_id: likewise.
-      throughput: rates to report beside the loss, for trainers that keep the
-        time outside the model.
+      eos_id: the end token; None for that of the network.
+      throughput: rates to report, for trainers that keep time elsewhere.
 
     Raises:
       ValueError: if a setting is out of its range.
     """
     candidate_scores.check_normalization(score_normalization)
+    factor = loss_normalizing_factor
     # T5X's special factors are strings; gin hands them over unchecked.
-    if loss_normalizing_factor is not None and (
-      isinstance(loss_normalizing_factor, str) or loss_normalizing_factor <= 0
-    ):
+    if factor is not None and (isinstance(factor, str) or factor <= 0):
       raise ValueError(
-        f"loss_normalizing_factor is {loss_normalizing_factor!r}; expected a "
-        "positive number or None (factors that depend on the batch would "
-        "change with the number of microbatches)"
+        f"loss_normalizing_factor is {factor!r}; expected a positive number or "
+        "None (factors that depend on the batch would change with the number "
+        "of microbatches)"
       )
     vocab_size = module.config.vocab_size
     if loss_chunks < 1 or vocab_size % loss_chunks:
@@ -127,7 +117,7 @@ class T5RankingModel:
     self.objective = objective or token_likelihood.TokenLikelihood(
       z_loss=z_loss, label_smoothing=label_smoothing, num_chunks=loss_chunks
     )
-    self._loss_normalizing_factor = loss_normalizing_factor
+    self._loss_normalizing_factor = factor
     self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
     self._generation = generation.GenerationConfig(
@@ -135,7 +125,7 @@ class T5RankingModel:
       num_decodes=num_decodes,
       length_penalty_alpha=length_penalty_alpha,
       max_decode_length=max_decode_length,
-      eos_id=eos_id,
+      eos_id=module.config.eos_id if eos_id is None else eos_id,
     )
     self._throughput = throughput
 
@@ -171,6 +161,11 @@ class T5RankingModel:
     """Items with a vector beside their title; 0 for none."""
     return self.module.config.num_items
 
+  @property
+  def reads_rows(self) -> bool:
+    """Whether a batch may hold rows of prompt and answer."""
+    return self.module.reads_rows
+
   def get_initial_variables(
     self,
     rng: PRNGKeyArray,
@@ -189,61 +184,34 @@ class T5RankingModel:
       {"params": ..., "params_axes": ...}, both named as in T5X checkpoints.
     """
     del input_types
-    inputs = jnp.ones(tuple(input_shapes["encoder_input_tokens"]), jnp.int32)
-    shape = tuple(input_shapes["decoder_input_tokens"])
+    shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
+    length = shapes["decoder_input_tokens"][-1]
+    # Rows that hold their prompts make the same parameters.
+    prompts = shapes.get("encoder_input_tokens", (1, length))
     # Candidates are rows of their own to the module.
-    targets = jnp.ones((inputs.shape[0], shape[-1]), jnp.int32)
+    targets = jnp.ones((prompts[0], length), jnp.int32)
     variables = self.module.init(
-      rng, inputs, targets, targets, enable_dropout=False
+      rng,
+      network.Prompt(jnp.ones(prompts, jnp.int32)),
+      network.Targets(targets, targets),
+      enable_dropout=False,
     )
     return dict(variables)
 
-  def _bound(self, params: protocol.Params) -> Callable[..., Any]:
-    """The module's methods: called with arguments and `method=`."""
-    return functools.partial(self.module.apply, {"params": params})
+  def _checked(self, batch: protocol.Batch, trees: bool) -> dict[str, Array]:
+    return candidate_scores.check_batch(
+      batch, trees=trees, rows=self.reads_rows
+    )
 
-  def _apply(
+  def _reading(
     self,
-    method: str,
     params: protocol.Params,
-    arrays: dict[str, Array],
-  ) -> Any:
-    """Runs the module over whole targets; each is a row of its own to it."""
-    targets = arrays["decoder_target_tokens"]
-    # [batch, candidates, length] -> [batch * candidates, length]
-    rows = (-1, targets.shape[-1])
-    found = self._bound(params)(
-      arrays["encoder_input_tokens"],
-      arrays["decoder_input_tokens"].reshape(rows),
-      targets.reshape(rows),
-      *(arrays.get(key) for key in _SEGMENT_KEYS),
-      history=objective_lib.titles(arrays, "history"),
-      method=method,
-      enable_dropout=False,
-    )
-    return jax.tree.map(
-      lambda x: x.reshape(*targets.shape, *x.shape[2:]), found
-    )
-
-  def _tree_token_scores(
-    self, params: protocol.Params, arrays: dict[str, Array]
-  ) -> Float[Array, "batch candidates length"]:
-    """Scores of all targets of candidate lists that share prefixes."""
-    apply = self._bound(params)
-    return candidate_scores.tree_token_scores(
-      functools.partial(apply, method="logits"),
-      apply(
-        arrays["encoder_input_tokens"],
-        arrays["decoder_input_tokens"],
-        arrays["decoder_positions"],
-        arrays["decoder_subtree_ends"],
-        objective_lib.titles(arrays, "history"),
-        method="tree_features",
-      ),
-      arrays["decoder_target_nodes"],
-      arrays["decoder_target_tokens"],
-      arrays["decoder_loss_weights"],
-    )
+    batch: protocol.Batch,
+    dropout_rng: PRNGKeyArray | None = None,
+  ) -> Reading:
+    """The network's reading of a batch."""
+    arrays = {key: jnp.asarray(value) for key, value in batch.items()}
+    return Reading(self.module, params, arrays, dropout_rng)
 
   def loss_fn(
     self,
@@ -264,15 +232,9 @@ class T5RankingModel:
       the objective with `loss`, the sum over `loss_divisor`, and
       `target_tokens`, and rates where there is `throughput`.
     """
-    arrays = candidate_scores.check_batch(batch)
-    if candidate_scores.is_tree(arrays):
-      raise ValueError(
-        "the batch has decoder_target_nodes: candidate trees are for "
-        "score_batch; expected a batch of features.to_features"
-      )
+    arrays = self._checked(batch, trees=False)
     self.objective.check(arrays, titles=self.module.config.title_matching)
-    reading = objective_lib.Reading(self._bound(params), arrays, dropout_rng)
-    loss, metrics = self.objective(reading)
+    loss, metrics = self.objective(self._reading(params, arrays, dropout_rng))
     metrics = training_metrics.of_objective(
       loss,
       self.objective.divisor(arrays),
@@ -294,7 +256,7 @@ class T5RankingModel:
     Returns:
       What the loss of the whole batch is divided by, for its mean.
     """
-    return self.objective.divisor(candidate_scores.check_batch(batch))
+    return self.objective.divisor(self._checked(batch, trees=False))
 
   def eval_fn(
     self, params: protocol.Params, batch: protocol.Batch
@@ -322,14 +284,10 @@ class T5RankingModel:
       {"decoder": {"token_scores", "target_tokens", "loss_weights"}}, each a
       tuple of one array as in T5X.
     """
-    arrays = candidate_scores.check_batch(batch)
+    arrays = self._checked(batch, trees=True)
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
-    if candidate_scores.is_tree(arrays):
-      token_scores = self._tree_token_scores(params, arrays)
-    else:
-      logits = self._apply("__call__", params, arrays)
-      token_scores = candidate_scores.token_scores(logits, targets, weights)
+    token_scores = candidate_scores.of_reading(self._reading(params, arrays))
     scores = candidate_scores.candidate_scores(
       token_scores, weights, normalization=self.score_normalization
     )
@@ -393,24 +351,8 @@ class T5RankingModel:
   def request_states(
     self, params: protocol.Params, batch: protocol.Batch
   ) -> Float[Array, "batch embed"]:
-    """What each request asks of titles, whatever the candidates.
-
-    Args:
-      params: parameters.
-      batch: needs encoder_input_tokens and, where histories are read item by
-        item, history_tokens and history_items.
-
-    Returns:
-      Float32 queries: a query times a title's vector is a logit in nats.
-    """
-    self._check_matching()
-    arrays = {key: jnp.asarray(value) for key, value in batch.items()}
-    states = self._bound(params)(
-      arrays["encoder_input_tokens"],
-      objective_lib.titles(arrays, "history"),
-      method="states",
-    )
-    return states.request
+    """See `protocol.MatchingModel`."""
+    return self._reading(params, batch).states.request
 
   def title_vectors(
     self,
@@ -418,50 +360,24 @@ class T5RankingModel:
     tokens: Int[Array, "*dims length"],
     items: Int[Array, "*dims"],
   ) -> Float[Array, "*dims embed"]:
-    """Vectors of titles, for products with `request_states`.
-
-    Args:
-      params: parameters.
-      tokens: pieces of each title, without an end token, 0 where padded.
-      items: numbers of the items, from 1; 0 for one that is new.
-
-    Returns:
-      Float32 vectors.
-    """
-    self._check_matching()
-    titles = title_matching.Titles(jnp.asarray(tokens), jnp.asarray(items))
-    return self._bound(params)(titles, method="title_vectors")
+    """See `protocol.MatchingModel`."""
+    titles = network.Titles(jnp.asarray(tokens), jnp.asarray(items))
+    return self._reading(params, {}).title_vectors(titles)
 
   def popularity_weight(self, params: protocol.Params) -> Float[Array, ""]:
-    """What log popularity counted beside the match in training."""
-    self._check_matching()
-    return self._bound(params)(method="popularity_weight")
-
-  def _check_matching(self) -> None:
-    if not self.matches_titles:
-      raise ValueError(
-        "the network has no title vectors; train one with TITLE_MATCHING = "
-        "True and an objective that uses them"
-      )
+    """See `protocol.MatchingModel`."""
+    return self._reading(params, {}).popularity_weight
 
   def start_prefixes(
     self,
     params: protocol.Params,
     tokens: Int[Array, "1 inputs"],
     num_slots: int,
-  ) -> tuple[decoding_state.DecodingMemory, decoding_state.DecodingCache]:
-    """Encodes one input and makes room for prefixes of its responses.
-
-    Args:
-      params: parameters.
-      tokens: the input, 0 where padded.
-      num_slots: prefixes that fit.
-
-    Returns:
-      The memory and the cache for `extend_prefixes`.
-    """
-    return self._bound(params)(
-      tokens, method="start_decoding", num_sequences=1, max_length=num_slots
+  ) -> tuple[network.Memory, network.Cache]:
+    """See `protocol.PrefixModel`."""
+    prompt = {"encoder_input_tokens": tokens}
+    return self._reading(params, prompt).start_decoding(
+      sequences_per_prompt=1, max_length=num_slots
     )
 
   def extend_prefixes(
@@ -470,17 +386,11 @@ class T5RankingModel:
     tokens: Int[Array, "prefixes"],
     paths: Int[Array, "prefixes length"],
     depths: Int[Array, "prefixes"],
-    cache: decoding_state.DecodingCache,
-    memory: decoding_state.DecodingMemory,
-  ) -> tuple[Float[Array, "prefixes vocab"], decoding_state.DecodingCache]:
-    """Log-probabilities of the token after each prefix, in nats.
-
-    See `t5.T5.extend_prefixes` for the arguments.
-
-    Returns:
-      Float32 log-probabilities, and the cache with the prefixes in it.
-    """
-    logits, extended = self._bound(params)(
-      tokens, paths, depths, cache, memory, method="extend_prefixes"
+    cache: network.Cache,
+    memory: network.Memory,
+  ) -> tuple[Float[Array, "prefixes vocab"], network.Cache]:
+    """See `protocol.PrefixModel`."""
+    logits, extended = self._reading(params, {}).extend_prefixes(
+      tokens, paths, depths, cache, memory
     )
     return jax.nn.log_softmax(logits), extended

@@ -1,4 +1,4 @@
-"""The SeqIO feature converter of the ranking models.
+"""The SeqIO feature converters of the ranking models.
 
 - `inputs` gives `encoder_input_tokens` [inputs];
 - `targets` of rank 1 give `decoder_input_tokens`, `decoder_target_tokens` and
@@ -11,6 +11,9 @@
 T5X takes one converter class for training and evaluation, so this one looks at
 the data: single targets go the way of `seqio.EncDecFeatureConverter` (packing
 included), candidate lists are converted row by row of the list.
+
+That of decoder-only networks differs in packed rows alone: they hold prompt and
+answer in one sequence, and nothing of the encoder's.
 """
 
 from collections.abc import Mapping
@@ -112,6 +115,98 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
         f"{' and '.join(item_features.LENGTHS)} out of the lengths"
       )
     return shapes
+
+
+class RowFeatureConverter(RankingFeatureConverter):
+  """As `RankingFeatureConverter`; packed, answers stand behind their prompts.
+
+  Such rows are as wide as inputs and targets together. Each input is the token
+  before its target, without a start token: `inputs` [5, 6] with `targets`
+  [8, 1] are
+
+    decoder_input_tokens  [5, 6, 8]
+    decoder_target_tokens [6, 8, 1]
+    decoder_loss_weights  [0, 1, 1]
+
+  Neither inputs nor targets are cut: those that are too long are an error.
+
+  Args:
+    loss_on_targets_only: False gives the tokens of inputs a weight as well, but
+      for the first; rows are then joined whether they are packed or not.
+    **kwargs: of SeqIO's converters, such as `pack`.
+  """
+
+  def __init__(self, loss_on_targets_only: bool = True, **kwargs: Any) -> None:
+    self._loss_on_targets_only = loss_on_targets_only
+    super().__init__(**kwargs)
+
+  def __call__(
+    self, ds: tf.data.Dataset, task_feature_lengths: Lengths
+  ) -> tf.data.Dataset:
+    """Converts `ds`; see the class and its parent."""
+    joined = self.pack or not self._loss_on_targets_only
+    if ds.element_spec["targets"].shape.rank != 1 or not joined:
+      return super().__call__(ds, task_feature_lengths)
+    names = ("inputs", "targets")
+    lengths: dict[str, Any] = {n: task_feature_lengths.get(n) for n in names}
+    if set(task_feature_lengths) != set(names) or not all(
+      isinstance(length, int) for length in lengths.values()
+    ):
+      raise ValueError(
+        f"the lengths are {dict(task_feature_lengths)}; rows of prompt and "
+        "answer take two, of 'inputs' and 'targets', both integers"
+      )
+    ds = ds.map(
+      lambda example: self._join(example, lengths),
+      num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    width = sum(lengths.values())
+    ds = self._pack_or_pad(ds, dict.fromkeys(ds.element_spec, width))
+
+    def convert(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+      # Packing takes zeros for padding, so weights came one too high.
+      weights = tf.maximum(row["decoder_loss_weights"] - 1, 0)
+      packed = {
+        f"decoder_{part}": row[f"decoder_target_tokens_{part}"]
+        for part in ("segment_ids", "positions")
+        if self.pack
+      }
+      arrays = {name: row[name] for name in ds.element_spec if name in _ROW}
+      return {**arrays, **packed, "decoder_loss_weights": weights}
+
+    return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+  def _join(
+    self, example: Mapping[str, tf.Tensor], lengths: Mapping[str, Any]
+  ) -> dict[str, tf.Tensor]:
+    checks = [
+      tf.debugging.assert_less_equal(
+        tf.size(example[name]),
+        length,
+        f"feature {name!r} has more tokens than its length of {length}, and "
+        "is not cut; make the length larger",
+      )
+      for name, length in lengths.items()
+    ]
+    with tf.control_dependencies(checks):
+      parts = [tf.cast(example[name], tf.int32) for name in lengths]
+    row = tf.concat(parts, axis=0)
+    behind = tf.range(1, tf.size(row))
+    learnt = behind >= tf.size(parts[0])
+    if not self._loss_on_targets_only:
+      learnt = tf.ones_like(behind, tf.bool)
+    return {
+      "decoder_input_tokens": row[:-1],
+      "decoder_target_tokens": row[1:],
+      "decoder_loss_weights": 1 + tf.cast(learnt, tf.int32),
+    }
+
+
+_ROW = {
+  "decoder_input_tokens",
+  "decoder_target_tokens",
+  "decoder_loss_weights",
+}
 
 
 def _fit(tensor: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:

@@ -19,6 +19,7 @@ def open_stream(
   items: item_arrays.ItemArrays | None = None,
   *,
   learns_targets: bool = True,
+  reads_rows: bool = False,
 ) -> batches.BatchStream:
   """The stream over one split of the configured mixture.
 
@@ -30,6 +31,7 @@ def open_stream(
     data_dir: the TFDS data folder.
     items: of a run that reads items.
     learns_targets: see `batches.BatchStream`.
+    reads_rows: whether the network reads prompt and answer in one row.
 
   Returns:
     The stream.
@@ -68,6 +70,8 @@ def open_stream(
     targets_length=config.targets_length,
     seed=config.seed,
     pack=config.pack,
+    joined=config.joins(reads_rows),
+    loss_on_targets_only=config.loss_on_targets_only,
     items=items,
     learns_targets=learns_targets,
   )

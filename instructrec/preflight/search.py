@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from instructrec.models.networks import t5_config
+from instructrec.models.networks import network_config
 from instructrec.preflight import chips, compiled
 from instructrec.preflight import launch as launch_lib
 
@@ -55,7 +55,7 @@ def alternatives(
   """
   base = launch.settings
   devices = topology.num_devices
-  every = t5_config.REMAT_POLICIES
+  every = network_config.REMAT_POLICIES
   policies = list(every[every.index(base.remat_policy) :])
   microbatches = _doublings(base.num_microbatches, launch.batch_size)
   if step == "score":
@@ -137,7 +137,7 @@ def least_bytes(
   Returns:
     Bytes; the state alone where nothing comparable was compiled.
   """
-  policies = t5_config.REMAT_POLICIES
+  policies = network_config.REMAT_POLICIES
   bounds = [state_bytes]
   for other in measured:
     theirs = other.settings

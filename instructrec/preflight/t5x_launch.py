@@ -97,11 +97,11 @@ def _expect(what: str, found: Any, expected: str) -> None:
     )
 
 
-def _model(bindings: Bindings) -> ranking_model.T5RankingModel:
-  _expect("MODEL", bindings.macro("MODEL"), "T5RankingModel")
+def _model(bindings: Bindings) -> ranking_model.NetworkRankingModel:
+  _expect("MODEL", bindings.macro("MODEL"), "NetworkRankingModel")
   network = t5_config.T5Config(**bindings.of("T5Config"))
-  settings = bindings.of("T5RankingModel")
-  return ranking_model.T5RankingModel(
+  settings = bindings.of("NetworkRankingModel")
+  return ranking_model.NetworkRankingModel(
     t5.T5(network),
     **{k: v for k, v in settings.items() if k not in _NOT_COMPILED},
   )

@@ -19,6 +19,7 @@ lengths, and a step takes the next `batch_size` rows.
 import concurrent.futures
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -115,6 +116,9 @@ class BatchStream:
       error, for a cut response teaches the wrong thing.
     seed: of the order.
     pack: whether several examples share a row.
+    joined: whether each answer stands behind its prompt in one sequence, as
+      decoder-only networks train on it; see `packing.join_features`.
+    loss_on_targets_only: likewise.
     items: of a run that reads items; None for text alone.
     learns_targets: whether responses are learnt token by token, so that a cut
       one would be learnt as such.
@@ -127,6 +131,8 @@ class BatchStream:
   targets_length: int
   seed: int
   pack: bool = False
+  joined: bool = False
+  loss_on_targets_only: bool = True
   items: item_arrays.ItemArrays | None = None
   learns_targets: bool = True
 
@@ -138,10 +144,17 @@ class BatchStream:
         targets that would be cut, tasks that do not tell their items where
         these are read, or items in packed rows.
     """
-    if self.items is not None and self.pack:
+    if self.items is not None and (self.pack or self.joined):
       raise ValueError(
-        "rows of several examples (pack=True) cannot hold items, which belong "
-        "to one example each; train with pack=False, or without items"
+        "rows of several examples (pack=True), or of prompt and answer, cannot "
+        "hold items, which belong to one prompt each; train with pack=False, "
+        "or without items"
+      )
+    if not (self.loss_on_targets_only or self.joined):
+      raise ValueError(
+        "loss_on_targets_only is False, but prompts are no targets of this "
+        "network: only a decoder-only one learns them, in rows that hold "
+        "prompt and answer"
       )
     if set(self.datasets) != set(self.rates) or not self.datasets:
       raise ValueError(
@@ -194,6 +207,7 @@ class BatchStream:
       "seed": self.seed,
       "batch_size": self.batch_size,
       "pack": self.pack,
+      **({"joined": self.loss_on_targets_only} if self.joined else {}),
       "lengths": [self.inputs_length, self.targets_length],
       "rates": dict(sorted(self.rates.items())),
       "examples": {n: len(d) for n, d in sorted(self.datasets.items())},
@@ -247,8 +261,11 @@ class BatchStream:
         examples[slots[chosen]] = order[within[chosen]]
     return tasks, examples
 
-  def _lengths(self, block: int) -> Int[np.ndarray, "block 2"]:
-    """Tokens of each position's instruction and response, after cutting."""
+  def _lengths(self, block: int) -> Int[np.ndarray, "block sides"]:
+    """Tokens of each position's instruction and response, after cutting.
+
+    Joined, both are one, and its first token is the target of none.
+    """
     tasks, examples = self._block(block)
     lengths = np.zeros((_BLOCK, 2), np.int64)
     for task, name in enumerate(self._names):
@@ -258,26 +275,26 @@ class BatchStream:
         dataset.inputs.lengths[examples[chosen]], self.inputs_length
       )
       lengths[chosen, 1] = dataset.targets.lengths[examples[chosen]]
-    return lengths
+    return lengths.sum(1, keepdims=True) - 1 if self.joined else lengths
 
   @functools.lru_cache(maxsize=8)  # noqa: B019
   def _packed_rows(self, block: int) -> list[list[int]]:
     """First-fit packing of a block: the positions that share each row."""
+    width: tuple[int, ...] = (self.inputs_length, self.targets_length)
+    if self.joined:
+      width = (sum(width),)
     rows: list[list[int]] = []
-    room: list[tuple[int, int]] = []
+    room: list[tuple[int, ...]] = []
     open_rows: list[int] = []
-    for position, (inputs, targets) in enumerate(self._lengths(block).tolist()):
+    for position, sizes in enumerate(self._lengths(block).tolist()):
       for row in open_rows:
-        left_inputs, left_targets = room[row]
-        if inputs <= left_inputs and targets <= left_targets:
+        if all(map(operator.le, sizes, room[row])):
           rows[row].append(position)
-          room[row] = (left_inputs - inputs, left_targets - targets)
+          room[row] = tuple(map(operator.sub, room[row], sizes))
           break
       else:
         rows.append([position])
-        room.append(
-          (self.inputs_length - inputs, self.targets_length - targets)
-        )
+        room.append(tuple(map(operator.sub, width, sizes)))
         open_rows.append(len(rows) - 1)
         if len(open_rows) > _OPEN_ROWS:
           open_rows.remove(min(open_rows, key=lambda row: sum(room[row])))
@@ -337,7 +354,8 @@ class BatchStream:
       ...] as `features.item_arrays` makes them: a row's first choice is its
       target (0 where it names no item), the others are drawn. Packed batches
       add `encoder_segment_ids`, `encoder_positions` and the same for
-      the decoder (int32; segments count from 1, padding is 0).
+      the decoder (int32; segments count from 1, padding is 0). Joined ones
+      have the arrays of the decoder alone, as wide as both.
     """
     if rows is None:
       rows = np.arange(self.batch_size)
@@ -365,6 +383,10 @@ class BatchStream:
         drawn = self.items.draw(self.seed, step, rows)
         choices = np.concatenate([wanted[:, None], drawn], axis=1)
         batch |= self.items.choice_arrays(choices)
+    if self.joined:
+      batch = packing.join_features(
+        batch, loss_on_targets_only=self.loss_on_targets_only
+      )
     if not self.pack:
       return batch
     return packing.pack_features(batch, [len(row) for row in packed])

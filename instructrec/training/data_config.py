@@ -16,6 +16,8 @@ class DataConfig:
     targets_length: width of a response or candidate, in tokens.
     batch_size: rows of the global batch.
     pack: whether several examples share a row.
+    loss_on_targets_only: False lets a decoder-only network learn the tokens of
+      instructions as well as those of responses.
     seed: of the order of the training data.
     modules: imported first; they register the tasks.
     validation_split: split of the validation loss; None for no validation.
@@ -34,6 +36,7 @@ class DataConfig:
   targets_length: int
   batch_size: int
   pack: bool = False
+  loss_on_targets_only: bool = True
   seed: int = 0
   modules: tuple[str, ...] = ("tasks.instructrec",)
   validation_split: str | None = "validation"
@@ -46,6 +49,14 @@ class DataConfig:
   def reads_items(self) -> bool:
     """Whether batches hold titles of single items."""
     return self.history_length > 0 or self.num_drawn > 0
+
+  def joins(self, reads_rows: bool) -> bool:
+    """Whether rows hold prompt and answer in one sequence.
+
+    Args:
+      reads_rows: whether the network can read them so; see `network.Network`.
+    """
+    return reads_rows and (self.pack or not self.loss_on_targets_only)
 
   def shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the unpacked arrays of a training batch.

@@ -1,4 +1,4 @@
-"""Several examples in one row of a batch."""
+"""Prompt and answer in one row, and several examples in one row of a batch."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,49 @@ import numpy as np
 Batch = dict[str, np.ndarray]
 
 
+def join_features(batch: Batch, *, loss_on_targets_only: bool = True) -> Batch:
+  """Puts each answer behind its prompt, as decoder-only networks train on it.
+
+  Args:
+    batch: as `features.to_features` makes it, an example a row.
+    loss_on_targets_only: whether the answer alone is learnt; else the tokens
+      of the prompt are too, but for the first, which nothing stands before.
+
+  Returns:
+    `decoder_input_tokens`, `decoder_target_tokens` (int32) and
+    `decoder_loss_weights` (float32), as wide as prompts and answers together:
+    each input is the token before its target.
+  """
+  sides = batch["encoder_input_tokens"], batch["decoder_target_tokens"]
+  prompts = (sides[0] > 0).sum(1, keepdims=True)
+  width = sum(side.shape[1] for side in sides)
+  rows = np.zeros((len(prompts), width + 1), np.int32)
+  for tokens, first in zip(sides, (0 * prompts, prompts), strict=True):
+    example, column = np.nonzero(tokens)
+    rows[example, first[example, 0] + column] = tokens[example, column]
+  targets = rows[:, 1:]
+  where = targets > 0
+  learnt = where
+  if loss_on_targets_only:
+    learnt = where & (np.arange(targets.shape[1]) >= prompts - 1)
+  return {
+    "decoder_input_tokens": np.where(where, rows[:, :-1], 0),
+    "decoder_target_tokens": targets,
+    "decoder_loss_weights": learnt.astype(np.float32),
+  }
+
+
 def pack_features(batch: Batch, row_sizes: Sequence[int]) -> Batch:
   """Joins consecutive examples into rows.
 
   Args:
-    batch: as `features.to_features` makes it, an example a row.
+    batch: as `features.to_features` or `join_features` makes it, an example a
+      row.
     row_sizes: how many of the examples share each row.
 
   Returns:
-    The batch with `encoder_segment_ids`, `encoder_positions` and the same for
-    the decoder; see `batches.BatchStream.batch`.
+    The batch with `decoder_segment_ids` and `decoder_positions`, and where
+    there are prompts the same of the encoder; see `batches.BatchStream.batch`.
   """
   row_of = np.repeat(np.arange(len(row_sizes)), row_sizes)
   first = np.cumsum(row_sizes) - row_sizes
@@ -26,6 +59,8 @@ def pack_features(batch: Batch, row_sizes: Sequence[int]) -> Batch:
     ("encoder", "encoder_input_tokens"),
     ("decoder", "decoder_target_tokens"),
   ):
+    if source not in batch:
+      continue
     where = batch[source] > 0
     lengths = where.sum(1)
     # An example starts where those before it in its row end.

@@ -198,17 +198,17 @@ class Settings:
     return default if found is None else found
 
   @property
-  def model(self) -> ranking_model.T5RankingModel:
+  def model(self) -> ranking_model.NetworkRankingModel:
     """The model.
 
     Raises:
       GinDataError: where the files make none of ours.
     """
     model = self.macro("MODEL")
-    if not isinstance(model, ranking_model.T5RankingModel):
+    if not isinstance(model, ranking_model.NetworkRankingModel):
       raise gin_data.GinDataError(
-        "MODEL is no T5RankingModel; expected that of gin/models/ (a model of "
-        "T5X's own is evaluated by T5X's eval.py: docs/t5x.md)"
+        "MODEL is no NetworkRankingModel; expected that of gin/models/ (a "
+        "model of T5X's own is evaluated by T5X's eval.py: docs/t5x.md)"
       )
     return model
 

@@ -87,7 +87,7 @@ def t5x_root() -> pathlib.Path:
 def t5x(t5x_root, tmp_path_factory) -> T5x:
   """T5X over a small synthetic data set."""
   from instructrec.cli import generate, prepare
-  from instructrec.settings import preparation
+  from instructrec.settings import generation, preparation
 
   folder = tmp_path_factory.mktemp("t5x_data")
   prepare.run(
@@ -99,5 +99,9 @@ def t5x(t5x_root, tmp_path_factory) -> T5x:
       min_interactions=1,
     )
   )
-  generate.run(folder / "prepared", folder / "data", vocab_size=600)
+  generate.run(
+    generation.GenerationSettings(
+      data=folder / "prepared", output=folder / "data", vocab_size=600
+    )
+  )
   return T5x(t5x_root, folder / "data")

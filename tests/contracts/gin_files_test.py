@@ -95,6 +95,9 @@ def _said(settings):
     ("large", 783),
     ("xl", 2850),
     ("xxl", 11135),
+    ("tinyllama_1b", 1100),
+    ("llama_7b", 6738),
+    ("llama3_8b", 8030),
   ],
 )
 def test_the_sizes_have_the_published_number_of_parameters(size, millions):
@@ -104,7 +107,7 @@ def test_the_sizes_have_the_published_number_of_parameters(size, millions):
   import gin
   from instructrec.models import ranking_model
 
-  model = gin.get_configurable(ranking_model.T5RankingModel)()
+  model = gin.get_configurable(ranking_model.NetworkRankingModel)()
   shapes = {
     "encoder_input_tokens": (1, 8),
     "decoder_input_tokens": (1, 8),

@@ -150,8 +150,8 @@ PLANTED = {
   "utils.SaveCheckpointConfig.perod = 5": (
     "SaveCheckpointConfig has no parameter 'perod'; did you mean period?"
   ),
-  "ranking_model.T5RankingModel.zloss = 0.0": (
-    "T5RankingModel has no parameter 'zloss'; did you mean z_loss?"
+  "ranking_model.NetworkRankingModel.zloss = 0.0": (
+    "NetworkRankingModel has no parameter 'zloss'; did you mean z_loss?"
   ),
   "utils.SaveCheckpointConfigs.period = 5": (
     "t5x.utils has no 'SaveCheckpointConfigs'; "
@@ -209,8 +209,8 @@ TYPED = {
   "CheckpointConfig.sav=None": (
     "CheckpointConfig has no parameter 'sav'; did you mean save?"
   ),
-  "T5RankingModel.zloss=0.0": (
-    "T5RankingModel has no parameter 'zloss'; did you mean z_loss?"
+  "NetworkRankingModel.zloss=0.0": (
+    "NetworkRankingModel has no parameter 'zloss'; did you mean z_loss?"
   ),
   "DatasetConfi.pack=False": (
     "the gin files name no DatasetConfi; did you mean DatasetConfig?"
@@ -314,7 +314,7 @@ def test_the_model_has_all_that_t5x_touches():
 
   instance = {"module", "input_vocabulary", "output_vocabulary"}
   instance |= {"optimizer_def"}
-  ours = ranking_model.T5RankingModel
+  ours = ranking_model.NetworkRankingModel
   # Attributes set by the constructor are no attributes of the class.
   settings = inspect.signature(ours).parameters
   touched = json.loads(t5x_record.FILE.read_text())["model"]

@@ -82,7 +82,7 @@ def trace(jit, model, method, mesh):
   ],
 )
 def test_pjit_has_the_layouts_of_the_embedded_runner(method, scan_layers, mesh):
-  model = ranking_model.T5RankingModel(
+  model = ranking_model.NetworkRankingModel(
     t5.T5(dataclasses.replace(CONFIG, scan_layers=scan_layers))
   )
   with mesh_lib.use(mesh, MESH):
@@ -94,7 +94,7 @@ def test_pjit_has_the_layouts_of_the_embedded_runner(method, scan_layers, mesh):
 
 
 def test_pjit_shares_out_the_attention_kernel(mesh):
-  model = ranking_model.T5RankingModel(
+  model = ranking_model.NetworkRankingModel(
     t5.T5(
       dataclasses.replace(
         CONFIG, attention_implementation="pallas", remat_policy="none"
@@ -141,7 +141,7 @@ def t5x_step(model, partitioner):
 def test_t5x_has_the_layouts_of_the_embedded_runner(t5x_root, scan_layers):
   from t5x import adafactor, partitioning
 
-  model = ranking_model.T5RankingModel(
+  model = ranking_model.NetworkRankingModel(
     t5.T5(dataclasses.replace(CONFIG, scan_layers=scan_layers)),
     optimizer_def=adafactor.Adafactor(
       logical_factor_rules=adafactor.standard_logical_factor_rules()

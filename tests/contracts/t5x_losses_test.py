@@ -113,7 +113,7 @@ utils.SaveCheckpointConfig.save_dataset = False
 """
 
 
-class _StartingAt(ranking_model.T5RankingModel):
+class _StartingAt(ranking_model.NetworkRankingModel):
   """The model with given initial parameters."""
 
   def __init__(self, module, params, objective):

@@ -160,7 +160,7 @@ def test_it_generates_texts_into_files_and_metrics(t5x, resumed, tmp_path):
     "--gin_file=gin/instructrec_infer.gin",
     *common,
     f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
-    "--gin.T5RankingModel.num_beams=2",
+    "--gin.NetworkRankingModel.num_beams=2",
   )
   rows = lines(tmp_path / "infer", "sequential_p1_i0", "predict_with_aux")
   assert len(rows) == 60

@@ -1,14 +1,18 @@
 """A small network and batches, shared by the tests of the models."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from instructrec.models import ranking_model
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import network, t5, t5_config
+from instructrec.models.scoring import features
 
 TINY = t5_config.T5Config(
   vocab_size=31,
@@ -34,17 +38,17 @@ SHAPES = {
 class Setup:
   """A model with its parameters."""
 
-  model: ranking_model.T5RankingModel
+  model: ranking_model.NetworkRankingModel
   params: Any
   params_axes: Any
 
-  def with_settings(self, **settings: Any) -> ranking_model.T5RankingModel:
+  def with_settings(self, **settings: Any) -> ranking_model.NetworkRankingModel:
     """Another model over the same module."""
-    return ranking_model.T5RankingModel(self.model.module, **settings)
+    return ranking_model.NetworkRankingModel(self.model.module, **settings)
 
 
 def make_setup(cfg: t5_config.T5Config = TINY, **settings: Any) -> Setup:
-  model = ranking_model.T5RankingModel(t5.T5(cfg), **settings)
+  model = ranking_model.NetworkRankingModel(t5.T5(cfg), **settings)
   variables = jax.jit(
     lambda rng: model.get_initial_variables(rng, SHAPES)["params"]
   )(jax.random.PRNGKey(0))
@@ -90,6 +94,35 @@ def make_batch(
   }
 
 
+@functools.cache
+def _logits_fn(module: network.Network) -> Callable[..., Any]:
+  return jax.jit(functools.partial(module.apply, enable_dropout=False))
+
+
+def logits_of(
+  module: network.Network,
+  params: Any,
+  inputs: Any,
+  targets: Any,
+  *,
+  inputs_segments: Any = None,
+  targets_segments: Any = None,
+) -> Any:
+  """Logits of whole targets given their prompts, compiled once a shape."""
+  targets = jnp.asarray(targets)
+  prompt = network.Prompt(jnp.asarray(inputs), segment_ids=inputs_segments)
+  shifted = jnp.asarray(features.shift_right(np.asarray(targets)))
+  if targets_segments is not None:
+    ids = np.asarray(targets_segments)
+    starts = np.diff(ids, axis=1, prepend=0) != 0
+    shifted = jnp.where(starts, network.PAD_ID, shifted)
+  return _logits_fn(module)(
+    {"params": params},
+    prompt,
+    network.Targets(shifted, targets, targets_segments),
+  )
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Setup:
   return make_setup()
@@ -104,6 +137,11 @@ def make_setup_fixture():
 @pytest.fixture(scope="session", name="make_batch")
 def make_batch_fixture():
   return make_batch
+
+
+@pytest.fixture(scope="session", name="logits_of")
+def logits_of_fixture():
+  return logits_of
 
 
 @pytest.fixture(scope="session", name="tiny_config")

@@ -1,16 +1,17 @@
-"""The network computes what Hugging Face's T5 computes.
+"""The networks compute what Hugging Face's T5 and LLaMA compute.
 
 The files in golden/ hold weights, inputs and Hugging Face's results. If a test
 here fails, the network changed: public checkpoints would no longer mean the
 same. Only after a change of the recording itself, re-record with
 
   python tests/models/golden/record_hf_t5.py
+  python tests/models/golden/record_hf_llama.py
 
 in an environment with torch and transformers; where both are installed, the
 same comparison also runs live.
 """
 
-import functools
+import dataclasses
 import importlib.util
 import pathlib
 
@@ -21,12 +22,52 @@ import numpy as np
 import pytest
 
 from instructrec.models import ranking_model
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import (
+  llama,
+  llama_config,
+  network,
+  rotary,
+  t5,
+  t5_config,
+)
 from instructrec.models.scoring import features
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-CONFIGS = {
-  "gated_untied": t5_config.T5Config(
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A network that was recorded.
+
+  Attributes:
+    module: ours.
+    recorder: the script; its case follows.
+    case: name of the case.
+    eos_id: the end token.
+  """
+
+  module: network.Network
+  recorder: str
+  case: str
+  eos_id: int
+
+  @property
+  def name(self):
+    return f"{self.recorder}_{self.case}"
+
+
+def _t5(case, **sizes):
+  return Case(t5.T5(t5_config.T5Config(**sizes)), "hf_t5", case, 1)
+
+
+def _llama(case, **sizes):
+  config = llama_config.LlamaConfig(**sizes, max_length=160)
+  return Case(llama.Llama(config), "hf_llama", case, 2)
+
+
+CASES = [
+  _t5(
+    "gated_untied",
     vocab_size=71,
     emb_dim=32,
     num_heads=4,
@@ -36,7 +77,8 @@ CONFIGS = {
     num_decoder_layers=2,
     mlp_activations=("gelu", "linear"),
   ),
-  "relu_tied": t5_config.T5Config(
+  _t5(
+    "relu_tied",
     vocab_size=53,
     emb_dim=24,
     num_heads=3,
@@ -47,11 +89,45 @@ CONFIGS = {
     mlp_activations=("relu",),
     logits_via_embedding=True,
   ),
-}
+  _llama(
+    "grouped",
+    vocab_size=71,
+    emb_dim=32,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    mlp_dim=48,
+    num_decoder_layers=2,
+  ),
+  _llama(
+    "tied",
+    vocab_size=53,
+    emb_dim=24,
+    num_heads=3,
+    head_dim=16,
+    mlp_dim=40,
+    num_decoder_layers=3,
+    logits_via_embedding=True,
+    norm_epsilon=1e-6,
+  ),
+  _llama(
+    "scaled",
+    vocab_size=61,
+    emb_dim=32,
+    num_heads=4,
+    num_kv_heads=1,
+    head_dim=8,
+    mlp_dim=40,
+    num_decoder_layers=2,
+    rope_theta=5000.0,
+    rope_scaling=rotary.Llama3Scaling(factor=4.0, original_max_length=40),
+  ),
+]
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def _load(case):
-  with np.load(GOLDEN / f"hf_t5_{case}.npz") as file:
+  with np.load(GOLDEN / f"{case.name}.npz") as file:
     return dict(file)
 
 
@@ -64,37 +140,36 @@ def _params(arrays):
   return flax.traverse_util.unflatten_dict(flat)
 
 
-def _check(case, arrays):
-  module = t5.T5(CONFIGS[case])
+def _check(case, arrays, logits_of):
   params = _params(arrays)
   targets = jnp.asarray(arrays["targets"])
-  forward = functools.partial(module.apply, enable_dropout=False)
-  logits = jax.jit(forward)(
-    {"params": params},
-    jnp.asarray(arrays["inputs"]),
-    features.shift_right(targets),
-    targets,
-  )
+  logits = logits_of(case.module, params, arrays["inputs"], targets)
   np.testing.assert_allclose(
     logits[targets != 0], arrays["logits"], atol=1e-4, rtol=0
   )
 
   length = arrays["greedy"].shape[1]
   batch = {"encoder_input_tokens": arrays["inputs"]}
-  greedy = ranking_model.T5RankingModel(module, max_decode_length=length)
+  greedy = ranking_model.NetworkRankingModel(
+    case.module, max_decode_length=length, eos_id=case.eos_id
+  )
   np.testing.assert_array_equal(
     jax.jit(greedy.predict_batch)(params, batch), arrays["greedy"]
   )
 
-  beams = ranking_model.T5RankingModel(
-    module, max_decode_length=length, num_beams=3, length_penalty_alpha=0.0
+  beams = ranking_model.NetworkRankingModel(
+    case.module,
+    max_decode_length=length,
+    num_beams=3,
+    length_penalty_alpha=0.0,
+    eos_id=case.eos_id,
   )
   # Two differences of rule, neither of arithmetic: Hugging Face ranks
   # sequences that were cut among those that ended, we after them; and it drops
   # an end that is not among the best `num_beams` continuations, we keep it.
   # So where its best one ended, ours is that one or a likelier one.
   theirs = arrays["beams"]
-  ended = np.any(theirs == 1, axis=1)
+  ended = np.any(theirs == case.eos_id, axis=1)
   ours, aux = jax.jit(beams.predict_batch_with_aux)(params, batch)
   batch["decoder_target_tokens"] = theirs
   batch["decoder_input_tokens"] = features.shift_right(jnp.asarray(theirs))
@@ -106,33 +181,36 @@ def _check(case, arrays):
   assert np.all(aux["scores"][ended & ~same] > their_scores[ended & ~same])
 
 
-@pytest.mark.parametrize("case", sorted(CONFIGS))
-def test_equals_recorded_hugging_face(case):
-  _check(case, _load(case))
+@each_case
+def test_equals_recorded_hugging_face(case, logits_of):
+  _check(case, _load(case), logits_of)
 
 
-@pytest.mark.parametrize("case", sorted(CONFIGS))
+@each_case
 def test_recording_holds_every_parameter(case):
-  arrays = _load(case)
+  tokens = jnp.ones((1, 2), jnp.int32)
   expected = jax.eval_shape(
-    lambda rng: t5.T5(CONFIGS[case]).init(
-      rng, *[jnp.ones((1, 2), jnp.int32)] * 3, enable_dropout=False
+    lambda rng: case.module.init(
+      rng,
+      network.Prompt(tokens),
+      network.Targets(tokens, tokens),
+      enable_dropout=False,
     ),
     jax.random.PRNGKey(0),
   )["params"]
-  assert jax.tree.map(np.shape, _params(arrays)) == jax.tree.map(
+  assert jax.tree.map(np.shape, _params(_load(case))) == jax.tree.map(
     np.shape, expected
   )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", sorted(CONFIGS))
-def test_equals_live_hugging_face(case):
+@each_case
+def test_equals_live_hugging_face(case, logits_of):
   pytest.importorskip("torch")
   pytest.importorskip("transformers")
   spec = importlib.util.spec_from_file_location(
-    "record_hf_t5", GOLDEN / "record_hf_t5.py"
+    case.recorder, GOLDEN / f"record_{case.recorder}.py"
   )
   recorder = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(recorder)
-  _check(case, recorder.run(case))
+  _check(case, recorder.run(case.case), logits_of)

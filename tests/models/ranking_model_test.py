@@ -1,7 +1,6 @@
 """Properties of loss, candidate scores and prediction."""
 
 import dataclasses
-import functools
 import types
 
 import jax
@@ -28,11 +27,15 @@ def scores_fixture(tiny, make_batch, score):
   return np.asarray(score(tiny.params, make_batch(INPUTS, CANDIDATES)))
 
 
-def test_scores_are_sums_of_log_probabilities(tiny, make_batch, scores):
+def test_scores_are_sums_of_log_probabilities(
+  tiny, make_batch, scores, logits_of
+):
   batch = make_batch(INPUTS[:1], CANDIDATES[0][:1])
-  forward = functools.partial(tiny.model.module.apply, enable_dropout=False)
-  logits = jax.jit(forward)(
-    {"params": tiny.params}, *(jnp.asarray(batch[k]) for k in list(batch)[:3])
+  logits = logits_of(
+    tiny.model.module,
+    tiny.params,
+    batch["encoder_input_tokens"],
+    batch["decoder_target_tokens"],
   )
   log_probs = np.asarray(jax.nn.log_softmax(logits))[0]
   expected = sum(log_probs[i, t] for i, t in enumerate(CANDIDATES[0][0]))

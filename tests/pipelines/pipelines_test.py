@@ -312,6 +312,66 @@ def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
     np.testing.assert_array_equal(array, [row[name] for row in theirs], name)
 
 
+@pytest.mark.parametrize("loss_on_targets_only", [True, False])
+def test_rows_of_prompt_and_answer_are_those_of_the_stream(
+  data_dir, registered, loss_on_targets_only
+):
+  import seqio
+
+  from instructrec.pipelines import feature_converter, token_cache
+  from instructrec.training import packing
+
+  def rows(pack):
+    return list(
+      seqio.get_dataset(
+        f"toy_v1_{_TASK}",
+        {"inputs": 320, "targets": 24},
+        dataset_split="train",
+        shuffle=False,
+        feature_converter=feature_converter.RowFeatureConverter(
+          loss_on_targets_only, pack=pack
+        ),
+      ).as_numpy_iterator()
+    )
+
+  data = token_cache.load(f"toy_v1_{_TASK}", "train", data_dir)
+  everything = np.arange(len(data))
+  apart = features.to_features(
+    data.inputs.pad(everything, 320), data.targets.pad(everything, 24)
+  )
+  joined = packing.join_features(
+    apart, loss_on_targets_only=loss_on_targets_only
+  )
+  packed = rows(pack=True)
+  sizes = [int(row["decoder_segment_ids"].max()) for row in packed]
+  assert max(sizes) > 1
+  expected = packing.pack_features(joined, sizes)
+  assert expected.keys() == packed[0].keys()
+  for name, array in expected.items():
+    np.testing.assert_array_equal(array, [row[name] for row in packed], name)
+  plain = rows(pack=False)
+  wanted = apart if loss_on_targets_only else joined
+  for name, array in wanted.items():
+    np.testing.assert_array_equal(array, [row[name] for row in plain], name)
+
+
+def test_no_answer_is_cut_in_a_row(data_dir, registered):
+  import seqio
+  import tensorflow as tf
+
+  from instructrec.pipelines import feature_converter
+
+  task = seqio.get_mixture_or_task(f"toy_v1_{_TASK}")
+  found = task.get_dataset(None, "train", shuffle=False)
+  rows = feature_converter.RowFeatureConverter(pack=True)(
+    found, {"inputs": 160, "targets": 3}
+  )
+  with pytest.raises(
+    tf.errors.InvalidArgumentError, match="has more tokens than its length of 3"
+  ):
+    list(rows)
+
+
 def test_the_converter_gives_the_arrays_of_list_batches(data_dir, registered):
   import seqio
 

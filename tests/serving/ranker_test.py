@@ -30,7 +30,7 @@ def ranker_fixture(tmp_path_factory):
     head_dim=8,
     mlp_dim=16,
   )
-  model = ranking_model.T5RankingModel(t5.T5(network))
+  model = ranking_model.NetworkRankingModel(t5.T5(network))
   shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 4)}
   params = jax.jit(
     lambda rng: model.get_initial_variables(rng, shapes)["params"]

@@ -51,24 +51,27 @@ def assert_same(a, b):
     np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+@pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize("pack", [False, True])
-def test_a_batch_is_a_function_of_seed_and_step(pack):
-  forwards = stream(pack=pack)
+def test_a_batch_is_a_function_of_seed_and_step(pack, joined):
+  forwards = stream(pack=pack, joined=joined)
   expected = [forwards.batch(step) for step in range(30)]
   # A fresh stream that jumps straight to a step gives the same batch.
   for step in (29, 7, 0):
-    assert_same(stream(pack=pack).batch(step), expected[step])
-  other = stream(pack=pack, seed=4).batch(7)
+    found = stream(pack=pack, joined=joined).batch(step)
+    assert_same(found, expected[step])
+  other = stream(pack=pack, joined=joined, seed=4).batch(7)
   assert not np.array_equal(
-    other["encoder_input_tokens"], expected[7]["encoder_input_tokens"]
+    other["decoder_input_tokens"], expected[7]["decoder_input_tokens"]
   )
 
 
+@pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize("pack", [False, True])
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [6, 7], [0, 3, 5], [4]])
-def test_some_rows_of_a_batch_are_those_of_the_whole(pack, rows):
-  whole = stream(pack=pack).batch(5)
-  part = stream(pack=pack).batch(5, np.array(rows))
+def test_some_rows_of_a_batch_are_those_of_the_whole(pack, rows, joined):
+  whole = stream(pack=pack, joined=joined).batch(5)
+  part = stream(pack=pack, joined=joined).batch(5, np.array(rows))
   assert_same(part, {name: array[rows] for name, array in whole.items()})
 
 
@@ -125,6 +128,58 @@ def test_packed_rows_hold_whole_examples_and_lose_none():
     batch["decoder_segment_ids"] > 0
   )
   assert (batch["decoder_input_tokens"][starts] == 0).all()
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("only", [False, True])
+def test_joined_rows_spell_prompt_and_answer(pack, only):
+  joined = stream(
+    joined=True, pack=pack, loss_on_targets_only=only, batch_size=64
+  )
+  batch = joined.batch(0)
+  assert {array.shape for array in batch.values()} == {(64, 24)}
+  segments = batch.get("decoder_segment_ids")
+  for row, pairs in enumerate(joined.examples(0)):
+    assert pack or len(pairs) == 1
+    for segment, (name, example) in enumerate(pairs, start=1):
+      where = batch["decoder_target_tokens"][row] > 0
+      if segments is not None:
+        where = segments[row] == segment
+      parts = [
+        ragged.tokens[ragged.offsets[example] : ragged.offsets[example + 1]]
+        for ragged in (
+          joined.datasets[name].inputs,
+          joined.datasets[name].targets,
+        )
+      ]
+      whole = np.concatenate(parts)
+      inputs, targets, weights = (
+        batch[f"decoder_{part}"][row][where]
+        for part in ("input_tokens", "target_tokens", "loss_weights")
+      )
+      np.testing.assert_array_equal(inputs, whole[:-1])
+      np.testing.assert_array_equal(targets, whole[1:])
+      learnt = np.arange(1, len(whole)) >= len(parts[0])
+      np.testing.assert_array_equal(weights, learnt if only else learnt | True)
+  # As many tokens as there are, and padding has no weight.
+  assert not batch["decoder_loss_weights"][
+    batch["decoder_target_tokens"] == 0
+  ].any()
+
+
+def test_packed_rows_of_one_sequence_are_fuller():
+  """An answer may use the room that its prompt leaves."""
+  apart, joined = (stream(pack=True, joined=j) for j in (False, True))
+  assert len(joined._packed_rows(0)) < len(apart._packed_rows(0))
+  rows = joined._packed_rows(0)
+  assert sorted(p for row in rows for p in row) == list(range(4096))
+  lengths = joined._lengths(0)[:, 0]
+  assert max(lengths[row].sum() for row in rows) <= 24
+
+
+def test_prompts_are_learnt_in_joined_rows_only():
+  with pytest.raises(ValueError, match="loss_on_targets_only is False, but"):
+    stream(loss_on_targets_only=False)
 
 
 def test_targets_that_would_be_cut_are_an_error():

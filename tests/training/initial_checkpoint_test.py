@@ -57,7 +57,7 @@ def _source(cfg=CONFIG):
 def _trainer(checkpoint, cfg=CONFIG, objective=None):
   return trainer_lib.Trainer.create(
     runner.TrainConfig(
-      model=ranking_model.T5RankingModel(t5.T5(cfg), objective=objective),
+      model=ranking_model.NetworkRankingModel(t5.T5(cfg), objective=objective),
       optimizer=optimizer.adamw(1e-2),
       train_steps=1,
       mesh=mesh.MeshConfig(data=1, model=1),
@@ -277,7 +277,7 @@ def test_other_uses_want_all_parameters(tmp_path):
 
 
 def _model(**changes):
-  return ranking_model.T5RankingModel(
+  return ranking_model.NetworkRankingModel(
     t5.T5(dataclasses.replace(CONFIG, **changes))
   )
 

@@ -64,6 +64,18 @@ def arrays(table, vocabulary, **changes):
   return item_arrays.ItemArrays.create(table, vocabulary, config)
 
 
+def test_titles_of_the_same_tokens_are_counted(table, vocabulary):
+  """What is cut may be all that told them apart."""
+  lengths = [len(row) - 1 for row in vocabulary.encode_all(table.titles)]
+  whole = arrays(table, vocabulary, title_length=max(lengths))
+  assert (whole.num_cut, whole.num_alike) == (0, 0)
+  # "Item of kind " begins them all.
+  cut = arrays(table, vocabulary, title_length=1)
+  assert (cut.num_cut, cut.num_alike) == (NUM_ITEMS, NUM_ITEMS)
+  again = dataclasses.replace(table, titles=("A", *table.titles[1:-1], "A"))
+  assert arrays(again, vocabulary, title_length=9).num_alike == 2
+
+
 def dataset(name, count, seed, *, lists=False):
   rng = np.random.default_rng(seed)
 

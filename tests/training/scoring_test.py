@@ -79,7 +79,7 @@ def data():
 
 @pytest.fixture(scope="module", params=["sum", "mean"])
 def model(request):
-  return ranking_model.T5RankingModel(
+  return ranking_model.NetworkRankingModel(
     t5.T5(CONFIG), score_normalization=request.param
   )
 
@@ -181,7 +181,7 @@ def make_model():
     head_dim=8,
     mlp_dim=16,
   )
-  model = ranking_model.T5RankingModel(t5.T5(network))
+  model = ranking_model.NetworkRankingModel(t5.T5(network))
   shapes = {"encoder_input_tokens": (1, 8), "decoder_input_tokens": (1, 4)}
   initialize = jax.jit(lambda rng: model.get_initial_variables(rng, shapes))
   return model, initialize(jax.random.key(0))

@@ -94,7 +94,7 @@ def opened(folder, data, words, **options):
 
 def test_the_settings_are_those_of_its_own_config(folder, data, words):
   run = opened(folder, data, words)
-  assert isinstance(run.model, ranking_model.T5RankingModel)
+  assert isinstance(run.model, ranking_model.NetworkRankingModel)
   assert run.model.module.config == CONFIG
   assert run.model.optimizer_def is None
   assert run.data.mixture == "instructrec_v1"
@@ -231,10 +231,12 @@ def test_a_users_module_is_named_to_be_trusted(folder, data, words):
 def test_a_model_of_t5xs_own_is_t5xs_to_evaluate(folder, data, words):
   changed(
     folder,
-    "MODEL = @ranking_model.T5RankingModel()",
+    "MODEL = @ranking_model.NetworkRankingModel()",
     "from t5x import models\nMODEL = @models.EncoderDecoderModel()",
   )
-  with pytest.raises(gin_data.GinDataError, match="MODEL is no T5RankingModel"):
+  with pytest.raises(
+    gin_data.GinDataError, match="MODEL is no Network"
+  ):
     opened(folder, data, words)
 
 

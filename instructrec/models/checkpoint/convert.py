@@ -19,7 +19,7 @@ from instructrec.models.checkpoint import (
   t5x_legacy,
 )
 from instructrec.models.checkpoint.tensors import DTYPES, Checkpoint, Tensor
-from instructrec.models.networks import t5_config
+from instructrec.models.networks import network_config
 
 FORMS = ("instructrec", "huggingface", "t5x", "t5x_legacy")
 LAYERS = ("unstacked", "stacked")
@@ -47,7 +47,7 @@ class Settings:
   layers: str = "unstacked"
   step: int | None = None
   optimizer: str = "adafactor"
-  config: t5_config.T5Config | None = None
+  config: network_config.NetworkConfig | None = None
   max_shard_bytes: int = huggingface.MAX_SHARD_BYTES
 
   def __post_init__(self) -> None:
@@ -223,7 +223,7 @@ def _counted(tensor: Tensor, line: progress.Progress) -> Tensor:
 
 def _write(
   params: Mapping[str, Tensor],
-  config: t5_config.T5Config,
+  config: network_config.NetworkConfig,
   output: str | os.PathLike[str],
   step: int,
   settings: Settings,
@@ -253,7 +253,7 @@ def _write(
 
 
 def _fresh_optimizer(
-  params: Mapping[str, Tensor], config: t5_config.T5Config
+  params: Mapping[str, Tensor], config: network_config.NetworkConfig
 ) -> dict[tuple[str, ...], np.ndarray]:
   axes = {
     name: parameter.axes for name, parameter in names.parameters(config).items()

@@ -18,13 +18,12 @@ import safetensors
 from etils import epath
 
 from instructrec import limits
-from instructrec.models.checkpoint import names, storage
+from instructrec.models.checkpoint import architecture, names, storage
 from instructrec.models.checkpoint.tensors import (
   Checkpoint,
   CheckpointError,
   Tensor,
 )
-from instructrec.models.networks import t5_config
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -39,125 +38,7 @@ _DTYPES = {
   "BF16": np.dtype(ml_dtypes.bfloat16),
 }
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
-_FEED_FORWARD = {
-  ("gelu", "linear"): "gated-gelu",
-  ("silu", "linear"): "gated-silu",
-  ("relu",): "relu",
-}
-# Field of config.json, and of ours.
-_FIELDS = {
-  "vocab_size": "vocab_size",
-  "d_model": "emb_dim",
-  "d_kv": "head_dim",
-  "d_ff": "mlp_dim",
-  "num_heads": "num_heads",
-  "num_layers": "num_encoder_layers",
-  "num_decoder_layers": "num_decoder_layers",
-  "relative_attention_num_buckets": "num_buckets",
-  "relative_attention_max_distance": "max_distance",
-  "dropout_rate": "dropout_rate",
-}
-# What transformers takes where an older file leaves a field out.
-_DEFAULTS = {
-  "relative_attention_num_buckets": 32,
-  "relative_attention_max_distance": 128,
-  "dropout_rate": 0.1,
-}
-_TABLE, _LOGITS = "shared.weight", "lm_head.weight"
-_TABLE_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-_NEVER_READ = (
-  "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
-)
-
-
-def config_from_json(
-  fields: Mapping[str, Any], *, tied: bool, found_in: str
-) -> t5_config.T5Config:
-  """Our configuration for a config.json.
-
-  Args:
-    fields: the content of config.json.
-    tied: whether the logits are taken from the token embedding.
-    found_in: where it was found, for the message.
-
-  Returns:
-    The configuration.
-
-  Raises:
-    CheckpointError: where the network is another one than T5 1.0, T5 1.1 or
-      Flan-T5.
-  """
-  fields = {
-    **_DEFAULTS,
-    "num_decoder_layers": fields.get("num_layers"),
-    **{name: value for name, value in fields.items() if value is not None},
-  }
-  expected = {
-    "model_type": ("t5", "mt5"),
-    "feed_forward_proj": tuple(_FEED_FORWARD.values()),
-    "layer_norm_epsilon": (1e-6,),
-  }
-  for field, values in expected.items():
-    found = fields.get(field, values[0])
-    if found not in values:
-      raise CheckpointError(
-        f"{found_in}: {field} is {found!r}, expected one of {list(values)}"
-      )
-  if absent := [name for name in _FIELDS if fields.get(name) is None]:
-    raise CheckpointError(f"{found_in} has no {', '.join(absent)}")
-  # T5 1.0 scales the decoder's output where it shares the table.
-  if fields.get("scale_decoder_outputs", tied) != tied:
-    raise CheckpointError(
-      f"{found_in}: scale_decoder_outputs is "
-      f"{fields['scale_decoder_outputs']}, but the logits are "
-      f"{'' if tied else 'not '}taken from the token embedding; expected both "
-      "(T5 1.0) or neither (T5 1.1, Flan-T5)"
-    )
-  forms = {value: key for key, value in _FEED_FORWARD.items()}
-  try:
-    return t5_config.T5Config(
-      **{ours: fields[theirs] for theirs, ours in _FIELDS.items()},
-      mlp_activations=forms[fields.get("feed_forward_proj", "relu")],
-      logits_via_embedding=tied,
-    )
-  except (TypeError, ValueError) as error:
-    raise CheckpointError(f"{found_in}: {error}") from error
-
-
-def config_to_json(
-  config: t5_config.T5Config, dtype: np.dtype
-) -> dict[str, Any]:
-  """The config.json for a network.
-
-  Args:
-    config: the network.
-    dtype: of the parameters.
-
-  Returns:
-    The fields.
-
-  Raises:
-    CheckpointError: where Hugging Face's T5 has no such activations.
-  """
-  activations = tuple(config.mlp_activations)
-  if activations not in _FEED_FORWARD:
-    raise CheckpointError(
-      f"mlp_activations are {activations}; Hugging Face's T5 has only "
-      f"{', '.join(map(str, _FEED_FORWARD))}"
-    )
-  return {
-    "architectures": ["T5ForConditionalGeneration"],
-    "model_type": "t5",
-    "is_encoder_decoder": True,
-    **{theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()},
-    "feed_forward_proj": _FEED_FORWARD[activations],
-    "tie_word_embeddings": config.logits_via_embedding,
-    "layer_norm_epsilon": 1e-6,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-    "decoder_start_token_id": 0,
-    "torch_dtype": dtype.name,
-  }
+_LOGITS = "lm_head.weight"
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -188,28 +69,19 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     for file in ([path] if path.is_file() else _weight_files(folder))
     for name, tensor in _open_file(file).items()
   }
-  left = {}
-  for name in _TABLE_COPIES:
-    if name in found and _TABLE in found:
-      _require_equal(found.pop(name), found[_TABLE], folder)
-      left[name] = f"a copy of {_TABLE}"
-    elif name in found:
-      # Files without copies may have kept it under any of its names.
-      found[_TABLE] = found.pop(name)
-  if _NEVER_READ in found:
-    del found[_NEVER_READ]
-    left[_NEVER_READ] = "in old files; no network reads it"
   fields = _read_json(settings)
-  tied = _is_tied(fields, found)
+  kind = _architecture(fields, found_in=str(settings))
+  left = _leave_copies(found, kind, folder)
+  tied = _is_tied(fields, found, kind)
   if tied and _LOGITS in found:
     del found[_LOGITS]
-    left[_LOGITS] = f"a copy of {_TABLE}"
-  config = config_from_json(fields, tied=tied, found_in=str(settings))
+    left[_LOGITS] = f"a copy of {kind.table}"
+  config = kind.config_from_json(fields, tied, str(settings))
   params = {}
   # The library gives names in no order; ours is that of the network.
   for known in names.parameters(config).values():
     if tensor := found.pop(known.huggingface, None):
-      params[known.name] = tensor.transposed() if known.transposed else tensor
+      params[known.name] = _from_theirs(tensor, known, config)
   return Checkpoint(
     path=os.fspath(path),
     form="huggingface",
@@ -291,33 +163,88 @@ def _same(a: Tensor, b: Tensor) -> bool:
   return a.shape == b.shape and bool(np.array_equal(a.read(), b.read()))
 
 
-def _require_equal(copy: Tensor, table: Tensor, folder: pathlib.Path) -> None:
-  if not _same(copy, table):
+def _architecture(
+  fields: Mapping[str, Any], *, found_in: str
+) -> architecture.Architecture:
+  """The kind of network that a config.json is of."""
+  known = {
+    model_type: kind
+    for kind in names.ARCHITECTURES
+    for model_type in kind.model_types
+  }
+  # Files from before it was written are T5's.
+  found = fields.get("model_type", "t5")
+  if found not in known:
     raise CheckpointError(
-      f"{folder}: {copy.source} differs from {_TABLE}; T5 has one table for "
-      "both stacks"
+      f"{found_in}: model_type is {found!r}, expected one of {list(known)}"
     )
+  return known[found]
 
 
-def _is_tied(fields: Mapping[str, Any], found: Mapping[str, Tensor]) -> bool:
+def _leave_copies(
+  found: dict[str, Tensor],
+  kind: architecture.Architecture,
+  folder: pathlib.Path,
+) -> dict[str, str]:
+  """Takes out what is no parameter; returns its names with the reasons."""
+  left = {}
+  for name in kind.copies:
+    if name in found and kind.table in found:
+      copy = found.pop(name)
+      if not _same(copy, found[kind.table]):
+        raise CheckpointError(
+          f"{folder}: {name} differs from {kind.table}; {kind.name} has one "
+          "table for both stacks"
+        )
+      left[name] = f"a copy of {kind.table}"
+    elif name in found:
+      # Files without copies may have kept it under any of its names.
+      found[kind.table] = found.pop(name)
+  for name in [name for name in found if kind.never_read.fullmatch(name)]:
+    del found[name]
+    left[name] = "in old files; no network reads it"
+  return left
+
+
+def _is_tied(
+  fields: Mapping[str, Any],
+  found: Mapping[str, Tensor],
+  kind: architecture.Architecture,
+) -> bool:
   """Whether the logits come from the table: the weights decide.
 
-  transformers 5 writes `tie_word_embeddings: true` for networks that are not.
+  transformers 5 writes `tie_word_embeddings: true` for T5s that are not.
   """
-  says = fields.get("tie_word_embeddings", True)
-  if _LOGITS not in found or not says or _TABLE not in found:
+  says = fields.get("tie_word_embeddings", kind.tied)
+  if _LOGITS not in found or not says or kind.table not in found:
     return says
-  return _same(found[_LOGITS], found[_TABLE])
+  return _same(found[_LOGITS], found[kind.table])
+
+
+_TABLES = (names.EMBEDDING, names.LOGITS)
+
+
+def _from_theirs(tensor: Tensor, known: names.Parameter, config: Any) -> Tensor:
+  if known.name in _TABLES:
+    tensor = tensor.with_rows_exchanged(config.padding_row)
+  return tensor.transposed() if known.transposed else tensor
+
+
+def _to_theirs(tensor: Tensor, known: names.Parameter, config: Any) -> Tensor:
+  tensor = tensor.transposed() if known.transposed else tensor
+  if known.name in _TABLES:
+    tensor = tensor.with_rows_exchanged(config.padding_row)
+  return tensor
 
 
 def write(
   folder: str | os.PathLike[str],
   params: Mapping[str, Tensor],
-  config: t5_config.T5Config,
+  config: Any,
   *,
   max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
-  """Writes what `T5ForConditionalGeneration.from_pretrained` reads.
+  """Writes what `from_pretrained` of transformers reads.
 
   Args:
     folder: must not exist yet.
@@ -327,15 +254,13 @@ def write(
 
   Raises:
     FileExistsError: where the folder exists.
-    CheckpointError: where Hugging Face's T5 has no such network.
+    CheckpointError: where Hugging Face has no such network.
     ValueError: where the folder is not on disk.
   """
   folder = storage.local(folder)
   table = names.parameters(config)
   theirs = {
-    table[name].huggingface: (
-      tensor.transposed() if table[name].transposed else tensor
-    )
+    table[name].huggingface: _to_theirs(tensor, table[name], config)
     for name, tensor in params.items()
   }
   dtypes = {tensor.dtype for tensor in theirs.values()}
@@ -345,7 +270,8 @@ def write(
       "float32, bfloat16, float16"
     )
   widest = max(dtypes, key=lambda dtype: dtype.itemsize)
-  fields = config_to_json(config, widest)
+  fields = names.architecture(config).config_to_json(config)
+  fields["torch_dtype"] = widest.name
   shards = _shards(theirs, max_shard_bytes)
   with storage.whole_folder(folder) as temporary:
     weight_map = {}

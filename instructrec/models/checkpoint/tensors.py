@@ -90,6 +90,18 @@ class Tensor:
       read=lambda: np.ascontiguousarray(self.read().T),
     )
 
+  def with_rows_exchanged(self, row: int) -> "Tensor":
+    """The tensor whose row 0 and another one have changed places."""
+    if row == 0:
+      return self
+
+    def read() -> np.ndarray:
+      array = np.array(self.read())
+      array[[0, row]] = array[[row, 0]]
+      return array
+
+    return dataclasses.replace(self, read=read)
+
   def astype(self, dtype: np.dtype) -> "Tensor":
     """The tensor in another type; reading fails where a number overflows."""
     if dtype == self.dtype:
@@ -128,7 +140,7 @@ class Checkpoint:
       form's reader does not know stands as it is in the file.
     left: names in the file that are no parameters, with the reason.
     stacked: whether the file holds each kind of layer as one stacked array.
-    config: sizes, where the form writes them down (a `T5Config`).
+    config: sizes, where the form writes them down (a `NetworkConfig`).
   """
 
   path: str

@@ -2,16 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from instructrec.models import protocol
 from instructrec.models.generation import search
-from instructrec.models.networks import decoding_state, t5
-from instructrec.models.objectives import objective
+from instructrec.models.networks import network
+from instructrec.models.networks.reading import Reading
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,18 +70,18 @@ class GenerationConfig:
     if "decoder_input_tokens" not in batch:
       raise ValueError(
         "no length to decode to: the batch has no 'decoder_input_tokens' and "
-        "T5RankingModel was given no max_decode_length"
+        "the model was given no max_decode_length"
       )
     return batch["decoder_input_tokens"].shape[-1]
 
 
 def generate(
-  module: t5.T5,
+  module: network.Network,
   params: protocol.Params,
   batch: protocol.Batch,
   config: GenerationConfig,
 ) -> search.Decodes:
-  """Searches for the likeliest targets of each input.
+  """Searches for the likeliest targets of each prompt.
 
   Args:
     module: the network.
@@ -96,33 +94,17 @@ def generate(
     `num_beams` decodes a row, best first.
 
   Raises:
-    ValueError: where there is no length to decode to.
+    ValueError: where there is no length to decode to, or no prompt.
   """
-  apply: Callable[..., Any] = functools.partial(
-    module.apply, {"params": params}
-  )
-  tokens = jnp.asarray(batch["encoder_input_tokens"])
-  history = objective.titles(
-    {key: jnp.asarray(value) for key, value in batch.items()}, "history"
-  )
   max_length = config.max_length(batch)
-  memory, cache = apply(
-    tokens,
-    method="start_decoding",
-    num_sequences=tokens.shape[0] * config.num_beams,
-    max_length=max_length,
-    history=history,
+  reading = Reading(module, params, jax.tree.map(jnp.asarray, dict(batch)))
+  memory, cache = reading.start_decoding(
+    sequences_per_prompt=config.num_beams, max_length=max_length
   )
-
-  def step(
-    newest: jax.Array, cache: decoding_state.DecodingCache
-  ) -> tuple[jax.Array, decoding_state.DecodingCache]:
-    return apply(newest, cache, memory, method="decode_step")
-
   return search.beam_search(
-    step,
+    functools.partial(reading.decode_step, memory=memory),
     cache,
-    batch_size=tokens.shape[0],
+    batch_size=len(batch["encoder_input_tokens"]),
     num_beams=config.num_beams,
     max_length=max_length,
     eos_id=config.eos_id,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from instructrec.models.networks import t5
+from instructrec.models.networks import network
 
 DEFAULT_ALPHA = 0.6
 
@@ -63,7 +63,7 @@ def _token_log_probs(
   logits: Float[Array, "sequences vocab"],
 ) -> Float[Array, "sequences vocab"]:
   log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-  return log_probs.at[:, t5.PAD_ID].set(-jnp.inf)
+  return log_probs.at[:, network.PAD_ID].set(-jnp.inf)
 
 
 class _GreedyState(NamedTuple):
@@ -104,7 +104,7 @@ def greedy_search(
     log_probs = _token_log_probs(logits)
     tokens = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
     gained = jnp.take_along_axis(log_probs, tokens[:, None], axis=-1)[:, 0]
-    tokens = jnp.where(state.ended, t5.PAD_ID, tokens)
+    tokens = jnp.where(state.ended, network.PAD_ID, tokens)
     return _GreedyState(
       step=state.step + 1,
       tokens=tokens,
@@ -119,8 +119,8 @@ def greedy_search(
     advance,
     _GreedyState(
       step=jnp.zeros((), jnp.int32),
-      tokens=jnp.full((batch_size,), t5.PAD_ID, jnp.int32),
-      sequences=jnp.full((batch_size, max_length), t5.PAD_ID, jnp.int32),
+      tokens=jnp.full((batch_size,), network.PAD_ID, jnp.int32),
+      sequences=jnp.full((batch_size, max_length), network.PAD_ID, jnp.int32),
       log_probs=jnp.zeros((batch_size,), jnp.float32),
       ended=jnp.zeros((batch_size,), bool),
       cache=cache,
@@ -207,7 +207,7 @@ def _ranked(state: _BeamState, max_length: int, alpha: float) -> Decodes:
   log_probs = pick(state.done_log_probs, state.alive_log_probs)
   sequences = pick(state.done_sequences, state.alive_sequences)
   return Decodes(
-    sequences=jnp.where(exists[..., None], sequences, t5.PAD_ID),
+    sequences=jnp.where(exists[..., None], sequences, network.PAD_ID),
     log_probs=jnp.where(exists, log_probs, -jnp.inf),
     scores=scores,
   )
@@ -269,7 +269,7 @@ def beam_search(
 
   shape = (batch_size, num_beams)
   nothing = jnp.full(shape, -jnp.inf, jnp.float32)
-  blank = jnp.full((*shape, max_length), t5.PAD_ID, jnp.int32)
+  blank = jnp.full((*shape, max_length), network.PAD_ID, jnp.int32)
   last = jax.lax.while_loop(
     unfinished,
     lambda state: _beam_step(state, step_fn, eos_id, alpha),
@@ -278,7 +278,7 @@ def beam_search(
       alive_sequences=blank,
       # All beams begin alike; only the first may count.
       alive_log_probs=nothing.at[:, 0].set(0.0),
-      alive_tokens=jnp.full(shape, t5.PAD_ID, jnp.int32),
+      alive_tokens=jnp.full(shape, network.PAD_ID, jnp.int32),
       done_sequences=blank,
       done_log_probs=nothing,
       done_scores=nothing,

@@ -120,7 +120,7 @@ class TitleSearch:
     """Takes what stays the same.
 
     Args:
-      model: gives the log-probabilities, such as `T5RankingModel`.
+      model: gives the log-probabilities, such as `NetworkRankingModel`.
       trie: the catalogue's titles.
     """
     candidate_scores.check_normalization(model.score_normalization)

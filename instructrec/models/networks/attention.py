@@ -31,6 +31,35 @@ class KeysValues:
   values: Float[Array, "batch length heads kv"]
 
 
+def write(
+  cache: KeysValues, new: KeysValues, position: Int[Array, ""]
+) -> KeysValues:
+  """The cache of some sequences, with one more position of each."""
+
+  def put(old: Array, one: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=1)
+
+  return jax.tree.map(put, cache, new)
+
+
+def write_slots(
+  cache: KeysValues, new: KeysValues, first: Int[Array, ""]
+) -> KeysValues:
+  """A cache of prefixes, with new ones [prefixes, 1, ...] from a slot on.
+
+  The cache is [1, slots, heads, kv], a slot a prefix.
+  """
+  swapped = jax.tree.map(lambda x: x.swapaxes(0, 1), new)
+  return write(cache, swapped, first)
+
+
+def along(
+  cache: KeysValues, paths: Int[Array, "prefixes length"]
+) -> KeysValues:
+  """What a cache of prefixes has in the slots of each path."""
+  return jax.tree.map(lambda slots: slots[0, paths], cache)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _spread(
   bias: Float[Array, "#batch heads #queries keys"], batch: int
@@ -139,15 +168,33 @@ def fused_dot_product_attention(
   )
   # [batch, heads, 1, keys] -> [batch, keys, heads, 1]
   values = memory.values * kept.transpose(0, 3, 1, 2)
+  return fused(
+    query,
+    KeysValues(memory.keys, values),
+    mask,
+    bias,
+    implementation=implementation,
+  )
+
+
+def fused(
+  query: Float[Array, "batch queries heads kv"],
+  memory: KeysValues,
+  mask: Bool[Array, "#batch 1 #queries keys"],
+  bias: Float[Array, "#batch heads #queries keys"] | None,
+  *,
+  implementation: str,
+) -> Float[Array, "batch queries heads kv"]:
+  """As `fused_dot_product_attention`, without dropout."""
   if implementation == "pallas":
     return pallas_attention.dot_product_attention(
-      query, memory.keys, values, mask, bias, masked_logit=MASKED_LOGIT
+      query, memory.keys, memory.values, mask, bias, masked_logit=MASKED_LOGIT
     )
   attend: Any = jax.nn.dot_product_attention  # Typed for literals only.
   return attend(
     query,
     memory.keys,
-    values,
+    memory.values,
     bias=bias,
     mask=mask,
     scale=1.0,
@@ -286,12 +333,7 @@ class Attention(nn.Module):
     Returns:
       The result, and the cache with the new position written into it.
     """
-    new = self.project(x)
-
-    def write(old: Array, one: Array) -> Array:
-      return jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=1)
-
-    cache = jax.tree.map(write, cache, new)
+    cache = write(cache, self.project(x), position)
     length = cache.keys.shape[1]
     mask = (jnp.arange(length) <= position)[None, None, None, :]
     return self.attend(x, cache, mask, bias, True), cache
@@ -318,11 +360,5 @@ class Attention(nn.Module):
     Returns:
       The result, and the cache with the new prefixes in it.
     """
-
-    def write(old: Array, new: Array) -> Array:
-      new = new.swapaxes(0, 1)
-      return jax.lax.dynamic_update_slice_in_dim(old, new, first, axis=1)
-
-    cache = jax.tree.map(write, cache, self.project(x))
-    memory = jax.tree.map(lambda slots: slots[0, paths], cache)
-    return self.attend(x, memory, mask, bias, True), cache
+    cache = write_slots(cache, self.project(x), first)
+    return self.attend(x, along(cache, paths), mask, bias, True), cache

@@ -1,4 +1,4 @@
-"""What decoding carries between steps: the encoder's memory and a cache."""
+"""What decoding carries between steps: a memory and a cache."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from instructrec.models.networks import attention, t5_config
+from instructrec.models.networks import attention, network_config
 
 # Keys and values of all layers of a stack.
 PerLayer = tuple[attention.KeysValues, ...] | attention.KeysValues
@@ -69,7 +69,10 @@ class DecodingCache:
 
 
 def empty_cache(
-  config: t5_config.T5Config, num_sequences: int, max_length: int
+  config: network_config.NetworkConfig,
+  num_sequences: int,
+  max_length: int,
+  num_heads: int,
 ) -> DecodingCache:
   """The cache of sequences that have no token yet.
 
@@ -77,13 +80,14 @@ def empty_cache(
     config: sizes of the decoder.
     num_sequences: sequences decoded at once.
     max_length: most tokens of a sequence.
+    num_heads: of keys and values.
 
   Returns:
     Zeros in `config.dtype`, at position 0.
   """
   num_layers = config.num_decoder_layers
   stacked = (num_layers,) if config.scan_layers else ()
-  shape = (num_sequences, max_length, config.num_heads, config.head_dim)
+  shape = (num_sequences, max_length, num_heads, config.head_dim)
   zeros = jnp.zeros((*stacked, *shape), config.dtype)
   layer = attention.KeysValues(keys=zeros, values=zeros)
   return DecodingCache(

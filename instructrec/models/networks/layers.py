@@ -1,4 +1,4 @@
-"""Building blocks of the T5 network: norm, dense, embedding, gated MLP.
+"""Building blocks of networks: norm, dense, embedding, logits, gated MLP.
 
 Every parameter is float32 and names its logical axes, which a mesh's rules
 turn into a sharding; activations have the `dtype` of the configuration.
@@ -13,7 +13,7 @@ from flax import linen as nn
 from flax.linen import partitioning
 from jaxtyping import Array, Float, Int
 
-from instructrec.models.networks import t5_config
+from instructrec.models.networks import network_config
 
 Initializer = Callable[..., Any]
 
@@ -44,6 +44,17 @@ def residual(
   return partitioning.with_sharding_constraint(
     x, ("batch", "residual_length", "embed")
   )
+
+
+def add(
+  x: Float[Array, "batch length embed"],
+  y: Float[Array, "batch length embed"],
+  dropout: nn.Dropout,
+  deterministic: bool,
+) -> Float[Array, "batch length embed"]:
+  """The residual stream `x` with a block's result `y`."""
+  y = dropout(residual(y), deterministic=deterministic)
+  return residual(x + y)
 
 
 class RMSNorm(nn.Module):
@@ -152,7 +163,7 @@ class Dense(nn.Module):
 
 
 class Embed(nn.Module):
-  """The table of token vectors, read by both stacks.
+  """The table of token vectors, read by all stacks.
 
   Vectors are not scaled on the way in.
 
@@ -160,17 +171,19 @@ class Embed(nn.Module):
     vocab_size: rows of the table.
     features: width of a vector.
     dtype: type of the vectors returned.
+    embedding_init: initialiser of the table.
   """
 
   vocab_size: int
   features: int
   dtype: Any = jnp.float32
+  embedding_init: Initializer = nn.initializers.normal(stddev=1.0)
 
   def setup(self):
     """Makes the parameters and submodules."""
     self.embedding = partitioning.param_with_axes(
       "embedding",
-      nn.initializers.normal(stddev=1.0),
+      self.embedding_init,
       (self.vocab_size, self.features),
       jnp.float32,
       axes=("vocab", "embed"),
@@ -185,11 +198,45 @@ class Embed(nn.Module):
       vectors, ("batch", "length", "embed")
     )
 
-  def attend(
-    self, x: Float[Array, "batch length embed"]
-  ) -> Float[Array, "batch length vocab"]:
-    """Products of `x` with every row of the table, in float32."""
-    return jnp.dot(x.astype(jnp.float32), self.embedding.T)
+
+class Logits(nn.Module):
+  """Logits of tokens, from a matrix of its own or from the table of tokens.
+
+  They are float32 whatever the features are, for stability.
+
+  Attributes:
+    config: its `logits_via_embedding` says which.
+    token_embedder: the table.
+    tied_scale: factor of the features where the table is taken.
+  """
+
+  config: network_config.NetworkConfig
+  token_embedder: Embed
+  tied_scale: float = 1.0
+
+  @nn.compact
+  def factors(
+    self, features: Float[Array, "*dims embed"]
+  ) -> tuple[Float[Array, "*dims embed"], Float[Array, "embed vocab"]]:
+    """Rows and matrix, both float32, whose product the logits are."""
+    cfg = self.config
+    features = features.astype(jnp.float32)
+    if cfg.logits_via_embedding:
+      return features * self.tied_scale, self.token_embedder.embedding.T
+    kernel = partitioning.param_with_axes(
+      "kernel",
+      fan_in_truncated_normal,
+      (cfg.emb_dim, cfg.vocab_size),
+      jnp.float32,
+      axes=("embed", "vocab"),
+    )
+    return features, kernel
+
+  def __call__(
+    self, features: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims vocab"]:
+    """Their product."""
+    return product(*self.factors(features))
 
 
 class GatedMlp(nn.Module):
@@ -199,7 +246,7 @@ class GatedMlp(nn.Module):
     config: sizes, activations, dropout rate and dtype.
   """
 
-  config: t5_config.T5Config
+  config: network_config.NetworkConfig
 
   @nn.compact
   def __call__(

@@ -4,7 +4,8 @@ A title is one vector, pooled from the vectors of its pieces; a history can be
 read as a sequence of such vectors, one position an item. From the state after
 an item, or after the whole request, comes a query; query times title vector is
 a logit of that title being next. The parameters are few, named, and there only
-where `T5Config.title_matching` asks for them: public checkpoints lack them.
+where `NetworkConfig.title_matching` asks for them: public checkpoints have
+none of them.
 """
 
 import flax.struct
@@ -12,33 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import partitioning
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from instructrec.models.networks import layers, t5_config
-
-
-@flax.struct.dataclass
-class Titles:
-  """Titles of items, as tokens and as numbers.
-
-  Attributes:
-    tokens: pieces of each title, without an end token; 0 is padding, and a
-      slot of padding has nothing else.
-    items: number of each item, from 1; 0 for one without a number.
-  """
-
-  tokens: Int[Array, "*dims length"]
-  items: Int[Array, "*dims"]
-
-  @property
-  def where(self) -> Bool[Array, "*dims"]:
-    """Which slots hold a title."""
-    return self.tokens[..., 0] > 0
-
-  def flat(self) -> "Titles":
-    """The same titles along one axis."""
-    length = self.tokens.shape[-1]
-    return Titles(self.tokens.reshape(-1, length), self.items.reshape(-1))
+from instructrec.models.networks import layers, network, network_config
 
 
 @flax.struct.dataclass
@@ -63,7 +40,7 @@ class TitleMatching(nn.Module):
     token_embedder: the table of both stacks.
   """
 
-  config: t5_config.T5Config
+  config: network_config.NetworkConfig
   token_embedder: layers.Embed
 
   def setup(self):
@@ -97,8 +74,16 @@ class TitleMatching(nn.Module):
     """What log popularity counts beside the match, in nats a nat."""
     return self.factors[1]
 
+  def make_parameters(self) -> None:
+    """Runs what makes the parameters; for `init`."""
+    ones = jnp.ones((1, 1, 1), jnp.int32)
+    history = network.Titles(ones, ones[0])
+    self.vectors(history)
+    output = jnp.zeros((1, 2, self.config.emb_dim))
+    self.states(output, network.Prompt(ones[0], history))
+
   def pooled(
-    self, titles: Titles, deterministic: bool = True
+    self, titles: network.Titles, deterministic: bool = True
   ) -> Float[Array, "*dims embed"]:
     """One vector a title: its pieces' sum over the root of their number.
 
@@ -121,7 +106,7 @@ class TitleMatching(nn.Module):
     return vectors
 
   def vectors(
-    self, titles: Titles, deterministic: bool = True
+    self, titles: network.Titles, deterministic: bool = True
   ) -> Float[Array, "*dims embed"]:
     """What a query is matched with: a vector a title, float32."""
     x = self.pooled(titles, deterministic)
@@ -130,30 +115,26 @@ class TitleMatching(nn.Module):
 
   def states(
     self,
-    encoded: Float[Array, "batch positions embed"],
-    tokens: Int[Array, "batch inputs"],
-    history: Titles | None,
+    output: Float[Array, "batch positions embed"],
+    prompt: network.Prompt,
   ) -> States:
-    """Queries from what the encoder gives.
+    """Queries from what a network makes of a prompt.
 
     Args:
-      encoded: positions of the history's items, if it was read so, then those
-        of the tokens.
-      tokens: of the instruction; its last one stands for all of it.
-      history: what was read item by item, or None.
+      output: positions of the history's items, if it was read so, then those
+        of the tokens, of which the last one stands for all of them.
+      prompt: what was read.
 
     Returns:
       Queries, scaled: their products with `vectors` are logits.
     """
     scale = jnp.exp(self.factors[0]) / jnp.sqrt(self.config.emb_dim)
-    encoded = encoded.astype(jnp.float32)
-    num_items = 0 if history is None else history.items.shape[1]
-    last = num_items + jnp.maximum((tokens > 0).sum(1) - 1, 0)
-    ends = jnp.take_along_axis(encoded, last[:, None, None], axis=1)[:, 0]
-    request = self.request_query(ends)
-    if history is None:
+    output = output.astype(jnp.float32)
+    ends = jnp.take_along_axis(output, prompt.last[:, None, None], axis=1)
+    request = self.request_query(ends[:, 0])
+    if prompt.history is None:
       return States(history=None, request=scale * request)
-    after = self.history_query(encoded[:, :num_items])
+    after = self.history_query(output[:, : prompt.num_items])
     # Histories end at the last slot; a request without one has none there.
-    newest = jnp.where(history.where[:, -1:], after[:, -1], 0.0)
+    newest = jnp.where(prompt.history.where[:, -1:], after[:, -1], 0.0)
     return States(history=scale * after, request=scale * (newest + request))

@@ -6,17 +6,6 @@ from jaxtyping import Array, Bool, Float, Int
 from instructrec.models.networks import attention, layers, t5_config
 
 
-def _add(
-  x: Float[Array, "batch length embed"],
-  y: Float[Array, "batch length embed"],
-  dropout: nn.Dropout,
-  deterministic: bool,
-) -> Float[Array, "batch length embed"]:
-  """The residual stream `x` with a block's result `y`."""
-  y = dropout(layers.residual(y), deterministic=deterministic)
-  return layers.residual(x + y)
-
-
 class EncoderLayer(nn.Module):
   """Self-attention and feed-forward block, each with a residual around it.
 
@@ -46,9 +35,9 @@ class EncoderLayer(nn.Module):
     y = self.attention(
       self.pre_attention_layer_norm(x), mask, bias, deterministic
     )
-    x = _add(x, y, self.dropout, deterministic)
+    x = layers.add(x, y, self.dropout, deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
-    return _add(x, y, self.dropout, deterministic)
+    return layers.add(x, y, self.dropout, deterministic)
 
 
 class DecoderLayer(nn.Module):
@@ -85,7 +74,7 @@ class DecoderLayer(nn.Module):
     memory_mask: Bool[Array, "batch 1 #length inputs"],
     deterministic: bool,
   ) -> Float[Array, "sequences length embed"]:
-    x = _add(x, attended, self.dropout, deterministic)
+    x = layers.add(x, attended, self.dropout, deterministic)
     y = self.encoder_decoder_attention.attend(
       self.pre_cross_attention_layer_norm(x),
       memory,
@@ -93,9 +82,9 @@ class DecoderLayer(nn.Module):
       None,
       deterministic,
     )
-    x = _add(x, y, self.dropout, deterministic)
+    x = layers.add(x, y, self.dropout, deterministic)
     y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
-    return _add(x, y, self.dropout, deterministic)
+    return layers.add(x, y, self.dropout, deterministic)
 
   def __call__(
     self,

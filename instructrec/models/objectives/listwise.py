@@ -12,13 +12,19 @@ import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Float, Int
 
+from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import (
   objective,
   token_loss,
   training_metrics,
 )
 
-_KEYS = ("choice_tokens", "choice_items", "choice_logs")
+_KEYS = (
+  "encoder_input_tokens",
+  "choice_tokens",
+  "choice_items",
+  "choice_logs",
+)
 _NEVER = -1e9
 
 
@@ -30,14 +36,12 @@ class Listwise:
     correction: how much of the log sampling rate is taken from the scores; 1
       makes them log-probabilities among all items (logQ), 0 among the drawn.
     temperature: nats of likelihood that count as one in the softmax.
-    eos_id: the end token, which ends every title.
     num_chunks: parts of the vocabulary whose logits are taken one after the
       other; see `token_loss.chunked_logit_sums`.
   """
 
   correction: float = 1.0
   temperature: float = 1.0
-  eos_id: int = 1
   num_chunks: int = 1
 
   def __post_init__(self) -> None:
@@ -62,7 +66,7 @@ class Listwise:
     del titles
     objective.require(arrays, _KEYS, "listwise")
 
-  def __call__(self, reading: objective.Reading) -> objective.Outcome:
+  def __call__(self, reading: Reading) -> objective.Outcome:
     """See `objective.Objective`."""
     arrays = reading.arrays
     items = arrays["choice_items"]
@@ -85,11 +89,9 @@ class Listwise:
     }
     return objective.Outcome(total, metrics)
 
-  def _likelihoods(
-    self, reading: objective.Reading
-  ) -> Float[Array, "batch choices"]:
+  def _likelihoods(self, reading: Reading) -> Float[Array, "batch choices"]:
     """Log-likelihood of each title and its end, in nats."""
-    targets = _with_end(reading.arrays["choice_tokens"], self.eos_id)
+    targets = _with_end(reading.arrays["choice_tokens"], reading.eos_id)
     inputs = jnp.pad(targets, ((0, 0), (0, 0), (1, 0)))[..., :-1]
     rows, kernel = reading.logit_factors(reading.features(inputs, targets))
     if self.num_chunks == 1:

@@ -14,10 +14,12 @@ import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Float, Int
 
-from instructrec.models.networks import title_matching
+from instructrec.models.networks import network, title_matching
+from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import objective, training_metrics
 
 _KEYS = (
+  "encoder_input_tokens",
   "history_tokens",
   "history_items",
   "history_logs",
@@ -57,7 +59,7 @@ class NextItem:
         "not have; set TITLE_MATCHING = True"
       )
 
-  def __call__(self, reading: objective.Reading) -> objective.Outcome:
+  def __call__(self, reading: Reading) -> objective.Outcome:
     """See `objective.Objective`."""
     pool, logs = _pool(reading.arrays)
     vectors = reading.title_vectors(pool.flat())
@@ -95,7 +97,7 @@ class NextItem:
 
 def _pool(
   arrays: objective.Arrays,
-) -> tuple[title_matching.Titles, Float[Array, "batch slots 2"]]:
+) -> tuple[network.Titles, Float[Array, "batch slots 2"]]:
   """Titles of each row (history, target, drawn) and their logs."""
   parts = [
     jnp.concatenate(
@@ -103,7 +105,7 @@ def _pool(
     )
     for name in ("tokens", "items", "logs")
   ]
-  return title_matching.Titles(parts[0], parts[1]), parts[2]
+  return network.Titles(parts[0], parts[1]), parts[2]
 
 
 def _queries(

@@ -9,6 +9,7 @@ import functools
 import jax
 from jaxtyping import Array, Float
 
+from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import (
   objective,
   real_targets,
@@ -54,7 +55,7 @@ class TokenLikelihood:
     """See `objective.Objective`; batches are checked for its keys anyway."""
     del arrays, titles
 
-  def __call__(self, reading: objective.Reading) -> objective.Outcome:
+  def __call__(self, reading: Reading) -> objective.Outcome:
     """See `objective.Objective`."""
     arrays = reading.arrays
     targets = arrays["decoder_target_tokens"]

@@ -135,10 +135,10 @@ class Throughput:
 
   def __call__(self, batch: Mapping[str, Any]) -> dict[str, clu_metrics.Metric]:
     """Steps, rows, and tokens of instructions and responses, a second."""
-    tokens = (batch["encoder_input_tokens"] > 0).sum() + (
-      batch["decoder_loss_weights"] > 0
-    ).sum()
-    rows = jnp.asarray(batch["encoder_input_tokens"].shape[0])
+    tokens = (batch["decoder_target_tokens"] > 0).sum()
+    if "encoder_input_tokens" in batch:
+      tokens += (batch["encoder_input_tokens"] > 0).sum()
+    rows = jnp.asarray(len(batch["decoder_target_tokens"]))
     return {
       "timing/steps_per_second": self.steps_rate.from_model_output(),
       "timing/rows_per_second": self.rate.from_model_output(numerator=rows),

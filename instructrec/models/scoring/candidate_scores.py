@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import token_loss
 
 NORMALIZATIONS = ("sum", "mean")
 
-_REQUIRED = (
-  "encoder_input_tokens",
+_PROMPTS = "encoder_input_tokens"
+_TARGETS = (
   "decoder_input_tokens",
   "decoder_target_tokens",
   "decoder_loss_weights",
@@ -40,11 +41,15 @@ def is_tree(batch: Mapping[str, Any]) -> bool:
   return "decoder_target_nodes" in batch
 
 
-def check_batch(batch: Mapping[str, Any]) -> dict[str, Array]:
+def check_batch(
+  batch: Mapping[str, Any], *, trees: bool = True, rows: bool = False
+) -> dict[str, Array]:
   """Checks keys and shapes of a batch with targets.
 
   Args:
     batch: see `protocol`.
+    trees: whether targets may be candidate trees.
+    rows: whether targets may hold their prompts, without others beside them.
 
   Returns:
     Its arrays on the device; loss weights are float32.
@@ -52,34 +57,22 @@ def check_batch(batch: Mapping[str, Any]) -> dict[str, Array]:
   Raises:
     ValueError: naming the key that is missing or whose shape does not fit.
   """
-  missing = [key for key in _REQUIRED if key not in batch]
+  apart = _PROMPTS in batch or not rows
+  required = (_PROMPTS, *_TARGETS) if apart else _TARGETS
+  missing = [key for key in required if key not in batch]
   if missing:
     raise ValueError(
       f"the batch lacks {', '.join(missing)}; it has {', '.join(sorted(batch))}"
     )
   arrays = {key: jnp.asarray(value) for key, value in batch.items()}
-  for side in ("history", "choice"):
-    _check_titles(arrays, side)
   arrays["decoder_loss_weights"] = arrays["decoder_loss_weights"].astype(
     jnp.float32
   )
-  shapes = {key: arrays[key].shape for key in _REQUIRED}
-  inputs, targets = (
-    shapes["encoder_input_tokens"],
-    shapes["decoder_target_tokens"],
-  )
-  if len(inputs) != 2:
-    raise ValueError(
-      f"encoder_input_tokens has the shape {inputs}; expected [batch, inputs]"
-    )
-  if is_tree(arrays):
-    _check_tree(arrays)
-  elif len(targets) not in (2, 3) or targets[0] != inputs[0]:
-    raise ValueError(
-      f"decoder_target_tokens has the shape {targets}; expected "
-      f"[{inputs[0]}, length] or [{inputs[0]}, candidates, length], as "
-      f"encoder_input_tokens has {inputs[0]} rows"
-    )
+  if apart:
+    _check_prompts(arrays, trees)
+  else:
+    _check_rows(arrays)
+  targets = arrays["decoder_target_tokens"].shape
   inputs_key = (
     "decoder_target_nodes" if is_tree(arrays) else "decoder_input_tokens"
   )
@@ -96,6 +89,39 @@ def check_batch(batch: Mapping[str, Any]) -> dict[str, Array]:
       "pack=False"
     )
   return arrays
+
+
+def _check_prompts(arrays: Mapping[str, Array], trees: bool) -> None:
+  """Checks prompts, and that there are targets for each."""
+  for side in ("history", "choice"):
+    _check_titles(arrays, side)
+  inputs = arrays[_PROMPTS].shape
+  targets = arrays["decoder_target_tokens"].shape
+  if len(inputs) != 2:
+    raise ValueError(
+      f"encoder_input_tokens has the shape {inputs}; expected [batch, inputs]"
+    )
+  if is_tree(arrays):
+    _check_tree(arrays, trees)
+  elif len(targets) not in (2, 3) or targets[0] != inputs[0]:
+    raise ValueError(
+      f"decoder_target_tokens has the shape {targets}; expected "
+      f"[{inputs[0]}, length] or [{inputs[0]}, candidates, length], as "
+      f"encoder_input_tokens has {inputs[0]} rows"
+    )
+
+
+def _check_rows(arrays: Mapping[str, Array]) -> None:
+  """Checks rows that hold prompt and answer: nothing goes beside them."""
+  targets = arrays["decoder_target_tokens"].shape
+  known = {*_TARGETS, "decoder_segment_ids", "decoder_positions"}
+  if len(targets) != 2 or not set(arrays) <= known:
+    raise ValueError(
+      f"the batch has no {_PROMPTS}, and decoder_target_tokens of the shape "
+      f"{targets} with {', '.join(sorted(set(arrays) - known)) or 'no more'}; "
+      "expected rows [batch, length] that hold prompt and answer, or "
+      f"{_PROMPTS}"
+    )
 
 
 def _check_titles(arrays: Mapping[str, Array], side: str) -> None:
@@ -126,7 +152,12 @@ def _check_titles(arrays: Mapping[str, Array], side: str) -> None:
     )
 
 
-def _check_tree(arrays: Mapping[str, Array]) -> None:
+def _check_tree(arrays: Mapping[str, Array], allowed: bool) -> None:
+  if not allowed:
+    raise ValueError(
+      "the batch has decoder_target_nodes: candidate trees are for "
+      "score_batch; expected a batch of features.to_features"
+    )
   missing = [key for key in _NODE_KEYS if key not in arrays]
   if missing:
     raise ValueError(
@@ -147,6 +178,23 @@ def _check_tree(arrays: Mapping[str, Array]) -> None:
       f"[{shape[0]}, candidates, length], one row a tree, and a multiple of "
       f"the {rows} rows of encoder_input_tokens"
     )
+
+
+def of_reading(reading: Reading) -> Float[Array, "batch *candidates length"]:
+  """`token_scores` of a batch's targets, or of its candidate trees."""
+  arrays = reading.arrays
+  targets = arrays["decoder_target_tokens"]
+  weights = arrays["decoder_loss_weights"]
+  if is_tree(arrays):
+    return tree_token_scores(
+      reading.logits,
+      reading.tree_features(),
+      arrays["decoder_target_nodes"],
+      targets,
+      weights,
+    )
+  features = reading.features(arrays["decoder_input_tokens"], targets)
+  return token_scores(reading.logits(features), targets, weights)
 
 
 def token_scores(

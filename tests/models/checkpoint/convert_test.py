@@ -18,7 +18,7 @@ from instructrec.models.checkpoint import (
   stacking,
   tensors,
 )
-from instructrec.models.networks import t5_config
+from instructrec.models.networks import llama_config, rotary, t5_config
 
 GEOMETRIES = {
   # T5 1.0: one branch, logits from the table; the encoder is the deeper one.
@@ -54,6 +54,32 @@ GEOMETRIES = {
     mlp_dim=8,
     num_buckets=8,
   ),
+  # Groups of queries, and a row of the tables that is padding elsewhere.
+  "llama": llama_config.LlamaConfig(
+    vocab_size=29,
+    emb_dim=12,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=6,
+    num_decoder_layers=11,
+    mlp_dim=10,
+    rope_theta=5e5,
+    rope_scaling=rotary.Llama3Scaling(factor=4.0, original_max_length=64),
+    bos_id=27,
+    eos_id=28,
+    padding_row=26,
+  ),
+  "llama_tied": llama_config.LlamaConfig(
+    vocab_size=12,
+    emb_dim=12,
+    num_heads=2,
+    num_kv_heads=2,
+    head_dim=6,
+    num_decoder_layers=1,
+    mlp_dim=12,
+    logits_via_embedding=True,
+    norm_epsilon=1e-6,
+  ),
 }
 # The forms in the order in which a model passes through them.
 PATH = ("huggingface", "instructrec", "t5x", "t5x_legacy", "instructrec")
@@ -74,10 +100,12 @@ def test_through_all_forms_and_back_to_the_last_bit(
   cfg = GEOMETRIES.get(geometry, flan)
   arrays = random_arrays(cfg, dtype)
   # Numbers that are lost where bits are not kept.
-  arrays["encoder/encoder_norm/scale"][:4] = -0.0, np.nan, np.inf, 1e-39
+  arrays["decoder/decoder_norm/scale"][:4] = -0.0, np.nan, np.inf, 1e-39
   found = as_checkpoint(arrays, cfg, step=7)
+  # Where shapes do not tell it.
+  config = cfg if geometry.startswith("llama") else None
   for place, form in enumerate(PATH):
-    found = _convert(found, tmp_path / str(place), form, step=7)
+    found = _convert(found, tmp_path / str(place), form, step=7, config=config)
     assert found.form == form
     assert found.step == (0 if form == "huggingface" else 7)
     read = read_all(found)
@@ -85,9 +113,13 @@ def test_through_all_forms_and_back_to_the_last_bit(
     for name, array in arrays.items():
       assert read[name].dtype == array.dtype
       assert read[name].tobytes() == array.tobytes(), (form, name)
-    sizes = opening.check(found)
+    sizes = opening.check(found, config)
     assert names.parameters(sizes) == names.parameters(cfg)
-  _convert(found, tmp_path / "last", "huggingface")
+    if form == "huggingface":
+      # Other files leave some settings out.
+      kept = dataclasses.replace(found.config, dropout_rate=cfg.dropout_rate)
+      assert kept == cfg
+  _convert(found, tmp_path / "last", "huggingface", config=config)
   first, last = (
     safetensors.numpy.load_file(tmp_path / folder / huggingface.WEIGHTS)
     for folder in ("0", "last")
@@ -97,7 +129,8 @@ def test_through_all_forms_and_back_to_the_last_bit(
     assert array.tobytes() == last[name].tobytes(), name
   for file in ("0", "last"):
     written = json.loads((tmp_path / file / huggingface.CONFIG).read_text())
-    assert written == huggingface.config_to_json(cfg, tensors.DTYPES[dtype])
+    expected = names.architecture(cfg).config_to_json(cfg)
+    assert written == {**expected, "torch_dtype": dtype}
 
 
 @pytest.mark.parametrize("form", ["instructrec", "t5x", "t5x_legacy"])

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import pytest
 
 from instructrec.models.checkpoint import names, stacking, tensors
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import (
+  llama,
+  llama_config,
+  network,
+  t5,
+  t5_config,
+)
 
 ONE_BRANCH = t5_config.T5Config(
   vocab_size=31,
@@ -23,12 +29,28 @@ ONE_BRANCH = t5_config.T5Config(
   num_buckets=8,
 )
 
+GROUPED = llama_config.LlamaConfig(
+  vocab_size=31,
+  emb_dim=12,
+  num_heads=6,
+  num_kv_heads=2,
+  head_dim=4,
+  num_decoder_layers=3,
+  mlp_dim=7,
+)
+MODULES = {t5_config.T5Config: t5.T5, llama_config.LlamaConfig: llama.Llama}
+
 
 def _network(cfg):
   """Shapes and logical axes of the parameters that the network makes."""
   tokens = jnp.ones((1, 2), jnp.int32)
   variables = jax.eval_shape(
-    lambda rng: t5.T5(cfg).init(rng, *[tokens] * 3, enable_dropout=False),
+    lambda rng: MODULES[type(cfg)](cfg).init(
+      rng,
+      network.Prompt(tokens),
+      network.Targets(tokens, tokens),
+      enable_dropout=False,
+    ),
     jax.random.PRNGKey(0),
   )
   flat = flax.traverse_util.flatten_dict(variables["params"], sep="/")
@@ -40,7 +62,7 @@ def _network(cfg):
 
 
 @pytest.mark.parametrize("scan_layers", [False, True])
-@pytest.mark.parametrize("cfg", [None, ONE_BRANCH])
+@pytest.mark.parametrize("cfg", [None, ONE_BRANCH, GROUPED])
 def test_names_shapes_and_axes_are_those_of_the_network(
   cfg, scan_layers, flan, random_arrays
 ):
@@ -68,8 +90,9 @@ def test_shapes_tell_the_sizes(cfg, flan):
   assert names.infer_config(shapes, found_in="here") == cfg
 
 
-def test_huggingface_names_are_distinct(flan):
-  table = names.parameters(flan).values()
+@pytest.mark.parametrize("cfg", [None, GROUPED])
+def test_huggingface_names_are_distinct(cfg, flan):
+  table = names.parameters(cfg or flan).values()
   assert len({p.huggingface for p in table}) == len(table)
 
 

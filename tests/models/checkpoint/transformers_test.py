@@ -3,16 +3,18 @@
 Runs where torch and transformers are installed.
 """
 
-import functools
-
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from instructrec.models.checkpoint import convert, huggingface, opening
+from instructrec.models.checkpoint import (
+  convert,
+  huggingface,
+  opening,
+  t5_architecture,
+)
 from instructrec.models.networks import t5
 from instructrec.models.scoring import features
 
@@ -93,23 +95,20 @@ def _their_logits(torch, model):
     ).logits.numpy()[targets != 0]
 
 
-def _our_logits(checkpoint):
+def _our_logits(checkpoint, logits_of):
   config = opening.check(checkpoint)
   inputs, targets = map(jnp.asarray, _tokens(config.vocab_size))
   params = flax.traverse_util.unflatten_dict(
     {n: t.read() for n, t in checkpoint.params.items()}, sep="/"
   )
-  forward = functools.partial(t5.T5(config).apply, enable_dropout=False)
-  logits = jax.jit(forward)(
-    {"params": params}, inputs, features.shift_right(targets), targets
-  )
+  logits = logits_of(t5.T5(config), params, inputs, targets)
   return np.asarray(logits)[np.asarray(targets) != 0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_saved_read_computed_and_written_back(
-  case, tmp_path, torch, transformers
+  case, tmp_path, torch, transformers, logits_of
 ):
   model = _random_model(torch, transformers, case)
   expected = _their_logits(torch, model)
@@ -117,7 +116,9 @@ def test_saved_read_computed_and_written_back(
   model.save_pretrained(tmp_path / "theirs")
 
   found = opening.open_checkpoint(tmp_path / "theirs")
-  np.testing.assert_allclose(_our_logits(found), expected, atol=1e-4, rtol=0)
+  np.testing.assert_allclose(
+    _our_logits(found, logits_of), expected, atol=1e-4, rtol=0
+  )
 
   convert.convert(
     found, tmp_path / "ours", convert.Settings(form="huggingface")
@@ -142,8 +143,9 @@ def test_saved_read_computed_and_written_back(
 def test_shards_and_bfloat16_are_read(
   case, tmp_path, torch, transformers, random_arrays, as_checkpoint
 ):
-  fields = {"tied": CASES[case]["tie_word_embeddings"], "found_in": "here"}
-  cfg = huggingface.config_from_json(CASES[case], **fields)
+  cfg = t5_architecture.T5.config_from_json(
+    CASES[case], CASES[case]["tie_word_embeddings"], "here"
+  )
   source = as_checkpoint(random_arrays(cfg, "bfloat16"), cfg)
   convert.convert(
     source,

@@ -1,7 +1,6 @@
 """Searches against brute force, each other and the scores."""
 
 import dataclasses
-import functools
 import itertools
 
 import flax.struct
@@ -214,17 +213,12 @@ def _teacher_forced(model, params, batch, sequences):
   )
 
 
-def test_greedy_equals_teacher_forced_argmax(tiny, sharp):
+def test_greedy_equals_teacher_forced_argmax(tiny, sharp, logits_of):
   model = tiny.with_settings(max_decode_length=7)
   batch = _inputs()
   tokens, aux = jax.jit(model.predict_batch_with_aux)(sharp, batch)
-  forward = functools.partial(model.module.apply, enable_dropout=False)
-  logits = jax.jit(forward)(
-    {"params": sharp},
-    jnp.asarray(batch["encoder_input_tokens"]),
-    features.shift_right(tokens),
-    tokens,
-  )
+  inputs = batch["encoder_input_tokens"]
+  logits = logits_of(model.module, sharp, inputs, tokens)
   chosen = np.asarray(tokens)
   best = np.asarray(jnp.argmax(logits.at[..., 0].set(-jnp.inf), -1))
   np.testing.assert_array_equal(chosen[chosen > 0], best[chosen > 0])
@@ -257,7 +251,7 @@ def test_beam_scores_are_those_of_scoring(tiny, sharp):
 
 def test_bfloat16_decodes(tiny, sharp, tiny_config):
   cfg = dataclasses.replace(tiny_config, dtype="bfloat16")
-  model = ranking_model.T5RankingModel(
+  model = ranking_model.NetworkRankingModel(
     t5.T5(cfg), max_decode_length=4, num_beams=2
   )
   tokens, aux = jax.jit(model.predict_batch_with_aux)(sharp, _inputs(2))

@@ -204,7 +204,7 @@ def test_a_network_with_fused_attention_has_the_same_loss(
 
   def outcome(implementation):
     cfg = dataclasses.replace(config, attention_implementation=implementation)
-    model = ranking_model.T5RankingModel(t5.T5(cfg))
+    model = ranking_model.NetworkRankingModel(t5.T5(cfg))
     step = jax.value_and_grad(model.loss_fn, has_aux=True)
     (loss, _), gradients = jax.jit(step)(params, batch, jax.random.key(2))
     return loss, gradients

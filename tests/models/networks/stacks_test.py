@@ -60,7 +60,7 @@ def _scanned(single, policy, **settings):
   cfg = dataclasses.replace(
     single.model.module.config, scan_layers=True, remat_policy=policy
   )
-  return ranking_model.T5RankingModel(t5.T5(cfg), **settings)
+  return ranking_model.NetworkRankingModel(t5.T5(cfg), **settings)
 
 
 def test_scanned_layers_lie_stacked_with_their_axis_named(single):

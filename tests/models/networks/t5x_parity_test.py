@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from instructrec.models.networks import network as seam
 from instructrec.models.networks import t5, t5_config
 
 pytestmark = pytest.mark.t5x
@@ -70,6 +71,15 @@ def _packed():
   return (inputs, shifted, targets), segment_ids
 
 
+def _ours(tokens, encoder_segment_ids=None, decoder_segment_ids=None):
+  """What T5X's network takes as what ours takes."""
+  inputs, shifted, targets = map(jnp.asarray, tokens)
+  return (
+    seam.Prompt(inputs, segment_ids=encoder_segment_ids),
+    seam.Targets(shifted, targets, decoder_segment_ids),
+  )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
@@ -92,8 +102,7 @@ def test_equals_t5x(network, activations, tied, packed, dtype):
     lambda rng: theirs.init(rng, *short, enable_dropout=False)
   )(rng)
   own = jax.eval_shape(
-    lambda rng: ours.init(rng, *map(jnp.asarray, short), enable_dropout=False),
-    rng,
+    lambda rng: ours.init(rng, *_ours(short), enable_dropout=False), rng
   )
   # Names, shapes and logical axes.
   assert jax.tree.map(jnp.shape, dict(own["params"])) == jax.tree.map(
@@ -102,13 +111,17 @@ def test_equals_t5x(network, activations, tied, packed, dtype):
   assert own["params_axes"] == variables["params_axes"]
 
   extra = segment_ids if packed else {}
+  calls = (
+    (theirs, tuple(map(jnp.asarray, tokens)), extra),
+    (ours, _ours(tokens, **extra), {}),
+  )
   logits = [
     jax.jit(
-      lambda p, m=module: m.apply(
-        {"params": p}, *map(jnp.asarray, tokens), enable_dropout=False, **extra
+      lambda p, m=module, a=args, k=kwargs: m.apply(
+        {"params": p}, *a, enable_dropout=False, **k
       )
     )(variables["params"])
-    for module in (theirs, ours)
+    for module, args, kwargs in calls
   ]
   real = tokens[2] > 0
   tolerance = 1e-4 if dtype == "float32" else 0.15

@@ -1,6 +1,7 @@
 """Histories read item by item, and titles as vectors."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from instructrec.models import ranking_model
-from instructrec.models.networks import t5, t5_config, title_matching
+from instructrec.models.networks import network, t5, t5_config
 
 LENGTH = 3
 
@@ -31,17 +32,21 @@ def titles(items, seed=0):
   table = np.random.default_rng(seed).integers(2, 31, (10, LENGTH))
   table[1::2, -1] = 0
   table[0] = 0
-  return title_matching.Titles(
+  return network.Titles(
     jnp.asarray(table[items], jnp.int32), jnp.asarray(items, jnp.int32)
   )
 
 
 def states(setup, tokens, history):
-  return jax.jit(
-    lambda p: setup.model.module.apply(
-      {"params": p}, jnp.array(tokens), history, method="states"
-    )
-  )(setup.params)
+  prompt = network.Prompt(jnp.array(tokens), history)
+
+  @jax.jit
+  def found(params):
+    apply = functools.partial(setup.model.module.apply, {"params": params})
+    memory = apply(prompt, method="read", enable_dropout=False)
+    return apply(memory, method="states")
+
+  return found(setup.params)
 
 
 def test_a_state_after_an_item_is_that_of_the_shorter_history(setup):
@@ -139,7 +144,7 @@ def test_items_without_titles_are_an_error():
 
 
 def test_a_network_without_title_vectors_says_so(tiny):
-  model = ranking_model.T5RankingModel(t5.T5(tiny.model.module.config))
+  model = ranking_model.NetworkRankingModel(t5.T5(tiny.model.module.config))
   with pytest.raises(ValueError, match="TITLE_MATCHING"):
     model.request_states(tiny.params, {})
 

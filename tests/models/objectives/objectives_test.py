@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 
 from instructrec.models import ranking_model
-from instructrec.models.networks import t5
+from instructrec.models.networks import reading, t5
 from instructrec.models.objectives import (
   listwise,
   next_item,
@@ -88,7 +88,7 @@ def loss_of(model, params, batch):
 
 
 def model_of(setup, wanted):
-  return ranking_model.T5RankingModel(
+  return ranking_model.NetworkRankingModel(
     setup.model.module, objective=OBJECTIVES[wanted]
   )
 
@@ -97,12 +97,7 @@ def test_next_item_is_the_formula_written_as_loops(setup):
   batch = draw_batch()
   model = model_of(setup, "next_item")
   states = jax.jit(
-    lambda p, b: setup.model.module.apply(
-      {"params": p},
-      b["encoder_input_tokens"],
-      objective.titles(b, "history"),
-      method="states",
-    )
+    lambda p, b: reading.Reading(setup.model.module, p, b).states
   )(setup.params, batch)
   slots = [
     np.concatenate([batch[f"history_{n}"], batch[f"choice_{n}"]], 1)
@@ -175,7 +170,7 @@ def test_listwise_in_chunks_is_listwise(setup):
   batch = draw_batch()
   whole, parts = (
     loss_of(
-      ranking_model.T5RankingModel(
+      ranking_model.NetworkRankingModel(
         setup.model.module, objective=listwise.Listwise(num_chunks=n)
       ),
       setup.params,
@@ -254,7 +249,7 @@ def test_what_is_missing_is_named(setup, make_batch):
 
 
 def test_next_item_asks_for_title_vectors(tiny):
-  model = ranking_model.T5RankingModel(
+  model = ranking_model.NetworkRankingModel(
     t5.T5(tiny.model.module.config), objective=next_item.NextItem()
   )
   with pytest.raises(ValueError, match="TITLE_MATCHING"):

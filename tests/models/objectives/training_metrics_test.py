@@ -65,7 +65,7 @@ def test_throughput_counts_steps_rows_and_tokens():
 
   batch = {
     "encoder_input_tokens": jnp.array([[5, 6, 1], [7, 1, 0]]),
-    "decoder_loss_weights": jnp.array([[1.0, 1.0], [0.5, 0.0]]),
+    "decoder_target_tokens": jnp.array([[4, 1], [1, 0]]),
   }
   rates = training_metrics.Throughput(rate=Rate, steps_rate=Rate)(batch)
   assert rates["timing/steps_per_second"] is None

@@ -1,0 +1,135 @@
+"""One batch, read by a network with its parameters."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from instructrec.models.networks import network, title_matching
+
+
+class Reading:
+  """A network, bound to parameters and a batch, and what may be asked of it.
+
+  Prompts are read once, whatever number of objectives and targets asks.
+
+  Args:
+    module: the network.
+    params: its parameters.
+    arrays: the batch; see `models.protocol`.
+    dropout_rng: None switches dropout off.
+  """
+
+  def __init__(
+    self,
+    module: network.Network,
+    params: Any,
+    arrays: Mapping[str, Array],
+    dropout_rng: PRNGKeyArray | None = None,
+  ) -> None:
+    self.arrays = arrays
+    self.eos_id: int = module.config.eos_id
+    self._plain = functools.partial(module.apply, {"params": params})
+    self._apply = functools.partial(
+      self._plain,
+      enable_dropout=dropout_rng is not None,
+      rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+    )
+
+  @functools.cached_property
+  def memory(self) -> network.Memory | None:
+    """What the network makes of the prompts; None where rows hold theirs."""
+    prompt = network.Prompt.of(self.arrays)
+    return None if prompt is None else self._apply(prompt, method="read")
+
+  def features(
+    self,
+    decoder_input_tokens: Int[Array, "batch *candidates length"],
+    decoder_target_tokens: Int[Array, "batch *candidates length"],
+  ) -> Float[Array, "batch *candidates length embed"]:
+    """What each target token is predicted from, but for the logits."""
+    # Each candidate is a row of its own to the network.
+    rows = (-1, decoder_target_tokens.shape[-1])
+    targets = network.Targets(
+      inputs=decoder_input_tokens.reshape(rows),
+      tokens=decoder_target_tokens.reshape(rows),
+      segment_ids=self.arrays.get("decoder_segment_ids"),
+    )
+    found = self._apply(self.memory, targets, method="features")
+    return found.reshape(*decoder_target_tokens.shape, found.shape[-1])
+
+  def tree_features(self) -> Float[Array, "trees nodes embed"]:
+    """As `features`, at the nodes of the batch's candidate trees."""
+    tree = network.Tree.of(self.arrays)
+    return self._plain(self.memory, tree, method="tree_features")
+
+  def logits(
+    self, features: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims vocab"]:
+    """Float32 logits of what the network gives."""
+    return self._plain(features, method="logits")
+
+  def logit_factors(
+    self, features: Float[Array, "*dims embed"]
+  ) -> tuple[Float[Array, "*dims embed"], Float[Array, "embed vocab"]]:
+    """Rows and matrix whose product the logits are."""
+    return self._plain(features, method="logit_factors")
+
+  def start_decoding(
+    self, *, sequences_per_prompt: int, max_length: int
+  ) -> tuple[network.Memory, network.Cache]:
+    """See `network.Network.start_decoding`.
+
+    Raises:
+      ValueError: where the batch has no prompts apart from their answers.
+    """
+    if self.memory is None:
+      raise ValueError(
+        "the batch has no encoder_input_tokens; expected the prompts apart "
+        "from their answers, in rows that are not packed"
+      )
+    return self._plain(
+      self.memory,
+      sequences_per_prompt=sequences_per_prompt,
+      max_length=max_length,
+      method="start_decoding",
+    )
+
+  def decode_step(
+    self,
+    tokens: Int[Array, " sequences"],
+    cache: network.Cache,
+    memory: network.Memory,
+  ) -> tuple[Float[Array, "sequences vocab"], network.Cache]:
+    """See `network.Network.decode_step`."""
+    return self._plain(tokens, cache, memory, method="decode_step")
+
+  def extend_prefixes(
+    self,
+    tokens: Int[Array, " prefixes"],
+    paths: Int[Array, "prefixes length"],
+    depths: Int[Array, " prefixes"],
+    cache: network.Cache,
+    memory: network.Memory,
+  ) -> tuple[Float[Array, "prefixes vocab"], network.Cache]:
+    """See `network.Network.extend_prefixes`."""
+    return self._plain(
+      tokens, paths, depths, cache, memory, method="extend_prefixes"
+    )
+
+  @functools.cached_property
+  def states(self) -> title_matching.States:
+    """Queries after each item of the history and after the request."""
+    return self._plain(self.memory, method="states")
+
+  def title_vectors(
+    self, wanted: network.Titles
+  ) -> Float[Array, "*dims embed"]:
+    """What queries are matched with."""
+    return self._apply(wanted, method="title_vectors")
+
+  @property
+  def popularity_weight(self) -> Float[Array, ""]:
+    """What log popularity counts beside a match."""
+    return self._plain(method="popularity_weight")
