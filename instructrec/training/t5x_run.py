@@ -18,6 +18,7 @@ from instructrec.models.checkpoint import opening
 from instructrec.training import (
   data_config,
   distributed,
+  gin_config,
   gin_data,
   initial_checkpoint,
   run_dir,
@@ -132,7 +133,10 @@ def of_files(
     NotAllowedError: as in `load`.
     ValueError: as in `load`.
   """
-  settings = Settings(t5x_files.read([_DEFAULTS, *files], bindings), modules)
+  data = t5x_files.read([_DEFAULTS, *files])
+  for binding in bindings:
+    _put_over(data, binding)
+  settings = Settings(data, modules)
   lines = [f"include {file!r}" for file in (_DEFAULTS, *files)]
   path = pathlib.Path(checkpoint).absolute()
   return trained_run.Run(
@@ -142,6 +146,26 @@ def of_files(
     config="\n".join([*lines, *bindings]) + "\n",
     **settings.fields(", ".join(files), tfds_data_dir, vocabulary),
   )
+
+
+def _put_over(data: gin_data.GinData, text: str) -> None:
+  """Adds a binding of the command line, whose name may lack its module."""
+  over = gin_data.GinData()
+  over.read(text, t5x_files.option(text))
+  for binding in over.bindings:
+    name = binding.selector
+    if not binding.parameter and name not in data.macros:
+      raise gin_config.unknown_macro(name, data.macros)
+    if binding.parameter:
+      known = {b.selector for b in data.bindings if b.parameter}
+      named = {s for s in known if f".{s}".endswith(f".{name}")}
+      if len(named) != 1:
+        raise gin_data.GinDataError(
+          f"{binding.place.file}: the gin files bind no {name}; they bind "
+          f"{', '.join(sorted(known))}"
+        )
+      binding = dataclasses.replace(binding, selector=named.pop())
+    data.bindings.append(binding)
 
 
 class Settings:

@@ -126,7 +126,7 @@ def test_the_header_says_what_a_user_needs(name):
   header = _header(name)
   for part in ("Command:", "Required:", "Commonly overridden:", "Fits on:"):
     assert f"\n{part}" in header
-  assert "python ${T5X_DIR}/t5x/" in header
+  assert "python -m instructrec.t5x " in header
   files = (name,) if name in FINETUNE else (name, *_MODEL, *_GENERATE)
   read = set().union(*map(macros_read, files))
   # The macros that the header names exist.
