@@ -11,13 +11,16 @@ import glob
 import logging
 import os
 import pathlib
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from typing import TextIO
 
 from instructrec import checksums
 
 _LOCK, _NEW, _OLD = "lock", "new", "old"
+_PLACE = re.compile(r"\.incomplete-[0-9a-f]{12}$")
 _LOG = logging.getLogger(__name__)
 
 
@@ -25,6 +28,8 @@ def check(
   output: str | os.PathLike[str], *, overwrite: bool, marker: str | None = None
 ) -> None:
   """Fails where an output may not be made; asked before the work.
+
+  What killed commands left of the output is removed, whatever is found.
 
   Args:
     output: the folder or file to make.
@@ -37,6 +42,7 @@ def check(
       else, which replacing would delete.
   """
   path = pathlib.Path(output)
+  _clear_abandoned(path.resolve())
   if not path.exists():
     return
   if not overwrite:
@@ -126,10 +132,9 @@ def _beside(final: pathlib.Path) -> Iterator[pathlib.Path]:
   """A folder beside an output, removed at the end whatever happens."""
   final.parent.mkdir(parents=True, exist_ok=True)
   _clear_abandoned(final)
-  place = final.with_name(f"{final.name}.incomplete-{uuid.uuid4().hex[:12]}")
-  place.mkdir()
+  place, lock = _make_place(final)
   try:
-    with (place / _LOCK).open("w") as lock:
+    with lock:
       # Where a file system knows no locks, nothing is ever taken for abandoned.
       with contextlib.suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -143,6 +148,17 @@ def _beside(final: pathlib.Path) -> Iterator[pathlib.Path]:
     raise
   finally:
     _remove(place)
+
+
+def _make_place(final: pathlib.Path) -> tuple[pathlib.Path, TextIO]:
+  """A folder beside an output, and the file in it that is locked."""
+  while True:
+    place = final.with_name(f"{final.name}.incomplete-{uuid.uuid4().hex[:12]}")
+    place.mkdir()
+    try:
+      return place, (place / _LOCK).open("w")
+    except FileNotFoundError:
+      continue  # Another command took it for abandoned, as it was empty.
 
 
 def _replace(final: pathlib.Path, place: pathlib.Path) -> None:
@@ -161,7 +177,11 @@ def _clear_abandoned(final: pathlib.Path) -> None:
   """Removes what killed commands left of this output; puts back the old."""
   for place in final.parent.glob(f"{glob.escape(final.name)}.incomplete-*"):
     if not (place / _LOCK).is_file():
-      continue  # Somebody else's.
+      if _PLACE.search(place.name):
+        # Killed as it began or ended; what is not empty is somebody else's.
+        with contextlib.suppress(OSError):
+          place.rmdir()
+      continue
     with (place / _LOCK).open() as lock:
       try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,6 +194,12 @@ def _clear_abandoned(final: pathlib.Path) -> None:
 
 def _remove(place: pathlib.Path) -> None:
   try:
+    # The lock last: it says whose the rest is.
+    for path in (place / _NEW, place / _OLD):
+      if path.is_dir():
+        shutil.rmtree(path)
+      else:
+        path.unlink(missing_ok=True)
     shutil.rmtree(place)
   except FileNotFoundError:
     pass  # Another command took it for abandoned at the same moment.

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,10 +185,43 @@ def test_what_a_killed_command_left_is_cleared_by_the_next(tmp_path, moment):
   command = [sys.executable, "-c", KILLED, str(out), moment]
   assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
   assert len(names(tmp_path)) == (2 if moment == "writing" else 1)
-  with pytest.raises(FileExistsError):
-    make(out, "new", overwrite=False)
+  # Also by one that is refused.
+  with pytest.raises(FileExistsError, match="pass --overwrite"):
+    check(out, overwrite=False)
   assert names(tmp_path) == ["out"]
   assert (out / "rows").read_text() == "old"
+
+
+def test_a_kill_as_a_command_begins_or_ends_leaves_nothing_for_ever(tmp_path):
+  (tmp_path / "out.incomplete-0123456789ab").mkdir()
+  (tmp_path / "out.incomplete-mine").mkdir()
+  (tmp_path / "out.incomplete-ba9876543210").mkdir()
+  (tmp_path / "out.incomplete-ba9876543210" / "mine").write_text("mine")
+  make(tmp_path / "out", "new")
+  assert names(tmp_path) == [
+    "out",
+    "out.incomplete-ba9876543210",
+    "out.incomplete-mine",
+  ]
+
+
+def test_the_lock_is_removed_last(tmp_path, monkeypatch):
+  """Else what a kill leaves of the removal belongs to nobody."""
+  removed = []
+  rmtree = shutil.rmtree
+
+  def watched(path):
+    removed.append((path.name[:3], names(path.parent)))
+    rmtree(path)
+
+  monkeypatch.setattr(shutil, "rmtree", watched)
+  making = output_folder.making(
+    tmp_path / "out", overwrite=False, marker="rows"
+  )
+  with pytest.raises(KeyboardInterrupt):
+    fail(making, KeyboardInterrupt(), lambda new: (new / "rows").mkdir())
+  assert removed[0] == ("new", ["lock", "new"])
+  assert [name for name, _ in removed] == ["new", "out"]
 
 
 def test_what_another_command_is_writing_stays(tmp_path):

@@ -21,7 +21,7 @@ import polars as pl
 import seqio
 import tensorflow as tf
 
-from instructrec import output_folder, progress
+from instructrec import output_folder, progress, records
 from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
@@ -68,7 +68,7 @@ def _folder(task: seqio.Task) -> str:
   return f"{tfds_writer.NAME}/{config}/{tfds_writer.VERSION}"
 
 
-def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
+def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> pathlib.Path:
   """What TFDS wrote about the config that the task reads.
 
   Read here, as a SeqIO task keeps what it has seen in another folder.
@@ -82,17 +82,18 @@ def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
     )
   info = f"{folder}/{_INFO}"
   instruction_folder.check(data_dir, info)
-  return (data_dir / info).read_bytes()
+  return data_dir / info
 
 
 def _splits(task: seqio.Task, data_dir: pathlib.Path) -> list[str]:
-  info = json.loads(_dataset_info(task, data_dir))
+  path, remedy = _dataset_info(task, data_dir), "make the data again"
+  info = records.read(path, keys=["splits"], remedy=remedy)
   return [split["name"] for split in info["splits"]]
 
 
 def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
   """A hash of the metadata of the TFDS config that the task reads."""
-  digest = hashlib.sha256(_dataset_info(task, data_dir))
+  digest = hashlib.sha256(_dataset_info(task, data_dir).read_bytes())
   found = instruction_folder.read_manifest(data_dir)
   digest.update(found["fingerprint"].encode())
   digest.update(found.get("items", {}).get("fingerprint", "").encode())

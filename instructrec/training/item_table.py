@@ -96,15 +96,16 @@ class ItemTable:
       DamagedError: where it cannot be read.
       ValueError: where it is no table of items.
     """
-    with records.reading(path, "make the data again with `generate`"):
+    remedy = "make the data again with `instructrec generate`"
+    with records.reading(path, remedy):
       frame = pl.read_parquet(path, glob=False)
-      metadata = pl.read_parquet_metadata(path)
     if missing := [name for name in _COLUMNS if name not in frame.columns]:
       raise ValueError(
         f"{path} lacks the columns {missing}; it has {frame.columns}, "
         f"expected {list(_COLUMNS)} and more"
       )
-    histories = json.loads(metadata[_HISTORIES])
+    with records.reading(path, remedy):
+      histories = json.loads(pl.read_parquet_metadata(path)[_HISTORIES])
     return cls(
       item_ids=tuple(frame["item_id"]),
       titles=tuple(frame["title"]),

@@ -406,15 +406,18 @@ def _parameters(folder: pathlib.Path, step: int | None = None) -> str:
 
 
 def test_checkpoints(work, copied, damage_all):
-  """A newest one that is damaged is passed over for the one before it."""
+  """A newest one that is damaged is passed over for the one before it.
+
+  What is asked is which one Orbax is told to restore, after all of its files
+  were checked; that it does is seen in tests/training/checkpoints_test.py.
+  """
   folder = copied(work / "model" / "checkpoints")
   store = checkpoints.Checkpoints(folder, keep=None)
   artefact = Artefact(
     folder,
-    # Orbax would take its time: what is asked is which one it is told to.
-    lambda: _parameters(folder, store.whole()),
+    lambda: found(store.whole()),
     [f"checkpoint_6/{name}" for name in below(folder / "checkpoint_6")],
-    earlier=_parameters(folder, 3),
+    earlier=found(3),
   )
   damage_all("checkpoints, the newest", artefact)
 
@@ -435,7 +438,12 @@ def test_converted_checkpoints(work, tmp_path, damage_all, form):
     opening.open_checkpoint(work / "model"),
     tmp_path / "out",
     convert.Settings(
-      form=form, optimizer="none", step=None, config=config, dtype="bfloat16"
+      form=form,
+      optimizer="none",
+      config=config,
+      dtype="bfloat16",
+      # Two files an array.
+      layers="stacked" if form == "t5x_legacy" else "unstacked",
     ),
   )
   folder = next((tmp_path / "out").glob("checkpoint_*"), tmp_path / "out")
