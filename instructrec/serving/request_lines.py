@@ -33,11 +33,11 @@ class Request:
   id: str | int | None = None
 
 
-def parse(line: str) -> Request:
+def parse(line: bytes) -> Request:
   """The request of a line.
 
   Args:
-    line: a JSON object with some of the fields of `Request`.
+    line: a JSON object with some of the fields of `Request`, in UTF-8.
 
   Returns:
     The request.
@@ -45,14 +45,15 @@ def parse(line: str) -> Request:
   Raises:
     ValueError: saying what was found, and what was expected.
   """
+  shown = repr(line.decode(errors="replace").strip()[:80])
   try:
-    found = json.loads(line)
+    found = json.loads(line.decode())
   except (ValueError, RecursionError) as error:
     raise ValueError(
-      f"found {line.strip()[:80]!r}, expected a JSON object ({error})"
+      f"found {shown}, expected a JSON object ({error})"
     ) from error
   if not isinstance(found, dict):
-    raise ValueError(f"found {line.strip()[:80]!r}, expected a JSON object")
+    raise ValueError(f"found {shown}, expected a JSON object")
   if unknown := [name for name in found if name not in _FIELDS]:
     raise ValueError(
       f"found the field {unknown[0]!r}, expected some of {', '.join(_FIELDS)}"
@@ -86,30 +87,29 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
   return tuple(map(str, value))
 
 
-def read(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+def read(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
   """The lines of a file that are not empty, with their numbers from 1.
 
   Args:
     path: see `raw_file.open_raw`; the standard input, `-`, is read as it comes.
 
   Yields:
-    Number and text.
+    Number and line.
 
   Raises:
     FileNotFoundError: where there is no such file.
     LimitError: where a line is too long.
-    ValueError: for a line that is no UTF-8.
   """
   if os.fspath(path) == "-":
-    lines = _as_they_come(sys.stdin)
+    lines = _as_they_come(sys.stdin.buffer)
   else:
-    lines = raw_file.open_raw(path).text_lines()
+    lines = raw_file.open_raw(path).lines()
   for number, line in enumerate(lines, 1):
     if line.strip():
       yield number, line
 
 
-def _as_they_come(stream: IO[str]) -> Iterator[str]:
+def _as_they_come(stream: IO[bytes]) -> Iterator[bytes]:
   most = limits.LINE_BYTES.value
   while line := stream.readline(most + 1):
     limits.LINE_BYTES.check(len(line), "a line of the standard input")

@@ -140,6 +140,7 @@ class Ranker:
       The places; ties keep the order of the catalogue, or of the candidates.
 
     Raises:
+      TypeError: for a title that stands alone where several are expected.
       ValueError: where there is neither history nor wish, an item is not known
         or there is no candidate, or k is below 1.
     """
@@ -175,8 +176,11 @@ class Ranker:
       The ids.
 
     Raises:
+      TypeError: for one title that stands alone.
       ValueError: see `rank`.
     """
+    if isinstance(names, str):
+      raise TypeError(f"found {names!r}, expected several titles or ids")
     found = []
     for name in names:
       self._check_meant(name)

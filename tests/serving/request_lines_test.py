@@ -12,16 +12,17 @@ from instructrec.serving import request_lines, run_ranker
 
 def test_a_line_is_a_request():
   line = '{"history": ["a", 7], "wish": "x", "k": 2, "candidates": [], "id": 3}'
-  assert request_lines.parse(line) == request_lines.Request(
+  assert request_lines.parse(line.encode()) == request_lines.Request(
     history=("a", "7"), wish="x", k=2, candidates=(), id=3
   )
-  assert request_lines.parse('{"wish": null}') == request_lines.Request()
+  assert request_lines.parse(b'{"wish": null}') == request_lines.Request()
 
 
 @pytest.mark.parametrize(
   ("line", "message"),
   [
     ("{", "found '{', expected a JSON object"),
+    ('{"wish": "é"}', "can't decode byte 0xe9"),
     ("[1]", r"found '\[1\]', expected a JSON object"),
     ("[" * 100_000, "expected a JSON object"),
     ('{"wishes": "x"}', "the field 'wishes', expected some of history, wish"),
@@ -36,33 +37,33 @@ def test_a_line_is_a_request():
 )
 def test_a_line_that_is_no_request_says_why(line, message):
   with pytest.raises(ValueError, match=message):
-    request_lines.parse(line)
+    request_lines.parse(line.encode("latin-1"))
 
 
 def test_lines_have_the_numbers_of_their_file(tmp_path):
   path = tmp_path / "requests.jsonl"
   path.write_text('{"id": 1}\n\n  \n{"id": 4}\n')
   assert list(request_lines.read(path)) == [
-    (1, '{"id": 1}\n'),
-    (4, '{"id": 4}\n'),
+    (1, b'{"id": 1}\n'),
+    (4, b'{"id": 4}\n'),
   ]
   with pytest.raises(FileNotFoundError, match=r"none\.jsonl"):
     list(request_lines.read(tmp_path / "none.jsonl"))
 
 
 def test_the_standard_input_is_read_as_it_comes(monkeypatch):
-  stream = io.StringIO("a\nb\n")
-  monkeypatch.setattr(sys, "stdin", stream)
+  stream = io.BytesIO(b"a\nb\n")
+  monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
   lines = request_lines.read("-")
-  assert next(lines) == (1, "a\n")
+  assert next(lines) == (1, b"a\n")
   assert stream.tell() == 2
-  assert next(lines) == (2, "b\n")
+  assert next(lines) == (2, b"b\n")
 
 
 def test_a_line_without_an_end_fills_no_memory(monkeypatch):
   monkeypatch.setenv(limits.LINE_BYTES.variable, "9")
-  stream = io.StringIO("x" * 1000)
-  monkeypatch.setattr(sys, "stdin", stream)
+  stream = io.BytesIO(b"x" * 1000)
+  monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
   with pytest.raises(limits.LimitError):
     next(request_lines.read("-"))
   assert stream.tell() == 10

@@ -118,6 +118,11 @@ def test_a_request_of_nonsense_is_refused(ranker, request_, message):
     ranker.rank(**request_)
 
 
+def test_a_title_alone_is_no_history(ranker):
+  with pytest.raises(TypeError, match="'Toy Story', expected several"):
+    ranker.rank("Toy Story")
+
+
 def test_unknown_titles_are_left_out_or_corrected():
   ranker = named(a="Toy Story", b="Alien")
   notes = []
