@@ -103,7 +103,7 @@ def read_any(path: str | os.PathLike[str], *, remedy: str) -> Any:
 def _words(error: BaseException) -> str:
   """The first line of what a library says, without its advice."""
   text = str(error)
-  if "pickle" in text:
+  if "allow_pickle" in text:
     # NumPy advises to allow it, which would run what is in the file.
     return "it holds Python objects or no array; objects are never opened"
   if isinstance(error, KeyError):

@@ -8,7 +8,13 @@ import orbax.checkpoint as ocp
 import pytest
 
 from instructrec import checksums
-from instructrec.models.checkpoint import convert, diff, opening, tensors
+from instructrec.models.checkpoint import (
+  convert,
+  diff,
+  opening,
+  orbax_form,
+  tensors,
+)
 
 
 @pytest.fixture(name="small")
@@ -106,6 +112,25 @@ def test_a_tree_of_something_else(tmp_path):
     tensors.CheckpointError, match=r"holds epoch, weights; expected `target`"
   ):
     opening.open_checkpoint(tmp_path)
+
+
+def test_in_a_bucket_the_list_comes_last(
+  tmp_path, small, random_arrays, as_checkpoint, monkeypatch
+):
+  """Nothing is renamed there; this disk stands in for it."""
+  monkeypatch.setattr(
+    orbax_form,
+    "temporary_path_class",
+    lambda unused: orbax_form._HashedInBucket,
+  )
+  original = as_checkpoint(random_arrays(small))
+  convert.convert(
+    original, tmp_path, convert.Settings(form="instructrec", step=5)
+  )
+  listed = (tmp_path / "checkpoint_5" / checksums.FILE).read_text()
+  assert "  commit_success.txt\n" in listed
+  assert "  state/manifest.ocdbt\n" in listed
+  assert diff.diff(original, opening.open_checkpoint(tmp_path)) == []
 
 
 def test_a_damaged_manifest_is_named(saved):
