@@ -234,9 +234,7 @@ def test_a_model_of_t5xs_own_is_t5xs_to_evaluate(folder, data, words):
     "MODEL = @ranking_model.NetworkRankingModel()",
     "from t5x import models\nMODEL = @models.EncoderDecoderModel()",
   )
-  with pytest.raises(
-    gin_data.GinDataError, match="MODEL is no Network"
-  ):
+  with pytest.raises(gin_data.GinDataError, match="MODEL is no Network"):
     opened(folder, data, words)
 
 
