@@ -51,10 +51,15 @@ class Checkpoints:
   """A checkpoint, or a folder of them, of any form that is read.
 
   Attributes:
-    folder: the folder.
+    path: where it lies, on disk or in a bucket.
   """
 
-  folder: pathlib.Path
+  path: str
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """The folder."""
+    return pathlib.Path(self.path)
 
   def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
     """Parameters of a checkpoint; see `trained_run.Parameters`.
@@ -64,7 +69,7 @@ class Checkpoints:
       CheckpointError: where it is of another network than the settings say.
       ValueError: where the processes see different ones.
     """
-    found = opening.open_checkpoint(self.folder, step)
+    found = opening.open_checkpoint(self.path, step)
     distributed.check_agreement({"the checkpoint of the run": found.path})
     params = initial_checkpoint.load_params(found.path, abstract)
     return params, found.step
@@ -99,7 +104,7 @@ def load(
   settings = Settings(strict_gin.read(path), modules)
   return trained_run.Run(
     directory=folder,
-    parameters=Checkpoints(folder),
+    parameters=Checkpoints(str(folder)),
     start=_start(folder, settings),
     config=path.read_text(encoding="utf-8"),
     **settings.fields(f"the run in {folder}", tfds_data_dir, vocabulary),
@@ -138,10 +143,9 @@ def of_files(
     _put_over(data, binding)
   settings = Settings(data, modules)
   lines = [f"include {file!r}" for file in (_DEFAULTS, *files)]
-  path = pathlib.Path(checkpoint).absolute()
   return trained_run.Run(
-    directory=path.parent,
-    parameters=Checkpoints(path),
+    directory=pathlib.Path(checkpoint).absolute().parent,
+    parameters=Checkpoints(checkpoint),
     start=None,
     config="\n".join([*lines, *bindings]) + "\n",
     **settings.fields(", ".join(files), tfds_data_dir, vocabulary),

@@ -27,8 +27,16 @@ class T5x:
   root: pathlib.Path
   data: pathlib.Path
 
-  def start(self, script, *args, devices=1, python_path=()):
-    """Starts `python ${T5X_DIR}/t5x/<script>.py <args>` on CPU devices."""
+  def start(self, script, *args, devices=1, python_path=(), checked=False):
+    """Starts `python ${T5X_DIR}/t5x/<script>.py <args>` on CPU devices.
+
+    Args:
+      script: "train", "eval" or "infer".
+      *args: options.
+      devices: how many are simulated.
+      python_path: folders that come first.
+      checked: whether by `python -m instructrec.t5x` instead.
+    """
     gin_root = next(
       path
       for path in gin_config.search_paths()[1:]
@@ -36,14 +44,14 @@ class T5x:
     )
     package = pathlib.Path(instructrec.__file__).parent.parent
     paths = [*map(str, python_path), str(package), os.environ["PYTHONPATH"]]
+    plain = (
+      str(self.root / "t5x" / f"{script}.py"),
+      f"--gin_search_paths={gin_root}",
+    )
+    command = ("-m", "instructrec.t5x", script) if checked else plain
     return subprocess.Popen(
-      [
-        sys.executable,
-        str(self.root / "t5x" / f"{script}.py"),
-        f"--gin_search_paths={gin_root}",
-        f"--tfds_data_dir={self.data}",
-        *args,
-      ],
+      # Of options that are given twice the last one counts.
+      [sys.executable, *command, f"--tfds_data_dir={self.data}", *args],
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
@@ -61,6 +69,13 @@ class T5x:
   def run(self, script, *args, **kwargs):
     """Runs a script to its end and returns what it printed."""
     return self.finish(self.start(script, *args, **kwargs))
+
+  def fail(self, script, *args, **kwargs):
+    """Runs a script that must fail and returns what it printed."""
+    process = self.start(script, *args, **kwargs)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode != 0, output
+    return output
 
   def finish(self, process):
     """Output of a process that must succeed."""
