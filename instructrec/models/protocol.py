@@ -76,6 +76,10 @@ class RankingModel(Protocol):
     """SeqIO vocabulary of the targets, or None."""
 
   @property
+  def network_config(self) -> Any:
+    """What its parameters mean, to be compared with a checkpoint's (ours)."""
+
+  @property
   def vocab_size(self) -> int:
     """Token ids that the network knows (ours; T5X does not ask)."""
 

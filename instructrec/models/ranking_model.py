@@ -147,6 +147,11 @@ class NetworkRankingModel:
     return self._feature_converter_cls or _no_feature_converter
 
   @property
+  def network_config(self) -> Any:
+    """Sizes and numerics of the network."""
+    return self.module.config
+
+  @property
   def vocab_size(self) -> int:
     """Token ids that the network knows."""
     return self.module.config.vocab_size
@@ -233,7 +238,7 @@ class NetworkRankingModel:
       `target_tokens`, and rates where there is `throughput`.
     """
     arrays = self._checked(batch, trees=False)
-    self.objective.check(arrays, titles=self.module.config.title_matching)
+    self.objective.check(arrays, titles=self.matches_titles)
     loss, metrics = self.objective(self._reading(params, arrays, dropout_rng))
     metrics = training_metrics.of_objective(
       loss,

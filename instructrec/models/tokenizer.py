@@ -86,6 +86,10 @@ class Tokenizer:
     """As `encode`, of many texts."""
     return [[*ids, EOS_ID] for ids in self._model.encode(list(texts))]
 
+  def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of texts to be answered, as `encode_all`: T5's end with EOS too."""
+    return self.encode_all(texts)
+
   def looks(self, titles: Sequence[str]) -> list[tuple[int, ...]]:
     """What this vocabulary can tell titles apart by; see `data.catalog`.
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from instructrec.models.scoring import features
-from instructrec.training import runner
+from instructrec.training import packing, runner
 
 STEPS = ("train", "score")
 
@@ -47,6 +47,7 @@ class Launch:
     inputs_length: width of an instruction, in tokens.
     targets_length: width of a response or candidate, in tokens.
     pack: whether several examples share a row.
+    loss_on_targets_only: whether instructions are not learnt.
     score_batch_size: candidate lists scored at once.
     num_candidates: candidates of a list.
     history_length: titles of a history that are read item by item.
@@ -63,6 +64,7 @@ class Launch:
   pack: bool
   score_batch_size: int
   num_candidates: int
+  loss_on_targets_only: bool = True
   history_length: int = 0
   title_length: int = 24
   num_drawn: int = 0
@@ -71,9 +73,20 @@ class Launch:
 
   @property
   def network(self) -> Any:
-    """The sizes of the network, a `T5Config`."""
+    """The sizes of the network."""
     model: Any = self.config.model
     return model.module.config
+
+  @property
+  def joined(self) -> bool:
+    """Whether training rows hold prompt and answer in one sequence."""
+    reads_rows = self.config.model.reads_rows
+    return reads_rows and (self.pack or not self.loss_on_targets_only)
+
+  @property
+  def row_length(self) -> int:
+    """Width of such a row, in tokens."""
+    return self.inputs_length + self.targets_length
 
   @property
   def settings(self) -> Settings:
@@ -125,12 +138,10 @@ class Launch:
       np.zeros((rows, self.inputs_length), np.int32),
       np.zeros((rows, *targets), np.int32),
     )
+    if step == "train" and self.joined:
+      arrays = packing.join_features(arrays)
     if step == "train" and self.pack:
-      for side, tokens in (
-        ("encoder", arrays["encoder_input_tokens"]),
-        ("decoder", arrays["decoder_target_tokens"]),
-      ):
-        arrays[f"{side}_segment_ids"] = arrays[f"{side}_positions"] = tokens
+      arrays = packing.pack_features(arrays, [1] * rows)
     choices = self.num_drawn and 1 + self.num_drawn
     if step != "train" and (self.history_length or self.num_drawn):
       choices = self.num_candidates

@@ -80,6 +80,7 @@ def read(
       inputs_length=data.inputs_length,
       targets_length=data.targets_length,
       pack=data.pack,
+      loss_on_targets_only=data.loss_on_targets_only,
       history_length=data.history_length,
       title_length=data.title_length,
       num_drawn=data.num_drawn,

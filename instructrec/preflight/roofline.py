@@ -3,105 +3,13 @@
 import dataclasses
 from typing import Any
 
-from instructrec.models.networks import t5_config
 from instructrec.models.objectives import listwise, objective
-from instructrec.preflight import chips, cost
+from instructrec.preflight import chips, cost, network_flops
 from instructrec.preflight import launch as launch_lib
 
 
-def encoder_flops(
-  network: t5_config.T5Config, *, rows: int, inputs_length: int
-) -> float:
-  """FLOPs of the encoder's matrix products in one pass.
-
-  Two a weight and token, and 4 * heads * head_dim for each pair of positions
-  that attend to each other, masked or not; as "model FLOPs" are counted in
-  Appendix B of PaLM (Chowdhery et al., 2022).
-
-  Args:
-    network: the sizes.
-    rows: encoder inputs.
-    inputs_length: positions of an input.
-
-  Returns:
-    FLOPs of all rows together.
-  """
-  inputs = rows * inputs_length
-  weights = network.num_encoder_layers * (
-    4 * _projection(network) + _mlp(network)
-  )
-  pairs = network.num_encoder_layers * inputs * inputs_length
-  return 2.0 * inputs * weights + 4.0 * network.joined_dim * pairs
-
-
-def decoder_flops(
-  network: t5_config.T5Config,
-  *,
-  rows: int,
-  inputs_length: int,
-  targets_length: int,
-  candidates: int = 1,
-) -> float:
-  """As `encoder_flops`, of the decoder and the logits.
-
-  Args:
-    network: the sizes.
-    rows: encoder inputs.
-    inputs_length: positions of an input.
-    targets_length: positions of a target.
-    candidates: targets of an input.
-
-  Returns:
-    FLOPs of all rows together.
-  """
-  inputs = rows * inputs_length
-  targets = rows * candidates * targets_length
-  # An input token passes the keys and values of the attention to it; a target
-  # token self-attention, the queries and outputs of that attention, and the
-  # logits.
-  input_weights = network.num_decoder_layers * 2 * _projection(network)
-  target_weights = network.num_decoder_layers * (
-    6 * _projection(network) + _mlp(network)
-  ) + (network.emb_dim * network.vocab_size)
-  pairs = (
-    network.num_decoder_layers * targets * (targets_length + inputs_length)
-  )
-  return (
-    2.0 * (inputs * input_weights + targets * target_weights)
-    + 4.0 * network.joined_dim * pairs
-  )
-
-
-def forward_flops(
-  network: t5_config.T5Config,
-  *,
-  rows: int,
-  inputs_length: int,
-  targets_length: int,
-  candidates: int = 1,
-) -> float:
-  """As `encoder_flops`, of both stacks; see `decoder_flops`."""
-  encoded = encoder_flops(network, rows=rows, inputs_length=inputs_length)
-  return encoded + decoder_flops(
-    network,
-    rows=rows,
-    inputs_length=inputs_length,
-    targets_length=targets_length,
-    candidates=candidates,
-  )
-
-
-def _projection(network: t5_config.T5Config) -> int:
-  return network.emb_dim * network.joined_dim
-
-
-def _mlp(network: t5_config.T5Config) -> int:
-  branches = len(network.mlp_activations) + 1
-  return branches * network.emb_dim * network.mlp_dim
-
-
 def _title_flops(launch: launch_lib.Launch) -> float:
-  """As `encoder_flops`, of title vectors, queries and their products."""
+  """As `network_flops`, of title vectors, queries and their products."""
   width, rows = launch.network.emb_dim, launch.batch_size
   titles = rows * (launch.history_length + 1 + launch.num_drawn)
   queries = rows * (launch.history_length + 1)
@@ -144,10 +52,16 @@ def model_flops(launch: launch_lib.Launch, step: str) -> float:
   """
   train = step == "train"
   rows = launch.batch_size if train else launch.score_batch_size
+  if train and launch.joined:
+    return 3 * network_flops.row_flops(
+      launch.network, rows=rows, length=launch.row_length
+    )
   positions = launch.inputs_length + launch.history_length
-  total = encoder_flops(launch.network, rows=rows, inputs_length=positions)
+  total = network_flops.prompt_flops(
+    launch.network, rows=rows, inputs_length=positions
+  )
   for candidates, length in _decoded(launch, step):
-    total += decoder_flops(
+    total += network_flops.answer_flops(
       launch.network,
       rows=rows,
       inputs_length=positions,
@@ -164,6 +78,8 @@ def model_flops(launch: launch_lib.Launch, step: str) -> float:
 def tokens(launch: launch_lib.Launch, step: str) -> int:
   """Positions that the stacks read in a step's global batch."""
   rows = launch.batch_size if step == "train" else launch.score_batch_size
+  if step == "train" and launch.joined:
+    return rows * launch.row_length
   decoded = sum(count * length for count, length in _decoded(launch, step))
   return rows * (launch.inputs_length + launch.history_length + decoded)
 

@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructrec.models import ranking_model
-from instructrec.models.networks import t5, t5_config
 from instructrec.preflight import launch as launch_lib
 from instructrec.training import gin_data, mesh, optimizer, runner, t5x_files
 
 # Modules whose classes and functions are called, with what is bound for them.
-_CALLED = ("instructrec.models.objectives.", "instructrec.training.data_config")
+_CALLED = (
+  "instructrec.models.networks.",
+  "instructrec.models.objectives.",
+  "instructrec.training.data_config",
+)
 
 
 class Bindings:
@@ -78,7 +81,6 @@ class Bindings:
 
 # Parameters that say where data and rates come from, not what is computed.
 _NOT_COMPILED = {
-  "module",
   "input_vocabulary",
   "output_vocabulary",
   "feature_converter_cls",
@@ -99,11 +101,9 @@ def _expect(what: str, found: Any, expected: str) -> None:
 
 def _model(bindings: Bindings) -> ranking_model.NetworkRankingModel:
   _expect("MODEL", bindings.macro("MODEL"), "NetworkRankingModel")
-  network = t5_config.T5Config(**bindings.of("T5Config"))
   settings = bindings.of("NetworkRankingModel")
   return ranking_model.NetworkRankingModel(
-    t5.T5(network),
-    **{k: v for k, v in settings.items() if k not in _NOT_COMPILED},
+    **{k: v for k, v in settings.items() if k not in _NOT_COMPILED}
   )
 
 
@@ -210,6 +210,9 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
     targets_length=lengths["targets"],
     # T5X's run files pack.
     pack=train.get("pack", True),
+    loss_on_targets_only=found.of("RowFeatureConverter").get(
+      "loss_on_targets_only", True
+    ),
     history_length=history[0] if history else 0,
     title_length=(history or choices or (0, 24))[1],
     num_drawn=choices[0] - 1 if choices else 0,

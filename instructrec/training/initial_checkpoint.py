@@ -27,6 +27,7 @@ def load_params(
   *,
   step: int | None = None,
   draw_new: Callable[[], Any] | None = None,
+  config: Any = None,
 ) -> Any:
   """Reads parameters, one tensor at a time, onto the devices they belong to.
 
@@ -39,6 +40,8 @@ def load_params(
     step: which of a folder of checkpoints; None for the newest.
     draw_new: draws the parameters of `NEW`, of which the checkpoint may lack
       some; None where it must have them.
+    config: of the network, held against what the checkpoint says of its own;
+      None for no comparison.
 
   Returns:
     A tree like `abstract_params`.
@@ -49,6 +52,8 @@ def load_params(
       of them are listed.
   """
   found = opening.open_checkpoint(path, step)
+  if config is not None:
+    opening.check_settings(found, config)
   wanted = traverse_util.flatten_dict(abstract_params, sep="/")
   params = found.params
   if stacking.is_stacked(wanted):

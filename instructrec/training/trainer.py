@@ -119,6 +119,7 @@ class Trainer:
         self.config.initial_checkpoint,
         self.abstract_state.params,
         draw_new=self._draw_new,
+        config=self.config.model.network_config,
       )
       start = functools.partial(
         train_step.start_from, optimizer=self.config.optimizer

@@ -17,7 +17,7 @@ from instructrec.models.checkpoint import (
   names,
   tensors,
 )
-from instructrec.models.networks import t5_config
+from instructrec.models.networks import llama_config, t5_config
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # gin/models/tiny.gin at the vocabulary of gin/quickstart_token.gin.
@@ -114,6 +114,51 @@ def test_inspect_prints_sizes(hf):
   assert "     1 x token_embedder/embedding  [2176, 64] float32" in lines
   assert "     2 x encoder/layers_*/mlp/wo/kernel  [128, 64] float32" in lines
   assert lines[-1] == f"complete: {CONFIG}"
+
+
+def test_a_gin_file_says_what_shapes_do_not(tmp_path):
+  """Heads and positions of a decoder-only network, in T5X's form and back."""
+  gin_file = "gin/models/llama_tiny.gin"
+  config = llama_config.LlamaConfig(
+    vocab_size=2176,
+    emb_dim=64,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=16,
+    num_decoder_layers=2,
+    mlp_dim=128,
+    logits_via_embedding=True,
+    bos_id=None,
+    eos_id=1,
+  )
+  rng = np.random.default_rng(0)
+  params = {
+    name: tensors.from_array(rng.random(p.shape, np.float32), name)
+    for name, p in names.parameters(config).items()
+  }
+  source = tensors.Checkpoint("memory", "instructrec", 0, params, {})
+  settings = convert.Settings(form="t5x", config=config)
+  convert.convert(source, tmp_path / "t5x", settings)
+  args = (
+    "checkpoint",
+    "export",
+    f"--source={tmp_path / 't5x'}",
+    f"--output={tmp_path / 'hf'}",
+    "--format=huggingface",
+  )
+  with pytest.raises(tensors.CheckpointError, match="name the gin file of the"):
+    call(*args)
+  text = call(*args, f"--gin_file={gin_file}")
+  assert "2 x target/decoder/layers_*/mlp/wo/kernel -> model.layers.*.m" in text
+  both = (f"--first={tmp_path / 't5x'}", f"--second={tmp_path / 'hf'}")
+  assert "to the last bit" in call("checkpoint", "diff", *both)
+  text = call(
+    "checkpoint",
+    "inspect",
+    f"--source={tmp_path / 't5x'}",
+    f"--gin_file={gin_file}",
+  )
+  assert f"{config.num_parameters:,} parameters" in text
 
 
 def test_inspect_says_what_is_missing(hf, tmp_path):

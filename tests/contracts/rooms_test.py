@@ -17,7 +17,7 @@ _ROOMS = (
   "networks",
   "kernels",
 )
-_SHARED = {"protocol", "prefix_tree", "tokenizer"}
+_SHARED = {"protocol", "prefix_tree", "tokenizer", "llama_tokenizer"}
 _MAY_IMPORT = {
   **{room: {*_ROOMS[i + 1 :], *_SHARED} for i, room in enumerate(_ROOMS)},
   **dict.fromkeys(_SHARED, _SHARED),

@@ -4,7 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from instructrec.preflight import launch, launch_files, roofline
+from instructrec.preflight import (
+  launch,
+  launch_files,
+  network_flops,
+  roofline,
+)
 from instructrec.training import gin_config
 
 SIZES = {
@@ -282,10 +287,10 @@ def test_model_flops_are_those_of_the_objective():
   plain = of()
   # As many targets, of the same length.
   lists = of("listwise", NUM_DRAWN=1, TITLE_LENGTH=127)
-  decoder = roofline.decoder_flops(
+  decoder = network_flops.answer_flops(
     plain.network, rows=64, inputs_length=512, targets_length=128
   )
-  extra = roofline.decoder_flops(
+  extra = network_flops.answer_flops(
     plain.network,
     rows=64,
     inputs_length=512,
@@ -298,7 +303,7 @@ def test_model_flops_are_those_of_the_objective():
   assert roofline.tokens(plain, "train") == 64 * (512 + 128)
   assert roofline.tokens(lists, "train") == 64 * (512 + 2 * 128)
   matching = of("next_item")
-  encoder = roofline.encoder_flops(
+  encoder = network_flops.prompt_flops(
     matching.network, rows=64, inputs_length=512 + 16
   )
   # Without a decoder; matching is a few percent.

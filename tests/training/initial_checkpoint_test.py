@@ -10,7 +10,7 @@ import pytest
 
 from instructrec.models import ranking_model
 from instructrec.models.checkpoint import convert, names, tensors
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import llama, llama_config, t5, t5_config
 from instructrec.models.objectives import (
   listwise,
   next_item,
@@ -37,6 +37,17 @@ CONFIG = t5_config.T5Config(
   num_decoder_layers=1,
   mlp_dim=24,
 )
+GROUPED = llama_config.LlamaConfig(
+  vocab_size=40,
+  emb_dim=16,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=4,
+  num_decoder_layers=1,
+  mlp_dim=24,
+  padding_row=7,
+)
+MODULES = {t5_config.T5Config: t5.T5, llama_config.LlamaConfig: llama.Llama}
 SHAPES = {
   "encoder_input_tokens": (2, 8),
   "decoder_input_tokens": (2, 4),
@@ -57,7 +68,9 @@ def _source(cfg=CONFIG):
 def _trainer(checkpoint, cfg=CONFIG, objective=None):
   return trainer_lib.Trainer.create(
     runner.TrainConfig(
-      model=ranking_model.NetworkRankingModel(t5.T5(cfg), objective=objective),
+      model=ranking_model.NetworkRankingModel(
+        MODULES[type(cfg)](cfg), objective=objective
+      ),
       optimizer=optimizer.adamw(1e-2),
       train_steps=1,
       mesh=mesh.MeshConfig(data=1, model=1),
@@ -133,6 +146,26 @@ def test_another_network_is_named(tmp_path):
   assert "unknown (14):\n    decoder/layers_1/" in message
   assert "of another shape (9):" in message
   assert "mlp/wo/kernel: found [28, 16], expected [24, 16]" in message
+
+
+def test_settings_that_shapes_do_not_tell_are_compared(tmp_path):
+  """With other positions the numbers would load, and mean something else."""
+  folder = tmp_path / "hf"
+  convert.convert(
+    _source(GROUPED), folder, convert.Settings(form="huggingface")
+  )
+  found = _flat(_trainer(folder, GROUPED).init().params)
+  expected = _source(GROUPED).params
+  assert found.keys() == expected.keys()
+  for name, tensor in expected.items():
+    np.testing.assert_array_equal(found[name], tensor.read(), name)
+  other = dataclasses.replace(GROUPED, rope_theta=5e5, padding_row=0)
+  with pytest.raises(
+    tensors.CheckpointError,
+    match=r"rope_theta: found 10000.0, expected 500000.0\n"
+    r"    padding_row: found 7, expected 0",
+  ):
+    _trainer(folder, other).init()
 
 
 def test_no_checkpoint_at_the_path(tmp_path):

@@ -149,7 +149,7 @@ def group(rows: Any) -> dict[tuple[Any, ...], int]:
   counts: dict[tuple[Any, ...], int] = {}
   for row in rows:
     key = tuple(
-      re.sub(r"(layers_|block\.)\d+(?=[/.])|\[\d+\]$", _star, value)
+      re.sub(r"(layers_|layers\.|block\.)\d+(?=[/.])|\[\d+\]$", _star, value)
       if isinstance(value, str)
       else value
       for value in row

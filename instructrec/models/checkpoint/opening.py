@@ -206,8 +206,8 @@ def check(
   """
   shapes = {name: tensor.shape for name, tensor in checkpoint.params.items()}
   sizes_from = "the caller" if config else "config.json"
-  if config and checkpoint.config:
-    _check_same(checkpoint, config)
+  if config:
+    check_settings(checkpoint, config)
   config = config or checkpoint.config
   if config is None:
     sizes_from = "shapes"
@@ -236,11 +236,21 @@ def check(
   return config
 
 
-def _check_same(
+def check_settings(
   checkpoint: Checkpoint, config: network_config.NetworkConfig
 ) -> None:
-  """Holds settings that shapes do not tell against those of the checkpoint."""
+  """Compares settings that shapes do not tell, where a checkpoint has them.
+
+  Args:
+    checkpoint: what was opened.
+    config: the network it is for.
+
+  Raises:
+    CheckpointError: naming the settings that differ.
+  """
   found = checkpoint.config
+  if found is None:
+    return
   if type(found) is not type(config):
     raise CheckpointError(
       f"{checkpoint.path} is of {names.architecture(found).describe(found)}, "

@@ -70,7 +70,7 @@ def _stack(name: str, layers: dict[int, Tensor]) -> Tensor:
 
 def _number(source: str, count: int) -> str:
   """The first layer's name with the range of layers for its number."""
-  numbered = r"(layers_|block\.)0(?=[/.])"
+  numbered = r"(layers_|layers\.|block\.)0(?=[/.])"
   # What was unstacked to be stacked again is its file's whole array.
   return re.sub(
     numbered, rf"\g<1>{{0..{count - 1}}}", source.removesuffix("[0]"), count=1

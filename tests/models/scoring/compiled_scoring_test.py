@@ -9,7 +9,7 @@ import pytest
 
 from instructrec.models.networks import t5_config
 from instructrec.models.scoring import candidate_tree, features
-from instructrec.preflight import cost, hlo, roofline
+from instructrec.preflight import cost, hlo, network_flops
 
 BATCH, CANDIDATES, INPUTS, TARGETS, NODES = 2, 6, 48, 7, 40
 # Heads are so wide that nothing is larger than the keys of all requests, let
@@ -38,7 +38,7 @@ def one_example_a_candidate(inputs, targets):
   )
 
 
-# How a batch is made, and what `roofline.forward_flops` takes for it.
+# How a batch is made, and what `forward_flops` takes for it.
 SHARED = {
   "tree": (tree, {"rows": BATCH, "targets_length": NODES}),
   "padded lists": (
@@ -87,7 +87,9 @@ def test_keys_and_values_are_made_once_and_never_copied(
   # Had they been projected more than once, the work would say so.
   found = cost.analyze(program, 1)
   if not found.opaque:
-    expected = roofline.forward_flops(CONFIG, inputs_length=INPUTS, **sizes)
+    expected = network_flops.forward_flops(
+      CONFIG, inputs_length=INPUTS, **sizes
+    )
     assert found.flops == expected
 
 
@@ -97,7 +99,7 @@ def test_keys_and_values_for_each_candidate_would_be_seen(make_setup):
   assert max(map(size, instructions(program))) >= CANDIDATES * KEYS
   found = cost.analyze(program, 1)
   if not found.opaque:
-    once = roofline.forward_flops(
+    once = network_flops.forward_flops(
       CONFIG, inputs_length=INPUTS, **SHARED["padded lists"][1]
     )
     assert found.flops > 2 * once
