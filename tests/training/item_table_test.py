@@ -94,5 +94,10 @@ def test_what_is_no_table_is_named(folder, tmp_path_factory):
   with pytest.raises(ValueError, match=r"lacks the columns \['title'"):
     item_table.ItemTable.load(empty)
   (folder / item_table.FILE).write_bytes(b"PAR1")
+  with pytest.raises(
+    checksums.DamagedError, match=r"items\.parquet is damaged"
+  ):
+    item_table.ItemTable.load(folder)
+  checksums.write(folder)
   with pytest.raises(checksums.DamagedError, match=r"items\.parquet cannot be"):
     item_table.ItemTable.load(folder)
