@@ -35,7 +35,7 @@ from instructrec.cli import generate, prepare
 from instructrec.evaluation import environment
 from instructrec.pipelines import generate as generate_lib
 from instructrec.pipelines import streams, token_cache, vocabulary
-from instructrec.settings import preparation
+from instructrec.settings import generation, preparation
 from instructrec.training import (
   batches,
   data_config,
@@ -68,10 +68,12 @@ def make_data(args: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     )
   )
   generate.run(
-    folder / "prepared",
-    folder / "instructions",
-    seed=args.seed,
-    num_workers=1,
+    generation.GenerationSettings(
+      data=folder / "prepared",
+      output=folder / "instructions",
+      seed=args.seed,
+      num_workers=1,
+    )
   )
   model = folder.absolute() / "instructions" / generate_lib.VOCABULARY
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model)

@@ -85,7 +85,10 @@ class Holder:
 
 
 def _machine() -> str:
-  return _BOOT_ID.read_text().strip() if _BOOT_ID.is_file() else ""
+  """Of Linux, until it is started anew; elsewhere of the network card."""
+  if _BOOT_ID.is_file():
+    return _BOOT_ID.read_text().strip()
+  return f"{uuid.getnode():x}"
 
 
 class FolderLock:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from instructrec.preflight import t5x_check, t5x_record
-from instructrec.training import gin_config, t5x_files
+from instructrec.training import gin_config, gin_data, t5x_files
 
 _USAGE = (
   f"usage: python -m instructrec.t5x {'|'.join(t5x_record.SCRIPTS)} "
@@ -94,7 +94,12 @@ def main() -> None:
     sys.exit(_USAGE)
   try:
     sys.argv = checked(script, sys.argv[2:])
-  except (ValueError, OSError, ModuleNotFoundError) as error:
+  except (
+    t5x_check.GinError,
+    gin_data.GinDataError,
+    FileNotFoundError,
+    ModuleNotFoundError,
+  ) as error:
     sys.exit(f"instructrec.t5x: error: {error}")
   runpy.run_path(sys.argv[0], run_name="__main__")
 

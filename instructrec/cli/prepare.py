@@ -22,7 +22,11 @@ def prepare(
   ] = None,
 ) -> None:
   """Read raw logs; filter, split by time, draw candidates, freeze all."""
-  columns = dict(map(_assignment, column or ()))
+  columns: dict[str, str] = {}
+  for name, value in map(_assignment, column or ()):
+    if name in columns:
+      raise typer.BadParameter(f"--column names {name} twice")
+    columns[name] = value
   raw = dataclasses.replace(settings.raw, columns=columns)
   run(dataclasses.replace(settings, raw=raw))
 
@@ -42,14 +46,9 @@ def run(settings: preparation.PrepareSettings) -> None:
   Args:
     settings: which data, and how.
   """
-  from instructrec.data import preparation as pipeline
+  from instructrec import api
 
-  looks = None
-  if settings.vocabulary is not None:
-    from instructrec.models import tokenizer
-
-    looks = tokenizer.Tokenizer(settings.vocabulary).looks
-  pipeline.prepare(settings, looks=looks, tell=typer.echo, step=_step)
+  api.prepare_by(settings, tell=typer.echo, step=_step)
 
 
 def _step(text: str) -> None:

@@ -27,7 +27,12 @@ def quickstart(
 ) -> None:
   """Logs -> instructions -> fine-tuning -> report, on a synthetic shop."""
   from instructrec.cli import evaluate, generate, prepare, rank, train
-  from instructrec.settings import evaluation, preparation, training
+  from instructrec.settings import (
+    evaluation,
+    generation,
+    preparation,
+    training,
+  )
 
   bindings = [f"SEED = {seed}"]
   if train_steps is not None:
@@ -48,7 +53,12 @@ def quickstart(
   )
   typer.echo("\n2/5 generate: instructions for three kinds of task")
   generate.run(
-    output / "prepared", output / "instructions", seed=seed, overwrite=True
+    generation.GenerationSettings(
+      data=output / "prepared",
+      output=output / "instructions",
+      seed=seed,
+      overwrite=True,
+    )
   )
   typer.echo("\n3/5 train: a tiny T5 from scratch")
   train.run(

@@ -1,8 +1,11 @@
 """`instructrec rank`: a history and a sentence in, ranked titles out."""
 
 import dataclasses
+import json
 import pathlib
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,97 +14,190 @@ from instructrec.cli.train import split_gin_args
 from instructrec.settings import ranking
 
 if TYPE_CHECKING:
-  from instructrec.serving import opened_run
+  from instructrec.serving import request_lines, run_ranker
+
+_HOW = (
+  "Say what you wish for, and Enter. +TITLE puts an item into the history, "
+  "-TITLE takes it out; an empty line ranks for the history alone, Ctrl-D ends."
+)
 
 
 @options.from_settings
 def rank(context: typer.Context, settings: ranking.RankingSettings) -> None:
   """Rank candidates for a history and a sentence of free text.
 
+  With [b]--input[/b], for many requests in one process; on a terminal and
+  without a request, for one after another as you type them.
+
   Any binding over [b]--gin_file[/b] can be set as [b]--gin.NAME=value[/b].
   """
   bindings = tuple(split_gin_args(context.args))
-  opened = _open(dataclasses.replace(settings, bindings=bindings))
-  find = opened.catalog.find_title
-  _print(
-    opened,
-    list(map(find, settings.history)),
-    settings.text,
-    list(map(find, settings.candidates)) or None,
-    settings.top,
-  )
+  settings = dataclasses.replace(settings, bindings=bindings)
+  ranker = _open(settings)
+  if settings.input is not None:
+    _answer_lines(ranker, settings, settings.input)
+  elif not settings.asks and _is_terminal():
+    typer.echo(_HOW)
+    converse(ranker, settings, _typed)
+  else:
+    _tell(ranker, settings, settings.history, settings.text)
 
 
-def _open(settings: ranking.RankingSettings) -> "opened_run.OpenedRun":
+def _open(settings: ranking.RankingSettings) -> "run_ranker.Ranker":
   from instructrec import allocator
-  from instructrec.serving import opened_run
+  from instructrec.serving import opened_run, run_ranker
 
   allocator.keep_freed_memory()
-  return opened_run.OpenedRun.open(settings)
+  return run_ranker.Ranker(opened_run.OpenedRun.open(settings))
+
+
+def _tell(
+  ranker: "run_ranker.Ranker",
+  settings: ranking.RankingSettings,
+  history: tuple[str, ...],
+  wish: str | None,
+) -> None:
+  """Ranks by the settings and prints the places."""
+  found = ranker.rank(
+    history,
+    wish,
+    k=settings.top,
+    candidates=settings.candidates or None,
+    on_unknown=settings.on_unknown,
+  )
+  _print(found, settings)
 
 
 def _print(
-  opened: "opened_run.OpenedRun",
-  history: list[str],
-  text: str | None,
-  candidates: list[str] | None,
-  top: int,
+  found: "run_ranker.Ranking",
+  settings: ranking.RankingSettings,
+  named: dict[str, Any] | None = None,
 ) -> None:
-  if opened.ranks_catalogs:
-    _print_matched(opened, history, text, candidates, top)
-  else:
-    _print_likely(opened, history, text, candidates, top)
+  """Prints a ranking.
+
+  Args:
+    found: the ranking.
+    settings: whether as JSON.
+    named: which request it answers; None where there is one.
+  """
+  if settings.json:
+    from instructrec.serving import request_lines
+
+    # Escapes alone: what shows a terminal's text must leave it as it is.
+    typer.echo(json.dumps({**(named or {}), **request_lines.answer(found)}))
+    return
+  for name, value in (named or {}).items():
+    typer.echo(f"{name} {value}:")
+  if found.instruction:
+    typer.echo(f"instruction: {found.instruction}")
+  if found.understood:
+    typer.echo(f"understood: {found.understood}")
+  for note in found.notes:
+    typer.echo(f"note: {note}")
+  typer.echo(f"score: {found.score}")
+  typer.echo(f"{found.num_candidates} candidates:")
+  for number, place in enumerate(found, start=1):
+    line = f"{number:3d}. {place.score:9.3f}  {place.title}  [{place.item_id}]"
+    said = {n: f"{v:+.2f}" for n, v in place.parts.items() if round(v, 2)}
+    if len(place.parts) > 1:
+      line += "  (" + ", ".join(f"{n} {v}" for n, v in said.items()) + ")"
+    typer.echo(line)
 
 
-def _print_likely(
-  opened: "opened_run.OpenedRun",
-  history: list[str],
-  text: str | None,
-  candidates: list[str] | None,
-  top: int,
+def _answer_lines(
+  ranker: "run_ranker.Ranker",
+  settings: ranking.RankingSettings,
+  path: pathlib.Path,
 ) -> None:
-  """The likeliest titles, of a run that has learnt likelihoods alone."""
-  from instructrec.serving import ranker as ranker_lib
+  """Answers each line as it comes; one that is wrong stops no other.
 
-  ranker = ranker_lib.InstructionRanker(
-    model=opened.run.model,
-    params=opened.params,
-    tokenizer=opened.run.tokenizer,
-    catalog=opened.catalog,
-    inputs_length=opened.run.data.inputs_length,
-    targets_length=opened.run.data.targets_length,
-    template_set=opened.template_set,
+  Raises:
+    ValueError: at the end, where there was a wrong one, naming the first.
+  """
+  from instructrec.serving import request_lines
+
+  total, wrong = 0, list[str]()
+  for number, line in request_lines.read(path):
+    total += 1
+    named: dict[str, Any] = {"line": number}
+    try:
+      request = request_lines.parse(line)
+      if request.id is not None:
+        named["id"] = request.id
+      _print(_ranked(ranker, settings, request), settings, named)
+    except ValueError as error:
+      wrong.append(f"{path}, line {number}: {error}")
+      if settings.json:
+        typer.echo(json.dumps({**named, "error": str(error)}))
+      else:
+        typer.echo(f"error: {wrong[-1]}")
+  if wrong:
+    raise ValueError(
+      f"{len(wrong)} of {total} requests have no ranking; the first: {wrong[0]}"
+    )
+
+
+def _ranked(
+  ranker: "run_ranker.Ranker",
+  settings: ranking.RankingSettings,
+  request: "request_lines.Request",
+) -> "run_ranker.Ranking":
+  return ranker.rank(
+    request.history,
+    request.wish,
+    k=settings.top if request.k is None else request.k,
+    candidates=request.candidates,
+    on_unknown=settings.on_unknown,
   )
-  if candidates is None:
-    ranked = ranker.top(history, text, top)
-    count = len(ranker.catalog.item_ids) - len(set(history))
-  else:
-    ranked = ranker.rank(history, text, candidates)
-    count = len(ranked)
-  typer.echo(f"instruction: {ranker.instruction(history, text)}")
-  typer.echo(f"{count} candidates, log-likelihood in nats:")
-  for place, found in enumerate(ranked[:top], start=1):
-    typer.echo(f"{place:3d}. {found.score:9.3f}  {found.title}")
 
 
-def _print_matched(
-  opened: "opened_run.OpenedRun",
-  history: list[str],
-  text: str | None,
-  candidates: list[str] | None,
-  top: int,
+def _is_terminal() -> bool:
+  return sys.stdin.isatty()
+
+
+def _typed() -> str | None:
+  """The next line that is typed; None at the end."""
+  try:
+    return input("> ")
+  except EOFError:
+    return None
+
+
+def converse(
+  ranker: "run_ranker.Ranker",
+  settings: ranking.RankingSettings,
+  ask: Callable[[], str | None],
 ) -> None:
-  """The best by the weighted sum, with what each part adds."""
-  ranker = opened.catalog_ranker
-  ranked = ranker.rank(history, text, candidates)
-  if text:
-    typer.echo(f"understood: {ranker.understood(text, history)}")
-  typer.echo(f"score: {ranker.weights.describe(ranker.kind(history, text))}")
-  typer.echo(f"{len(ranked)} candidates:")
-  for place, found in enumerate(ranked[:top], start=1):
-    said = {n: f"{v:+.2f}" for n, v in found.parts.items() if round(v, 2)}
-    why = ", ".join(f"{name} {value}" for name, value in said.items())
-    typer.echo(f"{place:3d}. {found.score:8.3f}  {found.title}  ({why})")
+  """Ranks for what is typed, line by line.
+
+  Args:
+    ranker: the run.
+    settings: how many places, and what unknown titles are.
+    ask: gives the next line; None at the end.
+  """
+  history = list[str]()  # Of ids.
+  while (line := ask()) is not None:
+    text = line.strip()
+    sign, name = text[:1], text[1:].strip()
+    try:
+      if sign not in ("+", "-"):
+        marked = tuple(f"id:{item}" for item in history)
+        _tell(ranker, settings, marked, text or None)
+        continue
+      notes = list[str]()
+      for item in ranker.items([name], settings.on_unknown, notes):
+        if sign == "+":
+          history.append(item)
+        elif item in history:
+          history.remove(item)
+        else:
+          raise ValueError(f"{name!r} is not in the history")
+      for note in notes:
+        typer.echo(f"note: {note}")
+      titles = map(ranker.opened.catalog.title, history)
+      typer.echo(f"history: {', '.join(titles) or 'none'}")
+    except ValueError as error:
+      typer.echo(f"error: {error}")
 
 
 def run_example(model_dir: pathlib.Path) -> None:
@@ -110,7 +206,10 @@ def run_example(model_dir: pathlib.Path) -> None:
   Args:
     model_dir: the folder that `train` wrote.
   """
-  opened = _open(ranking.RankingSettings(model_dir=model_dir))
-  first = opened.catalog.item_ids[:2]
-  word = opened.catalog.title(first[0]).split()[1].lower()
-  _print(opened, first, f"Something to do with {word} would be nice.", None, 5)
+  settings = ranking.RankingSettings(model_dir=model_dir, top=5)
+  ranker = _open(settings)
+  items = ranker.opened.catalog
+  first = tuple(items.item_ids[:2])
+  word = items.title(first[0]).split()[1].lower()
+  wish = f"Something to do with {word} would be nice."
+  _tell(ranker, settings, first, wish)

@@ -98,7 +98,7 @@ def load(
     if name not in meta_table.columns:
       raise ValueError(
         f"{meta_table.name} has no field {name!r} (the reviews are of "
-        f"{schema.name}), but {', '.join(meta_table.columns)}"
+        f"{schema.name}), but {column_names.listed(meta_table.columns)}"
       )
   bad = bad_rows.BadRows(policy)
   frame = _cleaned(meta_table.read(column_names.wanted(names)))
@@ -117,9 +117,9 @@ def _schema_of(reviews: raw_table.RawTable) -> _Schema:
     if {names.user_id, names.item_id, names.rating} <= {*reviews.columns}:
       return schema
   raise ValueError(
-    f"{reviews.name} has the fields {', '.join(reviews.columns)}; expected "
-    "those of 2014 or 2018 (reviewerID, asin, overall, ...) or of 2023 "
-    "(user_id, parent_asin, rating, ...)"
+    f"{reviews.name} has the fields {column_names.listed(reviews.columns)}; "
+    "expected those of 2014 or 2018 (reviewerID, asin, overall, ...) or of "
+    "2023 (user_id, parent_asin, rating, ...)"
   )
 
 

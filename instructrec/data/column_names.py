@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from instructrec.data import raw_table
@@ -90,6 +90,8 @@ _REQUIRED = {
   "reviews": ("user_id", "item_id", "review"),
 }
 _NO_COLUMNS = ("category_separator",)
+_SHOWN = 20
+"""Columns that messages name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +166,7 @@ class Columns:
         options = [f"--column={name}.{field}=NAME" for field in absent]
         lines.append(
           f"{table.name} has no {' and no '.join(shown)}, but "
-          f"{', '.join(table.columns)}; name what it has by "
-          + " ".join(options)
+          f"{listed(table.columns)}; name what it has by {' '.join(options)}"
         )
     if lines:
       raise ValueError("columns are missing: " + ";\n  ".join(lines))
@@ -207,6 +208,13 @@ def _places(key: str) -> list[tuple[str, str]]:
   return found
 
 
+def listed(names: Sequence[str]) -> str:
+  """Names as messages show them, cut where there are many."""
+  more = len(names) - _SHOWN
+  shown = ", ".join(names[:_SHOWN])
+  return f"{shown} and {more:,} more" if more > 0 else shown
+
+
 def wanted(columns: AnyColumns) -> list[str]:
   """The names of the columns that are read."""
   fields = dataclasses.asdict(columns)
@@ -229,6 +237,6 @@ def unread(table: raw_table.RawTable, columns: AnyColumns) -> list[str]:
   if not left:
     return []
   return [
-    f"{table.name}: nothing reads the columns {', '.join(left)}; --column "
-    "names those that are meant"
+    f"{table.name}: nothing reads the columns {listed(left)}; --column names "
+    "those that are meant"
   ]

@@ -1,8 +1,8 @@
 """Prepared data on disk: interactions, items, requests with candidates.
 
-A folder of Parquet files and a `manifest.json` that says how it was made and
-fixes every file by its SHA-256. It is written to a temporary folder and
-renamed, so that nothing half written is ever found.
+A folder of Parquet files, a `manifest.json` that says how it was made, and the
+`SHA256SUMS` of all of them. It is written to a temporary folder and renamed,
+so that nothing half written is ever found.
 """
 
 import dataclasses
@@ -11,18 +11,18 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from typing import Any
 
 import polars as pl
 
-from instructrec import output_folder
+from instructrec import checksums, output_folder, records
 from instructrec.data import catalog, interaction, ratings, requests, splits
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _ROW_GROUP = 4096
 """Rows that are read at once."""
 _TABLES = ("interactions", "items", "requests", "training")
+_MANIFEST = "manifest.json"
 MARKER = "requests.parquet"
 """A file that no other kind of output has; see `output_folder.check`."""
 
@@ -88,11 +88,6 @@ class ScannedData:
     return self.manifest["fingerprint"]
 
 
-def _file_sha256(path: pathlib.Path) -> str:
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _counts(
   log: interaction.InteractionLog,
   items: catalog.Catalog,
@@ -134,12 +129,8 @@ def save(
   Raises:
     FileExistsError: where the folder exists and is not to be replaced, or
       holds something else.
+    OSError: also where the disk is full; what was written is removed.
   """
-  final = pathlib.Path(directory).absolute()
-  output_folder.check(final, overwrite=overwrite, marker=MARKER)
-  temporary = final.with_name(f"{final.name}.incomplete")
-  shutil.rmtree(temporary, ignore_errors=True)
-  temporary.mkdir(parents=True)
   tables = {
     "interactions": log.frame,
     "items": items.frame,
@@ -149,35 +140,30 @@ def save(
   contents = {
     name: interaction.frame_fingerprint(frame) for name, frame in tables.items()
   }
-  for name, frame in tables.items():
-    frame.write_parquet(
-      temporary / f"{name}.parquet", row_group_size=_ROW_GROUP
-    )
   manifest = {
     "format_version": FORMAT_VERSION,
     **record,
     "split": {"name": split.name, **split.parameters},
     "warnings": list(split.warnings),
     "counts": _counts(log, items, split.requests),
-    "files": {
-      f"{name}.parquet": _file_sha256(temporary / f"{name}.parquet")
-      for name in tables
-    },
     "contents": contents,
     "fingerprint": "sha256:"
     + hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
   }
-  (temporary / "manifest.json").write_text(
-    json.dumps(manifest, indent=2) + "\n"
-  )
-  output_folder.publish(temporary, final)
+  with output_folder.making(
+    directory, overwrite=overwrite, marker=MARKER
+  ) as folder:
+    for name, frame in tables.items():
+      frame.write_parquet(folder / f"{name}.parquet", row_group_size=_ROW_GROUP)
+    text = json.dumps(manifest, indent=2)
+    (folder / _MANIFEST).write_text(f"{text}\n")
   return PreparedData(log, items, split, manifest)
 
 
 def load(
   directory: str | os.PathLike[str], *, fingerprint: str | None = None
 ) -> PreparedData:
-  """Opens prepared data and checks every file against the manifest.
+  """Opens prepared data and checks every file against its hash.
 
   Args:
     directory: what `save` wrote.
@@ -188,7 +174,8 @@ def load(
 
   Raises:
     FileNotFoundError: where the folder holds no prepared data.
-    ValueError: where a file was changed, or the data or the format are others.
+    DamagedError: where a file was changed.
+    ValueError: where the data or the format are others.
   """
   folder = pathlib.Path(directory)
   manifest = _checked_manifest(folder)
@@ -198,9 +185,10 @@ def load(
       f"{fingerprint}: they were prepared anew since; prepare them as before, "
       "or go on from these (generate, train)"
     )
-  frames = {
-    n: pl.read_parquet(folder / f"{n}.parquet", glob=False) for n in _TABLES
-  }
+  with records.reading(folder, _remedy(folder)):
+    frames = {
+      n: pl.read_parquet(folder / f"{n}.parquet", glob=False) for n in _TABLES
+    }
   parameters = dict(manifest["split"])
   split = splits.Split(
     name=parameters.pop("name"),
@@ -228,12 +216,15 @@ def scan(directory: str | os.PathLike[str]) -> ScannedData:
 
   Raises:
     FileNotFoundError: where the folder holds no prepared data.
-    ValueError: where a file was changed, or the format is another one.
+    DamagedError: where a file was changed.
+    ValueError: where the format is another one.
   """
   folder = pathlib.Path(directory)
   manifest = _checked_manifest(folder)
+  with records.reading(folder / "items.parquet", _remedy(folder)):
+    items = pl.read_parquet(folder / "items.parquet", glob=False)
   return ScannedData(
-    catalog.Catalog(pl.read_parquet(folder / "items.parquet", glob=False)),
+    catalog.Catalog(items),
     requests.Requests(pl.scan_parquet(folder / "requests.parquet", glob=False)),
     pl.scan_parquet(folder / "training.parquet", glob=False),
     ratings.Ratings(
@@ -243,26 +234,27 @@ def scan(directory: str | os.PathLike[str]) -> ScannedData:
   )
 
 
+def _remedy(folder: pathlib.Path) -> str:
+  return (
+    f"make it again with `instructrec prepare ... --output={folder} "
+    "--overwrite`, or copy the folder again"
+  )
+
+
 def _checked_manifest(folder: pathlib.Path) -> dict[str, Any]:
-  path = folder / "manifest.json"
-  if not path.is_file():
+  remedy = _remedy(folder)
+  if not checksums.is_known(folder, MARKER, remedy):
     raise FileNotFoundError(
-      f"{folder} holds no prepared data (manifest.json is missing); "
+      f"{folder} holds no prepared data ({MARKER} is missing); "
       f"`instructrec prepare --output {folder}` makes it"
     )
-  manifest = json.loads(path.read_text())
-  if manifest.get("format_version") != FORMAT_VERSION or (
-    "files" not in manifest
-  ):
+  tables = [f"{name}.parquet" for name in _TABLES]
+  checksums.verify(folder, remedy, [_MANIFEST, *tables])
+  path = folder / _MANIFEST
+  manifest = records.read(path, keys=["format_version"], remedy=remedy)
+  if manifest["format_version"] != FORMAT_VERSION:
     raise ValueError(
-      f"{path} has format version {manifest.get('format_version')!r}, "
-      f"expected {FORMAT_VERSION} of prepared data; prepare it anew"
+      f"{path} has format version {manifest['format_version']!r}, "
+      f"expected {FORMAT_VERSION} of prepared data; {remedy}"
     )
-  for name, expected in manifest["files"].items():
-    found = _file_sha256(folder / name)
-    if found != expected:
-      raise ValueError(
-        f"{folder / name} has SHA-256 {found[:12]}..., the manifest says "
-        f"{expected[:12]}...; the file was changed, prepare the data anew"
-      )
   return manifest

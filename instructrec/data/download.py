@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Literal
 
-from instructrec import cache, limits, progress
+from instructrec import cache, checksums, limits, progress, records
 
 MIRROR = "INSTRUCTREC_MIRROR"
 """Environment variable: an address that has the files under their names."""
@@ -136,12 +136,14 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Fetched:
 
   Raises:
     ValueError: where there is no such set, or what came is something else.
+    DamagedError: where what is here was changed.
     OSError: where the network or the server fails; what came is kept, and the
       next time goes on from there.
   """
   files = remotes(name)
   folder = pathlib.Path(root or cache.folder("data")) / name
-  new = not (folder / _RECORD).is_file()
+  remedy = f"delete {folder}, it is fetched anew"
+  new = not checksums.is_known(folder, _RECORD, remedy)
   if new:
     partial = folder.with_name(f"{name}.incomplete")
     partial.mkdir(parents=True, exist_ok=True)
@@ -149,15 +151,19 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Fetched:
     for file in files:
       if file.name.endswith(".zip"):
         _unpack(partial / file.name)
-    record = json.dumps({"checksums": found}, indent=2)
-    (partial / _RECORD).write_text(f"{record}\n")
+    text = json.dumps({"checksums": found}, indent=2)
+    (partial / _RECORD).write_text(f"{text}\n")
+    checksums.write(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-  checksums = json.loads((folder / _RECORD).read_text())["checksums"]
+  else:
+    checksums.verify(folder, remedy)
+  record = records.read(folder / _RECORD, keys=["checksums"], remedy=remedy)
+  found = record["checksums"]
   if len(files) == 1:
-    return Fetched("movielens", folder, None, checksums, new)
+    return Fetched("movielens", folder, None, found, new)
   reviews, metadata = (folder / file.name for file in files)
-  return Fetched("amazon", reviews, metadata, checksums, new)
+  return Fetched("amazon", reviews, metadata, found, new)
 
 
 def _fetch_file(file: Remote, folder: pathlib.Path) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import polars as pl
 
+from instructrec import limits
 from instructrec.data import bad_rows
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def explain(table: raw_table.RawTable, error: Exception) -> str:
     A message.
 
   Raises:
-    ValueError: for text that is no UTF-8, and damaged gzip data.
+    ValueError: for text that is no UTF-8, and double quotes without an end.
   """
   place = {"json": _not_json, "delimited": _not_delimited}.get(table.kind)
   if place and (message := place(table)):
@@ -120,34 +121,26 @@ def _is_python(text: str) -> bool:
 
 def _not_delimited(table: raw_table.RawTable) -> str:
   width = len(table.columns)
-  quoted = table.separator in (",", ";")
   for _ in table.file.text_lines():
     pass
-  try:
-    for line, raw, fields in delimited_records(table):
-      if len(fields) > width:
-        hint = (
-          f"; a field with {table.separator!r} in it stands in double quotes"
-          if quoted
-          else ""
-        )
-        return (
-          f"{table.name}, line {line}: found {len(fields)} fields, expected "
-          f"{width}: {', '.join(table.columns)}{hint}"
-        )
-      if quoted and raw.count('"') % 2:
-        return (
-          f"{table.name}, line {line}: found a double quote in the middle of a "
-          f"field, {bad_rows.shown(raw.strip())}; expected such fields in "
-          'double quotes, and theirs doubled: "15"" screen"'
-        )
-  except _QuoteError as error:
-    return f"{table.name}, {error}"
+  for line, raw, fields in delimited_records(table):
+    if len(fields) > width:
+      hint = (
+        f"; a field with {table.separator!r} in it stands in double quotes"
+        if table.is_quoted
+        else ""
+      )
+      return (
+        f"{table.name}, line {line}: found {len(fields)} fields, expected "
+        f"{width}: {', '.join(table.columns)}{hint}"
+      )
+    if table.is_quoted and raw.count('"') % 2:
+      return (
+        f"{table.name}, line {line}: found a double quote in the middle of a "
+        f"field, {bad_rows.shown(raw.strip())}; expected such fields in "
+        'double quotes, and theirs doubled: "15"" screen"'
+      )
   return ""
-
-
-class _QuoteError(Exception):
-  pass
 
 
 def delimited_records(
@@ -160,7 +153,28 @@ def delimited_records(
 
   Yields:
     Records as `RawTable.read` counts them: empty lines are records as well.
+
+  Raises:
+    ValueError: where a double quote is not closed.
   """
+  return itertools.islice(_records(table), int(table.has_header), None)
+
+
+def first_record(table: raw_table.RawTable) -> list[str]:
+  """The fields of the first record, the header if there is one.
+
+  Args:
+    table: of delimited text; its columns need not be known.
+
+  Raises:
+    ValueError: where a double quote is not closed.
+  """
+  return next(_records(table))[2]
+
+
+def _records(
+  table: raw_table.RawTable,
+) -> Iterator[tuple[int, str, list[str]]]:
   seen: list[str] = []
 
   def lines() -> Iterator[str]:
@@ -169,22 +183,24 @@ def delimited_records(
       yield seen[-1]
 
   rows: Iterator[list[str]]
-  if table.separator in (",", ";"):
+  if table.is_quoted:
+    # Python's own limit is shorter than some reviews.
+    csv.field_size_limit(limits.LINE_BYTES.value)
     rows = csv.reader(lines(), delimiter=table.separator, strict=True)
   else:
     rows = (line.rstrip("\r\n").split(table.separator) for line in lines())
   number = table.skip_lines + 1
-  for record in itertools.count():
+  while True:
     try:
       fields = next(rows, None)
     except csv.Error as error:
-      raise _QuoteError(
-        f"line {number}: found {bad_rows.shown(''.join(seen).strip())}, "
-        f"expected a double quote to be closed before the next field ({error})"
+      raise ValueError(
+        f"{table.name}, line {number}: found "
+        f"{bad_rows.shown(''.join(seen).strip())}, expected a double quote to "
+        f"be closed before the next field ({error})"
       ) from error
     if fields is None:
       return
-    if record or not table.has_header:
-      yield number, "".join(seen), fields
+    yield number, "".join(seen), fields
     number += len(seen)
     seen.clear()

@@ -1,17 +1,16 @@
-"""Tables in raw files: delimited text, a JSON object a line, or Parquet.
+"""Raw tables: delimited text, a JSON object a line, Parquet, or in memory.
 
 What a file is, is told by its content; its name matters where errors have to
 say what was expected. Delimited text and JSON are read as text, and only the
 columns that are wanted: some files have thousands.
 """
 
-import csv
 import dataclasses
 import glob
-import io
 import itertools
 import json
 import os
+import pathlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -24,14 +23,14 @@ ROW = "_row"
 """Column of `RawTable.read`: which record of the file a row is, from 0."""
 DOUBLE_COLON = "::"
 _SEPARATORS = ("\t", ",", ";", "|")
+# Titles hold stray quotes; only CSV quotes its fields.
 _QUOTED = (",", ";")
-"""Titles hold stray quotes; only CSV quotes its fields."""
 _JSON_ROWS = 1000
 """Lines whose fields are taken for those of a file of JSON."""
 # RecBole's atomic files name the type of a field behind it.
 _TYPED = re.compile(r"(?<=.):(token|token_seq|float|float_seq)$")
 
-Kind = Literal["delimited", "json", "python", "parquet"]
+Kind = Literal["delimited", "json", "python", "parquet", "frame"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +39,14 @@ class RawTable:
 
   Attributes:
     file: where it is.
-    kind: its form; "python" is Amazon's of 2014: a Python literal a line.
+    kind: its form; "python" is Amazon's of 2014: a Python literal a line,
+      "frame" one that is in memory.
     columns: the names of its columns, those of JSON as far as its first lines
       have them.
     separator: of delimited text.
     has_header: whether delimited text names its columns.
     skip_lines: empty lines that delimited text begins with.
+    frame: the table that is in memory.
   """
 
   file: raw_file.RawFile
@@ -54,11 +55,19 @@ class RawTable:
   separator: str = ""
   has_header: bool = True
   skip_lines: int = 0
+  frame: pl.DataFrame | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
 
   @property
   def name(self) -> str:
     """What the user calls the file."""
     return self.file.name
+
+  @property
+  def is_quoted(self) -> bool:
+    """Whether double quotes stand around fields with separators in them."""
+    return self.separator in _QUOTED
 
   def read(self, wanted: Sequence[str]) -> pl.DataFrame:
     """Reads some columns.
@@ -74,8 +83,15 @@ class RawTable:
       ValueError: where the file does not parse; it says where and why.
     """
     names = [name for name in dict.fromkeys(wanted) if self._may_have(name)]
+    read = {
+      "delimited": self._read_delimited,
+      "json": self._read_json,
+      "python": self._read_python,
+      "parquet": self._read_parquet,
+      "frame": self._read_frame,
+    }[self.kind]
     try:
-      frame = getattr(self, f"_read_{self.kind}")(names)
+      frame = read(names)
     except (pl.exceptions.PolarsError, OSError) as error:
       raise ValueError(raw_errors.explain(self, error)) from error
     # Fields that the first lines of JSON lack may come later, or not at all.
@@ -87,7 +103,7 @@ class RawTable:
     return frame.drop(empty)
 
   def line_of(self, row: int) -> int:
-    """The line, from 1, of a record; reads the file up to it."""
+    """The line of a record, or row of Parquet, from 1; reads up to it."""
     return next(itertools.islice(self._lines(), row, None))
 
   def _may_have(self, name: str) -> bool:
@@ -95,7 +111,7 @@ class RawTable:
 
   def _lines(self) -> Iterator[int]:
     """The line of each record, as `ROW` counts them."""
-    if self.kind == "parquet":
+    if self.kind in ("parquet", "frame"):
       yield from itertools.count(1)
     elif self.kind == "delimited":
       for line, _, _ in raw_errors.delimited_records(self):
@@ -106,12 +122,11 @@ class RawTable:
           yield line
 
   def _read_parquet(self, names: list[str]) -> pl.DataFrame:
-    frame = pl.read_parquet(self.file.path, columns=names, glob=False)
-    nested = [name for name in names if frame[name].dtype.is_nested()]
-    return frame.with_columns(
-      pl.Series(name, [_json(value) for value in frame[name].to_list()])
-      for name in nested
-    ).with_row_index(ROW)
+    return _typed(pl.read_parquet(self.file.path, columns=names, glob=False))
+
+  def _read_frame(self, names: list[str]) -> pl.DataFrame:
+    assert self.frame is not None
+    return _typed(self.frame.select(names))
 
   def _read_json(self, names: list[str]) -> pl.DataFrame:
     return pl.read_ndjson(
@@ -135,7 +150,7 @@ class RawTable:
         skip_lines=self.skip_lines,
         with_column_names=lambda found: [*self.columns],
         infer_schema=False,
-        quote_char='"' if self.separator in _QUOTED else None,
+        quote_char='"' if self.is_quoted else None,
         glob=False,
       )
     empty = pl.all_horizontal(pl.col(self.columns).is_null())
@@ -158,6 +173,33 @@ class RawTable:
       pl.col("part").list.get(i, null_on_oob=True).replace("", None).alias(name)
       for i, name in enumerate(self.columns)
     )
+
+
+def _typed(frame: pl.DataFrame) -> pl.DataFrame:
+  """A table of values that have types, its nested ones as JSON."""
+  nested = [name for name in frame.columns if frame[name].dtype.is_nested()]
+  return frame.with_columns(
+    # Some writers do not say which of their bytes are text.
+    pl.col(pl.Binary).cast(pl.String),
+    *(
+      pl.Series(name, [_json(value) for value in frame[name].to_list()])
+      for name in nested
+    ),
+  ).with_row_index(ROW)
+
+
+def of_frame(frame: pl.DataFrame, name: str) -> RawTable:
+  """A table that is in memory.
+
+  Args:
+    frame: its rows.
+    name: what messages call it.
+
+  Returns:
+    The table.
+  """
+  file = raw_file.RawFile(pathlib.Path(), name, b"")
+  return RawTable(file, "frame", tuple(frame.columns), frame=frame)
 
 
 def open_table(
@@ -240,9 +282,8 @@ def _open_delimited(
   skip = text[: len(text) - len(begin)].count("\n")
   line = begin.split("\n", 1)[0].rstrip("\r")
   separator = separator or _separator(file.name, line)
-  fields = line.split(separator)
-  if separator in _QUOTED:
-    fields = next(csv.reader(io.StringIO(begin), delimiter=separator))
+  table = RawTable(file, "delimited", (), separator, has_header, skip)
+  fields = raw_errors.first_record(table)
   if names is None:
     names = fields if has_header else [str(i + 1) for i in range(len(fields))]
   if len(names) != len(fields):
@@ -250,8 +291,7 @@ def _open_delimited(
       f"{file.name}, line {skip + 1}: found {len(fields)} fields, expected "
       f"{len(names)}: {', '.join(names)}"
     )
-  columns = _cleaned(names, file.name)
-  return RawTable(file, "delimited", columns, separator, has_header, skip)
+  return dataclasses.replace(table, columns=_cleaned(names, file.name))
 
 
 def _cleaned(names: Sequence[str], file: str) -> tuple[str, ...]:

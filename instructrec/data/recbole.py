@@ -97,7 +97,7 @@ def _needed(names: tuple[str, ...], opened: raw_table.RawTable) -> str:
   if found is None:
     raise ValueError(
       f"{opened.name} has none of the fields {', '.join(names)}, but "
-      f"{', '.join(opened.columns)}; --source=table reads tables by the names "
-      "that they have"
+      f"{column_names.listed(opened.columns)}; --source=table reads tables by "
+      "the names that they have"
     )
   return found

@@ -2,13 +2,16 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import polars as pl
 
 from instructrec.data import (
   amazon,
   bad_rows,
   catalog,
   download,
+  frames,
   interaction,
   movielens,
   raw_file,
@@ -87,26 +90,44 @@ def _read(
   """Reads files, large ones by name."""
   source = settings.source
   policy: bad_rows.Policy = settings.on_bad_row.value
-  given = (settings.input, settings.items, settings.reviews)
-  paths = [path for path in given if path is not None]
+  tables: dict[str, pathlib.Path | pl.DataFrame | None] = {
+    "interactions": settings.input,
+    "items": settings.items,
+    "reviews": settings.reviews,
+  }
+  paths = [path for path in tables.values() if isinstance(path, pathlib.Path)]
   raw_file.missing(paths)
   for path in map(pathlib.Path.expanduser, paths):
     files = path.iterdir() if path.is_dir() else (path,)
     size = sum(file.stat().st_size for file in files if file.is_file())
     if size >= _LARGE:
       step(f"reading {path} ({size / 1e6:,.0f} MB)")
+  if source == Source.table:
+    return _tables(settings, tables, policy)
   assert settings.input is not None
   if source == Source.movielens:
     return movielens.load(settings.input, policy=policy)
   if source == Source.recbole:
     return recbole.load(settings.input, policy=policy)
   assert settings.items is not None
-  if source == Source.amazon:
-    return amazon.load(settings.input, settings.items, policy=policy)
+  return amazon.load(settings.input, settings.items, policy=policy)
+
+
+def _tables(
+  settings: SourceSettings,
+  given: Mapping[str, pathlib.Path | pl.DataFrame | None],
+  policy: bad_rows.Policy,
+) -> tuple[interaction.InteractionLog, catalog.Catalog, bad_rows.BadRows]:
+  """Reads plain tables: files, and those that are in memory."""
+  held = {name: frames.of(t, name) for name, t in settings.frames.items()}
+  tables = {**given, **held}
+  interactions, items = tables["interactions"], tables["items"]
+  assert interactions is not None
+  assert items is not None
   return table.load(
-    settings.input,
-    settings.items,
-    settings.reviews,
+    interactions,
+    items,
+    tables["reviews"],
     columns=settings.columns,
     no_header=settings.no_header,
     policy=policy,

@@ -20,6 +20,8 @@ from instructrec.data import (
   values,
 )
 
+_Source = str | os.PathLike[str] | pl.DataFrame
+
 
 def items_from(
   frame: pl.DataFrame,
@@ -270,15 +272,15 @@ def _join_reviews(
 
 
 def load(
-  interactions: str | os.PathLike[str],
-  items: str | os.PathLike[str],
-  reviews: str | os.PathLike[str] | None = None,
+  interactions: _Source,
+  items: _Source,
+  reviews: _Source | None = None,
   *,
   columns: column_names.Columns | Mapping[str, str] | None = None,
   no_header: Collection[str] = (),
   policy: bad_rows.Policy = "error",
 ) -> tuple[interaction.InteractionLog, catalog.Catalog, bad_rows.BadRows]:
-  """Reads a log and a catalogue from plain tables.
+  """Reads a log and a catalogue from plain tables, files or in memory.
 
   Args:
     interactions: a row an interaction.
@@ -300,13 +302,17 @@ def load(
   names = columns
   if not isinstance(names, column_names.Columns):
     names = column_names.Columns.of(names or {})
-  paths = {"interactions": interactions, "items": items}
+  sources = {"interactions": interactions, "items": items}
   if reviews is not None:
-    paths["reviews"] = reviews
-  raw_file.missing(paths.values())
+    sources["reviews"] = reviews
+  raw_file.missing(
+    path for path in sources.values() if not isinstance(path, pl.DataFrame)
+  )
   tables = {
-    name: raw_table.open_table(path, has_header=name not in no_header)
-    for name, path in paths.items()
+    name: raw_table.of_frame(source, f"the table of {name}")
+    if isinstance(source, pl.DataFrame)
+    else raw_table.open_table(source, has_header=name not in no_header)
+    for name, source in sources.items()
   }
   names.check(tables)
   found = histories.find(tables["interactions"], names.interactions)

@@ -6,7 +6,6 @@ candidates for the same requests. That is checked, not assumed.
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -106,18 +105,12 @@ def load(folder: str | os.PathLike[str]) -> Report:
 
   Raises:
     FileNotFoundError: where the folder holds no report.
+    DamagedError: where a file of it was changed.
     ValueError: where it is of another version.
   """
-  table = per_request.read(folder)
-  path = pathlib.Path(folder)
-  record = json.loads((path / "report.json").read_text(encoding="utf-8"))
-  if record.get("schema_version") != report.SCHEMA_VERSION:
-    raise ValueError(
-      f"{folder} has schema_version {record.get('schema_version')}, expected "
-      f"{report.SCHEMA_VERSION}; evaluate again with this version of "
-      "instructrec"
-    )
-  return Report(path, record, table)
+  return Report(
+    pathlib.Path(folder), report.read(folder), per_request.read(folder)
+  )
 
 
 def common_groups(reports: Sequence[Report]) -> list[str]:

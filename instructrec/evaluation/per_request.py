@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from instructrec import checksums, records
 from instructrec.evaluation import results
 
 FILE = "per_request.parquet"
+REMEDY = "evaluate again with this version, or copy the report again"
+"""What to do about a report that cannot be read."""
 KEYS = ("group", "request_id", "method")
 FACTS = (
   "num_candidates",
@@ -64,11 +67,14 @@ def read(report: str | os.PathLike[str]) -> pl.DataFrame:
 
   Raises:
     FileNotFoundError: where the folder holds none.
+    DamagedError: where the file was changed.
   """
   path = pathlib.Path(report) / FILE
-  if not path.is_file():
+  if not checksums.is_known(report, FILE, REMEDY):
     raise FileNotFoundError(
       f"{report} holds no report ({FILE} is missing); `instructrec evaluate` "
       "and `instructrec retrieve evaluate` write one"
     )
-  return pl.read_parquet(path, glob=False)
+  checksums.verify(report, REMEDY, [FILE])
+  with records.reading(path, REMEDY):
+    return pl.read_parquet(path, glob=False)

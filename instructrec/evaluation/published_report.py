@@ -1,8 +1,6 @@
 """What is published of a report: the figures, without single requests."""
 
-import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,7 +48,7 @@ def from_folder(
     FileNotFoundError: where the folder holds no report.
     PublishedError: where the report lacks what is asked for.
   """
-  record = _record(folder)
+  record = report.read(folder)
   found = [results.EvaluationResult.from_json(r) for r in record["results"]]
   own = [result.group for result in found]
   if unknown := sorted(set(groups) - set(own)):
@@ -80,7 +78,7 @@ def following(
     FileNotFoundError: where the folder holds no report.
     PublishedError: where the report does not speak of following.
   """
-  record = _record(folder)
+  record = report.read(folder)
   if record.get("following") is None:
     raise PublishedError(
       f"{folder} says nothing of following; evaluate a run that matches "
@@ -89,23 +87,6 @@ def following(
   found = following_lib.Following.from_json(record["following"])
   tables = following_report.tables(found, "trained model")
   return _published(record, name, title, tables)
-
-
-def _record(folder: str | os.PathLike[str]) -> dict[str, Any]:
-  """What `report.json` of a folder holds."""
-  path = pathlib.Path(folder) / "report.json"
-  if not path.is_file():
-    raise FileNotFoundError(
-      f"{folder} holds no report (report.json is missing); `instructrec "
-      "evaluate` writes one"
-    )
-  record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-  if record.get("schema_version") != report.SCHEMA_VERSION:
-    raise PublishedError(
-      f"{folder} has schema_version {record.get('schema_version')}, expected "
-      f"{report.SCHEMA_VERSION}; evaluate again with this version"
-    )
-  return record
 
 
 def _published(

@@ -5,6 +5,7 @@ Every sentence on the figures is computed from the results; none is fixed.
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import pathlib
@@ -12,7 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec import foreign_text
+from instructrec import checksums, foreign_text, records
 from instructrec.evaluation import (
   file_names,
   following_report,
@@ -30,6 +31,8 @@ from instructrec.evaluation import (
 )
 
 SCHEMA_VERSION = 3
+FILE = "report.json"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,35 +68,86 @@ class Context:
   following: following_lib.Following | None = None
 
 
+def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
+  """What `report.json` of a report holds.
+
+  Args:
+    folder: what `write` wrote.
+
+  Returns:
+    The record.
+
+  Raises:
+    FileNotFoundError: where the folder holds no report.
+    DamagedError: where the file was changed.
+    ValueError: where it is of another version.
+  """
+  path = pathlib.Path(folder)
+  if not checksums.is_known(path, FILE, per_request.REMEDY):
+    raise FileNotFoundError(
+      f"{folder} holds no report ({FILE} is missing); `instructrec evaluate` "
+      "and `instructrec retrieve evaluate` write one"
+    )
+  checksums.verify(path, per_request.REMEDY, [FILE])
+  record = records.read(
+    path / FILE, keys=["schema_version"], remedy=per_request.REMEDY
+  )
+  if record["schema_version"] != SCHEMA_VERSION:
+    raise ValueError(
+      f"{folder} has schema_version {record['schema_version']}, expected "
+      f"{SCHEMA_VERSION}; {per_request.REMEDY}"
+    )
+  return record
+
+
 def read_training_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """Reads the rows of a run's `metrics.jsonl`.
+
+  No figure depends on it: a log that is gone and lines that are no rows (the
+  last one of a killed run may be cut) are named in a warning and left out.
 
   Args:
     path: the file; each line an object with `step`, `split` and numbers.
 
   Returns:
     The rows.
-
-  Raises:
-    ValueError: where a line is no such object; it is named.
   """
-  rows = []
-  lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-  for number, line in enumerate(lines, start=1):
-    try:
-      row = json.loads(line)
-    except json.JSONDecodeError as error:
-      raise ValueError(
-        f"{path}:{number}: {error}; expected one JSON object a line. If the "
-        "run was killed while writing, resume it or remove the line"
-      ) from error
-    if not isinstance(row, dict) or not {"step", "split"} <= row.keys():
-      raise ValueError(
-        f"{path}:{number}: found {line[:80]!r}, expected an object with step "
-        "and split"
-      )
-    rows.append(row)
-  return rows
+  file = pathlib.Path(path)
+  if not file.is_file():
+    _LOG.warning("%s is missing; the report goes without a loss curve", file)
+    return []
+  lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+  rows = [_row(line) for line in lines]
+  if bad := [number for number, row in enumerate(rows, 1) if row is None]:
+    _LOG.warning(
+      "%s: %d of %d lines are no rows with step, split and numbers and are "
+      "left out; the first is line %d",
+      file,
+      len(bad),
+      len(lines),
+      bad[0],
+    )
+  return [row for row in rows if row is not None]
+
+
+def _row(line: str) -> dict[str, Any] | None:
+  try:
+    row = json.loads(line)
+  except (ValueError, RecursionError):
+    return None
+  if not isinstance(row, dict) or not isinstance(row.get("split"), str):
+    return None
+  if not isinstance(row.get("step"), int):
+    return None
+  values = [value for name, value in row.items() if name != "split"]
+  numbers = all(v is None or isinstance(v, int | float) for v in values)
+  return row if numbers else None
+
+
+def _has_curve(rows: Sequence[Mapping[str, Any]]) -> bool:
+  return any(
+    row["split"] == "train" and row.get("loss") is not None for row in rows
+  )
 
 
 def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
@@ -304,7 +358,7 @@ def _markdown(
   lines += context.sections
   if context.following is not None:
     lines += following_report.section(context.following)
-  if context.training_log:
+  if _has_curve(context.training_log):
     text = "Training and validation loss against the training step"
     lines += ["## Training", "", markdown.picture(text, "loss.png"), ""]
   sections = {
@@ -337,7 +391,7 @@ def _finite(value: Any) -> Any:
 
 def _remove_earlier(folder: pathlib.Path) -> None:
   """Files of groups and methods that an earlier report had may mislead."""
-  if not (folder / "report.json").is_file():
+  if not (folder / FILE).is_file():
     return
   shutil.rmtree(folder / "trec", ignore_errors=True)
   pictures = ("metrics-*.png", "strata-*.png", "loss.png")
@@ -355,8 +409,9 @@ def write(
 
   Beside report.md are the same page as report.html, which needs no other file;
   report.json (all means, intervals and differences); per_request.parquet (a
-  row for each group, request and method); pictures; and, where lists were kept,
-  `trec/<group>/` with qrels and runs.
+  row for each group, request and method), with the `SHA256SUMS` of these two,
+  which are read again; pictures; and, where lists were kept, `trec/<group>/`
+  with qrels and runs.
 
   Args:
     directory: made where it is missing; an earlier report in it is replaced.
@@ -391,7 +446,7 @@ def write(
     pictures.append((bars, strata if drawn else None))
   if context.following is not None:
     plots.following_bars(context.following, folder / following_report.PICTURE)
-  if context.training_log:
+  if _has_curve(context.training_log):
     plots.loss_curve(context.training_log, folder / "loss.png")
   per_request.table(found).write_parquet(folder / per_request.FILE)
   for result, name in zip(found, names, strict=True):
@@ -405,7 +460,8 @@ def write(
     "following": None if measured is None else measured.to_json(),
   }
   plain = json.dumps(_finite(record), indent=2, allow_nan=False)
-  (folder / "report.json").write_text(plain + "\n", encoding="utf-8")
+  (folder / FILE).write_text(plain + "\n", encoding="utf-8")
+  checksums.write(folder, [FILE, per_request.FILE])
   path = folder / "report.md"
   text = _markdown(found, pictures, context)
   path.write_text(text, encoding="utf-8")

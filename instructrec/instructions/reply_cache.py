@@ -1,10 +1,16 @@
 """Replies that were paid for, in an SQLite file, by what was asked."""
 
+import contextlib
+import hashlib
+import logging
 import os
 import pathlib
 import sqlite3
+from collections.abc import Iterator
 
 from instructrec.instructions.budget import Tokens
+
+_LOG = logging.getLogger(__name__)
 
 
 class ReplyCache:
@@ -21,28 +27,59 @@ class ReplyCache:
   def __init__(
     self, path: str | os.PathLike[str], *, options: str = "teacher"
   ) -> None:
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    self._db = sqlite3.connect(path)
+    self._path, self._options = pathlib.Path(path), options
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    self._db = sqlite3.connect(self._path)
     try:
-      self._db.execute("PRAGMA journal_mode=WAL")
-      self._db.execute(
-        "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, "
-        "text TEXT NOT NULL, tokens_in INTEGER, tokens_out INTEGER)"
-      )
-    except sqlite3.DatabaseError as error:
+      with self._usable():
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute(
+          "CREATE TABLE IF NOT EXISTS hashed_replies (key TEXT PRIMARY KEY, "
+          "text TEXT NOT NULL, sha256 TEXT NOT NULL, tokens_in INTEGER, "
+          "tokens_out INTEGER)"
+        )
+    except ValueError:
       self._db.close()
+      raise
+
+  @contextlib.contextmanager
+  def _usable(self) -> Iterator[None]:
+    try:
+      yield
+    except sqlite3.DatabaseError as error:
       raise ValueError(
-        f"{path} cannot be used as the cache of replies: {error}; name another "
-        f"file with --{options}_cache"
+        f"{self._path} cannot be used as the cache of replies: {error}; name "
+        f"another file with --{self._options}_cache"
       ) from None
 
   def get(self, key: str) -> str | None:
-    """The text kept under a key; None where there is none."""
-    row = self._db.execute(
-      "SELECT text FROM replies WHERE key = ?", (key,)
-    ).fetchone()
-    return None if row is None else row[0]
+    """The text kept under a key.
+
+    Args:
+      key: names what was asked.
+
+    Returns:
+      The text; None where there is none, or it is not the one that was kept:
+      that is named, and to be asked for again.
+
+    Raises:
+      ValueError: where the file is damaged.
+    """
+    with self._usable():
+      row = self._db.execute(
+        "SELECT text, sha256 FROM hashed_replies WHERE key = ?", (key,)
+      ).fetchone()
+    if row is None:
+      return None
+    text, expected = row
+    if _sha256(key, text) != expected:
+      _LOG.warning(
+        "%s: the reply %s... is damaged, and asked for again",
+        self._path,
+        key[:12],
+      )
+      return None
+    return text
 
   def put(self, key: str, text: str, tokens: Tokens) -> None:
     """Keeps a text.
@@ -51,13 +88,20 @@ class ReplyCache:
       key: names what was asked.
       text: the reply's text.
       tokens: what it took.
+
+    Raises:
+      ValueError: where the file is damaged.
     """
-    with self._db:
+    with self._usable(), self._db:
       self._db.execute(
-        "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)",
-        (key, text, tokens.prompt, tokens.reply),
+        "INSERT OR REPLACE INTO hashed_replies VALUES (?, ?, ?, ?, ?)",
+        (key, text, _sha256(key, text), tokens.prompt, tokens.reply),
       )
 
   def close(self) -> None:
     """Closes the file."""
     self._db.close()
+
+
+def _sha256(key: str, text: str) -> str:
+  return hashlib.sha256(f"{key}\n{text}".encode()).hexdigest()

@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 import sentencepiece
 
+from instructrec import records
+
 MAX_CHARACTERS = 4_000_000
 """What a vocabulary is trained on, at most: half a minute on one core."""
 PAD_ID = 0
@@ -41,6 +43,7 @@ class Tokenizer:
 
   Raises:
     FileNotFoundError: where there is no such file.
+    DamagedError: where it is no such model.
     ValueError: where its special ids are not those of T5.
   """
 
@@ -51,9 +54,10 @@ class Tokenizer:
         f"no SentencePiece model at {self.path}; `instructrec generate` "
         "writes one to <output>/vocabulary/sentencepiece.model"
       )
-    self._model = sentencepiece.SentencePieceProcessor(
-      model_file=str(self.path)
-    )
+    with records.reading(self.path, "expected a SentencePiece model"):
+      self._model = sentencepiece.SentencePieceProcessor(
+        model_file=str(self.path)
+      )
     found = (
       self._model.pad_id(),
       self._model.eos_id(),

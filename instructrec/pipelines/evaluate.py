@@ -43,7 +43,6 @@ def evaluate(
   started = time.perf_counter()
   _check_lists(settings)
   evaluated = _open(settings, tell)
-  # Before the work, for a file that a killed run left cut is an error.
   run = evaluated.run
   training_log = report.read_training_log(run.log) if run.log else []
   found = evaluated()

@@ -4,7 +4,7 @@ The folder that comes out is a TFDS data folder:
 `instructrec/<config>/1.0.0/`, `vocabulary/sentencepiece.model`,
 `items.parquet` (titles and how often each item was taken in training),
 `manifest.json` (counts, origins, seeds, fingerprints), `card.md` (the data
-card) and `audit.csv` (a sheet for people).
+card), `audit.csv` (a sheet for people), and the `SHA256SUMS` of all but that.
 """
 
 import concurrent.futures
@@ -72,17 +72,20 @@ def produce_locally(num_workers: int) -> Produce:
       wanted.setdefault((unit.split, unit.shard), []).append(unit)
     done: dict[_Place, resumption.Part] = {}
     for place in wanted:
-      if (found := unfinished.load(_name(place))) is not None:
-        done[place] = found
-    rest = [u for place, u in wanted.items() if place not in done]
-    left = sum(unit.stop - unit.start for units_ in rest for unit in units_)
+      if (part := unfinished.load(_name(place))) is not None:
+        done[place] = part
+    rest = [
+      unit
+      for place, found in wanted.items()
+      if place not in done
+      for unit in found
+    ]
     total = sum(counts.values())
+    left = sum(unit.stop - unit.start for unit in rest)
     with progress.Progress(
       total, "generate", unit="request", initial=total - left
     ) as line:
-      results = units.run(
-        spec, list(itertools.chain(*rest)), num_workers, generator=generator
-      )
+      results = units.run(spec, rest, num_workers, generator=generator)
       for place, group in itertools.groupby(
         results, key=lambda result: (result.unit.split, result.unit.shard)
       ):
@@ -201,6 +204,7 @@ def write(
   Raises:
     FileExistsError: where `output` exists and is not to be replaced, or holds
       something else.
+    OSError: also where the disk is full; what is finished is kept.
     ValueError: where there are no requests, or the vocabulary cannot tell
       titles apart.
   """
@@ -219,12 +223,12 @@ def write(
   whole = produce(spec, generator, unfinished)
   if vocabulary is None:
     _train_vocabulary(unfinished, items.titles, whole.texts, vocab_size)
-  temporary = output.with_name(f"{output.name}.incomplete")
-  tfds_writer.clear(temporary)
-  manifest = _fill(
-    temporary, spec, generator, unfinished, whole, vocabulary, output
-  )
-  output_folder.publish(temporary, output)
+  with output_folder.making(
+    output, overwrite=overwrite, marker=CARD, for_people=[AUDIT]
+  ) as temporary:
+    manifest = _fill(
+      temporary, spec, generator, unfinished, whole, vocabulary, output
+    )
   unfinished.remove()
   return manifest
 

@@ -17,6 +17,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
+from instructrec import checksums
 from instructrec.instructions.format import TaskForm
 from instructrec.training import item_table
 
@@ -45,10 +46,15 @@ class _Encoder:
 def _read(path: str, written: int) -> item_table.ItemTable:
   """The table of a folder, which may be in a bucket."""
   del written  # Another file under the same name is read anew.
+  checksums.verify(
+    path.removesuffix(f"/{item_table.FILE}"),
+    "make the data again with `instructrec generate`, or copy them again",
+    [item_table.FILE],
+  )
   with tempfile.TemporaryDirectory() as folder:
     copy = pathlib.Path(folder) / item_table.FILE
     tf.io.gfile.copy(path, str(copy))
-    return item_table.ItemTable.load(folder)
+    return item_table.ItemTable.read(copy)
 
 
 @functools.lru_cache(maxsize=8)

@@ -285,7 +285,7 @@ class Reranking:
     """Which parameters are evaluated: a checkpoint and its step."""
     given, step = self.settings.checkpoint, self.settings.step
     if given is None:
-      return f"{self.run.parameters.folder}, step {self._trained[1]}"
+      return f"{self.run.parameters.folder}/checkpoint_{self._trained[1]}"
     found = opening.open_checkpoint(given, step)
     return f"{found.path} ({found.form}), step {found.step}"
 

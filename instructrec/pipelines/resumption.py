@@ -18,11 +18,12 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 import instructrec
+from instructrec import checksums, records
 from instructrec.instructions import generate, tally, units
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
 
-_KEY, _VOCABULARY = "key", "vocabulary"
+_KEY, _VOCABULARY, _SEAL = "key", "vocabulary", "sha256"
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,13 +53,14 @@ def key(spec: units.Spec, generator: generate.Generator) -> str:
     SHA-256 of all that records depend on, the package's own texts and rules
     among it.
   """
-  own = importlib.resources.files("instructrec.instructions")
+  own, chat = importlib.resources.files("instructrec.instructions"), spec.chat
   facts = {
     "version": instructrec.__version__,
     "package": _digest(own),
     "prepared": generator.prepared.fingerprint,
     "domain": generator.resolved_domain.value,
     "teacher": [generator.teacher.name, generator.teacher.version],
+    "chat": chat and [chat.base_url, chat.max_reply_tokens, chat.temperature],
     "units": [generate.CHUNK, units.SHARD],
     "templates": [
       pathlib.Path(name).read_text(encoding="utf-8")
@@ -119,7 +121,14 @@ class Unfinished:
 
   def remove(self) -> None:
     """Removes the folder, once the output is there."""
-    shutil.rmtree(self.folder)
+    for path in self.folder.iterdir():
+      if path.is_dir():
+        shutil.rmtree(path)
+      elif path.name != _KEY:
+        path.unlink()
+    # Last, for it says whose folder this is.
+    (self.folder / _KEY).unlink(missing_ok=True)
+    self.folder.rmdir()
 
   def _path(self, name: str) -> pathlib.Path:
     return self.folder / f"{name}.json"
@@ -195,17 +204,23 @@ class Unfinished:
     path = self._path(name)
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-      json.dump(value, file)
+      # The last entry is the place for the file's own hash.
+      json.dump({**value, _SEAL: checksums.UNSEALED}, file)
       file.flush()
       os.fsync(file.fileno())
+    checksums.seal(temporary)
     temporary.replace(path)
 
   def _read(self, name: str) -> dict[str, Any] | None:
     path = self._path(name)
     if not path.is_file():
       return None
+    remedy = "what it stands for is made again"
     try:
-      return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-      _LOG.warning("%s is damaged; what it stands for is made again", path)
+      checksums.verify_seal(path, remedy)
+      found = records.read(path, keys=[_SEAL], remedy=remedy)
+    except checksums.DamagedError as error:
+      _LOG.warning("%s", error)
       return None
+    del found[_SEAL]
+    return found

@@ -3,13 +3,13 @@
 import dataclasses
 import importlib
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 import seqio
 
-from instructrec.pipelines import generate, token_cache, vocabulary
+from instructrec.pipelines import token_cache, vocabulary
+from instructrec.serving import instruction_folder
 from instructrec.training import ragged, token_dataset
 
 
@@ -104,7 +104,7 @@ def show(
     ValueError: where nothing is called so, or nothing has the split.
     FileNotFoundError: where the data set is not there.
   """
-  path = pathlib.Path(data_dir).absolute() / generate.VOCABULARY
+  path = instruction_folder.vocabulary(data_dir)
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(path)
   for module in modules:
     importlib.import_module(module)

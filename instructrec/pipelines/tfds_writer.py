@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
@@ -281,8 +280,3 @@ def _class_names(found: Any) -> Iterator[str]:
   elif isinstance(found, list):
     for value in found:
       yield from _class_names(value)
-
-
-def clear(root: str | os.PathLike[str]) -> None:
-  """Removes what a stopped run left."""
-  shutil.rmtree(root, ignore_errors=True)

@@ -2,8 +2,10 @@
 
 The cache lies in `<data_dir>/token_cache`, one folder a task and split, named
 by a hash of what it was made from (data, vocabulary, task), so that it is
-never stale. It is written to a temporary folder and renamed; where several
-processes make it at once, the first to finish wins, and the others take its.
+never stale. Where several processes make it at once, the first to finish wins,
+and the others take its.
+Shards are checked when they are read for the cache, the cache itself each time
+it is opened.
 """
 
 import hashlib
@@ -11,8 +13,6 @@ import itertools
 import json
 import os
 import pathlib
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,14 +21,16 @@ import polars as pl
 import seqio
 import tensorflow as tf
 
-from instructrec import progress
+from instructrec import output_folder, progress, records
 from instructrec.instructions.format import TaskForm
 from instructrec.models import tokenizer
 from instructrec.pipelines import tfds_writer
+from instructrec.serving import instruction_folder
 from instructrec.training import item_table, token_dataset
 from instructrec.training import ragged as ragged_lib
 
 _ROWS_PER_READ = 1024
+_INFO = "dataset_info.json"
 _COLUMNS = (
   "example_id",
   "request_id",
@@ -49,8 +51,8 @@ _ITEM_COLUMNS = (
 )
 
 
-def _folder(task: seqio.Task, data_dir: pathlib.Path) -> pathlib.Path:
-  """Where the TFDS config lies that the task reads."""
+def _folder(task: seqio.Task) -> str:
+  """The folder of the config that the task reads, below the data folder."""
   source = task.source
   reads = type(source).__name__
   if isinstance(source, seqio.TfdsDataSource):
@@ -63,38 +65,38 @@ def _folder(task: seqio.Task, data_dir: pathlib.Path) -> pathlib.Path:
       "(docs/t5x.md), which reads every SeqIO task"
     )
   config = reads.split("/")[1].split(":")[0]
-  return data_dir / tfds_writer.NAME / config / tfds_writer.VERSION
+  return f"{tfds_writer.NAME}/{config}/{tfds_writer.VERSION}"
 
 
-def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> bytes:
+def _dataset_info(task: seqio.Task, data_dir: pathlib.Path) -> pathlib.Path:
   """What TFDS wrote about the config that the task reads.
 
   Read here, as a SeqIO task keeps what it has seen in another folder.
   """
-  folder = _folder(task, data_dir)
-  info = folder / "dataset_info.json"
-  if not info.is_file():
+  folder = _folder(task)
+  if not (data_dir / folder).is_dir():
     raise FileNotFoundError(
-      f"task {task.name} reads {folder}, which holds no data set; run "
-      f"`instructrec generate --output {data_dir}` or name the folder it "
+      f"task {task.name} reads {data_dir / folder}, which holds no data set; "
+      f"run `instructrec generate --output {data_dir}` or name the folder it "
       "wrote with --tfds_data_dir"
     )
-  return info.read_bytes()
+  info = f"{folder}/{_INFO}"
+  instruction_folder.check(data_dir, info)
+  return data_dir / info
 
 
 def _splits(task: seqio.Task, data_dir: pathlib.Path) -> list[str]:
-  info = json.loads(_dataset_info(task, data_dir))
+  path, remedy = _dataset_info(task, data_dir), "make the data again"
+  info = records.read(path, keys=["splits"], remedy=remedy)
   return [split["name"] for split in info["splits"]]
 
 
 def _data_fingerprint(task: seqio.Task, data_dir: pathlib.Path) -> str:
   """A hash of the metadata of the TFDS config that the task reads."""
-  digest = hashlib.sha256(_dataset_info(task, data_dir))
-  manifest = data_dir / "manifest.json"
-  if manifest.is_file():
-    found = json.loads(manifest.read_text())
-    digest.update(found["fingerprint"].encode())
-    digest.update(found.get("items", {}).get("fingerprint", "").encode())
+  digest = hashlib.sha256(_dataset_info(task, data_dir).read_bytes())
+  found = instruction_folder.read_manifest(data_dir)
+  digest.update(found["fingerprint"].encode())
+  digest.update(found.get("items", {}).get("fingerprint", "").encode())
   return digest.hexdigest()
 
 
@@ -157,6 +159,7 @@ def load(
 
   Raises:
     FileNotFoundError: where the data set is not there.
+    DamagedError: where a file of the data set or of the cache was changed.
     ValueError: where it has no such split, or reads something that `generate`
       did not write.
   """
@@ -176,7 +179,8 @@ def load(
   digest = hashlib.sha256(json.dumps(sources).encode()).hexdigest()
   folder = data_dir / "token_cache" / f"{task_name}-{split}-{digest[:12]}"
   if not folder.is_dir():
-    tfds_writer.check_features(_folder(task, data_dir))
+    instruction_folder.check(data_dir, _folder(task))
+    tfds_writer.check_features(data_dir / _folder(task))
     # Of the task itself: it keeps the first folder that it was given by
     # `seqio.set_tfds_data_dir_override`, and would read that one for others.
     task.source.tfds_dataset.override_data_dir(str(data_dir.absolute()))
@@ -185,30 +189,19 @@ def load(
       raise ValueError(
         f"task {task_name} has the splits {tuple(splits)}, not {split!r}"
       )
-    # Process numbers repeat over the hosts that share a folder; this does not.
-    temporary = folder.with_name(f"{folder.name}.incomplete-{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
+    meta = {**sources, "fingerprint": digest}
     try:
-      table = None
-      if (data_dir / item_table.FILE).is_file():
+      with output_folder.making(
+        folder, overwrite=False, marker=token_dataset.META
+      ) as made:
         table = item_table.ItemTable.load(data_dir)
-      meta = {**sources, "fingerprint": digest}
-      _build(task, split, meta, table).save(temporary)
-      _publish(temporary, folder)
-    finally:
-      shutil.rmtree(temporary, ignore_errors=True)
+        _build(task, split, meta, table).save(made)
+    except FileExistsError:
+      # Another process was first. Its folder is equal: the name is the hash of
+      # what it is made from.
+      if not folder.is_dir():
+        raise
   return token_dataset.TokenDataset.load(folder)
-
-
-def _publish(temporary: pathlib.Path, folder: pathlib.Path) -> None:
-  """Renames a finished folder, unless another process was there before."""
-  try:
-    temporary.rename(folder)
-  except OSError:
-    # A folder that exists is complete, and equal: its name is the hash of
-    # what it is made from.
-    if not folder.is_dir():
-      raise
 
 
 def _batches(
@@ -240,7 +233,7 @@ def _build(
   task: seqio.Task,
   split: str,
   meta: Mapping[str, Any],
-  table: item_table.ItemTable | None,
+  table: item_table.ItemTable,
 ) -> token_dataset.TokenDataset:
   """Reads a whole task split into arrays."""
   is_list = task.output_features["targets"].rank == 2
@@ -248,9 +241,7 @@ def _build(
   lengths: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
   lists: list[np.ndarray] = []
   columns: list[pl.DataFrame] = []
-  items = None
-  if table is not None:
-    items = _Items(table, task.output_features["inputs"].vocabulary)
+  items = _Items(table, task.output_features["inputs"].vocabulary)
   with progress.Progress(
     task.num_input_examples(split), f"tokenize {task.name} {split}"
   ) as line:
@@ -269,8 +260,7 @@ def _build(
         tokens["targets"].append(targets.values.numpy())
         lengths["targets"].append(targets.row_lengths().numpy())
       columns.append(_columns(batch))
-      if items is not None:
-        items.add(batch)
+      items.add(batch)
       line.advance(size)
   return token_dataset.TokenDataset(
     name=f"{task.name}/{split}",
@@ -279,7 +269,7 @@ def _build(
     lists=np.concatenate([[0], *lists]).cumsum() if is_list else None,
     columns=pl.concat(columns),
     meta=dict(meta),
-    **({} if items is None else items.fields(is_list=is_list)),
+    **items.fields(is_list=is_list),
   )
 
 

@@ -11,7 +11,7 @@ from instructrec import recorded_folder
 from instructrec.evaluation import environment
 from instructrec.models import tokenizer
 from instructrec.models.objectives import objective
-from instructrec.pipelines import generate, streams, vocabulary
+from instructrec.pipelines import streams, vocabulary
 from instructrec.serving import instruction_folder
 from instructrec.settings import training
 from instructrec.training import (
@@ -94,7 +94,7 @@ class _Data:
     config: runner.TrainConfig,
     data: data_config.DataConfig,
   ) -> "_Data":
-    model_file = folder.absolute() / generate.VOCABULARY
+    model_file = instruction_folder.vocabulary(folder)
     _check_vocabulary(model_file, config.model.vocab_size)
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
     items, table = None, None

@@ -7,13 +7,14 @@ retrievers, all of them with and without the model, fused alike: those that are
 given, and the one whose scores come with the lists.
 """
 
-import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from instructrec import checksums
 from instructrec.evaluation import published_page
 from instructrec.pipelines import blocks
 from instructrec.retrieval import (
@@ -39,6 +40,7 @@ _OF_CATALOG = {
 }
 _ALONE = (model_parts.WANTED, model_parts.UNWANTED)
 Row = tuple[str, Scores, str]
+_LOG = logging.getLogger(__name__)
 
 
 def fused_name(names: Iterable[str], model: str | None) -> str:
@@ -219,10 +221,12 @@ class WeightedRows:
       step: of the checkpoint that they were fitted with.
     """
     fitted = self.weights.by_kind
-    with contextlib.suppress(score_parts.ScoreWeightsError):
+    try:
       before = run_weights.RunWeights.load(directory, self.parts.untuned)
       if before.checkpoint_step == step:
         fitted = {**before.by_kind, **fitted}
+    except (checksums.DamagedError, score_parts.ScoreWeightsError) as error:
+      _LOG.warning("the weights of before are replaced: %s", error)
     self.weights = dataclasses.replace(
       self.weights, by_kind=fitted, checkpoint_step=step
     )

@@ -8,8 +8,8 @@ table can be made in several sittings.
 import dataclasses
 import hashlib
 import json
+import logging
 import math
-import os
 import pathlib
 import re
 import time
@@ -17,11 +17,13 @@ from typing import Any
 
 import jax
 
+from instructrec import checksums, output_folder, records
 from instructrec.preflight import chips, cost, hlo
 from instructrec.preflight import launch as launch_lib
 from instructrec.training import mesh as mesh_lib
 from instructrec.training import trainer as trainer_lib
 
+_LOG = logging.getLogger(__name__)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -282,11 +284,29 @@ def compile_lowered(
   )
   key = hashlib.sha256(program.encode()).hexdigest()
   path = cache / f"{key}.json"
-  if path.exists():
-    return Figures.from_json(json.loads(path.read_text()))
-  figures = measure(lowered, topology.num_devices)
-  cache.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix(f".{os.getpid()}.tmp")
-  partial.write_text(json.dumps(dataclasses.asdict(figures), indent=1) + "\n")
-  partial.replace(path)
+  figures = _kept(path)
+  if figures is None:
+    figures = measure(lowered, topology.num_devices)
+    record = {
+      "figures": dataclasses.asdict(figures),
+      "sha256": checksums.UNSEALED,
+    }
+    with output_folder.making_file(path) as file:
+      file.write_text(json.dumps(record, indent=1) + "\n")
+      checksums.seal(file)
   return figures
+
+
+def _kept(path: pathlib.Path) -> Figures | None:
+  """The figures of a file in the cache, if it is there and whole."""
+  if not path.is_file():
+    return None
+  remedy = "the step is compiled anew"
+  try:
+    checksums.verify_seal(path, remedy)
+    record = records.read(path, keys=["figures"], remedy=remedy)
+    with records.reading(path, remedy):
+      return Figures.from_json(record["figures"])
+  except checksums.DamagedError as error:
+    _LOG.warning("%s", error)
+    return None

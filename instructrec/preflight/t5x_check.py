@@ -22,6 +22,7 @@ PLACES = frozenset(
 )
 _RUNS = "t5x/configs/runs/"
 _DYNAMIC = "__gin__"
+_OURS = ("instructrec", "t5x", "seqio", "__main__")
 _T = TypeVar("_T")
 
 
@@ -42,7 +43,7 @@ class _Read:
     read: macros that values refer to.
     scopes: parts of the scopes that references enter.
     macros: macros by name, and whether they have a value.
-    named: parameters of what is bound or referred to, by its name without
+    named: parameters of what is bound or referred to, by its name with
       module; None where they are not known.
     strict: files whose names all come from their imports.
   """
@@ -79,7 +80,7 @@ class _Read:
     return text
 
   def _t5x_file(self, name: str) -> None:
-    found = self.record.gin.get(name)
+    found = self.record.gin_file(name)
     if found is None:
       self.problems.append(
         f"{self.record.name} has no {name}{_nearest(name, self.record.gin)}"
@@ -93,9 +94,9 @@ class _Read:
     for selector in (*found.bound, *found.references):
       scope, _, selector = selector.rpartition("/")
       self.scopes |= set(scope.split("/"))
-      module, _, name = selector.rpartition(".")
+      module, _, short = selector.rpartition(".")
       known = self.record.callables.get(module, {})
-      self.named.setdefault(name, known.get(name))
+      self.named.setdefault(selector, known.get(short))
 
   def typed(self, binding: str) -> None:
     """Reads a binding of the command line, such as `TRAIN_STEPS=10`."""
@@ -122,7 +123,7 @@ class _Read:
       self.read |= names - {t5x_record.REQUIRED}
       self.scopes |= {part for found in references for part in found.scopes}
       if not binding.parameter:
-        self.macros[binding.selector] = t5x_record.REQUIRED not in names
+        self.macros[str(binding)] = t5x_record.REQUIRED not in names
       if not _is_typed(binding):
         selectors = [found.selector for found in references]
         self._names(binding, [*selectors, binding.selector])
@@ -142,12 +143,11 @@ class _Read:
     file = binding.place.file
     modules = [f.module for f in self.data.imports if f.place.file == file]
     for selector in selectors if binding.parameter else selectors[:-1]:
-      name = selector.rpartition(".")[2]
       if file not in self.strict:
-        self.named.setdefault(name, None)
+        self.named.setdefault(selector, None)
         continue
       try:
-        self.named[name] = self._known(selector, modules)
+        self.named[selector] = self._known(selector, modules)
       except LookupError as error:
         self.problems.append(f"{binding.place}: {error.args[0]}")
 
@@ -195,25 +195,31 @@ class _Read:
           f"{_where(binding)}: nothing enters the scope {part}"
           f"{_nearest(part, self.scopes)}"
         )
-    name = binding.selector.rpartition(".")[2]
-    if name in self.named:
-      known = self.named[name]
-      if known is not None and not {binding.parameter, "**"} & set(known):
-        self.problems.append(
-          f"{_where(binding)}: {name} has no parameter {binding.parameter!r}"
-          f"{_nearest(binding.parameter, known)}"
-        )
-    elif _is_typed(binding) and not any(
-      registered.endswith(f".{binding.selector}")
-      for registered in self.record.registered
-    ):
+    name = binding.selector
+    meant = [found for found in self.named if _ends(found, name)]
+    known = [self.named[found] for found in meant]
+    every = {name for names in known if names is not None for name in names}
+    if None not in known and meant and not {binding.parameter, "**"} & every:
       self.problems.append(
-        f"{_where(binding)}: the gin files name no {binding.selector}"
-        f"{_nearest(name, self.named)}"
+        f"{_where(binding)}: {name.rpartition('.')[2]} has no parameter "
+        f"{binding.parameter!r}{_nearest(binding.parameter, every)}"
+      )
+    if not meant and _is_typed(binding) and not self._may_be_registered(name):
+      short = (found.rpartition(".")[2] for found in self.named)
+      self.problems.append(
+        f"{_where(binding)}: the gin files name no {name}"
+        f"{_nearest(name.rpartition('.')[2], short)}"
       )
 
+  def _may_be_registered(self, name: str) -> bool:
+    """Whether a module has, or a user's may have, told gin of a name."""
+    users = any(
+      found.module.split(".")[0] not in _OURS for found in self.data.imports
+    )
+    return users or any(_ends(r, name) for r in self.record.registered)
+
   def _macro(self, binding: gin_data.Binding) -> None:
-    name = binding.selector
+    name = str(binding)
     if name in self.read:
       return
     # A file of overrides serves several launches; who types means this one.
@@ -222,6 +228,11 @@ class _Read:
         f"{_where(binding)}: nothing reads the macro {name}"
         f"{_nearest(name, self.read)}"
       )
+
+
+def _ends(selector: str, name: str) -> bool:
+  """Whether a name is the end of a selector, by whole parts."""
+  return f".{selector}".endswith(f".{name}")
 
 
 def _where(binding: gin_data.Binding) -> str:

@@ -129,6 +129,7 @@ class Record:
       `__main__`, by script.
     registered: names that gin files may bind without an import.
     gin: gin files by path, such as "t5x/configs/runs/train.gin".
+    root: the package that was looked at; None for the recorded one.
   """
 
   name: str
@@ -136,6 +137,14 @@ class Record:
   scripts: Mapping[str, Mapping[str, list[str]]]
   registered: list[str]
   gin: Mapping[str, GinFile]
+  root: pathlib.Path | None = None
+
+  def gin_file(self, name: str) -> GinFile | None:
+    """A gin file by its path; None where there is none, or none recorded."""
+    if self.root is not None and name not in self.gin:
+      path = self.root.parent / name
+      return GinFile.of(path.read_text()) if path.is_file() else None
+    return self.gin.get(name)
 
 
 def at_hand(folder: pathlib.Path) -> Record:
@@ -161,6 +170,7 @@ def at_hand(folder: pathlib.Path) -> Record:
       str(path.relative_to(folder.parent)): GinFile.of(path.read_text())
       for path in files
     },
+    root=folder,
   )
 
 

@@ -12,7 +12,8 @@ Four protocols:
   popular as the target; see `matched_candidates`.
 
 None holds an item of the request's history. The file is Parquet, a row a
-request; how it was made stands in its metadata.
+request; how it was made stands in its metadata, and so does the hash of the
+file, which is checked when it is opened.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from typing import Any, Literal, Self, get_args
 
 import polars as pl
 
+from instructrec import checksums, output_folder, records
 from instructrec.data import (
   candidate_files,
   candidates,
@@ -33,7 +35,7 @@ from instructrec.data import (
 )
 from instructrec.retrieval import retriever
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "instructrec.candidate_lists"
 
 Protocol = Literal["hard", "retrieved", "random", "popularity_matched"]
@@ -104,16 +106,11 @@ class CandidateLists:
     Raises:
       FileExistsError: where the file exists and is not to be replaced.
     """
-    final = pathlib.Path(path)
-    if final.exists() and not overwrite:
-      raise FileExistsError(
-        f"{final} exists; choose another --output, or pass --overwrite"
-      )
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f"{final.name}.incomplete")
     manifest = {"format_version": FORMAT_VERSION, **self.manifest}
-    self.frame.write_parquet(temporary, metadata={_KEY: json.dumps(manifest)})
-    temporary.rename(final)
+    manifest["sha256"] = checksums.UNSEALED
+    with output_folder.making_file(path, overwrite=overwrite) as file:
+      self.frame.write_parquet(file, metadata={_KEY: json.dumps(manifest)})
+      checksums.seal(file)
 
   @classmethod
   def load(
@@ -132,6 +129,7 @@ class CandidateLists:
 
     Raises:
       FileNotFoundError: where there is no such file.
+      DamagedError: where it was changed, or cannot be read.
       ValueError: where it holds no candidate lists, or those of other data.
     """
     path = pathlib.Path(path)
@@ -140,19 +138,26 @@ class CandidateLists:
         f"no candidate lists at {path}; `instructrec retrieve candidates "
         f"--output={path}` writes them"
       )
-    text = pl.read_parquet_metadata(path).get(_KEY)
-    manifest = json.loads(text) if text else {}
+    remedy = (
+      f"make it with `instructrec retrieve candidates ... --output={path} "
+      "--overwrite`, or copy it again"
+    )
+    checksums.verify_seal(path, remedy)
+    with records.reading(path, remedy):
+      manifest = json.loads(pl.read_parquet_metadata(path).get(_KEY, "{}"))
+      frame = pl.read_parquet(path, glob=False)
     if manifest.pop("format_version", None) != FORMAT_VERSION:
       raise ValueError(
         f"{path} holds no candidate lists of format version {FORMAT_VERSION}; "
-        "make it with `instructrec retrieve candidates`"
+        f"{remedy}"
       )
+    del manifest["sha256"]
     if manifest["prepared_fingerprint"] != prepared.fingerprint:
       raise ValueError(
         f"{path} holds lists of the data {manifest['prepared_fingerprint']}, "
         f"these are {prepared.fingerprint}; make the lists from these data"
       )
-    return cls(pl.read_parquet(path, glob=False), manifest)
+    return cls(frame, manifest)
 
 
 def build(

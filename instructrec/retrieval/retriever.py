@@ -3,7 +3,8 @@
 A retriever scores the whole catalogue for a request; the scores of a candidate
 list and the retrieved items are read off these, so that the two never differ.
 A saved retriever is a folder: `manifest.json` with method and settings,
-`items.json` with the catalogue's ids, and arrays in NumPy's format.
+`items.json` with the catalogue's ids, arrays in NumPy's format, and the
+`SHA256SUMS` of all of them.
 """
 
 import abc
@@ -11,7 +12,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
-from instructrec import output_folder
+from instructrec import checksums, output_folder, records
 from instructrec.data import catalog, interaction, request
 from instructrec.retrieval import ranker
 
@@ -264,21 +264,18 @@ class Retriever(abc.ABC):
       FileExistsError: where the folder exists and is not to be replaced, or
         holds something else.
     """
-    final = pathlib.Path(directory).absolute()
-    output_folder.check(final, overwrite=overwrite, marker=MARKER)
-    temporary = final.with_name(f"{final.name}.incomplete")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    self._save(temporary)
-    (temporary / _ITEMS).write_text(json.dumps(self.item_ids))
     manifest = {
       "format_version": FORMAT_VERSION,
       "method": self.name,
       "settings": dataclasses.asdict(self),  # type: ignore[call-overload]
       "record": dict(record or {}),
     }
-    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    output_folder.publish(temporary, final)
+    with output_folder.making(
+      directory, overwrite=overwrite, marker=MARKER
+    ) as folder:
+      self._save(folder)
+      (folder / _ITEMS).write_text(json.dumps(self.item_ids))
+      (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
   @classmethod
   def load(cls, directory: str | os.PathLike[str]) -> Self:
@@ -292,6 +289,7 @@ class Retriever(abc.ABC):
 
     Raises:
       FileNotFoundError: where the folder holds no retriever.
+      DamagedError: where a file in it was changed.
       ValueError: where it holds another method or format.
     """
     manifest = read_manifest(directory)
@@ -299,10 +297,14 @@ class Retriever(abc.ABC):
       raise ValueError(
         f"{directory} holds {manifest['method']!r}, expected {cls.name!r}"
       )
-    found = cls(**manifest["settings"])
     folder = pathlib.Path(directory)
-    found._set_items(json.loads((folder / _ITEMS).read_text()))
-    found._load(folder)
+    checksums.verify(folder, _remedy(folder))
+    items = records.read_any(folder / _ITEMS, remedy=_remedy(folder))
+    # What hashes do not tell: a folder that another version or somebody made.
+    with records.reading(folder, _remedy(folder)):
+      found = cls(**manifest["settings"])
+      found._set_items(items)
+      found._load(folder)
     return found
 
 
@@ -330,23 +332,33 @@ def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: where the folder holds no retriever.
+    DamagedError: where the manifest was changed.
     ValueError: where its format is another one.
   """
-  path = pathlib.Path(directory) / MANIFEST
-  if not path.is_file():
+  folder = pathlib.Path(directory)
+  remedy = _remedy(folder)
+  if not checksums.is_known(folder, MARKER, remedy):
     raise FileNotFoundError(
-      f"{directory} holds no retriever ({MANIFEST} is missing); "
+      f"{directory} holds no retriever ({MARKER} is missing); "
       f"`instructrec retrieve fit --output={directory}` makes one"
     )
-  manifest = json.loads(path.read_text())
-  if manifest.get("format_version") != FORMAT_VERSION or (
-    "method" not in manifest
-  ):
+  checksums.verify(folder, remedy, [MANIFEST])
+  keys = ("format_version", "method", "settings", "record")
+  manifest = records.read(folder / MANIFEST, keys=keys, remedy=remedy)
+  if manifest["format_version"] != FORMAT_VERSION:
     raise ValueError(
-      f"{path} has format version {manifest.get('format_version')!r}, expected "
-      f"{FORMAT_VERSION} of a retriever; fit it anew"
+      f"{folder / MANIFEST} has format version "
+      f"{manifest['format_version']!r}, expected {FORMAT_VERSION} of a "
+      f"retriever; {remedy}"
     )
   return manifest
+
+
+def _remedy(folder: pathlib.Path) -> str:
+  return (
+    f"fit it again with `instructrec retrieve fit ... --output={folder} "
+    "--overwrite`, or copy the folder again"
+  )
 
 
 def interaction_matrix(

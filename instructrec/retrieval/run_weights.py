@@ -11,11 +11,12 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float
 
+from instructrec import checksums, output_folder, records
 from instructrec.retrieval import score_weights
 from instructrec.retrieval.score_parts import Parts, ScoreWeightsError, Where
 
@@ -25,6 +26,7 @@ WISH_ALONE = "wish_alone"
 """A wish without a history: there it is all that is known."""
 KINDS = (WITHOUT_WISH, WITH_WISH, WISH_ALONE)
 _CATALOG = "_of_catalogue"
+_REMEDY = "`instructrec evaluate` fits the weights of the run anew"
 
 
 def kind_of(*, history: bool, wish: bool) -> str:
@@ -100,7 +102,7 @@ class RunWeights:
     return f"{' + '.join(terms) or '0'} ({how})".replace("+ -", "- ")
 
   def save(self, directory: str | os.PathLike[str]) -> None:
-    """Writes the fitted weights into a run's folder, whole or not at all."""
+    """Writes the fitted weights into a run's folder, and lists their hash."""
     record = {
       "format_version": score_weights.FORMAT_VERSION,
       "checkpoint_step": self.checkpoint_step,
@@ -108,11 +110,10 @@ class RunWeights:
         kind: found.to_json() for kind, found in self.by_kind.items()
       },
     }
-    path = pathlib.Path(directory) / FILE
-    temporary = path.with_name(f"{FILE}.incomplete")
     text = json.dumps(record, indent=2, allow_nan=False)
-    temporary.write_text(f"{text}\n", encoding="utf-8")
-    temporary.rename(path)
+    with output_folder.making_file(pathlib.Path(directory) / FILE) as file:
+      file.write_text(f"{text}\n", encoding="utf-8")
+    checksums.write(directory, [FILE])
 
   @classmethod
   def load(
@@ -128,19 +129,16 @@ class RunWeights:
       The weights.
 
     Raises:
-      ScoreWeightsError: where the file holds no weights.
+      DamagedError: where the file was changed, or is gone.
+      ScoreWeightsError: where it holds no weights.
     """
     path = pathlib.Path(directory) / FILE
-    if not path.is_file():
+    if not checksums.is_known(directory, FILE, _REMEDY):
       return cls({}, untuned)
-    try:
-      record: Any = json.loads(path.read_text(encoding="utf-8"))
-      weights, step = record["weights"], record["checkpoint_step"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-      raise ScoreWeightsError(
-        f"{path} holds no score weights of a run: {error!r}; delete it, "
-        "`instructrec evaluate` fits them anew"
-      ) from error
+    checksums.verify(directory, _REMEDY, [FILE])
+    keys = ("weights", "checkpoint_step")
+    record = records.read(path, keys=keys, remedy=_REMEDY)
+    weights, step = record["weights"], record["checkpoint_step"]
     known = (*KINDS, *map(catalog_kind, KINDS))
     if not isinstance(weights, Mapping) or set(weights) - set(known):
       raise ScoreWeightsError(

@@ -13,10 +13,7 @@ that is the same for all candidates of every list says nothing and weighs 0.
 """
 
 import dataclasses
-import json
 import math
-import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -199,42 +196,6 @@ class ScoreWeights:
       tuple(float(deviations[name]) for name in names),
       FitLog(**record["fit"]),
     )
-
-  def save(self, path: str | os.PathLike[str]) -> None:
-    """Writes the weights as JSON, complete or not at all.
-
-    Args:
-      path: the file; an earlier one is replaced.
-    """
-    final = pathlib.Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f"{final.name}.incomplete")
-    text = json.dumps(self.to_json(), indent=2, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.rename(final)
-
-  @classmethod
-  def load(cls, path: str | os.PathLike[str]) -> Self:
-    """Reads what `save` wrote.
-
-    Args:
-      path: the file.
-
-    Returns:
-      The weights.
-
-    Raises:
-      FileNotFoundError: where there is no such file.
-      ScoreWeightsError: where it holds no weights.
-    """
-    text = pathlib.Path(path).read_text(encoding="utf-8")
-    try:
-      record = json.loads(text)
-    except json.JSONDecodeError as error:
-      raise ScoreWeightsError(
-        f"{path} holds no score weights: {error}; fit them anew"
-      ) from error
-    return cls.from_json(record, str(path))
 
 
 class ScoreWeightsFit:

@@ -89,6 +89,7 @@ class CatalogRanker:
     history: Sequence[str],
     wish: str | None = None,
     candidates: Sequence[str] | None = None,
+    k: int | None = None,
   ) -> list[Placed]:
     """Items, best first; ties keep the catalogue's order.
 
@@ -96,9 +97,10 @@ class CatalogRanker:
       history: item ids, oldest first; may be empty.
       wish: what the user says; may be None.
       candidates: item ids; None for the catalogue but the history.
+      k: how many; None for all.
 
     Returns:
-      All of them with their scores.
+      The best with their scores.
 
     Raises:
       ValueError: where there is neither history nor wish, or no candidate.
@@ -109,15 +111,17 @@ class CatalogRanker:
       raise ValueError("a request needs a history, a sentence, or both")
     items = self.parts.catalog
     if candidates is None:
-      taken = set(history)
-      candidates = [item for item in items.item_ids if item not in taken]
-    if not candidates:
+      kept = np.ones(len(items), bool)
+      kept[[items.index(item) for item in history]] = False
+      places = np.flatnonzero(kept)
+    else:
+      places = np.array([items.index(item) for item in candidates], np.int64)
+    if not len(places):
       raise ValueError("there are no candidates to rank")
-    places = np.array([items.index(item) for item in candidates])
     found = self.parts.of_catalog([history], [wish])
     (scores,) = self._combined([history], [wish], found)
     weights = self.weights.of_kind(self.kind(history, wish))
-    order = places[np.argsort(-scores[places], kind="stable")]
+    order = places[np.argsort(-scores[places], kind="stable")][:k]
     return [
       Placed(
         title=items.titles[i],

@@ -1,18 +1,22 @@
-"""The folder that `generate` wrote, opened: its record, words and data."""
+"""The folder that `generate` wrote, opened: its record, words and data.
+
+What is read of it is checked first, and nothing else: the shards of a task are
+large, and once they are in the token cache nobody reads them.
+"""
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from typing import Any, Self
 
-from instructrec import recorded_folder
+from instructrec import checksums, recorded_folder, records
 from instructrec.data import dataset
 from instructrec.instructions import domains, templates
 from instructrec.training import run_dir, trained_run
 
 MANIFEST = "manifest.json"
+_KEYS = ("fingerprint", "prepared_fingerprint")
 _Path = str | os.PathLike[str]
 
 
@@ -43,6 +47,7 @@ class InstructionFolder:
 
     Raises:
       FileNotFoundError: where it holds no instructions, or the data are gone.
+      DamagedError: where what is read was changed.
       ValueError: where the data are others than those that the instructions
         were made from.
     """
@@ -92,7 +97,7 @@ class InstructionFolder:
   @property
   def vocabulary(self) -> pathlib.Path:
     """The SentencePiece model of the instructions."""
-    return self.directory.absolute() / run_dir.VOCABULARY
+    return vocabulary(self.directory)
 
   @functools.cached_property
   def template_set(self) -> templates.TemplateSet:
@@ -112,15 +117,55 @@ def read_manifest(directory: _Path) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: where the folder holds no instructions.
+    DamagedError: where the file was changed.
   """
+  check(directory, MANIFEST)
   path = pathlib.Path(directory) / MANIFEST
-  if not path.is_file():
+  return records.read(path, keys=_KEYS, remedy=_remedy(directory))
+
+
+def vocabulary(directory: _Path) -> pathlib.Path:
+  """The SentencePiece model of instructions, as an absolute path.
+
+  Args:
+    directory: what `instructrec generate` wrote.
+
+  Returns:
+    The path.
+
+  Raises:
+    FileNotFoundError: where the folder holds no instructions.
+    DamagedError: where the file was changed.
+  """
+  check(directory, run_dir.VOCABULARY)
+  return pathlib.Path(directory).absolute() / run_dir.VOCABULARY
+
+
+def check(directory: _Path, *names: _Path) -> None:
+  """Checks files of instructions against their hashes, before they are read.
+
+  Args:
+    directory: what `instructrec generate` wrote.
+    names: the files and folders in it.
+
+  Raises:
+    FileNotFoundError: where the folder holds no instructions.
+    DamagedError: where a file was changed.
+  """
+  remedy = _remedy(directory)
+  if not checksums.is_known(directory, run_dir.VOCABULARY.as_posix(), remedy):
     raise FileNotFoundError(
-      f"{directory} holds no instructions ({MANIFEST} is missing); "
+      f"{directory} holds no instructions ({run_dir.VOCABULARY} is missing); "
       f"`instructrec generate --output={directory}` makes them"
     )
-  found: dict[str, Any] = json.loads(path.read_text())
-  return found
+  checksums.verify(directory, remedy, names)
+
+
+def _remedy(directory: _Path) -> str:
+  return (
+    f"make it again with `instructrec generate ... --output={directory} "
+    "--overwrite`, or copy the folder again"
+  )
 
 
 def find(run: trained_run.Run, given: _Path | None = None) -> pathlib.Path:

@@ -86,6 +86,16 @@ class InstructionRanker:
     Raises:
       ValueError: where there is neither, or the text is too long.
     """
+    return self._fitted(history, text)[0]
+
+  def num_read(self, history: Sequence[str], text: str | None) -> int:
+    """How many items of a history the instruction has, the newest."""
+    return self._fitted(history, text)[1]
+
+  def _fitted(
+    self, history: Sequence[str], text: str | None
+  ) -> tuple[str, int]:
+    """The instruction, and how many items of the history are in it."""
     text = " ".join((text or "").split())
     if not history and not text:
       raise ValueError("a request needs a history, a sentence, or both")
@@ -105,7 +115,8 @@ class InstructionRanker:
 
     some = range(1, len(titles) + 1)
     fitting = bisect.bisect_right(some, self.inputs_length, key=length)
-    return inputs(max(fitting, min(1, len(titles))))
+    newest = max(fitting, min(1, len(titles)))
+    return inputs(newest), newest
 
   @functools.cached_property
   def _search(self) -> title_search.TitleSearch:
@@ -194,11 +205,13 @@ class InstructionRanker:
       )
 
   def _encoder_input(self, instruction: str) -> np.ndarray:
-    """The instruction's tokens, cut or padded to one of few lengths."""
+    """The instruction's tokens, cut or padded to one length.
+
+    One, and not the least of a few: the second request waits for no compiler.
+    """
     cut = self.tokenizer.encode(instruction)[: self.inputs_length]
     cut[-1] = tokenizer.EOS_ID
-    length = min(int(features.padded_lengths(len(cut))), self.inputs_length)
-    padded = np.zeros(length, np.int32)
+    padded = np.zeros(self.inputs_length, np.int32)
     padded[: len(cut)] = cut
     return padded
 

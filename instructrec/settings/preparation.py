@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import pathlib
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from instructrec.settings import option
 from instructrec.settings.option import Option
@@ -66,6 +66,8 @@ class SourceSettings:
     columns: what columns of tables are called, where they are not called as
       usual; on the command line --column=NAME=COLUMN. See
       `data.column_names.Columns.of`.
+    frames: tables that are in memory, in place of --input, --items and
+      --reviews, by the names of `Table`; `data.frames.of` says of what kinds.
 
   Raises:
     ValueError: where files are missing, or belong to another source.
@@ -104,6 +106,9 @@ class SourceSettings:
     ),
   ] = None
   columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  frames: Mapping[str, Any] = dataclasses.field(
+    default_factory=dict, repr=False
+  )
   no_header: Annotated[
     tuple[Table, ...],
     Option(
@@ -131,17 +136,36 @@ class SourceSettings:
       return
     if self.source is None:
       raise ValueError("pass --source with your files, or --download=NAME")
-    two = self.source in (Source.table, Source.amazon)
-    if self.source != Source.synthetic and (
-      self.input is None or (two and self.items is None)
-    ):
-      needed = "--input and --items" if two else "--input"
-      raise ValueError(f"source {self.source} needs {needed}")
+    self._check_files()
     if self.source != Source.table and (self.columns or self.no_header):
       raise ValueError(
         "--column and --no_header are of --source=table; source "
         f"{self.source} knows its columns"
       )
+
+  def _check_files(self) -> None:
+    """Checks that the tables of the source are there, each of them once."""
+    if self.frames and self.source != Source.table:
+      raise ValueError(
+        f"source {self.source} reads files; tables in memory are of source "
+        "table"
+      )
+    if unknown := sorted(set(self.frames) - set(Table)):
+      raise ValueError(f"unknown tables {unknown}; expected {[*Table]}")
+    files = {"input": self.input, "items": self.items, "reviews": self.reviews}
+    given = {name for name, path in files.items() if path is not None}
+    for name in self.frames:
+      file = "input" if name == Table.interactions else name
+      if file in given:
+        raise ValueError(
+          f"{name}: found a file and a table in memory; pass one of them"
+        )
+      given.add(file)
+    two = self.source in (Source.table, Source.amazon)
+    needed = {"input", "items"} if two else {"input"}
+    if self.source != Source.synthetic and needed - given:
+      shown = " and ".join(f"--{name}" for name in sorted(needed))
+      raise ValueError(f"source {self.source} needs {shown}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,22 +2,30 @@
 
 A checkpoint is a folder `checkpoint_<step>` with the items `state` (step,
 parameters, optimizer state) and `data` (what fixes the order of the training
-data, and sums that the training log has not told yet). Orbax writes to a
-temporary folder and renames it, so that a kill leaves the last complete
-checkpoint in place.
+data, and sums that the training log has not told yet), and the `SHA256SUMS` of
+both. Orbax writes to a temporary folder, which is hashed and renamed, so that a
+kill leaves the last complete checkpoint in place. What is restored is checked
+first: a damaged checkpoint is passed over for the one before it.
 """
 
+import logging
 import os
 import pathlib
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
+from instructrec import checksums
+from instructrec.models.checkpoint import orbax_form
 from instructrec.training import train_step
 
-_LOG = "log_window"
+_LOG = logging.getLogger(__name__)
+_WINDOW = "log_window"
 
 
 class CheckpointMismatchError(ValueError):
@@ -39,7 +47,10 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       self.directory,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep, step_prefix="checkpoint", create=True
+        max_to_keep=keep,
+        step_prefix=orbax_form.STEP_PREFIX,
+        create=True,
+        temporary_path_class=orbax_form.temporary_path_class(self.directory),
       ),
       item_names=("state", "data"),
     )
@@ -69,7 +80,7 @@ class Checkpoints:
       step,
       args=ocp.args.Composite(
         state=ocp.args.PyTreeSave(state),
-        data=ocp.args.JsonSave({**position, _LOG: dict(window)}),
+        data=ocp.args.JsonSave({**position, _WINDOW: dict(window)}),
       ),
     )
 
@@ -79,25 +90,29 @@ class Checkpoints:
     position: Mapping[str, Any],
     step: int | None = None,
   ) -> train_step.TrainState:
-    """Restores a checkpoint of the same run.
+    """Restores a checkpoint of the same run, to go on from it.
+
+    Damaged ones that were passed over are renamed, to
+    `checkpoint_<step>.damaged-<number>`: their steps will be saved again.
 
     Args:
       abstract_state: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
       position: the data order that this run uses.
-      step: which checkpoint; None for the newest.
+      step: which checkpoint; None for the newest that is whole.
 
     Returns:
       The state, on the devices that `abstract_state` names.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
+      DamagedError: see `whole`.
       CheckpointMismatchError: where the checkpoint was trained on another
         order of data, or was imported.
     """
-    step = self._existing(step)
-    if not (self.directory / f"checkpoint_{step}" / "data").exists():
+    wanted, step = step, self.whole(step)
+    if not (self._folder(step) / "data").exists():
       raise CheckpointMismatchError(
-        f"{self.directory}/checkpoint_{step} holds parameters alone, no run "
+        f"{self._folder(step)} holds parameters alone, no run "
         "to go on with; give it to a run in another folder with "
         "--gin.INITIAL_CHECKPOINT_PATH"
       )
@@ -105,19 +120,24 @@ class Checkpoints:
     for name, value in position.items():
       if saved.get(name) != value:
         raise CheckpointMismatchError(
-          f"{self.directory}/checkpoint_{step} was trained with {name} = "
+          f"{self._folder(step)} was trained with {name} = "
           f"{saved.get(name)!r}, this run has {value!r}; train into another "
           "folder, or set it back to go on"
         )
-    return self._manager.restore(
+    state = self._manager.restore(
       step,
       args=ocp.args.Composite(state=_restore_args(abstract_state)),
     )["state"]
+    if wanted is None:
+      self._set_aside([newer for newer in self.steps if newer > step])
+    return state
 
   def log_window(self) -> dict[str, list[float]]:
-    """What the newest checkpoint has for the next row of the training log."""
-    step = self._existing(None)
-    return self._data(step)[_LOG]
+    """What the checkpoint that was restored has for the next row of the log.
+
+    It is the newest by then.
+    """
+    return self._data(self.steps[-1])[_WINDOW]
 
   def _data(self, step: int) -> dict[str, Any]:
     return self._manager.restore(
@@ -131,15 +151,16 @@ class Checkpoints:
 
     Args:
       abstract_params: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
-      step: which checkpoint; None for the newest.
+      step: which checkpoint; None for the newest that is whole.
 
     Returns:
       The parameters.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
+      DamagedError: see `whole`.
     """
-    step = self._existing(step)
+    step = self.whole(step)
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -156,16 +177,75 @@ class Checkpoints:
     """Waits for the last save and frees the manager's threads."""
     self._manager.close()
 
-  def _existing(self, step: int | None) -> int:
+  def whole(self, step: int | None = None) -> int:
+    """A step whose files are as they were written; every process calls it.
+
+    Each process reads some of the files, and all decide alike.
+
+    Args:
+      step: the one that is wanted; None for the newest that is whole. Those
+        that are passed over are logged, with what is wrong with them.
+
+    Returns:
+      The step.
+
+    Raises:
+      FileNotFoundError: where there is no such checkpoint.
+      DamagedError: where `step` is damaged, or all of them are.
+    """
     steps = self.steps
-    if step is None and steps:
-      return steps[-1]
-    if step is None or step not in steps:
+    if (step is None and not steps) or (step is not None and step not in steps):
       wanted = "a checkpoint" if step is None else f"checkpoint_{step}"
       raise FileNotFoundError(
         f"{self.directory} has no {wanted}; complete ones: {steps or 'none'}"
       )
-    return step
+    wrong: list[str] = []
+    for candidate in [step] if step is not None else reversed(steps):
+      found = self._damage(candidate)
+      if found is None:
+        for passed_over in wrong:
+          _LOG.warning(
+            "%s. Restores checkpoint_%d instead", passed_over, candidate
+          )
+        return candidate
+      wrong.append(found)
+    if step is None:
+      wrong.append(f"no other checkpoint in {self.directory} is whole")
+      wrong.append("delete the folder to begin anew")
+    else:
+      wrong.append(f"name another step; there are {steps}")
+    raise checksums.DamagedError("; ".join(wrong))
+
+  def _folder(self, step: int) -> pathlib.Path:
+    return self.directory / f"{orbax_form.STEP_PREFIX}_{step}"
+
+  def _damage(self, step: int) -> str | None:
+    """What is wrong with a checkpoint; the same in no two processes."""
+    found = None
+    share = jax.process_index(), jax.process_count()
+    try:
+      checksums.verify(self._folder(step), "it is not restored", share=share)
+    except checksums.DamagedError as error:
+      found = str(error)
+    bad = multihost_utils.process_allgather(np.array([found is not None]))
+    if found is None and bad.any():
+      number = int(np.flatnonzero(bad.reshape(-1))[0])
+      found = f"{self._folder(step)} is damaged, process {number} found"
+    return found
+
+  def _set_aside(self, steps: list[int]) -> None:
+    """Renames damaged checkpoints, in whose place new ones will be saved."""
+    if not steps:
+      return
+    if jax.process_index() == 0:
+      for step in steps:
+        folder = self._folder(step)
+        number = uuid.uuid4().hex[:8]
+        aside = folder.with_name(f"{folder.name}.damaged-{number}")
+        folder.rename(aside)
+        _LOG.warning("%s is %s now; delete it", folder, aside.name)
+    multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+    self._manager.reload()
 
 
 def _restore_args(tree: Any, *, partial: bool = False) -> Any:

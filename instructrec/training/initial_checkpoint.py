@@ -105,6 +105,7 @@ def checked(
 
   Raises:
     FileNotFoundError: where there is no checkpoint.
+    DamagedError: where a file of it was changed.
     CheckpointError: where it has a form that T5X does not read, or where
       parameters of the model are missing in it or have another shape; all of
       them are listed.
@@ -114,15 +115,21 @@ def checked(
     _check_fit(resumed, model, f"the run in {model_dir}")
   # T5X knows those of TensorFlow by the beginning of their files' names.
   elif isinstance(path, str) and not epath.Path(f"{path}.index").exists():
-    _check_fit(opening.open_checkpoint(path), model, "this run")
+    _check_fit(_open(path), model, "this run")
   return path
 
 
 def _newest(model_dir: str) -> tensors.Checkpoint | None:
   try:
-    return opening.open_checkpoint(model_dir)
+    return _open(model_dir)
   except FileNotFoundError:
     return None
+
+
+def _open(path: str) -> tensors.Checkpoint:
+  """Each process of a pod checks a part of what T5X will restore in parts."""
+  share = jax.process_index(), jax.process_count()
+  return opening.open_checkpoint(path, share=share)
 
 
 def _check_fit(found: tensors.Checkpoint, model: Any, run: str) -> None:

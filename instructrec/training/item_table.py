@@ -19,9 +19,10 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from instructrec import checksums, records
+
 FILE = "items.parquet"
 """Its name in a data folder and in the folder of a run."""
-_MANIFEST = "manifest.json"
 _HISTORIES = "instructrec.histories"
 _COLUMNS = ("item_id", "title", "count")
 # In place of the share of items that nobody took: their logarithm is finite.
@@ -68,40 +69,49 @@ class ItemTable:
 
     Raises:
       FileNotFoundError: where the folder has none.
-      ValueError: where the manifest beside it is of another file, or it is no
-        table of items.
+      DamagedError: where it was changed, or cannot be read.
+      ValueError: where it is no table of items.
     """
-    folder = pathlib.Path(directory)
-    path = folder / FILE
-    if not path.is_file():
+    remedy = "make the data again with `instructrec generate`, or copy it again"
+    if not checksums.is_known(directory, FILE, remedy):
       raise FileNotFoundError(
-        f"{folder} has no {FILE}, which titles are read from item by item; "
+        f"{directory} has no {FILE}, which titles are read from item by item; "
         "make the data anew with `instructrec generate`, or train with "
         "--gin.HISTORY_LENGTH=0 --gin.NUM_DRAWN=0"
       )
-    found = fingerprint(path)
-    manifest = folder / _MANIFEST
-    if manifest.is_file():
-      known = json.loads(manifest.read_text()).get("items", {})
-      if known.get("fingerprint") != found:
-        raise ValueError(
-          f"{path} has the SHA-256 {found[:19]}..., {_MANIFEST} says "
-          f"{str(known.get('fingerprint'))[:19]}...; the file was changed, "
-          "make the data anew with `instructrec generate`"
-        )
-    frame = pl.read_parquet(path, glob=False)
+    checksums.verify(directory, remedy, [FILE])
+    return cls.read(pathlib.Path(directory) / FILE)
+
+  @classmethod
+  def read(cls, path: pathlib.Path) -> "ItemTable":
+    """Reads a table whose hash was checked elsewhere.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The table.
+
+    Raises:
+      DamagedError: where it cannot be read.
+      ValueError: where it is no table of items.
+    """
+    remedy = "make the data again with `instructrec generate`"
+    with records.reading(path, remedy):
+      frame = pl.read_parquet(path, glob=False)
     if missing := [name for name in _COLUMNS if name not in frame.columns]:
       raise ValueError(
         f"{path} lacks the columns {missing}; it has {frame.columns}, "
         f"expected {list(_COLUMNS)} and more"
       )
-    histories = json.loads(pl.read_parquet_metadata(path)[_HISTORIES])
+    with records.reading(path, remedy):
+      histories = json.loads(pl.read_parquet_metadata(path)[_HISTORIES])
     return cls(
       item_ids=tuple(frame["item_id"]),
       titles=tuple(frame["title"]),
       counts=frame["count"].to_numpy().astype(np.int64),
       histories={int(length): rows for length, rows in histories.items()},
-      fingerprint=found,
+      fingerprint=fingerprint(path),
     )
 
   @functools.cached_property
@@ -208,7 +218,7 @@ def save(
   *,
   histories: Mapping[int, int],
 ) -> str:
-  """Writes a table.
+  """Writes a table, and lists its hash.
 
   Args:
     directory: where to.
@@ -224,6 +234,7 @@ def save(
   items.rechunk().write_parquet(
     path, metadata={_HISTORIES: json.dumps(written)}
   )
+  checksums.write(directory, [FILE])
   return fingerprint(path)
 
 

@@ -72,12 +72,16 @@ class Matcher:
     """
     longest = int(texts.lengths[rows].max(initial=1))
     width = min(int(features.padded_lengths(longest)), inputs_length)
+    size = _REQUESTS
+    if len(rows) == 1:
+      # Somebody waits: no repeats, and nothing to compile for another length.
+      size, width = 1, inputs_length
     found = []
-    with progress.Progress(len(rows), label) as line:
-      for start in range(0, len(rows), _REQUESTS):
+    with progress.Progress(len(rows), label, enabled=size > 1) as line:
+      for start in range(0, len(rows), size):
         # The last batch is filled up with repeats, to be compiled as the rest.
-        stop = min(start + _REQUESTS, len(rows))
-        own = np.resize(np.arange(start, stop), _REQUESTS)
+        stop = min(start + size, len(rows))
+        own = np.resize(np.arange(start, stop), size)
         batch = {"encoder_input_tokens": texts.pad(rows[own], width)}
         batch |= self.items.history_arrays(history[own])
         states = _states_fn(self.model)(self.params, batch)

@@ -3,22 +3,25 @@
 `<model_dir>/run.json` says where its data are, under which versions it ran and
 with which settings from which step on; `config.gin` holds every binding of its
 newest part; `vocabulary/` a copy of the SentencePiece model; `items.parquet` a
-copy of the item table, where the run reads items; `checkpoints/`,
-`metrics.jsonl`, `tensorboard/` come from the runner; `run.lock` is there while
-a process trains.
+copy of the item table, where the run reads items; `SHA256SUMS` the hashes of
+these, which are checked when they are read (`run.json` holds its own);
+`checkpoints/`, `metrics.jsonl`, `tensorboard/` come from the runner; `run.lock`
+is there while a process trains.
 """
 
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from instructrec import folder_lock
+from instructrec import checksums, folder_lock, records
 from instructrec.models import tokenizer
+from instructrec.models.checkpoint import storage
 from instructrec.training import (
   checkpoints,
   data_config,
@@ -37,6 +40,12 @@ LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
+_SEAL = "sha256"
+_LOG = logging.getLogger(__name__)
+_REMEDY = (
+  "copy the run again; of one that is not finished, `instructrec train` writes "
+  "anew what lies beside its checkpoints"
+)
 _WHERE = ("tfds_data_dir", "tfds_data_dir_relative", "instructions_fingerprint")
 
 
@@ -80,11 +89,17 @@ def locked(
 def is_t5xs(directory: str | os.PathLike[str]) -> bool:
   """Whether a folder looks like a MODEL_DIR of T5X: settings, no record."""
   folder = pathlib.Path(directory)
-  return (folder / CONFIG).is_file() and not (folder / RECORD).is_file()
+  return (
+    (folder / CONFIG).is_file()
+    and not (folder / RECORD).is_file()
+    # Else it is a run of ours that lost its record.
+    and checksums.listed(folder, CONFIG, _REMEDY) is None
+  )
 
 
 def _check_checkpoints(folder: pathlib.Path) -> None:
   """Fails where checkpoints could not be written; before hours of training."""
+  storage.check_name(folder)
   if folder.exists() and not folder.is_dir():
     raise NotADirectoryError(
       f"{folder} is a file, expected the folder of checkpoints; remove it or "
@@ -123,15 +138,15 @@ def save(
       items.
   """
   folder = pathlib.Path(directory)
-  copy = folder / VOCABULARY
-  copy.parent.mkdir(parents=True, exist_ok=True)
-  _copy(vocabulary, copy, "another vocabulary")
+  _copy(vocabulary, folder, VOCABULARY.as_posix(), "another vocabulary")
   if items is not None:
-    _copy(items, folder / item_table.FILE, "other items")
+    _copy(items, folder, item_table.FILE, "other items")
   history = run_history.go_on(_record(folder), step, gin_config.bindings())
   # First what knows the past: a kill leaves it whole, and the config as it was.
   _write_record(folder, {**record, **history})
   _write(folder / CONFIG, gin_config.config_text())
+  names = [CONFIG, VOCABULARY.as_posix()]
+  checksums.write(folder, [*names, *([item_table.FILE] if items else [])])
 
 
 def finish(directory: str | os.PathLike[str], seconds: float) -> None:
@@ -168,38 +183,57 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / RECORD
   if not path.is_file():
     return {}
-  try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(
-      f"{path} is damaged ({error}); put back a copy of it, or remove it, "
-      "which loses what is known of the run's settings so far"
-    ) from error
+  remedy = (
+    "put back a copy of it, or remove it and train on, which loses what is "
+    "known of the run's settings so far"
+  )
+  checksums.verify_seal(path, remedy)
+  record = records.read(path, keys=[_SEAL], remedy=remedy)
+  return {name: value for name, value in record.items() if name != _SEAL}
 
 
 def _write_record(folder: pathlib.Path, record: dict[str, Any]) -> None:
-  _write(folder / RECORD, json.dumps(record, indent=2) + "\n")
+  # The last entry is the place for the file's own hash.
+  text = json.dumps({**record, _SEAL: checksums.UNSEALED}, indent=2)
+  _write(folder / RECORD, f"{text}\n", seal=True)
 
 
-def _write(path: pathlib.Path, text: str) -> None:
+def _write(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
   temporary = path.with_name(f"{path.name}.tmp")
   temporary.write_text(text)
+  if seal:
+    checksums.seal(temporary)
   temporary.replace(path)
 
 
 def _copy(
-  source: str | os.PathLike[str], copy: pathlib.Path, other: str
+  source: str | os.PathLike[str], folder: pathlib.Path, name: str, other: str
 ) -> None:
   """Copies a file that no run in the folder may have another one of."""
-  if not copy.exists():
-    temporary = copy.with_name(f"{copy.name}.tmp")
-    shutil.copyfile(source, temporary)
-    temporary.replace(copy)
-  elif tokenizer.fingerprint(copy) != tokenizer.fingerprint(source):
-    raise ValueError(
-      f"{copy} is of a run with {other} than {source}; train into another "
-      "folder"
-    )
+  copy = folder / name
+  if copy.exists():
+    if tokenizer.fingerprint(copy) == tokenizer.fingerprint(source):
+      return
+    if _listed(folder, name) != tokenizer.fingerprint(source):
+      raise ValueError(
+        f"{copy} is of a run with {other} than {source}; train into another "
+        "folder"
+      )
+    _LOG.warning("%s is damaged, and copied anew from %s", copy, source)
+  copy.parent.mkdir(parents=True, exist_ok=True)
+  temporary = copy.with_name(f"{copy.name}.tmp")
+  shutil.copyfile(source, temporary)
+  temporary.replace(copy)
+
+
+def _listed(folder: pathlib.Path, name: str) -> str | None:
+  """The fingerprint of a file that the folder's list has, if it is whole."""
+  try:
+    found = checksums.listed(folder, name, "it is written anew")
+  except checksums.DamagedError as error:
+    _LOG.warning("%s", error)
+    return None
+  return None if found is None else f"sha256:{found}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,13 +256,14 @@ class OwnCheckpoints:
 
     Args:
       abstract: shapes, dtypes and shardings of the parameters.
-      step: which; None for the newest.
+      step: which; None for the newest that is whole.
 
     Returns:
       The parameters and their step.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
+      DamagedError: where it is damaged, or all of them are.
       ValueError: where the processes see different ones.
     """
     store = checkpoints.Checkpoints(self.folder, keep=None)
@@ -236,8 +271,8 @@ class OwnCheckpoints:
       distributed.check_agreement(
         {f"the list of checkpoints in {store.directory}": store.steps}
       )
-      restored = store.restore_params(abstract, step)
-      return restored, store.steps[-1] if step is None else step
+      step = store.whole(step)
+      return store.restore_params(abstract, step), step
     finally:
       store.close()
 
@@ -257,6 +292,7 @@ def load(
 
   Raises:
     FileNotFoundError: where no run was started in the folder.
+    DamagedError: where settings, record or vocabulary were changed.
     NotAllowedError: where its settings name anything else.
     ValueError: where its settings cannot be read.
   """
@@ -272,6 +308,7 @@ def load(
         f"{folder} holds no run ({name} is missing); `instructrec train "
         f"--model_dir={directory}` makes one"
       )
+  checksums.verify(folder, _REMEDY, [CONFIG])
   record = _record(folder)
   if missing := [name for name in _WHERE if name not in record]:
     raise ValueError(
@@ -282,6 +319,8 @@ def load(
   data = settings.build(data_config.DataConfig)
   settings.check_task_modules(data.modules)
   train = settings.build(runner.TrainConfig)
+  if checksums.is_known(folder, VOCABULARY.as_posix(), _REMEDY):
+    checksums.verify(folder, _REMEDY, [VOCABULARY])
   return trained_run.Run(
     directory=folder,
     model=train.model,

@@ -190,9 +190,10 @@ def train(
   begin(int(state.step))
   events = _loop(trainer, state, stream, validation, window)
   with (
+    # Around the store: what is being saved when a signal comes is saved.
+    distributed.StopOnSignal() as stop,
     contextlib.closing(store),
     _logs(output, int(state.step)) as logs,
-    distributed.StopOnSignal() as stop,
     mesh_lib.use(trainer.mesh, config.mesh),
     progress.Progress(
       config.train_steps,

@@ -18,6 +18,7 @@ from instructrec.models.checkpoint import opening
 from instructrec.training import (
   data_config,
   distributed,
+  gin_config,
   gin_data,
   initial_checkpoint,
   run_dir,
@@ -50,10 +51,15 @@ class Checkpoints:
   """A checkpoint, or a folder of them, of any form that is read.
 
   Attributes:
-    folder: the folder.
+    path: where it lies, on disk or in a bucket.
   """
 
-  folder: pathlib.Path
+  path: str
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """The folder."""
+    return pathlib.Path(self.path)
 
   def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
     """Parameters of a checkpoint; see `trained_run.Parameters`.
@@ -63,7 +69,7 @@ class Checkpoints:
       CheckpointError: where it is of another network than the settings say.
       ValueError: where the processes see different ones.
     """
-    found = opening.open_checkpoint(self.folder, step)
+    found = opening.open_checkpoint(self.path, step)
     distributed.check_agreement({"the checkpoint of the run": found.path})
     params = initial_checkpoint.load_params(found.path, abstract)
     return params, found.step
@@ -98,7 +104,7 @@ def load(
   settings = Settings(strict_gin.read(path), modules)
   return trained_run.Run(
     directory=folder,
-    parameters=Checkpoints(folder),
+    parameters=Checkpoints(str(folder)),
     start=_start(folder, settings),
     config=path.read_text(encoding="utf-8"),
     **settings.fields(f"the run in {folder}", tfds_data_dir, vocabulary),
@@ -132,16 +138,38 @@ def of_files(
     NotAllowedError: as in `load`.
     ValueError: as in `load`.
   """
-  settings = Settings(t5x_files.read([_DEFAULTS, *files], bindings), modules)
+  data = t5x_files.read([_DEFAULTS, *files])
+  for binding in bindings:
+    _put_over(data, binding)
+  settings = Settings(data, modules)
   lines = [f"include {file!r}" for file in (_DEFAULTS, *files)]
-  path = pathlib.Path(checkpoint).absolute()
   return trained_run.Run(
-    directory=path.parent,
-    parameters=Checkpoints(path),
+    directory=pathlib.Path(checkpoint).absolute().parent,
+    parameters=Checkpoints(checkpoint),
     start=None,
     config="\n".join([*lines, *bindings]) + "\n",
     **settings.fields(", ".join(files), tfds_data_dir, vocabulary),
   )
+
+
+def _put_over(data: gin_data.GinData, text: str) -> None:
+  """Adds a binding of the command line, whose name may lack its module."""
+  over = gin_data.GinData()
+  over.read(text, t5x_files.option(text))
+  for binding in over.bindings:
+    name = binding.selector
+    if not binding.parameter and name not in data.macros:
+      raise gin_config.unknown_macro(name, data.macros)
+    if binding.parameter:
+      known = {b.selector for b in data.bindings if b.parameter}
+      named = {s for s in known if f".{s}".endswith(f".{name}")}
+      if len(named) != 1:
+        raise gin_data.GinDataError(
+          f"{binding.place.file}: the gin files bind no {name}; they bind "
+          f"{', '.join(sorted(known))}"
+        )
+      binding = dataclasses.replace(binding, selector=named.pop())
+    data.bindings.append(binding)
 
 
 class Settings:

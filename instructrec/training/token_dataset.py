@@ -7,7 +7,8 @@ that the order of training data can be a pure function of (seed, step).
 A folder holds, for each feature, `<feature>.tokens.npy` (int32, all rows end
 to end) and `<feature>.offsets.npy` (int64, rows + 1); for candidate lists also
 `<feature>.lists.npy` (int64, examples + 1: which rows belong to which
-example); `columns.parquet` with the examples' other fields; and `meta.json`.
+example); `columns.parquet` with the examples' other fields; `meta.json`; and
+the `SHA256SUMS` of all of them.
 Where the data set has an item table, also `prompts` and `history` (item
 numbers) as features are, `target_items.npy` and, for lists,
 `candidate_items.npy` (int32).
@@ -23,9 +24,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Int
 
+from instructrec import checksums, records
 from instructrec.training import ragged
 
 FORMAT_VERSION = 2
+META = "meta.json"
+"""A file that no other kind of output has; see `output_folder.check`."""
 _RAGGED = ("inputs", "targets", "prompts", "history")
 _ARRAYS = {
   "lists": "targets.lists.npy",
@@ -282,11 +286,14 @@ class TokenDataset:
       "name": self.name,
       "num_examples": len(self),
     }
-    (directory / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+    (directory / META).write_text(json.dumps(meta, indent=2) + "\n")
+    checksums.write(directory)
 
   @classmethod
   def load(cls, directory: pathlib.Path) -> "TokenDataset":
     """Opens a folder that `save` wrote; tokens stay on disk.
+
+    Every file is read once, for its hash.
 
     Args:
       directory: the folder.
@@ -295,27 +302,33 @@ class TokenDataset:
       The data set.
 
     Raises:
+      DamagedError: where a file in it was changed.
       ValueError: where another format version wrote it.
     """
-    meta = json.loads((directory / "meta.json").read_text())
+    remedy = f"delete {directory}, it is made anew"
+    checksums.verify(directory, remedy)
+    keys = ("format_version", "name")
+    meta = records.read(directory / META, keys=keys, remedy=remedy)
     if meta["format_version"] != FORMAT_VERSION:
       raise ValueError(
         f"{directory} has token format version {meta['format_version']}, "
-        f"expected {FORMAT_VERSION}; delete the folder, it is made anew"
+        f"expected {FORMAT_VERSION}; {remedy}"
       )
-    rows = {
-      name: ragged.Ragged.load(directory, name)
-      for name in _RAGGED
-      if (directory / f"{name}.offsets.npy").exists()
-    }
-    arrays = {
-      field: np.load(directory / name)
-      for field, name in _ARRAYS.items()
-      if (directory / name).exists()
-    }
+    with records.reading(directory, remedy):
+      rows = {
+        name: ragged.Ragged.load(directory, name)
+        for name in _RAGGED
+        if (directory / f"{name}.offsets.npy").exists()
+      }
+      arrays = {
+        field: np.load(directory / name)
+        for field, name in _ARRAYS.items()
+        if (directory / name).exists()
+      }
+      columns = pl.read_parquet(directory / "columns.parquet", glob=False)
     return cls(
       name=meta["name"],
-      columns=pl.read_parquet(directory / "columns.parquet", glob=False),
+      columns=columns,
       meta=meta,
       **{"lists": None, **rows, **arrays},
     )

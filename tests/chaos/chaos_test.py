@@ -76,6 +76,7 @@ def test_what_is_left_behind_is_seen(tmp_path):
     "checkpoints/checkpoint_4.orbax-checkpoint-tmp-12",
     "config.gin.tmp",
     "out.incomplete-3f",
+    "out.unfinished",
     "run.lock",
   ]
   for name in (*left, "config.gin", "checkpoints/checkpoint_4"):

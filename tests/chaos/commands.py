@@ -8,7 +8,7 @@ import sys
 import instructrec
 
 _TRAIN = {
-  "TRAIN_STEPS": 400,
+  "TRAIN_STEPS": 300,
   "WARMUP_STEPS": 10,
   "BATCH_SIZE": 4,
   "INPUTS_LENGTH": 64,
@@ -58,7 +58,7 @@ COMMANDS = (
       "prepare",
       "--source=synthetic",
       "--output=prepared",
-      "--num_users=400",
+      "--num_users=200",
       "--num_items=100",
     ),
     inputs=(),

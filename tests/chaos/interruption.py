@@ -129,8 +129,12 @@ class Bench:
       tally.statuses.add(running.wait())
       if orphans := running.orphans():
         tally.problems.append(f"left processes behind: {orphans}")
-      # The signal may come when all is written.
+      # The signal may come when all is written; given again, the command
+      # refuses to do it twice, and clears up.
       if command.complete and (self.trial / command.complete).exists():
+        again = _Running(command, self)
+        if again.wait() != 1 or "exists" not in again.log:
+          tally.problems.append(f"not refused: {again.log}")
         status = 0
         break
     if status is None:

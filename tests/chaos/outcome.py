@@ -15,13 +15,19 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from instructrec import checksums
+
 _RATES = ("steps_per_s", "tokens_per_s")
-_TIMES = ("train_seconds", "starts", "seconds", "wall_seconds")
+# A file's own hash goes with them; it was checked when the file was read.
+_TIMES = ("train_seconds", "starts", "seconds", "wall_seconds", "sha256")
+# Of files that are compared themselves, without their times.
+_HASHES = ("sha256",)
 _IN_WORDS = re.compile(r"[\d.,]+ ?(s|seconds|minutes|hours)\b|\b\d+:\d\d\b")
 _UNFINISHED = re.compile(
   r"\.incomplete|\.unfinished|\.replaced|\.tmp$|orbax-checkpoint-tmp|\.lock$"
 )
 _EVENTS = "events.out.tfevents"
+_SUMS = "SHA256SUMS"
 
 
 def outcome(folder: pathlib.Path) -> dict[str, str]:
@@ -40,6 +46,8 @@ def outcome(folder: pathlib.Path) -> dict[str, str]:
       found |= {f"{name}/{n}": v for n, v in _checkpoint(path).items()}
     elif path.name.startswith(_EVENTS):
       found[str(pathlib.Path(name).parent)] = _digest(_scalars(path.parent))
+    elif path.name == checksums.FILE:
+      checksums.verify(path.parent, "", _listed(path))
     elif path.is_file() and not _in_checkpoint(path, folder):
       found[name] = _digest(_content(path))
   return found
@@ -58,6 +66,10 @@ def unfinished(folder: pathlib.Path) -> list[str]:
     for path in folder.rglob("*")
     if _UNFINISHED.search(path.name)
   )
+
+
+def _listed(path: pathlib.Path) -> list[str]:
+  return [line[66:] for line in path.read_text().splitlines()]
 
 
 def _in_checkpoint(path: pathlib.Path, folder: pathlib.Path) -> bool:
@@ -86,7 +98,19 @@ def _checkpoint(path: pathlib.Path) -> dict[str, str]:
   return found
 
 
+def _sums(path: pathlib.Path) -> dict[str, bool]:
+  """Which files a list of hashes has, and whether they are as it says."""
+  found = {}
+  for line in path.read_text().splitlines():
+    digest, name = line.split(maxsplit=1)
+    content = (path.parent / name).read_bytes()
+    found[name] = hashlib.sha256(content).hexdigest() == digest
+  return found
+
+
 def _content(path: pathlib.Path) -> Any:
+  if path.name == _SUMS:
+    return _sums(path)
   content = path.read_bytes()
   if path.suffix == ".gz":
     return gzip.decompress(content)
@@ -104,7 +128,7 @@ def _without_times(value: Any) -> Any:
     return {
       key: _without_times(inner)
       for key, inner in value.items()
-      if key not in _TIMES + _RATES
+      if key not in _TIMES + _RATES + _HASHES
     }
   if isinstance(value, list):
     return [_without_times(inner) for inner in value]

@@ -7,6 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from instructrec import checksums
 from instructrec.cli import main
 from instructrec.training import data_config, gin_config, run_dir, strict_gin
 
@@ -25,18 +26,26 @@ def settings():
   return gin_config.config_text()
 
 
+def write(config, text):
+  """Writes settings; who makes a folder can hash it as well."""
+  config.write_text(text)
+  checksums.write(config.parent, [config.name])
+
+
 @pytest.fixture
 def folder(tmp_path, settings):
   """A run as far as commands look before they would run anything of it."""
   model = tmp_path / "model"
   (model / "checkpoints").mkdir(parents=True)
-  (model / "config.gin").write_text(settings)
+  write(model / "config.gin", settings)
   record = {
     "tfds_data_dir": "data",
     "tfds_data_dir_relative": "../data",
     "instructions_fingerprint": "sha256:0",
+    "sha256": checksums.UNSEALED,
   }
   (model / "run.json").write_text(json.dumps(record))
+  checksums.seal(model / "run.json")
   return model
 
 
@@ -89,7 +98,7 @@ def data(prepared_dir, tmp_path_factory):
 def test_nothing_is_called_and_the_line_is_named(command, folder, data):
   marker = folder / "marker"
   config = folder / "config.gin"
-  config.write_text(config.read_text() + EVIL.replace("{marker}", str(marker)))
+  write(config, config.read_text() + EVIL.replace("{marker}", str(marker)))
   args = [a.format(model=folder, data=data) for a in COMMANDS[command]]
   error = error_of(*args)
   assert "config.gin, line " in error
@@ -108,9 +117,10 @@ def test_modules_of_tasks_are_imported_where_the_user_names_them(
   monkeypatch.syspath_prepend(str(folder))
   (folder / "tasks_of_a_stranger.py").write_text("")
   config = folder / "config.gin"
-  config.write_text(
+  write(
+    config,
     f"{config.read_text()}\n"
-    "data_config.DataConfig.modules = ('tasks_of_a_stranger',)\n"
+    "data_config.DataConfig.modules = ('tasks_of_a_stranger',)\n",
   )
   args = [a.format(model=folder, data=data) for a in COMMANDS[command]]
   error = error_of(*args)
@@ -129,8 +139,9 @@ def test_a_folder_is_opened_with_the_modules_that_are_named(folder):
     pack=True,
   )
   config = folder / "config.gin"
-  config.write_text(
-    f"{config.read_text()}\ndata_config.DataConfig.modules = ('my_tasks',)\n"
+  write(
+    config,
+    f"{config.read_text()}\ndata_config.DataConfig.modules = ('my_tasks',)\n",
   )
   with pytest.raises(strict_gin.NotAllowedError, match="my_tasks"):
     run_dir.load(folder)
@@ -140,8 +151,9 @@ def test_a_folder_is_opened_with_the_modules_that_are_named(folder):
 
 def test_a_network_beyond_all_measure_is_refused_at_once(folder):
   config = folder / "config.gin"
-  config.write_text(
-    f"{config.read_text()}\nt5_config.T5Config.num_encoder_layers = 10000000\n"
+  write(
+    config,
+    f"{config.read_text()}\nt5_config.T5Config.num_encoder_layers = 10000000\n",
   )
   error = error_of("rank", f"--model_dir={folder}", "--text=x")
   assert "config.gin, line " in error

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import instructrec
+from instructrec import checksums
 from instructrec.cli import main, train
 from instructrec.evaluation import published
 
@@ -268,6 +269,7 @@ def test_instructions_of_data_that_were_prepared_anew_are_refused(
   manifest = json.loads((again / "manifest.json").read_text())
   manifest["prepared_fingerprint"] = "sha256:0"
   (again / "manifest.json").write_text(json.dumps(manifest))
+  checksums.write(again, ["manifest.json"])
   with pytest.raises(ValueError, match="expected sha256:0: they were prepared"):
     call(
       "evaluate", f"--model_dir={work / 'model'}", f"--tfds_data_dir={again}"

@@ -92,10 +92,10 @@ def test_a_run_alone_takes_the_folders_that_it_is_told(
   moved, expected, tmp_path
 ):
   methods, warnings, lines = expected
-  # Deeper, so that nothing lies beside another as it did.
-  folders = [tmp_path / "far/away" / n for n in ("instructions", "prepared")]
-  (tmp_path / "far/away").mkdir(parents=True)
+  # Nothing lies beside another as it did.
+  folders = [tmp_path / "far/instructions", tmp_path / "away/prepared"]
   for folder in folders:
+    folder.parent.mkdir()
     (moved / folder.name).rename(folder)
   instructions, data = folders
   told = (f"--tfds_data_dir={instructions}", f"--data={data}")

@@ -164,8 +164,12 @@ def test_a_published_set_is_fetched_and_prepared(movielens_server, tmp_path):
   ("changes", "message"),
   [
     (["--input=none.csv"], "no such file: none.csv"),
-    (["--column=user_id=who"], "has no 'who', but customer, item_id, when"),
+    (
+      ["--column=interactions.user_id=who"],
+      "has no 'who', but customer, item_id, when",
+    ),
     (["--column=usr=who"], "no table has a field of that name"),
+    (["--column=items.item_id=sku"], "twice"),
     (["--min_rating=9"], "no interactions are left with a rating of 9"),
     (["--min_interactions=9"], "no interactions are left with at least 9"),
     (["--source=movielens"], "--column and --no_header are of --source=table"),
@@ -177,7 +181,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
   options = [*OPTIONS, *files(shop), f"--output={shop}/out", *changes]
   found = call(*options)
   assert found.exit_code != 0
-  assert message in str(found.exception)
+  assert message in f"{found.exception} {found.output}"
   assert not (shop / "out").exists()
 
 

@@ -1,6 +1,7 @@
 """A run that reads items keeps what it needs of them in its own folder."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -77,22 +78,29 @@ def test_it_is_evaluated_on_prompts_and_histories(work, trained, tmp_path):
   assert "following.png" not in text
 
 
-def test_another_table_in_the_folder_is_refused(trained, train_args, work):
-  folder, _ = trained
-  found = folder / item_table.FILE
-  before = found.read_bytes()
-  found.write_bytes(before + b"0")
-  try:
-    record = json.loads((folder / run_dir.RECORD).read_text())
-    with pytest.raises(ValueError, match="a run with other items"):
-      run_dir.save(
-        folder,
-        vocabulary=folder / run_dir.VOCABULARY,
-        record=record,
-        items=work / "instructions" / item_table.FILE,
-      )
-  finally:
-    found.write_bytes(before)
+def test_a_damaged_table_is_copied_anew_and_another_one_refused(
+  trained, work, tmp_path, caplog
+):
+  folder, source = tmp_path / "model", work / "instructions" / item_table.FILE
+  shutil.copytree(trained[0], folder)
+
+  def save(items):
+    run_dir.save(
+      folder,
+      vocabulary=folder / run_dir.VOCABULARY,
+      record={"tfds_data_dir": "data"},
+      items=items,
+    )
+
+  copy = folder / item_table.FILE
+  copy.write_bytes(copy.read_bytes()[:-1] + b"0")
+  save(source)
+  assert copy.read_bytes() == source.read_bytes()
+  assert f"{copy} is damaged, and copied anew from {source}" in caplog.text
+  other = tmp_path / "other"
+  other.write_bytes(source.read_bytes() + b"0")
+  with pytest.raises(ValueError, match="a run with other items"):
+    save(other)
 
 
 def test_a_folder_without_items_says_what_to_do(work, train_args, tmp_path):
@@ -101,7 +109,9 @@ def test_a_folder_without_items_says_what_to_do(work, train_args, tmp_path):
   for path in (work / "instructions").iterdir():
     if path.name != item_table.FILE:
       (bare / path.name).symlink_to(path)
-  with pytest.raises(FileNotFoundError, match=r"HISTORY_LENGTH=0"):
+  with pytest.raises(
+    ValueError, match=r"items\.parquet is missing, expec.*gene"
+  ):
     call(
       *train_args,
       "--gin.PACK=False",

@@ -27,8 +27,16 @@ class T5x:
   root: pathlib.Path
   data: pathlib.Path
 
-  def start(self, script, *args, devices=1, python_path=()):
-    """Starts `python ${T5X_DIR}/t5x/<script>.py <args>` on CPU devices."""
+  def start(self, script, *args, devices=1, python_path=(), checked=False):
+    """Starts `python ${T5X_DIR}/t5x/<script>.py <args>` on CPU devices.
+
+    Args:
+      script: "train", "eval" or "infer".
+      *args: options.
+      devices: how many are simulated.
+      python_path: folders that come first.
+      checked: whether by `python -m instructrec.t5x` instead.
+    """
     gin_root = next(
       path
       for path in gin_config.search_paths()[1:]
@@ -36,14 +44,14 @@ class T5x:
     )
     package = pathlib.Path(instructrec.__file__).parent.parent
     paths = [*map(str, python_path), str(package), os.environ["PYTHONPATH"]]
+    plain = (
+      str(self.root / "t5x" / f"{script}.py"),
+      f"--gin_search_paths={gin_root}",
+    )
+    command = ("-m", "instructrec.t5x", script) if checked else plain
     return subprocess.Popen(
-      [
-        sys.executable,
-        str(self.root / "t5x" / f"{script}.py"),
-        f"--gin_search_paths={gin_root}",
-        f"--tfds_data_dir={self.data}",
-        *args,
-      ],
+      # Of options that are given twice the last one counts.
+      [sys.executable, *command, f"--tfds_data_dir={self.data}", *args],
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
@@ -61,6 +69,13 @@ class T5x:
   def run(self, script, *args, **kwargs):
     """Runs a script to its end and returns what it printed."""
     return self.finish(self.start(script, *args, **kwargs))
+
+  def fail(self, script, *args, **kwargs):
+    """Runs a script that must fail and returns what it printed."""
+    process = self.start(script, *args, **kwargs)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode != 0, output
+    return output
 
   def finish(self, process):
     """Output of a process that must succeed."""
@@ -87,7 +102,7 @@ def t5x_root() -> pathlib.Path:
 def t5x(t5x_root, tmp_path_factory) -> T5x:
   """T5X over a small synthetic data set."""
   from instructrec.cli import generate, prepare
-  from instructrec.settings import preparation
+  from instructrec.settings import generation, preparation
 
   folder = tmp_path_factory.mktemp("t5x_data")
   prepare.run(
@@ -99,5 +114,9 @@ def t5x(t5x_root, tmp_path_factory) -> T5x:
       min_interactions=1,
     )
   )
-  generate.run(folder / "prepared", folder / "data", vocab_size=600)
+  generate.run(
+    generation.GenerationSettings(
+      data=folder / "prepared", output=folder / "data", vocab_size=600
+    )
+  )
   return T5x(t5x_root, folder / "data")

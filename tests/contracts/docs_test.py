@@ -3,6 +3,7 @@
 import pathlib
 import re
 import runpy
+import sys
 
 import pytest
 import typer
@@ -31,12 +32,19 @@ def test_the_template_of_the_page_is_one(tmp_path):
 
 
 @pytest.mark.tf
-def test_the_mixture_in_twenty_lines_registers(tmp_path):
+def test_the_mixture_in_twenty_lines_registers(tmp_path, monkeypatch):
+  """Under T5X as well, whose scripts put their own folder first."""
   from instructrec.pipelines import token_cache
 
   text = block("CONTRIBUTING.md", "python", "import seqio")
   assert len(text.splitlines()) <= 20
   (tmp_path / "my_tasks.py").write_text(text)
+  scripts = tmp_path / "t5x"
+  scripts.mkdir()
+  (scripts / "tasks.py").write_text("# T5X has such a module.")
+  for name in [n for n in sys.modules if n.split(".")[0] == "tasks"]:
+    monkeypatch.delitem(sys.modules, name)
+  monkeypatch.syspath_prepend(scripts)
   runpy.run_path(str(tmp_path / "my_tasks.py"))
   rates = token_cache.mixture_rates("wishes")
   assert list(rates.values()) == pytest.approx([0.4, 0.4, 0.2])

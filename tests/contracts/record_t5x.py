@@ -62,7 +62,7 @@ def record() -> dict:
   """Everything, from the T5X that is importable."""
   root = t5x_record.root()
   found = dataclasses.asdict(t5x_record.at_hand(root))
-  del found["name"]
+  del found["name"], found["root"]
   return {"commit": commit(), **found, "model": _model(root)}
 
 

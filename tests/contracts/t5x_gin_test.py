@@ -4,6 +4,7 @@ What T5X offers stands in `t5x_record.json` (see `record_t5x.py`); our own
 modules and SeqIO are looked at directly.
 """
 
+import dataclasses
 import importlib.util
 import inspect
 import json
@@ -126,7 +127,7 @@ def test_the_header_says_what_a_user_needs(name):
   header = _header(name)
   for part in ("Command:", "Required:", "Commonly overridden:", "Fits on:"):
     assert f"\n{part}" in header
-  assert "python ${T5X_DIR}/t5x/" in header
+  assert "python -m instructrec.t5x " in header
   files = (name,) if name in FINETUNE else (name, *_MODEL, *_GENERATE)
   read = set().union(*map(macros_read, files))
   # The macros that the header names exist.
@@ -272,6 +273,23 @@ def test_a_macro_without_value_is_missed(tmp_path):
   assert "MODEL_DIR" in str(problems(("planted.gin",), [tmp_path], unset=()))
 
 
+def test_any_gin_file_of_the_t5x_at_hand_may_be_included(tmp_path):
+  """The record has those that are included most."""
+  root = tmp_path / "t5x"
+  (root / "contrib").mkdir(parents=True)
+  (root / "contrib" / "gpu.gin").write_text(
+    "MINE = 3\nrun.x = %DROPOUT_RATES\n"
+  )
+  (tmp_path / "mine.gin").write_text("include 't5x/contrib/gpu.gin'\n")
+  here = dataclasses.replace(RECORD, root=root)
+  found, _ = t5x_check.problems(
+    ["mine.gin"], record=here, folders=[str(tmp_path)]
+  )
+  assert [problem.split()[0] for problem in found] == ["DROPOUT_RATES"]
+  (found,) = problems(("mine.gin",), [tmp_path])
+  assert "has no t5x/contrib/gpu.gin" in found
+
+
 def test_a_file_that_is_missing_is_an_error_with_the_folders(tmp_path):
   (tmp_path / "planted.gin").write_text("include 'gin/models/xs.gin'\n")
   with pytest.raises(
@@ -294,6 +312,13 @@ def test_a_module_that_is_not_here_is_told_and_not_guessed_at(tmp_path):
   assert not found
   (note,) = notes
   assert note.startswith("my_models.networks cannot be imported here")
+
+
+def test_what_a_users_module_may_register_is_not_refused(tmp_path):
+  (tmp_path / "mine.gin").write_text(
+    "import my_tasks\ninclude 'gin/instructrec_xl.gin'\n"
+  )
+  assert not problems(("mine.gin",), [tmp_path], bindings=["my_function.x = 3"])
 
 
 def test_all_problems_are_listed():

@@ -61,7 +61,10 @@ def lines(folder, task, mode):
 
 @pytest.fixture(scope="module")
 def resumed(t5x, tmp_path_factory):
-  """A run stopped after 10 steps and resumed to 20: its folder and outputs."""
+  """A run stopped after 10 steps and resumed to 20: its folder and outputs.
+
+  It is begun with T5X's script, and resumed with ours.
+  """
   folder = tmp_path_factory.mktemp("t5x") / "resumed"
   outputs = [
     t5x.run(
@@ -70,8 +73,9 @@ def resumed(t5x, tmp_path_factory):
       f"--gin.MODEL_DIR='{folder}'",
       f"--gin.TRAIN_STEPS={steps}",
       devices=4,
+      checked=checked,
     )
-    for steps in (10, 20)
+    for steps, checked in ((10, False), (20, True))
   ]
   return folder, outputs
 
@@ -117,7 +121,6 @@ def test_scores_in_files_give_the_metrics_of_the_evaluation(
   common = (
     *EVALUATE,
     f"--gin.CHECKPOINT_PATH='{resumed[0] / 'checkpoint_20'}'",
-    "--gin.EVALUATOR_NUM_EXAMPLES=None",
     "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
   )
   t5x.run(
@@ -147,6 +150,41 @@ def test_scores_in_files_give_the_metrics_of_the_evaluation(
     row = logged(tmp_path / "eval", task)
     for name, value in values.items():
       assert row[name] == pytest.approx(value.mean()), name
+    # The evaluation writes all requests, and the same of each.
+    name = f"instructrec_v1_{task}_rerank"
+    written = tmp_path / "eval" / "inference_eval" / f"{name}-000020.jsonl"
+    evaluated = [json.loads(line) for line in written.read_text().splitlines()]
+    for ours, theirs in zip(evaluated, rows, strict=True):
+      assert ours["inputs"] == theirs["inputs"]
+      assert ours["score"] == pytest.approx(theirs["score"], abs=1e-3)
+  _check_our_report(t5x, resumed[0], tmp_path)
+
+
+def _check_our_report(t5x, model_dir, folder):
+  """`instructrec evaluate` on the same MODEL_DIR says the same."""
+  from instructrec.pipelines import evaluate
+  from instructrec.settings import evaluation
+
+  evaluate.evaluate(
+    evaluation.EvaluationSettings(
+      model_dir=model_dir,
+      tfds_data_dir=t5x.data,
+      vocabulary=t5x.data / "vocabulary" / "sentencepiece.model",
+      output=folder / "report",
+      num_validation=0,
+      num_histories=0,
+    )
+  )
+  report = json.loads((folder / "report" / "report.json").read_text())
+  assert report["protocol"]["parameters"] == f"{model_dir}/checkpoint_20"
+  found = {r["group"]: r["methods"] for r in report["results"]}
+  for task in TASKS:
+    row = logged(folder / "eval", task)
+    for name in ("HR@1", "HR@5", "NDCG@10", "MRR"):
+      mean = found[task]["trained model"][name]["mean"]
+      assert mean == pytest.approx(row[name], abs=1e-3), (task, name)
+    began = report["results"][0]["descriptions"]["untrained model"]
+    assert began.endswith(f"{model_dir}/checkpoint_0")
 
 
 def test_it_generates_texts_into_files_and_metrics(t5x, resumed, tmp_path):
@@ -181,16 +219,89 @@ def test_it_generates_texts_into_files_and_metrics(t5x, resumed, tmp_path):
 
 
 def test_a_vocabulary_larger_than_the_network_stops_the_run(t5x, tmp_path):
-  process = t5x.start(
+  output = t5x.fail(
     "train",
     *TRAIN,
     f"--gin.MODEL_DIR='{tmp_path}'",
     "--gin.VOCAB_SIZE=128",
     devices=4,
   )
-  output, _ = process.communicate(timeout=300)
-  assert process.returncode != 0
   assert "set VOCAB_SIZE to at least" in output
+
+
+def test_what_plain_t5x_passes_over_is_an_error_of_ours(t5x, tmp_path):
+  folder = tmp_path / "model"
+  output = t5x.fail(
+    "train",
+    *TRAIN,
+    f"--gin.MODEL_DIR='{folder}'",
+    "--gin.MIXTUR_OR_TASK_NAME='wishes'",
+    "--gin.trian/utils.DatasetConfig.batch_size=8",
+    checked=True,
+  )
+  lines = output.splitlines()
+  start = next(n for n, line in enumerate(lines) if "are not sound:" in line)
+  assert lines[start + 1 : start + 3] == [
+    "  --gin.MIXTUR_OR_TASK_NAME: nothing reads the macro MIXTUR_OR_TASK_NAME; "
+    "did you mean MIXTURE_OR_TASK_NAME?",
+    "  --gin.trian/utils.DatasetConfig.batch_size: nothing enters the scope "
+    "trian; did you mean train?",
+  ]
+  assert not folder.exists()
+
+
+def test_another_size_is_named_with_checkpoint_and_shapes(
+  t5x, resumed, tmp_path
+):
+  path = resumed[0] / "checkpoint_20"
+  output = t5x.fail(
+    "eval",
+    "--gin_file=gin/instructrec_eval.gin",
+    *EVALUATE,
+    "--gin.T5Config.mlp_dim=96",
+    f"--gin.CHECKPOINT_PATH='{path}'",
+    f"--gin.EVAL_OUTPUT_DIR='{tmp_path / 'eval'}'",
+  )
+  assert f"{path} (t5x) does not hold the parameters of" in output
+  assert "wo/kernel: found [128, 64], expected [96, 64]" in output
+  assert not (tmp_path / "eval").exists()
+
+
+def test_missing_data_are_named_and_not_tfdss_catalogue(t5x, resumed, tmp_path):
+  output = t5x.fail(
+    "eval",
+    "--gin_file=gin/instructrec_eval.gin",
+    *EVALUATE,
+    f"--gin.CHECKPOINT_PATH='{resumed[0] / 'checkpoint_20'}'",
+    f"--gin.EVAL_OUTPUT_DIR='{tmp_path / 'eval'}'",
+    f"--tfds_data_dir={tmp_path / 'gone'}",
+  )
+  assert f"{tmp_path / 'gone'} holds no instructrec/" in output
+  assert "abstract_reasoning" not in output  # The first of TFDS's data sets.
+
+
+def test_the_mixture_of_the_contributors_page_trains(t5x, tmp_path):
+  page = pathlib.Path(__file__).parents[2] / "CONTRIBUTING.md"
+  blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+  (text,) = [block for block in blocks if '"wishes"' in block]
+  (tmp_path / "my_tasks.py").write_text(text)
+  model_dir = tmp_path / "model"
+  t5x.run(
+    "train",
+    "--gin_file=gin/instructrec_xl.gin",
+    TINY,
+    f"--gin.MODEL_DIR='{model_dir}'",
+    "--gin.MIXTURE_OR_TASK_NAME='wishes'",
+    "--gin.MIXTURE_OR_TASK_MODULE='my_tasks'",
+    "--gin.TRAIN_STEPS=5",
+    "--gin.EVALUATOR_NUM_EXAMPLES=8",
+    python_path=[tmp_path],
+  )
+  evaluated = model_dir / "training_eval"
+  assert {path.name.split("_p")[0] for path in evaluated.iterdir()} == {
+    "instructrec_v1_personalized_search",
+    "instructrec_v1_sequential",
+  }
 
 
 def test_two_processes_train_together(t5x, tmp_path):

@@ -83,13 +83,16 @@ def test_a_set_is_fetched_once_and_read(ml_1m, tmp_path):
     "movielens", None, True
   )  # fmt: skip
   assert sorted(path.name for path in fetched.input.iterdir()) == [
-    "download.json", "movies.dat", "ratings.dat"
+    "SHA256SUMS", "download.json", "movies.dat", "ratings.dat"
   ]  # fmt: skip
   log, items, _ = movielens.load(fetched.input)
   assert log.sequences() == (["1"], [["8", "7"]])
   assert items.titles == ["Heat", "Big"]
   again = download.fetch("ml-1m", tmp_path)
   assert (again.new, again.checksums) == (False, fetched.checksums)
+  (fetched.input / "ratings.dat").write_text("1::8::5::0\n")
+  with pytest.raises(ValueError, match=r"ratings\.dat is dam.*fetched anew"):
+    download.fetch("ml-1m", tmp_path)
   assert len(ml_1m.asked) == 1
   assert [path.name for path in tmp_path.iterdir()] == ["ml-1m"]
 
@@ -126,7 +129,7 @@ def test_members_of_an_archive_stay_in_its_folder(ml_1m, tmp_path, monkeypatch):
   assert fetched.checksums == {"ml-1m.zip": checksum}
   found = [path.name for path in tmp_path.rglob("*") if path.is_file()]
   assert sorted(found) == [
-    "download.json", "movies.dat", "ratings.dat", "u.data"
+    "SHA256SUMS", "download.json", "movies.dat", "ratings.dat", "u.data"
   ]  # fmt: skip
   assert (fetched.input / "u.data").is_file()
 

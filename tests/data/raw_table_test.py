@@ -149,7 +149,7 @@ WRONG = [
   ("t.txt", "hello\n", "no table: its first line 'hello' has no tab"),
   ("t.csv", "a,b\n1,é\n".encode("latin-1"),
    r"t.csv, line 2: found b'1,\\xe9', expected UTF-8"),
-  ("t.csv.gz", gzip.compress("a,b\n1,2\n1,é\n".encode("latin-1")),
+  ("t.csv.gz", gzip.compress("a,b\n1,2\n1,é\n".encode("latin-1"), mtime=0),
    r"t.csv.gz, line 3: found b'1,\\xe9', expected UTF-8"),
   ("t.jsonl", '{"a":1}\n{"b":"é"}\n'.encode("latin-1"), "line 2: found b.*UTF"),
   ("t.csv", "a,b\n1,2\n".encode("utf-16"), "t.csv is UTF-16, expected UTF-8"),
@@ -157,7 +157,7 @@ WRONG = [
   ("t.jsonl", '{"a":1}'.encode("utf-16-le"), "t.jsonl is UTF-16 or no text"),
   ("t.xlsx", b"PK\x03\x04rest", "a zip archive or a spreadsheet"),
   ("t.df", b"\x80\x04rest", "a pickle, .*runs whatever is in it"),
-  ("t.csv.gz", gzip.compress(FORMS["t.csv"].encode() * 9999)[:-99],
+  ("t.csv.gz", gzip.compress(FORMS["t.csv"].encode() * 9999, mtime=0)[:-99],
    "t.csv.gz is gzipped and damaged, or ends too early"),
   ("t.parquet", b"a,b\n", "t.parquet is no Parquet file: it begins with b'a,b"),
   ("t.parquet", b"PAR1rest", "t.parquet is a damaged Parquet file"),
@@ -201,8 +201,44 @@ def test_only_what_is_wanted_is_read(tmp_path):
   )
 
 
+def test_parquet_has_types_of_its_own(tmp_path):
+  frame = pl.DataFrame(
+    {
+      "bytes": [b"caf\xc3\xa9", None],
+      "list": [["x", "y"], []],
+      "struct": [{"k": 1}, None],
+      "number": [1.0, None],
+    }
+  )
+  frame.write_parquet(tmp_path / "t.parquet")
+  rows, lines = read(tmp_path / "t.parquet", frame.columns)
+  assert rows == [
+    {"bytes": "café", "list": '["x", "y"]', "struct": '{"k": 1}', "number": 1},
+    {"bytes": None, "list": "[]", "struct": None, "number": None},
+  ]
+  assert lines == [1, 2]
+  frame.with_columns(bytes=pl.Series([b"\xff", b""])).write_parquet(
+    tmp_path / "t.parquet"
+  )
+  with pytest.raises(
+    ValueError, match=r"t.parquet does not parse as parquet: i"
+  ):
+    read(tmp_path / "t.parquet", ["bytes"])
+
+
 def test_copies_of_pipes_do_not_stay(tmp_path, monkeypatch):
   monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
   path = written(tmp_path, "t.csv", b"\xef\xbb\xbf" + FORMS["t.csv"].encode())
   read(path)
   assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_fields_longer_than_those_of_csv_readers_are_read(tmp_path):
+  long = "x" * 200_000
+  path = written(tmp_path, "t.csv", f'a,b\n1,"{long}"\n3,4\n')
+  rows, lines = read(path)
+  assert rows == [{"a": "1", "b": long}, ROWS[1]]
+  assert lines == [2, 3]
+  path = written(tmp_path, "t.csv", f'a,"b\n1,{long}\n')
+  with pytest.raises(ValueError, match=r"t.csv, line 1: found 'a,\"b.*closed"):
+    read(path)

@@ -125,7 +125,7 @@ def test_scanned_data_are_the_loaded_data(saved):
 
 
 def test_scanning_checks_as_loading_does(saved, tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"manifest\.json is missing"):
+  with pytest.raises(FileNotFoundError, match=r"requests\.parquet is missing"):
     dataset.scan(tmp_path)
   copy = tmp_path / "copy"
   copy.mkdir()
@@ -134,7 +134,7 @@ def test_scanning_checks_as_loading_does(saved, tmp_path):
   pl.read_parquet(copy / "requests.parquet").head(5).write_parquet(
     copy / "requests.parquet"
   )
-  with pytest.raises(ValueError, match=r"requests\.parquet has SHA-256"):
+  with pytest.raises(ValueError, match=r"requests\.parquet is damaged"):
     dataset.scan(copy)
 
 

@@ -1,12 +1,14 @@
 """Interactions, catalogue, filters, prepared data."""
 
 import json
+import shutil
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from instructrec import checksums
 from instructrec.data import (
   candidates,
   catalog,
@@ -140,7 +142,7 @@ def test_prepared_data_come_back_as_they_were(prepared):
   assert loaded.split.requests.equals(saved.split.requests)
   assert loaded.split.warnings == ("note",)
   assert loaded.catalog.titles == saved.catalog.titles
-  assert not list(folder.parent.glob("*.incomplete"))
+  assert not list(folder.parent.glob("*.incomplete*"))
 
 
 def test_a_changed_file_is_named(prepared, tmp_path):
@@ -150,17 +152,20 @@ def test_a_changed_file_is_named(prepared, tmp_path):
     folder, log=saved.log, items=saved.catalog, split=saved.split, record={}
   )
   saved.catalog.frame.head(3).write_parquet(folder / "items.parquet")
-  with pytest.raises(ValueError, match=r"items.parquet has SHA-256"):
+  with pytest.raises(ValueError, match=r"items\.parquet is damaged"):
     dataset.load(folder)
 
 
 def test_other_folders_are_no_prepared_data(prepared, tmp_path):
   saved, folder = prepared
-  with pytest.raises(FileNotFoundError, match=r"manifest\.json is missing"):
+  with pytest.raises(FileNotFoundError, match=r"requests\.parquet is missing"):
     dataset.load(tmp_path)
-  (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 9}))
-  with pytest.raises(ValueError, match="format version 9, expected 2"):
-    dataset.load(tmp_path)
+  shutil.copytree(folder, tmp_path / "other")
+  record = {**saved.manifest, "format_version": 9}
+  (tmp_path / "other" / "manifest.json").write_text(json.dumps(record))
+  checksums.write(tmp_path / "other")
+  with pytest.raises(ValueError, match="format version 9, expected 3"):
+    dataset.load(tmp_path / "other")
   with pytest.raises(FileExistsError, match="pass --overwrite"):
     dataset.save(
       folder, log=saved.log, items=saved.catalog, split=saved.split, record={}

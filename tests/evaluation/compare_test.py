@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructrec import checksums
 from instructrec.evaluation import (
   compare,
   evaluate,
@@ -173,6 +174,9 @@ def test_what_is_no_report_of_this_version_is_named(tmp_path):
   found = written(tmp_path / "a", {"m": scored(1, 1)})
   path = tmp_path / "a" / "report.json"
   path.write_text(json.dumps({**found.record, "schema_version": 2}))
+  with pytest.raises(checksums.DamagedError, match=r"report\.json is damaged"):
+    compare.load(tmp_path / "a")
+  checksums.write(tmp_path / "a", ["report.json"])
   with pytest.raises(ValueError, match="has schema_version 2, expected 3"):
     compare.load(tmp_path / "a")
 

@@ -257,16 +257,25 @@ def test_each_group_has_one_result(clear, tmp_path, number):
     report.write(tmp_path, [clear] * number, context())
 
 
-def test_the_training_log_is_read_line_by_line(tmp_path):
+def test_the_training_log_is_read_line_by_line(tmp_path, caplog):
   path = tmp_path / "metrics.jsonl"
   path.write_text('{"step": 1, "split": "train", "loss": 2.5}\n')
   assert report.read_training_log(path) == [
     {"step": 1, "split": "train", "loss": 2.5}
   ]
+  assert not caplog.text
   with path.open("a") as file:
-    file.write('{"step": 2, "spl')
-  with pytest.raises(ValueError, match=r"metrics.jsonl:2: .*one JSON object"):
-    report.read_training_log(path)
-  path.write_text('{"loss": 2.5}\n')
-  with pytest.raises(ValueError, match="expected an object with step and spl"):
-    report.read_training_log(path)
+    file.write('{"loss": 2.5, "step": 2}\n{"split": "train", "loss": 2.5}\n')
+    file.write('{"step": 3, "split": "train", "loss": "2.5"}\n[]\n')
+    file.write('{"step": 4, "split": "validation"}\n{"step": 5, "spl')
+  assert report.read_training_log(path) == [
+    {"step": 1, "split": "train", "loss": 2.5},
+    {"step": 4, "split": "validation"},
+  ]
+  assert "metrics.jsonl: 5 of 7 lines are no rows" in caplog.text
+  assert "the first is line 2" in caplog.text
+
+
+def test_a_training_log_that_is_gone_is_named(tmp_path, caplog):
+  assert report.read_training_log(tmp_path / "metrics.jsonl") == []
+  assert "metrics.jsonl is missing" in caplog.text

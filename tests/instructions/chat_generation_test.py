@@ -287,7 +287,7 @@ def _rows(path):
     contextlib.closing(sqlite3.connect(path)) as db,
     contextlib.suppress(sqlite3.OperationalError),  # No table yet.
   ):
-    return db.execute("SELECT COUNT(*) FROM replies").fetchone()[0]
+    return db.execute("SELECT COUNT(*) FROM hashed_replies").fetchone()[0]
   return 0
 
 

@@ -247,7 +247,7 @@ def test_a_count_beyond_all_measure_keeps_the_reply(chat_server, ask, tmp_path):
   client = ask()
   texts = client.ask([question()])
   with sqlite3.connect(tmp_path / "cache.sqlite") as db:
-    kept = db.execute("SELECT text, tokens_in, tokens_out FROM replies")
+    kept = db.execute("SELECT text, tokens_in, tokens_out FROM hashed_replies")
     ((text, tokens_in, tokens_out),) = kept.fetchall()
   assert [text] == texts
   assert (tokens_in, tokens_out) == (client.used.prompt, client.used.reply)

@@ -36,7 +36,7 @@ def content(wanted):
 
 def cached(path):
   with contextlib.closing(sqlite3.connect(path)) as db:
-    return [text for (text,) in db.execute("SELECT text FROM replies")]
+    return [text for (text,) in db.execute("SELECT text FROM hashed_replies")]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from instructrec.cli import generate, prepare
-from instructrec.settings import preparation
+from instructrec.settings import generation, preparation
 
 
 def free_port():
@@ -37,7 +37,11 @@ def test_two_processes_end_with_the_loss_of_one(shell, tmp_path):
       min_interactions=1,
     )
   )
-  generate.run(tmp_path / "prepared", tmp_path / "data", vocab_size=600)
+  generate.run(
+    generation.GenerationSettings(
+      data=tmp_path / "prepared", output=tmp_path / "data", vocab_size=600
+    )
+  )
   for processes, devices in ((1, 2), (2, 1)):
     output, _ = shell.run(
       "local.sh",

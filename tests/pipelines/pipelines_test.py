@@ -143,9 +143,9 @@ def test_a_broken_generation_leaves_nothing_under_the_final_name(
 ):
   from instructrec.pipelines import generate
 
-  def breaking(spec, generator, root):
-    root.mkdir(parents=True)
-    (root / "half").write_text("a shard")
+  def breaking(spec, generator, unfinished):
+    unfinished.root.mkdir(parents=True)
+    (unfinished.root / "half").write_text("a shard")
     raise RuntimeError("power cut")
 
   with pytest.raises(RuntimeError, match="power cut"):

@@ -1,6 +1,7 @@
 """A generation that was stopped goes on; what is damaged is made again."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -94,12 +95,27 @@ def test_a_damaged_shard_is_made_again(
   assert read_folder(tmp_path / "out") == read_folder(data_dir)
 
 
+def cut(text):
+  return text[: len(text) // 2]
+
+
+def miscounted(text):
+  """Another number of records, in what parses."""
+  text, count = re.subn(
+    r"\d(?=, )", lambda m: str((int(m[0]) + 1) % 10), text, count=1
+  )
+  assert count
+  assert json.loads(text)
+  return text
+
+
+@pytest.mark.parametrize("damage", [cut, miscounted])
 def test_a_damaged_count_is_made_again(
-  stopped, data_dir, read_folder, tmp_path, caplog
+  stopped, data_dir, read_folder, tmp_path, caplog, damage
 ):
   folder, again = stopped
   path = folder / "test-00000.json"
-  path.write_text(path.read_text()[:-20])
+  path.write_text(damage(path.read_text()))
   worked, _ = again()
   assert worked == [("test", 0)]
   assert "test-00000.json is damaged" in caplog.text
@@ -160,3 +176,17 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
   with pytest.raises(FileExistsError, match="was not made by `generate`"):
     resumption.Unfinished(tmp_path / "out", "key")
   assert (tmp_path / "out.unfinished" / "novel.txt").read_text()
+
+
+def test_what_is_removed_halfway_is_known_again(left, tmp_path):
+  """Its key goes last."""
+  from instructrec.pipelines import resumption
+
+  shutil.copytree(left, tmp_path / left.name)
+  for path in (tmp_path / left.name).glob("*.json"):
+    path.unlink()
+  key = (left / "key").read_text()
+  unfinished = resumption.Unfinished(tmp_path / "out", key)
+  assert unfinished.load("test-00000") is None
+  resumption.Unfinished(tmp_path / "out", "another key").remove()
+  assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructrec import checksums
 from instructrec.data import catalog, interaction, request
 from instructrec.retrieval import evaluate, methods, popularity, retriever
 
@@ -81,7 +82,11 @@ def test_a_saved_retriever_scores_the_same_to_the_last_bit(
   )
   assert retriever.read_manifest(tmp_path / "saved")["record"] == {"seed": 7}
   # NumPy refuses pickled arrays unless told otherwise; nothing else is there.
-  suffixes = {p.suffix for p in (tmp_path / "saved").rglob("*") if p.is_file()}
+  suffixes = {
+    path.suffix
+    for path in (tmp_path / "saved").rglob("*")
+    if path.is_file() and path.name != checksums.FILE
+  }
   assert suffixes <= {".json", ".npy", ".npz"}
   assert [p.name for p in tmp_path.iterdir()] == ["saved"]
 
@@ -217,8 +222,10 @@ def test_folders_without_a_retriever_are_named(fitted, tmp_path):
   path = tmp_path / "random" / retriever.MANIFEST
   manifest = json.loads(path.read_text())
   path.write_text(json.dumps({**manifest, "method": "oracle"}))
+  checksums.write(tmp_path / "random")
   with pytest.raises(ValueError, match="the unknown method 'oracle'"):
     methods.load(tmp_path / "random")
   path.write_text(json.dumps({**manifest, "format_version": 0}))
+  checksums.write(tmp_path / "random")
   with pytest.raises(ValueError, match="has format version 0, expected 1"):
     methods.load(tmp_path / "random")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from instructrec import checksums
 from instructrec.retrieval import run_weights, score_weights
 from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
 from instructrec.retrieval.score_parts import ScoreWeightsError
@@ -78,10 +79,31 @@ def test_a_run_without_a_file_is_untuned(tmp_path):
   "text",
   ["{", "[]", "{}", json.dumps({"weights": {"x": 1}, "checkpoint_step": 1})],
 )
-def test_a_damaged_file_is_named(tmp_path, text):
+def test_a_file_of_something_else_is_named(tmp_path, text):
   (tmp_path / run_weights.FILE).write_text(text)
-  with pytest.raises(ScoreWeightsError, match=r"score_weights\.json"):
+  checksums.write(tmp_path)
+  with pytest.raises(ValueError, match=r"score_weights\.json"):
     run_weights.RunWeights.load(tmp_path, UNTUNED)
+
+
+@pytest.mark.parametrize(
+  "damage",
+  [
+    lambda path: path.write_text(path.read_text().replace("7", "8")),
+    lambda path: path.unlink(),  # It would rank as if nothing were fitted.
+    lambda path: (path.parent / checksums.FILE).unlink(),
+  ],
+)
+def test_weights_that_were_changed_or_lost_are_not_used(
+  tmp_path, fitted, damage
+):
+  weights = run_weights.RunWeights({WITH_WISH: fitted}, UNTUNED, 7)
+  weights.save(tmp_path)
+  damage(tmp_path / run_weights.FILE)
+  with pytest.raises(checksums.DamagedError, match="evaluate` fits the weigh"):
+    run_weights.RunWeights.load(tmp_path, UNTUNED)
+  weights.save(tmp_path)
+  assert run_weights.RunWeights.load(tmp_path, UNTUNED).checkpoint_step == 7
 
 
 def test_missing_parts_are_named(parts):

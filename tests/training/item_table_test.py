@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructrec import checksums
 from instructrec.models import tokenizer
 from instructrec.training import item_table
 
@@ -91,6 +92,6 @@ def test_what_is_no_table_is_named(folder, tmp_path_factory):
   pl.DataFrame({"item_id": ["a"]}).write_parquet(empty / item_table.FILE)
   with pytest.raises(ValueError, match=r"lacks the columns \['title'"):
     item_table.ItemTable.load(empty)
-  (folder / "manifest.json").write_text("{}")
-  with pytest.raises(ValueError, match="the file was changed"):
+  (folder / item_table.FILE).write_bytes(b"PAR1")
+  with pytest.raises(checksums.DamagedError, match=r"items\.parquet cannot be"):
     item_table.ItemTable.load(folder)

@@ -89,3 +89,12 @@ def test_a_record_that_does_not_say_where_its_data_are_is_refused(tmp_path):
     ValueError, match="lacks tfds_data_dir_relative, instructions_fingerprint"
   ):
     run_dir.load(tmp_path)
+
+
+def test_a_model_folder_that_orbax_takes_for_a_pattern_is_refused(tmp_path):
+  """Before anything is compiled: its checkpoints could not be read again."""
+  with (
+    pytest.raises(ValueError, match=r"has \[ in its name, which Orbax takes"),
+    run_dir.locked(tmp_path / "[2023]", print),
+  ):
+    raise AssertionError("the folder is not to be entered")

@@ -305,7 +305,15 @@ def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
       with pytest.raises(_Killed):
         train(broken, kill)
       assert rows(broken)[-1]["step"] == 9
+  # Ctrl-C while the last checkpoint is written: it is.
+  close = checkpoints.Checkpoints.close
+  monkeypatch.setattr(
+    checkpoints.Checkpoints,
+    "close",
+    lambda self: (os.kill(os.getpid(), signal.SIGINT), close(self)),
+  )
   train(broken)
+  monkeypatch.undo()
   assert rows(broken) == rows(whole)
   assert_trees_equal(params(broken, 16), params(whole, 16), rtol=0, atol=0)
 

@@ -5,6 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructrec import checksums
 from instructrec.training import ragged as ragged_lib
 from instructrec.training import token_dataset
 
@@ -70,6 +71,7 @@ def test_another_format_version_is_refused(tmp_path):
   (tmp_path / "meta.json").write_text(
     json.dumps({**meta, "format_version": 99})
   )
+  checksums.write(tmp_path)
   with pytest.raises(ValueError, match="token format version 99, expected 2"):
     token_dataset.TokenDataset.load(tmp_path)
 

@@ -1,11 +1,13 @@
-"""Opens a checkpoint of any form, by what lies in its folder."""
+"""Opens a checkpoint of any form, by what lies in its folder; checked first."""
 
+import logging
 import os
 import re
 from collections.abc import Callable
 
 from etils import epath
 
+from instructrec import checksums
 from instructrec.models.checkpoint import (
   huggingface,
   names,
@@ -21,25 +23,45 @@ from instructrec.models.networks import network_config
 
 _STEP = re.compile(rf"^{orbax_form.STEP_PREFIX}_(\d+)$")
 RUN_SUBFOLDER = "checkpoints"
+_REMEDY = "copy the checkpoint again with all its files, or name another one"
+_MARKERS = (
+  huggingface.WEIGHTS,
+  huggingface.INDEX,
+  t5x_legacy.FILE,
+  f"{orbax_form.ITEM}/{orbax_form.MANIFEST}",
+)
+"""Files by which a checkpoint of each form is known."""
+_LOG = logging.getLogger(__name__)
 
 
 def open_checkpoint(
-  path: str | os.PathLike[str], step: int | None = None
+  path: str | os.PathLike[str],
+  step: int | None = None,
+  *,
+  share: tuple[int, int] = (0, 1),
 ) -> Checkpoint:
-  """Opens a checkpoint; nothing but names and shapes is read.
+  """Opens a checkpoint; of a whole one, nothing but names and shapes is kept.
+
+  Files are checked against the `SHA256SUMS` beside them. Ours always have one;
+  for those of others, a warning says that they cannot be checked.
 
   Args:
     path: on disk: a Hugging Face folder or .safetensors file; on disk or under
       gs://: a folder `checkpoint_<step>` of T5X or ours, or a folder of such
       (a T5X MODEL_DIR, a run of `instructrec train`).
     step: which one, where `path` is a folder of checkpoints (only there);
-      None for the newest.
+      None for the newest that is whole.
+    share: of several processes that open the same, which this one is and how
+      many there are: each checks some of the files. All must end where one
+      fails.
 
   Returns:
     The checkpoint.
 
   Raises:
     FileNotFoundError: where there is none.
+    DamagedError: where a file of it was changed; of the newest one in a folder
+      only where no other is whole.
     CheckpointError: where there is one that is not ours to read.
     ValueError: for a `step` of what is a single checkpoint.
   """
@@ -50,13 +72,81 @@ def open_checkpoint(
     folder = folder.parent
   read = _reader(folder)
   if read is None:
-    return open_checkpoint(_step_folder(folder, step))
+    for name in _MARKERS:
+      if checksums.listed(folder, name, _REMEDY) is not None:
+        checksums.verify(folder, _REMEDY, [name])  # It is gone.
+    return _open_step(folder, step, share)
   if step is not None:
     raise ValueError(
       f"step {step} was asked for, but {path} is a single checkpoint; name "
       "the folder that holds checkpoint_<step>, or leave the step out"
     )
-  return read(folder)
+  return _checked(read, folder, share)
+
+
+def _checked(
+  read: Callable[[epath.Path], Checkpoint],
+  folder: epath.Path,
+  share: tuple[int, int],
+) -> Checkpoint:
+  """Reads a single checkpoint that is as it was written."""
+  root, names, remedy = folder, None, _REMEDY
+  if read is huggingface.read:
+    # People put the files of a tokenizer beside these.
+    root = folder.parent if folder.is_file() else folder
+    names = [
+      child.name
+      for child in root.iterdir()
+      if child.name == huggingface.CONFIG or ".safetensors" in child.name
+    ]
+    remedy += f"; where the change is meant, delete {checksums.FILE}"
+  elif not (folder / checksums.FILE).exists() and folder.name == (
+    orbax_form.ITEM
+  ):
+    root = folder.parent
+  if (root / checksums.FILE).exists():
+    checksums.verify(root, remedy, names, share=share)
+    return read(folder)
+  found = read(folder)
+  if found.form == "instructrec":
+    raise checksums.DamagedError(
+      f"{root / checksums.FILE} is missing, by which the files of the "
+      f"checkpoint are checked; {_REMEDY}"
+    )
+  _LOG.warning(
+    "%s has no %s: whether it is as it was written cannot be checked",
+    root,
+    checksums.FILE,
+  )
+  return found
+
+
+def _open_step(
+  folder: epath.Path, step: int | None, share: tuple[int, int]
+) -> Checkpoint:
+  """The checkpoint of one step, or the newest that is whole."""
+  steps = _steps(folder)
+  if step is not None:
+    if step not in steps:
+      raise FileNotFoundError(
+        f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
+      )
+    return open_checkpoint(steps[step], share=share)
+  wrong: list[Exception] = []
+  for newest in sorted(steps, reverse=True):
+    try:
+      found = open_checkpoint(steps[newest], share=share)
+    except (
+      checksums.DamagedError,
+      CheckpointError,
+      FileNotFoundError,
+    ) as error:
+      wrong.append(error)
+      continue
+    for passed_over in wrong:
+      _LOG.warning("%s. Opens checkpoint_%d instead", passed_over, newest)
+    return found
+  raise wrong[0]
 
 
 def _reader(
@@ -75,21 +165,16 @@ def _reader(
   return None
 
 
-def _step_folder(folder: epath.Path, step: int | None) -> epath.Path:
-  """The folder of one step below a folder of checkpoints."""
+def _steps(folder: epath.Path) -> dict[int, epath.Path]:
+  """The folders of steps in a folder of checkpoints; there is one at least."""
   if folder.is_dir() and (folder / RUN_SUBFOLDER).is_dir():
     folder = folder / RUN_SUBFOLDER
   children = list(folder.iterdir()) if folder.is_dir() else []
   # A folder of a step without a checkpoint in it is no folder of steps.
-  steps = {}
   if not _STEP.match(folder.name):
     steps = {int(m[1]): c for c in children if (m := _STEP.match(c.name))}
-  if steps and (step is None or step in steps):
-    return steps[max(steps) if step is None else step]
-  if steps:
-    raise FileNotFoundError(
-      f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
-    )
+    if steps:
+      return steps
   hint = ""
   if any(child.name.startswith("pytorch_model") for child in children):
     hint = (

@@ -5,8 +5,10 @@ A folder `checkpoint_<step>` with an item `state`. T5X's tree is
 `step`, `opt_state/...`.
 """
 
+import asyncio
 import functools
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,8 +18,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
+from orbax.checkpoint.path import atomicity
 
-from instructrec import limits
+from instructrec import checksums, limits
 from instructrec.models.checkpoint import stacking, storage
 from instructrec.models.checkpoint.tensors import (
   Checkpoint,
@@ -28,12 +31,13 @@ from instructrec.models.checkpoint.tensors import (
 
 ITEM = "state"
 STEP_PREFIX = "checkpoint"
+_STEP = re.compile(rf"{STEP_PREFIX}_\d+")
 # Where each form has the parameters and the step.
 _TREES = {
   "t5x": ("target", "state/step"),
   "instructrec": ("params", "step"),
 }
-_MANIFEST = "manifest.ocdbt"
+MANIFEST = "manifest.ocdbt"
 _DRIVERS = {"/.zarray": "zarr", "/zarr.json": "zarr3"}
 # Chunks of a size that a host of a pod can fetch its part of.
 _CHUNK_BYTES = 64 * 2**20
@@ -49,7 +53,7 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
 
 def _item_folder(folder: epath.Path) -> epath.Path | None:
   for candidate in (folder / ITEM, folder):
-    if (candidate / _MANIFEST).exists():
+    if (candidate / MANIFEST).exists():
       return candidate
   return None
 
@@ -69,7 +73,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
   """
   folder = _item_folder(epath.Path(path))
   if folder is None:
-    raise CheckpointError(f"{path} holds no {_MANIFEST}, expected Orbax's form")
+    raise CheckpointError(f"{path} holds no {MANIFEST}, expected Orbax's form")
   found = _arrays(folder)
   top = {name.split("/")[0] for name in found}
   form = next((f for f, (root, _) in _TREES.items() if root in top), None)
@@ -143,6 +147,46 @@ def _result(future: ts.Future, folder: epath.Path, name: str) -> Any:
     ) from error
 
 
+class _Hashed(atomicity.AtomicRenameTemporaryPath):
+  """A checkpoint gets its `SHA256SUMS` before it gets its name."""
+
+  async def finalize(self) -> None:
+    final = self.get_final()
+    if not _STEP.fullmatch(final.name):  # An item of a checkpoint.
+      await super().finalize()
+      return
+    complete = final.with_name(f"{final.name}{atomicity.TMP_DIR_SUFFIX}-hashed")
+    if complete.exists():
+      complete.rmtree()  # Of a save that was killed.
+    self._final_path = complete
+    await super().finalize()
+    await asyncio.to_thread(checksums.write, complete)
+    complete.rename(final)
+    self._final_path = final
+
+
+class _HashedInBucket(atomicity.CommitFileTemporaryPath):
+  """Nothing is renamed in a bucket: `SHA256SUMS` is the last file."""
+
+  async def finalize(self) -> None:
+    await super().finalize()
+    if _STEP.fullmatch(self.get_final().name):
+      await asyncio.to_thread(checksums.write, self.get_final())
+
+
+def temporary_path_class(folder: str | os.PathLike[str]) -> Any:
+  """What Orbax writes a checkpoint into, for `CheckpointManagerOptions`.
+
+  Args:
+    folder: of the checkpoints, on disk or under gs://.
+
+  Returns:
+    A class; checkpoints that are complete have a `SHA256SUMS`.
+  """
+  in_bucket = os.fspath(folder).startswith("gs://")
+  return _HashedInBucket if in_bucket else _Hashed
+
+
 class _Lazy:
   """A tensor in a tree that Orbax saves, with its place in the order."""
 
@@ -194,7 +238,7 @@ def write(
   step: int,
   tree: Mapping[Path, Tensor | np.ndarray],
 ) -> epath.Path:
-  """Writes `folder/checkpoint_<step>`.
+  """Writes `folder/checkpoint_<step>`, with its `SHA256SUMS`.
 
   Args:
     folder: on disk or under gs://; other steps in it stay.
@@ -206,7 +250,9 @@ def write(
 
   Raises:
     FileExistsError: where the checkpoint exists.
+    ValueError: where Orbax would take the folder's name for a pattern.
   """
+  storage.check_name(folder)
   path = epath.Path(folder)
   if not os.fspath(path).startswith("gs://"):
     path = path.resolve()
@@ -229,7 +275,10 @@ def write(
     (jax.Array, handlers.ArrayHandler()),
   )
   options = ocp.CheckpointManagerOptions(
-    step_prefix=STEP_PREFIX, create=True, enable_async_checkpointing=False
+    step_prefix=STEP_PREFIX,
+    create=True,
+    enable_async_checkpointing=False,
+    temporary_path_class=temporary_path_class(path),
   )
   item = flax.traverse_util.unflatten_dict(lazy)
   save_args = flax.traverse_util.unflatten_dict(

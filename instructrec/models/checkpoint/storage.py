@@ -11,7 +11,7 @@ from typing import Any
 import tensorstore as ts
 from etils import epath
 
-from instructrec import limits
+from instructrec import checksums, limits, output_folder
 from instructrec.models.checkpoint.tensors import CheckpointError
 
 # No drive, no scheme of a bucket, no backslash, nothing that cannot be seen.
@@ -32,6 +32,23 @@ def kvstore(folder: str | os.PathLike[str]) -> dict[str, Any]:
   if match := _BUCKET.match(path):
     return {"driver": "gcs", "bucket": match[1], "path": f"{match[2]}/"}
   return {"driver": "file", "path": f"{os.path.abspath(path)}/"}
+
+
+def check_name(folder: str | os.PathLike[str]) -> None:
+  """Refuses a folder that Orbax could write checkpoints to and not read again.
+
+  Args:
+    folder: where checkpoints are to be written.
+
+  Raises:
+    ValueError: where Orbax would take its path for a pattern.
+  """
+  path = os.path.abspath(folder)
+  if found := sorted(set("*?[") & set(path)):
+    raise ValueError(
+      f"{path} has {' '.join(found)} in its name, which Orbax takes for a "
+      "pattern: its checkpoints could not be read again; choose another folder"
+    )
 
 
 def check_chunks(array: ts.TensorStore, what: str) -> None:
@@ -104,6 +121,8 @@ def inside(
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[epath.Path]:
   """Gives a folder to write into, which gets its name when all is written.
 
+  It gets its `SHA256SUMS` then, too.
+
   Args:
     folder: the name; nothing may be there yet.
 
@@ -118,10 +137,15 @@ def whole_folder(folder: str | os.PathLike[str]) -> Iterator[epath.Path]:
     raise FileExistsError(
       f"{final} exists already; remove it or name another output"
     )
+  if "://" not in os.fspath(folder):
+    with output_folder.making(final, overwrite=False, marker="") as made:
+      yield epath.Path(made)
+    return
   temporary = final.parent / f"{final.name}.incomplete-{os.getpid()}"
   temporary.mkdir(parents=True)
   try:
     yield temporary
+    checksums.write(temporary)
     temporary.rename(final)
   except BaseException:
     temporary.rmtree()

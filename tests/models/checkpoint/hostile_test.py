@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 import tensorstore as ts
 
+from instructrec import checksums
 from instructrec.models.checkpoint import (
   convert,
   names,
@@ -57,6 +58,7 @@ def folder_fixture(tmp_path, flan, random_arrays, as_checkpoint):
     safetensors.numpy.save_file(part, folder / file)
   index = {name: file for file, part in parts.items() for name in part}
   _write_index(folder, index)
+  (folder / checksums.FILE).unlink()
   return folder
 
 
@@ -295,6 +297,7 @@ def _write_orbax(folder, *arrays):
 def test_many_arrays_are_refused(tmp_path, monkeypatch):
   folder = tmp_path / "checkpoint_1"
   _write_orbax(folder, ("params.x", [2], [2]), ("params.y", [2], [2]))
+  checksums.write(folder)
   assert set(opening.open_checkpoint(folder).params) == {"x", "y"}
   monkeypatch.setenv("INSTRUCTREC_MAX_ARRAYS", "1")
   with pytest.raises(ValueError, match="found 2 arrays, expected at most 1;"):

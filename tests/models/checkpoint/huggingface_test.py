@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from instructrec import checksums
 from instructrec.models.checkpoint import (
   convert,
   diff,
@@ -26,7 +27,9 @@ def in_memory_fixture(flan, random_arrays, as_checkpoint):
 
 @pytest.fixture(name="folder")
 def folder_fixture(tmp_path, in_memory):
+  """Of somebody else, whose files carry no hashes."""
   _write(in_memory, tmp_path / "hf")
+  (tmp_path / "hf" / checksums.FILE).unlink()
   return tmp_path / "hf"
 
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from instructrec import checksums
 from instructrec.models.checkpoint import convert, opening, tensors
 
 
@@ -51,6 +52,61 @@ def test_a_run_has_its_checkpoints_in_a_folder(steps, tmp_path):
 
 def test_the_item_in_a_checkpoint_may_be_named(steps):
   assert opening.open_checkpoint(steps / "checkpoint_9" / "state").step == 9
+
+
+def _flip(folder, name):
+  """Changes a bit of the largest file of a name; returns its path."""
+  files = [p for p in folder.rglob(name) if p.name != checksums.FILE]
+  file = max(files, key=lambda path: path.stat().st_size)
+  content = bytearray(file.read_bytes())
+  content[len(content) // 2] ^= 1
+  file.write_bytes(content)
+  return file
+
+
+@pytest.mark.parametrize(
+  ("step", "name"), [(9, "*"), (20, "*"), (100, "*"), (100, ".zarray")]
+)
+def test_a_bit_that_was_flipped_is_found(step, name, steps, tmp_path):
+  folder = tmp_path / f"checkpoint_{step}"
+  shutil.copytree(steps / folder.name, folder)
+  file = _flip(folder, name)
+  named = [folder, folder / "state"] if step == 20 else [folder]
+  for path in named:
+    with pytest.raises(checksums.DamagedError, match=f"{file} is damaged"):
+      opening.open_checkpoint(path)
+
+
+def test_what_is_exported_for_others_is_checked_as_well(checkpoint, tmp_path):
+  convert.convert(
+    checkpoint, tmp_path / "hf", convert.Settings(form="huggingface")
+  )
+  # What belongs to a tokenizer may come beside it.
+  (tmp_path / "hf" / "tokenizer.json").write_text("{}")
+  opening.open_checkpoint(tmp_path / "hf")
+  file = _flip(tmp_path / "hf", "*.safetensors")
+  for path in (tmp_path / "hf", file):
+    with pytest.raises(checksums.DamagedError, match="is meant, delete SHA256"):
+      opening.open_checkpoint(path)
+
+
+def test_a_damaged_newest_step_is_passed_over_with_its_file(
+  steps, tmp_path, caplog
+):
+  run = tmp_path / "run"
+  shutil.copytree(steps, run)
+  (run / "checkpoint_300").mkdir()
+  file = _flip(run / "checkpoint_100", "*")
+  assert opening.open_checkpoint(run).step == 20
+  assert f"{file} is damaged" in caplog.text
+  assert "checkpoint_300 holds no checkpoint" in caplog.text
+  assert caplog.text.count("Opens checkpoint_20 instead") == 2
+  with pytest.raises(checksums.DamagedError, match=f"{file} is damaged"):
+    opening.open_checkpoint(run, 100)
+  for step in (9, 20):
+    _flip(run / f"checkpoint_{step}", "*")
+  with pytest.raises(FileNotFoundError, match="checkpoint_300 holds no check"):
+    opening.open_checkpoint(run)
 
 
 def test_a_step_that_is_not_there(steps):

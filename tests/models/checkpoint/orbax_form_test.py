@@ -7,7 +7,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from instructrec.models.checkpoint import convert, diff, opening, tensors
+from instructrec import checksums
+from instructrec.models.checkpoint import (
+  convert,
+  diff,
+  opening,
+  orbax_form,
+  tensors,
+)
 
 
 @pytest.fixture(name="small")
@@ -49,7 +56,7 @@ def _save(folder, tree, step):
 
 @pytest.mark.parametrize("form", ["t5x", "instructrec"])
 def test_trees_saved_by_orbax_are_read(
-  form, tmp_path, small, random_arrays, as_checkpoint
+  form, tmp_path, small, random_arrays, as_checkpoint, caplog
 ):
   arrays = random_arrays(small)
   params = jax.tree.map(jax.numpy.asarray, _nested(arrays))
@@ -59,7 +66,12 @@ def test_trees_saved_by_orbax_are_read(
   else:
     tree = {"params": params, "step": np.int32(12), "opt_state": [np.ones(3)]}
   _save(tmp_path, tree, 12)
+  if form == "instructrec":
+    with pytest.raises(checksums.DamagedError, match="SHA256SUMS is missing"):
+      opening.open_checkpoint(tmp_path)
+    checksums.write(tmp_path / "checkpoint_12")
   found = opening.open_checkpoint(tmp_path)
+  assert ("cannot be checked" in caplog.text) == (form == "t5x")
   assert (found.form, found.step, found.stacked) == (form, 12, False)
   assert list(found.left.values()) == ["state of the optimizer"]
   assert diff.diff(as_checkpoint(arrays), found) == []
@@ -102,8 +114,30 @@ def test_a_tree_of_something_else(tmp_path):
     opening.open_checkpoint(tmp_path)
 
 
+def test_in_a_bucket_the_list_comes_last(
+  tmp_path, small, random_arrays, as_checkpoint, monkeypatch
+):
+  """Nothing is renamed there; this disk stands in for it."""
+  monkeypatch.setattr(
+    orbax_form,
+    "temporary_path_class",
+    lambda unused: orbax_form._HashedInBucket,
+  )
+  original = as_checkpoint(random_arrays(small))
+  convert.convert(
+    original, tmp_path, convert.Settings(form="instructrec", step=5)
+  )
+  listed = (tmp_path / "checkpoint_5" / checksums.FILE).read_text()
+  assert "  commit_success.txt\n" in listed
+  assert "  state/manifest.ocdbt\n" in listed
+  assert diff.diff(original, opening.open_checkpoint(tmp_path)) == []
+
+
 def test_a_damaged_manifest_is_named(saved):
   (saved / "state" / "manifest.ocdbt").write_bytes(b"\0" * 40)
+  with pytest.raises(checksums.DamagedError, match=r"manifest\.ocdbt is damag"):
+    opening.open_checkpoint(saved)
+  (saved / checksums.FILE).unlink()  # As if it were T5X's.
   with pytest.raises(
     tensors.CheckpointError, match=r"checkpoint_12/state cannot be read"
   ):

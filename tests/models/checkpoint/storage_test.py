@@ -50,3 +50,11 @@ def test_only_disks_are_local():
   assert storage.local("a/b") == pathlib.Path("a/b")
   with pytest.raises(ValueError, match=r"gs://bucket/x is not on disk"):
     storage.local("gs://bucket/x")
+
+
+@pytest.mark.parametrize("name", ["[2023]", "why?", "a*b"])
+def test_folders_that_orbax_takes_for_patterns_are_refused(tmp_path, name):
+  with pytest.raises(ValueError, match="takes for a pattern: its checkpoints"):
+    storage.check_name(tmp_path / name / "checkpoints")
+  storage.check_name(tmp_path / "a b,c")
+  storage.check_name("gs://bucket/run")

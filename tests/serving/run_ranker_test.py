@@ -1,0 +1,154 @@
+"""Requests by titles, ids and words, one after another."""
+
+import types
+
+import polars as pl
+import pytest
+
+from instructrec.data import catalog
+from instructrec.retrieval import run_weights
+from instructrec.serving import catalog_ranker, run_ranker
+from instructrec.settings import ranking
+from instructrec.training import matching as matching_lib
+
+LONG = "a toy " * 60
+
+
+@pytest.fixture(scope="module", name="ranker")
+def ranker_fixture(matching):
+  """A run that matches titles."""
+  parts = matching.parts("match")
+  weights = run_weights.RunWeights({}, parts.untuned)
+  return run_ranker.Ranker(
+    types.SimpleNamespace(
+      run=parts.run,
+      catalog=parts.catalog,
+      parts=parts,
+      ranks_catalogs=True,
+      catalog_ranker=catalog_ranker.CatalogRanker(parts, weights),
+    )
+  )
+
+
+def named(**titles):
+  """A ranker of nothing but names, by id."""
+  frame = {"item_id": list(titles), "title": list(titles.values())}
+  items = catalog.Catalog(pl.DataFrame(frame))
+  return run_ranker.Ranker(types.SimpleNamespace(catalog=items))
+
+
+@pytest.mark.parametrize(
+  ("said", "expected"),
+  [
+    ("something  for\na trip", "something for a trip."),
+    ("No cartoons!", "No cartoons!"),
+    ("really?", "really?"),
+    ('like "Alien."', 'like "Alien."'),
+    ("like (Alien)", "like (Alien)."),
+    ("a gift, ", "a gift."),
+    ("安いもの。", "安いもの。"),
+    ("  ", None),
+    (None, None),
+  ],
+)
+def test_a_wish_is_a_sentence(said, expected):
+  assert run_ranker.sentence(said) == expected
+
+
+def test_titles_and_ids_name_the_same_items(ranker):
+  items = ranker.opened.catalog
+  ids, titles = items.item_ids[:2], items.titles[:2]
+  by_id = ranker.rank(ids, "something nice", k=5)
+  assert ranker.rank(titles, "something nice.", k=5) == by_id
+  assert by_id.history == tuple(ids)
+  assert by_id.wish == "something nice."
+  assert by_id.num_candidates == len(items) - 2
+  whole = ranker.opened.catalog_ranker.rank(ids, "something nice.")
+  assert [(p.item_id, p.title, p.score, p.parts) for p in by_id] == [
+    (p.item_id, p.title, p.score, p.parts) for p in whole[:5]
+  ]
+  assert by_id[0] == by_id.places[0]
+  assert list(by_id[1:]) == list(by_id.places[1:])
+
+
+def test_candidates_are_the_ones_that_are_ranked(ranker):
+  titles = ranker.opened.catalog.titles[5:9]
+  found = ranker.rank([], "something nice", candidates=titles)
+  assert sorted(place.title for place in found) == sorted(titles)
+  assert found.num_candidates == 4
+
+
+def test_the_second_request_compiles_nothing(ranker):
+  """However long its wish and history are."""
+  items = ranker.opened.catalog.item_ids
+  ranker.rank(items[:1], "a")
+  states = matching_lib._states_fn(ranker.opened.parts.run.model)
+  before = states._cache_size()
+  ranker.rank(items[:4], "something for my sister who likes the sea")
+  ranker.rank(items[:2])
+  ranker.rank([], LONG)
+  assert states._cache_size() == before
+
+
+def test_what_is_not_read_of_a_request_is_said(ranker):
+  items = ranker.opened.catalog.item_ids
+  read = ranker.opened.parts.run.data.history_length
+  short = ranker.rank(items[:read], "a toy")
+  assert short.notes == ()
+  found = ranker.rank(items[: read + 2], LONG)
+  history, wish = found.notes
+  assert f"the newest {read} of {read + 2} items are read" in history
+  assert "the wish is cut" in wish
+  most = ranker.opened.parts.run.data.inputs_length - 1
+  assert f"the model reads {most}" in wish
+
+
+@pytest.mark.parametrize(
+  ("request_", "message"),
+  [
+    ({}, "needs a history, a sentence, or both"),
+    ({"wish": "a", "k": 0}, "k is 0, expected 1 or more"),
+    ({"wish": "a", "candidates": []}, "no candidates"),
+    ({"history": ["No such thing"]}, "no item is called 'No such thing'"),
+    ({"wish": "a", "on_unknown": "guess"}, "'guess'"),
+  ],
+)
+def test_a_request_of_nonsense_is_refused(ranker, request_, message):
+  with pytest.raises(ValueError, match=message):
+    ranker.rank(**request_)
+
+
+def test_a_title_alone_is_no_history(ranker):
+  with pytest.raises(TypeError, match="'Toy Story', expected several"):
+    ranker.rank("Toy Story")
+
+
+def test_unknown_titles_are_left_out_or_corrected():
+  ranker = named(a="Toy Story", b="Alien")
+  notes = []
+  names = ["toy stry", "Zzz", "ALIEN"]
+  skipped = ranker.items(names, ranking.OnUnknown.skip, notes)
+  assert skipped == ["b"]
+  assert [note.split(";")[0] for note in notes] == [
+    "left out: no item is called 'toy stry'",
+    "left out: no item is called 'Zzz'",
+  ]
+  notes.clear()
+  nearest = ranker.items(names[::2], ranking.OnUnknown.nearest, notes)
+  assert nearest == ["a", "b"]
+  assert notes == ["'toy stry' was read as 'Toy Story'"]
+  for policy in (ranking.OnUnknown.nearest, ranking.OnUnknown.error):
+    with pytest.raises(ValueError, match="no item is called 'Zzz'"):
+      ranker.items(["Zzz"], policy, [])
+
+
+def test_a_name_of_two_items_is_nobodys():
+  """An id that is the title of another item."""
+  ranker = named(a="1984", **{"1984": "Alien"})
+  for policy in ranking.OnUnknown:
+    with pytest.raises(ValueError, match="write 'id:1984' or 'title:1984'"):
+      ranker.items(["1984"], policy, [])
+  find = ["id:1984", "title:1984", "a"]
+  assert ranker.items(find, ranking.OnUnknown.error, []) == ["1984", "a", "a"]
+  with pytest.raises(ValueError, match="no item has the id 'b'"):
+    ranker.items(["id:b"], ranking.OnUnknown.error, [])
