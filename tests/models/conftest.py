@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from instructrec.models import ranking_model
-from instructrec.models.networks import network, t5, t5_config
+from instructrec.models.networks import (
+  llama,
+  llama_config,
+  network,
+  network_config,
+  t5,
+  t5_config,
+)
 from instructrec.models.scoring import features
 
 TINY = t5_config.T5Config(
@@ -26,6 +33,16 @@ TINY = t5_config.T5Config(
   mlp_dim=24,
   dropout_rate=0.1,
 )
+TINY_LLAMA = llama_config.LlamaConfig(
+  vocab_size=31,
+  emb_dim=16,
+  num_heads=4,
+  num_kv_heads=2,
+  num_decoder_layers=1,
+  head_dim=6,
+  mlp_dim=24,
+)
+NETWORKS = {t5_config.T5Config: t5.T5, llama_config.LlamaConfig: llama.Llama}
 SHAPES = {
   "encoder_input_tokens": (2, 8),
   "decoder_input_tokens": (2, 5),
@@ -47,8 +64,11 @@ class Setup:
     return ranking_model.NetworkRankingModel(self.model.module, **settings)
 
 
-def make_setup(cfg: t5_config.T5Config = TINY, **settings: Any) -> Setup:
-  model = ranking_model.NetworkRankingModel(t5.T5(cfg), **settings)
+def make_setup(
+  cfg: network_config.NetworkConfig = TINY, **settings: Any
+) -> Setup:
+  module = NETWORKS[type(cfg)](cfg)
+  model = ranking_model.NetworkRankingModel(module, **settings)
   variables = jax.jit(
     lambda rng: model.get_initial_variables(rng, SHAPES)["params"]
   )(jax.random.PRNGKey(0))
@@ -147,3 +167,8 @@ def logits_of_fixture():
 @pytest.fixture(scope="session", name="tiny_config")
 def tiny_config_fixture() -> t5_config.T5Config:
   return TINY
+
+
+@pytest.fixture(scope="session", name="tiny_llama_config")
+def tiny_llama_config_fixture() -> llama_config.LlamaConfig:
+  return TINY_LLAMA

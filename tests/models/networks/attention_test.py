@@ -185,6 +185,36 @@ def test_fused_attention_drops_the_same_keys(implementation, tiny_config):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("implementation", ["xla", "pallas"])
+def test_fused_attention_of_grouped_queries_has_the_same_loss(
+  implementation, tiny_llama_config, make_setup
+):
+  tokens = np.array([[5, 9, 4, 1, 7, 3, 12, 0], [7, 3, 12, 8, 1, 2, 0, 0]])
+  batch = {
+    "decoder_input_tokens": np.where(tokens > 0, np.roll(tokens, 1, 1) + 1, 0),
+    "decoder_target_tokens": tokens,
+    "decoder_loss_weights": tokens > 0,
+    "decoder_segment_ids": (tokens > 0) * [[1, 1, 1, 2, 2, 2, 2, 0]],
+  }
+
+  def outcome(name):
+    config = dataclasses.replace(
+      tiny_llama_config, attention_implementation=name, dropout_rate=0.2
+    )
+    setup = make_setup(config)
+    step = jax.value_and_grad(setup.model.loss_fn, has_aux=True)
+    (loss, _), gradients = jax.jit(step)(setup.params, batch, jax.random.key(2))
+    return loss, gradients
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4),
+    outcome(implementation),
+    outcome("einsum"),
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize(
   ("implementation", "scan"), [("xla", False), ("pallas", True)]
 )

@@ -14,10 +14,11 @@ from instructrec.models.networks import network, t5, t5_config
 LENGTH = 3
 
 
-@pytest.fixture(scope="module")
-def config(tiny_config):
+@pytest.fixture(scope="module", params=["t5", "llama"])
+def config(request, tiny_config, tiny_llama_config):
+  sizes = {"t5": tiny_config, "llama": tiny_llama_config}[request.param]
   return dataclasses.replace(
-    tiny_config, title_matching=True, num_items=9, dropout_rate=0.0
+    sizes, title_matching=True, num_items=9, dropout_rate=0.0
   )
 
 
