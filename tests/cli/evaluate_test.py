@@ -269,8 +269,10 @@ def test_a_chat_model_is_a_row_and_is_estimated_first(
     evaluated(work, tmp_path / "report", *options, "--chat_max_tokens=9")
   assert not chat_server.asked
   found, _ = evaluated(work, tmp_path / "report", *options)
-  # Twelve candidates: the list, two groups and their winners; in two orders.
-  assert chat_server.asked.total() == 9 * 4 * 2
+  # Twelve candidates: the list, two groups and their winners; in two orders,
+  # of which two winners may have the same by chance: then the reply is kept.
+  asked = chat_server.asked.total()
+  assert 9 * 4 * 2 - 9 <= asked <= 9 * 4 * 2
   (result,) = found.values()
   assert {"tiny", "tiny (tournament)"} < set(result["methods"])
   words = result["descriptions"]["tiny"]
@@ -286,7 +288,7 @@ def test_a_chat_model_is_a_row_and_is_estimated_first(
   assert "the same candidates in other orders" in page
   direct = evaluated(work, tmp_path / "again", *options)[0]
   assert direct[result["group"]]["methods"] == result["methods"]
-  assert chat_server.asked.total() == 9 * 4 * 2
+  assert chat_server.asked.total() == asked
 
 
 def _in_processes(work, output, *options, differ=((), ())):
