@@ -8,7 +8,7 @@ import sys
 import instructrec
 
 _TRAIN = {
-  "TRAIN_STEPS": 300,
+  "TRAIN_STEPS": 200,
   "WARMUP_STEPS": 10,
   "BATCH_SIZE": 4,
   "INPUTS_LENGTH": 64,
@@ -18,7 +18,7 @@ _TRAIN = {
   "LOG_PERIOD": 7,
   "EVAL_PERIOD": 25,
   "EVAL_STEPS": 2,
-  "CHECKPOINT_PERIOD": 20,
+  "CHECKPOINT_PERIOD": 16,
 }
 
 

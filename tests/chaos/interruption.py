@@ -226,7 +226,7 @@ class _Running:
       os.killpg(self.process.pid, number)
       return self.process.pid
     children = psutil.Process(self.process.pid).children(recursive=True)
-    victims = [self.process.pid, *(child.pid for child in children)]
+    victims = [self.process.pid, *(c.pid for c in children if _works(c))]
     # Where memory is short, the kernel takes any process.
     victim = victims[0] if number != signal.SIGKILL else rng.choice(victims)
     os.kill(victim, number)
@@ -258,3 +258,11 @@ class _Running:
       except (ProcessLookupError, psutil.Error):
         continue  # It ended meanwhile.
     return found
+
+
+def _works(process: psutil.Process) -> bool:
+  """Whether it is more than Python's list of what to clear up."""
+  try:
+    return "resource_tracker" not in " ".join(process.cmdline())
+  except psutil.NoSuchProcess:
+    return False
