@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 from typer.testing import CliRunner
 
+from instructrec import checksums
 from instructrec.cli import main
 from instructrec.models.checkpoint import (
   convert,
@@ -167,6 +168,7 @@ def test_inspect_says_what_is_missing(hf, tmp_path):
   arrays = safetensors.numpy.load_file(tmp_path / huggingface.WEIGHTS)
   del arrays[NORM]
   safetensors.numpy.save_file(arrays, tmp_path / huggingface.WEIGHTS)
+  checksums.write(tmp_path)
   with pytest.raises(tensors.CheckpointError, match=f"missing .*\n *{NORM}"):
     call("checkpoint", "inspect", f"--source={tmp_path}")
 
@@ -177,6 +179,7 @@ def test_diff_fails_where_numbers_differ(hf, tmp_path):
   arrays = safetensors.numpy.load_file(tmp_path / huggingface.WEIGHTS)
   arrays[NORM][3] += 0.25
   safetensors.numpy.save_file(arrays, tmp_path / huggingface.WEIGHTS)
+  checksums.write(tmp_path)
   both = (f"--first={hf}", f"--second={tmp_path}")
   text = call("checkpoint", "diff", *both, exit_code=1)
   assert text == (

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,10 +14,11 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from instructrec import checksums
 from instructrec.cli import main
 from instructrec.data import dataset
 from instructrec.evaluation import metrics
-from instructrec.retrieval import candidate_lists
+from instructrec.retrieval import candidate_lists, run_weights
 from instructrec.training import distributed, run_dir
 
 pytestmark = pytest.mark.tf
@@ -29,6 +31,16 @@ def call(*args):
     raise result.exception
   assert result.exit_code == 0, result.output
   return result.output
+
+
+@pytest.fixture(scope="module")
+def work(work, tmp_path_factory):
+  """The run without weights that tests of other files may have left with it."""
+  folder = tmp_path_factory.mktemp("evaluated") / "work"
+  shutil.copytree(work, folder)
+  (folder / "model" / run_weights.FILE).unlink(missing_ok=True)
+  checksums.write(folder / "model")
+  return folder
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from instructrec import checksums
 from instructrec.cli import main
 from instructrec.training import run_dir
 
@@ -59,7 +60,17 @@ def shop(work, tmp_path_factory):
   for name in ("model/run.json", "instructions/manifest.json"):
     path = folder / name
     path.write_text(path.read_text().replace(str(work), str(folder)))
+  checksums.write(folder / "instructions")
+  sealed(folder / "model" / run_dir.RECORD)
   return folder
+
+
+def sealed(path):
+  """Puts a new hash of itself into a record that was changed."""
+  record = json.loads(path.read_text())
+  record["sha256"] = checksums.UNSEALED
+  path.write_text(json.dumps(record, indent=2) + "\n")
+  checksums.seal(path)
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +137,14 @@ def test_training_goes_on_with_instructions_elsewhere(moved, train_args):
 
 
 def test_other_instructions_are_refused(work, tmp_path):
-  manifest = json.loads((work / "instructions/manifest.json").read_text())
+  others = tmp_path / "instructions"
+  shutil.copytree(work / "instructions", others)
+  manifest = json.loads((others / "manifest.json").read_text())
   manifest["fingerprint"] = "sha256:0"
-  (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+  (others / "manifest.json").write_text(json.dumps(manifest))
+  checksums.write(others)
   with pytest.raises(ValueError, match=r"sha256:0, the run in .* was trained"):
-    call("rank", f"--model_dir={work / 'model'}", f"--tfds_data_dir={tmp_path}")
+    call("rank", f"--model_dir={work / 'model'}", f"--tfds_data_dir={others}")
 
 
 @pytest.mark.parametrize("command", ["rank", "evaluate"])

@@ -185,6 +185,7 @@ def test_a_request_that_stands_there_twice_is_named(tmp_path):
   found = written(tmp_path / "a", {"m": scored(1, 1)})
   path = tmp_path / "a" / per_request.FILE
   pl.concat([found.table, found.table.head(1)]).write_parquet(path)
+  checksums.write(tmp_path / "a")
   twice = compare.load(tmp_path / "a")
   with pytest.raises(ValueError, match="121 rows of 120 request ids"):
     compare.compare({"a": [twice]})

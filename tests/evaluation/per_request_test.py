@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructrec import checksums
 from instructrec.evaluation import evaluate, facts, metrics, per_request
 
 KNOWN = facts.Facts.of(
@@ -64,6 +65,7 @@ def test_groups_may_have_other_cut_offs_and_no_facts():
 def test_a_table_is_read_from_the_folder_of_its_report(tmp_path):
   found = per_request.table([evaluated("g", KNOWN)])
   found.write_parquet(tmp_path / per_request.FILE)
+  checksums.write(tmp_path)
   assert per_request.read(tmp_path).equals(found)
   with pytest.raises(FileNotFoundError, match="holds no report"):
     per_request.read(tmp_path / "gone")

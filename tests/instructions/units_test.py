@@ -71,7 +71,7 @@ def test_leaving_early_ends_the_workers(monkeypatch, prepared_dir):
 
 
 def test_what_does_not_fit_is_refused_before_any_work(prepared_dir):
-  with pytest.raises(FileNotFoundError, match=r"manifest\.json is missing"):
+  with pytest.raises(FileNotFoundError, match="holds no prepared data"):
     units.Spec(prepared_dir=str(prepared_dir.parent)).generator()
   with pytest.raises(ValueError, match="expected 'stated', 'strict' or"):
     units.Spec(prepared_dir=str(prepared_dir), protocol="odd").generator()

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from instructrec import checksums
 from instructrec.instructions import example_proto, units
 from instructrec.instructions.format import FINE_GRAINED
 
@@ -177,6 +178,11 @@ def test_metadata_name_features_of_tfds_alone(
     "INSTRUCTREC_VOCABULARY", str(data_dir / "vocabulary/sentencepiece.model")
   )
   (folder / "features.json").write_text(json.dumps(features))
+  # A stranger's list of hashes fits the stranger's files.
+  shutil.copytree(data_dir / "vocabulary", tmp_path / "vocabulary")
+  for name in ("manifest.json", "items.parquet"):
+    shutil.copy(data_dir / name, tmp_path / name)
+  checksums.write(tmp_path)
   with pytest.raises(ValueError, match=r"names the class .*_of_a_stranger"):
     token_cache.load("instructrec_v1_sequential_p1_i0", "train", tmp_path)
   assert "module_of_a_stranger" not in sys.modules

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import types
 
 import pytest
 from typer import testing
@@ -103,6 +104,28 @@ def test_figures_are_kept_on_disk(tiny, tmp_path, monkeypatch):
   other = dataclasses.replace(tiny, num_candidates=3)
   with pytest.raises(pytest.fail.Exception, match="compiled again"):
     compiled.compile_step(other, "score", LOCAL, tmp_path)
+
+
+def test_kept_figures_that_were_changed_are_measured_again(
+  tmp_path, monkeypatch, caplog
+):
+  measured = []
+  monkeypatch.setattr(
+    compiled, "measure", lambda *unused: measured.append(1) or _figures(123)
+  )
+  program = types.SimpleNamespace(as_text=lambda: "program")
+
+  def figures():
+    return compiled.compile_lowered(program, LOCAL, tmp_path)
+
+  assert figures() == figures() == _figures(123)
+  assert len(measured) == 1
+  (file,) = tmp_path.iterdir()
+  file.write_text(file.read_text().replace("123", "124"))
+  assert figures() == _figures(123)
+  assert f"{file} is damaged" in caplog.text
+  assert figures() == _figures(123)
+  assert len(measured) == 2
 
 
 def test_the_compilers_complaints_are_read():

@@ -90,8 +90,14 @@ def test_what_is_no_table_is_named(folder, tmp_path_factory):
   with pytest.raises(FileNotFoundError, match=r"no items\.parquet"):
     item_table.ItemTable.load(empty)
   pl.DataFrame({"item_id": ["a"]}).write_parquet(empty / item_table.FILE)
+  checksums.write(empty)
   with pytest.raises(ValueError, match=r"lacks the columns \['title'"):
     item_table.ItemTable.load(empty)
   (folder / item_table.FILE).write_bytes(b"PAR1")
+  with pytest.raises(
+    checksums.DamagedError, match=r"items\.parquet is damaged"
+  ):
+    item_table.ItemTable.load(folder)
+  checksums.write(folder)
   with pytest.raises(checksums.DamagedError, match=r"items\.parquet cannot be"):
     item_table.ItemTable.load(folder)

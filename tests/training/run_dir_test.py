@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from instructrec import checksums
 from instructrec.models import tokenizer
 from instructrec.training import data_config, item_table, run_dir, trained_run
 
@@ -83,8 +84,10 @@ def test_vectors_of_items_are_of_no_others(folders):
 
 def test_a_record_that_does_not_say_where_its_data_are_is_refused(tmp_path):
   (tmp_path / run_dir.CONFIG).write_text("")
-  record = {"tfds_data_dir": "/data"}
+  checksums.write(tmp_path, [run_dir.CONFIG])
+  record = {"tfds_data_dir": "/data", "sha256": checksums.UNSEALED}
   (tmp_path / run_dir.RECORD).write_text(json.dumps(record))
+  checksums.seal(tmp_path / run_dir.RECORD)
   with pytest.raises(
     ValueError, match="lacks tfds_data_dir_relative, instructions_fingerprint"
   ):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from instructrec import checksums
 from instructrec.models.checkpoint import (
   convert,
   huggingface,
@@ -160,6 +161,7 @@ def test_buffers_of_old_files_are_left(folder):
   arrays = safetensors.numpy.load_file(file)
   buffer = "model.layers.1.self_attn.rotary_emb.inv_freq"
   safetensors.numpy.save_file(arrays | {buffer: np.ones(2, np.float32)}, file)
+  checksums.write(folder)
   found = opening.open_checkpoint(folder)
   assert found.left == {buffer: "in old files; no network reads it"}
   assert opening.check(found) == CONFIG
