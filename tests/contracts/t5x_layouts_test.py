@@ -17,7 +17,7 @@ from flax.linen import partitioning as flax_partitioning
 from jax.experimental import pjit
 
 from instructrec.models import ranking_model
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import llama, llama_config, t5, t5_config
 from instructrec.training import mesh as mesh_lib
 
 CONFIG = t5_config.T5Config(
@@ -30,6 +30,17 @@ CONFIG = t5_config.T5Config(
   num_decoder_layers=1,
   remat_policy="minimal",
 )
+LLAMA = llama_config.LlamaConfig(
+  vocab_size=64,
+  emb_dim=16,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=8,
+  mlp_dim=32,
+  num_decoder_layers=1,
+  remat_policy="minimal",
+)
+NETWORKS = {"t5": t5.T5(CONFIG), "llama": llama.Llama(LLAMA)}
 MESH = mesh_lib.MeshConfig(shard_parameters=True, shard_sequence=True)
 SHAPES = {
   "encoder_input_tokens": (4, 32),
@@ -72,6 +83,15 @@ def trace(jit, model, method, mesh):
   ).trace(params, BATCH)
 
 
+def make_model(network, scan_layers, **settings):
+  module = NETWORKS[network]
+  config = dataclasses.replace(module.config, scan_layers=scan_layers)
+  return ranking_model.NetworkRankingModel(
+    module.clone(config=config), **settings
+  )
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
   ("method", "scan_layers"),
   [
@@ -81,10 +101,10 @@ def trace(jit, model, method, mesh):
     ("predict_batch", False),
   ],
 )
-def test_pjit_has_the_layouts_of_the_embedded_runner(method, scan_layers, mesh):
-  model = ranking_model.NetworkRankingModel(
-    t5.T5(dataclasses.replace(CONFIG, scan_layers=scan_layers))
-  )
+def test_pjit_has_the_layouts_of_the_embedded_runner(
+  network, method, scan_layers, mesh
+):
+  model = make_model(network, scan_layers)
   with mesh_lib.use(mesh, MESH):
     expected = layouts(trace(jax.jit, model, method, mesh).lower())
   with mesh, flax_partitioning.axis_rules(MESH.rules):
@@ -137,12 +157,16 @@ def t5x_step(model, partitioner):
 @pytest.mark.t5x
 @pytest.mark.slow
 @pytest.mark.tf
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("scan_layers", [False, True])
-def test_t5x_has_the_layouts_of_the_embedded_runner(t5x_root, scan_layers):
+def test_t5x_has_the_layouts_of_the_embedded_runner(
+  t5x_root, network, scan_layers
+):
   from t5x import adafactor, partitioning
 
-  model = ranking_model.NetworkRankingModel(
-    t5.T5(dataclasses.replace(CONFIG, scan_layers=scan_layers)),
+  model = make_model(
+    network,
+    scan_layers,
     optimizer_def=adafactor.Adafactor(
       logical_factor_rules=adafactor.standard_logical_factor_rules()
     ),

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from instructrec.models import ranking_model, tokenizer
-from instructrec.models.networks import t5, t5_config
+from instructrec.models.networks import llama, llama_config, t5, t5_config
 from instructrec.models.objectives import (
   listwise,
   next_item,
@@ -40,7 +40,6 @@ SIZES = {
   "emb_dim": 128,
   "num_heads": 4,
   "head_dim": 32,
-  "num_encoder_layers": 2,
   "num_decoder_layers": 2,
   "mlp_dim": 256,
 }
@@ -55,12 +54,14 @@ class Case:
     gin: the file of gin/objectives/, if any.
     steps: updates to compare.
     data: of `DataConfig`; the numbers of the gin file.
+    network: file of gin/models/, behind whose sizes come those below.
   """
 
   objective: objective.Objective | None
   gin: str | None
   steps: int
   data: dict[str, int]
+  network: str = "tiny"
 
   @property
   def titles(self) -> bool:
@@ -71,6 +72,8 @@ class Case:
 _NEXT = {"history_length": 16, "title_length": 20, "num_drawn": 8}
 CASES = {
   "token": Case(None, None, 5, {}),
+  # Packed rows of prompt and answer.
+  "llama": Case(None, None, 5, {}, "llama_tiny"),
   "listwise": Case(
     listwise.Listwise(),
     "listwise",
@@ -101,7 +104,6 @@ from __gin__ import dynamic_registration
 
 import __main__ as train_script
 import dataset_of_batches
-from instructrec.models.networks import t5_config
 from t5x import utils
 
 train_script.train:
@@ -142,7 +144,7 @@ def open_stream(t5x):
     prefix="losses_v1",
   )
 
-  def open_with(data):
+  def open_with(data, reads_rows):
     config = data_config.DataConfig(
       mixture="losses_v1",
       inputs_length=256,
@@ -157,9 +159,31 @@ def open_stream(t5x):
       items = item_arrays.ItemArrays.create(
         item_table.ItemTable.load(t5x.data), tokenizer.Tokenizer(path), config
       )
-    return streams.open_stream(config, "train", t5x.data, items)
+    return streams.open_stream(
+      config, "train", t5x.data, items, reads_rows=reads_rows
+    )
 
   return open_with
+
+
+def _module(case):
+  """The network of a case, as its gin files have it."""
+  sizes = {"vocab_size": 2176, "dtype": "float32", "dropout_rate": 0.0, **SIZES}
+  if case.network == "tiny":
+    return t5.T5(
+      t5_config.T5Config(
+        num_encoder_layers=2, title_matching=case.titles, **sizes
+      )
+    )
+  return llama.Llama(
+    llama_config.LlamaConfig(
+      num_kv_heads=2,
+      logits_via_embedding=True,
+      bos_id=None,
+      eos_id=1,
+      **sizes,
+    )
+  )
 
 
 def _t5x_losses(t5x, stream, case, folder):
@@ -174,10 +198,18 @@ def _t5x_losses(t5x, stream, case, folder):
   (folder / "dataset_of_batches.py").write_text(
     _DATASET.format(path=str(folder / "batches.npz"))
   )
-  sizes = "".join(f"t5_config.T5Config.{k} = {v}\n" for k, v in SIZES.items())
+  config = type(_module(case).config)
+  module = config.__module__.rpartition(".")[2]
+  sizes = f"from instructrec.models.networks import {module}\n" + "".join(
+    f"{module}.{config.__name__}.{k} = {v}\n" for k, v in SIZES.items()
+  )
   (folder / "losses.gin").write_text(_GIN + sizes)
   model_dir = folder / "model"
-  files = ["gin/instructrec_small.gin", "gin/overrides/tiny.gin"]
+  files = [
+    "gin/instructrec_small.gin",
+    "gin/overrides/tiny.gin",
+    f"gin/models/{case.network}.gin",
+  ]
   if case.gin:
     files += ["gin/runs/t5x_items.gin", f"gin/objectives/{case.gin}.gin"]
   t5x.run(
@@ -187,6 +219,10 @@ def _t5x_losses(t5x, stream, case, folder):
     f"--gin.MODEL_DIR='{model_dir}'",
     f"--gin.TRAIN_STEPS={case.steps}",
     f"--gin.LEARNING_RATE={LEARNING_RATE}",
+    "--gin.VOCAB_SIZE=2176",
+    "--gin.Z_LOSS=1e-4",
+    "--gin.DROPOUT_RATE=0.0",
+    "--gin.ACTIVATION_DTYPE='float32'",
     "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
     devices=4,
     python_path=[folder],
@@ -211,18 +247,10 @@ def _t5x_losses(t5x, stream, case, folder):
 @pytest.mark.parametrize("name", CASES)
 def test_losses_agree(name, t5x, open_stream, tmp_path):
   case = CASES[name]
-  stream = open_stream(case.data)
+  module = _module(case)
+  stream = open_stream(case.data, module.reads_rows)
   theirs, params = _t5x_losses(t5x, stream, case, tmp_path)
   assert ("title_matching" in params) == case.titles
-  module = t5.T5(
-    t5_config.T5Config(
-      vocab_size=2176,
-      dtype="float32",
-      dropout_rate=0.0,
-      title_matching=case.titles,
-      **SIZES,
-    )
-  )
   runner.train(
     runner.TrainConfig(
       model=_StartingAt(module, params, case.objective),
