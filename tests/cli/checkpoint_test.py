@@ -275,6 +275,8 @@ def test_the_documented_commands_run(hf, run, tmp_path):
     blocks.replace("\\\n", " "),
     re.MULTILINE,
   )
+  # What is read of a LLaMA-style folder, llama_test.py shows.
+  commands = [c for c in commands if "work/tinyllama" not in c]
   assert len(commands) == 7
   for command in commands:
     for shown, path in (

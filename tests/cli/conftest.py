@@ -1,9 +1,13 @@
 """A tiny run through the command line, made once for all tests."""
 
+import pathlib
+
 import pytest
 from typer.testing import CliRunner
 
+from instructrec import checksums
 from instructrec.cli import main
+from instructrec.retrieval import run_weights
 
 _TRAIN = [
   "train",
@@ -31,10 +35,24 @@ def call(*args):
   return result
 
 
+_SHARED: list[pathlib.Path] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_weights_stay():
+  """What an evaluation leaves with the shared run is not the next file's."""
+  yield
+  for folder in _SHARED:
+    if (folder / run_weights.FILE).exists():
+      (folder / run_weights.FILE).unlink()
+      checksums.write(folder)
+
+
 @pytest.fixture(scope="session")
 def work(tmp_path_factory):
   """Prepared data, instructions and a model trained for six steps."""
   folder = tmp_path_factory.mktemp("work")
+  _SHARED.append(folder / "model")
   result = call(
     "prepare",
     "--source=synthetic",
