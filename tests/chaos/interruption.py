@@ -69,6 +69,8 @@ class Bench:
     self.work = work
     self.trial = work / "trial"
     self.references: dict[str, Reference] = {}
+    # How the machine's load is now, against that of the reference.
+    self._pace: dict[str, float] = {}
 
   def refer(self, command: commands.Command) -> Reference:
     """Runs a command unbroken; its output is the input of others."""
@@ -120,9 +122,12 @@ class Bench:
       if in_work:
         running.wait_for_work()
       seconds = reference.work_seconds if in_work else reference.seconds
-      if running.ends_within(rng.random() * seconds):
+      pace = self._pace.get(command.name, 1.0)
+      if running.ends_within(rng.random() * seconds * pace):
+        self._pace[command.name] = 0.7 * pace
         status = running.wait()
         break
+      self._pace[command.name] = min(1.1 * pace, 2.0)
       tally.sent += 1
       tally.in_work += in_work
       tally.to_children += running.send(number, rng) != running.process.pid
