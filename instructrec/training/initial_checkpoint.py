@@ -52,6 +52,17 @@ def load_params(
       of them are listed.
   """
   found = opening.open_checkpoint(path, step)
+  return place(found, abstract_params, draw_new=draw_new, config=config)
+
+
+def place(
+  found: tensors.Checkpoint,
+  abstract_params: Any,
+  *,
+  draw_new: Callable[[], Any] | None = None,
+  config: Any = None,
+) -> Any:
+  """Reads the parameters of a checkpoint that is open; see `load_params`."""
   if config is not None:
     opening.check_settings(found, config)
   wanted = traverse_util.flatten_dict(abstract_params, sep="/")

@@ -71,8 +71,7 @@ class Checkpoints:
     """
     found = opening.open_checkpoint(self.path, step)
     distributed.check_agreement({"the checkpoint of the run": found.path})
-    params = initial_checkpoint.load_params(found.path, abstract)
-    return params, found.step
+    return initial_checkpoint.place(found, abstract), found.step
 
 
 def load(
