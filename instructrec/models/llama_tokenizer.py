@@ -182,8 +182,9 @@ class _Json:
     added = self._tokenizer.get_added_tokens_decoder()
     self._special = {i for i, token in added.items() if token.special}
     unknown = getattr(self._tokenizer.model, "unk_token", None)
-    if unknown is not None:
-      self._special.add(self._tokenizer.token_to_id(unknown))
+    number = None if unknown is None else self._tokenizer.token_to_id(unknown)
+    if number is not None:
+      self._special.add(number)
 
   @property
   def size(self) -> int:
