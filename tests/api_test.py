@@ -16,6 +16,7 @@ from instructrec.data import dataset, synthetic
 from instructrec.settings import generation
 
 _ROOT = pathlib.Path(instructrec.__file__).parents[1]
+_PAGES = pathlib.Path(__file__).parents[1] / "docs"
 
 
 def call(*args):
@@ -142,7 +143,7 @@ def test_commands_and_functions_fill_the_same_settings(tmp_path, monkeypatch):
 @pytest.mark.tf
 def test_the_ten_lines_of_the_page_rank(shop, tmp_path, monkeypatch, capsys):
   """From two files to a ranked list, with training that is short."""
-  text = (_ROOT / "docs/python.md").read_text()
+  text = (_PAGES / "python.md").read_text()
   code = text.split("```python\n")[1].split("```")[0]
   assert len([line for line in code.splitlines() if line.strip()]) <= 10
   monkeypatch.chdir(tmp_path)
@@ -170,7 +171,7 @@ def test_the_ten_lines_of_the_page_rank(shop, tmp_path, monkeypatch, capsys):
 @pytest.mark.tf
 def test_the_notebook_runs(tmp_path):
   """Its cells one after another, in a fresh process."""
-  pages = json.loads((_ROOT / "docs/quickstart.ipynb").read_text())["cells"]
+  pages = json.loads((_PAGES / "quickstart.ipynb").read_text())["cells"]
   cells = ["".join(c["source"]) for c in pages if c["cell_type"] == "code"]
   cells.append("print('places:', len(ranking))")
   # Where a folder is made: one that goes with the test.
