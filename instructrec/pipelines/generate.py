@@ -229,7 +229,9 @@ def write(
     manifest = _fill(
       temporary, spec, generator, unfinished, whole, vocabulary, output
     )
-  unfinished.remove()
+    # Before the output has its name: a kill after that leaves nothing, as the
+    # next start is refused and looks no further.
+    unfinished.remove()
   return manifest
 
 

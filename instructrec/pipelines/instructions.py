@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, cast
 
-from instructrec import folder_lock
+from instructrec import output_folder
 from instructrec.instructions import budget, card, chat, plans, units
 from instructrec.pipelines import generate as writing
 from instructrec.settings import generation
@@ -44,7 +44,7 @@ def generate(
     eval_templates=settings.eval_templates or plans.EVAL_TEMPLATES,
   )
   produce = _produce(settings, tell)
-  with folder_lock.beside(settings.output, "generate", tell):
+  with output_folder.locked(settings.output, "generate", tell):
     manifest = writing.write(
       spec,
       settings.output,
