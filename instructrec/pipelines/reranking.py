@@ -21,12 +21,8 @@ from instructrec.pipelines import (
   reranking_rows,
   weighted_rows,
 )
-from instructrec.retrieval import (
-  candidate_lists,
-  popularity,
-  random_ranker,
-  retriever,
-)
+from instructrec.retrieval import candidate_lists, retriever
+from instructrec.retrieval.methods import popularity, random_ranker
 from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
 from instructrec.training import trained_run
@@ -177,7 +173,10 @@ class Reranking:
       rows.chat.start_task()
     prepared, group = self.instructions.prepared, self._tasks.group(name)
     table = rank_table.RankTable(
-      len(prepared.catalog), prepared.split.training_log, self.settings.seed
+      len(prepared.catalog),
+      prepared.split.training_log,
+      self.settings.seed,
+      self.settings.metrics,
     )
     for block in self._tasks.blocks(
       name, self.settings.split, self.lists, self.settings.num_requests

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Annotated
 
+from instructrec.settings.metric_names import Metrics
 from instructrec.settings.option import Option
 from instructrec.settings.run import RunSettings
 
@@ -137,6 +138,7 @@ class EvaluationSettings(RunSettings):
       name="retriever",
     ),
   ] = ()
+  metrics: Metrics = ()
   score_normalizations: Annotated[
     tuple[str, ...],
     Option(
