@@ -1,5 +1,7 @@
 """A network as a `RankingModel`: trains, scores candidates, generates."""
 
+import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -9,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import protocol
 from instructrec.models.generation import generation, search
-from instructrec.models.networks import network
+from instructrec.models.networks import adapters, network
 from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import objective as objective_lib
 from instructrec.models.objectives import token_likelihood, training_metrics
@@ -151,6 +153,14 @@ class NetworkRankingModel:
     """Sizes and numerics of the network."""
     return self.module.config
 
+  def merged(self) -> "NetworkRankingModel":
+    """The model of parameters into which adapters are merged."""
+    model = copy.copy(self)
+    model.module = self.module.clone(
+      config=dataclasses.replace(self.network_config, adapter=None)
+    )
+    return model
+
   @property
   def vocab_size(self) -> int:
     """Token ids that the network knows."""
@@ -187,6 +197,9 @@ class NetworkRankingModel:
 
     Returns:
       {"params": ..., "params_axes": ...}, both named as in T5X checkpoints.
+
+    Raises:
+      ValueError: where the targets of adapters match nothing.
     """
     del input_types
     shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
@@ -201,6 +214,7 @@ class NetworkRankingModel:
       network.Targets(targets, targets),
       enable_dropout=False,
     )
+    adapters.check(variables["params"], self.network_config.adapter)
     return dict(variables)
 
   def _checked(self, batch: protocol.Batch, trees: bool) -> dict[str, Array]:
@@ -239,6 +253,8 @@ class NetworkRankingModel:
     """
     arrays = self._checked(batch, trees=False)
     self.objective.check(arrays, titles=self.matches_titles)
+    # T5X asks for all gradients.
+    params = adapters.hold(params)
     loss, metrics = self.objective(self._reading(params, arrays, dropout_rng))
     metrics = training_metrics.of_objective(
       loss,
