@@ -299,6 +299,9 @@ class Reranking:
     opened, _ = self._trained
     if not self.settings.num_histories or opened.parts.matcher is None:
       return None
+    if not opened.template_set.knows_wishes:
+      self.tell("following wishes is not measured: the run was taught none")
+      return None
     prepared = self.instructions.prepared
     frame = prepared.requests.read(self.settings.split)
     # One of each user: others share most of their history.

@@ -47,7 +47,6 @@ LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED = (
   "wanted",
   "unwanted",
 )
-_PLAIN, _WISH = "seq_next_item", "personal_wish_and_history"
 Scores = Float[np.ndarray, "requests candidates"]
 
 
@@ -317,8 +316,9 @@ class ModelParts:
 
   def prompt(self, wish: str | None) -> str:
     """The instruction around a history, with or without a wish."""
-    name = _PLAIN if wish is None else _WISH
-    form = render.Form(self.template_set[name])
+    form = render.Form(
+      self.template_set.answering(history=True, wish=wish is not None)
+    )
     return form.prompt(render.Slots(vague=wish))
 
   @functools.cached_property
