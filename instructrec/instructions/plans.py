@@ -110,7 +110,7 @@ class Planner:
       if not found.kind.names_item or found.form is TaskForm.T0 or found.query:
         raise ValueError(
           f"template {name} is {found.kind}, {found.form}; evaluation needs a "
-          "direct one, or one of kind next_title, of form T2 or T3 without {query}"
+          "direct one or a next_title, of form T2 or T3 without {query}"
         )
     names = [
       render.Form(self.template_set[name]) for name in self.eval_templates

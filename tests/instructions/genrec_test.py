@@ -132,7 +132,8 @@ def test_a_model_is_asked_as_it_was_trained():
   both = templates.load(kinds=templates.KINDS)
   assert both.answering(history=True, wish=False).id == "seq_next_item"
   assert GENREC.answering(history=True, wish=False).id == "genrec_next"
-  assert both.knows_wishes and not GENREC.knows_wishes
+  assert both.knows_wishes
+  assert not GENREC.knows_wishes
   with pytest.raises(ValueError, match="kind=instructrec"):
     GENREC.answering(history=True, wish=True)
 
