@@ -122,7 +122,8 @@ def section(
     group: name of the requests.
     lists: of each method.
     history: indices of the items of each request's history.
-    exact: what an exact search finds, by the method whose lists it judges.
+    exact: what an exact search finds for the first of the requests, by the
+      method whose lists it judges.
     seed: of the bootstrap.
     clusters: the users, where they repeat.
 
@@ -135,12 +136,19 @@ def section(
   rows = []
   for name, written in lists.items():
     values = written.rates(history)
-    if exact and name in exact:
-      values["recall of the exact"] = written.recall(exact[name])
     found = intervals.bootstrap(
       np.stack(list(values.values()), 1), seed=seed, clusters=clusters
     )
     cells = dict(zip(values, map(_cell, found), strict=True))
+    if exact and name in exact:
+      count = len(exact[name].items)
+      recall = Written(written.items[:count]).recall(exact[name])
+      (own,) = intervals.bootstrap(
+        recall[:, None],
+        seed=seed,
+        clusters=None if clusters is None else clusters[:count],
+      )
+      cells[names[-1]] = f"{_cell(own)}, {count} requests"
     rows.append((name, *(cells.get(column, "-") for column in names)))
   return [
     f"## Written lists: {group}",

@@ -166,6 +166,7 @@ def _tell(
     width = max(16, *map(len, result.methods))
     tell(f"\n{result.group} ({result.num_requests:,} requests)")
     for name, row in result.methods.items():
-      cells = "  ".join(f"{m} {row[m].mean:.3f}" for m in _SHOWN)
+      shown = [name for name in _SHOWN if name in row]
+      cells = "  ".join(f"{m} {row[m].mean:.3f}" for m in shown)
       tell(f"  {name:{width}s} {cells}")
     tell(f"  {report.headline(result)}")

@@ -20,6 +20,7 @@ from instructrec.pipelines import (
   rank_table,
   reranking_rows,
   weighted_rows,
+  written_rows,
 )
 from instructrec.retrieval import (
   candidate_lists,
@@ -163,6 +164,8 @@ class Reranking:
         for name in self._tasks.names
         for result in self._task(name, rows)
       ]
+    if self.settings.num_beams:
+      found += self._written(weighted)
     if not found:
       raise ValueError(
         f"no request of the {self.settings.split} split of {self._tasks.names} "
@@ -191,6 +194,29 @@ class Reranking:
       order = reranking_rows.retrieved_order(lists.retriever)
       return table.by_retrieval(group, order)
     return table.overall(group)
+
+  def _written(
+    self, weighted: weighted_rows.WeightedRows
+  ) -> list[results.EvaluationResult]:
+    """Titles that the run writes for the requests of each task."""
+    opened, _ = self._trained
+    rows = written_rows.WrittenRows(
+      opened,
+      weighted.weights,
+      self._others(),
+      self.settings.num_beams,
+      self.settings.num_exact,
+      self.settings.seed,
+    )
+    found = []
+    for name in self._tasks.names:
+      own = self._tasks.blocks(
+        name, self.settings.split, None, self.settings.num_requests
+      )
+      result, section = rows.evaluate(self._tasks.group(name), list(own))
+      found.append(result)
+      self.sections.extend(section)
+    return found
 
   def _others(self) -> dict[str, retriever.Retriever]:
     """Baselines, and the retrievers that were given."""

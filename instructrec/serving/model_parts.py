@@ -144,7 +144,7 @@ class ModelParts:
     return np.concatenate([[-np.inf], np.log(taken / taken.sum())])
 
   @functools.cached_property
-  def _priors(self) -> Float[np.ndarray, "items_plus_1"]:
+  def priors(self) -> Float[np.ndarray, "items_plus_1"]:
     """Likelihood of each title after an empty instruction, by number."""
     titles = ragged.Ragged.of(self._tokenizer.encode_all(self.catalog.titles))
     nothing = ragged.Ragged.of([[tokenizer.EOS_ID]])
@@ -231,7 +231,7 @@ class ModelParts:
       found[LIKELIHOOD] = self._likelihoods(
         data, examples, f"likelihood, {wish}"
       )
-      found[PRIOR] = self._priors[numbers]
+      found[PRIOR] = self.priors[numbers]
     if self.matcher is not None:
       assert self.items is not None
       states = self.matcher.states(
