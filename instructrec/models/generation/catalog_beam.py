@@ -1,96 +1,68 @@
 """Beam search over the titles of a catalogue, whole on the device.
 
-A beam is a node of the catalogue's trie, an interval of items that begin alike,
-and goes on to children that have allowed items below them, and to nothing else:
-there is no way off the trie. Children of all beams of a request stand one after
-the other, as many as there are, so that wide nodes such as the empty prefix
-need no table of their own; where they are few, which is soon, they are also
-computed as few.
-
-A beam that is down to one item only spells its title. Once no beam has a choice
-left, what remains of the titles is read in blocks of tokens.
+Beams are ways down the catalogue's trie (`catalog_walk`). One that is down to a
+single item only spells its title; once no beam has a choice left, what remains
+of the titles is read in blocks of tokens.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from instructrec.models.generation import catalog_trie, leaf_intervals
-from instructrec.models.networks import network
-from instructrec.models.scoring import candidate_scores
+from instructrec.models.generation import catalog_trie, catalog_walk
+from instructrec.models.generation.catalog_walk import Walk, Ways, take
 
-OPEN, CLOSED = "open", "closed"
-PROBABILITIES = (OPEN, CLOSED)
-_BLOCK = 8
-"""Tokens of a title that are read at once, where nothing is left to choose."""
 _NARROW = 16
-"""Children a beam, on average, for which a step is computed as a small one."""
-_LOWEST = -1e30
-"""What the impossible counts, which is still more than what is not allowed."""
+"""Children a beam, on average, up to which a step is computed as a small one."""
 
 
-class Writer(Protocol):
-  """A network that reads prompts and writes; `networks.reading.Reading` is one.
+class _Done(NamedTuple):
+  """The best items so far, best first."""
 
-  See `networks.network.Network` for the methods.
-  """
-
-  def start_decoding(
-    self, *, sequences_per_prompt: int, max_length: int
-  ) -> tuple[network.Memory, network.Cache]: ...
-
-  def decode_step(
-    self, tokens: Array, cache: network.Cache, memory: network.Memory
-  ) -> tuple[Array, network.Cache]: ...
-
-  def decode_block(
-    self, tokens: Array, cache: network.Cache, memory: network.Memory
-  ) -> tuple[Array, network.Cache]: ...
-
-  def logits(self, features: Array) -> Array: ...
-
-
-class CatalogDecodes(NamedTuple):
-  """Items of a catalogue, best first; none twice.
-
-  Attributes:
-    items: their numbers, from 1; 0 where there are no more allowed items.
-    log_probs: log-likelihood of each title in nats, the end token included;
-      -inf where there is no item.
-    scores: what the order goes by: log_probs, over the number of tokens where
-      the normalization is "mean", and the weighted score of the item.
-    num_found: how many items there are, which is how many were asked for or how
-      many are allowed, whichever is less.
-  """
-
-  items: Int[Array, "batch decodes"]
+  exists: Bool[Array, "batch decodes"]
+  leaves: Int[Array, "batch decodes"]
   log_probs: Float[Array, "batch decodes"]
   scores: Float[Array, "batch decodes"]
-  num_found: Int[Array, " batch"]
+
+  def joined(self, more: "_Done") -> "_Done":
+    """The best of both, as many as of these."""
+    every = [
+      jnp.concatenate(both, axis=1) for both in zip(self, more, strict=True)
+    ]
+    keys = catalog_walk.order_by(every[3], every[0])
+    _, best = jax.lax.top_k(keys, self.leaves.shape[1])
+    return _Done(*(take(x, best) for x in every))
+
+
+class _State(NamedTuple):
+  depth: Int[Array, ""]
+  beams: Ways
+  done: _Done
+  cache: Any
 
 
 def beam_search(
-  writer: Writer,
+  writer: catalog_walk.Writer,
   trie: catalog_trie.CatalogTrie,
   *,
   batch_size: int,
   num_beams: int,
   num_decodes: int,
-  probability: str = OPEN,
+  probability: str = catalog_walk.OPEN,
   normalization: str = "sum",
   allowed: Bool[Array, "batch items"] | None = None,
   excluded: Int[Array, "batch excluded"] | None = None,
   item_scores: Float[Array, "batch items"] | None = None,
   item_weight: float | Float[Array, ""] = 1.0,
-) -> CatalogDecodes:
-  """The likeliest items of a catalogue, by their titles.
+) -> catalog_walk.CatalogDecodes:
+  """The likeliest items of a catalogue by their titles, best first, none twice.
 
   With as many beams as allowed items, they are the best of all of them. With
   fewer, a prefix that is not among the best `num_beams` of its length is given
-  up, but never so that fewer items come back than were asked for and allowed.
-  Neither the other rows of a batch nor padding change a row's items.
+  up, but never so that fewer items come back than were asked for and are
+  allowed. Neither the other rows of a batch nor padding change a row's items.
 
   Args:
     writer: the network with a batch of prompts.
@@ -103,20 +75,128 @@ def beam_search(
       on to an allowed item, so that those of all allowed items add up to one.
     normalization: what of log-likelihoods the order goes by: see
       `candidate_scores.candidate_scores`.
-    allowed: which items may come back, by number less one; None for all.
-      What is said of items has as many columns as there are, or, in order to be
-      compiled for any number, `trie.capacity`.
+    allowed: which items may come back, by number less one; None for all. What
+      is said of items has as many columns as there are or, in order to be
+      compiled once for any number, `trie.capacity`.
     excluded: numbers of items, from 1, that may not come back, such as those of
       histories; 0 is none.
     item_scores: what speaks for each item beside its title, by number less one;
-      None for nothing. The score of an item is its log-likelihood and
-      `item_weight` times this; prefixes are led by the logarithm of the sum of
-      the exponentials of that over the items below them.
+      None for nothing. It is added to an item's score; prefixes are led by the
+      logarithm of the sum of its exponentials over the items below them.
     item_weight: 0 or more; what a unit of `item_scores` counts, in nats.
 
   Returns:
-    `num_decodes` items a row, or fewer where fewer are allowed.
+    `num_decodes` items a row, or all that are allowed where these are fewer.
 
   Raises:
     ValueError: where a name or number is out of its range.
   """
+  if not 1 <= num_decodes <= num_beams:
+    raise ValueError(
+      f"num_decodes is {num_decodes} with num_beams {num_beams}; expected "
+      "1 <= num_decodes <= num_beams"
+    )
+  walk = Walk.of(
+    writer,
+    trie,
+    num_ways=num_beams,
+    probability=probability,
+    normalization=normalization,
+    allowed=allowed,
+    excluded=excluded,
+    item_scores=item_scores,
+    item_weight=item_weight,
+  )
+  memory, cache = walk.start_decoding()
+  beams = walk.start(batch_size)
+  # All beams begin alike; only the first may count.
+  first = jnp.arange(num_beams) == 0
+  shape = (batch_size, num_decodes)
+  nothing = jnp.full(shape, -jnp.inf, jnp.float32)
+  state = jax.lax.while_loop(
+    lambda state: jnp.any(state.beams.exists & ~state.beams.decided),
+    lambda state: _step(walk, state, memory),
+    _State(
+      depth=jnp.zeros((), jnp.int32),
+      beams=beams._replace(exists=beams.exists & first),
+      done=_Done(
+        jnp.zeros(shape, bool), jnp.zeros(shape, jnp.int32), nothing, nothing
+      ),
+      cache=cache,
+    ),
+  )
+  beams = state.beams
+  rest = walk.spelled(beams, state.cache, memory, state.depth)
+  log_probs = beams.log_probs + rest
+  scores = walk.scores(
+    log_probs, walk.trie.title_lengths(beams.lows), beams.priors
+  )
+  done = state.done.joined(
+    _Done(beams.exists, beams.lows, log_probs, scores)
+  )
+  return catalog_walk.decodes(
+    walk.trie, done.exists, done.leaves, done.log_probs, done.scores
+  )
+
+
+def _step(walk: Walk, state: _State, memory: Any) -> _State:
+  """Takes all beams of all rows one token further."""
+  beams, depth = state.beams, state.depth
+  batch, num_beams = beams.lows.shape
+  logits, cache = walk.writer.decode_step(
+    beams.tokens.reshape(-1), state.cache, memory
+  )
+  logits = logits.reshape(batch, num_beams, -1)
+
+  def chosen(slots: int) -> tuple[Ways, Array, _Done]:
+    children = walk.children(beams, logits, depth, slots)
+    return _chosen(walk, beams, children, depth)
+
+  wide = max(walk.trie.width(num_beams), num_beams)
+  narrow = _NARROW * num_beams
+  if narrow < wide:
+    most = walk.num_children(beams).sum(axis=1).max()
+    going, parents, ended = jax.lax.cond(
+      most <= narrow, lambda: chosen(narrow), lambda: chosen(wide)
+    )
+  else:
+    going, parents, ended = chosen(wide)
+  done = state.done.joined(ended)
+  # Log-probabilities only fall, and no title is longer than `max_length`.
+  bounds = walk.scores(going.log_probs, walk.trie.max_length, going.priors)
+  hopeless = done.exists[:, -1:] & (bounds < done.scores[:, -1:])
+  rows = jnp.arange(batch)[:, None] * num_beams + parents
+  return _State(
+    depth=depth + 1,
+    beams=going._replace(exists=going.exists & ~hopeless),
+    done=done,
+    cache=cache.select(rows.reshape(-1)),
+  )
+
+
+def _chosen(
+  walk: Walk,
+  beams: Ways,
+  children: catalog_walk.Children,
+  depth: Int[Array, ""],
+) -> tuple[Ways, Int[Array, "batch beams"], _Done]:
+  """The best children that go on, their parents, and the items that end."""
+  found = children.ways
+  keys = catalog_walk.order_by(
+    found.log_probs + found.priors, found.exists & ~children.ends
+  )
+  best, index = jax.lax.top_k(keys, beams.lows.shape[1])
+  going = found.take(index)
+  going = going._replace(exists=best > -jnp.inf)
+  # A node's first child is its end, where it has one.
+  ended = found.take(children.first)
+  own = take(children.parents, children.first) == jnp.arange(
+    beams.lows.shape[1]
+  )
+  ends = ended.exists & own & take(children.ends, children.first)
+  scores = walk.scores(ended.log_probs, depth + 1, ended.priors)
+  return (
+    going,
+    take(children.parents, index),
+    _Done(ends & beams.exists, ended.lows, ended.log_probs, scores),
+  )

@@ -169,11 +169,19 @@ class CatalogTrie:
       items: their numbers; 0 has no tokens.
     """
     leaves = jnp.asarray(self.item_leaves)[jnp.maximum(items - 1, 0)]
-    tokens = self.tokens_at(leaves, jnp.zeros((), jnp.int32), self.max_length)
+    tokens = self.tokens_at(leaves, 0, self.max_length)
     return jnp.where(items[..., None] > 0, tokens, 0)
 
+  def title_lengths(self, leaves: Int[Array, "*dims"]) -> Int[Array, "*dims"]:
+    """Tokens of titles, the end token included."""
+    return self.title_starts[leaves + 1] - self.title_starts[leaves]
+
+  def width(self, nodes: int) -> int:
+    """Children of so many nodes of one depth at most; rounded up."""
+    return self.widths[min((nodes - 1).bit_length(), len(self.widths) - 1)]
+
   def tokens_at(
-    self, leaves: Int[Array, "*dims"], first: Int[Array, ""], count: int
+    self, leaves: Int[Array, "*dims"], first: int | Int[Array, ""], count: int
   ) -> Int[Array, "*dims count"]:
     """Tokens `first` .. `first + count - 1` of titles, 0 behind their ends."""
     starts = jnp.asarray(self.title_starts)
