@@ -294,7 +294,10 @@ class OwnCheckpoints:
     if "://" in path:
       return path
     found = recorded_folder.find(
-      _BASE, record, self.directory, option="instructrec checkpoint merge --base"
+      _BASE,
+      record,
+      self.directory,
+      option="instructrec checkpoint merge --base",
     )
     return str(found)
 

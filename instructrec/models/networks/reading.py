@@ -105,6 +105,15 @@ class Reading:
     """See `network.Network.decode_step`."""
     return self._plain(tokens, cache, memory, method="decode_step")
 
+  def decode_block(
+    self,
+    tokens: Int[Array, "sequences block"],
+    cache: network.Cache,
+    memory: network.Memory,
+  ) -> tuple[Float[Array, "sequences block embed"], network.Cache]:
+    """See `network.Network.decode_block`."""
+    return self._plain(tokens, cache, memory, method="decode_block")
+
   def extend_prefixes(
     self,
     tokens: Int[Array, " prefixes"],
