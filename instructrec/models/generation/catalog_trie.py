@@ -374,7 +374,8 @@ def _padded(
 
 def _widths(levels: Sequence[_Level], num_items: int) -> tuple[int, ...]:
   """See `CatalogTrie.widths`."""
-  most = [1] * (num_items.bit_length() + 1)
+  # As many as the rounded number of items has: see `_rounded`.
+  most = [8] * (_rounded(num_items).bit_length() + 1)
   for level in levels:
     widths = np.cumsum(np.sort(level.widths)[::-1])
     for i in range(len(most)):
