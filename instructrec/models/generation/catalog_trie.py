@@ -100,16 +100,18 @@ class CatalogTrie:
     *,
     eos_id: int,
     vocab_size: int,
+    most_tokens: int | None = None,
     names: Sequence[str] = (),
   ) -> "CatalogTrie":
-    """Sorts titles and makes the tables, on the host; a second or so per
-    hundred thousand items.
+    """Sorts titles and makes the tables, on the host.
 
     Args:
       titles: tokens of each item's title as the network was trained to write
         it, the end token last. Item i + 1 is `titles[i]`.
       eos_id: the end token.
       vocab_size: token ids that the network knows.
+      most_tokens: of a title, the end token included, as far as the network was
+        trained; None for any number.
       names: of the items, for errors.
 
     Returns:
@@ -117,8 +119,8 @@ class CatalogTrie:
 
     Raises:
       SharedTitlesError: where several items have the same tokens.
-      ValueError: where there is no title, or one is no title: empty, without
-        the end token at its end, or with tokens that the network lacks.
+      ValueError: where there is no title, or one is no title: empty, too long,
+        without the end token at its end, or with tokens that the network lacks.
     """
     lengths = np.fromiter(map(len, titles), np.int64, len(titles))
     tokens = np.fromiter(
@@ -126,6 +128,14 @@ class CatalogTrie:
     )
     starts = np.concatenate([[0], np.cumsum(lengths)])
     _check(tokens, starts, eos_id, vocab_size, names)
+    if most_tokens is not None and lengths.max() > most_tokens:
+      longest = int(np.argmax(lengths))
+      raise ValueError(
+        f"{_name(longest + 1, names)} has a title of {lengths[longest]} tokens, "
+        f"one of {int((lengths > most_tokens).sum()):,} that are longer than "
+        f"the {most_tokens} that the model was trained to write; shorten them, "
+        "or train with a larger TARGETS_LENGTH"
+      )
     order, levels = _sort(tokens, starts, eos_id)
     shared = [low for level in levels for low in level.shared(eos_id)]
     if shared:
@@ -362,7 +372,8 @@ def _padded(
 
 def _widths(levels: Sequence[_Level], num_items: int) -> tuple[int, ...]:
   """See `CatalogTrie.widths`."""
-  most = [1] * (num_items.bit_length() + 1)
+  # As many as the rounded number of items has: see `_rounded`.
+  most = [8] * (_rounded(num_items).bit_length() + 1)
   for level in levels:
     widths = np.cumsum(np.sort(level.widths)[::-1])
     for i in range(len(most)):

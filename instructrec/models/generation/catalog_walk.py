@@ -340,6 +340,20 @@ class Walk:
     shares = jax.vmap(of_row)(order_by(keys, exists), parents)
     return jnp.where(exists, shares, -jnp.inf)
 
+  def best(
+    self, keys: Float[Array, "batch children"], children: Children
+  ) -> Int[Array, "batch ways"]:
+    """Place of the best child of each way; the first among equals."""
+
+    def of_row(keys: Array, parents: Array) -> Array:
+      most = jax.ops.segment_max(keys, parents, self.num_ways)[parents]
+      place = jnp.where(keys == most, jnp.arange(len(keys)), len(keys) - 1)
+      found = jax.ops.segment_min(place, parents, self.num_ways)
+      return jnp.minimum(found, len(keys) - 1)
+
+    keys = order_by(keys, children.ways.exists)
+    return jax.vmap(of_row)(keys, children.parents)
+
   def scores(
     self,
     log_probs: Float[Array, "batch ways"],

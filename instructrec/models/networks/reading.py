@@ -30,6 +30,7 @@ class Reading:
   ) -> None:
     self.arrays = arrays
     self.eos_id: int = module.config.eos_id
+    self.vocab_size: int = module.config.vocab_size
     self._plain = functools.partial(module.apply, {"params": params})
     self._apply = functools.partial(
       self._plain,
