@@ -8,6 +8,7 @@ are left out, as they are for retrievers, but where the model writes freely.
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -75,9 +76,11 @@ class WrittenRows:
   def _writer(self) -> title_writing.TitleWriter:
     parts, run = self.opened.parts, self.opened.run
     tokens = self._titles.tokens
-    config = run.model.module.config
+    # What learns likelihoods is a `NetworkRankingModel`.
+    model: Any = run.model
+    config = model.module.config
     trie = catalog_trie.CatalogTrie.build(
-      np.split(tokens.tokens, tokens.offsets[1:-1]),
+      [row.tolist() for row in np.split(tokens.tokens, tokens.offsets[1:-1])],
       eos_id=config.eos_id,
       vocab_size=config.vocab_size,
       names=self.opened.catalog.titles,

@@ -28,7 +28,7 @@ def test_every_place_counts_also_what_repeats_and_what_is_no_title(written):
   ranks = written.ranks(_TARGETS, num_items=6)
   assert ranks.greater.tolist() == [1, 2, 3, 5, 5]
   found = metrics.from_ranks(
-    ranks.greater, ranks.equal, hit_rate_at=(1, 2, 4), ndcg_at=(4,)
+    ranks.greater, ranks.equal, ["HR@2", "HR@4", "NDCG@4"]
   )
   assert found["HR@2"].tolist() == [1, 0, 0, 0, 0]
   assert found["HR@4"].tolist() == [1, 1, 1, 0, 0]
