@@ -1,4 +1,4 @@
-"""Titles of a catalogue that a model writes for requests, in compiled batches."""
+"""Titles of a catalogue that a model writes, in compiled batches."""
 
 import dataclasses
 import functools

@@ -137,5 +137,5 @@ def test_a_run_that_never_learnt_to_write_is_refused(matching, opened):
 
 
 def test_fewer_beams_than_places_are_refused(tmp_path):
-  with pytest.raises(ValueError, match="--num_beams=4.*10 places"):
+  with pytest.raises(ValueError, match=r"--num_beams=4.*10 places"):
     evaluation.EvaluationSettings(model_dir=tmp_path, num_beams=(4,))
