@@ -95,14 +95,7 @@ class NetworkRankingModel:
       ValueError: if a setting is out of its range.
     """
     candidate_scores.check_normalization(score_normalization)
-    factor = loss_normalizing_factor
-    # T5X's special factors are strings; gin hands them over unchecked.
-    if factor is not None and (isinstance(factor, str) or factor <= 0):
-      raise ValueError(
-        f"loss_normalizing_factor is {factor!r}; expected a positive number or "
-        "None (factors that depend on the batch would change with the number "
-        "of microbatches)"
-      )
+    objective_lib.check_normalizing_factor(loss_normalizing_factor)
     vocab_size = module.config.vocab_size
     if loss_chunks < 1 or vocab_size % loss_chunks:
       raise ValueError(
@@ -117,7 +110,7 @@ class NetworkRankingModel:
     self.objective = objective or token_likelihood.TokenLikelihood(
       z_loss=z_loss, label_smoothing=label_smoothing, num_chunks=loss_chunks
     )
-    self._loss_normalizing_factor = factor
+    self._loss_normalizing_factor = loss_normalizing_factor
     self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
     self._generation = generation.GenerationConfig(

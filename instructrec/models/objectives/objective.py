@@ -70,6 +70,24 @@ def require(arrays: Arrays, names: Sequence[str], objective: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+def check_normalizing_factor(factor: float | int | str | None) -> None:
+  """Fails for a constant that the summed loss cannot be divided by.
+
+  Args:
+    factor: None leaves the sum.
+
+  Raises:
+    ValueError: for T5X's special factors, which are strings and which gin hands
+      over unchecked, and numbers that are not positive.
+  """
+  if factor is not None and (isinstance(factor, str) or factor <= 0):
+    raise ValueError(
+      f"loss_normalizing_factor is {factor!r}; expected a positive number or "
+      "None (factors that depend on the batch would change with the number "
+      "of microbatches)"
+    )
+
+
 class WeightedSum:
   """Several objectives on one reading.
 
