@@ -69,7 +69,6 @@ def require(arrays: Arrays, names: Sequence[str], objective: str) -> None:
     )
 
 
-@dataclasses.dataclass(frozen=True)
 def check_normalizing_factor(factor: float | int | str | None) -> None:
   """Fails for a constant that the summed loss cannot be divided by.
 
@@ -88,6 +87,7 @@ def check_normalizing_factor(factor: float | int | str | None) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
 class WeightedSum:
   """Several objectives on one reading.
 
