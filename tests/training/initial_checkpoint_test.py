@@ -393,7 +393,7 @@ def test_t5x_is_not_checked_on_another_checkpoint_than_it_restores(
   monkeypatch.setattr(jax, "process_count", lambda: 2)
   initial_checkpoint.checked((), _model(), str(model_dir))
   monkeypatch.setattr(jax, "process_index", lambda: 1)
-  with pytest.raises(checksums.DamagedError, match="checkpoint_20/.* damaged"):
+  with pytest.raises(checksums.DamagedError, match=r"checkpoint_20/.* damaged"):
     initial_checkpoint.checked((), _model(), str(model_dir))
 
 
