@@ -69,6 +69,7 @@ def key(spec: units.Spec, generator: generate.Generator) -> str:
     "spec": [
       *(spec.seed, spec.protocol, spec.max_history),
       list(spec.eval_templates),
+      list(spec.kinds),
     ],
   }
   return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
