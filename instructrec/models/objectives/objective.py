@@ -69,22 +69,26 @@ def require(arrays: Arrays, names: Sequence[str], objective: str) -> None:
     )
 
 
-def check_normalizing_factor(factor: float | int | str | None) -> None:
-  """Fails for a constant that the summed loss cannot be divided by.
+def normalizing_factor(factor: float | int | str | None) -> float | None:
+  """The constant that the summed loss is divided by.
 
   Args:
     factor: None leaves the sum.
+
+  Returns:
+    The same.
 
   Raises:
     ValueError: for T5X's special factors, which are strings and which gin hands
       over unchecked, and numbers that are not positive.
   """
-  if factor is not None and (isinstance(factor, str) or factor <= 0):
+  if isinstance(factor, str) or (factor is not None and factor <= 0):
     raise ValueError(
       f"loss_normalizing_factor is {factor!r}; expected a positive number or "
       "None (factors that depend on the batch would change with the number "
       "of microbatches)"
     )
+  return factor
 
 
 @dataclasses.dataclass(frozen=True)
