@@ -25,8 +25,6 @@ from instructrec.settings.evaluation import PLACES
 from instructrec.training import batches, scoring, title_writing
 
 _USUAL = selection.Selection(metrics.default_names((1, 5, 10), (5, 10)))
-# Candidates whose titles are scored as one list, where all of them are.
-_LIST = 64
 _Numbers = Int[np.ndarray, "requests places"]
 
 
@@ -288,22 +286,18 @@ class WrittenRows:
     """The likelihood of every title for the first requests."""
     block, run = found[0], self.opened.run
     parts, total = self.opened.parts, len(self.opened.catalog)
-    # Neighbours in the alphabet share beginnings, which are scored once.
-    order = np.argsort(np.array(self.opened.catalog.titles))
-    lists = np.array_split(order, -(-total // _LIST))
-    examples = np.repeat(block.examples[:count], len(lists))
-    places = np.concatenate([np.concatenate(lists)] * count)
+    places = np.tile(np.arange(total), count)
     data = block.tokens.with_lists(
-      examples,
+      block.examples[:count],
       self._titles.tokens.take(places),
-      np.array([len(one) for one in lists] * count),
+      np.full(count, total),
       (places + 1).astype(np.int32),
     )
     (scores,) = scoring.score_lists(
       run.model,
       parts.params,
       data,
-      np.arange(len(examples)),
+      np.arange(count),
       inputs_length=run.data.inputs_length,
       targets_length=int(self._titles.tokens.lengths.max()),
       batch_size=parts.batch_size,
@@ -311,11 +305,7 @@ class WrittenRows:
       items=parts.items,
       label="score every title",
     ).values()
-    result = np.empty((count, total))
-    for row in range(count):
-      for number, one in enumerate(lists):
-        result[row, one] = scores[row * len(lists) + number, : len(one)]
-    return result
+    return scores
 
 
 def _lists(numbers: _Numbers) -> generated.Written:
