@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from instructrec.data import candidate_files, dataset
-from instructrec.evaluation import published_report, report, results
+from instructrec.evaluation import (
+  headlines,
+  loss_log,
+  published_report,
+  report,
+  results,
+)
 from instructrec.pipelines import reranking, reranking_report
 from instructrec.retrieval import candidate_lists, methods
 from instructrec.serving import instruction_folder
@@ -44,7 +50,7 @@ def evaluate(
   _check_lists(settings)
   evaluated = _open(settings, tell)
   run = evaluated.run
-  training_log = report.read_training_log(run.log) if run.log else []
+  training_log = loss_log.read(run.log) if run.log else []
   found = evaluated()
   context = reranking_report.context(
     evaluated, found, command=command, training_log=training_log
@@ -168,4 +174,4 @@ def _tell(
     for name, row in result.methods.items():
       cells = "  ".join(f"{m} {row[m].mean:.3f}" for m in _SHOWN)
       tell(f"  {name:{width}s} {cells}")
-    tell(f"  {report.headline(result)}")
+    tell(f"  {headlines.headline(result)}")
