@@ -29,7 +29,7 @@ def quickstart(
 ) -> None:
   """Logs -> instructions -> fine-tuning -> report, on a synthetic shop.
 
-  About six minutes on two idle cores, and 100 MB of disk.
+  About six minutes on two idle cores, and 200 MB of disk.
   """
   from instructrec.cli import evaluate, generate, prepare, rank, train
   from instructrec.retrieval import fitting
@@ -49,7 +49,7 @@ def quickstart(
     ]
   typer.echo(
     "With its defaults this takes about six minutes on two idle cores, most of "
-    f"them in step 3, and 100 MB of disk in {output}."
+    f"them in step 3, and 200 MB of disk in {output}."
   )
   typer.echo("\n1/6 prepare: a synthetic shop with users, items and reviews")
   shop = preparation.SourceSettings(

@@ -59,7 +59,7 @@ td { min-width: 3.5rem; }
 """
 # "[0.332, 0.418]", "p <0.001" and "d +0.13".
 _FIGURES = re.compile(r"\[[+-]?[\d.]+, [+-]?[\d.]+\]|\b[pd] [<+-]?\d[\d.]*")
-_PAGE_OF_DOCS = re.compile(r"(?:[^:<>?#]*/)?docs/\w+\.md|[\w.-]+\.svg")
+_PAGE_OF_DOCS = re.compile(r"(?!//)(?:[^:<>?#]*/)?docs/\w+\.md|[\w.-]+\.svg")
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>

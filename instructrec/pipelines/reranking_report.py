@@ -16,8 +16,8 @@ _OF_TARGET = {
 _DESCRIBES = (
   "The query describes the target: it is made from the wanted item itself, its "
   "attributes or review, though never its title. Figures say how well a "
-  "description is found, not how well a wish is guessed; baselines do not read "
-  "it, and no mean over task types is meant."
+  "description is found, not how well a wish is guessed; popularity and single "
+  "retrievers do not read it, and no mean over task types is meant."
 )
 
 
