@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 from instructrec import foreign_text
-from instructrec.evaluation import examples, markdown, results, significance
+from instructrec.evaluation import (
+  examples,
+  markdown,
+  metrics,
+  results,
+  significance,
+)
 
 
 def _remarks(result: results.EvaluationResult) -> list[str]:
@@ -24,6 +30,13 @@ def _remarks(result: results.EvaluationResult) -> list[str]:
     remarks.append(
       f"{', '.join(full)} {'is' if len(full) == 1 else 'are'} 1 for every "
       "method: no list has more candidates."
+    )
+  longest = result.num_candidates[1]
+  deeper = [m for m in result.chance if (metrics.cutoff(m) or 0) > longest]
+  if deeper := [name for name in deeper if name not in full]:
+    remarks.append(
+      f"{', '.join(deeper)}: no list has more than {longest} candidates, so "
+      "that these take whole lists."
     )
   return [line for remark in remarks for line in (remark, "")]
 

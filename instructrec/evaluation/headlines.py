@@ -8,21 +8,22 @@ from collections.abc import Sequence
 from instructrec import foreign_text
 from instructrec.evaluation import intervals, markdown, results, significance
 
-_JUDGED = ("HR@1", "NDCG@10")
 
-
-def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
+def headline(
+  result: results.EvaluationResult, metric: str | None = None
+) -> str:
   """What leads, what it clearly beats, and what it does not.
 
   Args:
     result: one group's result.
-    metric: the metric to speak of.
+    metric: the metric to speak of; None for the first of those compared.
 
   Returns:
     One or two sentences. "Ahead" means that the paired difference is clear:
     its interval leaves out zero, and Holm's p-value is below 0.05; "below
     chance", that the interval is.
   """
+  metric = metric or result.compared[0]
   best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
   own, chance = result.methods[best][metric], result.chance[metric]
   text = f"**{foreign_text.in_markdown(best)}** reaches {metric} {own.mean:.3f}"
@@ -76,7 +77,7 @@ def _listing(names: Sequence[str]) -> str:
 def baselines(
   found: Sequence[results.EvaluationResult], model: str, others: Sequence[str]
 ) -> list[str]:
-  """Whether a baseline beats the model, plainly, at HR@1 and NDCG@10.
+  """Whether a baseline beats the model, at the first two metrics compared.
 
   Args:
     found: one result a group; those without the model's row are left out.
@@ -111,7 +112,7 @@ def baselines(
   else:
     lines += [
       f"**No baseline is clearly ahead of {name}** in "
-      f"{_groups(len(told))}, at {' or '.join(_JUDGED)}.",
+      f"{_groups(len(told))}, at {' or '.join(_judged(told[0]))}.",
       "",
     ]
   if higher:
@@ -122,6 +123,10 @@ def baselines(
       "",
     ]
   return lines
+
+
+def _judged(result: results.EvaluationResult) -> Sequence[str]:
+  return result.compared[:2]
 
 
 def _groups(count: int) -> str:
@@ -136,7 +141,7 @@ def _higher(
   for other in others:
     if other not in result.methods:
       continue
-    for metric in _JUDGED:
+    for metric in _judged(result):
       own, its = (result.methods[n][metric].mean for n in (model, other))
       if its > own:
         gap = result.difference(other, model, metric)

@@ -31,7 +31,7 @@ from instructrec.evaluation import (
   following as following_lib,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE = "report.json"
 
 
