@@ -70,7 +70,7 @@ setuptools.setup(
   ],
   package_dir=_GIN_PACKAGES,
   package_data={
-    "instructrec.instructions": ["templates/*.yaml", "*.txt"],
+    "instructrec.instructions": ["templates/*.yaml", "*.txt", "*.yaml"],
     "instructrec.preflight": ["*.json"],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },
