@@ -23,6 +23,7 @@ class Cue(enum.Enum):
   NEXT_ONLY = "the very next thing is not wanted"
   LAST_ONLY = "the very last thing is not wanted"
   BAD = "what is said to be so is not wanted: is dull, makes me cry"
+  SOUR = "its clause is not wanted, where no other cue says so of it"
   AT_START = "as DISLIKES, where a clause begins"
   CONTINUES = "what follows is said as before"
   NEUTRAL = "sounds like a negation and is none"
@@ -59,8 +60,8 @@ EMPHASIS = frozenset(
     "absolutely actually all already always awfully bloody completely damn "
     "definitely entirely especially even ever exactly frankly fully honestly "
     "just much overly particularly personally pretty quite really remotely "
-    "right seriously simply slightly so somewhat terribly that thoroughly too "
-    "totally truly utterly very well"
+    "right seriously simply strictly slightly so somewhat terribly that "
+    "thoroughly too totally truly utterly very well"
   ).split()
 )
 """Words that may stand between the words of a cue."""
@@ -83,6 +84,10 @@ FOR = frozenset("for into to with".split())
 """Behind what is exchanged: "swap puzzles for kites"."""
 INTERJECTIONS = frozenset("bleh boo ew eww meh ugh yikes yuck".split())
 """They may be about what comes after their comma."""
+BESIDE_THING = frozenset(("over", "why"))
+"""Of the words that begin clauses, those that need their thing at once."""
+DENIALS = frozenset("hell nah never no nope not".split())
+"""Answers that begin so deny what follows where nothing came before."""
 POLITE = frozenset("and can could just kindly may please pls you".split())
 """Words before an order that begins a clause."""
 JOINERS = frozenset(("or", "nor", "and"))
@@ -108,7 +113,7 @@ ENDS = frozenset(
 LINKS = frozenset(
   (
     "are be been became become bring brings feel feels felt gave get gets give "
-    "gives got is look looks made make makes seem seems sound sounds was were"
+    "gives got is look looks made make makes r seem seems sound sounds was were"
   ).split()
 )
 """Words that say of a thing what it is or does."""
@@ -246,6 +251,11 @@ class _Phrasing:
         raise ValueError(f"{self._text!r} leaves a bracket open")
       return found | {()} if token == "(" else found
     if token.startswith("<"):
+      if token[1:-1] not in self._classes:
+        raise ValueError(
+          f"{self._text!r} has the class {token}, expected one of "
+          f"{sorted(self._classes)}"
+        )
       return self._classes[token[1:-1]]
     words: set[str] = set()
     for word in token.split("/"):
@@ -263,9 +273,21 @@ def _inflected(verb: str) -> set[str]:
   return {verb, third or f"{verb}s", past, f"{stem}ing"}
 
 
-def _phrases(
+def phrases(
   text: str, classes: Mapping[str, _Phrases]
 ) -> Iterator[tuple[str, ...]]:
+  """The phrases of a row of the table.
+
+  Args:
+    text: in the notation of `wish_cues.yaml`.
+    classes: the phrases that `<name>` stands for.
+
+  Yields:
+    The words of each.
+
+  Raises:
+    ValueError: where a bracket has no other, or a class is unknown.
+  """
   # A line that ends within a row of words goes on.
   for phrase in re.sub(r"/\s+", "/", text).split(","):
     for words in _Phrasing(phrase, classes).phrases():
@@ -278,11 +300,11 @@ def _compile() -> dict[tuple[str, ...], Cue]:
   table = yaml.safe_load((folder / "wish_cues.yaml").read_text("utf-8"))
   classes: dict[str, _Phrases] = {}
   for name, text in table["classes"].items():
-    classes[name] = frozenset(_phrases(text, classes))
+    classes[name] = frozenset(phrases(text, classes))
   found: dict[tuple[str, ...], Cue] = {}
   for name, text in table["cues"].items():
     cue = Cue[name.upper()]
-    for words in _phrases(text, classes):
+    for words in phrases(text, classes):
       if found.setdefault(words, cue) is not cue:
         raise ValueError(
           f"the cue {' '.join(words)!r} stands in two rows of wish_cues.yaml, "

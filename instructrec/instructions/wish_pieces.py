@@ -107,7 +107,7 @@ def is_foreign(pieces: Sequence[Piece]) -> bool:
   words = [
     word
     for piece in pieces
-    if piece.thing is None
+    if piece.thing is None and piece.cue is None
     for word in piece.text.split()
   ]
   foreign = sum(word in _FOREIGN for word in words)

@@ -10,7 +10,7 @@ _FAR = 6
 """So many words may lie between a negation and what it is about."""
 _FAR_NEXT = 2
 """So many words that say nothing may lie within what is turned around."""
-_WITHIN = (Cue.LAST_ONLY, Cue.AT_START, Cue.BAD, Cue.CONTINUES)
+_WITHIN = (Cue.LAST_ONLY, Cue.AT_START, Cue.BAD, Cue.CONTINUES, Cue.SOUR)
 """Cues that do not part the things around them."""
 
 
@@ -121,17 +121,28 @@ class _Polarity:
       if self._is_about_next(place):
         self._begin(place, True)
         return
-      if not governed:
-        self._turn_back(place)
+      found = governed or self._turn_back(place)
       self._negative = False
-      if text in wish_cues.INTERJECTIONS and not place:
-        self._begin(place, True)
+      alone = text in wish_cues.INTERJECTIONS and not place
+      denies = text.split()[0] in wish_cues.DENIALS
+      if alone or (denies and not found):
+        self._begin(place, True)  # "Never again puzzles."
     elif cue is Cue.CONTINUES:
       self._gap = 0
+    elif cue is Cue.SOUR:
+      self._turn_sour()
     elif cue is Cue.NEUTRAL:
       self._negative = False
     elif cue is Cue.POSITIVE:
-      self._take_positive(text, governed)
+      self._take_positive(place, governed)
+
+  def _turn_sour(self) -> None:
+    """Turns around what was named in a clause without another cue."""
+    places = self._clause
+    cues = {self._pieces[place].cue for place in places}
+    if not cues - {None, *_WITHIN}:
+      for place in places:
+        self._turned[place] |= self._pieces[place].thing is not None
 
   def _begin(self, place: int, negative: bool) -> None:
     """What follows is turned around, or is said anew."""
@@ -145,8 +156,11 @@ class _Polarity:
     else:
       self._pass(place)
 
-  def _take_positive(self, text: str, governed: bool) -> None:
+  def _take_positive(self, place: int, governed: bool) -> None:
+    text = self._pieces[place].text
     before = self._pieces[self._cue].text
+    # "Skip the talk and show me kites."
+    governed &= self._pieces[place - 1].text != "and"
     if text == "and with" and before.endswith(" with"):
       return  # "I am done with puzzles and with kites."
     if not governed or self._is_disgust():
@@ -160,7 +174,7 @@ class _Polarity:
     before = self._pieces[self._clause.start : place]
     if not all(piece.text in wish_cues.POLITE for piece in before):
       return False
-    if self._pieces[place].text not in wish_cues.CONDITIONAL:
+    if self._pieces[place].text not in wish_cues.BESIDE_THING:
       return True
     # "Over puzzles by now", but "over the weekend I want puzzles".
     after = self._pieces[place + 1 : place + 2]
@@ -294,6 +308,8 @@ class _Polarity:
     if not self._negative or self._heard or self._cue not in self._clause:
       return
     rest = self._pieces[self._cue + 1 : self._clause.stop]
+    if not rest and any(self._turned[place] for place in self._before):
+      return  # "Puzzles bore me, kites don't."
     if self._is_subject() or all(
       piece.cue is Cue.POSITIVE or piece.text in wish_cues.FILLERS
       for piece in rest
@@ -313,16 +329,21 @@ class _Polarity:
       if piece.thing is None
     )
 
-  def _turn_back(self, place: int) -> None:
-    """Turns around what was named before a place: in its clause or before."""
+  def _turn_back(self, place: int) -> bool:
+    """Turns around what was named before a place: in its clause or before.
+
+    Returns:
+      Whether something was.
+    """
     own = self._things(range(self._clause.start, place))
     if not own:
       between = self._pieces[self._clause.start : place]
       if not all(p.cue is Cue.POSITIVE or _is_filler(p) for p in between):
-        return
+        return False
       own = self._things(self._before)
     for thing in own:
       self._turned[thing] = True
+    return bool(own)
 
   def _turn_subject(self, place: int) -> None:
     """Turns around what a clause says something bad of."""
@@ -349,7 +370,10 @@ class _Polarity:
       piece = self._pieces[place]
       if piece.thing is not None:
         found.append(place)
-      elif piece.cue not in (None, *_WITHIN) and found:
+      elif (
+        piece.cue not in (None, *_WITHIN)
+        and piece.text not in wish_cues.EMPHASIS
+      ):
         found = []
     return found
 
