@@ -146,7 +146,7 @@ def test_wishes_for_everyday_words_are_read(kind, everyday):
   [
     ("The train to the city leaves at seven from the second track.", False),
     ("A train with lights.", True),
-    ("A train is late because of snow.", False),
+    ("A train is late because of snow and rain.", False),
     ("trains", True),
     ("Wooden trains please.", True),
     ("The meeting in the kitchen was late. I want a train.", True),
