@@ -4,6 +4,8 @@ Where a catalogue is large, ordinary words are names of its attributes, and most
 sentences name something: "the light in the kitchen is broken" has a kitchen.
 There a sentence is a wish
 
+* where a name is more than an ordinary word, or called things: "lego", "wooden
+  trains", "train things";
 * where it asks, refuses or says what someone likes;
 * where it begins with a thing and says nothing of it: "a train with lights";
 * where hardly anything else is said: what was named, and the cues beside it,
@@ -12,6 +14,7 @@ There a sentence is a wish
 Where names are rarely ordinary words, as those of genres, every sentence is.
 """
 
+import functools
 from collections.abc import Collection, Iterator, Sequence
 
 from instructrec.instructions import spoken, topics, wish_cues
@@ -24,6 +27,13 @@ _LEAST = 0.5
 _LEAST_PLAIN = 0.3
 """The share that is to be understood; the lower one where plain words of
 negation turned something around."""
+_THINGS = frozenset(
+  (
+    "album albums article articles book books film films gear item items "
+    "movie movies product products stuff thing things toy toys"
+  ).split()
+)
+"""What is called so has no other name in its sentence."""
 _SENTENCE_ENDS = frozenset(".!?\n")
 _STRONG = frozenset((Cue.EXCEPTS, Cue.DISLIKES, Cue.BACKWARD, Cue.AT_START))
 """Cues that people use of what they want or not, and hardly otherwise."""
@@ -57,6 +67,13 @@ _EMPTY = (
   )
 )
 """Words that say nothing alone."""
+
+
+@functools.cache
+def _ordinary() -> frozenset[str]:
+  """Ordinary words in singular and plural."""
+  words = topics.ordinary()
+  return words | {spoken.plural(word) for word in words}
 
 
 def is_needed(names: Collection[tuple[str, ...]]) -> bool:
@@ -98,7 +115,12 @@ def of_wishes(
 def _is_wish(sentence: Sequence[Piece], refuses: bool) -> bool:
   if any(piece.cue in _STRONG for piece in sentence) and refuses:
     return True
-  for piece in sentence:
+  for place, piece in enumerate(sentence):
+    if piece.thing is not None and piece.text not in _ordinary():
+      return True
+    after = sentence[place + 1 : place + 2]
+    if piece.thing is not None and any(p.text in _THINGS for p in after):
+      return True
     if piece.cue is Cue.POSITIVE and piece.text not in _WEAK:
       return True
     if piece.text in _ASKING:
