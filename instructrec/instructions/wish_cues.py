@@ -72,6 +72,8 @@ SEPARABLE = frozenset(
     "shut store strike take throw toss turn wave weed write"
   ).split()
 )
+HAVING = frozenset("bought got has have own owned".split())
+"""Before a thing that is had already: "I have kites already"."""
 PARTICLES = frozenset("alone aside away behind down home off out".split())
 """Behind a thing, and a word of `SEPARABLE` before it: "leave kites out"."""
 EXCHANGES = frozenset(

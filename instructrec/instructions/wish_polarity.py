@@ -108,6 +108,9 @@ class _Polarity:
       if place and self._pieces[place - 1].thing is not None:
         self._turned[place - 1] = True
     elif cue in (Cue.NEGATES, Cue.EXCEPTS, Cue.DISLIKES, Cue.AT_START):
+      if governed and text == "than":
+        self._begin(place, False)  # "Nothing is better than kites."
+        return
       if cue is not Cue.AT_START and not self._holds(place):
         self._pass(place)
         return
@@ -191,7 +194,7 @@ class _Polarity:
   def _is_about_next(self, place: int) -> bool:
     """Whether "not so much" begins "not so much kites"."""
     text = self._pieces[place].text
-    open_ended = text.endswith((" not", " dont"))
+    open_ended = text.endswith((" not", " dont")) or " no " in text
     if not (open_ended or text.startswith("not ")):
       return False
     if self._things(range(self._clause.start, place)):
@@ -233,7 +236,9 @@ class _Polarity:
     """A word that is neither cue nor thing may end a negation."""
     word = self._pieces[place].text
     if word in wish_cues.PARTICLES:
-      self._part(place)
+      self._part(place, wish_cues.SEPARABLE)
+    elif word == "already":
+      self._part(place, wish_cues.HAVING)
     if not self._negative:
       return
     if not self._heard:
@@ -252,14 +257,14 @@ class _Polarity:
     first, *_ = self._pieces[self._cue].text.split()
     return first in wish_cues.EXCHANGES
 
-  def _part(self, place: int) -> None:
-    """Turns around what stands between the parts of "leave out"."""
+  def _part(self, place: int, verbs: frozenset[str]) -> None:
+    """Turns around what stands between a verb and its end: "leave ... out"."""
     things = []
     for before in range(place - 1, self._clause.start - 1, -1):
       piece = self._pieces[before]
       if piece.thing is not None:
         things.append(before)
-      elif piece.text in wish_cues.SEPARABLE:
+      elif piece.text in verbs:
         twice = self._negative and self._cue < before
         for thing in things:
           self._turned[thing] = not twice
