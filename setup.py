@@ -70,7 +70,12 @@ setuptools.setup(
   ],
   package_dir=_GIN_PACKAGES,
   package_data={
-    "instructrec.instructions": ["templates/*.yaml", "*.txt", "*.yaml"],
+    "instructrec.instructions": [
+      "templates/*.yaml",
+      "templates/*/*.yaml",
+      "*.txt",
+      "*.yaml",
+    ],
     "instructrec.preflight": ["*.json"],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },
