@@ -409,10 +409,15 @@ class ModelParts:
     return self._tokenizer.encode(self.prompt(None))
 
 
+@functools.cache
+def _ordinary_words() -> Sequence[str]:
+  return sorted(topics.ordinary())
+
+
 def _idle_words(number: int) -> str:
   """Ordinary words in no order, the same for the same number."""
   rng = np.random.default_rng(number)
-  words = sorted(topics.ordinary())
+  words = _ordinary_words()
   chosen = rng.choice(len(words), rng.integers(3, 11), replace=False)
   return " ".join(words[place] for place in chosen).capitalize() + "."
 

@@ -186,6 +186,18 @@ def test_requests_of_another_kind_keep_their_weights(
   assert found.checkpoint_step == step
 
 
+def test_weights_of_catalogues_go_with_those_of_their_kind(
+  fitted, matching, tmp_path
+):
+  """A kind that is fitted anew without likelihoods ranks catalogues itself."""
+  fitted.save(tmp_path, 7)
+  anew = rows_of(matching, "match")
+  anew.fit({"task": iter([matching.block])})
+  anew.save(tmp_path, 7)
+  found = run_weights.RunWeights.load(tmp_path, {}).by_kind
+  assert set(found) == {WITH_WISH, WITHOUT_WISH}
+
+
 def test_a_damaged_file_is_written_anew(fitted, tmp_path):
   (tmp_path / run_weights.FILE).write_text("{")
   fitted.save(tmp_path, 3)
