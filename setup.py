@@ -106,6 +106,7 @@ setuptools.setup(
       "templates/*.yaml",
       "templates/*/*.yaml",
       "*.txt",
+      "*.yaml",
     ],
     "instructrec.preflight": ["*.json"],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
