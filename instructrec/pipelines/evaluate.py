@@ -174,6 +174,8 @@ def _tell(
     width = max(16, *map(len, result.methods))
     tell(f"\n{result.group} ({result.num_requests:,} requests)")
     for name, row in result.methods.items():
-      cells = "  ".join(f"{m} {row[m].mean:.3f}" for m in shown)
+      # A whole catalogue is looked at by other cut-offs than lists are.
+      own = [metric for metric in shown if metric in row] or list(row)
+      cells = "  ".join(f"{m} {row[m].mean:.3f}" for m in own)
       tell(f"  {name:{width}s} {cells}")
     tell(f"  {report.headline(result)}")
