@@ -48,6 +48,8 @@ _CORE = [
   "scipy>=1.13",
   # 0.2.3 needs a protobuf that Apache Beam does not allow.
   "sentencepiece>=0.2,<0.2.3",
+  # Its editdistance has no wheel for Python 3.13: pip builds it, which needs a
+  # C++ compiler.
   "seqio>=0.0.20",
   "tensorboard>=2.18",
   "tensorflow>=2.18",
