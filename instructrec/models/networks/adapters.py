@@ -67,7 +67,9 @@ class LoRA:
       self._refuse("targets", f"a regular expression ({error})")
     rank = self.rank
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-      self._refuse("rank", "a positive whole number; no adapter is ADAPTER=None")
+      self._refuse(
+        "rank", "a positive whole number; no adapter is ADAPTER=None"
+      )
     limits.WIDTH.check(rank, "LoRA.rank")
     if not self.alpha > 0:
       self._refuse("alpha", "a positive number")
@@ -142,7 +144,9 @@ def make(
 
   return Change(
     factor(A, _init_a, (shape[0], lora.rank), (axes[0], RANK_AXIS)),
-    factor(B, nn.initializers.zeros, (lora.rank, shape[1]), (RANK_AXIS, axes[1])),
+    factor(
+      B, nn.initializers.zeros, (lora.rank, shape[1]), (RANK_AXIS, axes[1])
+    ),
     lora.scale,
   )
 
@@ -191,7 +195,9 @@ def joined(trained: Any, frozen: Any) -> Any:
   """The tree that `split` divided."""
   if not frozen:
     return trained
-  flat = traverse_util.flatten_dict(frozen) | traverse_util.flatten_dict(trained)
+  flat = traverse_util.flatten_dict(frozen) | traverse_util.flatten_dict(
+    trained
+  )
   return traverse_util.unflatten_dict(flat)
 
 

@@ -102,9 +102,7 @@ class DecoderLayer(nn.Module):
       self.pre_self_attention_layer_norm(x), mask, bias, deterministic
     )
     memory = self.project_memory(encoded, deterministic)
-    return self._after_self_attention(
-      x, y, memory, memory_mask, deterministic
-    )
+    return self._after_self_attention(x, y, memory, memory_mask, deterministic)
 
   def step(
     self,

@@ -72,10 +72,14 @@ def _params(module, seed=None):
   rng = np.random.default_rng(seed)
 
   def learnt(name, x):
-    return rng.normal(size=x.shape).astype(np.float32) if name[-1] == "lora_b" else x
+    return (
+      rng.normal(size=x.shape).astype(np.float32) if name[-1] == "lora_b" else x
+    )
 
   flat = traverse_util.flatten_dict(params)
-  return traverse_util.unflatten_dict({n: learnt(n, x) for n, x in flat.items()})
+  return traverse_util.unflatten_dict(
+    {n: learnt(n, x) for n, x in flat.items()}
+  )
 
 
 def _merged(params, scale):
@@ -118,7 +122,9 @@ def _asked(module):
 # Layers one by one, or scanned; logits of their own, or of the table.
 KINDS = [
   pytest.param({"num_decoder_layers": 1}, id="single"),
-  pytest.param({"scan_layers": True, "logits_via_embedding": True}, id="scanned"),
+  pytest.param(
+    {"scan_layers": True, "logits_via_embedding": True}, id="scanned"
+  ),
 ]
 
 
@@ -154,7 +160,9 @@ def test_merged_weights_compute_the_same(name, kind):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_layers_are_adapted_alike_scanned_or_not(name):
-  lora = adapters.LoRA(targets="decoder/layers/.*/(query|wo)|decoder/layers/mlp/wo")
+  lora = adapters.LoRA(
+    targets="decoder/layers/.*/(query|wo)|decoder/layers/mlp/wo"
+  )
   single = _shapes(_module(name, adapter=lora, num_decoder_layers=2))
   stacked = _shapes(_module(name, adapter=lora, scan_layers=True))
   flat = traverse_util.flatten_dict(adapters.split(single)[0], sep="/")
