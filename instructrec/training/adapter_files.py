@@ -1,4 +1,4 @@
-"""Finds adapters where they lie: in a run, in PEFT's form, beside T5X's network."""
+"""Finds adapters where they lie: in a run, in PEFT's form, beside a network."""
 
 import os
 from collections.abc import Sequence

@@ -208,9 +208,10 @@ def new_parameters(
   wanted = traverse_util.flatten_dict(dict(expected), sep="/")
   missing = [name for name in wanted if not _has(found, name)]
   if others := [name for name in missing if not _is_new(name)]:
+    listed = ", ".join(others[:8]) + (" ..." if others[8:] else "")
     raise tensors.CheckpointError(
       f"the initial checkpoint lacks {len(others)} arrays of this run other "
-      f"than {NEW} and adapters: {', '.join(others[:8])}{' ...' if others[8:] else ''}"
+      f"than {NEW} and adapters: {listed}"
     )
   _say(
     name
