@@ -14,7 +14,12 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
-from instructrec.models.checkpoint import opening, stacking, tensors
+from instructrec.models.checkpoint import (
+  adapted,
+  opening,
+  stacking,
+  tensors,
+)
 from instructrec.models.networks import adapters
 
 NEW = "title_matching"
@@ -64,6 +69,7 @@ def place(
   config: Any = None,
 ) -> Any:
   """Reads the parameters of a checkpoint that is open; see `load_params`."""
+  adapted.check_plain(found)
   if config is not None:
     opening.check_settings(found, config)
   wanted = traverse_util.flatten_dict(abstract_params, sep="/")
@@ -205,9 +211,10 @@ def new_parameters(
   wanted = traverse_util.flatten_dict(dict(expected), sep="/")
   missing = [name for name in wanted if not _has(found, name)]
   if others := [name for name in missing if not _is_new(name)]:
+    listed = ", ".join(others[:8]) + (" ..." if others[8:] else "")
     raise tensors.CheckpointError(
       f"the initial checkpoint lacks {len(others)} arrays of this run other "
-      f"than {NEW} and adapters: {', '.join(others[:8])}{' ...' if others[8:] else ''}"
+      f"than {NEW} and adapters: {listed}"
     )
   _say(
     name

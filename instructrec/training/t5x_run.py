@@ -17,6 +17,7 @@ from instructrec.models import ranking_model, tokenizer
 from instructrec.models.checkpoint import adapted, opening
 from instructrec.models.networks import adapters
 from instructrec.training import (
+  adapted_network,
   data_config,
   distributed,
   gin_config,
@@ -74,9 +75,12 @@ class Checkpoints:
     """
     found = opening.open_checkpoint(self.path, step)
     distributed.check_agreement({"the checkpoint of the run": found.path})
-    if self.lora is not None:
-      found = adapted.merge(adapted.network_of(found), found, self.lora)
-    return initial_checkpoint.place(found, abstract), found.step
+    if self.lora is None:
+      return initial_checkpoint.place(found, abstract), found.step
+    both = adapted_network.AdaptedNetwork(
+      found, self.lora, adapted.network_of(found)
+    )
+    return both.place(abstract), found.step
 
 
 def load(

@@ -9,6 +9,7 @@ from etils import epath
 
 from instructrec import checksums
 from instructrec.models.checkpoint import (
+  adapted,
   huggingface,
   names,
   orbax_form,
@@ -106,6 +107,12 @@ def newest_step(path: str | os.PathLike[str]) -> int | None:
   steps = _steps(folder)
   # What a killed save left is none.
   return max([step for step in steps if _reader(steps[step])] or steps)
+
+
+def step_of(path: str | os.PathLike[str]) -> int | None:
+  """The step that the name of a checkpoint says; None where it says none."""
+  match = _STEP.match(epath.Path(path).name)
+  return int(match[1]) if match else None
 
 
 def _checked(
@@ -210,6 +217,11 @@ def _steps(folder: epath.Path) -> dict[int, epath.Path]:
       ". It has PyTorch's pickles, which are not read; save it anew as "
       "safetensors"
     )
+  if any(child.name.startswith("adapter_model") for child in children):
+    hint = (
+      ". It has adapters of PEFT, which `instructrec checkpoint merge` puts "
+      "into their network"
+    )
   raise FileNotFoundError(
     f"{folder} holds no checkpoint: none of {huggingface.WEIGHTS}, "
     f"{huggingface.INDEX} (Hugging Face), state/manifest.ocdbt (T5X, "
@@ -233,6 +245,7 @@ def check(
   Raises:
     CheckpointError: naming unknown and missing parameters and wrong shapes.
   """
+  adapted.check_plain(checkpoint)
   shapes = {name: tensor.shape for name, tensor in checkpoint.params.items()}
   sizes_from = "the caller" if config else "config.json"
   if config:
