@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from instructrec.data import candidate_files, dataset, request
-from instructrec.evaluation import environment, markdown, report, results
+from instructrec.evaluation import (
+  compare as compare_lib,
+)
+from instructrec.evaluation import (
+  environment,
+  markdown,
+  report,
+  results,
+)
 from instructrec.retrieval import evaluate, methods, retriever
 from instructrec.settings import retrieval
 
@@ -70,7 +78,7 @@ def _results(
   log, seed = prepared.split.training_log, settings.seed
   return [
     evaluate.evaluate(
-      "frozen candidates", opened, requests, training_log=log, seed=seed
+      compare_lib.FROZEN, opened, requests, training_log=log, seed=seed
     ),
     *(
       evaluate.evaluate(
