@@ -10,6 +10,9 @@ import polars as pl
 
 from instructrec.data import candidate_files, dataset, request
 from instructrec.evaluation import (
+  compare as compare_lib,
+)
+from instructrec.evaluation import (
   environment,
   examples,
   markdown,
@@ -88,7 +91,7 @@ def _results(
   asked = settings.metrics
   return [
     evaluate.evaluate(
-      "frozen candidates",
+      compare_lib.FROZEN,
       opened,
       requests,
       training_log=log,
