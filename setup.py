@@ -2,8 +2,10 @@
 
 import pathlib
 import re
+import subprocess
 
 import setuptools
+from setuptools.command import build_py
 
 _ROOT = pathlib.Path(__file__).parent
 _VERSION = re.search(
@@ -58,7 +60,37 @@ _CORE = [
   "typer>=0.15",
 ]
 
+
+class _BuildWithCommit(build_py.build_py):
+  """Leaves the commit of the checkout in the wheel; reports tell it."""
+
+  def run(self) -> None:
+    super().run()
+    if self.editable_mode or not (_ROOT / ".git").exists():
+      return
+    try:
+      head, changes = (
+        subprocess.run(
+          ["git", *arguments],
+          cwd=_ROOT,
+          capture_output=True,
+          text=True,
+          check=True,
+        ).stdout.strip()
+        for arguments in (
+          ("rev-parse", "--verify", "HEAD"),
+          ("status", "--porcelain", "--untracked-files=no"),
+        )
+      )
+    except (OSError, subprocess.CalledProcessError) as error:
+      self.announce(f"the wheel tells no commit: {error}", level=3)
+      return
+    path = pathlib.Path(self.build_lib) / "instructrec" / "COMMIT"
+    path.write_text(f"{head}{'-dirty' if changes else ''}\n")
+
+
 setuptools.setup(
+  cmdclass={"build_py": _BuildWithCommit},
   name="instructrec",
   version=_VERSION,
   description="Recommendation as instruction following, in JAX.",

@@ -9,6 +9,7 @@ import pytest
 from instructrec.models.scoring import features
 from instructrec.serving import model_parts
 from instructrec.serving.model_parts import Wish
+from instructrec.training import scoring
 
 PARTS = {"likelihood", "prior", "match", "popularity"}
 READ = {"wanted", "unwanted"}
@@ -193,3 +194,13 @@ def test_prompts_say_the_wish_and_mark_the_history(parts):
   assert "[history]" in parts.prompt("pirates!")
   assert "[history]" in parts.prompt(None)
   assert model_parts.Wish.OTHER.value == "somebody else's wish"
+
+
+def test_a_catalogue_that_takes_several_trees_has_the_same_priors(
+  matching, monkeypatch
+):
+  whole = matching.parts().priors
+  monkeypatch.setattr(scoring, "_TREE_NODES", 40)
+  parts = matching.parts().priors
+  assert parts[0] == -np.inf
+  np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-4)

@@ -168,9 +168,7 @@ def test_fewer_come_back_where_fewer_are_allowed(catalogs):
   expected = np.where(
     allowed, catalogs.log_probs(table, titles, "open"), -np.inf
   )
-  _assert_best(
-    jax.tree.map(lambda x: x[:3], found), expected[:3]
-  )
+  _assert_best(jax.tree.map(lambda x: x[:3], found), expected[:3])
   assert found.num_found.tolist() == [0, 1, 3, 4]
 
 
