@@ -204,6 +204,7 @@ class _Record:
         "tfds_data_dir", settings.tfds_data_dir, settings.model_dir
       ),
       "instructions_fingerprint": data.fingerprint,
+      **_base(config, settings),
       "environment": environment.describe(),
     }
     self._started, self._first = time.perf_counter(), 0
@@ -245,6 +246,16 @@ class _Record:
       f"trained to step {step} in {seconds:,.0f} s; checkpoints and logs in "
       f"{self._settings.model_dir}"
     )
+
+
+def _base(
+  config: runner.TrainConfig, settings: training.TrainingSettings
+) -> dict[str, str]:
+  """Where the network of adapters lies, which is not in the run."""
+  path = config.initial_checkpoint
+  if config.model.network_config.adapter is None or path is None:
+    return {}
+  return run_dir.base_record(path, settings.model_dir)
 
 
 def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
