@@ -12,6 +12,7 @@ from instructrec.preflight import (
 )
 from instructrec.training import gin_config
 
+LENGTHS = ["INPUTS_LENGTH=256", "TARGETS_LENGTH=32"]
 SIZES = {
   "small": (8, 77e6),
   "base": (12, 248e6),
