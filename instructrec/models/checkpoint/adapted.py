@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from instructrec.models.checkpoint.tensors import Checkpoint, CheckpointError
-from instructrec.models.checkpoint.tensors import Tensor
+from instructrec.models.checkpoint.tensors import (
+  Checkpoint,
+  CheckpointError,
+  Tensor,
+)
 from instructrec.models.networks import adapters
 
 

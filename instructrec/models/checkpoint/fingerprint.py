@@ -1,4 +1,4 @@
-"""The fingerprint of parameters: of their numbers, whatever form they lie in."""
+"""The fingerprint of parameters: of their numbers, in whatever form."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ class Fingerprint:
       for name, tensor in params.items()
     }
 
-  def _watched(self, name: str, tensor: Tensor):  # noqa: ANN202
+  def _watched(self, name: str, tensor: Tensor):
     def read() -> np.ndarray:
       array = tensor.read()
       numbers = np.ascontiguousarray(array, dtype="<f4")
