@@ -84,9 +84,7 @@ def _logits(module, params, recorded):
   if module.reads_rows:
     # Tokens of a row predict the next one; no target is padding.
     targets = network.Targets(inputs, jnp.ones_like(inputs))
-    return module.apply(
-      {"params": params}, None, targets, enable_dropout=False
-    )
+    return module.apply({"params": params}, None, targets, enable_dropout=False)
   decoder = jnp.asarray(recorded["decoder_inputs"], jnp.int32)
   targets = network.Targets(decoder, jnp.ones_like(decoder))
   return module.apply(
@@ -107,7 +105,9 @@ def test_adapters_and_merged_weights_compute_what_peft_does(
     (module.clone(config=config), base.params | factors.params),
     (module, adapted.merge(base, factors, lora).params),
   ):
-    found = jax.jit(lambda p, n=network_: _logits(n, p, recorded))(_tree(params))
+    found = jax.jit(lambda p, n=network_: _logits(n, p, recorded))(
+      _tree(params)
+    )
     np.testing.assert_allclose(found, recorded["logits"], atol=1e-4, rtol=0)
 
 
