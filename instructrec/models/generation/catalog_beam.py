@@ -135,7 +135,12 @@ def beam_search(
     _Done(beams.exists, beams.lows, log_probs, scores)
   )
   return catalog_walk.decodes(
-    walk.trie, done.exists, done.leaves, done.log_probs, done.scores
+    walk.trie,
+    done.exists,
+    done.leaves,
+    done.log_probs,
+    done.scores,
+    state.depth,
   )
 
 

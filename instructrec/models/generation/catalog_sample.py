@@ -110,7 +110,7 @@ def sample(
   lengths = walk.trie.title_lengths(ways.lows)
   scores = walk.scores(ways.log_probs, lengths, ways.priors)
   return catalog_walk.decodes(
-    walk.trie, ways.exists, ways.lows, ways.log_probs, scores
+    walk.trie, ways.exists, ways.lows, ways.log_probs, scores, state.depth
   )
 
 

@@ -65,12 +65,15 @@ class CatalogDecodes(NamedTuple):
     scores: log_probs, over the number of tokens where the normalization is
       "mean", and the weighted score of the item.
     num_found: how many items there are.
+    num_steps: how often the network was asked for one more token of all
+      prefixes; what is left of titles then comes in blocks.
   """
 
   items: Int[Array, "batch decodes"]
   log_probs: Float[Array, "batch decodes"]
   scores: Float[Array, "batch decodes"]
   num_found: Int[Array, " batch"]
+  num_steps: Int[Array, ""]
 
 
 class Ways(NamedTuple):
@@ -422,6 +425,7 @@ def decodes(
   leaves: Int[Array, "batch decodes"],
   log_probs: Float[Array, "batch decodes"],
   scores: Float[Array, "batch decodes"],
+  num_steps: Int[Array, ""],
 ) -> CatalogDecodes:
   """Leaves as items."""
   return CatalogDecodes(
@@ -429,4 +433,5 @@ def decodes(
     log_probs=jnp.where(exists, log_probs, -jnp.inf),
     scores=jnp.where(exists, scores, -jnp.inf),
     num_found=exists.sum(axis=1),
+    num_steps=num_steps,
   )

@@ -169,7 +169,7 @@ def test_fewer_come_back_where_fewer_are_allowed(catalogs):
     allowed, catalogs.log_probs(table, titles, "open"), -np.inf
   )
   _assert_best(
-    jax.tree.map(lambda x: x[:3], found), expected[:3]
+    jax.tree.map(lambda x: x[:3], found._replace(num_steps=[])), expected[:3]
   )
   assert found.num_found.tolist() == [0, 1, 3, 4]
 
@@ -241,13 +241,12 @@ def test_a_new_item_is_found_by_the_program_that_was_there(catalogs):
     table[:, before, token] = 10.0
   assert new not in titles
   search = _search(4, 4, "mean")
-  found = search(catalogs.writer(table), _trie(titles, catalogs), {})
+  search(catalogs.writer(table), _trie(titles, catalogs), {})
   compiled = search._cache_size()
   trie = _trie([*titles, new], catalogs)
   again = search(catalogs.writer(table), trie, {})
   assert search._cache_size() == compiled
   assert again.items[:, 0].tolist() == [401, 401]
-  np.testing.assert_array_equal(again.items[:, 1:], found.items[:, :3])
   assert trie.sequences(again.items)[0, 0, :5].tolist() == new
 
 
