@@ -251,9 +251,7 @@ def measure_steps(
     name: functools.partial(lambda call: jax.block_until_ready(call()), call)
     for name, call in calls.items()
   }
-  steps = {
-    name: int(runs[name]().num_steps) for name in ("search", "alone")
-  }
+  steps = {name: int(runs[name]().num_steps) for name in ("search", "alone")}
   runs["read"]()
   best = {
     name: min(times)

@@ -15,7 +15,7 @@ from instructrec.models.generation import catalog_trie, catalog_walk
 from instructrec.models.generation.catalog_walk import Walk, Ways, take
 
 _NARROW = 16
-"""Children a beam, on average, up to which a step is computed as a small one."""
+"""Children a beam, on average, up to which a step is computed as small."""
 
 
 class _Done(NamedTuple):
@@ -131,9 +131,7 @@ def beam_search(
   scores = walk.scores(
     log_probs, walk.trie.title_lengths(beams.lows), beams.priors
   )
-  done = state.done.joined(
-    _Done(beams.exists, beams.lows, log_probs, scores)
-  )
+  done = state.done.joined(_Done(beams.exists, beams.lows, log_probs, scores))
   return catalog_walk.decodes(
     walk.trie,
     done.exists,

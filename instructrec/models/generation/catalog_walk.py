@@ -34,25 +34,29 @@ class Writer(Protocol):
 
   def start_decoding(
     self, *, sequences_per_prompt: int, max_length: int
-  ) -> tuple[network.Memory, network.Cache]: ...
+  ) -> tuple[network.Memory, network.Cache]:
+    """Memory and an empty cache."""
 
   def decode_step(
     self,
     tokens: Int[Array, " sequences"],
     cache: network.Cache,
     memory: network.Memory,
-  ) -> tuple[Float[Array, "sequences vocab"], network.Cache]: ...
+  ) -> tuple[Float[Array, "sequences vocab"], network.Cache]:
+    """Logits of the next tokens, and the longer cache."""
 
   def decode_block(
     self,
     tokens: Int[Array, "sequences block"],
     cache: network.Cache,
     memory: network.Memory,
-  ) -> tuple[Float[Array, "sequences block embed"], network.Cache]: ...
+  ) -> tuple[Float[Array, "sequences block embed"], network.Cache]:
+    """Features of several known tokens, and the longer cache."""
 
   def logits(
     self, features: Float[Array, "*dims embed"]
-  ) -> Float[Array, "*dims vocab"]: ...
+  ) -> Float[Array, "*dims vocab"]:
+    """Logits of features."""
 
 
 class CatalogDecodes(NamedTuple):

@@ -138,7 +138,9 @@ class Prior:
     levels.append(jnp.full_like(level, -jnp.inf))
     return cls(tree=jnp.concatenate(levels[::-1], axis=1))
 
-  def at(self, leaves: Int[Array, "batch nodes"]) -> Float[Array, "batch nodes"]:
+  def at(
+    self, leaves: Int[Array, "batch nodes"]
+  ) -> Float[Array, "batch nodes"]:
     """The log weight of single leaves, exactly."""
     return _take(self.tree, self.tree.shape[1] // 2 + leaves)
 
