@@ -277,7 +277,7 @@ def print_comparison(args: argparse.Namespace, found: list[dict]) -> None:
     theirs = seconds.get("Hugging Face")
     rows.append(
       [
-        record["batch"],
+        str(record["batch"]),
         f"{1e3 * seconds['ours']:,.0f}",
         "-" if theirs is None else f"{1e3 * theirs:,.0f}",
         "-" if theirs is None else f"{theirs / seconds['ours']:,.1f}",
@@ -304,7 +304,7 @@ def print_steps(found: list[dict[str, Any]]) -> None:
   rows = [
     [
       f"{record['items']:,}",
-      record["beams"],
+      str(record["beams"]),
       f"{record['ms']:,.1f}",
       f"{record['constraint_ms']:,.2f}",
       f"{record['share']:.1%}",

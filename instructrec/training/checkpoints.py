@@ -79,7 +79,7 @@ class Checkpoints:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(state),
+        state=ocp.args.PyTreeSave(state.trained()),
         data=ocp.args.JsonSave({**position, _WINDOW: dict(window)}),
       ),
     )
@@ -101,7 +101,8 @@ class Checkpoints:
       step: which checkpoint; None for the newest that is whole.
 
     Returns:
-      The state, on the devices that `abstract_state` names.
+      The state, on the devices that `abstract_state` names; of parameters what
+      is trained.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
@@ -116,7 +117,7 @@ class Checkpoints:
         "to go on with; give it to a run in another folder with "
         "--gin.INITIAL_CHECKPOINT_PATH"
       )
-    saved = self._data(step)
+    saved = self.data(step)
     for name, value in position.items():
       if saved.get(name) != value:
         raise CheckpointMismatchError(
@@ -126,7 +127,7 @@ class Checkpoints:
         )
     state = self._manager.restore(
       step,
-      args=ocp.args.Composite(state=_restore_args(abstract_state)),
+      args=ocp.args.Composite(state=_restore_args(abstract_state.trained())),
     )["state"]
     if wanted is None:
       self._set_aside([newer for newer in self.steps if newer > step])
@@ -137,9 +138,10 @@ class Checkpoints:
 
     It is the newest by then.
     """
-    return self._data(self.steps[-1])[_WINDOW]
+    return self.data(self.steps[-1])[_WINDOW]
 
-  def _data(self, step: int) -> dict[str, Any]:
+  def data(self, step: int) -> dict[str, Any]:
+    """What a checkpoint has beside its state; see `save`."""
     return self._manager.restore(
       step, args=ocp.args.Composite(data=ocp.args.JsonRestore())
     )["data"]

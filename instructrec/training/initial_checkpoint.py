@@ -14,7 +14,13 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
-from instructrec.models.checkpoint import opening, stacking, tensors
+from instructrec.models.checkpoint import (
+  adapted,
+  opening,
+  stacking,
+  tensors,
+)
+from instructrec.models.networks import adapters
 
 NEW = "title_matching"
 """The part of a network that checkpoints may lack."""
@@ -63,6 +69,7 @@ def place(
   config: Any = None,
 ) -> Any:
   """Reads the parameters of a checkpoint that is open; see `load_params`."""
+  adapted.check_plain(found)
   if config is not None:
     opening.check_settings(found, config)
   wanted = traverse_util.flatten_dict(abstract_params, sep="/")
@@ -138,9 +145,12 @@ def _newest(model_dir: str) -> tensors.Checkpoint | None:
 
 
 def _open(path: str) -> tensors.Checkpoint:
-  """Each process of a pod checks a part of what T5X will restore in parts."""
+  """Each process of a pod checks a part of what T5X will restore in parts.
+
+  T5X takes the newest of a folder, whatever is wrong with it.
+  """
   share = jax.process_index(), jax.process_count()
-  return opening.open_checkpoint(path, share=share)
+  return opening.open_checkpoint(path, opening.newest_step(path), share=share)
 
 
 def _check_fit(found: tensors.Checkpoint, model: Any, run: str) -> None:
@@ -180,7 +190,7 @@ def new_parameters(
   *,
   is_resuming: bool = False,
 ) -> Mapping[str, Any]:
-  """Lets `NEW` be missing in T5X's initial checkpoint, and nothing else.
+  """Lets `NEW` and adapters be missing in T5X's initial checkpoint, no more.
 
   For `RestoreCheckpointConfig.state_transformation_fns`, beside
   `fallback_to_scratch`, which would draw whatever is missing.
@@ -201,11 +211,16 @@ def new_parameters(
   wanted = traverse_util.flatten_dict(dict(expected), sep="/")
   missing = [name for name in wanted if not _has(found, name)]
   if others := [name for name in missing if not _is_new(name)]:
+    listed = ", ".join(others[:8]) + (" ..." if others[8:] else "")
     raise tensors.CheckpointError(
       f"the initial checkpoint lacks {len(others)} arrays of this run other "
-      f"than {NEW}: {', '.join(others[:8])}{' ...' if others[8:] else ''}"
+      f"than {NEW} and adapters: {listed}"
     )
-  _say([name for name in missing if name.startswith("target/")])
+  _say(
+    name
+    for name in missing
+    if name.startswith("target/") and not adapters.is_adapter(name)
+  )
   return found
 
 
@@ -219,7 +234,7 @@ def _has(tree: Any, name: str) -> bool:
 
 
 def _is_new(name: str) -> bool:
-  return NEW in name.split("/")
+  return not {NEW, adapters.A, adapters.B}.isdisjoint(name.split("/"))
 
 
 def _say(names: Iterable[str]) -> None:

@@ -19,10 +19,12 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from instructrec import checksums, folder_lock, records
+from instructrec import checksums, folder_lock, recorded_folder, records
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import storage
+from instructrec.models.networks import adapters
 from instructrec.training import (
+  adapted_network,
   checkpoints,
   data_config,
   distributed,
@@ -41,6 +43,7 @@ CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 _SEAL = "sha256"
+_BASE = "base_checkpoint"
 _LOG = logging.getLogger(__name__)
 _REMEDY = (
   "copy the run again; of one that is not finished, `instructrec train` writes "
@@ -149,6 +152,27 @@ def save(
   checksums.write(folder, [*names, *([item_table.FILE] if items else [])])
 
 
+def base_record(
+  checkpoint: str, directory: str | os.PathLike[str]
+) -> dict[str, str]:
+  """What the record says of the checkpoint that adapters are trained on.
+
+  Args:
+    checkpoint: its path, or a bucket's.
+    directory: the model folder.
+
+  Returns:
+    Entries of the record.
+  """
+  if "://" in checkpoint:
+    return {_BASE: checkpoint}
+  path = pathlib.Path(checkpoint)
+  # Of a single file, the folder, which is the same checkpoint.
+  return recorded_folder.record(
+    _BASE, path.parent if path.is_file() else path, directory
+  )
+
+
 def finish(directory: str | os.PathLike[str], seconds: float) -> None:
   """Writes down how long a run took that was never stopped.
 
@@ -242,17 +266,54 @@ class OwnCheckpoints:
 
   Attributes:
     directory: the model folder.
+    lora: the adapters that they are of; None where they hold a network.
   """
 
   directory: pathlib.Path
+  lora: adapters.LoRA | None = None
 
   @property
   def folder(self) -> pathlib.Path:
     """The folder of the checkpoints."""
     return self.directory / CHECKPOINTS
 
+  def base(self) -> str:
+    """The checkpoint that the adapters were trained on.
+
+    Raises:
+      FileNotFoundError: where it is gone.
+    """
+    record = _record(self.directory)
+    path = record.get(_BASE, "")
+    if "://" in path:
+      return path
+    found = recorded_folder.find(
+      _BASE,
+      record,
+      self.directory,
+      option="instructrec checkpoint merge --base",
+    )
+    return str(found)
+
+  def adapted(
+    self, step: int | None, base: str | None = None
+  ) -> adapted_network.AdaptedNetwork:
+    """Adapters of a checkpoint, with their network.
+
+    Args:
+      step: which; None for the newest that is whole.
+      base: the network's checkpoint; None for where it was.
+
+    Raises:
+      FileNotFoundError: where one of them is gone.
+    """
+    assert self.lora is not None
+    return adapted_network.AdaptedNetwork.of_run(
+      self.folder, step, self.lora, base or self.base()
+    )
+
   def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
-    """Parameters of a checkpoint.
+    """Parameters of a checkpoint; adapters merged into their network.
 
     Args:
       abstract: shapes, dtypes and shardings of the parameters.
@@ -272,9 +333,31 @@ class OwnCheckpoints:
         {f"the list of checkpoints in {store.directory}": store.steps}
       )
       step = store.whole(step)
-      return store.restore_params(abstract, step), step
+      if self.lora is None:
+        return store.restore_params(abstract, step), step
+      return self.adapted(step).place(abstract), step
     finally:
       store.close()
+
+
+def holding(
+  path: str | os.PathLike[str], *, modules: Sequence[str] = ()
+) -> trained_run.Run | None:
+  """The run that a path is of.
+
+  Args:
+    path: of its folder, that of its checkpoints, or one of them.
+    modules: see `load`.
+
+  Returns:
+    The run; None where the path is of something else.
+  """
+  whole = pathlib.Path(path).resolve()
+  for folder in (whole, *whole.parents[:2]):
+    inside = whole.relative_to(folder).parts[:1]
+    if (folder / RECORD).is_file() and inside in ((), (CHECKPOINTS,)):
+      return load(folder, modules=modules)
+  return None
 
 
 def load(
@@ -317,17 +400,22 @@ def load(
     )
   settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
   data = settings.build(data_config.DataConfig)
+  if data.unknown:
+    raise ValueError(
+      f"{folder / CONFIG} leaves {', '.join(data.unknown)} of its data open; "
+      "expected the lengths that `instructrec train` writes: " + _REMEDY
+    )
   settings.check_task_modules(data.modules)
   train = settings.build(runner.TrainConfig)
   if checksums.is_known(folder, VOCABULARY.as_posix(), _REMEDY):
     checksums.verify(folder, _REMEDY, [VOCABULARY])
   return trained_run.Run(
     directory=folder,
-    model=train.model,
+    model=train.model.merged(),
     data=data,
     vocabulary=folder / VOCABULARY,
     items=folder,
-    parameters=OwnCheckpoints(folder),
+    parameters=OwnCheckpoints(folder, train.model.network_config.adapter),
     start=trained_run.Start(
       train.seed, train.initial_checkpoint, train.initial_embeddings
     ),

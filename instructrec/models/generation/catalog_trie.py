@@ -154,7 +154,7 @@ class CatalogTrie:
 
   @property
   def capacity(self) -> int:
-    """Leaves that the tables have room for; what is said of items is as wide."""
+    """Leaves that the tables have room for."""
     return self.leaf_items.shape[0]
 
   @property

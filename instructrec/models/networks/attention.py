@@ -233,7 +233,11 @@ class Attention(nn.Module):
 
     def dense(features, axes, kernel_init=layers.fan_in_normal):
       return layers.Dense(
-        features, axes, dtype=cfg.dtype, kernel_init=kernel_init
+        features,
+        axes,
+        dtype=cfg.dtype,
+        kernel_init=kernel_init,
+        adapter=cfg.adapter,
       )
 
     joined = ("embed", "joined_kv")
@@ -252,11 +256,13 @@ class Attention(nn.Module):
       x, ("batch", "length", "heads", "kv")
     )
 
-  def project(self, x: Float[Array, "batch length embed"]) -> KeysValues:
-    """Keys and values of `x`."""
+  def project(
+    self, x: Float[Array, "batch length embed"], deterministic: bool
+  ) -> KeysValues:
+    """Keys and values of `x`; dropout in adapters unless `deterministic`."""
     return KeysValues(
-      keys=self._split_heads(self.key(x)),
-      values=self._split_heads(self.value(x)),
+      keys=self._split_heads(self.key(x, deterministic)),
+      values=self._split_heads(self.value(x, deterministic)),
     )
 
   def attend(
@@ -285,7 +291,7 @@ class Attention(nn.Module):
     """
     sequences, length = x.shape[:2]
     batch = memory.keys.shape[0]
-    query = self._split_heads(self.query(x))
+    query = self._split_heads(self.query(x, deterministic))
     # [batch * n, length, heads, kv] -> [batch, n * length, heads, kv]
     query = query.reshape(batch, -1, *query.shape[2:])
     cfg = self.config
@@ -311,7 +317,8 @@ class Attention(nn.Module):
         deterministic=deterministic,
       )
     # [batch, n * length, heads, kv] -> [batch * n, length, joined]
-    return self.out(attended.reshape(sequences, length, -1))
+    attended = attended.reshape(sequences, length, -1)
+    return self.out(attended, deterministic)
 
   def __call__(
     self,
@@ -321,7 +328,8 @@ class Attention(nn.Module):
     deterministic: bool,
   ) -> Float[Array, "batch length embed"]:
     """Self-attention over whole sequences."""
-    return self.attend(x, self.project(x), mask, bias, deterministic)
+    memory = self.project(x, deterministic)
+    return self.attend(x, memory, mask, bias, deterministic)
 
   def step(
     self,
@@ -341,7 +349,7 @@ class Attention(nn.Module):
     Returns:
       The result, and the cache with the new positions written into it.
     """
-    cache = write(cache, self.project(x), position)
+    cache = write(cache, self.project(x, True), position)
     mask = causal(position, x.shape[1], cache.keys.shape[1])
     return self.attend(x, cache, mask, bias, True), cache
 
@@ -367,5 +375,5 @@ class Attention(nn.Module):
     Returns:
       The result, and the cache with the new prefixes in it.
     """
-    cache = write_slots(cache, self.project(x), first)
+    cache = write_slots(cache, self.project(x, True), first)
     return self.attend(x, along(cache, paths), mask, bias, True), cache

@@ -192,6 +192,7 @@ class Llama(network_module.NetworkModule):
       cfg.dtype,
       # Of unit variance where logits are made of it.
       embedding_init=nn.initializers.normal(cfg.emb_dim**-0.5),
+      adapter=cfg.adapter,
     )
     self.decoder = LlamaDecoder(cfg, self.token_embedder)
     self.make_title_matching()

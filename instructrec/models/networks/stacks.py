@@ -152,7 +152,7 @@ class Decoder(nn.Module):
     def through(
       layer: transformer_layers.DecoderLayer, encoded: Array, _: None
     ) -> tuple[Array, attention.KeysValues]:
-      return encoded, layer.project_memory(encoded)
+      return encoded, layer.project_memory(encoded, True)
 
     return self._through_layers(through, encoded, None)[1]
 

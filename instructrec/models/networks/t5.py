@@ -58,7 +58,9 @@ class T5(network_module.NetworkModule):
   def setup(self):
     """Makes the parameters and submodules."""
     cfg = self.config
-    self.token_embedder = layers.Embed(cfg.vocab_size, cfg.emb_dim, cfg.dtype)
+    self.token_embedder = layers.Embed(
+      cfg.vocab_size, cfg.emb_dim, cfg.dtype, adapter=cfg.adapter
+    )
     self.encoder = stacks.Encoder(cfg, self.token_embedder)
     self.decoder = stacks.Decoder(cfg, self.token_embedder)
     self.make_title_matching()

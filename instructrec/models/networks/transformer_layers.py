@@ -61,10 +61,12 @@ class DecoderLayer(nn.Module):
     self.dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
 
   def project_memory(
-    self, encoded: Float[Array, "batch inputs embed"]
+    self,
+    encoded: Float[Array, "batch inputs embed"],
+    deterministic: bool,
   ) -> attention.KeysValues:
     """Cross-attention keys and values of the encoder's output."""
-    return self.encoder_decoder_attention.project(encoded)
+    return self.encoder_decoder_attention.project(encoded, deterministic)
 
   def _after_self_attention(
     self,
@@ -99,9 +101,8 @@ class DecoderLayer(nn.Module):
     y = self.self_attention(
       self.pre_self_attention_layer_norm(x), mask, bias, deterministic
     )
-    return self._after_self_attention(
-      x, y, self.project_memory(encoded), memory_mask, deterministic
-    )
+    memory = self.project_memory(encoded, deterministic)
+    return self._after_self_attention(x, y, memory, memory_mask, deterministic)
 
   def step(
     self,

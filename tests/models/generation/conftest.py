@@ -111,7 +111,7 @@ def log_probs_of(table, titles, probability, allowed=None):
 
 @pytest.fixture(scope="session", name="catalogs")
 def catalogs_fixture():
-  """What this file has, for tests: the import mode keeps them from importing."""
+  """What this file has: the import mode keeps tests from importing it."""
 
   class Catalogs:
     vocab, eos = VOCAB, EOS
