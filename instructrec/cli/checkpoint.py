@@ -117,6 +117,7 @@ def export(
     adapter_files.write_peft(network, known, output)
     typer.echo(f"{source} -> {output} (peft)")
     return
+  config = _gin_config(gin_file) or _run_config(source, module or ())
   _convert(
     _open(source, source_step),
     output,
@@ -126,7 +127,7 @@ def export(
     dtype=dtype,
     layers=layers,
     optimizer=optimizer,
-    config=_gin_config(gin_file) or _run_config(source, module or ()),
+    config=config,
   )
 
 
