@@ -173,9 +173,8 @@ def open_stream(t5x):
       items = item_arrays.ItemArrays.create(
         item_table.ItemTable.load(t5x.data), tokenizer.Tokenizer(path), config
       )
-    return streams.open_stream(
-      config, "train", t5x.data, items, reads_rows=reads_rows
-    )
+    examples = streams.load(config, "train", t5x.data)
+    return examples.stream(config, items, reads_rows=reads_rows)
 
   return open_with
 
