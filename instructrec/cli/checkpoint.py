@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from instructrec import checkpoint_steps
 from instructrec.cli.modules import TrustedModules
 
 _SOURCE_HELP = (
@@ -14,9 +15,10 @@ _SOURCE_HELP = (
 )
 _Source = Annotated[str, typer.Option(help=_SOURCE_HELP)]
 _SourceStep = Annotated[
-  int | None,
+  str,
   typer.Option(
-    help="Which of a folder of checkpoints; the newest if left out."
+    help="Which of a folder of checkpoints: best (by the run's validation; the "
+    "newest where it chose none), latest, or a step."
   ),
 ]
 _Dtype = Annotated[
@@ -50,7 +52,7 @@ def import_(
   output: Annotated[
     str, typer.Option(help="Folder that checkpoint_<step> goes into.")
   ],
-  source_step: _SourceStep = None,
+  source_step: _SourceStep = checkpoint_steps.BEST,
   step: Annotated[
     int | None, typer.Option(help="Of the output; the source's if left out.")
   ] = None,
@@ -85,7 +87,7 @@ def export(
     str,
     typer.Option(help="huggingface, t5x, or t5x_legacy (msgpack and zarr)."),
   ],
-  source_step: _SourceStep = None,
+  source_step: _SourceStep = checkpoint_steps.BEST,
   step: Annotated[
     int,
     typer.Option(
@@ -122,7 +124,7 @@ def export(
 
 def inspect(
   source: _Source,
-  source_step: _SourceStep = None,
+  source_step: _SourceStep = checkpoint_steps.BEST,
   gin_file: _GinFile = None,
   module: TrustedModules = None,
 ) -> None:
@@ -131,7 +133,7 @@ def inspect(
 
   from instructrec.models.checkpoint import convert, opening
 
-  found = opening.open_checkpoint(source, source_step)
+  found = _open(source, source_step)
   sizes = [int(np.prod(t.shape)) for t in found.params.values()]
   gibibytes = sum(t.nbytes for t in found.params.values()) / 2**30
   typer.echo(
@@ -155,8 +157,8 @@ def inspect(
 def diff(
   first: _Source,
   second: _Source,
-  first_step: _SourceStep = None,
-  second_step: _SourceStep = None,
+  first_step: _SourceStep = checkpoint_steps.BEST,
+  second_step: _SourceStep = checkpoint_steps.BEST,
   atol: Annotated[
     float,
     typer.Option(help="Largest difference that counts as none; 0 means bits."),
@@ -164,12 +166,9 @@ def diff(
 ) -> None:
   """Compare the parameters of two checkpoints; fails where they differ."""
   from instructrec.models.checkpoint import diff as diff_lib
-  from instructrec.models.checkpoint import opening
 
-  opened = opening.open_checkpoint(first, first_step)
-  found = diff_lib.diff(
-    opened, opening.open_checkpoint(second, second_step), atol=atol
-  )
+  opened = _open(first, first_step)
+  found = diff_lib.diff(opened, _open(second, second_step), atol=atol)
   for difference in found:
     typer.echo(f"{difference.name}: {difference.kind}: {difference.detail}")
   if found:
@@ -181,23 +180,31 @@ def diff(
   )
 
 
+def _open(source: str, step: str) -> Any:
+  """Opens a checkpoint, and says which of several."""
+  from instructrec.models.checkpoint import opening
+
+  found = opening.open_checkpoint(source, checkpoint_steps.parse(step))
+  if found.reason:
+    typer.echo(f"{source}: {checkpoint_steps.Chosen(found.step, found.reason)}")
+  return found
+
+
 def _convert(
   source: str,
   output: str,
   report: pathlib.Path | None,
-  source_step: int | None,
+  source_step: str,
   **settings: Any,
 ) -> None:
   import json
 
-  from instructrec.models.checkpoint import convert, opening
+  from instructrec.models.checkpoint import convert
 
   chosen = convert.Settings(**settings)
   if report is not None:
     report.parent.mkdir(parents=True, exist_ok=True)
-  result = convert.convert(
-    opening.open_checkpoint(source, source_step), output, chosen
-  )
+  result = convert.convert(_open(source, source_step), output, chosen)
   typer.echo(result.text())
   if report is not None:
     report.write_text(json.dumps(result.as_json(), indent=2) + "\n")

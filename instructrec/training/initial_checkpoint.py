@@ -14,6 +14,7 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
+from instructrec import checkpoint_steps
 from instructrec.models.checkpoint import opening, stacking, tensors
 
 NEW = "title_matching"
@@ -25,7 +26,7 @@ def load_params(
   path: str,
   abstract_params: Any,
   *,
-  step: int | None = None,
+  step: checkpoint_steps.Step = checkpoint_steps.BEST,
   draw_new: Callable[[], Any] | None = None,
   config: Any = None,
 ) -> Any:
@@ -37,7 +38,7 @@ def load_params(
   Args:
     path: what `opening.open_checkpoint` takes.
     abstract_params: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
-    step: which of a folder of checkpoints; None for the newest.
+    step: which of a folder of checkpoints; see `opening.open_checkpoint`.
     draw_new: draws the parameters of `NEW`, of which the checkpoint may lack
       some; None where it must have them.
     config: of the network, held against what the checkpoint says of its own;
@@ -132,15 +133,17 @@ def checked(
 
 def _newest(model_dir: str) -> tensors.Checkpoint | None:
   try:
-    return _open(model_dir)
+    return _open(model_dir, checkpoint_steps.LATEST)
   except FileNotFoundError:
     return None
 
 
-def _open(path: str) -> tensors.Checkpoint:
+def _open(
+  path: str, step: checkpoint_steps.Step = checkpoint_steps.BEST
+) -> tensors.Checkpoint:
   """Each process of a pod checks a part of what T5X will restore in parts."""
   share = jax.process_index(), jax.process_count()
-  return opening.open_checkpoint(path, share=share)
+  return opening.open_checkpoint(path, step, share=share)
 
 
 def _check_fit(found: tensors.Checkpoint, model: Any, run: str) -> None:

@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from instructrec import checksums, folder_lock, records
+from instructrec import checkpoint_steps, checksums, folder_lock, records
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import storage
 from instructrec.training import (
@@ -251,15 +251,17 @@ class OwnCheckpoints:
     """The folder of the checkpoints."""
     return self.directory / CHECKPOINTS
 
-  def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
+  def restore(
+    self, abstract: Any, step: checkpoint_steps.Step
+  ) -> tuple[Any, checkpoint_steps.Chosen]:
     """Parameters of a checkpoint.
 
     Args:
       abstract: shapes, dtypes and shardings of the parameters.
-      step: which; None for the newest that is whole.
+      step: which; whole ones alone.
 
     Returns:
-      The parameters and their step.
+      The parameters, and which they are.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
@@ -271,8 +273,11 @@ class OwnCheckpoints:
       distributed.check_agreement(
         {f"the list of checkpoints in {store.directory}": store.steps}
       )
-      step = store.whole(step)
-      return store.restore_params(abstract, step), step
+      distributed.check_agreement(
+        {"the checkpoint that is wanted": store.order(step).steps}
+      )
+      chosen = store.whole(step)
+      return store.restore_params(abstract, chosen.step), chosen
     finally:
       store.close()
 

@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from instructrec import checkpoint_steps
 from instructrec.models import ranking_model, tokenizer
 from instructrec.models.checkpoint import opening
 from instructrec.training import (
@@ -61,7 +62,9 @@ class Checkpoints:
     """The folder."""
     return pathlib.Path(self.path)
 
-  def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
+  def restore(
+    self, abstract: Any, step: checkpoint_steps.Step
+  ) -> tuple[Any, checkpoint_steps.Chosen]:
     """Parameters of a checkpoint; see `trained_run.Parameters`.
 
     Raises:
@@ -71,7 +74,8 @@ class Checkpoints:
     """
     found = opening.open_checkpoint(self.path, step)
     distributed.check_agreement({"the checkpoint of the run": found.path})
-    return initial_checkpoint.place(found, abstract), found.step
+    chosen = checkpoint_steps.Chosen(found.step, found.reason or "the only one")
+    return initial_checkpoint.place(found, abstract), chosen
 
 
 def load(

@@ -7,6 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from clu import metrics as clu_metrics
 from jaxtyping import Array, PRNGKeyArray
 
 from instructrec.models import protocol
@@ -14,6 +15,7 @@ from instructrec.models.objectives import training_metrics
 
 Batch = dict[str, Any]
 Metrics = dict[str, Any]
+GRAD_NORM = "grad_norm"
 
 
 @flax.struct.dataclass
@@ -155,7 +157,8 @@ def train_step(
     mean_loss: whether to divide; False updates as T5X does.
 
   Returns:
-    The state after the update, and the batch's metrics.
+    The state after the update, and the batch's metrics, with the global norm
+    of the gradient before any clipping.
   """
   dropout_rng = jax.random.fold_in(rng, state.step)
   grads, metrics = compute_gradients(
@@ -164,6 +167,11 @@ def train_step(
   if mean_loss:
     divisor = jnp.maximum(model.loss_divisor(batch), 1.0)
     grads = jax.tree.map(lambda g: g / divisor, grads)
+  metrics = metrics | {
+    GRAD_NORM: clu_metrics.Average(
+      total=optax.global_norm(grads), count=jnp.ones((), jnp.float32)
+    )
+  }
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   state = TrainState(
     step=state.step + 1,

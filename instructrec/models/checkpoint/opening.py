@@ -1,5 +1,6 @@
 """Opens a checkpoint of any form, by what lies in its folder; checked first."""
 
+import dataclasses
 import logging
 import os
 import re
@@ -7,8 +8,9 @@ from collections.abc import Callable
 
 from etils import epath
 
-from instructrec import checksums
+from instructrec import checkpoint_steps, checksums
 from instructrec.models.checkpoint import (
+  evaluations,
   huggingface,
   names,
   orbax_form,
@@ -36,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 def open_checkpoint(
   path: str | os.PathLike[str],
-  step: int | None = None,
+  step: checkpoint_steps.Step = checkpoint_steps.BEST,
   *,
   share: tuple[int, int] = (0, 1),
 ) -> Checkpoint:
@@ -50,7 +52,8 @@ def open_checkpoint(
       gs://: a folder `checkpoint_<step>` of T5X or ours, or a folder of such
       (a T5X MODEL_DIR, a run of `instructrec train`).
     step: which one, where `path` is a folder of checkpoints (only there);
-      None for the newest that is whole.
+      "best" for that of the run's validation, where it knows one, and else
+      "latest", the newest; whole ones alone.
     share: of several processes that open the same, which this one is and how
       many there are: each checks some of the files. All must end where one
       fails.
@@ -76,7 +79,7 @@ def open_checkpoint(
       if checksums.listed(folder, name, _REMEDY) is not None:
         checksums.verify(folder, _REMEDY, [name])  # It is gone.
     return _open_step(folder, step, share)
-  if step is not None:
+  if isinstance(step, int):
     raise ValueError(
       f"step {step} was asked for, but {path} is a single checkpoint; name "
       "the folder that holds checkpoint_<step>, or leave the step out"
@@ -122,20 +125,19 @@ def _checked(
 
 
 def _open_step(
-  folder: epath.Path, step: int | None, share: tuple[int, int]
+  folder: epath.Path, step: checkpoint_steps.Step, share: tuple[int, int]
 ) -> Checkpoint:
-  """The checkpoint of one step, or the newest that is whole."""
+  """The checkpoint of one step, or the first in order that is whole."""
   steps = _steps(folder)
-  if step is not None:
-    if step not in steps:
-      raise FileNotFoundError(
-        f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
-      )
-    return open_checkpoint(steps[step], share=share)
+  if isinstance(step, int) and step not in steps:
+    raise FileNotFoundError(
+      f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
+    )
+  order = evaluations.Order.of(steps, step)
   wrong: list[Exception] = []
-  for newest in sorted(steps, reverse=True):
+  for candidate in order.steps:
     try:
-      found = open_checkpoint(steps[newest], share=share)
+      found = open_checkpoint(steps[candidate], share=share)
     except (
       checksums.DamagedError,
       CheckpointError,
@@ -144,8 +146,8 @@ def _open_step(
       wrong.append(error)
       continue
     for passed_over in wrong:
-      _LOG.warning("%s. Opens checkpoint_%d instead", passed_over, newest)
-    return found
+      _LOG.warning("%s. Opens checkpoint_%d instead", passed_over, candidate)
+    return dataclasses.replace(found, reason=order.chosen(candidate).reason)
   raise wrong[0]
 
 
