@@ -6,8 +6,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN_DIR ?= runs/quickstart
-# A file is run by one worker, so that its fixtures are made once.
-PYTEST_ARGS ?= -n 2 --dist=loadfile
+# Each worker has one half of the tests in their order, so that fixtures are made
+# once, and takes from the other's end when it is done.
+PYTEST_ARGS ?= -n 2 --dist=worksteal
 
 BIN := $(VENV)/bin
 LOCK := requirements/py$(shell $(PYTHON) -c \

@@ -70,7 +70,11 @@ setuptools.setup(
   ],
   package_dir=_GIN_PACKAGES,
   package_data={
-    "instructrec.instructions": ["templates/*.yaml", "*.txt"],
+    "instructrec.instructions": [
+      "templates/*.yaml",
+      "templates/*/*.yaml",
+      "*.txt",
+    ],
     "instructrec.preflight": ["*.json"],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },

@@ -203,6 +203,7 @@ def _group(
     {name: {m: found[m] for m in chance} for name, found in values.items()},
     num_candidates=requests["num_candidates"].to_numpy(),
     chance=chance,
+    compared=_compared(group, everything, chance),
     num_nan=num_nan,
     expected_ranks={
       name: found["expected_rank"] for name, found in values.items()
@@ -218,6 +219,16 @@ def _group(
     result,
     runs={name: of_runs[name] for name in result.methods if name in of_runs},
   )
+
+
+def _compared(
+  group: str, reports: Sequence[Report], common: Mapping[str, float]
+) -> list[str]:
+  """What any report compares and all have; else all that they all have."""
+  wanted = dict.fromkeys(
+    m for r in reports for m in r.groups[group]["compared"]
+  )
+  return [name for name in wanted if name in common] or list(common)
 
 
 def _methods(

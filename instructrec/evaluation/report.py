@@ -20,6 +20,7 @@ from instructrec.evaluation import (
   html,
   intervals,
   markdown,
+  metrics,
   per_request,
   plots,
   results,
@@ -30,7 +31,7 @@ from instructrec.evaluation import (
   following as following_lib,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE = "report.json"
 _LOG = logging.getLogger(__name__)
 
@@ -150,18 +151,21 @@ def _has_curve(rows: Sequence[Mapping[str, Any]]) -> bool:
   )
 
 
-def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
+def headline(
+  result: results.EvaluationResult, metric: str | None = None
+) -> str:
   """What leads, what it clearly beats, and what it does not.
 
   Args:
     result: one group's result.
-    metric: the metric to speak of.
+    metric: the metric to speak of; None for the first of those compared.
 
   Returns:
     One or two sentences. "Ahead" means that the paired difference is clear:
     its interval leaves out zero, and Holm's p-value is below 0.05; "below
     chance", that the interval is.
   """
+  metric = metric or result.compared[0]
   best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
   own, chance = result.methods[best][metric], result.chance[metric]
   text = f"**{foreign_text.in_markdown(best)}** reaches {metric} {own.mean:.3f}"
@@ -230,6 +234,13 @@ def _remarks(result: results.EvaluationResult) -> list[str]:
     remarks.append(
       f"{', '.join(full)} {'is' if len(full) == 1 else 'are'} 1 for every "
       "method: no list has more candidates."
+    )
+  longest = result.num_candidates[1]
+  deeper = [m for m in result.chance if (metrics.cutoff(m) or 0) > longest]
+  if deeper := [name for name in deeper if name not in full]:
+    remarks.append(
+      f"{', '.join(deeper)}: no list has more than {longest} candidates, so "
+      "that these take whole lists."
     )
   return [line for remark in remarks for line in (remark, "")]
 

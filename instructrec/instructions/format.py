@@ -59,6 +59,14 @@ class Kind(enum.StrEnum):
   """Preference, query, item and history: some tell the others."""
   PAIRWISE = "pairwise"
   """The response is one of two items; not in the paper."""
+  NEXT_TITLE = "next_title"
+  """The response is the item that follows a history, out of the whole
+  catalogue: the task of GenRec."""
+
+  @property
+  def names_item(self) -> bool:
+    """Whether the response is a title, or Yes or No, and nothing else."""
+    return self in (Kind.DIRECT, Kind.NEXT_TITLE)
 
 
 class TaskType(enum.StrEnum):

@@ -79,6 +79,9 @@ class RankingModel(Protocol):
   def network_config(self) -> Any:
     """What its parameters mean, to be compared with a checkpoint's (ours)."""
 
+  def merged(self) -> "RankingModel":
+    """The model of parameters with adapters merged into them (ours)."""
+
   @property
   def vocab_size(self) -> int:
     """Token ids that the network knows (ours; T5X does not ask)."""

@@ -1,5 +1,7 @@
 """A network as a `RankingModel`: trains, scores candidates, generates."""
 
+import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -8,8 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import protocol
-from instructrec.models.generation import generation, search
-from instructrec.models.networks import network
+from instructrec.models.generation import (
+  catalog_decoder,
+  catalog_trie,
+  catalog_walk,
+  generation,
+  search,
+)
+from instructrec.models.networks import adapters, network
 from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import objective as objective_lib
 from instructrec.models.objectives import token_likelihood, training_metrics
@@ -59,6 +67,7 @@ class NetworkRankingModel:
     length_penalty_alpha: float = search.DEFAULT_ALPHA,
     max_decode_length: int | None = None,
     eos_id: int | None = None,
+    decoder: catalog_decoder.CatalogDecoder | None = None,
     throughput: training_metrics.Throughput | None = None,
   ):
     """Takes the module and the settings of loss, scores and decoding.
@@ -89,6 +98,8 @@ class NetworkRankingModel:
       length_penalty_alpha: likewise.
       max_decode_length: likewise.
       eos_id: the end token; None for that of the network.
+      decoder: writes items of a catalogue alone, by its own settings; None
+        writes any text, by the five before.
       throughput: rates to report, for trainers that keep time elsewhere.
 
     Raises:
@@ -127,6 +138,7 @@ class NetworkRankingModel:
       max_decode_length=max_decode_length,
       eos_id=module.config.eos_id if eos_id is None else eos_id,
     )
+    self.decoder = decoder
     self._throughput = throughput
 
   @property
@@ -150,6 +162,14 @@ class NetworkRankingModel:
   def network_config(self) -> Any:
     """Sizes and numerics of the network."""
     return self.module.config
+
+  def merged(self) -> "NetworkRankingModel":
+    """The model of parameters into which adapters are merged."""
+    model = copy.copy(self)
+    model.module = self.module.clone(
+      config=dataclasses.replace(self.network_config, adapter=None)
+    )
+    return model
 
   @property
   def vocab_size(self) -> int:
@@ -187,6 +207,9 @@ class NetworkRankingModel:
 
     Returns:
       {"params": ..., "params_axes": ...}, both named as in T5X checkpoints.
+
+    Raises:
+      ValueError: where the targets of adapters match nothing.
     """
     del input_types
     shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
@@ -201,6 +224,7 @@ class NetworkRankingModel:
       network.Targets(targets, targets),
       enable_dropout=False,
     )
+    adapters.check(variables["params"], self.network_config.adapter)
     return dict(variables)
 
   def _checked(self, batch: protocol.Batch, trees: bool) -> dict[str, Array]:
@@ -239,6 +263,8 @@ class NetworkRankingModel:
     """
     arrays = self._checked(batch, trees=False)
     self.objective.check(arrays, titles=self.matches_titles)
+    # T5X asks for all gradients.
+    params = adapters.hold(params)
     loss, metrics = self.objective(self._reading(params, arrays, dropout_rng))
     metrics = training_metrics.of_objective(
       loss,
@@ -311,28 +337,63 @@ class NetworkRankingModel:
     batch: protocol.Batch,
     rng: PRNGKeyArray | None = None,
   ) -> tuple[Int[Array, "..."], dict[str, Float[Array, "..."]]]:
-    """Generates targets by greedy or beam search.
+    """Generates targets: of any text, or with a `decoder` of a catalogue.
 
     Args:
       params: parameters.
       batch: needs encoder_input_tokens, unpacked.
-      rng: accepted for T5X and not read: the search is deterministic.
+      rng: read by a decoder that draws.
 
     Returns:
       Token ids with the end token, then 0; and {"scores": log-probabilities
-      in nats, "beam_scores": those over the length penalty}. Without a
-      decodes axis if num_decodes is 1 ([batch, length] and [batch]), else best
-      first ([batch, decodes, length] and [batch, decodes]).
+      in nats, "beam_scores": what the order goes by}, with a decoder "items"
+      as well, their numbers. Without a decodes axis if num_decodes is 1
+      ([batch, length] and [batch]), else best first ([batch, decodes, length]
+      and [batch, decodes]).
+
     """
-    del rng
-    decodes = generation.generate(self.module, params, batch, self._generation)
-    num_decodes = self._generation.num_decodes
+    if self.decoder is None:
+      found: Any = generation.generate(
+        self.module, params, batch, self._generation
+      )
+      sequences, more = found.sequences, {}
+    else:
+      found = self.predict_items(params, batch, self.decoder.own_catalog, rng)
+      sequences = self.decoder.own_catalog.sequences(found.items)
+      more = {"items": found.items}
+    aux = {"scores": found.log_probs, "beam_scores": found.scores, **more}
+    num_decodes = (self.decoder or self._generation).num_decodes
     kept = 0 if num_decodes == 1 else slice(num_decodes)
-    aux = {
-      "scores": decodes.log_probs[:, kept],
-      "beam_scores": decodes.scores[:, kept],
-    }
-    return decodes.sequences[:, kept], aux
+    return sequences[:, kept], {k: v[:, kept] for k, v in aux.items()}
+
+  def predict_items(
+    self,
+    params: protocol.Params,
+    batch: protocol.Batch,
+    trie: catalog_trie.CatalogTrie,
+    rng: PRNGKeyArray | None = None,
+    **wishes: Any,
+  ) -> catalog_walk.CatalogDecodes:
+    """Items of a catalogue by their titles, as the model's decoder says.
+
+    The trie is an argument of the compiled program: a catalogue of about the
+    same size needs no other one.
+
+    Args:
+      params: parameters.
+      batch: needs encoder_input_tokens, unpacked.
+      trie: the catalogue.
+      rng: read by a decoder that draws.
+      **wishes: what requests say of items: see `CatalogDecoder.__call__`.
+
+    Returns:
+      The items, with `score_normalization` in their scores.
+    """
+    decoder = self.decoder or catalog_decoder.CatalogDecoder()
+    reading = self._reading(params, batch)
+    return decoder(
+      reading, trie, normalization=self.score_normalization, rng=rng, **wishes
+    )
 
   def predict_batch(
     self,

@@ -21,13 +21,10 @@ from instructrec.pipelines import (
   rank_table,
   reranking_rows,
   weighted_rows,
+  written_rows,
 )
-from instructrec.retrieval import (
-  candidate_lists,
-  popularity,
-  random_ranker,
-  retriever,
-)
+from instructrec.retrieval import candidate_lists, retriever
+from instructrec.retrieval.methods import popularity, random_ranker
 from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
 from instructrec.training import trained_run
@@ -164,6 +161,8 @@ class Reranking:
         for name in self._tasks.names
         for result in self._task(name, rows)
       ]
+    if self.settings.num_beams:
+      found += self._written(weighted)
     if not found:
       raise ValueError(
         f"no request of the {self.settings.split} split of {self._tasks.names} "
@@ -178,7 +177,10 @@ class Reranking:
       rows.chat.start_task()
     prepared, group = self.instructions.prepared, self._tasks.group(name)
     table = rank_table.RankTable(
-      len(prepared.catalog), prepared.split.training_log, self.settings.seed
+      len(prepared.catalog),
+      prepared.split.training_log,
+      self.settings.seed,
+      self.settings.metrics,
     )
     for block in self._tasks.blocks(
       name, self.settings.split, self.lists, self.settings.num_requests
@@ -192,6 +194,30 @@ class Reranking:
       order = reranking_rows.retrieved_order(lists.retriever)
       return table.by_retrieval(group, order)
     return table.overall(group)
+
+  def _written(
+    self, weighted: weighted_rows.WeightedRows
+  ) -> list[results.EvaluationResult]:
+    """Titles that the run writes for the requests of each task."""
+    opened, _ = self._trained
+    rows = written_rows.WrittenRows(
+      opened,
+      weighted.weights,
+      self._others(),
+      self.settings.num_beams,
+      self.settings.num_exact,
+      self.settings.seed,
+      self.settings.metrics,
+    )
+    found = []
+    for name in self._tasks.names:
+      own = self._tasks.blocks(
+        name, self.settings.split, None, self.settings.num_requests
+      )
+      result, section = rows.evaluate(self._tasks.group(name), list(own))
+      found.append(result)
+      self.sections.extend(section)
+    return found
 
   def _others(self) -> dict[str, retriever.Retriever]:
     """Baselines, and the retrievers that were given."""
@@ -304,6 +330,9 @@ class Reranking:
     """
     opened, _ = self._trained
     if not self.settings.num_histories or opened.parts.matcher is None:
+      return None
+    if not opened.template_set.knows_wishes:
+      self.tell("following wishes is not measured: the run was taught none")
       return None
     prepared = self.instructions.prepared
     frame = prepared.requests.read(self.settings.split)

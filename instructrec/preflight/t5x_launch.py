@@ -108,7 +108,10 @@ def _model(bindings: Bindings) -> ranking_model.NetworkRankingModel:
 
 
 def _optimizer(bindings: Bindings) -> Any:
-  _expect("OPTIMIZER", bindings.macro("OPTIMIZER"), "Adafactor")
+  found = bindings.macro("OPTIMIZER")
+  # Of adapters alone, which are what is trained.
+  if not str(getattr(found, "selector", "")).endswith(".MultiOptimizer"):
+    _expect("OPTIMIZER", found, "Adafactor")
   settings = bindings.of("Adafactor")
   # Where T5X starts to count, and which axes it factors by name.
   for ignored in ("step_offset", "logical_factor_rules", "learning_rate"):

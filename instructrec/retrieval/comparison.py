@@ -6,9 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from instructrec.data import candidate_files, dataset, request
-from instructrec.evaluation import environment, markdown, report, results
+from instructrec.evaluation import (
+  environment,
+  markdown,
+  metrics,
+  report,
+  results,
+  selection,
+)
 from instructrec.retrieval import evaluate, methods, retriever
 from instructrec.settings import retrieval
+
+# The cut-offs of LLMRank's tables beside ours.
+_PUBLISHED = selection.Selection(metrics.default_names(ndcg_at=(1, 5, 10, 20)))
 
 
 def compare(
@@ -36,6 +46,7 @@ def compare(
     ValueError: where they do not fit the data.
   """
   started = time.perf_counter()
+  metrics.parse(settings.metrics)
   found = _results(
     settings,
     prepared,
@@ -68,9 +79,15 @@ def _results(
     users = {r.user_id for r in next(iter(published.values()))}
     requests = [r for r in requests if r.user_id in users]
   log, seed = prepared.split.training_log, settings.seed
+  asked = settings.metrics
   return [
     evaluate.evaluate(
-      "frozen candidates", opened, requests, training_log=log, seed=seed
+      "frozen candidates",
+      opened,
+      requests,
+      training_log=log,
+      selection=selection.Selection.of(asked),
+      seed=seed,
     ),
     *(
       evaluate.evaluate(
@@ -78,7 +95,7 @@ def _results(
         opened,
         lists,
         training_log=log,
-        ndcg_at=(1, 5, 10, 20),
+        selection=selection.Selection.of(asked, _PUBLISHED),
         seed=seed,
       )
       for name, lists in published.items()
@@ -89,6 +106,7 @@ def _results(
       requests,
       training_log=log,
       remove_seen=not settings.keep_seen,
+      selection=selection.Selection.of(asked, evaluate.CATALOGUE),
       seed=seed,
     ),
   ]

@@ -47,7 +47,6 @@ LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED = (
   "wanted",
   "unwanted",
 )
-_PLAIN, _WISH = "seq_next_item", "personal_wish_and_history"
 Scores = Float[np.ndarray, "requests candidates"]
 
 
@@ -145,7 +144,7 @@ class ModelParts:
     return np.concatenate([[-np.inf], np.log(taken / taken.sum())])
 
   @functools.cached_property
-  def _priors(self) -> Float[np.ndarray, "items_plus_1"]:
+  def priors(self) -> Float[np.ndarray, "items_plus_1"]:
     """Likelihood of each title after an empty instruction, by number."""
     titles = ragged.Ragged.of(self._tokenizer.encode_all(self.catalog.titles))
     nothing = ragged.Ragged.of([[tokenizer.EOS_ID]])
@@ -232,7 +231,7 @@ class ModelParts:
       found[LIKELIHOOD] = self._likelihoods(
         data, examples, f"likelihood, {wish}"
       )
-      found[PRIOR] = self._priors[numbers]
+      found[PRIOR] = self.priors[numbers]
     if self.matcher is not None:
       assert self.items is not None
       states = self.matcher.states(
@@ -317,8 +316,9 @@ class ModelParts:
 
   def prompt(self, wish: str | None) -> str:
     """The instruction around a history, with or without a wish."""
-    name = _PLAIN if wish is None else _WISH
-    form = render.Form(self.template_set[name])
+    form = render.Form(
+      self.template_set.answering(history=True, wish=wish is not None)
+    )
     return form.prompt(render.Slots(vague=wish))
 
   @functools.cached_property

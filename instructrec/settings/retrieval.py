@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from instructrec import checkpoint_steps
 from instructrec.settings import option
+from instructrec.settings.metric_names import Metrics
 from instructrec.settings.option import Option
 from instructrec.settings.run import CheckpointStep
 from instructrec.settings.trusted_modules import TrustedModules
@@ -31,7 +32,8 @@ class FitSettings:
   method: Annotated[
     str,
     Option(
-      "random, popularity, bm25, itemknn, als, sasrec, bert4rec, two_tower."
+      "Such as random, popularity, bm25, itemknn, als, sasrec, bert4rec or "
+      "two_tower; a wrong name lists all."
     ),
   ]
   output: Annotated[_Path, Option("Folder to make.")]
@@ -100,6 +102,7 @@ class RetrieverEvaluationSettings:
     int | None,
     Option("Drawn by seed; all if left out. Not with candidates.", least=1),
   ] = None
+  metrics: Metrics = ()
   keep_seen: Annotated[
     bool, Option("Rank items of the history, too (full catalogue).")
   ] = False

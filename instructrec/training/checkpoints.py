@@ -119,7 +119,7 @@ class Checkpoints:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(state),
+        state=ocp.args.PyTreeSave(state.trained()),
         data=ocp.args.JsonSave(data),
       ),
     )
@@ -141,7 +141,8 @@ class Checkpoints:
       step: which checkpoint; see `whole`.
 
     Returns:
-      The state, on the devices that `abstract_state` names.
+      The state, on the devices that `abstract_state` names; of parameters what
+      is trained.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
@@ -156,7 +157,7 @@ class Checkpoints:
         "to go on with; give it to a run in another folder with "
         "--gin.INITIAL_CHECKPOINT_PATH"
       )
-    saved = self._data(step)
+    saved = self.data(step)
     for name, value in position.items():
       if saved.get(name) != value:
         raise CheckpointMismatchError(
@@ -166,7 +167,7 @@ class Checkpoints:
         )
     state = self._manager.restore(
       step,
-      args=ocp.args.Composite(state=_restore_args(abstract_state)),
+      args=ocp.args.Composite(state=_restore_args(abstract_state.trained())),
     )["state"]
     if wanted == checkpoint_steps.LATEST:
       self._set_aside([newer for newer in self.steps if newer > step])
@@ -177,7 +178,7 @@ class Checkpoints:
 
     It is the newest by then.
     """
-    return self._data(self.steps[-1])[_WINDOW]
+    return self.data(self.steps[-1])[_WINDOW]
 
   def evaluations(self, metric: str) -> evaluations_lib.Evaluations:
     """What validation said up to the checkpoint that was restored.
@@ -193,7 +194,8 @@ class Checkpoints:
       return evaluations_lib.Evaluations(metric)
     return found
 
-  def _data(self, step: int) -> dict[str, Any]:
+  def data(self, step: int) -> dict[str, Any]:
+    """What a checkpoint has beside its state; see `save`."""
     return self._manager.restore(
       step, args=ocp.args.Composite(data=ocp.args.JsonRestore())
     )["data"]

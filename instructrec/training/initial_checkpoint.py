@@ -16,6 +16,7 @@ from flax import traverse_util
 
 from instructrec import checkpoint_steps
 from instructrec.models.checkpoint import opening, stacking, tensors
+from instructrec.models.networks import adapters
 
 NEW = "title_matching"
 """The part of a network that checkpoints may lack."""
@@ -183,7 +184,7 @@ def new_parameters(
   *,
   is_resuming: bool = False,
 ) -> Mapping[str, Any]:
-  """Lets `NEW` be missing in T5X's initial checkpoint, and nothing else.
+  """Lets `NEW` and adapters be missing in T5X's initial checkpoint, no more.
 
   For `RestoreCheckpointConfig.state_transformation_fns`, beside
   `fallback_to_scratch`, which would draw whatever is missing.
@@ -206,9 +207,13 @@ def new_parameters(
   if others := [name for name in missing if not _is_new(name)]:
     raise tensors.CheckpointError(
       f"the initial checkpoint lacks {len(others)} arrays of this run other "
-      f"than {NEW}: {', '.join(others[:8])}{' ...' if others[8:] else ''}"
+      f"than {NEW} and adapters: {', '.join(others[:8])}{' ...' if others[8:] else ''}"
     )
-  _say([name for name in missing if name.startswith("target/")])
+  _say(
+    name
+    for name in missing
+    if name.startswith("target/") and not adapters.is_adapter(name)
+  )
   return found
 
 
@@ -222,7 +227,7 @@ def _has(tree: Any, name: str) -> bool:
 
 
 def _is_new(name: str) -> bool:
-  return NEW in name.split("/")
+  return not {NEW, adapters.A, adapters.B}.isdisjoint(name.split("/"))
 
 
 def _say(names: Iterable[str]) -> None:

@@ -19,14 +19,28 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from instructrec import checkpoint_steps, checksums, folder_lock, records
+from instructrec import (
+  checkpoint_steps,
+  checksums,
+  folder_lock,
+  recorded_folder,
+  records,
+)
 from instructrec.models import tokenizer
-from instructrec.models.checkpoint import storage
+from instructrec.models.checkpoint import (
+  adapted,
+  fingerprint,
+  opening,
+  storage,
+  tensors,
+)
+from instructrec.models.networks import adapters
 from instructrec.training import (
   checkpoints,
   data_config,
   distributed,
   gin_config,
+  initial_checkpoint,
   item_table,
   run_history,
   runner,
@@ -41,6 +55,7 @@ CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 _SEAL = "sha256"
+_BASE = "base_checkpoint"
 _LOG = logging.getLogger(__name__)
 _REMEDY = (
   "copy the run again; of one that is not finished, `instructrec train` writes "
@@ -149,6 +164,27 @@ def save(
   checksums.write(folder, [*names, *([item_table.FILE] if items else [])])
 
 
+def base_record(
+  checkpoint: str, directory: str | os.PathLike[str]
+) -> dict[str, str]:
+  """What the record says of the checkpoint that adapters are trained on.
+
+  Args:
+    checkpoint: its path, or a bucket's.
+    directory: the model folder.
+
+  Returns:
+    Entries of the record.
+  """
+  if "://" in checkpoint:
+    return {_BASE: checkpoint}
+  path = pathlib.Path(checkpoint)
+  # Of a single file, the folder, which is the same checkpoint.
+  return recorded_folder.record(
+    _BASE, path.parent if path.is_file() else path, directory
+  )
+
+
 def finish(directory: str | os.PathLike[str], seconds: float) -> None:
   """Writes down how long a run took that was never stopped.
 
@@ -242,19 +278,77 @@ class OwnCheckpoints:
 
   Attributes:
     directory: the model folder.
+    lora: the adapters that they are of; None where they hold a network.
   """
 
   directory: pathlib.Path
+  lora: adapters.LoRA | None = None
 
   @property
   def folder(self) -> pathlib.Path:
     """The folder of the checkpoints."""
     return self.directory / CHECKPOINTS
 
+  def base(self) -> str:
+    """The checkpoint that the adapters were trained on.
+
+    Raises:
+      FileNotFoundError: where it is gone.
+    """
+    record = _record(self.directory)
+    path = record.get(_BASE, "")
+    if "://" in path:
+      return path
+    found = recorded_folder.find(
+      _BASE,
+      record,
+      self.directory,
+      option="instructrec checkpoint merge --base",
+    )
+    return str(found)
+
+  def merged(
+    self, step: checkpoint_steps.Step, base: str | None = None
+  ) -> tuple[tensors.Checkpoint, Callable[[], None]]:
+    """The network of a checkpoint of adapters.
+
+    Args:
+      step: which; whole ones alone.
+      base: the checkpoint that they were trained on; None for where it was.
+
+    Returns:
+      The network, to be read; and what fails where its base is another one,
+      which is cheap when it is read.
+
+    Raises:
+      CheckpointError: where adapters and base do not belong together.
+      FileNotFoundError: where one of them is gone.
+    """
+    assert self.lora is not None
+    adapter = opening.open_checkpoint(self.folder, step)
+    found = opening.open_checkpoint(base or self.base())
+    watched = fingerprint.Fingerprint(found.params)
+    network = adapted.merge(
+      dataclasses.replace(found, params=watched.params), adapter, self.lora
+    )
+
+    def check() -> None:
+      store = checkpoints.Checkpoints(self.folder, keep=None)
+      with contextlib.closing(store):
+        wanted = store.data(adapter.step).get("base")
+      if watched.value() != wanted:
+        raise tensors.CheckpointError(
+          f"{found.path} holds other numbers ({watched.value()}) than the "
+          f"network that the adapters in {self.folder} were trained on "
+          f"({wanted}); name that one"
+        )
+
+    return network, check
+
   def restore(
     self, abstract: Any, step: checkpoint_steps.Step
   ) -> tuple[Any, checkpoint_steps.Chosen]:
-    """Parameters of a checkpoint.
+    """Parameters of a checkpoint; adapters merged into their network.
 
     Args:
       abstract: shapes, dtypes and shardings of the parameters.
@@ -277,7 +371,12 @@ class OwnCheckpoints:
         {"the checkpoint that is wanted": store.order(step).steps}
       )
       chosen = store.whole(step)
-      return store.restore_params(abstract, chosen.step), chosen
+      if self.lora is None:
+        return store.restore_params(abstract, chosen.step), chosen
+      network, check = self.merged(chosen.step)
+      params = initial_checkpoint.place(network, abstract)
+      check()
+      return params, chosen
     finally:
       store.close()
 
@@ -328,11 +427,11 @@ def load(
     checksums.verify(folder, _REMEDY, [VOCABULARY])
   return trained_run.Run(
     directory=folder,
-    model=train.model,
+    model=train.model.merged(),
     data=data,
     vocabulary=folder / VOCABULARY,
     items=folder,
-    parameters=OwnCheckpoints(folder),
+    parameters=OwnCheckpoints(folder, train.model.network_config.adapter),
     start=trained_run.Start(
       train.seed, train.initial_checkpoint, train.initial_embeddings
     ),

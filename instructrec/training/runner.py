@@ -69,7 +69,8 @@ class TrainConfig:
     initial_checkpoint: where to start from, of any form that `instructrec
       checkpoint` reads; its parameters alone are taken, and training begins
       at step 0 with a fresh optimizer. What it lacks of `title_matching` is
-      drawn. None starts from random parameters.
+      drawn. None starts from random parameters. A network with adapters is
+      trained on it: every start of the run reads it, and must find the same.
     initial_embeddings: of a run from scratch: "random", or "cooccurrence" for
       those of `embedding_start`, which `train` is given.
   """
@@ -173,7 +174,8 @@ def train(
   store = checkpoints.Checkpoints(
     output / "checkpoints", keep=config.keep_checkpoints
   )
-  position = stream.identity | {"run_seed": config.seed}
+  base = trainer.read_base()
+  position = stream.identity | {"run_seed": config.seed} | dict(base.identity)
   distributed.check_agreement(
     {
       "the order of the training data": position,
@@ -183,10 +185,10 @@ def train(
   distributed.by_lead("room", lambda: _check_room(trainer, store))
   window = log_window.LogWindow({})
   if store.steps:
-    state = store.restore(trainer.abstract_state, position)
+    state = base.complete(store.restore(trainer.abstract_state, position))
     window = log_window.LogWindow(store.log_window())
   else:
-    state = trainer.init(None if embeddings is None else embeddings())
+    state = trainer.init(None if embeddings is None else embeddings(), base)
   begin(int(state.step))
   events = _loop(trainer, state, stream, validation, window)
   with (
@@ -233,7 +235,7 @@ def _check_room(
   left = max(config.train_steps - newest, 0)
   checkpoint_room.check(
     store.directory,
-    trainer.abstract_state,
+    trainer.abstract_state.trained(),
     saves=-(-left // config.checkpoint_period),
     keep=config.keep_checkpoints,
     present=len(store.steps),

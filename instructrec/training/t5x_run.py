@@ -15,7 +15,8 @@ from typing import Any
 
 from instructrec import checkpoint_steps
 from instructrec.models import ranking_model, tokenizer
-from instructrec.models.checkpoint import opening
+from instructrec.models.checkpoint import adapted, opening
+from instructrec.models.networks import adapters
 from instructrec.training import (
   data_config,
   distributed,
@@ -53,9 +54,11 @@ class Checkpoints:
 
   Attributes:
     path: where it lies, on disk or in a bucket.
+    lora: the adapters that lie beside the network in it, if any.
   """
 
   path: str
+  lora: adapters.LoRA | None = None
 
   @property
   def folder(self) -> pathlib.Path:
@@ -65,7 +68,7 @@ class Checkpoints:
   def restore(
     self, abstract: Any, step: checkpoint_steps.Step
   ) -> tuple[Any, checkpoint_steps.Chosen]:
-    """Parameters of a checkpoint; see `trained_run.Parameters`.
+    """Parameters of a checkpoint, adapters merged; see `Parameters`.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
@@ -75,6 +78,8 @@ class Checkpoints:
     found = opening.open_checkpoint(self.path, step)
     distributed.check_agreement({"the checkpoint of the run": found.path})
     chosen = checkpoint_steps.Chosen(found.step, found.reason or "the only one")
+    if self.lora is not None:
+      found = adapted.merge(adapted.network_of(found), found, self.lora)
     return initial_checkpoint.place(found, abstract), chosen
 
 
@@ -107,7 +112,7 @@ def load(
   settings = Settings(strict_gin.read(path), modules)
   return trained_run.Run(
     directory=folder,
-    parameters=Checkpoints(str(folder)),
+    parameters=Checkpoints(str(folder), settings.lora),
     start=_start(folder, settings),
     config=path.read_text(encoding="utf-8"),
     **settings.fields(f"the run in {folder}", tfds_data_dir, vocabulary),
@@ -148,7 +153,7 @@ def of_files(
   lines = [f"include {file!r}" for file in (_DEFAULTS, *files)]
   return trained_run.Run(
     directory=pathlib.Path(checkpoint).absolute().parent,
-    parameters=Checkpoints(checkpoint),
+    parameters=Checkpoints(checkpoint, settings.lora),
     start=None,
     config="\n".join([*lines, *bindings]) + "\n",
     **settings.fields(", ".join(files), tfds_data_dir, vocabulary),
@@ -219,6 +224,12 @@ class Settings:
       )
     return model
 
+  @property
+  def lora(self) -> adapters.LoRA | None:
+    """The adapters of the model."""
+    found: adapters.LoRA | None = self.model.network_config.adapter
+    return found
+
   def _lengths(self) -> dict[str, Any]:
     found: dict[str, Any] | None = self.macro("TASK_FEATURE_LENGTHS")
     if found is not None:
@@ -284,7 +295,7 @@ class Settings:
         "pass the --vocabulary that it was trained with"
       )
     return {
-      "model": model,
+      "model": model.merged(),
       "data": self._data(),
       "layout": mesh_lib.MeshConfig(
         model=math.prod(self.macro("MODEL_PARALLEL_SUBMESH") or ()),

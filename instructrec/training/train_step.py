@@ -11,6 +11,7 @@ from clu import metrics as clu_metrics
 from jaxtyping import Array, PRNGKeyArray
 
 from instructrec.models import protocol
+from instructrec.models.networks import adapters
 from instructrec.models.objectives import training_metrics
 
 Batch = dict[str, Any]
@@ -24,13 +25,19 @@ class TrainState:
 
   Attributes:
     step: updates made so far, an int32 scalar.
-    params: the model's parameters.
-    opt_state: the optimizer's state.
+    params: the model's parameters; of a network with adapters these alone
+      change.
+    opt_state: the optimizer's state, of what changes.
   """
 
   step: Any
   params: Any
   opt_state: Any
+
+  def trained(self) -> "TrainState":
+    """Without the parameters that training leaves: what checkpoints hold."""
+    params, _ = adapters.split(self.params)
+    return TrainState(self.step, params, self.opt_state)
 
 
 def init_state(
@@ -63,7 +70,7 @@ def start_from(
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
-    opt_state=optimizer.init(params),
+    opt_state=optimizer.init(adapters.split(params)[0]),
   )
 
 
@@ -104,18 +111,23 @@ def compute_gradients(
     num_microbatches: parts computed one after the other to save memory.
 
   Returns:
-    Gradients (float32, like `params`) and merged metrics.
+    Gradients (float32, like what of `params` is trained) and merged metrics.
   """
-  grad_fn = jax.grad(model.loss_fn, has_aux=True)
+  trained, frozen = adapters.split(params)
+
+  def loss_fn(trained: Any, batch: Batch, rng: PRNGKeyArray | None) -> Any:
+    return model.loss_fn(adapters.joined(trained, frozen), batch, rng)
+
+  grad_fn = jax.grad(loss_fn, has_aux=True)
   if num_microbatches == 1:
-    return grad_fn(params, batch, dropout_rng)
+    return grad_fn(trained, batch, dropout_rng)
 
   def add(carry: tuple[Any, Metrics], xs: tuple[Batch, Array]):
     microbatch, index = xs
     rng = (
       None if dropout_rng is None else jax.random.fold_in(dropout_rng, index)
     )
-    grads, metrics = grad_fn(params, microbatch, rng)
+    grads, metrics = grad_fn(trained, microbatch, rng)
     merged = training_metrics.merge(carry[1], metrics)
     return (jax.tree.map(jnp.add, carry[0], grads), merged), None
 
@@ -124,7 +136,7 @@ def compute_gradients(
   first = jax.tree.map(lambda x: x[0], (microbatches, indices))
   rest = jax.tree.map(lambda x: x[1:], (microbatches, indices))
   rng = None if dropout_rng is None else jax.random.fold_in(dropout_rng, 0)
-  carry, _ = jax.lax.scan(add, grad_fn(params, first[0], rng), rest)
+  carry, _ = jax.lax.scan(add, grad_fn(trained, first[0], rng), rest)
   return carry
 
 
@@ -172,10 +184,11 @@ def train_step(
       total=optax.global_norm(grads), count=jnp.ones((), jnp.float32)
     )
   }
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  trained, frozen = adapters.split(state.params)
+  updates, opt_state = optimizer.update(grads, state.opt_state, trained)
   state = TrainState(
     step=state.step + 1,
-    params=optax.apply_updates(state.params, updates),
+    params=adapters.joined(optax.apply_updates(trained, updates), frozen),
     opt_state=opt_state,
   )
   return state, metrics

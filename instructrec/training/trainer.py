@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from instructrec.models.networks import adapters
 from instructrec.training import (
+  adapter_base,
   batches,
   checkpoints,
   embedding_start,
@@ -100,13 +102,25 @@ class Trainer:
       input_shapes=input_shapes,
     )
 
+  def read_base(self) -> adapter_base.Base:
+    """What the run does not train, read from its initial checkpoint."""
+    model = self.config.model
+    return adapter_base.read(
+      self.config.initial_checkpoint,
+      self.abstract_state.params,
+      model.network_config,
+    )
+
   def init(
-    self, embeddings: embedding_start.EmbeddingStart | None = None
+    self,
+    embeddings: embedding_start.EmbeddingStart | None = None,
+    base: adapter_base.Base | None = None,
   ) -> train_step.TrainState:
     """The state at step 0, made on the devices where it belongs.
 
     Args:
       embeddings: what embeddings begin with; None for random ones.
+      base: from `read_base`, which is asked where it is None.
 
     Returns:
       The state.
@@ -115,12 +129,16 @@ class Trainer:
       CheckpointError: where the initial checkpoint is of another network.
     """
     if self.config.initial_checkpoint is not None:
-      params = initial_checkpoint.load_params(
-        self.config.initial_checkpoint,
-        self.abstract_state.params,
-        draw_new=self._draw_new,
-        config=self.config.model.network_config,
-      )
+      base = self.read_base() if base is None else base
+      if base.params:
+        params = adapters.joined(self._draw_adapters(), base.params)
+      else:
+        params = initial_checkpoint.load_params(
+          self.config.initial_checkpoint,
+          self.abstract_state.params,
+          draw_new=self._draw_new,
+          config=self.config.model.network_config,
+        )
       start = functools.partial(
         train_step.start_from, optimizer=self.config.optimizer
       )
@@ -142,14 +160,19 @@ class Trainer:
 
   def _draw_new(self) -> Any:
     """The parameters that an initial checkpoint may lack, as `init` draws."""
+    return self._draw(lambda params: params[initial_checkpoint.NEW])
+
+  def _draw_adapters(self) -> Any:
+    return self._draw(lambda params: adapters.split(params)[0])
+
+  def _draw(self, part: Callable[[Any], Any]) -> Any:
+    """A part of the parameters as they are drawn."""
     model, shapes = self.config.model, self.input_shapes
     with mesh_lib.use(self.mesh, self.config.mesh):
       # Of the whole network, the compiler keeps this part.
       return jax.jit(
-        lambda rng: model.get_initial_variables(rng, shapes)["params"][
-          initial_checkpoint.NEW
-        ],
-        out_shardings=self.shardings.params[initial_checkpoint.NEW],
+        lambda rng: part(model.get_initial_variables(rng, shapes)["params"]),
+        out_shardings=part(self.shardings.params),
       )(jax.random.key(self.config.seed))
 
   def batch(

@@ -177,7 +177,7 @@ def test_what_is_no_report_of_this_version_is_named(tmp_path):
   with pytest.raises(checksums.DamagedError, match=r"report\.json is damaged"):
     compare.load(tmp_path / "a")
   checksums.write(tmp_path / "a", ["report.json"])
-  with pytest.raises(ValueError, match="has schema_version 2, expected 3"):
+  with pytest.raises(ValueError, match="has schema_version 2, expected 4"):
     compare.load(tmp_path / "a")
 
 

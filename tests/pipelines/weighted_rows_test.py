@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from instructrec.pipelines import weighted_rows
-from instructrec.retrieval import item_knn, run_weights
+from instructrec.retrieval import run_weights
+from instructrec.retrieval.methods import item_knn
 from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
 from instructrec.serving.model_parts import Wish
 

@@ -34,12 +34,20 @@ class KeysValues:
 def write(
   cache: KeysValues, new: KeysValues, position: Int[Array, ""]
 ) -> KeysValues:
-  """The cache of some sequences, with one more position of each."""
+  """The cache of some sequences, with more positions of each."""
 
-  def put(old: Array, one: Array) -> Array:
-    return jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=1)
+  def put(old: Array, more: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(old, more, position, axis=1)
 
   return jax.tree.map(put, cache, new)
+
+
+def causal(
+  position: Int[Array, ""], block: int, length: int
+) -> Bool[Array, "1 1 block length"]:
+  """What of a cache the positions from `position` on look at."""
+  queries = position + jnp.arange(block)
+  return (jnp.arange(length) <= queries[:, None])[None, None]
 
 
 def write_slots(
@@ -225,7 +233,11 @@ class Attention(nn.Module):
 
     def dense(features, axes, kernel_init=layers.fan_in_normal):
       return layers.Dense(
-        features, axes, dtype=cfg.dtype, kernel_init=kernel_init
+        features,
+        axes,
+        dtype=cfg.dtype,
+        kernel_init=kernel_init,
+        adapter=cfg.adapter,
       )
 
     joined = ("embed", "joined_kv")
@@ -244,11 +256,13 @@ class Attention(nn.Module):
       x, ("batch", "length", "heads", "kv")
     )
 
-  def project(self, x: Float[Array, "batch length embed"]) -> KeysValues:
-    """Keys and values of `x`."""
+  def project(
+    self, x: Float[Array, "batch length embed"], deterministic: bool
+  ) -> KeysValues:
+    """Keys and values of `x`; dropout in adapters unless `deterministic`."""
     return KeysValues(
-      keys=self._split_heads(self.key(x)),
-      values=self._split_heads(self.value(x)),
+      keys=self._split_heads(self.key(x, deterministic)),
+      values=self._split_heads(self.value(x, deterministic)),
     )
 
   def attend(
@@ -277,7 +291,7 @@ class Attention(nn.Module):
     """
     sequences, length = x.shape[:2]
     batch = memory.keys.shape[0]
-    query = self._split_heads(self.query(x))
+    query = self._split_heads(self.query(x, deterministic))
     # [batch * n, length, heads, kv] -> [batch, n * length, heads, kv]
     query = query.reshape(batch, -1, *query.shape[2:])
     cfg = self.config
@@ -303,7 +317,8 @@ class Attention(nn.Module):
         deterministic=deterministic,
       )
     # [batch, n * length, heads, kv] -> [batch * n, length, joined]
-    return self.out(attended.reshape(sequences, length, -1))
+    attended = attended.reshape(sequences, length, -1)
+    return self.out(attended, deterministic)
 
   def __call__(
     self,
@@ -313,29 +328,29 @@ class Attention(nn.Module):
     deterministic: bool,
   ) -> Float[Array, "batch length embed"]:
     """Self-attention over whole sequences."""
-    return self.attend(x, self.project(x), mask, bias, deterministic)
+    memory = self.project(x, deterministic)
+    return self.attend(x, memory, mask, bias, deterministic)
 
   def step(
     self,
-    x: Float[Array, "sequences 1 embed"],
+    x: Float[Array, "sequences block embed"],
     cache: KeysValues,
     position: Int[Array, ""],
-    bias: Float[Array, "1 heads 1 length"],
-  ) -> tuple[Float[Array, "sequences 1 embed"], KeysValues]:
-    """Self-attention of one new position, with the earlier ones in `cache`.
+    bias: Float[Array, "1 heads block length"],
+  ) -> tuple[Float[Array, "sequences block embed"], KeysValues]:
+    """Self-attention of new positions, with the earlier ones in `cache`.
 
     Args:
-      x: the new position of every sequence.
+      x: the new positions of every sequence.
       cache: [sequences, length, heads, kv]; filled before `position`.
-      position: index of the new position, in [0, length).
-      bias: relative position bias of this query against all of the cache.
+      position: index of the first new position, in [0, length - block].
+      bias: relative position bias of these queries against all of the cache.
 
     Returns:
-      The result, and the cache with the new position written into it.
+      The result, and the cache with the new positions written into it.
     """
-    cache = write(cache, self.project(x), position)
-    length = cache.keys.shape[1]
-    mask = (jnp.arange(length) <= position)[None, None, None, :]
+    cache = write(cache, self.project(x, True), position)
+    mask = causal(position, x.shape[1], cache.keys.shape[1])
     return self.attend(x, cache, mask, bias, True), cache
 
   def extend(
@@ -360,5 +375,5 @@ class Attention(nn.Module):
     Returns:
       The result, and the cache with the new prefixes in it.
     """
-    cache = write_slots(cache, self.project(x), first)
+    cache = write_slots(cache, self.project(x, True), first)
     return self.attend(x, along(cache, paths), mask, bias, True), cache

@@ -128,7 +128,11 @@ class GroupedAttention(nn.Module):
 
     def dense(features, axes):
       return layers.Dense(
-        features, axes, dtype=cfg.dtype, kernel_init=layers.fan_in_normal
+        features,
+        axes,
+        dtype=cfg.dtype,
+        kernel_init=layers.fan_in_normal,
+        adapter=cfg.adapter,
       )
 
     self.query = dense(cfg.joined_dim, ("embed", "joined_kv"))
@@ -166,19 +170,22 @@ class GroupedAttention(nn.Module):
       keeps.
     """
     cfg = self.config
-    query = rotary.rotate(self._split_heads(self.query(x)), rotation)
-    values = self._split_heads(self.value(x))
+    query = self._split_heads(self.query(x, deterministic))
+    keys = self._split_heads(self.key(x, deterministic))
+    values = self._split_heads(self.value(x, deterministic))
     # [sequences, length, heads, kv], of which one number a head is drawn.
     kept = self.dropout(
       jnp.ones((*values.shape[:-1], 1), values.dtype),
       deterministic=deterministic,
     )
     new = attention.KeysValues(
-      keys=rotary.rotate(self._split_heads(self.key(x)), rotation),
-      values=values * kept,
+      keys=rotary.rotate(keys, rotation), values=values * kept
     )
     sources, given = look(new)
     attended = attend(
-      query * cfg.head_dim**-0.5, sources, cfg.attention_implementation
+      rotary.rotate(query, rotation) * cfg.head_dim**-0.5,
+      sources,
+      cfg.attention_implementation,
     )
-    return self.out(attended.reshape(*x.shape[:-1], -1)), given
+    attended = attended.reshape(*x.shape[:-1], -1)
+    return self.out(attended, deterministic), given

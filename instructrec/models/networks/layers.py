@@ -13,7 +13,7 @@ from flax import linen as nn
 from flax.linen import partitioning
 from jaxtyping import Array, Float, Int
 
-from instructrec.models.networks import network_config
+from instructrec.models.networks import adapters, network_config
 
 Initializer = Callable[..., Any]
 
@@ -140,16 +140,25 @@ class Dense(nn.Module):
     kernel_axes: logical names of the matrix's two axes.
     dtype: type of the product.
     kernel_init: initialiser of the [in, out] matrix.
+    adapter: what is trained beside the matrix, where it is a target.
   """
 
   features: int
   kernel_axes: tuple[str, str]
   dtype: Any = jnp.float32
   kernel_init: Initializer = fan_in_truncated_normal
+  adapter: adapters.LoRA | None = None
 
   @nn.compact
-  def __call__(self, x: Float[Array, "*dims inputs"]) -> Float[Array, "..."]:
-    """Maps [..., inputs] to [..., features]."""
+  def __call__(
+    self, x: Float[Array, "*dims inputs"], deterministic: bool = True
+  ) -> Float[Array, "..."]:
+    """Maps [..., inputs] to [..., features].
+
+    Args:
+      x: what is mapped.
+      deterministic: False drops of what an adapter reads.
+    """
     kernel = partitioning.param_with_axes(
       "kernel",
       self.kernel_init,
@@ -159,7 +168,15 @@ class Dense(nn.Module):
     )
     if self.dtype != jnp.float32:
       kernel = _cast_late(kernel)
-    return product(x.astype(self.dtype), kernel.astype(self.dtype))
+    x = x.astype(self.dtype)
+    y = product(x, kernel.astype(self.dtype))
+    change = adapters.make(
+      self.adapter, self.path, kernel.shape, self.kernel_axes
+    )
+    if self.adapter is None or change is None:
+      return y
+    dropout = nn.Dropout(self.adapter.dropout_rate)
+    return y + change.of(dropout(x, deterministic=deterministic))
 
 
 class Embed(nn.Module):
@@ -172,22 +189,24 @@ class Embed(nn.Module):
     features: width of a vector.
     dtype: type of the vectors returned.
     embedding_init: initialiser of the table.
+    adapter: what is trained beside the table, where it is a target.
   """
 
   vocab_size: int
   features: int
   dtype: Any = jnp.float32
   embedding_init: Initializer = nn.initializers.normal(stddev=1.0)
+  adapter: adapters.LoRA | None = None
 
   def setup(self):
     """Makes the parameters and submodules."""
-    self.embedding = partitioning.param_with_axes(
-      "embedding",
-      self.embedding_init,
-      (self.vocab_size, self.features),
-      jnp.float32,
-      axes=("vocab", "embed"),
+    shape, axes = (self.vocab_size, self.features), ("vocab", "embed")
+    table = partitioning.param_with_axes(
+      "embedding", self.embedding_init, shape, jnp.float32, axes=axes
     )
+    change = adapters.make(self.adapter, self.path, shape, axes)
+    # The one table of all that read it: tokens, titles, tied logits.
+    self.embedding = table if change is None else change.merged(table)
 
   def __call__(
     self, tokens: Int[Array, "batch length"]
@@ -223,14 +242,12 @@ class Logits(nn.Module):
     features = features.astype(jnp.float32)
     if cfg.logits_via_embedding:
       return features * self.tied_scale, self.token_embedder.embedding.T
+    shape, axes = (cfg.emb_dim, cfg.vocab_size), ("embed", "vocab")
     kernel = partitioning.param_with_axes(
-      "kernel",
-      fan_in_truncated_normal,
-      (cfg.emb_dim, cfg.vocab_size),
-      jnp.float32,
-      axes=("embed", "vocab"),
+      "kernel", fan_in_truncated_normal, shape, jnp.float32, axes=axes
     )
-    return features, kernel
+    change = adapters.make(cfg.adapter, self.path, shape, axes)
+    return features, kernel if change is None else change.merged(kernel)
 
   def __call__(
     self, features: Float[Array, "*dims embed"]
@@ -259,7 +276,7 @@ class GatedMlp(nn.Module):
       # Names follow the public checkpoints: one branch has no number.
       name = "wi" if len(cfg.mlp_activations) == 1 else f"wi_{index}"
       branch = _ACTIVATION_FNS[activation](
-        Dense(cfg.mlp_dim, ("embed", "mlp"), dtype=cfg.dtype, name=name)(x)
+        self._dense(cfg.mlp_dim, ("embed", "mlp"), name)(x, deterministic)
       )
       hidden = branch if hidden is None else hidden * branch
     # The same units are dropped at all positions, as T5 does.
@@ -269,6 +286,12 @@ class GatedMlp(nn.Module):
     hidden = partitioning.with_sharding_constraint(
       hidden, ("batch", "length", "mlp")
     )
-    return Dense(cfg.emb_dim, ("mlp", "embed"), dtype=cfg.dtype, name="wo")(
-      hidden
+    return self._dense(cfg.emb_dim, ("mlp", "embed"), "wo")(
+      hidden, deterministic
+    )
+
+  def _dense(self, features: int, axes: tuple[str, str], name: str) -> Dense:
+    cfg = self.config
+    return Dense(
+      features, axes, dtype=cfg.dtype, adapter=cfg.adapter, name=name
     )

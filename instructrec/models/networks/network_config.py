@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from instructrec import limits
+from instructrec.models.networks import adapters
 
 REMAT_POLICIES = ("none", "minimal", "full")
 ATTENTION_IMPLEMENTATIONS = ("einsum", "xla", "cudnn", "pallas")
@@ -58,6 +59,8 @@ class NetworkConfig:
     num_items: items with a vector of their own beside their title; 0 for none.
     item_dropout_rate: probability in training that an item is known by its
       title alone.
+    adapter: small matrices that are trained in place of the network's own;
+      None to train all.
   """
 
   # Fields that change what parameters mean, and that their shapes do not tell.
@@ -83,6 +86,7 @@ class NetworkConfig:
   title_matching: bool = False
   num_items: int = 0
   item_dropout_rate: float = 0.2
+  adapter: adapters.LoRA | None = None
 
   def __post_init__(self):
     # gin gives lists and type names; both are made canonical here, once.
@@ -129,6 +133,8 @@ class NetworkConfig:
         f"{self.title_matching}",
       )
 
+    if not isinstance(self.adapter, adapters.LoRA | None):
+      self._refuse("adapter", "an adapters.LoRA, or None")
     limits.TABLE_ROWS.check(self.num_items, f"{type(self).__name__}.num_items")
 
   def _check_counts(self, *names: str) -> None:

@@ -61,10 +61,12 @@ class DecoderLayer(nn.Module):
     self.dropout = nn.Dropout(cfg.dropout_rate, broadcast_dims=(-2,))
 
   def project_memory(
-    self, encoded: Float[Array, "batch inputs embed"]
+    self,
+    encoded: Float[Array, "batch inputs embed"],
+    deterministic: bool,
   ) -> attention.KeysValues:
     """Cross-attention keys and values of the encoder's output."""
-    return self.encoder_decoder_attention.project(encoded)
+    return self.encoder_decoder_attention.project(encoded, deterministic)
 
   def _after_self_attention(
     self,
@@ -99,20 +101,19 @@ class DecoderLayer(nn.Module):
     y = self.self_attention(
       self.pre_self_attention_layer_norm(x), mask, bias, deterministic
     )
-    return self._after_self_attention(
-      x, y, self.project_memory(encoded), memory_mask, deterministic
-    )
+    memory = self.project_memory(encoded, deterministic)
+    return self._after_self_attention(x, y, memory, memory_mask, deterministic)
 
   def step(
     self,
-    x: Float[Array, "sequences 1 embed"],
+    x: Float[Array, "sequences block embed"],
     cache: attention.KeysValues,
     memory: attention.KeysValues,
     memory_mask: Bool[Array, "batch 1 1 inputs"],
     position: Int[Array, ""],
-    bias: Float[Array, "1 heads 1 length"],
-  ) -> tuple[Float[Array, "sequences 1 embed"], attention.KeysValues]:
-    """Applies the layer to one new position of every sequence."""
+    bias: Float[Array, "1 heads block length"],
+  ) -> tuple[Float[Array, "sequences block embed"], attention.KeysValues]:
+    """Applies the layer to the next positions of every sequence."""
     y, cache = self.self_attention.step(
       self.pre_self_attention_layer_norm(x), cache, position, bias
     )
