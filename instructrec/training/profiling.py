@@ -10,28 +10,6 @@ import jax
 FOLDER = "profile"
 
 
-def parse(text: str) -> tuple[int, int]:
-  """The steps that "10:15" names.
-
-  Args:
-    text: the first and the last step, counted from 1.
-
-  Returns:
-    The two.
-
-  Raises:
-    ValueError: where it names no steps.
-  """
-  first, colon, last = text.partition(":")
-  if colon and first.isdecimal() and last.isdecimal():
-    if 1 <= int(first) <= int(last):
-      return int(first), int(last)
-  raise ValueError(
-    f"profile_steps is {text!r}, expected the first and the last step, such as "
-    "10:15"
-  )
-
-
 class Profile:
   """Records steps from one to another; every process those of its devices.
 

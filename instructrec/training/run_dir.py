@@ -34,6 +34,7 @@ from instructrec.models.checkpoint import (
   storage,
   tensors,
 )
+from instructrec.models.checkpoint import evaluations as evaluations_lib
 from instructrec.models.networks import adapters
 from instructrec.training import (
   checkpoints,
@@ -185,15 +186,33 @@ def base_record(
   )
 
 
-def finish(directory: str | os.PathLike[str], seconds: float) -> None:
-  """Writes down how long a run took that was never stopped.
+def finish(
+  directory: str | os.PathLike[str],
+  seconds: float | None,
+  evaluations: evaluations_lib.Evaluations | None = None,
+  stopped_early: int | None = None,
+) -> None:
+  """Writes down how a run ended.
+
+  What chooses its best checkpoint are the checkpoints; this is for people.
 
   Args:
     directory: the model folder.
-    seconds: from its start to its end.
+    seconds: from its start to its end; None for a run that was stopped.
+    evaluations: what validation said; None where nothing chose.
+    stopped_early: the step at which it ended without a gain; None where it came
+      to its last one.
   """
   folder = pathlib.Path(directory)
-  record = _record(folder) | {"train_seconds": round(seconds, 1)}
+  record = _record(folder)
+  if seconds is not None:
+    record["train_seconds"] = round(seconds, 1)
+  if evaluations is not None and evaluations.best is not None:
+    step, value = evaluations.best
+    best = {"step": step, "metric": evaluations.metric, "value": value}
+    record["best_checkpoint"] = best
+  if stopped_early is not None:
+    record["stopped_early"] = stopped_early
   _write_record(folder, record)
 
 

@@ -87,9 +87,10 @@ class ValidationLists:
     limit = self.config.targets_length
     if not self._matches(model) and longest > limit:
       raise ValueError(
-        f"the validation lists have a title of {longest} tokens, and the model "
-        f"reads {limit}; set --gin.TARGETS_LENGTH={longest}, or rank none while "
-        "training: --gin.EVAL_LISTS=0 \"--gin.BEST_METRIC='loss'\""
+        f"the validation lists have a title of {longest} tokens, and the "
+        f"model reads {limit}; set --gin.TARGETS_LENGTH={longest}, or rank "
+        "none while training: --gin.EVAL_LISTS=0 and --gin.BEST_METRIC="
+        "\"'loss'\""
       )
 
   def _matches(self, model: Any) -> bool:
@@ -161,8 +162,8 @@ class ValidationLists:
     ranks = metrics.tied_ranks(
       self.scores(model, params, layout), self.labels, where=self.where
     )
-    found = metrics.from_ranks(*ranks, hit_rate_at=cutoffs, ndcg_at=cutoffs)
-    return {name: float(found[name].mean()) for name in names(cutoffs)}
+    found = metrics.from_ranks(*ranks, names(cutoffs))
+    return {name: float(values.mean()) for name, values in found.items()}
 
 
 def names(cutoffs: Sequence[int]) -> list[str]:

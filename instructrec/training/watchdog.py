@@ -9,7 +9,6 @@ import collections
 import contextlib
 import faulthandler
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 import jax
 
+_STDERR = 2
 STATUS = 75
 """With which a process that hangs ends: EX_TEMPFAIL, "try again"."""
 
@@ -108,6 +108,6 @@ class Watchdog:
       "from it. Where a step may take longer, raise --hang_seconds. Its "
       "stacks:\n"
     )
-    os.write(sys.__stderr__.fileno(), message.encode())
-    faulthandler.dump_traceback(sys.__stderr__.fileno(), all_threads=True)
+    os.write(_STDERR, message.encode())
+    faulthandler.dump_traceback(_STDERR, all_threads=True)
     os._exit(STATUS)
