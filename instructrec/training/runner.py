@@ -22,7 +22,7 @@ import optax
 
 from instructrec import progress
 from instructrec.models import protocol
-from instructrec.models.checkpoint import evaluations
+from instructrec.models.checkpoint import evaluations as evaluations_lib
 from instructrec.settings import training
 from instructrec.training import (
   batches,
@@ -190,7 +190,7 @@ class Outcome:
   """
 
   state: train_step.TrainState
-  evaluations: evaluations.Evaluations | None = None
+  evaluations: evaluations_lib.Evaluations | None = None
   stopped_early: bool = False
 
 
@@ -391,7 +391,7 @@ def _save(
   state: train_step.TrainState,
   position: dict[str, Any],
   window: log_window.LogWindow,
-  evaluated: evaluations.Evaluations | None,
+  evaluated: evaluations_lib.Evaluations | None,
 ) -> None:
   """Saves, unless a run that goes on from there would be lost already."""
   if not _all_finite(state.params):

@@ -181,7 +181,7 @@ def train_step(
     grads = jax.tree.map(lambda g: g / divisor, grads)
   metrics = metrics | {
     GRAD_NORM: clu_metrics.Average(
-      total=optax.global_norm(grads), count=jnp.ones((), jnp.float32)
+      total=optax.tree.norm(grads), count=jnp.ones((), jnp.float32)
     )
   }
   trained, frozen = adapters.split(state.params)

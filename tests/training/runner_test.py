@@ -27,10 +27,12 @@ from instructrec.training import (
   log_window,
   mesh,
   optimizer,
+  profiling,
   runner,
   schedules,
   token_dataset,
   train_step,
+  watchdog,
 )
 from instructrec.training import ragged as ragged_lib
 from instructrec.training import (
@@ -429,9 +431,9 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
     nonlocal now
     now += 1.0
     one = training_metrics.Sum(jnp.ones(()))
-    return state, {"loss": one, "target_tokens": one}
+    return state, {"loss": one, "target_tokens": one, "grad_norm": one}
 
-  def validate(*unused):
+  def validated(unused):
     nonlocal now
     now += 10.0
     return {}
@@ -439,14 +441,17 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
   monkeypatch.setattr(
     runner, "time", types.SimpleNamespace(perf_counter=lambda: now)
   )
-  monkeypatch.setattr(runner, "_validate", validate)
   trainer = types.SimpleNamespace(
     config=train_config(steps=12, log_period=4, eval_period=3),
     batch=lambda stream, step: {},
     step_fn=step_fn,
   )
   window = log_window.LogWindow({})
-  events = runner._loop(trainer, state, None, object(), window)
+  dog = watchdog.Watchdog(0)
+  profile = profiling.Profile("", None, print)
+  events = runner._loop(
+    trainer, state, None, range(12), validated, window, dog, profile
+  )
   rows = [event for event in events if event[3]]
   assert [row[0] for row in rows] == [4, 8, 12]
   for _, _, _, values in rows:
