@@ -45,7 +45,8 @@ test-slow: $(BIN)/.installed
 	$(BIN)/pytest $(PYTEST_ARGS) -m slow
 
 # Commands that are killed at random moments and given again: minutes. The full
-# form is CHAOS_ARGS="--kills=100 --terms=10 --interrupts=10".
+# form, whose table docs/reliability.md shows, is CHAOS_ARGS="--kills=100
+# --terms=10 --interrupts=10 --page=docs/reliability.md".
 chaos: $(BIN)/.installed
 	$(BIN)/python tests/chaos $(CHAOS_ARGS)
 

@@ -63,10 +63,9 @@ def import_(
 ) -> None:
   """Turn a checkpoint into one of InstructRec, for INITIAL_CHECKPOINT_PATH."""
   _convert(
-    source,
+    _open(source, source_step),
     output,
     report,
-    source_step,
     form="instructrec",
     step=step,
     dtype=dtype,
@@ -85,7 +84,10 @@ def export(
   ],
   format: Annotated[
     str,
-    typer.Option(help="huggingface, t5x, or t5x_legacy (msgpack and zarr)."),
+    typer.Option(
+      help="huggingface, t5x, t5x_legacy (msgpack and zarr); peft for the "
+      "adapters of a run."
+    ),
   ],
   source_step: _SourceStep = checkpoint_steps.BEST,
   step: Annotated[
@@ -108,17 +110,79 @@ def export(
   module: TrustedModules = None,
 ) -> None:
   """Turn a checkpoint into one for Hugging Face or T5X."""
+  if format == "peft":
+    from instructrec.training import adapter_files
+
+    network, known = adapter_files.open_adapted(
+      source,
+      checkpoint_steps.parse(source_step),
+      config=_gin_config(gin_file),
+      modules=module or (),
+    )
+    adapter_files.write_peft(network, known, output)
+    typer.echo(f"{source} -> {output} (peft)")
+    return
+  config = _gin_config(gin_file) or _run_config(source, module or ())
   _convert(
-    source,
+    _open(source, source_step),
     output,
     report,
-    source_step,
     form=format,
     step=step,
     dtype=dtype,
     layers=layers,
     optimizer=optimizer,
-    config=_gin_config(gin_file) or _run_config(source, module or ()),
+    config=config,
+  )
+
+
+def merge(
+  source: Annotated[
+    str,
+    typer.Option(
+      help="A run with adapters (model_dir), a folder of PEFT, or a checkpoint "
+      "of T5X that has adapters beside its network."
+    ),
+  ],
+  output: Annotated[
+    str, typer.Option(help="Folder that checkpoint_<step> goes into.")
+  ],
+  base: Annotated[
+    str | None,
+    typer.Option(
+      help="The checkpoint that the adapters were trained on; where the source "
+      "says it was, if left out."
+    ),
+  ] = None,
+  source_step: _SourceStep = checkpoint_steps.BEST,
+  step: Annotated[
+    int | None, typer.Option(help="Of the output; the source's if left out.")
+  ] = None,
+  dtype: _Dtype = None,
+  layers: _Layers = "unstacked",
+  gin_file: _GinFile = None,
+  report: _Report = None,
+  module: TrustedModules = None,
+) -> None:
+  """Put adapters into their network: a checkpoint as any other."""
+  from instructrec.training import adapter_files
+
+  network, config = adapter_files.open_adapted(
+    source,
+    checkpoint_steps.parse(source_step),
+    base=base,
+    config=_gin_config(gin_file),
+    modules=module or (),
+  )
+  _convert(
+    network.merged(),
+    output,
+    report,
+    form="instructrec",
+    step=step,
+    dtype=dtype,
+    layers=layers,
+    config=config,
   )
 
 
@@ -163,20 +227,34 @@ def diff(
     float,
     typer.Option(help="Largest difference that counts as none; 0 means bits."),
   ] = 0.0,
+  rtol: Annotated[
+    float,
+    typer.Option(
+      help="The same as a share of the larger number; 0.004 is what bfloat16 "
+      "is off by."
+    ),
+  ] = 0.0,
 ) -> None:
   """Compare the parameters of two checkpoints; fails where they differ."""
   from instructrec.models.checkpoint import diff as diff_lib
 
   opened = _open(first, first_step)
-  found = diff_lib.diff(opened, _open(second, second_step), atol=atol)
+  found = diff_lib.diff(
+    opened, _open(second, second_step), atol=atol, rtol=rtol
+  )
   for difference in found:
     typer.echo(f"{difference.name}: {difference.kind}: {difference.detail}")
   if found:
     typer.echo(f"parameters that differ: {len(found)}")
     raise typer.Exit(1)
+  allowed = " + ".join(
+    f"{value:g}{unit}"
+    for value, unit in ((atol, ""), (rtol, " of the number"))
+    if value
+  )
   typer.echo(
     f"no difference in {len(opened.params)} parameters"
-    + (f" beyond {atol:g}" if atol else ", to the last bit")
+    + (f" beyond {allowed}" if allowed else ", to the last bit")
   )
 
 
@@ -191,11 +269,7 @@ def _open(source: str, step: str) -> Any:
 
 
 def _convert(
-  source: str,
-  output: str,
-  report: pathlib.Path | None,
-  source_step: str,
-  **settings: Any,
+  source: Any, output: str, report: pathlib.Path | None, **settings: Any
 ) -> None:
   import json
 
@@ -204,7 +278,7 @@ def _convert(
   chosen = convert.Settings(**settings)
   if report is not None:
     report.parent.mkdir(parents=True, exist_ok=True)
-  result = convert.convert(_open(source, source_step), output, chosen)
+  result = convert.convert(source, output, chosen)
   typer.echo(result.text())
   if report is not None:
     report.write_text(json.dumps(result.as_json(), indent=2) + "\n")
@@ -226,23 +300,16 @@ def _run_config(source: str, modules: Sequence[str]) -> Any:
 
   Parameters do not tell the dropout rate, nor which activation is gated.
   """
-  from instructrec.models.checkpoint import opening
   from instructrec.training import run_dir
 
-  # The run itself, its folder of checkpoints, or one of them.
-  path = pathlib.Path(source).resolve()
-  for folder in (path, *path.parents[:2]):
-    inside = path.relative_to(folder).parts[:1]
-    is_run = (folder / run_dir.RECORD).is_file()
-    if is_run and inside in ((), (opening.RUN_SUBFOLDER,)):
-      model: Any = run_dir.load(folder, modules=modules).model
-      return model.module.config
-  return None
+  run = run_dir.holding(source, modules=modules)
+  return None if run is None else run.model.network_config
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
   "import": import_,
   "export": export,
+  "merge": merge,
   "inspect": inspect,
   "diff": diff,
 }

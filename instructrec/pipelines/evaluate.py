@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from instructrec.data import candidate_files, dataset
 from instructrec.evaluation import (
+  headlines,
+  loss_log,
   metrics,
   published_report,
   report,
@@ -49,7 +51,7 @@ def evaluate(
   _check(settings)
   evaluated = _open(settings, tell)
   run = evaluated.run
-  training_log = report.read_training_log(run.log) if run.log else []
+  training_log = loss_log.read(run.log) if run.log else []
   found = evaluated()
   context = reranking_report.context(
     evaluated, found, command=command, training_log=training_log
@@ -178,4 +180,4 @@ def _tell(
       own = [metric for metric in shown if metric in row] or list(row)
       cells = "  ".join(f"{m} {row[m].mean:.3f}" for m in own)
       tell(f"  {name:{width}s} {cells}")
-    tell(f"  {report.headline(result)}")
+    tell(f"  {headlines.headline(result)}")

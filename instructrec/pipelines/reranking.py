@@ -3,18 +3,21 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from instructrec import checkpoint_steps
 from instructrec.data import request
+from instructrec.evaluation import examples as examples_lib
 from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import opening
 from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
+  blocks,
   chat_rows,
   evaluation_tasks,
   following,
@@ -46,7 +49,8 @@ class Reranking:
     retrievers: fitted ones by name, as further rows.
     tell: shows a line, such as what the chat model will take.
     sections: lines of the report on what each part of the score adds; filled
-      by a call.
+      by a call, as is `examples`.
+    examples: some requests with what was ranked first, by group.
   """
 
   settings: evaluation.EvaluationSettings
@@ -59,6 +63,9 @@ class Reranking:
   )
   tell: Callable[[str], None] = print
   sections: list[str] = dataclasses.field(default_factory=list)
+  examples: dict[str, list[examples_lib.Example]] = dataclasses.field(
+    default_factory=dict
+  )
 
   def __post_init__(self) -> None:
     """Checks the lists against each other and the vocabularies.
@@ -182,18 +189,61 @@ class Reranking:
       self.settings.seed,
       self.settings.metrics,
     )
+    told: dict[str, examples_lib.Request] = {}
     for block in self._tasks.blocks(
       name, self.settings.split, self.lists, self.settings.num_requests
     ):
       for row in rows.of_block(block):
         table.add_orders(block, *row)
       table.end(block)
+      told = told or self._told(block)
     self.sections.extend(rows.weighted.ablation(group))
     lists = self.lists
     if lists is not None and lists.manifest["protocol"] == "retrieved":
       order = reranking_rows.retrieved_order(lists.retriever)
-      return table.by_retrieval(group, order)
-    return table.overall(group)
+      found = table.by_retrieval(group, order)
+    else:
+      found = table.overall(group)
+    title = prepared.catalog.title
+    for result in found:
+      self.examples[result.group] = examples_lib.of(
+        result, told, title, reranking_rows.MODEL
+      )
+    return found
+
+  def _told(self, block: blocks.Block) -> dict[str, examples_lib.Request]:
+    """What the first requests of a block say, as the model reads it."""
+    title = self.instructions.prepared.catalog.title
+    first = block.examples[: examples_lib.NUM_EXAMPLES]
+    wishes = block.tokens.columns["wish_text"].gather(first)
+    read = block.tokens.inputs.take(first)
+    return {
+      one.request_id: examples_lib.Request(
+        history=[title(item) for item in one.history],
+        wish=wish,
+        instruction=self.run.tokenizer.decode(read.tokens[start:end]),
+      )
+      for one, wish, (start, end) in zip(
+        block.requests, wishes, itertools.pairwise(read.offsets), strict=False
+      )
+    }
+
+  @property
+  def baselines(self) -> list[str]:
+    """Rows that owe nothing to the training; reports may lack some."""
+    found = [
+      reranking_rows.UNTRAINED,
+      popularity.Popularity.name,
+      random_ranker.Random.name,
+      weighted_rows.FILTER,
+      *self.retrievers,
+    ]
+    made_by = None if self.lists is None else self.lists.retriever
+    if made_by is not None:
+      found.append(reranking_rows.retrieved_order(made_by))
+    fused = dict.fromkeys([*self.retrievers, made_by])
+    names = [name for name in fused if name is not None]
+    return [*found, weighted_rows.fused_name(names, None)]
 
   def _written(
     self, weighted: weighted_rows.WeightedRows

@@ -7,7 +7,7 @@ are left out, as they are for retrievers, but where the model writes freely.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,9 @@ from instructrec.settings.evaluation import PLACES
 from instructrec.training import batches, scoring, title_writing
 
 _USUAL = selection.Selection(metrics.default_names((1, 5, 10), (5, 10)))
-# Candidates whose titles are scored as one list, where all of them are.
-_LIST = 64
+# Requests whose scores of all items are held at once.
+_BLOCK = 256
+_Scores = Float[np.ndarray, "requests items"]
 _Numbers = Int[np.ndarray, "requests places"]
 
 
@@ -181,8 +182,7 @@ class WrittenRows:
       if part != model_parts.LIKELIHOOD
     }
 
-    def scores(rows: slice) -> Float[np.ndarray, "requests items"]:
-      histories = [r.history for r in requests[rows]]
+    def scores(histories: Sequence[Sequence[str]]) -> _Scores:
       found = parts.of_catalog(histories, [None] * len(histories))
       found[model_parts.PRIOR] = np.broadcast_to(
         parts.priors[1:], (len(histories), len(parts.catalog))
@@ -191,7 +191,14 @@ class WrittenRows:
         [w * found[name] for name, w in weights.items() if w], axis=0
       )
 
-    return scores
+    return _in_blocks(scores, requests)
+
+  def _ranker(
+    self, requests: Sequence[request.RankingRequest]
+  ) -> title_writing.ItemScores:
+    """What ranks the catalogue where titles are not written."""
+    score = self.opened.catalog_ranker.score_catalog
+    return _in_blocks(lambda h: score(h, [None] * len(h)), requests)
 
   def _written(
     self,
@@ -212,8 +219,9 @@ class WrittenRows:
       )
       if self._leads:
         name = f"titles and matches, {count} beams"
-        what[name] = "beams led by the whole score: " + self.weights.describe(
-          self._kind
+        what[name] = (
+          f"the {count} items that the state vector ranks first, by the whole "
+          f"score: {self.weights.describe(self._kind)}"
         )
         found[name] = _lists(
           self._writer.write(
@@ -222,6 +230,7 @@ class WrittenRows:
             PLACES,
             num_beams=count,
             item_scores=self._item_scores(requests),
+            lead=self._ranker(requests),
             label=name,
           )
         )
@@ -276,7 +285,7 @@ class WrittenRows:
     plain = best(likelihoods)
     exact = {f"titles, {count} beams": plain for count in self.num_beams}
     if self._leads:
-      whole = best(likelihoods + self._item_scores(few)(slice(None)))
+      whole = best(likelihoods + self._item_scores(few)(slice(0, len(few))))
       exact |= {
         f"titles and matches, {count} beams": whole for count in self.num_beams
       }
@@ -288,22 +297,18 @@ class WrittenRows:
     """The likelihood of every title for the first requests."""
     block, run = found[0], self.opened.run
     parts, total = self.opened.parts, len(self.opened.catalog)
-    # Neighbours in the alphabet share beginnings, which are scored once.
-    order = np.argsort(np.array(self.opened.catalog.titles))
-    lists = np.array_split(order, -(-total // _LIST))
-    examples = np.repeat(block.examples[:count], len(lists))
-    places = np.concatenate([np.concatenate(lists)] * count)
+    places = np.tile(np.arange(total), count)
     data = block.tokens.with_lists(
-      examples,
+      block.examples[:count],
       self._titles.tokens.take(places),
-      np.array([len(one) for one in lists] * count),
+      np.full(count, total),
       (places + 1).astype(np.int32),
     )
     (scores,) = scoring.score_lists(
       run.model,
       parts.params,
       data,
-      np.arange(len(examples)),
+      np.arange(count),
       inputs_length=run.data.inputs_length,
       targets_length=int(self._titles.tokens.lengths.max()),
       batch_size=parts.batch_size,
@@ -311,11 +316,26 @@ class WrittenRows:
       items=parts.items,
       label="score every title",
     ).values()
-    result = np.empty((count, total))
-    for row in range(count):
-      for number, one in enumerate(lists):
-        result[row, one] = scores[row * len(lists) + number, : len(one)]
-    return result
+    return scores
+
+
+def _in_blocks(
+  score: Callable[[Sequence[Sequence[str]]], _Scores],
+  requests: Sequence[request.RankingRequest],
+) -> title_writing.ItemScores:
+  """Scores of histories, computed many at once and handed out few by few."""
+
+  @functools.lru_cache(maxsize=1)
+  def block(start: int) -> _Scores:
+    return score([r.history for r in requests[start : start + _BLOCK]])
+
+  def scores(rows: slice) -> _Scores:
+    start = rows.start // _BLOCK * _BLOCK
+    if rows.stop > start + _BLOCK:
+      return score([r.history for r in requests[rows]])
+    return block(start)[rows.start - start : rows.stop - start]
+
+  return scores
 
 
 def _lists(numbers: _Numbers) -> generated.Written:

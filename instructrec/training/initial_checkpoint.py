@@ -15,7 +15,12 @@ from etils import epath
 from flax import traverse_util
 
 from instructrec import checkpoint_steps
-from instructrec.models.checkpoint import opening, stacking, tensors
+from instructrec.models.checkpoint import (
+  adapted,
+  opening,
+  stacking,
+  tensors,
+)
 from instructrec.models.networks import adapters
 
 NEW = "title_matching"
@@ -65,6 +70,7 @@ def place(
   config: Any = None,
 ) -> Any:
   """Reads the parameters of a checkpoint that is open; see `load_params`."""
+  adapted.check_plain(found)
   if config is not None:
     opening.check_settings(found, config)
   wanted = traverse_util.flatten_dict(abstract_params, sep="/")
@@ -134,16 +140,19 @@ def checked(
 
 def _newest(model_dir: str) -> tensors.Checkpoint | None:
   try:
-    return _open(model_dir, checkpoint_steps.LATEST)
+    return _open(model_dir)
   except FileNotFoundError:
     return None
 
 
-def _open(
-  path: str, step: checkpoint_steps.Step = checkpoint_steps.BEST
-) -> tensors.Checkpoint:
-  """Each process of a pod checks a part of what T5X will restore in parts."""
+def _open(path: str) -> tensors.Checkpoint:
+  """Each process of a pod checks a part of what T5X will restore in parts.
+
+  T5X takes the newest of a folder, whatever is wrong with it.
+  """
   share = jax.process_index(), jax.process_count()
+  newest = opening.newest_step(path)
+  step = checkpoint_steps.LATEST if newest is None else newest
   return opening.open_checkpoint(path, step, share=share)
 
 
@@ -205,9 +214,10 @@ def new_parameters(
   wanted = traverse_util.flatten_dict(dict(expected), sep="/")
   missing = [name for name in wanted if not _has(found, name)]
   if others := [name for name in missing if not _is_new(name)]:
+    listed = ", ".join(others[:8]) + (" ..." if others[8:] else "")
     raise tensors.CheckpointError(
       f"the initial checkpoint lacks {len(others)} arrays of this run other "
-      f"than {NEW} and adapters: {', '.join(others[:8])}{' ...' if others[8:] else ''}"
+      f"than {NEW} and adapters: {listed}"
     )
   _say(
     name

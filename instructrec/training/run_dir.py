@@ -27,21 +27,15 @@ from instructrec import (
   records,
 )
 from instructrec.models import tokenizer
-from instructrec.models.checkpoint import (
-  adapted,
-  fingerprint,
-  opening,
-  storage,
-  tensors,
-)
 from instructrec.models.checkpoint import evaluations as evaluations_lib
+from instructrec.models.checkpoint import storage
 from instructrec.models.networks import adapters
 from instructrec.training import (
+  adapted_network,
   checkpoints,
   data_config,
   distributed,
   gin_config,
-  initial_checkpoint,
   item_table,
   run_history,
   runner,
@@ -326,43 +320,22 @@ class OwnCheckpoints:
     )
     return str(found)
 
-  def merged(
+  def adapted(
     self, step: checkpoint_steps.Step, base: str | None = None
-  ) -> tuple[tensors.Checkpoint, Callable[[], None]]:
-    """The network of a checkpoint of adapters.
+  ) -> adapted_network.AdaptedNetwork:
+    """Adapters of a checkpoint, with their network.
 
     Args:
       step: which; whole ones alone.
-      base: the checkpoint that they were trained on; None for where it was.
-
-    Returns:
-      The network, to be read; and what fails where its base is another one,
-      which is cheap when it is read.
+      base: the network's checkpoint; None for where it was.
 
     Raises:
-      CheckpointError: where adapters and base do not belong together.
       FileNotFoundError: where one of them is gone.
     """
     assert self.lora is not None
-    adapter = opening.open_checkpoint(self.folder, step)
-    found = opening.open_checkpoint(base or self.base())
-    watched = fingerprint.Fingerprint(found.params)
-    network = adapted.merge(
-      dataclasses.replace(found, params=watched.params), adapter, self.lora
+    return adapted_network.AdaptedNetwork.of_run(
+      self.folder, step, self.lora, base or self.base()
     )
-
-    def check() -> None:
-      store = checkpoints.Checkpoints(self.folder, keep=None)
-      with contextlib.closing(store):
-        wanted = store.data(adapter.step).get("base")
-      if watched.value() != wanted:
-        raise tensors.CheckpointError(
-          f"{found.path} holds other numbers ({watched.value()}) than the "
-          f"network that the adapters in {self.folder} were trained on "
-          f"({wanted}); name that one"
-        )
-
-    return network, check
 
   def restore(
     self, abstract: Any, step: checkpoint_steps.Step
@@ -392,12 +365,29 @@ class OwnCheckpoints:
       chosen = store.whole(step)
       if self.lora is None:
         return store.restore_params(abstract, chosen.step), chosen
-      network, check = self.merged(chosen.step)
-      params = initial_checkpoint.place(network, abstract)
-      check()
-      return params, chosen
+      return self.adapted(chosen.step).place(abstract), chosen
     finally:
       store.close()
+
+
+def holding(
+  path: str | os.PathLike[str], *, modules: Sequence[str] = ()
+) -> trained_run.Run | None:
+  """The run that a path is of.
+
+  Args:
+    path: of its folder, that of its checkpoints, or one of them.
+    modules: see `load`.
+
+  Returns:
+    The run; None where the path is of something else.
+  """
+  whole = pathlib.Path(path).resolve()
+  for folder in (whole, *whole.parents[:2]):
+    inside = whole.relative_to(folder).parts[:1]
+    if (folder / RECORD).is_file() and inside in ((), (CHECKPOINTS,)):
+      return load(folder, modules=modules)
+  return None
 
 
 def load(
@@ -441,6 +431,11 @@ def load(
   settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
   data = settings.build(data_config.DataConfig)
   settings.check_task_modules(data.modules)
+  if data.unknown:
+    raise ValueError(
+      f"{folder / CONFIG} leaves {', '.join(data.unknown)} of its data open; "
+      "expected the lengths that `instructrec train` writes: " + _REMEDY
+    )
   train = settings.build(runner.TrainConfig)
   if checksums.is_known(folder, VOCABULARY.as_posix(), _REMEDY):
     checksums.verify(folder, _REMEDY, [VOCABULARY])

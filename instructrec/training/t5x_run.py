@@ -18,6 +18,7 @@ from instructrec.models import ranking_model, tokenizer
 from instructrec.models.checkpoint import adapted, opening
 from instructrec.models.networks import adapters
 from instructrec.training import (
+  adapted_network,
   data_config,
   distributed,
   gin_config,
@@ -78,9 +79,12 @@ class Checkpoints:
     found = opening.open_checkpoint(self.path, step)
     distributed.check_agreement({"the checkpoint of the run": found.path})
     chosen = checkpoint_steps.Chosen(found.step, found.reason or "the only one")
-    if self.lora is not None:
-      found = adapted.merge(adapted.network_of(found), found, self.lora)
-    return initial_checkpoint.place(found, abstract), chosen
+    if self.lora is None:
+      return initial_checkpoint.place(found, abstract), chosen
+    both = adapted_network.AdaptedNetwork(
+      found, self.lora, adapted.network_of(found)
+    )
+    return both.place(abstract), chosen
 
 
 def load(

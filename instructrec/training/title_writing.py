@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from instructrec import progress
 from instructrec.models.generation import (
@@ -92,6 +92,7 @@ class TitleWriter:
     *,
     num_beams: int,
     item_scores: ItemScores | None = None,
+    lead: ItemScores | None = None,
     label: str = "write",
   ) -> Int[np.ndarray, "requests k"]:
     """The k best items by their titles, out of the catalogue.
@@ -102,6 +103,8 @@ class TitleWriter:
       k: how many.
       num_beams: prefixes kept a request, k or more.
       item_scores: in units of log-likelihood; None ranks by titles alone.
+      lead: the `num_beams` best by these scores are the only items that may
+        come back, among which beams miss none; None for all items.
       label: what the progress line says.
 
     Returns:
@@ -114,15 +117,28 @@ class TitleWriter:
     search = _search_fn(self.model, num_beams, k)
 
     def run(chosen: np.ndarray, start: int, stop: int) -> np.ndarray:
-      scores = None
+      rows, own = slice(start, stop), chosen - start
+      scores: np.ndarray | None
+      allowed: np.ndarray | None
+      scores = allowed = None
       if item_scores is not None:
-        own = item_scores(slice(start, stop)).astype(np.float32)
-        scores = np.zeros((len(chosen), self.trie.capacity), np.float32)
-        scores[:, : own.shape[1]] = own[chosen - start]
+        scores = self._wide(item_scores(rows).astype(np.float32))[own]
+      if lead is not None:
+        best = _best(lead(rows), excluded[start:stop], num_beams)
+        allowed = self._wide(best)[own]
       batch = prompts.batch(chosen, self.items)
-      return search(self.params, batch, self._tables, banned[chosen], scores)
+      return search(
+        self.params, batch, self._tables, banned[chosen], scores, allowed
+      )
 
     return self._batches(len(prompts), run, label)
+
+  def _wide(
+    self, values: Shaped[np.ndarray, "requests items"]
+  ) -> Shaped[np.ndarray, "requests capacity"]:
+    """What is said of items, as wide as the tables."""
+    missing = self.trie.capacity - values.shape[1]
+    return np.pad(values, ((0, 0), (0, missing)))
 
   def write_freely(
     self, prompts: Prompts, k: int, *, label: str = "write freely"
@@ -161,6 +177,21 @@ class TitleWriter:
     return np.concatenate(found)
 
 
+def _best(
+  scores: Float[np.ndarray, "requests items"],
+  excluded: Sequence[Sequence[int]],
+  count: int,
+) -> Bool[np.ndarray, "requests items"]:
+  """The items with the highest scores, of those that are not excluded."""
+  scores = np.array(scores)
+  for row, items in zip(scores, excluded, strict=True):
+    row[np.array(items, np.int64) - 1] = -np.inf
+  found = np.zeros(scores.shape, bool)
+  best = np.argpartition(-scores, min(count, scores.shape[1]) - 1, axis=1)
+  np.put_along_axis(found, best[:, :count], True, axis=1)
+  return found
+
+
 @functools.lru_cache(maxsize=16)
 def _search_fn(model: Any, num_beams: int, k: int) -> Any:
   def search(
@@ -169,6 +200,7 @@ def _search_fn(model: Any, num_beams: int, k: int) -> Any:
     trie: catalog_trie.CatalogTrie,
     excluded: jax.Array,
     item_scores: jax.Array | None,
+    allowed: jax.Array | None,
   ) -> jax.Array:
     return catalog_beam.beam_search(
       reading.Reading(model.module, params, batch),
@@ -177,6 +209,7 @@ def _search_fn(model: Any, num_beams: int, k: int) -> Any:
       num_beams=num_beams,
       num_decodes=k,
       normalization=model.score_normalization,
+      allowed=allowed,
       excluded=excluded,
       item_scores=item_scores,
     ).items

@@ -14,7 +14,7 @@ import pathlib
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -317,7 +317,10 @@ def _mlflow_name(name: str) -> str:
   return name.replace("@", "_at_")
 
 
-_SERVICES = {"wandb": WandbTracker, "mlflow": MlflowTracker}
+_SERVICES: dict[str, Callable[..., Tracker]] = {
+  "wandb": WandbTracker,
+  "mlflow": MlflowTracker,
+}
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ runner.TrainConfig.seed = @subprocess.getoutput()
 @pytest.fixture(scope="module")
 def settings():
   """The config.gin of a run that nobody changed."""
-  gin_config.parse(["gin/quickstart_token.gin"])
+  lengths = ("INPUTS_LENGTH=64", "TARGETS_LENGTH=32", "TITLE_LENGTH=24")
+  gin_config.parse(["gin/quickstart_token.gin"], lengths)
   return gin_config.config_text()
 
 

@@ -8,11 +8,8 @@ import pytest
 from instructrec.evaluation import generated
 from instructrec.instructions import templates
 from instructrec.pipelines import written_rows
-from instructrec.retrieval import (
-  evaluate,
-  popularity,
-  run_weights,
-)
+from instructrec.retrieval import evaluate, run_weights
+from instructrec.retrieval.methods import popularity
 from instructrec.serving import opened_run
 from instructrec.settings import evaluation
 

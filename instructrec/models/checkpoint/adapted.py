@@ -38,6 +38,20 @@ def pairs(params: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
   return found
 
 
+def check_plain(checkpoint: Checkpoint) -> None:
+  """Refuses what holds adapters where a network is wanted.
+
+  Raises:
+    CheckpointError: where there are some.
+  """
+  if any(map(adapters.is_adapter, checkpoint.params)):
+    beside = "beside" if network_of(checkpoint).params else "without"
+    raise CheckpointError(
+      f"{checkpoint.path} holds adapters {beside} their network; `instructrec "
+      "checkpoint merge` makes one network of both"
+    )
+
+
 def network_of(checkpoint: Checkpoint) -> Checkpoint:
   """What a checkpoint holds beside adapters."""
   params = {

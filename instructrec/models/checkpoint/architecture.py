@@ -61,6 +61,7 @@ class Architecture:
     table: Hugging Face's name of the token embedding.
     copies: its names that old files give copies of the table.
     never_read: Hugging Face's names that old files have for nothing.
+    task_type: what PEFT calls what it does.
   """
 
   name: str
@@ -75,6 +76,7 @@ class Architecture:
   table: str
   copies: tuple[str, ...]
   never_read: re.Pattern[str]
+  task_type: str
 
 
 def require(

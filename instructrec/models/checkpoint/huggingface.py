@@ -67,9 +67,9 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
   found = {
     name: tensor
     for file in ([path] if path.is_file() else _weight_files(folder))
-    for name, tensor in _open_file(file).items()
+    for name, tensor in open_file(file).items()
   }
-  fields = _read_json(settings)
+  fields = read_json(settings)
   kind = _architecture(fields, found_in=str(settings))
   left = _leave_copies(found, kind, folder)
   tied = _is_tied(fields, found, kind)
@@ -92,7 +92,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
   )
 
 
-def _read_json(file: pathlib.Path) -> dict[str, Any]:
+def read_json(file: pathlib.Path) -> dict[str, Any]:
+  """The object in a JSON file of settings."""
   limits.INDEX_BYTES.check(file.stat().st_size, str(file))
   try:
     content = json.loads(file.read_bytes())
@@ -106,7 +107,7 @@ def _read_json(file: pathlib.Path) -> dict[str, Any]:
 def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
   if not (folder / INDEX).is_file():
     return [folder / WEIGHTS]
-  weight_map = _read_json(folder / INDEX).get("weight_map")
+  weight_map = read_json(folder / INDEX).get("weight_map")
   if not isinstance(weight_map, dict):
     raise CheckpointError(f"{folder / INDEX} has no weight_map")
   named_by = str(folder / INDEX)
@@ -124,7 +125,8 @@ def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
   return files
 
 
-def _open_file(file: pathlib.Path) -> dict[str, Tensor]:
+def open_file(file: pathlib.Path) -> dict[str, Tensor]:
+  """The tensors of a safetensors file by their names in it."""
   found = {}
   with file.open("rb") as start:
     # The file begins with the length of its header.
@@ -278,7 +280,7 @@ def write(
     for number, shard in enumerate(shards, start=1):
       name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
       name = name if len(shards) > 1 else WEIGHTS
-      _write_file(temporary / name, shard)
+      write_file(temporary / name, shard)
       weight_map.update(dict.fromkeys(shard, name))
     if len(shards) > 1:
       total = sum(tensor.nbytes for tensor in theirs.values())
@@ -301,7 +303,7 @@ def _shards(
   return shards
 
 
-def _write_file(file: epath.Path, params: Mapping[str, Tensor]) -> None:
+def write_file(file: epath.Path, params: Mapping[str, Tensor]) -> None:
   """Writes one file; the library can only write from memory."""
   header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
   offset = 0

@@ -211,4 +211,5 @@ LLAMA = Architecture(
   copies=(),
   # Buffers of the rotary frequencies.
   never_read=re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"),
+  task_type="CAUSAL_LM",
 )

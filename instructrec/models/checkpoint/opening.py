@@ -10,6 +10,7 @@ from etils import epath
 
 from instructrec import checkpoint_steps, checksums
 from instructrec.models.checkpoint import (
+  adapted,
   evaluations,
   huggingface,
   names,
@@ -56,7 +57,8 @@ def open_checkpoint(
       "latest", the newest; whole ones alone.
     share: of several processes that open the same, which this one is and how
       many there are: each checks some of the files. All must end where one
-      fails.
+      fails, so that a folder of checkpoints needs a `step`: each would pass
+      over others.
 
   Returns:
     The checkpoint.
@@ -66,7 +68,8 @@ def open_checkpoint(
     DamagedError: where a file of it was changed; of the newest one in a folder
       only where no other is whole.
     CheckpointError: where there is one that is not ours to read.
-    ValueError: for a `step` of what is a single checkpoint.
+    ValueError: for a `step` of what is a single checkpoint, or none of several
+      for several processes.
   """
   folder = epath.Path(path)
   if not folder.exists():
@@ -85,6 +88,34 @@ def open_checkpoint(
       "the folder that holds checkpoint_<step>, or leave the step out"
     )
   return _checked(read, folder, share)
+
+
+def newest_step(path: str | os.PathLike[str]) -> int | None:
+  """The newest checkpoint in a folder of such, undamaged or not.
+
+  Args:
+    path: as in `open_checkpoint`.
+
+  Returns:
+    Its step; None for what is a single checkpoint.
+
+  Raises:
+    FileNotFoundError: where there is none.
+  """
+  folder = epath.Path(path)
+  if not folder.exists():
+    raise FileNotFoundError(f"{path} does not exist")
+  if folder.is_file() or _reader(folder) is not None:
+    return None
+  steps = _steps(folder)
+  # What a killed save left is none.
+  return max([step for step in steps if _reader(steps[step])] or steps)
+
+
+def step_of(path: str | os.PathLike[str]) -> int | None:
+  """The step that the name of a checkpoint says; None where it says none."""
+  match = _STEP.match(epath.Path(path).name)
+  return int(match[1]) if match else None
 
 
 def _checked(
@@ -129,15 +160,23 @@ def _open_step(
 ) -> Checkpoint:
   """The checkpoint of one step, or the first in order that is whole."""
   steps = _steps(folder)
-  if isinstance(step, int) and step not in steps:
-    raise FileNotFoundError(
-      f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
+  if isinstance(step, int):
+    if step not in steps:
+      raise FileNotFoundError(
+        f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
+      )
+    found = open_checkpoint(steps[step], share=share)
+    return dataclasses.replace(found, reason=checkpoint_steps.ASKED_FOR)
+  if share[1] > 1:
+    raise ValueError(
+      f"{folder} holds the checkpoints {sorted(steps)}; expected a step, where "
+      "several processes open it"
     )
   order = evaluations.Order.of(steps, step)
   wrong: list[Exception] = []
   for candidate in order.steps:
     try:
-      found = open_checkpoint(steps[candidate], share=share)
+      found = open_checkpoint(steps[candidate])
     except (
       checksums.DamagedError,
       CheckpointError,
@@ -183,6 +222,11 @@ def _steps(folder: epath.Path) -> dict[int, epath.Path]:
       ". It has PyTorch's pickles, which are not read; save it anew as "
       "safetensors"
     )
+  if any(child.name.startswith("adapter_model") for child in children):
+    hint = (
+      ". It has adapters of PEFT, which `instructrec checkpoint merge` puts "
+      "into their network"
+    )
   raise FileNotFoundError(
     f"{folder} holds no checkpoint: none of {huggingface.WEIGHTS}, "
     f"{huggingface.INDEX} (Hugging Face), state/manifest.ocdbt (T5X, "
@@ -206,6 +250,7 @@ def check(
   Raises:
     CheckpointError: naming unknown and missing parameters and wrong shapes.
   """
+  adapted.check_plain(checkpoint)
   shapes = {name: tensor.shape for name, tensor in checkpoint.params.items()}
   sizes_from = "the caller" if config else "config.json"
   if config:

@@ -258,4 +258,5 @@ T5 = Architecture(
     r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias"
     r"\.weight"
   ),
+  task_type="SEQ_2_SEQ_LM",
 )

@@ -174,7 +174,7 @@ def compare_names(
       every missing name, and both shapes where they differ.
   """
   unknown = [
-    f"{name} {list(found[name])}{_nearest(name, expected)}"
+    f"{name} {list(found[name])}{nearest(name, expected)}"
     for name in found
     if name not in expected
   ]
@@ -198,7 +198,8 @@ def compare_names(
     )
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
+def nearest(name: str, known: Mapping[str, Any]) -> str:
+  """The nearest of some names, in words; empty where none is near."""
   close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
   return f" (nearest known: {close[0]})" if close else ""
 

@@ -15,7 +15,7 @@ from instructrec.models.generation import catalog_trie, catalog_walk
 from instructrec.models.generation.catalog_walk import Walk, Ways, take
 
 _NARROW = 16
-"""Children a beam, on average, up to which a step is computed as a small one."""
+"""Children a beam, on average, up to which a step is computed as small."""
 
 
 class _Done(NamedTuple):
@@ -133,7 +133,12 @@ def beam_search(
   )
   done = state.done.joined(_Done(beams.exists, beams.lows, log_probs, scores))
   return catalog_walk.decodes(
-    walk.trie, done.exists, done.leaves, done.log_probs, done.scores
+    walk.trie,
+    done.exists,
+    done.leaves,
+    done.log_probs,
+    done.scores,
+    state.depth,
   )
 
 

@@ -117,9 +117,9 @@ class CatalogDecoder:
     ours = (reading.vocab_size, reading.eos_id)
     if (trie.vocab_size, trie.eos_id) != ours:
       raise ValueError(
-        f"the catalogue was made for {trie.vocab_size} tokens and the end token "
-        f"{trie.eos_id}, the network has {ours[0]} and {ours[1]}; build the "
-        "tables for these"
+        f"the catalogue was made for {trie.vocab_size} tokens and the end "
+        f"token {trie.eos_id}; the network has {ours[0]} and {ours[1]}: build "
+        "the tables for these"
       )
     history = reading.arrays.get("history_items")
     if self.exclude_history and history is not None:

@@ -90,7 +90,7 @@ def sample(
     item_weight=item_weight,
   )
   keys = None
-  if temperature:
+  if temperature and rng is not None:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch_size))
   memory, cache = walk.start_decoding()
   ways = walk.start(batch_size)
@@ -110,7 +110,7 @@ def sample(
   lengths = walk.trie.title_lengths(ways.lows)
   scores = walk.scores(ways.log_probs, lengths, ways.priors)
   return catalog_walk.decodes(
-    walk.trie, ways.exists, ways.lows, ways.log_probs, scores
+    walk.trie, ways.exists, ways.lows, ways.log_probs, scores, state.depth
   )
 
 

@@ -119,8 +119,9 @@ class CatalogTrie:
 
     Raises:
       SharedTitlesError: where several items have the same tokens.
-      ValueError: where there is no title, or one is no title: empty, too long,
-        without the end token at its end, or with tokens that the network lacks.
+      ValueError: where there is no title, or one is none: empty, too long,
+        without the end token at its end, or with tokens that the network
+        lacks.
     """
     lengths = np.fromiter(map(len, titles), np.int64, len(titles))
     tokens = np.fromiter(
@@ -131,8 +132,8 @@ class CatalogTrie:
     if most_tokens is not None and lengths.max() > most_tokens:
       longest = int(np.argmax(lengths))
       raise ValueError(
-        f"{_name(longest + 1, names)} has a title of {lengths[longest]} tokens, "
-        f"one of {int((lengths > most_tokens).sum()):,} that are longer than "
+        f"{_name(longest + 1, names)} has a title of {lengths[longest]} "
+        f"tokens, one of {int((lengths > most_tokens).sum()):,} longer than "
         f"the {most_tokens} that the model was trained to write; shorten them, "
         "or train with a larger TARGETS_LENGTH"
       )
@@ -153,7 +154,7 @@ class CatalogTrie:
 
   @property
   def capacity(self) -> int:
-    """Leaves that the tables have room for; what is said of items is as wide."""
+    """Leaves that the tables have room for."""
     return self.leaf_items.shape[0]
 
   @property
@@ -315,7 +316,7 @@ def _tables(
   order: Int[np.ndarray, " items"],
   levels: Sequence[_Level],
   vocab_size: int,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
   """The arrays of a trie."""
   count = len(order)
   lengths = np.diff(starts)[order]

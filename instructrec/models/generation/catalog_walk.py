@@ -34,25 +34,29 @@ class Writer(Protocol):
 
   def start_decoding(
     self, *, sequences_per_prompt: int, max_length: int
-  ) -> tuple[network.Memory, network.Cache]: ...
+  ) -> tuple[network.Memory, network.Cache]:
+    """Memory and an empty cache."""
 
   def decode_step(
     self,
     tokens: Int[Array, " sequences"],
     cache: network.Cache,
     memory: network.Memory,
-  ) -> tuple[Float[Array, "sequences vocab"], network.Cache]: ...
+  ) -> tuple[Float[Array, "sequences vocab"], network.Cache]:
+    """Logits of the next tokens, and the longer cache."""
 
   def decode_block(
     self,
     tokens: Int[Array, "sequences block"],
     cache: network.Cache,
     memory: network.Memory,
-  ) -> tuple[Float[Array, "sequences block embed"], network.Cache]: ...
+  ) -> tuple[Float[Array, "sequences block embed"], network.Cache]:
+    """Features of several known tokens, and the longer cache."""
 
   def logits(
     self, features: Float[Array, "*dims embed"]
-  ) -> Float[Array, "*dims vocab"]: ...
+  ) -> Float[Array, "*dims vocab"]:
+    """Logits of features."""
 
 
 class CatalogDecodes(NamedTuple):
@@ -65,12 +69,15 @@ class CatalogDecodes(NamedTuple):
     scores: log_probs, over the number of tokens where the normalization is
       "mean", and the weighted score of the item.
     num_found: how many items there are.
+    num_steps: how often the network was asked for one more token of all
+      prefixes; what is left of titles then comes in blocks.
   """
 
   items: Int[Array, "batch decodes"]
   log_probs: Float[Array, "batch decodes"]
   scores: Float[Array, "batch decodes"]
   num_found: Int[Array, " batch"]
+  num_steps: Int[Array, ""]
 
 
 class Ways(NamedTuple):
@@ -422,6 +429,7 @@ def decodes(
   leaves: Int[Array, "batch decodes"],
   log_probs: Float[Array, "batch decodes"],
   scores: Float[Array, "batch decodes"],
+  num_steps: Int[Array, ""],
 ) -> CatalogDecodes:
   """Leaves as items."""
   return CatalogDecodes(
@@ -429,4 +437,5 @@ def decodes(
     log_probs=jnp.where(exists, log_probs, -jnp.inf),
     scores=jnp.where(exists, scores, -jnp.inf),
     num_found=exists.sum(axis=1),
+    num_steps=num_steps,
   )

