@@ -6,8 +6,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN_DIR ?= runs/quickstart
-# A file is run by one worker, so that its fixtures are made once.
-PYTEST_ARGS ?= -n 2 --dist=loadfile
+# Each worker has one half of the tests in their order, so that fixtures are made
+# once, and takes from the other's end when it is done.
+PYTEST_ARGS ?= -n 2 --dist=worksteal
 
 BIN := $(VENV)/bin
 LOCK := requirements/py$(shell $(PYTHON) -c \
@@ -44,7 +45,8 @@ test-slow: $(BIN)/.installed
 	$(BIN)/pytest $(PYTEST_ARGS) -m slow
 
 # Commands that are killed at random moments and given again: minutes. The full
-# form is CHAOS_ARGS="--kills=100 --terms=10 --interrupts=10".
+# form, whose table docs/reliability.md shows, is CHAOS_ARGS="--kills=100
+# --terms=10 --interrupts=10 --page=docs/reliability.md".
 chaos: $(BIN)/.installed
 	$(BIN)/python tests/chaos $(CHAOS_ARGS)
 

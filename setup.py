@@ -2,8 +2,10 @@
 
 import pathlib
 import re
+import subprocess
 
 import setuptools
+from setuptools.command import build_py
 
 _ROOT = pathlib.Path(__file__).parent
 _VERSION = re.search(
@@ -46,6 +48,8 @@ _CORE = [
   "scipy>=1.13",
   # 0.2.3 needs a protobuf that Apache Beam does not allow.
   "sentencepiece>=0.2,<0.2.3",
+  # Its editdistance has no wheel for Python 3.13: pip builds it, which needs a
+  # C++ compiler.
   "seqio>=0.0.20",
   "tensorboard>=2.18",
   "tensorflow>=2.18",
@@ -56,7 +60,37 @@ _CORE = [
   "typer>=0.15",
 ]
 
+
+class _BuildWithCommit(build_py.build_py):
+  """Leaves the commit of the checkout in the wheel; reports tell it."""
+
+  def run(self) -> None:
+    super().run()
+    if self.editable_mode or not (_ROOT / ".git").exists():
+      return
+    try:
+      head, changes = (
+        subprocess.run(
+          ["git", *arguments],
+          cwd=_ROOT,
+          capture_output=True,
+          text=True,
+          check=True,
+        ).stdout.strip()
+        for arguments in (
+          ("rev-parse", "--verify", "HEAD"),
+          ("status", "--porcelain", "--untracked-files=no"),
+        )
+      )
+    except (OSError, subprocess.CalledProcessError) as error:
+      self.announce(f"the wheel tells no commit: {error}", level=3)
+      return
+    path = pathlib.Path(self.build_lib) / "instructrec" / "COMMIT"
+    path.write_text(f"{head}{'-dirty' if changes else ''}\n")
+
+
 setuptools.setup(
+  cmdclass={"build_py": _BuildWithCommit},
   name="instructrec",
   version=_VERSION,
   description="Recommendation as instruction following, in JAX.",
@@ -70,7 +104,12 @@ setuptools.setup(
   ],
   package_dir=_GIN_PACKAGES,
   package_data={
-    "instructrec.instructions": ["templates/*.yaml", "*.txt"],
+    "instructrec.instructions": [
+      "templates/*.yaml",
+      "templates/*/*.yaml",
+      "*.txt",
+      "*.yaml",
+    ],
     "instructrec.preflight": ["*.json"],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },

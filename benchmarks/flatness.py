@@ -92,7 +92,7 @@ def _step(folder: pathlib.Path) -> int:
 def _other_files(folder: pathlib.Path) -> int:
   """Files in TMPDIR, and in the run's folder those of no checkpoint or log."""
   kept = ("checkpoint_", "config.gin", "run.", "metrics.jsonl", "tensorboard")
-  kept += ("vocabulary",)
+  kept += ("vocabulary", "items.parquet", "SHA256SUMS")
   inside = [*(folder / "model").iterdir()]
   inside += (folder / "model" / "checkpoints").glob("*")
   others = [

@@ -33,7 +33,8 @@ import scipy.sparse
 import side_by_side
 from instructrec.data import candidate_files, catalog, dataset, request
 from instructrec.evaluation import markdown, metrics
-from instructrec.retrieval import bm25, evaluate, popularity
+from instructrec.retrieval import evaluate
+from instructrec.retrieval.methods import bm25, popularity
 
 _K1, _B = 1.5, 0.75
 # Words with inner hyphens, points and apostrophes, or single marks.
@@ -119,7 +120,9 @@ def shared(
 
 def _means(ranks: metrics.Ranks) -> dict[str, float]:
   values = metrics.from_ranks(
-    ranks.greater, ranks.equal, hit_rate_at=(10, 20, 100), ndcg_at=_NDCG_AT
+    ranks.greater,
+    ranks.equal,
+    metrics.default_names((10, 20, 100), _NDCG_AT),
   )
   return {name: float(value.mean()) for name, value in values.items()}
 

@@ -91,6 +91,28 @@ def _machine() -> str:
   return f"{uuid.getnode():x}"
 
 
+def lock_file(file: int) -> bool:
+  """Takes the system's lock of an open file; closing the file gives it back.
+
+  Args:
+    file: its descriptor.
+
+  Returns:
+    False where the file system has no locks.
+
+  Raises:
+    OSError: where another process has it, a `BlockingIOError` or, on some file
+      systems, a `PermissionError`.
+  """
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except OSError as error:
+    if error.errno in _NO_LOCKS:
+      return False
+    raise
+  return True
+
+
 class FolderLock:
   """Keeps other processes out of a folder while it is held, as a context.
 
@@ -214,15 +236,12 @@ class FolderLock:
       self.path.parent.mkdir(parents=True, exist_ok=True)
       file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      return file, lock_file(file)
     except OSError as error:
-      if error.errno in _NO_LOCKS:
-        return file, False
       os.close(file)
       if not isinstance(error, BlockingIOError | PermissionError):
         raise
       raise self._in_use() from error
-    return file, True
 
   def _in_use(self) -> InUseError:
     deadline = time.monotonic() + _SETTLE_SECONDS
@@ -286,25 +305,6 @@ class FolderLock:
         if not told:
           self._tell(f"{self.path} cannot be renewed ({error}); tries again")
         told = True
-
-
-def beside(
-  output: str | os.PathLike[str], command: str, tell: Callable[[str], None]
-) -> FolderLock:
-  """The lock of a folder that a command makes: a file beside it.
-
-  Args:
-    output: the folder; it need not be there.
-    command: what makes it.
-    tell: see `FolderLock`.
-
-  Returns:
-    The lock, not yet taken.
-  """
-  # Whatever name it goes by.
-  real = pathlib.Path(os.path.realpath(output))
-  path = real.with_name(f"{real.name}.lock")
-  return FolderLock(path, folder=output, command=command, tell=tell)
 
 
 def _read(path: pathlib.Path) -> str:

@@ -6,7 +6,6 @@ command left is told from another's work and from other people's files.
 """
 
 import contextlib
-import fcntl
 import glob
 import logging
 import os
@@ -14,14 +13,35 @@ import pathlib
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
 
-from instructrec import checksums
+from instructrec import checksums, folder_lock
 
 _LOCK, _NEW, _OLD = "lock", "new", "old"
 _PLACE = re.compile(r"\.incomplete-[0-9a-f]{12}$")
 _LOG = logging.getLogger(__name__)
+
+
+def locked(
+  output: str | os.PathLike[str], command: str, tell: Callable[[str], None]
+) -> folder_lock.FolderLock:
+  """Keeps other commands from making the same output; for long ones.
+
+  Without it, the one that is done first has its output there.
+
+  Args:
+    output: the folder; it need not be there.
+    command: what makes it.
+    tell: see `FolderLock`.
+
+  Returns:
+    The lock, not yet taken: a file beside the output.
+  """
+  # Whatever name it goes by.
+  real = pathlib.Path(os.path.realpath(output))
+  path = real.with_name(f"{real.name}.lock")
+  return folder_lock.FolderLock(path, folder=output, command=command, tell=tell)
 
 
 def check(
@@ -135,9 +155,6 @@ def _beside(final: pathlib.Path) -> Iterator[pathlib.Path]:
   place, lock = _make_place(final)
   try:
     with lock:
-      # Where a file system knows no locks, nothing is ever taken for abandoned.
-      with contextlib.suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_EX)
       yield place
   except Exception as error:
     if _is_full(error, place):
@@ -155,10 +172,16 @@ def _make_place(final: pathlib.Path) -> tuple[pathlib.Path, TextIO]:
   while True:
     place = final.with_name(f"{final.name}.incomplete-{uuid.uuid4().hex[:12]}")
     place.mkdir()
-    try:
-      return place, (place / _LOCK).open("w")
-    except FileNotFoundError:
-      continue  # Another command took it for abandoned, as it was empty.
+    # Another command may take it for abandoned as long as it is not locked.
+    with contextlib.suppress(FileNotFoundError, BlockingIOError):
+      lock = (place / _LOCK).open("w")
+      try:
+        folder_lock.lock_file(lock.fileno())
+        os.stat(place / _LOCK)
+      except OSError:
+        lock.close()
+        raise
+      return place, lock
 
 
 def _replace(final: pathlib.Path, place: pathlib.Path) -> None:
@@ -184,7 +207,8 @@ def _clear_abandoned(final: pathlib.Path) -> None:
       continue
     with (place / _LOCK).open() as lock:
       try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not folder_lock.lock_file(lock.fileno()):
+          continue  # Without locks, nothing is ever taken for abandoned.
       except OSError:
         continue  # Somebody writes there.
       if (place / _OLD).exists() and not final.exists():

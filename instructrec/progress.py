@@ -1,5 +1,6 @@
 """A progress line for long work: live on a terminal, sparse in a log."""
 
+import io
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -10,14 +11,31 @@ import tqdm
 from instructrec import foreign_text
 
 _T = TypeVar("_T")
-_LOG_SECONDS = 10.0
+_LOG_SECONDS = 15.0
+_LOG_LINE = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt} {unit}"
+_LOG_COUNT = "{desc}: {n_fmt} {unit}"
+_LOG_TIMES = " in {elapsed}, {remaining} left, {rate_fmt}{postfix}"
+
+
+class _Lines(io.TextIOBase):
+  """What tqdm writes into one line of a terminal, as lines of a log."""
+
+  def write(self, text: str) -> int:
+    """Writes what is not empty as a line."""
+    if line := text.strip():
+      sys.stderr.write(f"{line}\n")
+    return len(text)
+
+  def flush(self) -> None:
+    """Flushes the standard error."""
+    sys.stderr.flush()
 
 
 class Progress:
   """Counts work and shows rate and time left.
 
   On a terminal it is one line that updates in place; in a log, a line every
-  ten seconds.
+  quarter of a minute, and none of what is done sooner.
 
   Args:
     total: how much there is to do; None where it is not known.
@@ -37,6 +55,8 @@ class Progress:
     enabled: bool = True,
   ) -> None:
     live = sys.stderr.isatty()
+    counted = _LOG_COUNT if total is None else _LOG_LINE
+    times = _LOG_TIMES if total else " in {elapsed}, {rate_fmt}{postfix}"
     self._bar = tqdm.tqdm(
       total=total,
       initial=initial,
@@ -45,17 +65,11 @@ class Progress:
       disable=not enabled,
       mininterval=0.2 if live else _LOG_SECONDS,
       maxinterval=1.0 if live else _LOG_SECONDS,
-      file=sys.stderr,
+      delay=0.0 if live else _LOG_SECONDS,
+      file=sys.stderr if live else _Lines(),
       dynamic_ncols=live,
-      ncols=None if live else 100,
+      bar_format=None if live else counted + times,
     )
-    # tqdm rewrites its line with \r; a log wants a line each time.
-    if not live:
-      self._bar.sp = lambda text: (
-        sys.stderr.write(text.strip() + "\n"),
-        sys.stderr.flush(),
-      )
-    self._note_time = 0.0
 
   def __enter__(self) -> Self:
     return self

@@ -24,7 +24,10 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Compiling is most of the work of many tests, and they compile the same. What
 # one compiled serves the others, in any process of this run, but in no other
 # run. By the environment: workers and programs that tests start inherit it.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+  "XLA_FLAGS",
+  "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _COMPILED = tempfile.TemporaryDirectory(prefix="instructrec-compiled-")

@@ -257,13 +257,3 @@ def test_a_folder_that_cannot_be_written_to_is_said_in_words(tmp_path):
   file.write_text("")
   with pytest.raises(OSError, match=r"file/model cannot be written to .*Not a"):
     lock(file / "model" / "run.lock").__enter__()
-
-
-def test_all_names_of_an_output_have_one_lock(tmp_path):
-  (tmp_path / "real").mkdir()
-  (tmp_path / "link").symlink_to("real")
-  names = {
-    folder_lock.beside(name, "generate", print).path
-    for name in (tmp_path / "real", tmp_path / "link", f"{tmp_path}/real/")
-  }
-  assert names == {tmp_path.resolve() / "real.lock"}

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from instructrec import checksums, output_folder
+from instructrec import checksums, folder_lock, output_folder
 
 
 def check(folder, *, overwrite=True):
@@ -232,3 +232,32 @@ def test_what_another_command_is_writing_stays(tmp_path):
     assert names(tmp_path) == ["out", "out.incomplete-1"]
   make(tmp_path / "out", "new")
   assert names(tmp_path) == ["out"]
+
+
+def test_a_place_that_another_took_for_abandoned_is_left_to_it(
+  tmp_path, monkeypatch
+):
+  """Between its making and its locking."""
+  lock_file, taken = folder_lock.lock_file, []
+
+  def late(file):
+    if not taken:
+      (place,) = tmp_path.glob("out.incomplete-*")
+      taken.append(place)
+      shutil.rmtree(place)
+    return lock_file(file)
+
+  monkeypatch.setattr(folder_lock, "lock_file", late)
+  make(tmp_path / "out", "new")
+  assert taken
+  assert names(tmp_path) == ["out"]
+
+
+def test_all_names_of_an_output_have_one_lock(tmp_path):
+  (tmp_path / "real").mkdir()
+  (tmp_path / "link").symlink_to("real")
+  names = {
+    output_folder.locked(name, "generate", print).path
+    for name in (tmp_path / "real", tmp_path / "link", f"{tmp_path}/real/")
+  }
+  assert names == {tmp_path.resolve() / "real.lock"}

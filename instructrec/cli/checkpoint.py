@@ -221,6 +221,13 @@ def diff(
     float,
     typer.Option(help="Largest difference that counts as none; 0 means bits."),
   ] = 0.0,
+  rtol: Annotated[
+    float,
+    typer.Option(
+      help="The same as a share of the larger number; 0.004 is what bfloat16 "
+      "is off by."
+    ),
+  ] = 0.0,
 ) -> None:
   """Compare the parameters of two checkpoints; fails where they differ."""
   from instructrec.models.checkpoint import diff as diff_lib
@@ -228,16 +235,24 @@ def diff(
 
   opened = opening.open_checkpoint(first, first_step)
   found = diff_lib.diff(
-    opened, opening.open_checkpoint(second, second_step), atol=atol
+    opened,
+    opening.open_checkpoint(second, second_step),
+    atol=atol,
+    rtol=rtol,
   )
   for difference in found:
     typer.echo(f"{difference.name}: {difference.kind}: {difference.detail}")
   if found:
     typer.echo(f"parameters that differ: {len(found)}")
     raise typer.Exit(1)
+  allowed = " + ".join(
+    f"{value:g}{unit}"
+    for value, unit in ((atol, ""), (rtol, " of the number"))
+    if value
+  )
   typer.echo(
     f"no difference in {len(opened.params)} parameters"
-    + (f" beyond {atol:g}" if atol else ", to the last bit")
+    + (f" beyond {allowed}" if allowed else ", to the last bit")
   )
 
 

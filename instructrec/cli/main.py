@@ -40,7 +40,6 @@ app = typer.Typer(
   help="Recommendation as instruction following: logs -> instructions -> "
   "fine-tuning -> reranking report.",
   no_args_is_help=True,
-  add_completion=False,
   pretty_exceptions_enable=False,
   rich_markup_mode="rich",
 )

@@ -54,6 +54,10 @@ def preflight(
     float | None,
     typer.Option(help="Memory of a device; the chip's if left out."),
   ] = None,
+  price_per_chip_hour: Annotated[
+    float | None,
+    typer.Option(help="Says what the run costs at least, in its currency."),
+  ] = None,
   score_batch_size: Annotated[
     int | None,
     typer.Option(help="Candidate lists scored at once.", min=1),
@@ -126,7 +130,13 @@ def preflight(
         found, name, place, options, lambda line: typer.echo(line, err=True)
       )
       results.append(result)
-      typer.echo(report.text(result) + "\n")
+      typer.echo(report.text(result))
+      if price_per_chip_hour is not None:
+        typer.echo(
+          report.cost(result, price_per_chip_hour)
+          or f"no estimate of cost: the time of the {name} step is not known"
+        )
+      typer.echo()
       if json is not None:
         # Written after each: compiling the next may take minutes.
         partial = json.with_name(json.name + ".tmp")

@@ -25,6 +25,14 @@ def show(
   num_examples: Annotated[
     int, typer.Option(help="Examples of each task.", min=0)
   ] = 1,
+  num_measured: Annotated[
+    int,
+    typer.Option(
+      help="First examples of each task that lengths are of, and examples "
+      "drawn from; 0 reads all, which takes minutes where there are many.",
+      min=0,
+    ),
+  ] = 1000,
   module: Annotated[
     list[str] | None,
     typer.Option(help="Module that registers the tasks; repeat it."),
@@ -39,6 +47,7 @@ def show(
     tfds_data_dir,
     split=split,
     num_examples=num_examples,
+    num_measured=num_measured or None,
     seed=seed,
     modules=module or ("tasks.instructrec",),
   )
@@ -46,8 +55,14 @@ def show(
   typer.echo(f"{'task':52s} {'rate':>7s} {'examples':>9s}")
   for task, rate in found.rates.items():
     typer.echo(f"{task:52s} {rate:7.2%} {found.sizes[task]:9,d}")
+  part = found.measured != found.sizes
   typer.echo(
     "\nlengths in tokens (history: titles): mean, median, 95%, 99%, longest"
+    + (
+      f"; of the first {num_measured:,} examples, --num_measured=0 takes all"
+      if part
+      else ""
+    )
   )
   for task, lengths in found.lengths.items():
     for entry in lengths:

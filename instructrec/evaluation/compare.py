@@ -23,6 +23,8 @@ from instructrec.evaluation import (
   results,
 )
 
+FROZEN = "frozen candidates"
+"""The group of rankers that read no instruction, in reports of retrievers."""
 _LISTS = ("target", "num_candidates", "candidates")
 
 
@@ -93,6 +95,29 @@ class Report:
     names = ("expected_rank", *self.groups[group]["chance"])
     return {name: rows[name].to_numpy() for name in names}
 
+  def with_group(self, group: str, requests: pl.DataFrame) -> "Report":
+    """This report with its frozen candidates under the name of a task too.
+
+    Rankers that read no instruction rank a request alike in every task.
+
+    Args:
+      group: name of the task.
+      requests: what has `request_id` of those of the task.
+
+    Returns:
+      The report; this one where it has that group, or none of the requests.
+    """
+    rows = self.table.filter(group=FROZEN)
+    rows = rows.join(requests, on="request_id", how="semi")
+    if group in self.groups or rows.is_empty():
+      return self
+    added = {**self.groups[FROZEN], "group": group}
+    return dataclasses.replace(
+      self,
+      record={**self.record, "results": [*self.record["results"], added]},
+      table=pl.concat([self.table, rows.with_columns(group=pl.lit(group))]),
+    )
+
 
 def load(folder: str | os.PathLike[str]) -> Report:
   """Reads a report.
@@ -128,7 +153,31 @@ def common_groups(reports: Sequence[Report]) -> list[str]:
   found = [g for g in reports[0].groups if all(g in r.groups for r in reports)]
   if not found:
     have = {str(r.path): list(r.groups) for r in reports}
-    raise ValueError(f"the reports have no group in common: {have}")
+    raise ValueError(
+      f"the reports have no group in common: {have}; expected tasks of one "
+      f"name, or {FROZEN!r} of `retrieve evaluate` on the data of a run"
+    )
+  return found
+
+
+def aligned(reports: Sequence[Report]) -> list[Report]:
+  """Reports of retrievers beside those of runs: with the tasks of these.
+
+  Args:
+    reports: of either.
+
+  Returns:
+    The same reports; `frozen candidates` stand under each task as well whose
+    requests they hold.
+  """
+  found = []
+  for each in reports:
+    of_retrievers = FROZEN in each.groups
+    for other in reports if of_retrievers else ():
+      if FROZEN not in other.groups:
+        for group in other.groups:
+          each = each.with_group(group, other.requests(group))
+    found.append(each)
   return found
 
 
@@ -155,7 +204,9 @@ def compare(
   Raises:
     ValueError: where requests, candidates or the methods of runs differ.
   """
-  everything = [found for each in runs.values() for found in each]
+  everything = aligned([found for each in runs.values() for found in each])
+  rest = iter(everything)
+  runs = {name: [next(rest) for _ in each] for name, each in runs.items()}
   return [
     _group(group, runs, everything, methods, seed, num_resamples)
     for group in common_groups(everything)
@@ -170,7 +221,8 @@ def _group(
   seed: int,
   num_resamples: int,
 ) -> results.EvaluationResult:
-  first, *others = everything
+  # The chance level of a task is that of its own requests.
+  first, *others = sorted(everything, key=lambda found: FROZEN in found.groups)
   for other in others:
     _check_lists(group, first, other)
   chance = {
@@ -203,6 +255,7 @@ def _group(
     {name: {m: found[m] for m in chance} for name, found in values.items()},
     num_candidates=requests["num_candidates"].to_numpy(),
     chance=chance,
+    compared=_compared(group, everything, chance),
     num_nan=num_nan,
     expected_ranks={
       name: found["expected_rank"] for name, found in values.items()
@@ -218,6 +271,16 @@ def _group(
     result,
     runs={name: of_runs[name] for name in result.methods if name in of_runs},
   )
+
+
+def _compared(
+  group: str, reports: Sequence[Report], common: Mapping[str, float]
+) -> list[str]:
+  """What any report compares and all have; else all that they all have."""
+  wanted = dict.fromkeys(
+    m for r in reports for m in r.groups[group]["compared"]
+  )
+  return [name for name in wanted if name in common] or list(common)
 
 
 def _methods(

@@ -55,14 +55,16 @@ def commit(root: str | os.PathLike[str] | None = None) -> str | None:
       from.
 
   Returns:
-    The hash, with "-dirty" where tracked files were changed; None where there
-    is no checkout (the package was installed), no commit or no git.
+    The hash, with "-dirty" where tracked files were changed; of an installed
+    package the one that it was built from (`setup.py` leaves it in the wheel).
+    None where there was no checkout, no commit or no git.
   """
   folder = pathlib.Path(root or pathlib.Path(instructrec.__file__).parents[1])
   # Without this, git would look into the folders above, and an installed
   # package would take the commit of the project that installed it.
   if not (folder / ".git").exists():
-    return None
+    built_from = folder / "instructrec" / "COMMIT"
+    return built_from.read_text().strip() if built_from.is_file() else None
   found = _git(folder, "rev-parse", "--verify", "HEAD")
   if found is None:
     return None

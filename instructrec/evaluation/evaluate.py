@@ -13,6 +13,9 @@ from instructrec.evaluation import (
   results,
 )
 from instructrec.evaluation import differences as differences_lib
+from instructrec.evaluation import selection as selection_lib
+
+DEFAULT = selection_lib.Selection()
 
 
 def _check(
@@ -52,8 +55,7 @@ def from_scores(
   request_ids: Sequence[str],
   where: Bool[np.ndarray, "requests candidates"] | None = None,
   known: facts.Facts | None = None,
-  hit_rate_at: Sequence[int] = metrics.HIT_RATE_AT,
-  ndcg_at: Sequence[int] = metrics.NDCG_AT,
+  selection: selection_lib.Selection = DEFAULT,
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   descriptions: Mapping[str, str] | None = None,
@@ -68,8 +70,7 @@ def from_scores(
     where: which slots hold candidates; None for all.
     known: targets, candidates and counts of the requests; None leaves out what
       is split by them.
-    hit_rate_at: cut-offs K of HR@K, 1 among them.
-    ndcg_at: cut-offs K of NDCG@K, 10 among them.
+    selection: the metrics.
     seed: of the bootstrap and of the randomisation test.
     num_resamples: of the bootstrap and of the randomisation test.
     descriptions: a sentence on what a method is, for any of them.
@@ -100,8 +101,7 @@ def from_scores(
     where.sum(1),
     request_ids=request_ids,
     known=known,
-    hit_rate_at=hit_rate_at,
-    ndcg_at=ndcg_at,
+    selection=selection,
     seed=seed,
     num_resamples=num_resamples,
     descriptions=descriptions,
@@ -115,8 +115,7 @@ def from_ranks(
   *,
   request_ids: Sequence[str],
   known: facts.Facts | None = None,
-  hit_rate_at: Sequence[int] = metrics.HIT_RATE_AT,
-  ndcg_at: Sequence[int] = metrics.NDCG_AT,
+  selection: selection_lib.Selection = DEFAULT,
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   descriptions: Mapping[str, str] | None = None,
@@ -130,8 +129,7 @@ def from_ranks(
     num_candidates: how many items each request ranks.
     request_ids: id of each request.
     known: see `from_scores`.
-    hit_rate_at: cut-offs K of HR@K, 1 among them.
-    ndcg_at: cut-offs K of NDCG@K, 10 among them.
+    selection: the metrics.
     seed: of the bootstrap and of the randomisation test.
     num_resamples: of the bootstrap and of the randomisation test.
     descriptions: a sentence on what a method is, for any of them.
@@ -140,38 +138,25 @@ def from_ranks(
 
   Returns:
     The result; methods sorted by the mean of NDCG@10, best first.
-
-  Raises:
-    ValueError: where cut-offs do not fit.
   """
-  if 10 not in ndcg_at or 1 not in hit_rate_at:
-    raise ValueError(
-      f"{group}: hit_rate_at is {tuple(hit_rate_at)}, ndcg_at is "
-      f"{tuple(ndcg_at)}; expected 1 and 10 among them: methods are sorted by "
-      "NDCG@10, and reports speak of HR@1"
-    )
+  names = selection.names
   found = {
-    name: metrics.from_ranks(
-      r.greater, r.equal, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
-    )
+    name: metrics.from_ranks(r.greater, r.equal, names)
     for name, r in ranks.items()
   }
   if chance is None:
     chance = metrics.Ranks(np.zeros_like(num_candidates), num_candidates)
-    level = metrics.chance(
-      num_candidates, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
-    )
-    by_chance = metrics.from_ranks(chance.greater, chance.equal)
+    by_chance = metrics.from_ranks(chance.greater, chance.equal, names)
+    level = metrics.chance(num_candidates, names)
   else:
-    by_chance = metrics.from_ranks(
-      chance.greater, chance.equal, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
-    )
+    by_chance = metrics.from_ranks(chance.greater, chance.equal, names)
     level = {name: float(value.mean()) for name, value in by_chance.items()}
   return from_values(
     group,
     found,
     num_candidates=num_candidates,
     chance=level,
+    compared=selection.compared,
     by_chance=by_chance,
     num_nan={name: r.num_nan for name, r in ranks.items()},
     expected_ranks={
@@ -192,6 +177,7 @@ def from_values(
   *,
   num_candidates: Int[np.ndarray, " requests"],
   chance: Mapping[str, float],
+  compared: Sequence[str],
   num_nan: Mapping[str, int],
   expected_ranks: Mapping[str, Float[np.ndarray, " requests"]],
   request_ids: Sequence[str],
@@ -209,6 +195,7 @@ def from_values(
     values: method -> metric -> value of each request.
     num_candidates: how many items each request ranks.
     chance: each metric's level where the order says nothing.
+    compared: metrics at which methods are compared.
     num_nan: scores that were not a number, by method.
     expected_ranks: method -> expected rank of the right candidate, by request.
     request_ids: id of each request.
@@ -241,6 +228,7 @@ def from_values(
     num_users=None if users is None else len(set(users)),
     num_candidates=(int(num_candidates.min()), int(num_candidates.max())),
     chance=dict(chance),
+    compared=list(compared),
     methods=methods,
     differences=gaps,
     num_nan=dict(num_nan),

@@ -8,7 +8,7 @@ from instructrec.evaluation import (
   published,
 )
 
-PICTURE = "following.png"
+PICTURE = "following.svg"
 _LABELS = {
   "wanted": '"A" has more of A than no wish',
   "unwanted": '"no A" has less of A than no wish',

@@ -52,13 +52,14 @@ th:first-child, td:first-child { position: sticky; left: 0;
 thead:not(:has(th:not(:empty))) { display: none; }
 td { min-width: 3.5rem; }
 .picture { display: block; overflow-x: auto; margin: 1rem 0;
-  padding: 0.5rem; background: #ffffff; border: 1px solid var(--line);
+  padding: 0.5rem; border: 1px solid var(--line);
   border-radius: 6px; }
 .picture img { display: block; min-width: 36rem; max-width: 100%;
   height: auto; margin: 0 auto; }
 """
 # "[0.332, 0.418]", "p <0.001" and "d +0.13".
 _FIGURES = re.compile(r"\[[+-]?[\d.]+, [+-]?[\d.]+\]|\b[pd] [<+-]?\d[\d.]*")
+_PAGE_OF_DOCS = re.compile(r"(?!//)(?:[^:<>?#]*/)?docs/\w+\.md|[\w.-]+\.svg")
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -81,7 +82,7 @@ def page(text: str, title: str, pictures: str | os.PathLike[str] = ".") -> str:
   Args:
     text: Markdown with tables.
     title: of the window.
-    pictures: the folder of the PNG files that the text shows.
+    pictures: the folder of the SVG files that the text shows.
 
   Returns:
     The page; links to its sections stand behind the first heading.
@@ -90,7 +91,8 @@ def page(text: str, title: str, pictures: str | os.PathLike[str] = ".") -> str:
     FileNotFoundError: where a picture is missing.
   """
   parser = markdown_it.MarkdownIt("commonmark", {"html": False})
-  parser.enable("table").disable(["link", "autolink"])
+  parser.enable("table").disable(["autolink"])
+  parser.validateLink = _is_page  # type: ignore[assignment]
   folder = pathlib.Path(pictures)
 
   def image(
@@ -113,6 +115,11 @@ def page(text: str, title: str, pictures: str | os.PathLike[str] = ".") -> str:
     body = heading + end + contents + rest
   title = html.escape(foreign_text.printable(title))
   return _PAGE.format(title=title, style=_STYLE, body=body)
+
+
+def _is_page(address: str) -> bool:
+  """Whether a link leads to a page of documentation, and nowhere else."""
+  return bool(_PAGE_OF_DOCS.fullmatch(urllib.parse.unquote(address)))
 
 
 def _text(content: str) -> str:
@@ -140,10 +147,10 @@ def _image(found: token.Token, folder: pathlib.Path) -> str:
   """A picture of the folder as data; of anywhere else, its text alone."""
   alt = html.escape(found.content)
   name = urllib.parse.unquote(str(found.attrs["src"]))
-  if pathlib.PurePath(name).name != name or not name.endswith(".png"):
+  if pathlib.PurePath(name).name != name or not name.endswith(".svg"):
     return alt
   data = base64.b64encode((folder / name).read_bytes()).decode()
   return (
     '<span class="picture" tabindex="0">'
-    f'<img alt="{alt}" src="data:image/png;base64,{data}"></span>'
+    f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}"></span>'
   )

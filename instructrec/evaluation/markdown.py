@@ -15,8 +15,6 @@ from instructrec.evaluation import (
   results,
 )
 
-_COMPARED = ("HR@1", "NDCG@10", "MRR")
-
 
 def cell(value: Any) -> str:
   """A value as the text of a table cell: one line, no markup, no bare pipe.
@@ -127,13 +125,14 @@ def difference_table(result: results.EvaluationResult) -> str:
   Returns:
     The table.
   """
+  names = result.compared
   pairs = dict.fromkeys((d.method, d.reference) for d in result.differences)
   rows = [
     [f"{cell(method)} - {cell(reference)}"]
-    + [compared(result.difference(method, reference, m)) for m in _COMPARED]
+    + [compared(result.difference(method, reference, m)) for m in names]
     for method, reference in pairs
   ]
-  return table(["difference", *_COMPARED], rows)
+  return table(["difference", *names], rows)
 
 
 def breakdown_table(found: bias.Breakdown) -> str:

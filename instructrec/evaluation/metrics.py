@@ -3,12 +3,11 @@ r"""Ranking metrics of candidate lists with one right candidate, in NumPy.
 For a request let `greater` be the number of candidates that score above the
 right one, and `equal` the number that score the same, itself included. Under
 uniformly random tie-breaking the right one has each of the ranks
-`greater + 1 ... greater + equal` with probability `1 / equal`, and a metric
-is its expected value:
+`greater + 1 ... greater + equal` with probability `1 / equal`. A metric says
+what a rank is worth (`FORMULAS`), nothing past its cut-off K, and is the
+expected worth:
 
-    HR@K   = (1 / equal) * #{ranks <= K}
-    NDCG@K = (1 / equal) * sum of 1 / log2(rank + 1) over ranks <= K
-    MRR    = (1 / equal) * sum of 1 / rank
+    metric@K = (1 / equal) * sum of worth(rank) over ranks <= K
 
 The closed form takes differences of prefix sums over the ranks, so a tie costs
 no more than any other score. A score that is not a number counts as worse than
@@ -16,22 +15,124 @@ any other, minus infinity included; `count_nan` says how many there are.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+
+@dataclasses.dataclass(frozen=True)
+class Formula:
+  """What a metric makes of the rank of the right candidate.
+
+  Attributes:
+    worth: from the ranks 1, 2, ..., float64 `[ranks]`, and the cut-off to what
+      each is worth; ranks past the cut-off are worth nothing whatever it says.
+    whole: whether the metric also goes without a cut-off, over whole lists; the
+      cut-off that `worth` gets is then the number of ranks.
+  """
+
+  worth: Callable[[Float[np.ndarray, " ranks"], int], np.ndarray]
+  whole: bool = False
+
+
+FORMULAS = {
+  "HR": Formula(lambda ranks, cutoff: np.ones_like(ranks)),
+  "NDCG": Formula(lambda ranks, cutoff: 1 / np.log2(ranks + 1), whole=True),
+  "MRR": Formula(lambda ranks, cutoff: 1 / ranks, whole=True),
+  # With one right candidate these are what others call HR, MRR and HR / K.
+  "Recall": Formula(lambda ranks, cutoff: np.ones_like(ranks)),
+  "MAP": Formula(lambda ranks, cutoff: 1 / ranks, whole=True),
+  "Precision": Formula(lambda ranks, cutoff: np.ones_like(ranks) / cutoff),
+}
+"""By name; `NAME@K`, and `NAME` of those over whole lists, are metrics."""
+_CUTOFF = re.compile("[1-9][0-9]{0,8}")
+
 HIT_RATE_AT = (1, 3, 5, 10)
 NDCG_AT = (3, 5, 10)
-NAMES = (
-  *(f"HR@{k}" for k in HIT_RATE_AT),
-  *(f"NDCG@{k}" for k in NDCG_AT),
-  "MRR",
-)
+
+
+def default_names(
+  hit_rate_at: Sequence[int] = HIT_RATE_AT, ndcg_at: Sequence[int] = NDCG_AT
+) -> tuple[str, ...]:
+  """The metrics of the InstructRec paper, and MRR.
+
+  Args:
+    hit_rate_at: cut-offs K of HR@K.
+    ndcg_at: cut-offs K of NDCG@K.
+
+  Returns:
+    Names in this order.
+  """
+  hits = (f"HR@{k}" for k in hit_rate_at)
+  return (*hits, *(f"NDCG@{k}" for k in ndcg_at), "MRR")
+
+
+NAMES = default_names()
+"""What evaluations have where nothing else is asked for."""
 # Rows of scores looked at together: comparisons stay in the cache, and a
 # million lists need no more memory than a few thousand.
 _CHUNK = 4_000
+
+
+def parse(given: Iterable[str]) -> tuple[str, ...]:
+  """Reads names of metrics.
+
+  Args:
+    given: names such as `HR@20`, or several in one text with commas.
+
+  Returns:
+    The names, in order.
+
+  Raises:
+    ValueError: for what is no metric, with the nearest name, and for one that
+      is named twice.
+  """
+  found: list[str] = []
+  for name in (part.strip() for text in given for part in text.split(",")):
+    _formula(name)
+    if name in found:
+      raise ValueError(f"the metric {name} is named twice; name it once")
+    found.append(name)
+  return tuple(found)
+
+
+def cutoff(name: str) -> int | None:
+  """The K of a metric's name; None where it takes whole lists.
+
+  Args:
+    name: such as HR@20.
+
+  Returns:
+    K.
+
+  Raises:
+    ValueError: for what is no metric.
+  """
+  return _formula(name)[1]
+
+
+def _formula(name: str) -> tuple[Formula, int | None]:
+  """What a name stands for, and its cut-off."""
+  stem, at, given = name.partition("@")
+  k = int(given) if _CUTOFF.fullmatch(given) else None
+  formula = FORMULAS.get(stem)
+  if formula is not None and (k or (formula.whole and not at)):
+    return formula, k
+  folded = {known.casefold(): known for known in FORMULAS}
+  (close,) = difflib.get_close_matches(stem.casefold(), folded, n=1, cutoff=0.0)
+  nearest = folded[close]
+  if at or not FORMULAS[nearest].whole:
+    nearest += f"@{k or 10}"
+  whole = [known for known, each in FORMULAS.items() if each.whole]
+  raise ValueError(
+    f"there is no metric {name!r}; the nearest is {nearest}. A metric is "
+    f"{', '.join(FORMULAS)} with @ and a cut-off of 1 or more, such as HR@20; "
+    f"{', '.join(whole)} go without one, too"
+  )
 
 
 def _check(
@@ -177,70 +278,56 @@ class Ranks:
 def from_ranks(
   greater: Int[np.ndarray, " requests"],
   equal: Int[np.ndarray, " requests"],
-  *,
-  hit_rate_at: Sequence[int] = HIT_RATE_AT,
-  ndcg_at: Sequence[int] = NDCG_AT,
+  names: Sequence[str] = NAMES,
 ) -> dict[str, Float[np.ndarray, " requests"]]:
   """Expected metrics of each request; see the module.
 
   Args:
     greater: candidates above the right one.
     equal: candidates tied with it, itself included.
-    hit_rate_at: cut-offs K of HR@K.
-    ndcg_at: cut-offs K of NDCG@K.
+    names: of the metrics.
 
   Returns:
-    float64 values in [0, 1] by name, in the order of `NAMES`: hit rates,
-    NDCGs, MRR.
+    float64 values in [0, 1] by name, in the order of `names`.
 
   Raises:
-    ValueError: where a cut-off is below 1.
+    ValueError: where a name is that of no metric.
   """
-  if min((*hit_rate_at, *ndcg_at), default=1) < 1:
-    raise ValueError(
-      f"cut-offs are {tuple(hit_rate_at)} and {tuple(ndcg_at)}, expected 1 or "
-      "more"
-    )
   last = greater + equal
-  ranks = np.arange(1, int(last.max(initial=1)) + 1)
-  discounts = 1.0 / np.log2(ranks + 1.0)
-
-  def expected(gains: Float[np.ndarray, " ranks"]) -> np.ndarray:
-    prefix = np.concatenate([[0.0], np.cumsum(gains)])
+  ranks = np.arange(1.0, int(last.max(initial=1)) + 1)
+  result = {}
+  for name in names:
+    formula, k = _formula(name)
+    k = len(ranks) if k is None else k
+    worth = np.where(ranks <= k, formula.worth(ranks, k), 0.0)
+    prefix = np.concatenate([[0.0], np.cumsum(worth)])
     # A lone rank needs no prefix sums, whose difference would round.
-    return np.where(
-      equal == 1, gains[greater], (prefix[last] - prefix[greater]) / equal
+    result[name] = np.where(
+      equal == 1, worth[greater], (prefix[last] - prefix[greater]) / equal
     )
-
-  result = {f"HR@{k}": expected((ranks <= k) * 1.0) for k in hit_rate_at}
-  for k in ndcg_at:
-    result[f"NDCG@{k}"] = expected(discounts * (ranks <= k))
-  result["MRR"] = expected(1.0 / ranks)
   return result
 
 
 def per_request(
   scores: Float[np.ndarray, "requests candidates"],
   labels: Int[np.ndarray, " requests"],
+  names: Sequence[str] = NAMES,
   *,
   where: Bool[np.ndarray, "requests candidates"] | None = None,
-  hit_rate_at: Sequence[int] = HIT_RATE_AT,
-  ndcg_at: Sequence[int] = NDCG_AT,
 ) -> dict[str, Float[np.ndarray, " requests"]]:
-  """HR@K, NDCG@K and MRR of each request.
+  """Metrics of each request.
 
   Args:
     scores: higher is better.
     labels: index of the right candidate.
+    names: of the metrics.
     where: which slots hold candidates; None for all.
-    hit_rate_at: cut-offs K of HR@K.
-    ndcg_at: cut-offs K of NDCG@K.
 
   Returns:
-    float64 values by name, in the order of `NAMES`.
+    float64 values by name, in the order of `names`.
 
   Raises:
-    ValueError: where shapes, labels or cut-offs do not fit.
+    ValueError: where shapes, labels or names do not fit.
 
   Example:
     >>> values = per_request(np.array([[0.1, 0.9, 0.5]]), np.array([2]))
@@ -248,21 +335,18 @@ def per_request(
     (0.0, 0.5)
   """
   greater, equal = tied_ranks(scores, labels, where=where)
-  return from_ranks(greater, equal, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at)
+  return from_ranks(greater, equal, names)
 
 
 def chance(
   num_candidates: Sequence[int] | Int[np.ndarray, " requests"] | int,
-  *,
-  hit_rate_at: Sequence[int] = HIT_RATE_AT,
-  ndcg_at: Sequence[int] = NDCG_AT,
+  names: Sequence[str] = NAMES,
 ) -> dict[str, float]:
   """Each metric's mean where the order says nothing.
 
   Args:
     num_candidates: list length, or that of each request.
-    hit_rate_at: cut-offs K of HR@K.
-    ndcg_at: cut-offs K of NDCG@K.
+    names: of the metrics.
 
   Returns:
     Means by name: the value of a constant scorer.
@@ -277,9 +361,7 @@ def chance(
       "candidate"
     )
   lengths, times = np.unique(counts, return_counts=True)
-  values = from_ranks(
-    np.zeros_like(lengths), lengths, hit_rate_at=hit_rate_at, ndcg_at=ndcg_at
-  )
+  values = from_ranks(np.zeros_like(lengths), lengths, names)
   # Shares, not a mean over requests: where all lists are of one length, the
   # level is that length's to the last bit, and a constant scorer's too.
   shares = times / len(counts)

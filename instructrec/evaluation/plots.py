@@ -1,26 +1,63 @@
-"""The pictures of a report: metrics, strata, losses and following."""
+"""The pictures of a report: metrics, strata, losses and following.
 
+SVG without a background, whose text and lines follow the colour scheme of the
+reader, light or dark, in a page and on its own.
+"""
+
+import io
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
+from matplotlib.backends import backend_svg
 from matplotlib.figure import Figure
 
 from instructrec import foreign_text
 from instructrec.evaluation import following, intervals, results
 
-# Okabe and Ito's colours, told apart by the colour-blind.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-_HATCHES = (None, "//", "..", "xx")
+# Of Okabe and Ito's colours, told apart by the colour-blind, those (the last
+# two darkened) that have a contrast of 3 to white and to a dark page.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A87900", "#3D93C6")
 _LINES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Stands for the colour of text until the file is written.
+_INK = "#010203"
+_STYLE = (
+  "<style>svg { color: #1b1f24; } "
+  "@media (prefers-color-scheme: dark) { svg { color: #e3e7ec; } }</style>"
+)
+_LOOK: Any = {
+  # The same figures give the same bytes.
+  "svg.hashsalt": "instructrec",
+  "text.color": _INK,
+  "axes.labelcolor": _INK,
+  "axes.edgecolor": _INK,
+  "axes.facecolor": "none",
+  "figure.facecolor": "none",
+  "xtick.color": _INK,
+  "ytick.color": _INK,
+  "grid.color": _INK,
+  "grid.alpha": 0.18,
+  "legend.frameon": False,
+}
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-  backend_agg.FigureCanvasAgg(figure)
-  figure.savefig(path, dpi=120, bbox_inches="tight")
+  text = io.StringIO()
+  with mpl.rc_context(_LOOK):
+    backend_svg.FigureCanvasSVG(figure)
+    figure.savefig(
+      text, format="svg", bbox_inches="tight", metadata={"Date": None}
+    )
+  head, tag, rest = text.getvalue().partition("<defs>")
+  drawn = head + _STYLE + tag + rest
+  pathlib.Path(path).write_text(
+    drawn.replace(_INK, "currentColor"), encoding="utf-8"
+  )
 
 
 def _styles(result: results.EvaluationResult) -> dict[str, int]:
@@ -34,73 +71,60 @@ def _label(name: str) -> str:
   return f" {text}" if text.startswith("_") else text
 
 
-def metric_bars(
+@mpl.rc_context(_LOOK)
+def metric_intervals(
   result: results.EvaluationResult, path: str | os.PathLike[str]
 ) -> None:
-  """Bars of each method's metrics, with intervals and the chance level.
+  """A panel a metric: each method's mean with its interval, and chance.
 
   Args:
     result: one group's result.
-    path: the PNG to write.
+    path: the SVG to write.
   """
-  figure = Figure(figsize=(10, 4.2))
-  axes = figure.add_subplot()
-  names = list(result.chance)
-  places = np.arange(len(names))
-  width = 0.8 / len(result.methods)
-  highest = max(result.chance[m] for m in names)
-  styles = _styles(result)
-  for number, (name, row) in enumerate(result.methods.items()):
-    style = styles[name]
-    means = np.array([row[m].mean for m in names])
-    errors = np.array(
-      [[row[m].mean - row[m].low, row[m].high - row[m].mean] for m in names]
-    ).T
-    left = places - 0.4 + (number + 0.5) * width
-    highest = max(highest, *(row[m].high for m in names))
-    axes.bar(
-      left,
-      means,
-      width * 0.92,
-      yerr=np.maximum(errors, 0),
+  names, methods = list(result.chance), list(result.methods)
+  columns = min(4, len(names))
+  rows = -(-len(names) // columns)
+  height = 0.9 + 0.24 * len(methods)
+  figure = Figure(figsize=(10, 0.5 + rows * height))
+  # A constrained layout of eight panels takes a second, this nothing.
+  top = 1 - 0.6 / figure.get_figheight()
+  figure.subplots_adjust(top=top, wspace=0.1, hspace=2.2 / (1 + len(methods)))
+  panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+  places = np.arange(len(methods))
+  for axes, metric in zip(panels, names, strict=False):
+    found = [result.methods[name][metric] for name in methods]
+    axes.axvline(
+      result.chance[metric], color=_INK, linestyle=":", linewidth=1.4
+    )
+    axes.errorbar(
+      [value.mean for value in found],
+      places,
+      xerr=_errors(found),
+      fmt="o",
+      markersize=4.5,
+      color=_COLOURS[0],
       capsize=2.5,
-      error_kw={"elinewidth": 1},
-      color=_COLOURS[style % len(_COLOURS)],
-      # More methods than colours: patterns tell them apart.
-      hatch=_HATCHES[style // len(_COLOURS) % len(_HATCHES)],
-      edgecolor="white",
-      linewidth=0,
-      label=_label(name),
     )
-  for place, metric in enumerate(names):
-    axes.plot(
-      [place - 0.42, place + 0.42],
-      [result.chance[metric]] * 2,
-      color="black",
-      linestyle=":",
-      linewidth=1.6,
-      label="chance" if place == 0 else None,
-    )
-  axes.set_xticks(places, names)
-  axes.set_ylim(0, min(1.0, 1.08 * highest))
-  axes.set_ylabel("mean over requests")
+    axes.set_title(metric, fontsize="medium")
+    axes.set_yticks(places, [_label(name) for name in methods])
+    axes.set_ylim(len(methods) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.grid(axis="both")
+    axes.spines[["top", "right"]].set_visible(False)
+  for axes in panels[len(names) :]:
+    axes.set_visible(False)
   short, long = result.num_candidates
   length = f"{short}" if short == long else f"{short} to {long}"
-  axes.set_title(
+  figure.suptitle(
     f"{_label(result.group)}: {result.num_requests:,} requests, "
-    f"{length} candidates, "
-    "95% intervals"
-  )
-  axes.grid(axis="y", alpha=0.3)
-  axes.set_axisbelow(True)
-  axes.spines[["top", "right"]].set_visible(False)
-  # Below the axes, where no bar can be hidden.
-  axes.legend(
-    frameon=False, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.1)
+    f"{length} candidates, 95% intervals; dotted: chance",
+    fontsize="medium",
+    y=1,
   )
   _save(figure, path)
 
 
+@mpl.rc_context(_LOOK)
 def strata_lines(
   result: results.EvaluationResult, path: str | os.PathLike[str]
 ) -> bool:
@@ -108,7 +132,7 @@ def strata_lines(
 
   Args:
     result: one group's result.
-    path: the PNG to write.
+    path: the SVG to write.
 
   Returns:
     Whether there was anything to draw: a split into three strata or more.
@@ -130,13 +154,20 @@ def strata_lines(
         yerr=split.errors[name]["HR@1"],
         color=_COLOURS[style % len(_COLOURS)],
         linestyle=_LINES[style // len(_COLOURS) % len(_LINES)],
-        marker="o",
+        marker=_MARKERS[style % len(_MARKERS)],
         markersize=4,
         linewidth=1.3,
         capsize=2,
         label=_label(name),
       )
-    axes.plot(places, split.chance["HR@1"], "k:", linewidth=1.6, label="chance")
+    axes.plot(
+      places,
+      split.chance["HR@1"],
+      color=_INK,
+      linestyle=":",
+      linewidth=1.6,
+      label="chance",
+    )
     axes.set_xticks(
       places,
       [
@@ -148,12 +179,10 @@ def strata_lines(
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"{split.name}; requests below")
     axes.set_ylabel("HR@1")
-    axes.grid(axis="y", alpha=0.3)
+    axes.grid(axis="y")
     axes.spines[["top", "right"]].set_visible(False)
   handles, labels = rows[0].get_legend_handles_labels()
-  figure.legend(
-    handles, labels, frameon=False, ncols=4, loc="outside lower center"
-  )
+  figure.legend(handles, labels, ncols=4, loc="outside lower center")
   _save(figure, path)
   return True
 
@@ -167,6 +196,7 @@ def _points(
   return [row["step"] for row in found], [row["loss"] for row in found]
 
 
+@mpl.rc_context(_LOOK)
 def loss_curve(
   rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
 ) -> None:
@@ -174,7 +204,7 @@ def loss_curve(
 
   Args:
     rows: rows of a run's `metrics.jsonl`; those without a loss are left out.
-    path: the PNG to write.
+    path: the SVG to write.
 
   Raises:
     ValueError: where no row holds a training loss.
@@ -199,7 +229,7 @@ def loss_curve(
     axes.plot(
       steps,
       losses,
-      color=_COLOURS[5],
+      color=_COLOURS[1],
       marker="o",
       markersize=4,
       label=f"validation (lowest {losses[best]:.3f} at step {steps[best]:,})",
@@ -208,9 +238,9 @@ def loss_curve(
   axes.set_ylabel("loss (nats per target token)")
   axes.set_title("Loss")
   axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-  axes.grid(alpha=0.3)
+  axes.grid()
   axes.spines[["top", "right"]].set_visible(False)
-  axes.legend(frameon=False)
+  axes.legend()
   _save(figure, path)
 
 
@@ -226,6 +256,7 @@ def wish_label(condition: str) -> str:
   return "no wish" if condition == "plain" else f'"{condition}"'
 
 
+@mpl.rc_context(_LOOK)
 def following_bars(
   found: following.Following, path: str | os.PathLike[str]
 ) -> None:
@@ -233,7 +264,7 @@ def following_bars(
 
   Args:
     found: the figures.
-    path: the PNG to write.
+    path: the SVG to write.
   """
   figure = Figure(figsize=(10, 3.8), layout="constrained")
   left, right = figure.subplots(1, 2)
@@ -254,7 +285,7 @@ def following_bars(
   left.set_xticks(places, [wish_label(name) for name in following.CONDITIONS])
   left.set_ylabel(f"share of the {found.num_best} best")
   left.set_ylim(bottom=0)
-  left.legend(frameon=False)
+  left.legend()
   rates = {
     '"A"': found.directions["wanted"],
     '"no A"': found.directions["unwanted"],
@@ -277,7 +308,7 @@ def following_bars(
   right.set_ylim(min(0, *(value.low for value in values)), 1.03)
   right.set_ylabel("mean over histories")
   for axes in (left, right):
-    axes.grid(axis="y", alpha=0.3)
+    axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
   figure.suptitle(

@@ -1,11 +1,7 @@
-"""Writes an evaluation as a folder: pages, JSON, pictures, Parquet and TREC.
-
-Every sentence on the figures is computed from the results; none is fixed.
-"""
+"""Writes an evaluation as a folder: pages, JSON, pictures, Parquet and TREC."""
 
 import dataclasses
 import json
-import logging
 import math
 import os
 import pathlib
@@ -15,24 +11,28 @@ from typing import Any
 
 from instructrec import checksums, foreign_text, records
 from instructrec.evaluation import (
+  documentation,
   file_names,
   following_report,
+  group_section,
+  headlines,
   html,
-  intervals,
+  loss_log,
   markdown,
   per_request,
   plots,
   results,
-  significance,
   trec,
+)
+from instructrec.evaluation import (
+  examples as examples_lib,
 )
 from instructrec.evaluation import (
   following as following_lib,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE = "report.json"
-_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +48,14 @@ class Context:
     environment: versions and machine; see `environment.describe`.
     config: the run's configuration as text.
     warnings: what limits the figures.
-    training_log: rows of the run's `metrics.jsonl`; see `read_training_log`.
+    training_log: rows of the run's `metrics.jsonl`; see `loss_log.read`.
     wall_seconds: how long each stage took.
     sections: further sections, as lines of Markdown behind the results.
     following: how far wishes are followed; None where it was not measured.
+    model: the method that the report is about; None where there is no such.
+    baselines: methods that the page's first lines hold against it.
+    meanings: what the names of groups mean, in words; groups may be missing.
+    examples: by group; groups may be missing.
   """
 
   title: str
@@ -66,6 +70,12 @@ class Context:
   wall_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
   sections: Sequence[str] = ()
   following: following_lib.Following | None = None
+  model: str | None = None
+  baselines: Sequence[str] = ()
+  meanings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  examples: Mapping[str, Sequence[examples_lib.Example]] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -100,267 +110,39 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
   return record
 
 
-def read_training_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-  """Reads the rows of a run's `metrics.jsonl`.
-
-  No figure depends on it: a log that is gone and lines that are no rows (the
-  last one of a killed run may be cut) are named in a warning and left out.
-
-  Args:
-    path: the file; each line an object with `step`, `split` and numbers.
-
-  Returns:
-    The rows.
-  """
-  file = pathlib.Path(path)
-  if not file.is_file():
-    _LOG.warning("%s is missing; the report goes without a loss curve", file)
-    return []
-  lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-  rows = [_row(line) for line in lines]
-  if bad := [number for number, row in enumerate(rows, 1) if row is None]:
-    _LOG.warning(
-      "%s: %d of %d lines are no rows with step, split and numbers and are "
-      "left out; the first is line %d",
-      file,
-      len(bad),
-      len(lines),
-      bad[0],
-    )
-  return [row for row in rows if row is not None]
-
-
-def _row(line: str) -> dict[str, Any] | None:
-  try:
-    row = json.loads(line)
-  except (ValueError, RecursionError):
-    return None
-  if not isinstance(row, dict) or not isinstance(row.get("split"), str):
-    return None
-  if not isinstance(row.get("step"), int):
-    return None
-  values = [value for name, value in row.items() if name != "split"]
-  numbers = all(v is None or isinstance(v, int | float) for v in values)
-  return row if numbers else None
-
-
-def _has_curve(rows: Sequence[Mapping[str, Any]]) -> bool:
-  return any(
-    row["split"] == "train" and row.get("loss") is not None for row in rows
-  )
-
-
-def headline(result: results.EvaluationResult, metric: str = "HR@1") -> str:
-  """What leads, what it clearly beats, and what it does not.
-
-  Args:
-    result: one group's result.
-    metric: the metric to speak of.
-
-  Returns:
-    One or two sentences. "Ahead" means that the paired difference is clear:
-    its interval leaves out zero, and Holm's p-value is below 0.05; "below
-    chance", that the interval is.
-  """
-  best = max(result.methods, key=lambda name: result.methods[name][metric].mean)
-  own, chance = result.methods[best][metric], result.chance[metric]
-  text = f"**{foreign_text.in_markdown(best)}** reaches {metric} {own.mean:.3f}"
-  side = _side(own, chance, result)
-  if side < 0:
-    text += ", below chance"
-  elif not side:
-    text += ", not distinguishable from chance"
-  text += f" (chance {chance:.3f})"
-  beaten: list[str] = []
-  unclear: list[str] = []
-  for other in result.methods:
-    if other == best:
-      continue
-    gap = result.difference(best, other, metric)
-    (beaten if gap.is_clear else unclear).append(
-      f"{foreign_text.in_markdown(other)} ({markdown.signed(gap.interval)})"
-    )
-  if beaten:
-    text += f", ahead of {_listing(beaten)}"
-  if unclear:
-    text += f"{'; but' if beaten else ','} not distinguishable from "
-    text += _listing(unclear)
-  text += "."
-  pairs = [d for d in result.differences if d.metric == metric]
-  if pairs and not any(d.is_clear for d in pairs):
-    text += f" No method is clearly ahead of another at {metric}."
-  return text
-
-
-def _side(
-  own: intervals.Interval, chance: float, result: results.EvaluationResult
-) -> int:
-  """Whether a mean is clearly below (-1) or above (1) chance, or neither (0).
-
-  A few requests that all miss, or all hit, have an interval without width: it
-  is held to how often chance alone does that.
-  """
-  count = (result.is_clustered and result.num_users) or result.num_requests
-  if own.low == own.high and own.mean in (0.0, 1.0):
-    by_chance = (chance if own.mean else 1 - chance) ** count
-    if by_chance >= significance.LEVEL / 2:
-      return 0
-  return (own.low > chance) - (own.high < chance)
-
-
-def _listing(names: Sequence[str]) -> str:
-  return ", ".join(names[:-1]) + " and " + names[-1] if names[1:] else names[0]
-
-
-def _remarks(result: results.EvaluationResult) -> list[str]:
-  remarks = []
-  if result.is_clustered:
-    remarks.append(
-      f"The requests are of {result.num_users:,} users, some of whom have "
-      "several: these are not independent, so intervals and tests draw users "
-      "with all of their requests."
-    )
-  if result.num_requests < 100:
-    remarks.append(
-      f"> **Note:** {result.num_requests} requests are few; intervals of so "
-      "few tend to be too narrow."
-    )
-  full = [name for name, value in result.chance.items() if value > 1 - 1e-9]
-  if full:
-    remarks.append(
-      f"{', '.join(full)} {'is' if len(full) == 1 else 'are'} 1 for every "
-      "method: no list has more candidates."
-    )
-  return [line for remark in remarks for line in (remark, "")]
-
-
-def _strata_section(
-  result: results.EvaluationResult, picture: str | None
-) -> list[str]:
-  """By what is known of the requests, and what is shown of the catalogue."""
-  group = foreign_text.in_markdown(result.group)
-  lines = []
-  if result.breakdowns:
-    lines += [f"### {group}: by position, popularity and history", ""]
-    lines += [
-      "HR@1 / NDCG@10 of each part of the requests"
-      + (", and HR@1 with its standard error." if picture else "."),
-      "",
-    ]
-  for split in result.breakdowns:
-    if len(split.labels) > 1:
-      lines += [markdown.breakdown_table(split), ""]
-    else:
-      lines += [f"Of all requests, {split.name}: {split.labels[0]}.", ""]
-  if picture:
-    splits = "; ".join(split.name for split in result.breakdowns)
-    text = (
-      f"Lines of HR@1 of each method on {result.group}, by {splits}; the "
-      "tables above have the values"
-    )
-    lines += [markdown.picture(text, picture), ""]
-  if result.exposures:
-    lines += [
-      f"### {group}: what is shown",
-      "",
-      "Coverage is the share of the catalogue in the first places of any "
-      "request; Gini is 0 where all items are shown equally often and near 1 "
-      "where few take all places; popularity counts training interactions.",
-      "",
-      markdown.exposure_table(result.exposures),
-      "",
-    ]
-  if result.agreements:
-    lines += [
-      f"### {group}: the same candidates in other orders",
-      "",
-      "Methods that read or group whole lists were asked again with the "
-      "candidates in other orders; the figures above are those of the first. "
-      "Tau-b is 1 where all rankings are equal, 0 where they have nothing to "
-      "do with each other.",
-      "",
-      markdown.agreement_table(result.agreements),
-      "",
-    ]
-  return lines
-
-
-def _group_section(
-  result: results.EvaluationResult, picture: str, strata: str | None
-) -> list[str]:
-  nan = {name: count for name, count in result.num_nan.items() if count}
-  short, long = result.num_candidates
-  length = f"{short}" if short == long else f"{short} to {long}"
-  lines = [
-    f"## {foreign_text.in_markdown(result.group)}",
-    "",
-    f"{result.num_requests:,} requests of {length} candidates. Means over "
-    f"requests with 95% bootstrap intervals ({result.num_resamples:,} "
-    "resamples); chance is what any order gets that knows nothing.",
-    "",
-    markdown.metric_table(result),
-    "",
-    *_remarks(result),
-    *(
-      f"- {foreign_text.in_markdown(f'{name}: {text}')}"
-      for name, text in result.descriptions.items()
-    ),
-    *([""] if result.descriptions else []),
-    markdown.picture(
-      f"Bars of {', '.join(result.chance)} of {', '.join(result.methods)} on "
-      f"{result.group}, with 95% intervals and chance; the table above has the "
-      "values",
-      picture,
-    ),
-    "",
-  ]
-  if result.runs:
-    lines += [
-      "Mean and standard deviation over runs; intervals and tests on this page "
-      "are of each request's mean over runs, and speak of other requests, not "
-      "of other runs.",
-      "",
-      markdown.run_table(result),
-      "",
-    ]
-  if result.differences:
-    lines += [
-      "Paired differences on the same requests: mean with its 95% bootstrap "
-      "interval; p of the paired randomisation test, two-sided, "
-      f"{result.num_resamples:,} flips, corrected by Holm for all pairs at "
-      "that metric; effect size d (mean over standard deviation); how many "
-      "requests are better and worse. Bold: the interval leaves out 0 and p "
-      f"is below {significance.LEVEL}.",
-      "",
-      markdown.difference_table(result),
-      "",
-    ]
-  lines += [f"Scores that were not a number: {nan or 'none'}.", ""]
-  return lines + _strata_section(result, strata)
-
-
 def _markdown(
   found: Sequence[results.EvaluationResult],
   pictures: Sequence[tuple[str, str | None]],
   context: Context,
+  folder: pathlib.Path,
 ) -> str:
   lines = [f"# {foreign_text.in_markdown(context.title)}", ""]
+  if context.model is not None:
+    lines += headlines.baselines(found, context.model, context.baselines)
+  lines += ["The best of each group:", ""]
   lines += [
-    f"- {foreign_text.in_markdown(result.group)}: {headline(result)}"
+    f"- {foreign_text.in_markdown(result.group)}: {headlines.headline(result)}"
     for result in found
   ]
   for warning in context.warnings:
     lines += ["", f"> **Note:** {foreign_text.in_markdown(warning)}"]
   lines += ["", "All figures on this page come from:", ""]
   lines += [markdown.fenced("\n".join(context.commands)), ""]
+  lines += documentation.section(folder)
   for result, (bars, strata) in zip(found, pictures, strict=True):
-    lines += _group_section(result, bars, strata)
+    lines += group_section.section(
+      result,
+      bars,
+      strata,
+      context.meanings.get(result.group, ""),
+      context.examples.get(result.group, ()),
+    )
   lines += context.sections
   if context.following is not None:
     lines += following_report.section(context.following)
-  if _has_curve(context.training_log):
+  if loss_log.has_curve(context.training_log):
     text = "Training and validation loss against the training step"
-    lines += ["## Training", "", markdown.picture(text, "loss.png"), ""]
+    lines += ["## Training", "", markdown.picture(text, "loss.svg"), ""]
   sections = {
     "Protocol": context.protocol,
     "Data": context.data,
@@ -394,7 +176,7 @@ def _remove_earlier(folder: pathlib.Path) -> None:
   if not (folder / FILE).is_file():
     return
   shutil.rmtree(folder / "trec", ignore_errors=True)
-  pictures = ("metrics-*.png", "strata-*.png", "loss.png")
+  pictures = ("metrics-*.svg", "strata-*.svg", "loss.svg")
   for pattern in (*pictures, following_report.PICTURE):
     for path in folder.glob(pattern):
       path.unlink()
@@ -440,14 +222,14 @@ def write(
   names = file_names.unique(groups)
   pictures: list[tuple[str, str | None]] = []
   for result, name in zip(found, names, strict=True):
-    bars, strata = f"metrics-{name}.png", f"strata-{name}.png"
-    plots.metric_bars(result, folder / bars)
+    bars, strata = f"metrics-{name}.svg", f"strata-{name}.svg"
+    plots.metric_intervals(result, folder / bars)
     drawn = plots.strata_lines(result, folder / strata)
     pictures.append((bars, strata if drawn else None))
   if context.following is not None:
     plots.following_bars(context.following, folder / following_report.PICTURE)
-  if _has_curve(context.training_log):
-    plots.loss_curve(context.training_log, folder / "loss.png")
+  if loss_log.has_curve(context.training_log):
+    plots.loss_curve(context.training_log, folder / "loss.svg")
   per_request.table(found).write_parquet(folder / per_request.FILE)
   for result, name in zip(found, names, strict=True):
     if result.lists is not None:
@@ -463,7 +245,7 @@ def write(
   (folder / FILE).write_text(plain + "\n", encoding="utf-8")
   checksums.write(folder, [FILE, per_request.FILE])
   path = folder / "report.md"
-  text = _markdown(found, pictures, context)
+  text = _markdown(found, pictures, context, folder)
   path.write_text(text, encoding="utf-8")
   page = html.page(text, context.title, folder)
   (folder / "report.html").write_text(page, encoding="utf-8")

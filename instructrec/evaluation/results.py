@@ -16,7 +16,7 @@ from instructrec.evaluation import (
 )
 from instructrec.evaluation import differences as differences_lib
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,8 @@ class EvaluationResult:
     num_requests: how many lists.
     num_candidates: shortest and longest list.
     chance: each metric's level where the order says nothing.
+    compared: metrics at which tables compare the methods; the first one is
+      what a report begins with.
     methods: method -> metric -> mean and interval, best method first.
     differences: each method against each one after it, at each metric.
     num_nan: scores that were not a number, by method.
@@ -55,6 +57,7 @@ class EvaluationResult:
   num_requests: int
   num_candidates: tuple[int, int]
   chance: dict[str, float]
+  compared: list[str]
   methods: dict[str, dict[str, intervals.Interval]]
   differences: list[differences_lib.Difference]
   num_nan: dict[str, int]
@@ -173,6 +176,7 @@ class EvaluationResult:
       "num_candidates": list(self.num_candidates),
       "num_resamples": self.num_resamples,
       "chance": self.chance,
+      "compared": self.compared,
       "methods": {
         name: {m: dataclasses.asdict(i) for m, i in row.items()}
         for name, row in self.methods.items()
@@ -215,6 +219,7 @@ class EvaluationResult:
       num_requests=record["num_requests"],
       num_candidates=tuple(record["num_candidates"]),
       chance=dict(record["chance"]),
+      compared=list(record["compared"]),
       methods={
         name: {m: intervals.Interval(**i) for m, i in row.items()}
         for name, row in record["methods"].items()

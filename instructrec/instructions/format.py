@@ -6,6 +6,7 @@ After the InstructRec paper, section 3.1: what is known of the user's taste
 
 import dataclasses
 import enum
+import re
 
 
 class Preference(enum.StrEnum):
@@ -59,6 +60,14 @@ class Kind(enum.StrEnum):
   """Preference, query, item and history: some tell the others."""
   PAIRWISE = "pairwise"
   """The response is one of two items; not in the paper."""
+  NEXT_TITLE = "next_title"
+  """The response is the item that follows a history, out of the whole
+  catalogue: the task of GenRec."""
+
+  @property
+  def names_item(self) -> bool:
+    """Whether the response is a title, or Yes or No, and nothing else."""
+    return self in (Kind.DIRECT, Kind.NEXT_TITLE)
 
 
 class TaskType(enum.StrEnum):
@@ -205,3 +214,53 @@ def task_name(task: str, kind: str, preference: str, intention: str) -> str:
   if kind != Kind.DIRECT:
     return f"{task}_{kind}"
   return f"{task}_{preference}_{intention}".replace("+", "").lower()
+
+
+_TASKS = {
+  TaskType.SEQUENTIAL: "Sequential recommendation: which item comes next",
+  TaskType.PRODUCT_SEARCH: "Product search: which item a query means, whoever "
+  "asks",
+  TaskType.PERSONALIZED_SEARCH: "Personalized search: which item this user "
+  "means by a query",
+}
+_PREFERENCES = {
+  Preference.P0: "nothing of the user's taste",
+  Preference.P1: "the titles of the user's history",
+  Preference.P2: "the user's taste, stated in words",
+}
+_INTENTIONS = {
+  Intention.I0: "no wish",
+  Intention.I1: "a vague wish",
+  Intention.I2: "a specific wish",
+}
+_TASK_NAME = re.compile(
+  rf"({'|'.join(TaskType)})_((?:p\d)+)_((?:i\d)+)(?![a-z0-9])"
+)
+
+
+def in_words(name: str) -> str:
+  """What the name of a direct task means.
+
+  Args:
+    name: of `task_name`; more may follow a comma.
+
+  Returns:
+    A sentence or two in which each of P and I is explained; "" for any other
+    name.
+  """
+  found = _TASK_NAME.match(name)
+  if found is None:
+    return ""
+  task, preferences, intentions = found.groups()
+  told = [
+    f"{meanings[code]} ({code})"
+    for codes, meanings in (
+      (preferences, _PREFERENCES),
+      (intentions, _INTENTIONS),
+    )
+    for code in re.findall(r"[PI]\d", codes.upper())
+  ]
+  return (
+    f"{_TASKS[TaskType(task)]}. The instruction holds "
+    f"{', '.join(told[:-1])} and {told[-1]}."
+  )

@@ -10,19 +10,7 @@ import collections
 from collections.abc import Callable, Sequence
 
 from instructrec.instructions import plans, render, templates
-from instructrec.instructions.format import (
-  Kind,
-  TaskForm,
-  TaskType,
-  task_name,
-)
-
-
-def _task(form: render.Form) -> str:
-  template = form.template
-  return task_name(
-    template.task, template.kind, form.preference, form.intention
-  )
+from instructrec.instructions.format import TaskForm, TaskType
 
 
 def weights(
@@ -48,7 +36,7 @@ def weights(
       for optional in (False, True)
     ]
     for form in forms:
-      found[_task(form)] += 1 / len(forms)
+      found[form.task_name] += 1 / len(forms)
   return dict(found)
 
 
@@ -57,7 +45,7 @@ def evaluation_tasks(
   names: Sequence[str] = plans.EVAL_TEMPLATES,
 ) -> list[str]:
   """The tasks that the evaluation templates write."""
-  return [_task(render.Form(template_set[name])) for name in names]
+  return [render.Form(template_set[name]).task_name for name in names]
 
 
 def mixtures(
@@ -66,7 +54,7 @@ def mixtures(
 ) -> dict[str, dict[str, float]]:
   """The mixtures, by what is put behind their prefix.
 
-  - "" : the 39 templates of the paper;
+  - "" : the 39 templates of the paper; all of a set that has none of these;
   - "_all": these and ours;
   - "_direct": those whose response is an item, or Yes or No;
   - "_matching": those whose response is an item that the instruction does not
@@ -84,13 +72,14 @@ def mixtures(
     For each mixture its tasks with weights; those without tasks are left out.
   """
   paper = weights(template_set, lambda template: template.paper is not None)
+  every = weights(template_set)
   result = {
-    "": paper,
-    "_all": weights(template_set),
-    "_direct": weights(template_set, lambda t: t.kind is Kind.DIRECT),
+    "": paper or every,
+    "_all": every,
+    "_direct": weights(template_set, lambda t: t.kind.names_item),
     "_matching": weights(
       template_set,
-      lambda t: t.kind is Kind.DIRECT and t.form is TaskForm.T2,
+      lambda t: t.kind.names_item and t.form is TaskForm.T2,
     ),
     "_evaluated": dict.fromkeys(
       evaluation_tasks(template_set, eval_templates), 1.0

@@ -42,8 +42,10 @@ EVAL_TEMPLATES: tuple[str, ...] = (
   "personal_wish_and_history",
   "personal_query_and_history",
 )
+GENREC_EVAL_TEMPLATES: tuple[str, ...] = ("genrec_next",)
 WHOLE_TEMPLATES: tuple[str, ...] = (
   "seq_next_item",
+  "genrec_next",
   "personal_wish_and_history",
 )
 """Show each user's whole training sequence, without and with a wish."""
@@ -105,26 +107,20 @@ class Planner:
           f"{error.args[0]}; name the templates of evaluation with "
           "--eval_template"
         ) from None
-      if (
-        found.kind is not Kind.DIRECT
-        or found.form is TaskForm.T0
-        or found.query
-      ):
+      if not found.kind.names_item or found.form is TaskForm.T0 or found.query:
         raise ValueError(
           f"template {name} is {found.kind}, {found.form}; evaluation needs a "
-          "direct one of form T2 or T3 without {query}"
+          "direct one or a next_title, of form T2 or T3 without {query}"
         )
     names = [
       render.Form(self.template_set[name]) for name in self.eval_templates
     ]
-    cells = collections.Counter(
-      (form.template.task, form.preference, form.intention) for form in names
-    )
+    cells = collections.Counter(form.task_name for form in names)
     (cell, count) = cells.most_common(1)[0] if cells else (None, 0)
     if count > 1:
       raise ValueError(
         f"{count} evaluation templates share {cell}; expected one of each "
-        "task, preference and intention"
+        "task, kind, preference and intention"
       )
 
   @property
@@ -306,10 +302,22 @@ class Planner:
       and len({"vague", "specific"} & form.input_slots) == 1
     ]
 
+  @functools.cached_property
+  def _has_texts(self) -> bool:
+    """Whether any template has a place for what a teacher writes."""
+    slots = {
+      slot
+      for task in self._training_forms.values()
+      for forms in task
+      for form in forms.values()
+      for slot in form.input_slots | form.response_slots
+    }
+    return bool(slots & _SLOT_KINDS.keys())
+
   def _fine_grained(
     self, request: planned.Request
   ) -> list[tuple[planned.Request, TextKind, planned.Text]]:
-    if not request.row["newest"]:
+    if not request.row["newest"] or not self._has_texts:
       return []
     kinds = [TextKind.PREFERENCE]
     if request.row["split"] == "train":

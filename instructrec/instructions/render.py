@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from instructrec.instructions import format as instruction_format
 from instructrec.instructions import templates
 from instructrec.instructions.format import Intention, Preference
 
@@ -110,6 +111,14 @@ class Form:
     )
     self.intention = self._label(
       {"vague": Intention.I1, "specific": Intention.I2}, Intention.I0
+    )
+
+  @property
+  def task_name(self) -> str:
+    """The SeqIO task that its rows belong to; see `format.task_name`."""
+    template = self.template
+    return instruction_format.task_name(
+      template.task, template.kind, self.preference, self.intention
     )
 
   def _resolve(self, slot: str) -> str:

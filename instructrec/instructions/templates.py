@@ -26,7 +26,7 @@ import importlib.resources
 import pathlib
 import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import pydantic
@@ -54,8 +54,17 @@ SLOTS = (
   "target",
   "answer",
 )
+INSTRUCTREC, GENREC = KINDS = ("instructrec", "genrec")
+"""Whose instructions there are: templates of each system of its own."""
 QUERY_SLOTS = {"P2": "own_preference", "I1": "vague", "I2": "specific"}
 """Which slot stands in for {query}."""
+ANSWERING: Mapping[tuple[bool, bool], tuple[str, ...]] = {
+  (True, False): ("seq_next_item", "genrec_next"),
+  (True, True): ("personal_wish_and_history",),
+  (False, True): ("search_find_product",),
+}
+"""Templates that put a request to a model, by whether it has a history and a
+wish; the first that the model was trained with."""
 _FORM_SLOTS = {
   TaskForm.T0: {"item"},
   TaskForm.T1: {"first", "second"},
@@ -186,6 +195,13 @@ class Template(pydantic.BaseModel):
       raise ValueError("product_search knows no user; it cannot have P1")
     if (self.form is TaskForm.T1) != (self.kind is Kind.PAIRWISE):
       raise ValueError("form T1 and kind pairwise go together")
+    if self.kind is Kind.NEXT_TITLE and (
+      self.form is not TaskForm.T2 or self.task is not TaskType.SEQUENTIAL
+    ):
+      raise ValueError(
+        f"kind next_title asks for what follows a history: it is of task "
+        f"sequential and form T2, not {self.task} and {self.form}"
+      )
     if self.paper:
       group, size = _GROUPS[self.paper[0]]
       if group is not self.task:
@@ -234,7 +250,8 @@ class Template(pydantic.BaseModel):
       raise ValueError("the response of form T0 is {answer} alone")
     if self.form is not TaskForm.T0 and "answer" in self.asked:
       raise ValueError("{answer} is for form T0; name {target}")
-    if self.kind in (Kind.DIRECT, Kind.PAIRWISE) and self.targets:
+    fixed = self.kind.names_item or self.kind is Kind.PAIRWISE
+    if fixed and self.targets:
       raise ValueError(
         f"a template of kind {self.kind} has no targets of its own"
       )
@@ -265,6 +282,38 @@ class TemplateSet:
     close = difflib.get_close_matches(template_id, ids, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise KeyError(f"no template is called {template_id!r}{hint}")
+
+  @property
+  def knows_wishes(self) -> bool:
+    """Whether a wish beside a history can be put to a model."""
+    ids = {template.id for template in self.templates}
+    return not ids.isdisjoint(ANSWERING[True, True])
+
+  def answering(self, *, history: bool, wish: bool) -> Template:
+    """The wording in which a request is put to a model.
+
+    Args:
+      history: whether the request has a history.
+      wish: whether somebody says what they want.
+
+    Returns:
+      The first of `ANSWERING` that the set has.
+
+    Raises:
+      ValueError: where the set has none, as GenRec's has none with a wish.
+    """
+    ids = {template.id for template in self.templates}
+    for name in ANSWERING[history, wish]:
+      if name in ids:
+        return self[name]
+    asked = " and ".join(
+      word for word, has in (("history", history), ("wish", wish)) if has
+    )
+    raise ValueError(
+      f"the instructions have no template for a request with a {asked} alone "
+      f"(expected one of {ANSWERING[history, wish]}), so that the model was "
+      "never asked that way; train on `generate --kind=instructrec` as well"
+    )
 
   def reworded(self, domain: domains.Domain) -> "TemplateSet":
     """The templates in the words of a domain; see `domains.reworded`."""
@@ -311,6 +360,17 @@ def _entries(path: Any) -> tuple[list[dict[str, Any]], list[str]]:
   return data["templates"], []
 
 
+def _shipped(kind: str) -> list[Any]:
+  """The package's files of one system."""
+  folder = importlib.resources.files("instructrec.instructions") / "templates"
+  if kind != INSTRUCTREC:
+    folder = folder / kind
+  return sorted(
+    (path for path in folder.iterdir() if path.name.endswith(".yaml")),
+    key=lambda path: path.name,
+  )
+
+
 def lint(paths: Sequence[pathlib.Path]) -> tuple[list[Template], list[str]]:
   """Reads template files and lists everything that is wrong with them.
 
@@ -352,11 +412,16 @@ def lint(paths: Sequence[pathlib.Path]) -> tuple[list[Template], list[str]]:
   return found, problems
 
 
-def load(paths: Iterable[pathlib.Path] | None = None) -> TemplateSet:
+def load(
+  paths: Iterable[pathlib.Path] | None = None,
+  *,
+  kinds: Sequence[str] = (INSTRUCTREC,),
+) -> TemplateSet:
   """Reads template files; those of the package where none are named.
 
   Args:
     paths: YAML files.
+    kinds: which of the package's: "instructrec", "genrec".
 
   Returns:
     The templates.
@@ -365,11 +430,7 @@ def load(paths: Iterable[pathlib.Path] | None = None) -> TemplateSet:
     TemplateError: listing every problem in every file.
   """
   if paths is None:
-    folder = importlib.resources.files("instructrec.instructions") / "templates"
-    files: list[Any] = sorted(
-      (path for path in folder.iterdir() if path.name.endswith(".yaml")),
-      key=lambda path: path.name,
-    )
+    files = [path for kind in kinds for path in _shipped(kind)]
   else:
     files = list(paths)
   found, problems = lint(files)

@@ -85,7 +85,8 @@ class Spec:
     max_history: longest history, in items.
     chat: the chat teacher's settings; None for the offline teacher. One
       process must do all the work then: each has a budget of its own.
-    template_files: YAML files; None for those of the package.
+    kinds: whose templates of the package: "instructrec", "genrec".
+    template_files: YAML files in their place.
     eval_templates: the templates of validation and test rows.
     domain: what the items are, such as "films"; None finds out.
   """
@@ -95,6 +96,7 @@ class Spec:
   protocol: plans.Protocol = "stated"
   max_history: int = 20
   chat: ChatConfig | None = None
+  kinds: tuple[str, ...] = (templates.INSTRUCTREC,)
   template_files: tuple[str, ...] | None = None
   eval_templates: tuple[str, ...] = plans.EVAL_TEMPLATES
   domain: str | None = None
@@ -125,7 +127,9 @@ class Spec:
       prepared,
       teacher,
       # Files of one's own say what they say.
-      templates.load(files) if files else templates.load().reworded(domain),
+      templates.load(files)
+      if files
+      else templates.load(kinds=self.kinds).reworded(domain),
       seed=self.seed,
       protocol=self.protocol,
       max_history=self.max_history,

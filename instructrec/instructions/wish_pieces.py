@@ -107,7 +107,7 @@ def is_foreign(pieces: Sequence[Piece]) -> bool:
   words = [
     word
     for piece in pieces
-    if piece.thing is None
+    if piece.thing is None and piece.cue is None
     for word in piece.text.split()
   ]
   foreign = sum(word in _FOREIGN for word in words)
@@ -115,14 +115,36 @@ def is_foreign(pieces: Sequence[Piece]) -> bool:
 
 
 def cue_at(pieces: Sequence[Piece], place: int) -> tuple[int, Cue | None]:
-  """The longest cue that begins at a word: its size and what it does."""
+  """The longest cue that begins at a word: its size and what it does.
+
+  Words of emphasis may stand between its words: "not really into".
+  """
   words = [piece.text for piece in pieces[place : place + wish_cues.LONGEST]]
-  for size in range(len(words), 0, -1):
-    found = wish_cues.CUES.get(tuple(words[:size]))
-    if found is not None:
-      return size, found
-  if words[0] in wish_cues.CONDITIONAL:
+  found = _longest(words)
+  if any(word in wish_cues.EMPHASIS for word in words[1:]):
+    kept = [0] + [
+      at
+      for at, word in enumerate(words[1:], start=1)
+      if word not in wish_cues.EMPHASIS
+    ]
+    size, cue = _longest([words[at] for at in kept])
+    if cue is not None and kept[size - 1] + 1 > found[0]:
+      found = kept[size - 1] + 1, cue
+  if found[1] is Cue.NEUTRAL and words[found[0] - 1] == "no":
+    # "I have no kites" is a lack, "I have no interest in kites" is not.
+    rest = pieces[place + found[0] - 1 :][: wish_cues.LONGEST]
+    if _longest([piece.text for piece in rest])[0] > 1:
+      return 0, None
+  if found[1] is None and words[0] in wish_cues.CONDITIONAL:
     return 1, Cue.NEGATES
+  return found
+
+
+def _longest(words: Sequence[str]) -> tuple[int, Cue | None]:
+  for size in range(len(words), 0, -1):
+    cue = wish_cues.CUES.get(tuple(words[:size]))
+    if cue is not None:
+      return size, cue
   return 0, None
 
 

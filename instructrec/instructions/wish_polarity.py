@@ -10,6 +10,8 @@ _FAR = 6
 """So many words may lie between a negation and what it is about."""
 _FAR_NEXT = 2
 """So many words that say nothing may lie within what is turned around."""
+_WITHIN = (Cue.LAST_ONLY, Cue.AT_START, Cue.BAD, Cue.CONTINUES, Cue.SOUR)
+"""Cues that do not part the things around them."""
 
 
 def unwanted(pieces: Sequence[Piece]) -> list[bool]:
@@ -45,6 +47,8 @@ class _Polarity:
         continue  # "I do not want: puzzles."
       if piece.text == "but" and self._takes_out(place):
         self._take(place, Cue.NEGATES)
+      elif piece.text == "," and self._is_interjected(place):
+        continue  # "Yuck, puzzles."
       elif piece.is_mark or piece.cue is Cue.BREAKS:
         self._clause = range(start, place)
         self._end_of_clause()
@@ -63,7 +67,8 @@ class _Polarity:
         self._clause = range(start, place)
         self._take(place, piece.cue)
       else:
-        self._pass(piece.text)
+        self._clause = range(start, place)
+        self._pass(place)
     self._clause = range(start, len(self._pieces))
     self._end_of_clause()
     return self._turned
@@ -84,10 +89,17 @@ class _Polarity:
   def _is_next_only(self, place: int) -> bool:
     return place > 0 and self._pieces[place - 1].cue is Cue.NEXT_ONLY
 
+  def _is_interjected(self, comma: int) -> bool:
+    return self._is_waiting() and self._cue == comma - 1 and self._is_disgust()
+
+  def _is_disgust(self) -> bool:
+    return self._pieces[self._cue].text in wish_cues.INTERJECTIONS
+
   def _take(self, place: int, cue: Cue) -> None:
+    text = self._pieces[place].text
     governed = self._negative and not self._heard
-    if cue is Cue.AT_START and place > self._clause.start:
-      self._pass(self._pieces[place].text)
+    if cue is Cue.AT_START and not self._is_order(place):
+      self._take_within(place)
     elif cue is Cue.BAD:
       if not governed:
         self._turn_subject(place)
@@ -95,39 +107,107 @@ class _Polarity:
     elif cue is Cue.LAST_ONLY:
       if place and self._pieces[place - 1].thing is not None:
         self._turned[place - 1] = True
-    elif cue in (Cue.NEGATES, Cue.DISLIKES, Cue.AT_START):
-      twice = governed and (
-        cue is Cue.DISLIKES or self._pieces[place].text == "without"
-      )
-      if not self._holds(place):
-        self._pass(self._pieces[place].text)
+    elif cue in (Cue.NEGATES, Cue.EXCEPTS, Cue.DISLIKES, Cue.AT_START):
+      if governed and text == "than":
+        self._begin(place, False)  # "Nothing is better than kites."
         return
-      self._negative = not twice
-      self._heard, self._gap, self._cue, self._commas = False, 0, place, 0
+      if cue is not Cue.AT_START and not self._holds(place):
+        self._pass(place)
+        return
+      twice = (
+        governed
+        and (cue in (Cue.DISLIKES, Cue.EXCEPTS) or text == "without")
+        and not self._is_joined(place)
+      )
+      self._begin(place, not twice)
     elif cue is Cue.BACKWARD:
       if self._is_about_next(place):
-        self._take(place, Cue.NEGATES)
+        self._begin(place, True)
         return
-      if not governed:
-        self._turn_back(place)
+      found = governed or self._turn_back(place)
       self._negative = False
-    elif cue is Cue.NEUTRAL or (cue is Cue.POSITIVE and not governed):
+      alone = text in wish_cues.INTERJECTIONS and not place
+      denies = text.split()[0] in wish_cues.DENIALS
+      if alone or (denies and not found):
+        self._begin(place, True)  # "Never again puzzles."
+    elif cue is Cue.CONTINUES:
+      self._gap = 0
+    elif cue is Cue.SOUR:
+      self._turn_sour()
+    elif cue is Cue.NEUTRAL:
       self._negative = False
-    elif cue is Cue.POSITIVE and self._pieces[place].text == "more":
+    elif cue is Cue.POSITIVE:
+      self._take_positive(place, governed)
+
+  def _turn_sour(self) -> None:
+    """Turns around what was named in a clause without another cue."""
+    places = self._clause
+    cues = {self._pieces[place].cue for place in places}
+    if not cues - {None, *_WITHIN}:
+      for place in places:
+        self._turned[place] |= self._pieces[place].thing is not None
+
+  def _begin(self, place: int, negative: bool) -> None:
+    """What follows is turned around, or is said anew."""
+    self._negative = negative
+    self._heard, self._gap, self._cue, self._commas = False, 0, place, 0
+
+  def _take_within(self, place: int) -> None:
+    """A cue for the beginning of clauses that stands within one."""
+    if self._pieces[place].text in wish_cues.CONDITIONAL:
+      self._take(place, Cue.NEGATES)
+    else:
+      self._pass(place)
+
+  def _take_positive(self, place: int, governed: bool) -> None:
+    text = self._pieces[place].text
+    before = self._pieces[self._cue].text
+    # "Skip the talk and show me kites."
+    governed &= self._pieces[place - 1].text != "and"
+    if text == "and with" and before.endswith(" with"):
+      return  # "I am done with puzzles and with kites."
+    if not governed or self._is_disgust():
+      self._negative = False
+    elif text == "more":
       # "Less noise, more kites", whatever noise is.
-      self._negative = self._pieces[self._cue].text not in ("less", "fewer")
+      self._negative = before not in ("less", "fewer")
+
+  def _is_order(self, place: int) -> bool:
+    """Whether "hide" and the like begin their clause."""
+    before = self._pieces[self._clause.start : place]
+    if not all(piece.text in wish_cues.POLITE for piece in before):
+      return False
+    if self._pieces[place].text not in wish_cues.BESIDE_THING:
+      return True
+    # "Over puzzles by now", but "over the weekend I want puzzles".
+    after = self._pieces[place + 1 : place + 2]
+    return any(piece.thing is not None for piece in after)
+
+  def _is_joined(self, place: int) -> bool:
+    """Whether "hate and despise" say one thing twice."""
+    between = self._pieces[self._cue + 1 : place]
+    same = self._pieces[self._cue].text == self._pieces[place].text
+    return same or (
+      bool(between) and all(p.text in wish_cues.JOINERS for p in between)
+    )
 
   def _is_about_next(self, place: int) -> bool:
     """Whether "not so much" begins "not so much kites"."""
-    if not self._pieces[place].text.startswith("not "):
+    text = self._pieces[place].text
+    open_ended = text.endswith((" not", " dont")) or " no " in text
+    if not (open_ended or text.startswith("not ")):
       return False
     if self._things(range(self._clause.start, place)):
       return False
-    for piece in self._pieces[place + 1 : place + 2 + _FAR_NEXT]:
-      if piece.is_mark or piece.cue is not None:
-        return False
+    gap = 0
+    for piece in self._pieces[place + 1 :]:
       if piece.thing is not None:
         return True
+      gap += piece.text not in wish_cues.CONTINUES
+      if piece.is_mark:
+        return False
+      if not open_ended and (piece.cue is not None or gap > _FAR_NEXT):
+        return False
     return False
 
   def _holds(self, place: int) -> bool:
@@ -135,9 +215,11 @@ class _Polarity:
     text = self._pieces[place].text
     if text not in wish_cues.CONDITIONAL:
       return True
+    if text == "than" and self._pieces[max(place - 1, 0)].text == "more":
+      return False  # "More than puzzles."
     around = self._pieces[max(place - 1, 0) : place + 2 : 2]
     between = [piece.thing is not None for piece in around] == [True, True]
-    if text == "over" and between:
+    if between and text in wish_cues.BEATS:
       return True  # "Kites over puzzles any day."
     return self._after(place, wish_cues.CONDITIONAL[text])
 
@@ -150,18 +232,43 @@ class _Polarity:
         return True
     return False
 
-  def _pass(self, word: str) -> None:
+  def _pass(self, place: int) -> None:
     """A word that is neither cue nor thing may end a negation."""
+    word = self._pieces[place].text
+    if word in wish_cues.PARTICLES:
+      self._part(place, wish_cues.SEPARABLE)
+    elif word == "already":
+      self._part(place, wish_cues.HAVING)
     if not self._negative:
       return
     if not self._heard:
       self._gap += word not in wish_cues.CONTINUES
       self._negative = self._gap <= _FAR
-    elif word in wish_cues.ENDS:
+    elif word in wish_cues.ENDS or self._is_exchange(word):
       self._negative = False
     elif word not in wish_cues.CONTINUES | wish_cues.FILLERS:
       self._gap += 1
       self._negative = self._gap <= _FAR_NEXT
+
+  def _is_exchange(self, word: str) -> bool:
+    """Whether "for" stands in "swap puzzles for kites"."""
+    if word not in wish_cues.FOR:
+      return False
+    first, *_ = self._pieces[self._cue].text.split()
+    return first in wish_cues.EXCHANGES
+
+  def _part(self, place: int, verbs: frozenset[str]) -> None:
+    """Turns around what stands between a verb and its end: "leave ... out"."""
+    things = []
+    for before in range(place - 1, self._clause.start - 1, -1):
+      piece = self._pieces[before]
+      if piece.thing is not None:
+        things.append(before)
+      elif piece.text in verbs:
+        twice = self._negative and self._cue < before
+        for thing in things:
+          self._turned[thing] = not twice
+        return
 
   def _list_goes_on(self, comma: int) -> bool:
     """Whether "no kites, puzzles or dolls" is one list."""
@@ -175,6 +282,9 @@ class _Polarity:
         things += 1
         if joined:
           return not self._wish_follows(place)
+        continue
+      if piece.cue is Cue.CONTINUES:
+        joined = True
         continue
       if piece.cue is not None or piece.is_stop:
         return False
@@ -203,6 +313,8 @@ class _Polarity:
     if not self._negative or self._heard or self._cue not in self._clause:
       return
     rest = self._pieces[self._cue + 1 : self._clause.stop]
+    if not rest and any(self._turned[place] for place in self._before):
+      return  # "Puzzles bore me, kites don't."
     if self._is_subject() or all(
       piece.cue is Cue.POSITIVE or piece.text in wish_cues.FILLERS
       for piece in rest
@@ -222,16 +334,21 @@ class _Polarity:
       if piece.thing is None
     )
 
-  def _turn_back(self, place: int) -> None:
-    """Turns around what was named before a place: in its clause or before."""
+  def _turn_back(self, place: int) -> bool:
+    """Turns around what was named before a place: in its clause or before.
+
+    Returns:
+      Whether something was.
+    """
     own = self._things(range(self._clause.start, place))
     if not own:
       between = self._pieces[self._clause.start : place]
       if not all(p.cue is Cue.POSITIVE or _is_filler(p) for p in between):
-        return
+        return False
       own = self._things(self._before)
     for thing in own:
       self._turned[thing] = True
+    return bool(own)
 
   def _turn_subject(self, place: int) -> None:
     """Turns around what a clause says something bad of."""
@@ -259,7 +376,8 @@ class _Polarity:
       if piece.thing is not None:
         found.append(place)
       elif (
-        piece.cue not in (None, Cue.LAST_ONLY, Cue.AT_START, Cue.BAD) and found
+        piece.cue not in (None, *_WITHIN)
+        and piece.text not in wish_cues.EMPHASIS
       ):
         found = []
     return found

@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from instructrec.instructions import (
   spoken,
   wish_cues,
+  wish_evidence,
   wish_pieces,
   wish_polarity,
 )
@@ -103,6 +104,7 @@ class WishReader:
       for number, a in enumerate(attributes.attributes)
       if "," in a.name
     }
+    self._by_chance = wish_evidence.is_needed(attributes.spoken)
     self._misspelt: dict[str, tuple[str, ...]] = {}
     self._known = (
       said
@@ -132,10 +134,15 @@ class WishReader:
     if wish_pieces.is_foreign(elements):
       return ReadWish()
     unwanted = wish_polarity.unwanted(elements)
+    counts: Iterable[bool] = itertools.repeat(True)
+    if self._by_chance:
+      counts = wish_evidence.of_wishes(elements, unwanted)
     spans = tuple(
       Span(piece.start, piece.stop, piece.thing, turned)
-      for piece, turned in zip(elements, unwanted, strict=True)
-      if piece.thing is not None
+      for piece, turned, is_said in zip(
+        elements, unwanted, counts, strict=False
+      )
+      if piece.thing is not None and is_said
     )
     # What is said last counts.
     last = {span.number: span.unwanted for span in spans}

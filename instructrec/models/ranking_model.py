@@ -1,18 +1,19 @@
 """A network as a `RankingModel`: trains, scores candidates, generates."""
 
-import copy
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models import protocol
-from instructrec.models.generation import generation, search
-from instructrec.models.networks import adapters, network
-from instructrec.models.networks.reading import Reading
+from instructrec.models.generation import (
+  catalog_decoder,
+  catalog_trie,
+  catalog_walk,
+  generation,
+  search,
+)
+from instructrec.models.networks import adapters, network, network_model
 from instructrec.models.objectives import objective as objective_lib
 from instructrec.models.objectives import token_likelihood, training_metrics
 from instructrec.models.scoring import candidate_scores
@@ -26,7 +27,7 @@ def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
   )
 
 
-class NetworkRankingModel:
+class NetworkRankingModel(network_model.NetworkModel):
   """Loss, candidate scores and generation over one `network.Network`.
 
   Satisfies `protocol.RankingModel`, where the batch keys are listed,
@@ -61,6 +62,7 @@ class NetworkRankingModel:
     length_penalty_alpha: float = search.DEFAULT_ALPHA,
     max_decode_length: int | None = None,
     eos_id: int | None = None,
+    decoder: catalog_decoder.CatalogDecoder | None = None,
     throughput: training_metrics.Throughput | None = None,
   ):
     """Takes the module and the settings of loss, scores and decoding.
@@ -91,27 +93,21 @@ class NetworkRankingModel:
       length_penalty_alpha: likewise.
       max_decode_length: likewise.
       eos_id: the end token; None for that of the network.
+      decoder: writes items of a catalogue alone, by its own settings; None
+        writes any text, by the five before.
       throughput: rates to report, for trainers that keep time elsewhere.
 
     Raises:
       ValueError: if a setting is out of its range.
     """
     candidate_scores.check_normalization(score_normalization)
-    factor = loss_normalizing_factor
-    # T5X's special factors are strings; gin hands them over unchecked.
-    if factor is not None and (isinstance(factor, str) or factor <= 0):
-      raise ValueError(
-        f"loss_normalizing_factor is {factor!r}; expected a positive number or "
-        "None (factors that depend on the batch would change with the number "
-        "of microbatches)"
-      )
     vocab_size = module.config.vocab_size
     if loss_chunks < 1 or vocab_size % loss_chunks:
       raise ValueError(
         f"loss_chunks is {loss_chunks}; expected a divisor of the "
         f"{vocab_size} tokens of the vocabulary"
       )
-    self.module = module
+    super().__init__(module)
     self.input_vocabulary = input_vocabulary
     self.output_vocabulary = output_vocabulary
     self.optimizer_def = optimizer_def
@@ -119,7 +115,9 @@ class NetworkRankingModel:
     self.objective = objective or token_likelihood.TokenLikelihood(
       z_loss=z_loss, label_smoothing=label_smoothing, num_chunks=loss_chunks
     )
-    self._loss_normalizing_factor = factor
+    self._loss_normalizing_factor = objective_lib.normalizing_factor(
+      loss_normalizing_factor
+    )
     self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
     self._generation = generation.GenerationConfig(
@@ -129,6 +127,7 @@ class NetworkRankingModel:
       max_decode_length=max_decode_length,
       eos_id=module.config.eos_id if eos_id is None else eos_id,
     )
+    self.decoder = decoder
     self._throughput = throughput
 
   @property
@@ -148,89 +147,10 @@ class NetworkRankingModel:
         )
     return self._feature_converter_cls or _no_feature_converter
 
-  @property
-  def network_config(self) -> Any:
-    """Sizes and numerics of the network."""
-    return self.module.config
-
-  def merged(self) -> "NetworkRankingModel":
-    """The model of parameters into which adapters are merged."""
-    model = copy.copy(self)
-    model.module = self.module.clone(
-      config=dataclasses.replace(self.network_config, adapter=None)
-    )
-    return model
-
-  @property
-  def vocab_size(self) -> int:
-    """Token ids that the network knows."""
-    return self.module.config.vocab_size
-
-  @property
-  def emb_dim(self) -> int:
-    """Width of the vectors of tokens."""
-    return self.module.config.emb_dim
-
-  @property
-  def num_items(self) -> int:
-    """Items with a vector beside their title; 0 for none."""
-    return self.module.config.num_items
-
-  @property
-  def reads_rows(self) -> bool:
-    """Whether a batch may hold rows of prompt and answer."""
-    return self.module.reads_rows
-
-  def get_initial_variables(
-    self,
-    rng: PRNGKeyArray,
-    input_shapes: Mapping[str, Any],
-    input_types: Mapping[str, Any] | None = None,
-  ) -> dict[str, Any]:
-    """Fresh variables.
-
-    Args:
-      rng: key of the initialisers.
-      input_shapes: shape of each array of a batch; parameters depend on none
-        of the sizes.
-      input_types: accepted for T5X and not read: tokens are always integers.
-
-    Returns:
-      {"params": ..., "params_axes": ...}, both named as in T5X checkpoints.
-
-    Raises:
-      ValueError: where the targets of adapters match nothing.
-    """
-    del input_types
-    shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
-    length = shapes["decoder_input_tokens"][-1]
-    # Rows that hold their prompts make the same parameters.
-    prompts = shapes.get("encoder_input_tokens", (1, length))
-    # Candidates are rows of their own to the module.
-    targets = jnp.ones((prompts[0], length), jnp.int32)
-    variables = self.module.init(
-      rng,
-      network.Prompt(jnp.ones(prompts, jnp.int32)),
-      network.Targets(targets, targets),
-      enable_dropout=False,
-    )
-    adapters.check(variables["params"], self.network_config.adapter)
-    return dict(variables)
-
   def _checked(self, batch: protocol.Batch, trees: bool) -> dict[str, Array]:
     return candidate_scores.check_batch(
       batch, trees=trees, rows=self.reads_rows
     )
-
-  def _reading(
-    self,
-    params: protocol.Params,
-    batch: protocol.Batch,
-    dropout_rng: PRNGKeyArray | None = None,
-  ) -> Reading:
-    """The network's reading of a batch."""
-    arrays = {key: jnp.asarray(value) for key, value in batch.items()}
-    return Reading(self.module, params, arrays, dropout_rng)
 
   def loss_fn(
     self,
@@ -327,28 +247,63 @@ class NetworkRankingModel:
     batch: protocol.Batch,
     rng: PRNGKeyArray | None = None,
   ) -> tuple[Int[Array, "..."], dict[str, Float[Array, "..."]]]:
-    """Generates targets by greedy or beam search.
+    """Generates targets: of any text, or with a `decoder` of a catalogue.
 
     Args:
       params: parameters.
       batch: needs encoder_input_tokens, unpacked.
-      rng: accepted for T5X and not read: the search is deterministic.
+      rng: read by a decoder that draws.
 
     Returns:
       Token ids with the end token, then 0; and {"scores": log-probabilities
-      in nats, "beam_scores": those over the length penalty}. Without a
-      decodes axis if num_decodes is 1 ([batch, length] and [batch]), else best
-      first ([batch, decodes, length] and [batch, decodes]).
+      in nats, "beam_scores": what the order goes by}, with a decoder "items"
+      as well, their numbers. Without a decodes axis if num_decodes is 1
+      ([batch, length] and [batch]), else best first ([batch, decodes, length]
+      and [batch, decodes]).
+
     """
-    del rng
-    decodes = generation.generate(self.module, params, batch, self._generation)
-    num_decodes = self._generation.num_decodes
+    if self.decoder is None:
+      found: Any = generation.generate(
+        self.module, params, batch, self._generation
+      )
+      sequences, more = found.sequences, {}
+    else:
+      found = self.predict_items(params, batch, self.decoder.own_catalog, rng)
+      sequences = self.decoder.own_catalog.sequences(found.items)
+      more = {"items": found.items}
+    aux = {"scores": found.log_probs, "beam_scores": found.scores, **more}
+    num_decodes = (self.decoder or self._generation).num_decodes
     kept = 0 if num_decodes == 1 else slice(num_decodes)
-    aux = {
-      "scores": decodes.log_probs[:, kept],
-      "beam_scores": decodes.scores[:, kept],
-    }
-    return decodes.sequences[:, kept], aux
+    return sequences[:, kept], {k: v[:, kept] for k, v in aux.items()}
+
+  def predict_items(
+    self,
+    params: protocol.Params,
+    batch: protocol.Batch,
+    trie: catalog_trie.CatalogTrie,
+    rng: PRNGKeyArray | None = None,
+    **wishes: Any,
+  ) -> catalog_walk.CatalogDecodes:
+    """Items of a catalogue by their titles, as the model's decoder says.
+
+    The trie is an argument of the compiled program: a catalogue of about the
+    same size needs no other one.
+
+    Args:
+      params: parameters.
+      batch: needs encoder_input_tokens, unpacked.
+      trie: the catalogue.
+      rng: read by a decoder that draws.
+      **wishes: what requests say of items: see `CatalogDecoder.__call__`.
+
+    Returns:
+      The items, with `score_normalization` in their scores.
+    """
+    decoder = self.decoder or catalog_decoder.CatalogDecoder()
+    reading = self._reading(params, batch)
+    return decoder(
+      reading, trie, normalization=self.score_normalization, rng=rng, **wishes
+    )
 
   def predict_batch(
     self,
@@ -363,55 +318,3 @@ class NetworkRankingModel:
   def score_parts(self) -> frozenset[str]:
     """Which scores training makes fit to rank by: `objective.LIKELIHOOD` ..."""
     return self.objective.trains
-
-  @property
-  def matches_titles(self) -> bool:
-    """Whether the network has states and title vectors."""
-    return self.module.config.title_matching
-
-  def request_states(
-    self, params: protocol.Params, batch: protocol.Batch
-  ) -> Float[Array, "batch embed"]:
-    """See `protocol.MatchingModel`."""
-    return self._reading(params, batch).states.request
-
-  def title_vectors(
-    self,
-    params: protocol.Params,
-    tokens: Int[Array, "*dims length"],
-    items: Int[Array, "*dims"],
-  ) -> Float[Array, "*dims embed"]:
-    """See `protocol.MatchingModel`."""
-    titles = network.Titles(jnp.asarray(tokens), jnp.asarray(items))
-    return self._reading(params, {}).title_vectors(titles)
-
-  def popularity_weight(self, params: protocol.Params) -> Float[Array, ""]:
-    """See `protocol.MatchingModel`."""
-    return self._reading(params, {}).popularity_weight
-
-  def start_prefixes(
-    self,
-    params: protocol.Params,
-    tokens: Int[Array, "1 inputs"],
-    num_slots: int,
-  ) -> tuple[network.Memory, network.Cache]:
-    """See `protocol.PrefixModel`."""
-    prompt = {"encoder_input_tokens": tokens}
-    return self._reading(params, prompt).start_decoding(
-      sequences_per_prompt=1, max_length=num_slots
-    )
-
-  def extend_prefixes(
-    self,
-    params: protocol.Params,
-    tokens: Int[Array, "prefixes"],
-    paths: Int[Array, "prefixes length"],
-    depths: Int[Array, "prefixes"],
-    cache: network.Cache,
-    memory: network.Memory,
-  ) -> tuple[Float[Array, "prefixes vocab"], network.Cache]:
-    """See `protocol.PrefixModel`."""
-    logits, extended = self._reading(params, {}).extend_prefixes(
-      tokens, paths, depths, cache, memory
-    )
-    return jax.nn.log_softmax(logits), extended

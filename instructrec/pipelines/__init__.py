@@ -1,11 +1,10 @@
 """SeqIO sources and converters; the only TensorFlow zone."""
 
-import os
+from instructrec.pipelines import notices
 
 # TensorFlow only feeds data here: its start-up notices would drown ours, and
 # the accelerators are JAX's.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+with notices.kept_back():
+  import tensorflow as tf
 
-import tensorflow as tf
-
-tf.config.set_visible_devices([], "GPU")
+  tf.config.set_visible_devices([], "GPU")

@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from instructrec.data import candidate_files, dataset
-from instructrec.evaluation import published_report, report, results
+from instructrec.evaluation import (
+  headlines,
+  loss_log,
+  metrics,
+  published_report,
+  report,
+  results,
+)
 from instructrec.pipelines import reranking, reranking_report
 from instructrec.retrieval import candidate_lists, methods
 from instructrec.serving import instruction_folder
@@ -41,10 +48,10 @@ def evaluate(
       server.
   """
   started = time.perf_counter()
-  _check_lists(settings)
+  _check(settings)
   evaluated = _open(settings, tell)
   run = evaluated.run
-  training_log = report.read_training_log(run.log) if run.log else []
+  training_log = loss_log.read(run.log) if run.log else []
   found = evaluated()
   context = reranking_report.context(
     evaluated, found, command=command, training_log=training_log
@@ -58,7 +65,7 @@ def evaluate(
     return output / "report.md"
   context = dataclasses.replace(context, wall_seconds=seconds)
   path = report.write(output, found, context)
-  _tell(found, tell)
+  _tell(found, metrics.parse(settings.metrics) or _SHOWN, tell)
   tell(f"\nreport: {path}")
   if settings.publish is not None:
     figures = published_report.from_folder(output, settings.publish.stem)
@@ -120,8 +127,9 @@ def _open(
   return opened
 
 
-def _check_lists(settings: evaluation.EvaluationSettings) -> None:
-  """Refuses files that are no lists, before anything is loaded."""
+def _check(settings: evaluation.EvaluationSettings) -> None:
+  """Refuses what is no metric or no list, before anything is loaded."""
+  metrics.parse(settings.metrics)
   for path in (settings.candidates, settings.validation_candidates):
     if path is not None and path.suffix != ".parquet":
       candidate_files.check(path)
@@ -159,13 +167,17 @@ def _lists(
 
 
 def _tell(
-  found: Sequence[results.EvaluationResult], tell: Callable[[str], None]
+  found: Sequence[results.EvaluationResult],
+  shown: Sequence[str],
+  tell: Callable[[str], None],
 ) -> None:
   """Says the figures of each group."""
   for result in found:
     width = max(16, *map(len, result.methods))
     tell(f"\n{result.group} ({result.num_requests:,} requests)")
     for name, row in result.methods.items():
-      cells = "  ".join(f"{m} {row[m].mean:.3f}" for m in _SHOWN)
+      # A whole catalogue is looked at by other cut-offs than lists are.
+      own = [metric for metric in shown if metric in row] or list(row)
+      cells = "  ".join(f"{m} {row[m].mean:.3f}" for m in own)
       tell(f"  {name:{width}s} {cells}")
-    tell(f"  {report.headline(result)}")
+    tell(f"  {headlines.headline(result)}")

@@ -229,7 +229,9 @@ def write(
     manifest = _fill(
       temporary, spec, generator, unfinished, whole, vocabulary, output
     )
-  unfinished.remove()
+    # Before the output has its name: a kill after that leaves nothing, as the
+    # next start is refused and looks no further.
+    unfinished.remove()
   return manifest
 
 
@@ -331,7 +333,7 @@ def _manifest(
   for (name, origin), count in sorted(counted.origins.items()):
     origins.setdefault(name, {})[origin] = count
   return {
-    "format_version": 3,
+    "format_version": 4,
     **recorded_folder.record("prepared_dir", spec.prepared_dir, output),
     "prepared_fingerprint": generator.prepared.fingerprint,
     "source": generator.prepared.manifest["source"],
@@ -344,6 +346,7 @@ def _manifest(
     "protocol": spec.protocol,
     "domain": generator.resolved_domain.value,
     "max_history": spec.max_history,
+    "kinds": list(spec.kinds),
     "eval_templates": list(spec.eval_templates),
     "seed": spec.seed,
     "rows": rows,

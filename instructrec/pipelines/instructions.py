@@ -3,11 +3,19 @@
 import importlib.util
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from instructrec import folder_lock
-from instructrec.instructions import budget, card, chat, plans, units
+from instructrec import output_folder
+from instructrec.instructions import (
+  budget,
+  card,
+  chat,
+  plans,
+  templates,
+  units,
+)
+from instructrec.instructions.format import FINE_GRAINED
 from instructrec.pipelines import generate as writing
 from instructrec.settings import generation
 
@@ -40,11 +48,12 @@ def generate(
     domain=None if settings.domain is None else settings.domain.value,
     max_history=settings.max_history,
     chat=_chat(settings.teaching),
+    kinds=tuple(kind.value for kind in settings.kinds),
     template_files=tuple(map(str, settings.template_files)) or None,
-    eval_templates=settings.eval_templates or plans.EVAL_TEMPLATES,
+    eval_templates=settings.eval_templates or _eval_templates(settings.kinds),
   )
   produce = _produce(settings, tell)
-  with folder_lock.beside(settings.output, "generate", tell):
+  with output_folder.locked(settings.output, "generate", tell):
     manifest = writing.write(
       spec,
       settings.output,
@@ -55,6 +64,14 @@ def generate(
     )
   _tell_result(settings.output, manifest, tell)
   return settings.output
+
+
+def _eval_templates(kinds: Sequence[str]) -> tuple[str, ...]:
+  names = {
+    templates.INSTRUCTREC: plans.EVAL_TEMPLATES,
+    templates.GENREC: plans.GENREC_EVAL_TEMPLATES,
+  }
+  return tuple(name for kind in kinds for name in names[kind])
 
 
 def _chat(settings: generation.TeacherSettings) -> chat.ChatConfig | None:
@@ -99,7 +116,7 @@ def _tell_result(
   for name, splits in manifest["rows"].items():
     counts = ", ".join(f"{n:,} {split}" for split, n in splits.items())
     tell(f"{name}: {counts}")
-  texts = sum(manifest["rows"]["fine_grained"].values())
+  texts = sum(manifest["rows"].get(FINE_GRAINED, {}).values())
   found = manifest["vocabulary"]
   unknown = card.unknown_tokens(found, manifest["items"]["count"])
   tell(

@@ -20,6 +20,7 @@ from instructrec.evaluation import (
   metrics,
   results,
   scored_lists,
+  selection,
 )
 from instructrec.pipelines import blocks
 from instructrec.retrieval import evaluate as ranking
@@ -37,6 +38,8 @@ class RankTable:
     num_items: size of the catalogue.
     training_log: what targets are counted in, once.
     seed: of the bootstrap and of the randomisation test.
+    metric_names: those to report, as `metrics.parse` reads them; none for
+      the usual ones.
   """
 
   def __init__(
@@ -44,10 +47,12 @@ class RankTable:
     num_items: int,
     training_log: interaction.InteractionLog,
     seed: int,
+    metric_names: Sequence[str] = (),
   ) -> None:
     self._worst = num_items - 1
     self._item_counts = training_log.item_counts
     self._seed = seed
+    self._metric_names = metric_names
     self._known: list[facts.Facts] = []
     self._lists = scored_lists.Spool()
     # Of the block that is not ended yet.
@@ -180,6 +185,11 @@ class RankTable:
     complete = (np.concatenate(self._labels)[rows] >= 0).all()
     # Lists of twenty and more are looked at as deep as published ones are.
     more = (_LONG,) if counts.min() >= _LONG else ()
+    usual = selection.Selection(
+      metrics.default_names(
+        (*metrics.HIT_RATE_AT, *more), (*metrics.NDCG_AT, *more)
+      )
+    )
     result = evaluate.from_ranks(
       group,
       {name: _joined(parts, rows) for name, parts in self._ranks.items()},
@@ -187,8 +197,7 @@ class RankTable:
       request_ids=[
         name for name, row in zip(self._request_ids, rows, strict=True) if row
       ],
-      hit_rate_at=(*metrics.HIT_RATE_AT, *more),
-      ndcg_at=(*metrics.NDCG_AT, *more),
+      selection=selection.Selection.of(self._metric_names, usual),
       seed=self._seed,
       descriptions=self._descriptions,
       chance=None if complete else _joined(self._chance, rows),

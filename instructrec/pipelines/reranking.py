@@ -3,30 +3,30 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from instructrec.data import request
+from instructrec.evaluation import examples as examples_lib
 from instructrec.evaluation import following as following_lib
 from instructrec.evaluation import results
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import opening
 from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
+  blocks,
   chat_rows,
   evaluation_tasks,
   following,
   rank_table,
   reranking_rows,
   weighted_rows,
+  written_rows,
 )
-from instructrec.retrieval import (
-  candidate_lists,
-  popularity,
-  random_ranker,
-  retriever,
-)
+from instructrec.retrieval import candidate_lists, retriever
+from instructrec.retrieval.methods import popularity, random_ranker
 from instructrec.serving import instruction_folder, model_parts, opened_run
 from instructrec.settings import evaluation
 from instructrec.training import trained_run
@@ -48,7 +48,8 @@ class Reranking:
     retrievers: fitted ones by name, as further rows.
     tell: shows a line, such as what the chat model will take.
     sections: lines of the report on what each part of the score adds; filled
-      by a call.
+      by a call, as is `examples`.
+    examples: some requests with what was ranked first, by group.
   """
 
   settings: evaluation.EvaluationSettings
@@ -61,6 +62,9 @@ class Reranking:
   )
   tell: Callable[[str], None] = print
   sections: list[str] = dataclasses.field(default_factory=list)
+  examples: dict[str, list[examples_lib.Example]] = dataclasses.field(
+    default_factory=dict
+  )
 
   def __post_init__(self) -> None:
     """Checks the lists against each other and the vocabularies.
@@ -163,6 +167,8 @@ class Reranking:
         for name in self._tasks.names
         for result in self._task(name, rows)
       ]
+    if self.settings.num_beams:
+      found += self._written(weighted)
     if not found:
       raise ValueError(
         f"no request of the {self.settings.split} split of {self._tasks.names} "
@@ -177,20 +183,90 @@ class Reranking:
       rows.chat.start_task()
     prepared, group = self.instructions.prepared, self._tasks.group(name)
     table = rank_table.RankTable(
-      len(prepared.catalog), prepared.split.training_log, self.settings.seed
+      len(prepared.catalog),
+      prepared.split.training_log,
+      self.settings.seed,
+      self.settings.metrics,
     )
+    told: dict[str, examples_lib.Request] = {}
     for block in self._tasks.blocks(
       name, self.settings.split, self.lists, self.settings.num_requests
     ):
       for row in rows.of_block(block):
         table.add_orders(block, *row)
       table.end(block)
+      told = told or self._told(block)
     self.sections.extend(rows.weighted.ablation(group))
     lists = self.lists
     if lists is not None and lists.manifest["protocol"] == "retrieved":
       order = reranking_rows.retrieved_order(lists.retriever)
-      return table.by_retrieval(group, order)
-    return table.overall(group)
+      found = table.by_retrieval(group, order)
+    else:
+      found = table.overall(group)
+    title = prepared.catalog.title
+    for result in found:
+      self.examples[result.group] = examples_lib.of(
+        result, told, title, reranking_rows.MODEL
+      )
+    return found
+
+  def _told(self, block: blocks.Block) -> dict[str, examples_lib.Request]:
+    """What the first requests of a block say, as the model reads it."""
+    title = self.instructions.prepared.catalog.title
+    first = block.examples[: examples_lib.NUM_EXAMPLES]
+    wishes = block.tokens.columns["wish_text"].gather(first)
+    read = block.tokens.inputs.take(first)
+    return {
+      one.request_id: examples_lib.Request(
+        history=[title(item) for item in one.history],
+        wish=wish,
+        instruction=self.run.tokenizer.decode(read.tokens[start:end]),
+      )
+      for one, wish, (start, end) in zip(
+        block.requests, wishes, itertools.pairwise(read.offsets), strict=False
+      )
+    }
+
+  @property
+  def baselines(self) -> list[str]:
+    """Rows that owe nothing to the training; reports may lack some."""
+    found = [
+      reranking_rows.UNTRAINED,
+      popularity.Popularity.name,
+      random_ranker.Random.name,
+      weighted_rows.FILTER,
+      *self.retrievers,
+    ]
+    made_by = None if self.lists is None else self.lists.retriever
+    if made_by is not None:
+      found.append(reranking_rows.retrieved_order(made_by))
+    fused = dict.fromkeys([*self.retrievers, made_by])
+    names = [name for name in fused if name is not None]
+    return [*found, weighted_rows.fused_name(names, None)]
+
+  def _written(
+    self, weighted: weighted_rows.WeightedRows
+  ) -> list[results.EvaluationResult]:
+    """Titles that the run writes for the requests of each task."""
+    opened, _ = self._trained
+    rows = written_rows.WrittenRows(
+      opened,
+      weighted.weights,
+      self._others(),
+      self.settings.num_beams,
+      self.settings.num_exact,
+      self.settings.seed,
+      self.settings.metrics,
+    )
+    found = []
+    for name in self._tasks.names:
+      own = self._tasks.blocks(
+        name, self.settings.split, None, self.settings.num_requests
+      )
+      result, section = rows.evaluate(self._tasks.group(name), list(own))
+      found.append(result)
+      self.sections.extend(section)
+    return found
 
   def _others(self) -> dict[str, retriever.Retriever]:
     """Baselines, and the retrievers that were given."""
@@ -298,6 +374,9 @@ class Reranking:
     """
     opened, _ = self._trained
     if not self.settings.num_histories or opened.parts.matcher is None:
+      return None
+    if not opened.template_set.knows_wishes:
+      self.tell("following wishes is not measured: the run was taught none")
       return None
     prepared = self.instructions.prepared
     frame = prepared.requests.read(self.settings.split)

@@ -4,9 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructrec.evaluation import environment, report, results
-from instructrec.pipelines import reranking
+from instructrec.instructions import format as instruction_format
+from instructrec.pipelines import reranking, reranking_rows
 from instructrec.serving import instruction_folder
 from instructrec.training import trained_run
+
+_OF_TARGET = {
+  instruction_format.Origin.TARGET_ATTRIBUTES,
+  instruction_format.Origin.TARGET_REVIEW,
+}
+_DESCRIBES = (
+  "The query describes the target: it is made from the wanted item itself, its "
+  "attributes or review, though never its title. Figures say how well a "
+  "description is found, not how well a wish is guessed; popularity and single "
+  "retrievers do not read it, and no mean over task types is meant."
+)
 
 
 def context(
@@ -54,12 +66,42 @@ def context(
       "Ranks among sampled candidates do not order methods as ranks among the "
       "whole catalogue do; compare them only with figures of the same "
       "candidate sets.",
+      *_describing(found, manifest),
       *_foreign(run, evaluated.instructions),
     ],
     training_log=training_log,
     sections=evaluated.sections,
     following=evaluated.following(),
+    model=reranking_rows.MODEL,
+    baselines=evaluated.baselines,
+    meanings={r.group: _meaning(r.group, manifest) for r in found},
+    examples=evaluated.examples,
   )
+
+
+def _meaning(group: str, manifest: Mapping[str, Any]) -> str:
+  """A group's name in words, and what its wishes were made from."""
+  origins = manifest["origins"].get(group.split(",")[0], {})
+  text = instruction_format.in_words(group)
+  if _OF_TARGET & origins.keys():
+    text += f" {_DESCRIBES}"
+  elif instruction_format.Origin.STATED in origins:
+    text += (
+      " The wish is made from what the wanted item has, never from its title."
+    )
+  return text.strip()
+
+
+def _describing(
+  found: Sequence[results.EvaluationResult], manifest: Mapping[str, Any]
+) -> list[str]:
+  """What a reader must know where queries describe what is looked for."""
+  groups = [
+    r.group
+    for r in found
+    if _OF_TARGET & manifest["origins"].get(r.group.split(",")[0], {}).keys()
+  ]
+  return [f"{', '.join(groups)}: {_DESCRIBES}"] if groups else []
 
 
 def _protocol(

@@ -69,6 +69,7 @@ def key(spec: units.Spec, generator: generate.Generator) -> str:
     "spec": [
       *(spec.seed, spec.protocol, spec.max_history),
       list(spec.eval_templates),
+      list(spec.kinds),
     ],
   }
   return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -92,7 +93,7 @@ def _sha256(path: pathlib.Path) -> str:
 class Unfinished:
   """The folder of one output, as long as it is made.
 
-  Whoever makes the output holds its lock; see `folder_lock.beside`.
+  Whoever makes the output holds its lock; see `output_folder.locked`.
 
   Args:
     output: the folder that is to be made.
@@ -120,7 +121,7 @@ class Unfinished:
     path.write_text(key)
 
   def remove(self) -> None:
-    """Removes the folder, once the output is there."""
+    """Removes the folder, once its shards are where the output will be."""
     for path in self.folder.iterdir():
       if path.is_dir():
         shutil.rmtree(path)

@@ -57,6 +57,7 @@ class Shown:
   Attributes:
     rates: effective rate of each task, adding up to 1.
     sizes: examples of each task in the split.
+    measured: how many of them lengths and examples are from, by task.
     lengths: of inputs and targets, by task; where rows tell their items, also
       of prompts, and of histories in titles.
     examples: some examples, by task.
@@ -64,6 +65,7 @@ class Shown:
 
   rates: dict[str, float]
   sizes: dict[str, int]
+  measured: dict[str, int]
   lengths: dict[str, list[Lengths]]
   examples: dict[str, list[Example]]
 
@@ -84,6 +86,7 @@ def show(
   *,
   split: str = "train",
   num_examples: int = 2,
+  num_measured: int | None = 1000,
   seed: int = 0,
   modules: Sequence[str] = ("tasks.instructrec",),
 ) -> Shown:
@@ -94,6 +97,8 @@ def show(
     data_dir: the TFDS data folder.
     split: which split.
     num_examples: examples of each task, drawn by `seed`.
+    num_measured: first examples of each task that are read and measured; None
+      for all, which are then kept for training.
     seed: of the draw.
     modules: imported first; they register the tasks.
 
@@ -116,11 +121,17 @@ def show(
   if not rates:
     raise ValueError(f"no task of {name} has the split {split!r}")
   total = sum(rates.values())
-  result = Shown({t: r / total for t, r in rates.items()}, {}, {}, {})
+  result = Shown({t: r / total for t, r in rates.items()}, {}, {}, {}, {})
   rng = np.random.default_rng(seed)
   for task in rates:
-    data = token_cache.load(task, split, data_dir)
-    result.sizes[task] = len(data)
+    if num_measured is None:
+      data = token_cache.load(task, split, data_dir)
+      result.sizes[task] = len(data)
+    else:
+      data, result.sizes[task] = token_cache.head(
+        task, split, data_dir, num_measured
+      )
+    result.measured[task] = len(data)
     result.lengths[task] = [
       _lengths("inputs", data.inputs.lengths),
       _lengths(

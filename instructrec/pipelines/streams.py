@@ -1,7 +1,9 @@
 """Opens the data of a run: SeqIO mixture -> `BatchStream`s."""
 
+import dataclasses
 import importlib
 import os
+from collections.abc import Mapping
 
 from instructrec.pipelines import token_cache
 from instructrec.training import (
@@ -9,19 +11,63 @@ from instructrec.training import (
   data_config,
   distributed,
   item_arrays,
+  token_dataset,
 )
 
 
-def open_stream(
-  config: data_config.DataConfig,
-  split: str,
-  data_dir: str | os.PathLike[str],
-  items: item_arrays.ItemArrays | None = None,
-  *,
-  learns_targets: bool = True,
-  reads_rows: bool = False,
-) -> batches.BatchStream:
-  """The stream over one split of the configured mixture.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+  """The tokenized examples of one split of a mixture.
+
+  Attributes:
+    datasets: by task.
+    rates: relative weight of each task.
+  """
+
+  datasets: Mapping[str, token_dataset.TokenDataset]
+  rates: Mapping[str, float]
+
+  def stream(
+    self,
+    config: data_config.DataConfig,
+    items: item_arrays.ItemArrays | None = None,
+    *,
+    learns_targets: bool = True,
+    reads_rows: bool = False,
+  ) -> batches.BatchStream:
+    """Training batches of them.
+
+    Args:
+      config: the run's data settings, its lengths chosen.
+      items: of a run that reads items.
+      learns_targets: see `batches.BatchStream`.
+      reads_rows: whether the network reads prompt and answer in one row.
+
+    Returns:
+      The stream.
+
+    Raises:
+      ValueError: for targets that do not fit.
+    """
+    return batches.BatchStream(
+      datasets=self.datasets,
+      rates=self.rates,
+      batch_size=config.batch_size,
+      inputs_length=config.inputs_length,
+      targets_length=config.targets_length,
+      seed=config.seed,
+      pack=config.pack,
+      joined=config.joins(reads_rows),
+      loss_on_targets_only=config.loss_on_targets_only,
+      items=items,
+      learns_targets=learns_targets,
+    )
+
+
+def load(
+  config: data_config.DataConfig, split: str, data_dir: str | os.PathLike[str]
+) -> Examples:
+  """Opens one split of the configured mixture.
 
   With several processes, the lead tokenizes and the others find the result.
 
@@ -29,16 +75,12 @@ def open_stream(
     config: the run's data settings.
     split: which split.
     data_dir: the TFDS data folder.
-    items: of a run that reads items.
-    learns_targets: see `batches.BatchStream`.
-    reads_rows: whether the network reads prompt and answer in one row.
 
   Returns:
-    The stream.
+    Its examples.
 
   Raises:
-    ValueError: for unknown mixtures, for a split that no task has, and for
-      targets that do not fit.
+    ValueError: for unknown mixtures, and for a split that no task has.
     FileNotFoundError: where the data set is not there.
   """
   for module in config.modules:
@@ -62,16 +104,4 @@ def open_stream(
     datasets = {
       name: data.of_forms(config.task_forms) for name, data in datasets.items()
     }
-  return batches.BatchStream(
-    datasets=datasets,
-    rates=rates,
-    batch_size=config.batch_size,
-    inputs_length=config.inputs_length,
-    targets_length=config.targets_length,
-    seed=config.seed,
-    pack=config.pack,
-    joined=config.joins(reads_rows),
-    loss_on_targets_only=config.loss_on_targets_only,
-    items=items,
-    learns_targets=learns_targets,
-  )
+  return Examples(datasets, rates)

@@ -5,6 +5,14 @@ t5x/train.py`) it comes before our package of that name, so gin files that run
 under T5X import this module.
 """
 
+from instructrec.instructions import plans, templates
 from instructrec.pipelines import registry, vocabulary
 
-NAMES = registry.register(vocabulary.default(), prefix="instructrec_v1")
+NAMES = registry.register(
+  vocabulary.default(), prefix="instructrec_v1"
+) + registry.register(
+  vocabulary.default(),
+  prefix="genrec_v1",
+  template_set=templates.load(kinds=[templates.GENREC]),
+  eval_templates=plans.GENREC_EVAL_TEMPLATES,
+)

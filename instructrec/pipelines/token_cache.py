@@ -179,16 +179,7 @@ def load(
   digest = hashlib.sha256(json.dumps(sources).encode()).hexdigest()
   folder = data_dir / "token_cache" / f"{task_name}-{split}-{digest[:12]}"
   if not folder.is_dir():
-    instruction_folder.check(data_dir, _folder(task))
-    tfds_writer.check_features(data_dir / _folder(task))
-    # Of the task itself: it keeps the first folder that it was given by
-    # `seqio.set_tfds_data_dir_override`, and would read that one for others.
-    task.source.tfds_dataset.override_data_dir(str(data_dir.absolute()))
-    splits = _splits(task, data_dir)
-    if split not in splits:
-      raise ValueError(
-        f"task {task_name} has the splits {tuple(splits)}, not {split!r}"
-      )
+    _check_source(task, split, data_dir)
     meta = {**sources, "fingerprint": digest}
     try:
       with output_folder.making(
@@ -204,13 +195,56 @@ def load(
   return token_dataset.TokenDataset.load(folder)
 
 
+def head(
+  task_name: str, split: str, data_dir: str | os.PathLike[str], rows: int
+) -> tuple[token_dataset.TokenDataset, int]:
+  """The first examples of a task, tokenized in memory; the rest is not read.
+
+  Args:
+    task_name: a registered SeqIO task.
+    split: "train", "validation" or "test".
+    data_dir: the TFDS data folder.
+    rows: how many at most.
+
+  Returns:
+    The examples, and how many there are in all.
+
+  Raises:
+    FileNotFoundError: see `load`.
+    DamagedError: see `load`.
+    ValueError: see `load`.
+  """
+  data_dir = pathlib.Path(data_dir)
+  task = seqio.TaskRegistry.get(task_name)
+  _check_source(task, split, data_dir)
+  table = item_table.ItemTable.load(data_dir)
+  found = _build(task, split, {}, table, rows)
+  return found, task.num_input_examples(split)
+
+
+def _check_source(task: seqio.Task, split: str, data_dir: pathlib.Path) -> None:
+  """Checks what a task reads, and has it read that of this folder."""
+  instruction_folder.check(data_dir, _folder(task))
+  tfds_writer.check_features(data_dir / _folder(task))
+  # Of the task itself: it keeps the first folder that it was given by
+  # `seqio.set_tfds_data_dir_override`, and would read that one for others.
+  task.source.tfds_dataset.override_data_dir(str(data_dir.absolute()))
+  splits = _splits(task, data_dir)
+  if split not in splits:
+    raise ValueError(
+      f"task {task.name} has the splits {tuple(splits)}, not {split!r}"
+    )
+
+
 def _batches(
-  task: seqio.Task, split: str
+  task: seqio.Task, split: str, rows: int | None
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
   """Rows of the task in ragged batches, with the size of each."""
   dataset = task.get_dataset(
     sequence_length=None, split=split, shuffle=False, use_cached=False
   )
+  if rows is not None:
+    dataset = dataset.take(rows)
   wanted = {"inputs", "targets", *_COLUMNS, *_LIST_COLUMNS, *_ITEM_COLUMNS}
 
   def keep(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,18 +268,21 @@ def _build(
   split: str,
   meta: Mapping[str, Any],
   table: item_table.ItemTable,
+  rows: int | None = None,
 ) -> token_dataset.TokenDataset:
-  """Reads a whole task split into arrays."""
+  """Reads a task split, or its first rows, into arrays."""
   is_list = task.output_features["targets"].rank == 2
   tokens: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
   lengths: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
   lists: list[np.ndarray] = []
   columns: list[pl.DataFrame] = []
   items = _Items(table, task.output_features["inputs"].vocabulary)
+  count = task.num_input_examples(split)
   with progress.Progress(
-    task.num_input_examples(split), f"tokenize {task.name} {split}"
+    count if rows is None else min(count, rows),
+    f"tokenize {task.name} {split}",
   ) as line:
-    for size, batch in _batches(task, split):
+    for size, batch in _batches(task, split, rows):
       tokens["inputs"].append(batch["inputs"].values.numpy())
       lengths["inputs"].append(batch["inputs"].row_lengths().numpy())
       targets = batch["targets"]

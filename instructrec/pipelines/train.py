@@ -1,6 +1,7 @@
 """Gin and instructions in, a trained model folder out."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import time
@@ -22,6 +23,7 @@ from instructrec.training import (
   gin_config,
   item_arrays,
   item_table,
+  lengths,
   run_dir,
   runner,
   sequences,
@@ -52,8 +54,12 @@ def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
   distributed.check_agreement({"the gin config": gin_config.config_text()})
   with run_dir.locked(settings.model_dir, tell) as check:
     opened = _Data.open(settings.tfds_data_dir, config, data)
+    gin_config.record(
+      data_config.DataConfig,
+      {f.field: f.width for f in opened.features if not f.given},
+    )
     if distributed.is_lead():
-      opened.describe(data, tell)
+      opened.describe(tell)
     record = _Record(settings, config, opened, tell)
     state = runner.train(
       config,
@@ -77,6 +83,7 @@ class _Data:
     table: the file that they are in.
     stream: training batches.
     validation: validation batches, where the run validates.
+    features: what lengths the data have, and those of the run.
     fingerprint: of the instructions.
   """
 
@@ -85,6 +92,7 @@ class _Data:
   table: pathlib.Path | None
   stream: batches.BatchStream
   validation: batches.BatchStream | None
+  features: list[lengths.Feature]
   fingerprint: str
 
   @classmethod
@@ -97,47 +105,61 @@ class _Data:
     model_file = instruction_folder.vocabulary(folder)
     _check_vocabulary(model_file, config.model.vocab_size)
     os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
-    items, table = None, None
-    if data.reads_items:
-      items = item_arrays.ItemArrays.create(
-        item_table.ItemTable.load(folder), tokenizer.Tokenizer(model_file), data
-      )
-      table = folder / item_table.FILE
-      _check_items(len(items.shares), config.model.num_items)
-    elif config.initial_embeddings == "cooccurrence":
+    if config.initial_embeddings == "cooccurrence" and not data.reads_items:
       raise ValueError(
         "INITIAL_EMBEDDINGS is 'cooccurrence', which is made of the items that "
         "batches hold; set HISTORY_LENGTH or NUM_DRAWN (gin/objectives/)"
       )
-    found = instruction_folder.read_manifest(folder)["fingerprint"]
-
-    def stream(split: str) -> batches.BatchStream:
-      return streams.open_stream(
+    table = item_table.ItemTable.load(folder)
+    if data.reads_items:
+      _check_items(len(table), config.model.num_items)
+    words = tokenizer.Tokenizer(model_file)
+    splits = ["train", *filter(None, [data.validation_split])]
+    examples = {split: streams.load(data, split, folder) for split in splits}
+    learns_targets = objective.LIKELIHOOD in config.model.score_parts
+    features = lengths.features(
+      data,
+      {split: found.datasets for split, found in examples.items()},
+      table.title_lengths(words),
+      learns_targets=learns_targets,
+      option=functools.partial(gin_config.option, data_config.DataConfig),
+    )
+    data = lengths.choose(data, features)
+    items = None
+    if data.reads_items:
+      items = item_arrays.ItemArrays.create(table, words, data)
+    made = [
+      found.stream(
         data,
-        split,
-        folder,
         items,
-        learns_targets=objective.LIKELIHOOD in config.model.score_parts,
+        learns_targets=learns_targets,
         reads_rows=config.model.reads_rows,
       )
+      for found in examples.values()
+    ]
+    return cls(
+      vocabulary=model_file,
+      items=items,
+      table=folder / item_table.FILE if data.reads_items else None,
+      stream=made[0],
+      validation=made[1] if len(made) > 1 else None,
+      features=features,
+      fingerprint=instruction_folder.read_manifest(folder)["fingerprint"],
+    )
 
-    train, held_out = stream("train"), data.validation_split
-    validation = None if held_out is None else stream(held_out)
-    return cls(model_file, items, table, train, validation, found)
-
-  def describe(self, config: data_config.DataConfig, tell: _Tell) -> None:
-    """Says how much there is, and what is cut."""
+  def describe(self, tell: _Tell) -> None:
+    """Says how much there is, how wide rows are, and what is cut."""
     tell(
       f"{self.stream.num_examples:,} training examples of "
-      f"{len(self.stream.datasets)} tasks; "
-      f"{self.stream.truncated_inputs:.1%} of the instructions are cut at "
-      f"{config.inputs_length} tokens"
+      f"{len(self.stream.datasets)} tasks; --gin.NAME=value sets a length:"
     )
+    for feature in self.features:
+      tell(f"  {feature}")
     if self.items is not None:
       tell(
         f"{len(self.items.shares):,} items are read title by title; "
-        f"{self.items.num_cut:,} titles are cut at {config.title_length} "
-        f"tokens, {self.items.num_alike:,} have the tokens of another one"
+        f"{self.items.num_cut:,} titles are cut, {self.items.num_alike:,} have "
+        "the tokens of another one"
       )
 
   def embeddings(

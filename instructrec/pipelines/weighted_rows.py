@@ -37,6 +37,7 @@ _OF_CATALOG = {
   model_parts.POPULARITY,
   model_parts.WANTED,
   model_parts.UNWANTED,
+  model_parts.UNREAD,
 }
 _ALONE = (model_parts.WANTED, model_parts.UNWANTED)
 Row = tuple[str, Scores, str]
@@ -174,7 +175,7 @@ class WeightedRows:
     return block.retriever_scores
 
   def _add_others(self, block: blocks.Block) -> None:
-    """The requests once more, with a wish that is not their own.
+    """The requests once more, with wishes that are not their own.
 
     Validation wishes all tell the truth: fitted on them alone, the weights
     would have every wish obeyed, of whomever it is. What is refused says
@@ -183,6 +184,9 @@ class WeightedRows:
     found = self.parts.of_block(block, Wish.OTHER)
     neutral = np.where(block.where, 0.0, -np.inf)
     self._add(block, found | {model_parts.UNWANTED: neutral})
+    if model_parts.UNREAD in self.parts.wish_parts:
+      # What cannot be read of true wishes is worth more than idle talk.
+      self._add(block, self.parts.of_block(block, Wish.NOTHING))
 
   def _add(
     self,
@@ -197,7 +201,7 @@ class WeightedRows:
     parts = self._with_retrievers(block, found)
     # All blocks of a kind have the same parts: those of wishes too.
     if kind != WITHOUT_WISH:
-      for name in _ALONE:
+      for name in self.parts.wish_parts:
         parts.setdefault(name, np.where(block.where, 0.0, -np.inf))
     fit.add(parts, block.labels, block.where)
 
@@ -224,7 +228,9 @@ class WeightedRows:
     try:
       before = run_weights.RunWeights.load(directory, self.parts.untuned)
       if before.checkpoint_step == step:
-        fitted = {**before.by_kind, **fitted}
+        anew = {*fitted, *map(run_weights.catalog_kind, fitted)}
+        kept = {k: v for k, v in before.by_kind.items() if k not in anew}
+        fitted = {**kept, **fitted}
     except (checksums.DamagedError, score_parts.ScoreWeightsError) as error:
       _LOG.warning("the weights of before are replaced: %s", error)
     self.weights = dataclasses.replace(

@@ -95,7 +95,11 @@ def run(
   def compile_step(which: launch_lib.Launch) -> compiled.Figures:
     return compiled.compile_step(which, step, topology, options.cache)
 
-  say(f"{topology.name}: compiling the {step} step")
+  say(
+    f"{topology.name}: compiling the {step} step for {topology.num_devices:,} "
+    "devices, which takes minutes for large models; figures that are kept from "
+    "before are taken"
+  )
   figures = compile_step(launch)
   result = Result(
     launch=launch,

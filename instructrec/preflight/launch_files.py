@@ -40,8 +40,11 @@ def check(
     )
   if found == "t5x":
     return t5x_check.check(files, bindings)
-  read(files, bindings)
-  return []
+  data = _built(files, bindings)[1]
+  if not (unknown := data.unknown):
+    return []
+  names = [gin_config.option(data_config.DataConfig, name) for name in unknown]
+  return [f"{', '.join(names)} will be chosen from the data"]
 
 
 def read(
@@ -70,10 +73,14 @@ def read(
   if t5x_files.need_t5x(files):
     launch = t5x_launch.read(files, bindings)
   else:
-    gin_config.parse(files, bindings)
-    config = gin_config.build(runner.TrainConfig)
-    data = gin_config.build(data_config.DataConfig)
-    gin_config.check_all_used()
+    config, data = _built(files, bindings)
+    if unknown := data.unknown:
+      names = [gin_config.option(data_config.DataConfig, n) for n in unknown]
+      raise ValueError(
+        f"{', '.join(names)} would be chosen from the data, which are not "
+        "here; `instructrec train` says what it chooses: set "
+        f"{' '.join(f'--gin.{name}=...' for name in names)}"
+      )
     launch = launch_lib.Launch(
       config=config,
       batch_size=data.batch_size,
@@ -92,3 +99,13 @@ def read(
     score_batch_size=score_batch_size or launch.score_batch_size,
     num_candidates=num_candidates or launch.num_candidates,
   )
+
+
+def _built(
+  files: Sequence[str], bindings: Sequence[str]
+) -> tuple[runner.TrainConfig, data_config.DataConfig]:
+  gin_config.parse(files, bindings)
+  config = gin_config.build(runner.TrainConfig)
+  data = gin_config.build(data_config.DataConfig)
+  gin_config.check_all_used()
+  return config, data

@@ -59,6 +59,46 @@ def _batch(result: check.Result) -> str:
   )
 
 
+def verdict(result: check.Result) -> str:
+  """Whether a step fits, and with what it would, in a sentence.
+
+  Args:
+    result: of `check.run`.
+  """
+  place = f"the {result.step} step on {_name(result.topology)}"
+  needed = f"{result.figures.needed_bytes / _GIB:.2f} GiB a device"
+  if result.limit_bytes is None:
+    return f"{place} needs {needed}; how much there is, nothing says"
+  limit = f"{result.limit_bytes / _GIB:.2f} GiB"
+  if result.fits:
+    share = result.figures.needed_bytes / result.limit_bytes
+    return f"{place} fits: it needs {needed}, {share:.0%} of {limit}"
+  remedy = _remedy(result)[0].strip()
+  return f"{place} does not fit: it needs {needed} of {limit}; {remedy}"
+
+
+def cost(result: check.Result, price_per_chip_hour: float) -> str | None:
+  """What the run costs at least, where its time is known; None elsewhere.
+
+  Args:
+    result: of `check.run`.
+    price_per_chip_hour: of one chip, in any currency.
+  """
+  chip, work = result.topology.chip, result.figures.cost
+  if result.step != "train" or chip is None or work is None:
+    return None
+  steps = result.launch.config.train_steps
+  hours = steps * roofline.bounds(work, chip).seconds / 3600
+  chips_ = result.topology.num_devices // chip.devices_per_chip
+  return (
+    f"{steps:,} steps take at least {hours:,.2f} h on {chips_:,} chips, "
+    f"{hours * chips_:,.1f} chip-hours: "
+    f"{hours * chips_ * price_per_chip_hour:,.2f} at {price_per_chip_hour:g} "
+    "a chip-hour, without starts, compiling, "
+    "evaluation and checkpoints"
+  )
+
+
 def text(result: check.Result) -> str:
   """All figures of a result, for people.
 
@@ -81,9 +121,9 @@ def text(result: check.Result) -> str:
   lines.append(
     f"  compiled in {figures.compile_seconds:,.0f} s by {figures.compiler}"
   )
-  if not result.fits:
+  if result.remedy is not None:
     lines += _remedy(result)
-  return "\n".join(lines)
+  return "\n".join([*lines, verdict(result)])
 
 
 def _memory(result: check.Result) -> list[str]:

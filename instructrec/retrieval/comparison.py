@@ -1,14 +1,31 @@
 """Retrievers in, a report on the same lists out: `retrieve evaluate`."""
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from instructrec.data import candidate_files, dataset, request
-from instructrec.evaluation import environment, markdown, report, results
+from instructrec.evaluation import (
+  compare as compare_lib,
+)
+from instructrec.evaluation import (
+  environment,
+  examples,
+  markdown,
+  metrics,
+  report,
+  results,
+  selection,
+)
 from instructrec.retrieval import evaluate, methods, retriever
 from instructrec.settings import retrieval
+
+# The cut-offs of LLMRank's tables beside ours.
+_PUBLISHED = selection.Selection(metrics.default_names(ndcg_at=(1, 5, 10, 20)))
 
 
 def compare(
@@ -36,16 +53,19 @@ def compare(
     ValueError: where they do not fit the data.
   """
   started = time.perf_counter()
+  metrics.parse(settings.metrics)
   found = _results(
     settings,
     prepared,
     {**methods.load_all(settings.retrievers, prepared.fingerprint), **runs},
   )
-  path = report.write(
-    settings.output,
-    found,
-    _context(settings, prepared, command, time.perf_counter() - started),
+  context = _context(settings, prepared, command)
+  context = dataclasses.replace(
+    context,
+    examples={r.group: _examples(r, prepared) for r in found},
+    wall_seconds={"evaluation": time.perf_counter() - started},
   )
+  path = report.write(settings.output, found, context)
   for result in found:
     tell(f"\n{result.group} ({result.num_requests:,} requests)")
     tell(markdown.metric_table(result))
@@ -68,9 +88,15 @@ def _results(
     users = {r.user_id for r in next(iter(published.values()))}
     requests = [r for r in requests if r.user_id in users]
   log, seed = prepared.split.training_log, settings.seed
+  asked = settings.metrics
   return [
     evaluate.evaluate(
-      "frozen candidates", opened, requests, training_log=log, seed=seed
+      compare_lib.FROZEN,
+      opened,
+      requests,
+      training_log=log,
+      selection=selection.Selection.of(asked),
+      seed=seed,
     ),
     *(
       evaluate.evaluate(
@@ -78,7 +104,7 @@ def _results(
         opened,
         lists,
         training_log=log,
-        ndcg_at=(1, 5, 10, 20),
+        selection=selection.Selection.of(asked, _PUBLISHED),
         seed=seed,
       )
       for name, lists in published.items()
@@ -89,6 +115,7 @@ def _results(
       requests,
       training_log=log,
       remove_seen=not settings.keep_seen,
+      selection=selection.Selection.of(asked, evaluate.CATALOGUE),
       seed=seed,
     ),
   ]
@@ -137,7 +164,6 @@ def _context(
   settings: retrieval.RetrieverEvaluationSettings,
   prepared: dataset.PreparedData,
   command: str,
-  seconds: float,
 ) -> report.Context:
   """What a reader needs to trust and repeat the figures."""
   kept = "ranked, too" if settings.keep_seen else "left out"
@@ -166,8 +192,21 @@ def _context(
     config=_how_fitted(settings.retrievers),
     warnings=prepared.manifest["warnings"],
     training_log=(),
-    wall_seconds={"evaluation": seconds},
   )
+
+
+def _examples(
+  result: results.EvaluationResult, prepared: dataset.PreparedData
+) -> list[examples.Example]:
+  """The first requests, as the best method ranks them."""
+  first = pl.Series(list(result.request_ids[: examples.NUM_EXAMPLES]))
+  title = prepared.catalog.title
+  known = request.from_frame(prepared.requests.find(first))
+  told = {
+    one.request_id: examples.Request(history=[title(i) for i in one.history])
+    for one in known
+  }
+  return examples.of(result, told, title)
 
 
 def _how_fitted(folders: Sequence[pathlib.Path]) -> str:

@@ -16,12 +16,14 @@ from instructrec.evaluation import (
   scored_lists,
 )
 from instructrec.evaluation import evaluate as evaluate_lib
+from instructrec.evaluation import selection as selection_lib
 from instructrec.retrieval import retriever
 
 # Of the whole catalogue: its first ranks say little, its hundred best are what
 # a reranker gets.
-CATALOGUE_HR_AT = (1, 10, 20, 100)
-CATALOGUE_NDCG_AT = (10, 20, 100)
+CATALOGUE = selection_lib.Selection(
+  metrics.default_names((1, 10, 20, 100), (10, 20, 100))
+)
 
 
 def _lists(
@@ -114,7 +116,7 @@ def ndcg_at_10(
     The mean.
   """
   ranks, _ = catalogue_ranks(found, requests)
-  values = metrics.from_ranks(ranks.greater, ranks.equal, ndcg_at=(10,))
+  values = metrics.from_ranks(ranks.greater, ranks.equal, ["NDCG@10"])
   return float(values["NDCG@10"].mean())
 
 
@@ -200,7 +202,7 @@ def evaluate(
   requests: Sequence[request.RankingRequest],
   *,
   training_log: interaction.InteractionLog | None = None,
-  ndcg_at: Sequence[int] = metrics.NDCG_AT,
+  selection: selection_lib.Selection = evaluate_lib.DEFAULT,
   seed: int = 0,
 ) -> results.EvaluationResult:
   """Reranks candidate lists with several retrievers.
@@ -211,7 +213,7 @@ def evaluate(
     requests: with targets among their candidates.
     training_log: what targets are counted in; None leaves out everything that
       is split by popularity and history, and the TREC files.
-    ndcg_at: cut-offs of NDCG@K, 10 among them.
+    selection: the metrics.
     seed: of the bootstrap and of the randomisation test.
 
   Returns:
@@ -233,7 +235,7 @@ def evaluate(
     known=None
     if training_log is None
     else known(requests, training_log.item_counts),
-    ndcg_at=ndcg_at,
+    selection=selection,
     seed=seed,
     descriptions={name: r.description for name, r in found.items()},
   )
@@ -249,6 +251,7 @@ def evaluate_catalogue(
   *,
   training_log: interaction.InteractionLog | None = None,
   remove_seen: bool = True,
+  selection: selection_lib.Selection = CATALOGUE,
   seed: int = 0,
 ) -> results.EvaluationResult:
   """Ranks the whole catalogue with several retrievers.
@@ -260,6 +263,7 @@ def evaluate_catalogue(
     training_log: what items are counted in; None leaves out everything that is
       split by popularity and history, and what the retrievers show.
     remove_seen: see `catalogue_ranks`.
+    selection: the metrics.
     seed: of the bootstrap and of the randomisation test.
 
   Returns:
@@ -282,8 +286,7 @@ def evaluate_catalogue(
     known=None
     if training_log is None
     else known(requests, training_log.item_counts, has_lists=False),
-    hit_rate_at=CATALOGUE_HR_AT,
-    ndcg_at=CATALOGUE_NDCG_AT,
+    selection=selection,
     seed=seed,
     descriptions={name: r.description for name, r in found.items()},
   )

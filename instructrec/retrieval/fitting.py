@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from instructrec import folder_lock, output_folder, recorded_folder
+from instructrec import output_folder, recorded_folder
 from instructrec.data import dataset, request
 from instructrec.retrieval import methods, retriever, tuning
 from instructrec.settings import retrieval
@@ -29,7 +29,7 @@ def fit(
     ValueError: for unknown methods and settings, and data without validation
       requests.
   """
-  with folder_lock.beside(settings.output, "retrieve fit", tell):
+  with output_folder.locked(settings.output, "retrieve fit", tell):
     output_folder.check(
       settings.output, overwrite=settings.overwrite, marker=retriever.MARKER
     )

@@ -16,7 +16,7 @@ from instructrec.instructions import domains, templates
 from instructrec.training import run_dir, trained_run
 
 MANIFEST = "manifest.json"
-_KEYS = ("fingerprint", "prepared_fingerprint")
+_KEYS = ("fingerprint", "prepared_fingerprint", "kinds")
 _Path = str | os.PathLike[str]
 
 
@@ -103,7 +103,7 @@ class InstructionFolder:
   def template_set(self) -> templates.TemplateSet:
     """The wordings, in the words of the data's domain."""
     domain = domains.Domain(self.manifest["domain"])
-    return templates.load().reworded(domain)
+    return templates.load(kinds=self.manifest["kinds"]).reworded(domain)
 
 
 def read_manifest(directory: _Path) -> dict[str, Any]:

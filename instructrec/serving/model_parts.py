@@ -6,7 +6,9 @@ What ranks is a weighted sum of parts (`retrieval/score_weights.py`):
 - prior: the same without an instruction, which titles owe to themselves;
 - match: state of the request times vector of the title;
 - popularity: log of how often the item was taken;
-- wanted, unwanted: what of the wish, read by rule, the item has.
+- wanted, unwanted: what of the wish, read by rule, the item has;
+- unread: where nothing was read of a wish, the match without it less the match
+  with it. At the weight of the match, such a wish is no wish.
 
 The encoder runs once a request; vectors and priors belong to the catalogue and
 are made once.
@@ -16,7 +18,7 @@ import dataclasses
 import enum
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +28,7 @@ from jaxtyping import Bool, Float, Int
 from instructrec.data import catalog as catalog_lib
 from instructrec.data import dataset, request
 from instructrec.instructions import attributes as attributes_lib
-from instructrec.instructions import render, templates, wish_reader
+from instructrec.instructions import render, templates, topics, wish_reader
 from instructrec.models import tokenizer
 from instructrec.models.objectives import objective
 from instructrec.training import (
@@ -39,15 +41,15 @@ from instructrec.training import (
   trained_run,
 )
 
-LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED = (
+LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED, UNREAD = (
   "likelihood",
   "prior",
   "match",
   "popularity",
   "wanted",
   "unwanted",
+  "unread",
 )
-_PLAIN, _WISH = "seq_next_item", "personal_wish_and_history"
 Scores = Float[np.ndarray, "requests candidates"]
 
 
@@ -77,6 +79,7 @@ class Wish(enum.StrEnum):
   OWN = "own wish"
   NONE = "no wish"
   OTHER = "somebody else's wish"
+  NOTHING = "words that wish for nothing"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,7 +148,7 @@ class ModelParts:
     return np.concatenate([[-np.inf], np.log(taken / taken.sum())])
 
   @functools.cached_property
-  def _priors(self) -> Float[np.ndarray, "items_plus_1"]:
+  def priors(self) -> Float[np.ndarray, "items_plus_1"]:
     """Likelihood of each title after an empty instruction, by number."""
     titles = ragged.Ragged.of(self._tokenizer.encode_all(self.catalog.titles))
     nothing = ragged.Ragged.of([[tokenizer.EOS_ID]])
@@ -215,6 +218,13 @@ class ModelParts:
     """
     return self.items is not None and self.items.history_length > 0
 
+  @property
+  def wish_parts(self) -> tuple[str, ...]:
+    """The parts that requests with a wish have beside the others."""
+    if self.matcher is None or not self.swaps_wishes:
+      return WANTED, UNWANTED
+    return WANTED, UNWANTED, UNREAD
+
   def of_block(self, block: Requests, wish: Wish) -> dict[str, Scores]:
     """The parts of a block's candidates.
 
@@ -225,14 +235,14 @@ class ModelParts:
     Returns:
       Scores by part; minus infinity past the end of a list.
     """
-    data, examples = _under(wish, block, self._plain_prompt)
+    data, examples = self._under(wish, block)
     found: dict[str, Scores] = {}
     numbers = data.pad_candidate_items(examples, block.where.shape[1])
     if objective.LIKELIHOOD in self.trained:
       found[LIKELIHOOD] = self._likelihoods(
         data, examples, f"likelihood, {wish}"
       )
-      found[PRIOR] = self._priors[numbers]
+      found[PRIOR] = self.priors[numbers]
     if self.matcher is not None:
       assert self.items is not None
       states = self.matcher.states(
@@ -249,27 +259,57 @@ class ModelParts:
       titles = [
         [self.catalog.title(item) for item in r.history] for r in block.requests
       ]
-      found |= self._read(texts, titles, numbers)
+      parts, unread = self._read(texts, titles, numbers)
+      found |= parts
+      if UNREAD in self.wish_parts:
+        plain = functools.partial(self._plain_matches, block, numbers)
+        found[UNREAD] = _unread(found[MATCH], unread, plain)
     return found
+
+  def _plain_matches(
+    self,
+    block: Requests,
+    numbers: Int[np.ndarray, "requests candidates"],
+    rows: Int[np.ndarray, " some"],
+  ) -> Scores:
+    """Matches of some requests of a block without their wishes."""
+    assert self.matcher is not None
+    assert self.items is not None
+    data, examples = self._under(Wish.NONE, block)
+    states = self.matcher.states(
+      batches.instructions(data, self.items),
+      examples[rows],
+      self.items.history(data, examples[rows]),
+      inputs_length=self.run.data.inputs_length,
+      label="match, unread wishes",
+    )
+    return self.matcher.scores(states, numbers[rows])
 
   def _read(
     self,
     wishes: Sequence[str],
     titles: Sequence[Sequence[str]],
     numbers: Int[np.ndarray, "requests candidates"],
-  ) -> dict[str, Scores]:
-    """The two parts that come of reading wishes."""
+  ) -> tuple[dict[str, Scores], Bool[np.ndarray, " requests"]]:
+    """The two parts that come of reading wishes, and what says nothing.
+
+    Returns:
+      The parts, and of each wish whether nothing was read of it; of no wish
+      there is nothing to read.
+    """
     found = {
       name: np.zeros(numbers.shape, np.float64) for name in (WANTED, UNWANTED)
     }
+    unread = np.zeros(len(wishes), bool)
     for row, (text, known) in enumerate(zip(wishes, titles, strict=True)):
       read = self.reader.read(text, known)
+      unread[row] = bool(text) and not read
       if read:
         wanted, unwanted = self.reader.scores(read, numbers[row] - 1)
         found[WANTED][row], found[UNWANTED][row] = wanted, unwanted
     for values in found.values():
       values[numbers == 0] = -np.inf
-    return found
+    return found, unread
 
   def of_catalog(
     self,
@@ -294,6 +334,32 @@ class ModelParts:
         f"the run in {self.run.directory} ranks by likelihoods; ranking whole "
         "catalogues needs the objective next_item (gin/objectives/)"
       )
+    every = np.broadcast_to(
+      np.arange(1, len(self.catalog) + 1), (len(wishes), len(self.catalog))
+    )
+    titles = [[self.catalog.title(i) for i in h] for h in histories]
+    match = self._catalog_matches(histories, wishes)
+    read, unread = self._read([wish or "" for wish in wishes], titles, every)
+
+    def plain(rows: Int[np.ndarray, " some"]) -> Scores:
+      return self._catalog_matches(
+        [histories[row] for row in rows], [None] * len(rows)
+      )
+
+    return {
+      MATCH: match,
+      POPULARITY: self.log_popularity[every],
+      **read,
+      UNREAD: _unread(match, unread, plain),
+    }
+
+  def _catalog_matches(
+    self,
+    histories: Sequence[Sequence[str]],
+    wishes: Sequence[str | None],
+  ) -> Scores:
+    """Matches of states and all titles, in the order of the catalogue."""
+    assert self.matcher is not None
     assert self.items is not None
     # The item table keeps the order of the catalogue, and counts from one.
     index = self.catalog.index
@@ -305,43 +371,74 @@ class ModelParts:
       taken.newest(np.arange(len(rows)), self.items.history_length),
       inputs_length=self.run.data.inputs_length,
     )
-    every = np.broadcast_to(
-      np.arange(1, len(self.catalog) + 1), (len(rows), len(self.catalog))
-    )
-    titles = [[self.catalog.title(i) for i in h] for h in histories]
-    return {
-      MATCH: (states @ self.matcher.vectors[1:].T).astype(np.float64),
-      POPULARITY: self.log_popularity[every],
-      **self._read([wish or "" for wish in wishes], titles, every),
-    }
+    return (states @ self.matcher.vectors[1:].T).astype(np.float64)
 
   def prompt(self, wish: str | None) -> str:
     """The instruction around a history, with or without a wish."""
-    name = _PLAIN if wish is None else _WISH
-    form = render.Form(self.template_set[name])
+    form = render.Form(
+      self.template_set.answering(history=True, wish=wish is not None)
+    )
     return form.prompt(render.Slots(vague=wish))
+
+  def _under(
+    self, wish: Wish, block: Requests
+  ) -> tuple[token_dataset.TokenDataset, Int[np.ndarray, " requests"]]:
+    """A block's examples with the prompts and wishes to rank them under."""
+    if wish is Wish.OWN:
+      return block.tokens, block.examples
+    data = block.tokens.taken(block.examples)
+    rows = np.arange(len(data))
+    assert data.prompts is not None
+    if wish is Wish.OTHER:
+      # The next request's wish: of another user, in the same wording's form.
+      other = np.roll(rows, 1)
+      prompts = data.prompts.take(other)
+      texts = data.columns["wish_text"].gather(other).to_list()
+    elif wish is Wish.NOTHING:
+      texts = [_idle_words(int(row)) for row in block.examples]
+      prompts = ragged.Ragged.of(
+        [self._tokenizer.encode(self.prompt(text)) for text in texts]
+      )
+    else:
+      prompts = ragged.Ragged.of([self._plain_prompt] * len(rows))
+      texts = [""] * len(rows)
+    return data.with_wishes(prompts, texts), rows
 
   @functools.cached_property
   def _plain_prompt(self) -> Sequence[int]:
     return self._tokenizer.encode(self.prompt(None))
 
 
-def _under(
-  wish: Wish, block: Requests, plain: Sequence[int]
-) -> tuple[token_dataset.TokenDataset, Int[np.ndarray, " requests"]]:
-  """A block's examples with the prompts and wishes to rank them under."""
-  if wish is Wish.OWN:
-    return block.tokens, block.examples
-  data = block.tokens.taken(block.examples)
-  count = len(data)
-  rows = np.arange(count)
-  assert data.prompts is not None
-  if wish is Wish.NONE:
-    prompts = ragged.Ragged.of([plain] * count)
-    texts = [""] * count
-  else:
-    # The next request's wish: of another user, in the same wording's form.
-    other = np.roll(rows, 1)
-    prompts = data.prompts.take(other)
-    texts = data.columns["wish_text"].gather(other).to_list()
-  return data.with_wishes(prompts, texts), rows
+@functools.cache
+def _ordinary_words() -> Sequence[str]:
+  return sorted(topics.ordinary())
+
+
+def _idle_words(number: int) -> str:
+  """Ordinary words in no order, the same for the same number."""
+  rng = np.random.default_rng(number)
+  words = _ordinary_words()
+  chosen = rng.choice(len(words), rng.integers(3, 11), replace=False)
+  return " ".join(words[place] for place in chosen).capitalize() + "."
+
+
+def _unread(
+  match: Scores,
+  unread: Bool[np.ndarray, " requests"],
+  plain: Callable[[Int[np.ndarray, " some"]], Scores],
+) -> Scores:
+  """What the match would be without a wish less what it is.
+
+  Args:
+    match: with the wishes.
+    unread: of which wishes nothing was read; the others get zeros.
+    plain: matches of some rows without their wishes.
+  """
+  found = np.where(np.isfinite(match), 0.0, -np.inf)
+  rows = np.flatnonzero(unread)
+  if len(rows):
+    valid = np.isfinite(match[rows])
+    found[rows] = np.where(
+      valid, plain(rows) - np.where(valid, match[rows], 0.0), -np.inf
+    )
+  return found

@@ -18,12 +18,6 @@ from instructrec.models.scoring import candidate_tree, features
 # Of a long list, so many trees of so many nodes are scored at once.
 _TREES, _NODES, _CANDIDATES = 16, 256, 64
 _MAX_TEXT = 2000
-_TEMPLATES = {
-  (True, False): "seq_next_item",
-  (False, True): "search_find_product",
-  (True, True): "personal_wish_and_history",
-}
-"""Templates by whether there are a history and a text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +98,9 @@ class InstructionRanker:
         f"the sentence has {len(text)} characters, expected at most {_MAX_TEXT}"
       )
     titles = [self.catalog.title(item) for item in history]
-    form = render.Form(self.template_set[_TEMPLATES[bool(history), bool(text)]])
+    form = render.Form(
+      self.template_set.answering(history=bool(history), wish=bool(text))
+    )
 
     def inputs(newest: int) -> str:
       kept = titles[len(titles) - newest :]

@@ -4,11 +4,14 @@ import dataclasses
 import pathlib
 from typing import Annotated
 
+from instructrec.settings.metric_names import Metrics
 from instructrec.settings.option import Option
 from instructrec.settings.run import RunSettings
 
 _Path = pathlib.Path
 PROTOCOLS = ("one_pass", "tournament")
+PLACES = 10
+"""Titles of a list that a run writes itself."""
 _NUM_VALIDATION = 1000
 _CHAT_CACHE = _Path("chat_cache.sqlite")
 
@@ -137,6 +140,7 @@ class EvaluationSettings(RunSettings):
       name="retriever",
     ),
   ] = ()
+  metrics: Metrics = ()
   score_normalizations: Annotated[
     tuple[str, ...],
     Option(
@@ -152,6 +156,22 @@ class EvaluationSettings(RunSettings):
       least=0,
     ),
   ] = None
+  num_beams: Annotated[
+    tuple[int, ...],
+    Option(
+      "Write the ten best titles of the whole catalogue as well, by so many "
+      "beams (10 or more); repeat it. Retrievers and popularity rank the same "
+      "catalogue beside them."
+    ),
+  ] = ()
+  num_exact: Annotated[
+    int,
+    Option(
+      "Requests for which every title of the catalogue is scored, to see what "
+      "the beams miss; seconds each.",
+      least=0,
+    ),
+  ] = 0
   num_histories: Annotated[
     int,
     Option(
@@ -196,6 +216,11 @@ class EvaluationSettings(RunSettings):
       raise ValueError(
         "--gin_file evaluates a checkpoint that lies in no folder of a run; "
         "name the folder of the report with --output"
+      )
+    if min(self.num_beams, default=PLACES) < PLACES:
+      raise ValueError(
+        f"--num_beams={min(self.num_beams)}: lists have {PLACES} places; "
+        f"expected {PLACES} beams or more"
       )
     if not self.protocols:
       raise ValueError(f"no protocol; expected some of {PROTOCOLS}")

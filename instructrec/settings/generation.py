@@ -30,6 +30,13 @@ class DomainName(enum.StrEnum):
   products = "products"
 
 
+class InstructionKind(enum.StrEnum):
+  """Whose instructions are written."""
+
+  instructrec = "instructrec"
+  genrec = "genrec"
+
+
 class TeacherName(enum.StrEnum):
   """Who writes preferences and intentions."""
 
@@ -121,6 +128,14 @@ class GenerationSettings:
       "with a user. paper: intentions from the target's review."
     ),
   ] = Protocol.stated
+  kinds: Annotated[
+    tuple[InstructionKind, ...],
+    Option(
+      "Whose instructions: instructrec (39 templates and ours) or genrec (a "
+      "history, and the title that follows); repeat it for both.",
+      name="kind",
+    ),
+  ] = (InstructionKind.instructrec,)
   domain: Annotated[
     DomainName | None,
     Option(

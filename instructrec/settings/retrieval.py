@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from instructrec.settings import option
+from instructrec.settings.metric_names import Metrics
 from instructrec.settings.option import Option
 from instructrec.settings.trusted_modules import TrustedModules
 
@@ -29,7 +30,8 @@ class FitSettings:
   method: Annotated[
     str,
     Option(
-      "random, popularity, bm25, itemknn, als, sasrec, bert4rec, two_tower."
+      "Such as random, popularity, bm25, itemknn, als, sasrec, bert4rec or "
+      "two_tower; a wrong name lists all."
     ),
   ]
   output: Annotated[_Path, Option("Folder to make.")]
@@ -97,6 +99,7 @@ class RetrieverEvaluationSettings:
     int | None,
     Option("Drawn by seed; all if left out. Not with candidates.", least=1),
   ] = None
+  metrics: Metrics = ()
   keep_seen: Annotated[
     bool, Option("Rank items of the history, too (full catalogue).")
   ] = False

@@ -19,7 +19,6 @@ lengths, and a step takes the next `batch_size` rows.
 import concurrent.futures
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -33,8 +32,6 @@ Batch = dict[str, np.ndarray]
 Made = TypeVar("Made")
 
 _BLOCK = 4096
-# How many unfinished rows first-fit packing looks back on.
-_OPEN_ROWS = 32
 
 
 def _generator(*key: int) -> np.random.Generator:
@@ -279,26 +276,11 @@ class BatchStream:
 
   @functools.lru_cache(maxsize=8)  # noqa: B019
   def _packed_rows(self, block: int) -> list[list[int]]:
-    """First-fit packing of a block: the positions that share each row."""
+    """The positions of a block that share each row."""
     width: tuple[int, ...] = (self.inputs_length, self.targets_length)
     if self.joined:
       width = (sum(width),)
-    rows: list[list[int]] = []
-    room: list[tuple[int, ...]] = []
-    open_rows: list[int] = []
-    for position, sizes in enumerate(self._lengths(block).tolist()):
-      for row in open_rows:
-        if all(map(operator.le, sizes, room[row])):
-          rows[row].append(position)
-          room[row] = tuple(map(operator.sub, room[row], sizes))
-          break
-      else:
-        rows.append([position])
-        room.append(tuple(map(operator.sub, width, sizes)))
-        open_rows.append(len(rows) - 1)
-        if len(open_rows) > _OPEN_ROWS:
-          open_rows.remove(min(open_rows, key=lambda row: sum(room[row])))
-    return rows
+    return packing.first_fit(self._lengths(block).tolist(), width)
 
   @functools.cached_property
   def _row_starts(self) -> list[int]:

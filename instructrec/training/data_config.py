@@ -12,8 +12,9 @@ class DataConfig:
   Attributes:
     mixture: SeqIO mixture or task to train on.
     eval_mixture: SeqIO mixture or task of candidate lists to rerank.
-    inputs_length: width of an instruction, in tokens.
-    targets_length: width of a response or candidate, in tokens.
+    inputs_length: width of an instruction, in tokens; longer ones lose their
+      end. 0 has it chosen from the data (`lengths.py`).
+    targets_length: width of a response or candidate, in tokens; likewise.
     batch_size: rows of the global batch.
     pack: whether several examples share a row.
     loss_on_targets_only: False lets a decoder-only network learn the tokens of
@@ -26,14 +27,15 @@ class DataConfig:
     history_length: titles of a history that are read item by item, the newest;
       0 leaves the history in the text of the instruction.
     title_length: width of such a title, in tokens; longer ones lose their end.
+      0 has it chosen from the data.
     num_drawn: items drawn beside the target of each row; 0 draws none, and
       batches do not say which item the target is.
   """
 
   mixture: str
   eval_mixture: str = "instructrec_v1_rerank"
-  inputs_length: int
-  targets_length: int
+  inputs_length: int = 0
+  targets_length: int = 0
   batch_size: int
   pack: bool = False
   loss_on_targets_only: bool = True
@@ -42,8 +44,15 @@ class DataConfig:
   validation_split: str | None = "validation"
   task_forms: tuple[str, ...] = ()
   history_length: int = 0
-  title_length: int = 24
+  title_length: int = 0
   num_drawn: int = 0
+
+  @property
+  def unknown(self) -> tuple[str, ...]:
+    """The lengths that are still to be chosen from the data."""
+    lengths = ("inputs_length", "targets_length", "title_length")
+    needed = lengths if self.reads_items else lengths[:2]
+    return tuple(name for name in needed if not getattr(self, name))
 
   @property
   def reads_items(self) -> bool:
@@ -92,10 +101,17 @@ class DataConfig:
         packed are to hold items.
     """
     least = {
+      "batch_size": 1,
       **dict.fromkeys(
-        ("inputs_length", "targets_length", "batch_size", "title_length"), 1
+        (
+          "inputs_length",
+          "targets_length",
+          "title_length",
+          "history_length",
+          "num_drawn",
+        ),
+        0,
       ),
-      **dict.fromkeys(("history_length", "num_drawn"), 0),
     }
     for field, smallest in least.items():
       if getattr(self, field) < smallest:

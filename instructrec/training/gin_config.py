@@ -8,7 +8,7 @@ exists.
 import difflib
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import gin
@@ -149,6 +149,39 @@ def build(cls: type[_T]) -> _T:
       f"{cls.__name__} is not fully configured: {error}. Bind the fields in "
       f"a gin file, or with --gin.{cls.__name__}.<field>=<value>"
     ) from error
+
+
+def option(cls: type, field: str) -> str:
+  """What sets a field of a config class: a macro, or the field itself.
+
+  Args:
+    cls: the class.
+    field: of it.
+
+  Returns:
+    A name for `--gin.NAME=value`.
+  """
+  selector = f"{cls.__module__}.{cls.__qualname__}"
+  bound = gin_state._CONFIG.get(("", selector), {}).get(field)
+  if isinstance(bound, gin_state.ConfigurableReference):
+    reference = str(bound)
+    if reference.startswith("%"):
+      return reference[1:]
+  return f"{cls.__module__.rpartition('.')[2]}.{cls.__qualname__}.{field}"
+
+
+def record(cls: type, fields: Mapping[str, Any]) -> None:
+  """Binds fields whose values were found after parsing.
+
+  `config_text` and `bindings` then have them as if gin had said them.
+
+  Args:
+    cls: the config class.
+    fields: their values.
+  """
+  with gin.unlock_config():
+    for field, value in fields.items():
+      gin.parse_config(f"{option(cls, field)} = {value!r}")
 
 
 def check_all_used() -> None:

@@ -145,9 +145,12 @@ def _newest(model_dir: str) -> tensors.Checkpoint | None:
 
 
 def _open(path: str) -> tensors.Checkpoint:
-  """Each process of a pod checks a part of what T5X will restore in parts."""
+  """Each process of a pod checks a part of what T5X will restore in parts.
+
+  T5X takes the newest of a folder, whatever is wrong with it.
+  """
   share = jax.process_index(), jax.process_count()
-  return opening.open_checkpoint(path, share=share)
+  return opening.open_checkpoint(path, opening.newest_step(path), share=share)
 
 
 def _check_fit(found: tensors.Checkpoint, model: Any, run: str) -> None:

@@ -142,6 +142,18 @@ class ItemTable:
         f"{', '.join(map(repr, close)) or 'unlike it'}"
       ) from None
 
+  def title_lengths(self, vocabulary: Encoder) -> Int[np.ndarray, " items"]:
+    """Tokens of every title, without EOS.
+
+    Args:
+      vocabulary: the run's.
+
+    Returns:
+      Their numbers, in the order of the table.
+    """
+    rows = vocabulary.encode_all(self.titles)
+    return np.array([len(row) - 1 for row in rows], np.int64)
+
   def title_tokens(
     self, vocabulary: Encoder, length: int
   ) -> tuple[Int[np.ndarray, "items_plus_1 length"], int]:

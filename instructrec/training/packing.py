@@ -1,10 +1,44 @@
 """Prompt and answer in one row, and several examples in one row of a batch."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 Batch = dict[str, np.ndarray]
+
+# How many unfinished rows first-fit packing looks back on.
+_OPEN_ROWS = 32
+
+
+def first_fit(
+  examples: Iterable[Sequence[int]], width: Sequence[int]
+) -> list[list[int]]:
+  """Lays examples into rows: each into the first that has room on all sides.
+
+  Args:
+    examples: the tokens of each on every side, such as its prompt and answer.
+    width: tokens that a row takes on every side.
+
+  Returns:
+    For each row, the numbers of the examples that share it.
+  """
+  rows: list[list[int]] = []
+  room: list[tuple[int, ...]] = []
+  open_rows: list[int] = []
+  for number, sizes in enumerate(examples):
+    for row in open_rows:
+      if all(map(operator.le, sizes, room[row])):
+        rows[row].append(number)
+        room[row] = tuple(map(operator.sub, room[row], sizes))
+        break
+    else:
+      rows.append([number])
+      room.append(tuple(map(operator.sub, width, sizes)))
+      open_rows.append(len(rows) - 1)
+      if len(open_rows) > _OPEN_ROWS:
+        open_rows.remove(min(open_rows, key=lambda row: sum(room[row])))
+  return rows
 
 
 def join_features(batch: Batch, *, loss_on_targets_only: bool = True) -> Batch:

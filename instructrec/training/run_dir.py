@@ -400,6 +400,11 @@ def load(
     )
   settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
   data = settings.build(data_config.DataConfig)
+  if data.unknown:
+    raise ValueError(
+      f"{folder / CONFIG} leaves {', '.join(data.unknown)} of its data open; "
+      "expected the lengths that `instructrec train` writes: " + _REMEDY
+    )
   settings.check_task_modules(data.modules)
   train = settings.build(runner.TrainConfig)
   if checksums.is_known(folder, VOCABULARY.as_posix(), _REMEDY):

@@ -71,7 +71,8 @@ def cosine(
   if not 0 <= warmup_steps < train_steps:
     raise ValueError(
       f"schedules.cosine: warmup_steps is {warmup_steps}, expected at least 0 "
-      f"and less than train_steps ({train_steps})"
+      f"and less than train_steps ({train_steps}); set --gin.WARMUP_STEPS or "
+      "--gin.TRAIN_STEPS"
     )
   return optax.warmup_cosine_decay_schedule(
     init_value=0.0 if warmup_steps else value,

@@ -104,20 +104,6 @@ def _trees(
   return features.padded_lengths(nodes), trees, groups
 
 
-def _by_tree(
-  lists: Int[np.ndarray, "requests candidates width"],
-  groups: Sequence[list[Int[np.ndarray, " group"]]],
-  num_trees: int,
-) -> Int[np.ndarray, "trees tree_candidates width"]:
-  """What is said of candidates, in the order of each request's trees."""
-  return np.concatenate(
-    [
-      candidate_tree.pad_groups(rows, found, num_trees, _TREE_CANDIDATES)
-      for rows, found in zip(lists, groups, strict=True)
-    ]
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class _Shape:
   """What a bucket is compiled for.
@@ -212,21 +198,21 @@ class _Lists:
     """What the model scores of some requests of a bucket."""
     dataset, examples = self.dataset, self.examples[requests]
     padded = dataset.pad_lists(examples, shape.targets, self.width)
-    choices = None
-    if self.items is not None:
-      choices = dataset.pad_candidate_items(examples, self.width)[..., None]
     if shape.trees > 1:
       groups = [self.groups[request] for request in requests.tolist()]
-      padded = _by_tree(padded, groups, shape.trees)
-      if choices is not None:
-        choices = _by_tree(choices, groups, shape.trees)
-    rows = candidate_tree.to_features(
+      padded = np.concatenate(
+        [
+          candidate_tree.pad_groups(rows, found, shape.trees, _TREE_CANDIDATES)
+          for rows, found in zip(padded, groups, strict=True)
+        ]
+      )
+    batch = candidate_tree.to_features(
       self.texts.pad(examples, shape.inputs), padded, shape.nodes
     )
-    if self.items is not None and choices is not None:
-      rows |= self.items.history_arrays(self.items.history(dataset, examples))
-      rows |= self.items.choice_arrays(choices[..., 0])
-    return rows
+    if self.items is not None:
+      # Titles are scored as text: which items they are nothing asks.
+      batch |= self.items.history_arrays(self.items.history(dataset, examples))
+    return batch
 
   def put(
     self,
@@ -318,8 +304,7 @@ def score_lists(
       and of the candidates' trees together; a single request may have more.
     mesh_config: how the devices of all processes share the work; None for one
       device.
-    items: of a run that reads items; batches then hold `history_*` and
-      `choice_*` as those of `batches.list_batch` do.
+    items: of a run that reads items; batches then hold `history_*`.
     label: what the progress line says.
 
   Returns:

@@ -92,6 +92,55 @@ def test_a_quarter_of_the_kills_meet_training(total):
   assert counts.get(commands.COMMANDS[2], 0) >= total // 4
 
 
+class _Trials:
+  """Stands for a bench whose trials of `retrieve fit` go wrong."""
+
+  def __init__(self, work):
+    del work
+
+  def refer(self, command):
+    del command
+    return interruption.Reference({}, 1.0, 1.0)
+
+  def interrupt(self, command, number, most, rng, tally):
+    del number, rng
+    is_wrong = command.name == "retrieve fit"
+    tally.sent += most
+    tally.finished += 1
+    tally.equal += not is_wrong
+    tally.problems += ["differs in ['log']"] * is_wrong
+
+
+@pytest.mark.parametrize(
+  ("options", "status", "said"),
+  [
+    (["--command=prepare", "--command=train"], 0, "; 0 problems. Seed 7,"),
+    (["--command=retrieve fit"], 1, "fit under SIGTERM: differs in ['log']"),
+    (["--minutes=0"], 1, "train under SIGKILL: 0 of 5 signals sent"),
+  ],
+)
+def test_the_table_stands_in_the_page_and_the_status_says_whether_all_is_well(
+  options, status, said, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(interruption, "Bench", _Trials)
+  main = runpy.run_path(f"{commands.__file__}/../__main__.py")["main"]
+  page = tmp_path / "page.md"
+  page.write_text("before\n<!-- chaos -->\nold\n<!-- end -->\nafter\n")
+  options = [*options, f"--page={page}", "--seed=7", "--kills=20"]
+  assert main(options) == status
+  output = capsys.readouterr().out
+  assert said in output
+  text = page.read_text()
+  assert text.startswith("before\n<!-- chaos -->\n\n| command | signal |")
+  assert text.endswith("\n\n<!-- end -->\nafter\n")
+  assert "old" not in text
+  table = text.split("<!-- chaos -->")[1].split("<!-- end -->")[0].strip()
+  assert output.startswith(table)
+  page.write_text("no place")
+  with pytest.raises(SystemExit, match="has no <!-- chaos -->"):
+    main(options)
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
   return interruption.Bench(tmp_path_factory.mktemp("chaos"))

@@ -15,7 +15,7 @@ import outcome
 import psutil
 
 _POLL_SECONDS = 0.02
-_SECONDS = 1800.0  # A command that takes longer hangs.
+_SECONDS = 600.0  # A command that takes longer hangs.
 _ORPHAN_SECONDS = 30.0
 
 

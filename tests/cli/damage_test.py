@@ -21,7 +21,7 @@ import pytest
 
 from instructrec import checksums
 from instructrec.data import dataset, interaction
-from instructrec.evaluation import compare, evaluate, facts, report
+from instructrec.evaluation import compare, evaluate, facts, loss_log, report
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import convert, opening, tensors
 from instructrec.retrieval import (
@@ -382,7 +382,7 @@ def test_run_folders(work, copied, damage_all):
     items = dataclasses.replace(run, data=data).item_arrays()
     assert items is not None
     weights = run_weights.RunWeights.load(folder, untuned)
-    log = report.read_training_log(folder / "metrics.jsonl")
+    log = loss_log.read(folder / "metrics.jsonl")
     assert all({"step", "split"} <= row.keys() for row in log)
     return found(
       str(run.model.module.config),

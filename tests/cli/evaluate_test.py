@@ -94,8 +94,10 @@ def means(result, method):
 def test_retrieved_lists_give_both_figures_and_their_ceiling(
   work, made, tmp_path
 ):
+  # The weights that are fitted stay with the run.
+  shutil.copytree(work / "model", tmp_path / "model")
   found, record = evaluated(
-    work,
+    tmp_path,
     tmp_path / "report",
     f"--candidates={made / 'retrieved.parquet'}",
     f"--validation_candidates={made / 'validation.parquet'}",

@@ -98,10 +98,10 @@ def test_the_report_has_every_method_and_the_chance_level(report):
     assert result["chance"]["HR@1"] == pytest.approx(0.1)
     assert result["num_requests"] == 9
   text = (report / "report.md").read_text()
-  for picture in (*report.glob("*.png"),):
+  for picture in (*report.glob("*.svg"),):
     assert f"]({picture.name})" in text
   for kind in ("metrics", "strata"):
-    assert len(list(report.glob(f"{kind}-*.png"))) == len(_EVALUATED)
+    assert len(list(report.glob(f"{kind}-*.svg"))) == len(_EVALUATED)
   rows = pl.read_parquet(report / "per_request.parquet")
   assert rows.height == len(_EVALUATED) * 4 * 9
   for name in ("target", "candidates", "target_position", "history_length"):

@@ -53,7 +53,7 @@ def results(report):
 
 def test_it_goes_from_logs_to_a_report(made):
   run, output = made
-  for step in ("1/5 prepare", "2/5", "3/5", "4/5", "5/5 rank"):
+  for step in ("1/6 prepare", "2/6", "3/6", "4/6", "5/6", "6/6 rank"):
     assert step in output
   assert (run / "report/report.md").is_file()
   assert "\nunderstood: " in output
@@ -64,7 +64,12 @@ def test_it_goes_from_logs_to_a_report(made):
 def test_a_wish_has_rows_of_its_own(run):
   found = results(run / "report")
   assert len(found) > 3
+  baselines = {"bm25", "itemknn", "sasrec"}
   always = {"trained model", "untrained model", "popularity", "random"}
+  always |= baselines | {
+    "trained model + bm25 + itemknn + sasrec",
+    "bm25 + itemknn + sasrec + popularity",
+  }
   assert set(found[_PLAIN]["methods"]) == always
   assert set(found[_SEARCH]["methods"]) == always | {
     "trained model, no wish",
@@ -95,8 +100,8 @@ def test_the_report_tells_what_parts_add_and_how_wishes_are_followed(run):
   assert "without match" in text
   assert "wanted alone" in text
   assert "Following" in text
-  assert "](following.png)" in text
-  assert (run / "report/following.png").stat().st_size > 0
+  assert "](following.svg)" in text
+  assert (run / "report/following.svg").stat().st_size > 0
 
 
 def test_an_evaluation_that_fits_nothing_takes_the_stored_weights(
@@ -124,7 +129,7 @@ def test_an_evaluation_that_fits_nothing_takes_the_stored_weights(
     assert again["descriptions"][name] == first["descriptions"][name], name
   text = (tmp_path / "report/report.md").read_text()
   assert "what each part of the score adds" not in text
-  assert not (tmp_path / "report/following.png").exists()
+  assert not (tmp_path / "report/following.svg").exists()
 
 
 def test_ranking_says_what_it_understood_and_why(run):

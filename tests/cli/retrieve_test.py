@@ -192,3 +192,29 @@ def test_files_that_are_no_lists_are_refused_before_data_are_loaded(
   path.write_text("user,items\n5077,1116 884\n")
   with pytest.raises(ValueError, match=r"ml-1m.random, line 1: found 'user,it"):
     call(*command, f"--candidates={path}")
+
+
+def test_metrics_may_be_asked_for(work, tmp_path):
+  out = evaluated(
+    work, tmp_path, "--metrics=HR@20,Recall@50", "--metrics=MAP@5"
+  )
+  wanted = ["HR@20", "Recall@50", "MAP@5"]
+  record = json.loads((tmp_path / "report.json").read_text())
+  for result in record["results"]:
+    assert result["compared"] == wanted
+    assert list(result["chance"]) == [*wanted, "HR@1", "NDCG@10"]
+  assert "| method | HR@20 | Recall@50 | MAP@5 | HR@1 | NDCG@10 |" in out
+  page = (tmp_path / "report.md").read_text()
+  assert "| difference | HR@20 | Recall@50 | MAP@5 |" in page
+  with pytest.raises(ValueError, match=r"'Recal@5'; the nearest is Recall@5\."):
+    evaluated(work, tmp_path / "no", "--metrics=Recal@5")
+  assert not (tmp_path / "no").exists()
+
+
+def test_a_cut_off_past_the_list_is_said(work, tmp_path):
+  evaluated(work, tmp_path, "--metrics=NDCG@30,Recall@30")
+  page = (tmp_path / "report.md").read_text()
+  first, _, second = page.partition("\n## full catalogue\n")
+  assert "Recall@30 is 1 for every method: no list has more" in first
+  assert "NDCG@30: no list has more than" in first
+  assert "no list has more than" not in second

@@ -75,7 +75,7 @@ def test_it_is_evaluated_on_prompts_and_histories(work, trained, tmp_path):
   text = (tmp_path / "report" / "report.md").read_text()
   assert "fitted on 9 validation requests" in text
   assert "prior alone" in text
-  assert "following.png" not in text
+  assert "following.svg" not in text
 
 
 def test_a_damaged_table_is_copied_anew_and_another_one_refused(

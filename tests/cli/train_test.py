@@ -7,7 +7,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from instructrec import folder_lock
+from instructrec import folder_lock, output_folder
 from instructrec.cli import main
 from instructrec.training import run_dir
 
@@ -133,7 +133,7 @@ def test_two_commands_do_not_make_one_output(tmp_path, command, args):
   """The second is refused before it reads anything, for hours perhaps."""
   output = tmp_path / "output"
   with (
-    folder_lock.beside(output, command, print),
+    output_folder.locked(output, command, print),
     pytest.raises(
       folder_lock.InUseError,
       match=rf"{output} is in use: .* \(instructrec {command}, since",

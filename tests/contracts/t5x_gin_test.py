@@ -35,7 +35,10 @@ _ROOT = next(
   if (path / "gin").is_dir()
 )
 SIZES = ("small", "base", "large", "xl", "xxl")
-FINETUNE = tuple(f"gin/instructrec_{size}.gin" for size in SIZES)
+FINETUNE = (
+  *(f"gin/instructrec_{size}.gin" for size in SIZES),
+  "gin/genrec_xl.gin",
+)
 _MODEL = ("gin/models/xl.gin",)
 _TINY = ("gin/overrides/tiny.gin",)
 _LORA = ("gin/runs/t5x_lora.gin",)

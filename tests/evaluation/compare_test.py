@@ -177,7 +177,7 @@ def test_what_is_no_report_of_this_version_is_named(tmp_path):
   with pytest.raises(checksums.DamagedError, match=r"report\.json is damaged"):
     compare.load(tmp_path / "a")
   checksums.write(tmp_path / "a", ["report.json"])
-  with pytest.raises(ValueError, match="has schema_version 2, expected 3"):
+  with pytest.raises(ValueError, match="has schema_version 2, expected 4"):
     compare.load(tmp_path / "a")
 
 
@@ -189,3 +189,31 @@ def test_a_request_that_stands_there_twice_is_named(tmp_path):
   twice = compare.load(tmp_path / "a")
   with pytest.raises(ValueError, match="121 rows of 120 request ids"):
     compare.compare({"a": [twice]})
+
+
+def test_a_retriever_is_compared_under_each_task_that_it_ranked(tmp_path):
+  model, flat = {"model": scored(1, 1)}, {"flat": scored(0, 2)}
+  half = np.arange(COUNT // 2)
+  tasks = written(tmp_path / "run", model, ["g", "h"], half)
+  retriever = written(
+    tmp_path / "retriever", flat, [compare.FROZEN, "full catalogue"]
+  )
+  runs = {"r": [retriever], "m": [tasks]}
+  with pytest.raises(ValueError, match="the same --split, --num_requests"):
+    compare.compare(
+      {
+        "m": [written(tmp_path / "few", model, ["g"], half[:9])],
+        "r": [written(tmp_path / "other", flat, [compare.FROZEN], half[5:])],
+      }
+    )
+  found = compare.compare(runs, num_resamples=30)
+  assert [result.group for result in found] == ["g", "h"]
+  (alone, _) = compare.compare({"m": [tasks]}, num_resamples=30)
+  of_half = written(tmp_path / "half", flat, ["g"], half)
+  (expected,) = compare.compare({"r": [of_half]}, num_resamples=30)
+  for result in found:
+    assert result.num_requests == COUNT // 2
+    for label, other in (("r/flat", expected), ("m/model", alone)):
+      assert (
+        result.methods[label]["MRR"].mean == other.methods[label]["MRR"].mean
+      )

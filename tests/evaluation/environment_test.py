@@ -68,3 +68,12 @@ def test_the_processor_is_read_where_the_system_tells_it(tmp_path):
   assert environment._processor(info) == "Abacus 9: turbo"
   info.write_text("processor\t: 0\n")
   assert environment._processor(info) != "Abacus 9: turbo"
+
+
+def test_an_installed_package_tells_what_it_was_built_from(tmp_path):
+  (tmp_path / "instructrec").mkdir()
+  (tmp_path / "instructrec" / "COMMIT").write_text("0123abc-dirty\n")
+  assert environment.commit(tmp_path) == "0123abc-dirty"
+  # A checkout tells its own.
+  git(tmp_path, "init", "-q")
+  assert environment.commit(tmp_path) is None

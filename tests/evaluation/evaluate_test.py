@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from instructrec.evaluation import evaluate, facts, intervals, metrics
+from instructrec.evaluation import evaluate, facts, intervals
 
 
 def test_equal_methods_have_no_difference():
@@ -75,15 +75,6 @@ def test_labels_are_the_places_of_the_targets():
   assert [split.counts for split in found.breakdowns] == [[1, 1], [2], [2], [2]]
   with pytest.raises(ValueError, match="g: the labels are not the places"):
     evaluate.from_scores("g", scores, np.array([1, 1]), **arguments)
-
-
-def test_methods_are_sorted_and_described_by_metrics_that_must_be_there():
-  one = {"m": metrics.Ranks(np.zeros(2, int), np.ones(2, int))}
-  for cut_offs in ({"ndcg_at": (5,)}, {"hit_rate_at": (5,)}):
-    with pytest.raises(ValueError, match="expected 1 and 10 among them"):
-      evaluate.from_ranks(
-        "g", one, np.full(2, 9), request_ids=["q", "r"], **cut_offs
-      )
 
 
 def by_users(users, count=200):

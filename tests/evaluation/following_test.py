@@ -171,7 +171,7 @@ def test_the_section_has_sentence_table_and_picture():
   assert text.startswith("## Following\n")
   assert f"right in {found.right_direction.mean:.1%} of pairs" in text
   assert "![" in text
-  assert "(following.png)" in text
+  assert "(following.svg)" in text
   rows = following_report.table(found).splitlines()
   assert len({row.count("|") for row in rows}) == 1
   assert f"{found.clean_first_five.mean:.3f} [" in text
@@ -204,5 +204,5 @@ def test_the_picture_is_drawn(whole, tmp_path):
   found = _full()
   if not whole:
     found = dataclasses.replace(found, nonsense=None)
-  plots.following_bars(found, tmp_path / "following.png")
-  assert (tmp_path / "following.png").read_bytes().startswith(b"\x89PNG")
+  plots.following_bars(found, tmp_path / "following.svg")
+  assert (tmp_path / "following.svg").read_text().startswith("<?xml")

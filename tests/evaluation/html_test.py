@@ -1,13 +1,14 @@
 import base64
 import html.parser
 import re
+import xml.etree.ElementTree
 
 import markdown_it
 import numpy as np
 import pytest
 
 from instructrec import foreign_text
-from instructrec.evaluation import evaluate, facts, report
+from instructrec.evaluation import evaluate, examples, facts, report
 from instructrec.evaluation import html as pages
 
 _EVIL = (
@@ -65,8 +66,29 @@ def written(folder, methods, group="g", title="t"):
     descriptions={name: name for name in methods},
   )
   log = [{"step": 1, "split": "train", "loss": 1.0}]
+  shown = examples.Example(
+    request_id="r0",
+    request=examples.Request(history=[title], wish=title, instruction=title),
+    method=methods[0],
+    best=[(title, 1.0)],
+    target=title,
+    num_candidates=4,
+    ranks=dict.fromkeys(methods, 1.0),
+  )
   context = report.Context(
-    title, [title], {title: title}, {}, {}, {}, title, [title], log
+    title,
+    [title],
+    {title: title},
+    {},
+    {},
+    {},
+    title,
+    [title],
+    log,
+    model=methods[0],
+    baselines=methods[1:],
+    meanings={group: title},
+    examples={group: [shown]},
   )
   report.write(folder, [result], context)
   return (folder / "report.html").read_text()
@@ -83,9 +105,9 @@ def test_names_and_titles_are_text_whatever_they_hold(tmp_path, evil):
     if tag not in ("html", "meta"):
       assert attrs.keys() <= allowed, (tag, attrs)
   for picture in found.all("img"):
-    assert picture["src"].startswith("data:image/png;base64,")
+    assert picture["src"].startswith("data:image/svg+xml;base64,")
   for link in found.all("a"):
-    assert re.fullmatch(r"#section-\d+", link["href"])
+    assert re.fullmatch(r"#section-\d+|[./\w-]*docs/\w+\.md", link["href"])
   shown = re.sub(r"\s+", " ", found.text)
   assert foreign_text.printable(evil) in shown
   assert not set("\x1b\u202e\r") & set(page)
@@ -102,10 +124,12 @@ def _check_markdown(text):
     for child in (token, *(token.children or ()))
   ]
   kinds = {token.type for token in tokens}
-  assert not kinds & {"html_block", "html_inline", "link_open", "code_inline"}
+  assert not kinds & {"html_block", "html_inline", "code_inline"}
+  links = [t.attrs["href"] for t in tokens if t.type == "link_open"]
+  assert all(re.fullmatch(r"[./\w-]*docs/\w+\.md", link) for link in links)
   pictures = [t.attrs["src"] for t in tokens if t.type == "image"]
   assert pictures
-  assert all(re.fullmatch(r"[\w.-]+\.png", src) for src in pictures)
+  assert all(re.fullmatch(r"[\w.-]+\.svg", src) for src in pictures)
 
 
 def test_the_page_needs_nothing_else(tmp_path):
@@ -115,7 +139,8 @@ def test_the_page_needs_nothing_else(tmp_path):
   for picture in found.all("img"):
     assert len(picture["alt"]) > 20
     data = base64.b64decode(picture["src"].split(",")[1])
-    assert data.startswith(b"\x89PNG")
+    assert xml.etree.ElementTree.fromstring(data).tag.endswith("}svg")
+    assert b"prefers-color-scheme: dark" in data
   policy = [m for m in found.all("meta") if "http-equiv" in m]
   assert policy[0]["content"].startswith("default-src 'none'; img-src data:;")
   assert not found.all("link")
@@ -144,7 +169,8 @@ def test_the_page_holds_what_the_markdown_holds(tmp_path):
     # Bold is markup within a cell.
     assert cell.replace("**", "") in text
   headings = re.findall(r"^## (.*)$", markdown, re.MULTILINE)
-  assert [link["href"] for link in found.all("a")] == [
+  links = [link["href"] for link in found.all("a")]
+  assert [link for link in links if link.startswith("#")] == [
     f"#section-{i}" for i in range(1, len(headings) + 1)
   ]
   assert len(found.all("h2")) == len(headings)
@@ -157,12 +183,27 @@ def test_figures_stay_on_one_line():
 
 
 def test_a_missing_picture_is_an_error(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"gone\.png"):
-    pages.page("![x](gone.png)", "t", tmp_path)
+  with pytest.raises(FileNotFoundError, match=r"gone\.svg"):
+    pages.page("![x](gone.svg)", "t", tmp_path)
 
 
 def test_a_picture_of_another_folder_is_not_read(tmp_path):
-  (tmp_path / "secret.png").write_bytes(b"secret")
+  (tmp_path / "secret.svg").write_bytes(b"secret")
   (tmp_path / "report").mkdir()
-  page = pages.page("![x](../secret.png)", "t", tmp_path / "report")
+  page = pages.page("![x](../secret.svg)", "t", tmp_path / "report")
   assert not Reader(page).all("img")
+
+
+@pytest.mark.parametrize(
+  "address",
+  [
+    "https://a.b/docs/x.md",
+    "javascript:docs/x.md",
+    "//a.b/docs/x.md",
+    "x.html",
+  ],
+)
+def test_only_pages_of_documentation_are_linked(address):
+  assert not Reader(pages.page(f"[x](<{address}>)", "t")).all("a")
+  found = Reader(pages.page("[x](<../docs/evaluation.md>)", "t")).all("a")
+  assert found == [{"href": "../docs/evaluation.md"}]

@@ -1,5 +1,6 @@
 import itertools
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -22,14 +23,52 @@ def brute_force(scores, label):
   return dict(zip(metrics.NAMES, np.mean(values, axis=0), strict=True))
 
 
+# What pytrec_eval calls each formula, without and with a cut-off; None where it
+# has none: a test of its own derives the values then.
+REFERENCES = {
+  "HR": (None, "success"),
+  "NDCG": ("ndcg", "ndcg_cut"),
+  "MRR": ("recip_rank", None),
+  "Recall": (None, "recall"),
+  "MAP": ("map", "map_cut"),
+  "Precision": (None, "P"),
+}
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "evaluation.md"
+CUT_OFFS = (1, 3, 5, 10, 20, 100)
+
+
+def test_every_metric_says_what_it_is_held_to():
+  missing = [name for name in metrics.FORMULAS if name not in REFERENCES]
+  assert not missing, (
+    f"{missing} of metrics.FORMULAS are held to nothing: add a line each to "
+    "REFERENCES in tests/evaluation/metrics_test.py, with what pytrec_eval "
+    "calls it, or None and a test that derives its values"
+  )
+  undocumented = [
+    name for name in metrics.FORMULAS if f"| {name} |" not in PAGE.read_text()
+  ]
+  assert not undocumented, (
+    f"{undocumented} stand in no row of the table of metrics in "
+    "docs/evaluation.md: add `| NAME | what a rank is worth |`"
+  )
+
+
 def test_equal_to_pytrec_eval_where_nothing_ties():
   rng = np.random.default_rng(0)
   scores = rng.permuted(np.tile(np.arange(50.0), (300, 1)), axis=1)
   labels = rng.integers(0, 50, 300)
-  found = metrics.per_request(scores, labels)
+  whole = {name: found for name, (found, _) in REFERENCES.items() if found}
+  cut = {
+    f"{name}@{k}": f"{found}_{k}"
+    for name, (_, found) in REFERENCES.items()
+    if found
+    for k in CUT_OFFS
+  }
+  found = metrics.per_request(scores, labels, [*whole, *cut])
+  depths = ",".join(map(str, CUT_OFFS))
   evaluator = pytrec_eval.RelevanceEvaluator(
     {f"q{i}": {f"d{label}": 1} for i, label in enumerate(labels)},
-    {"success.1,3,5,10", "ndcg_cut.3,5,10", "recip_rank"},
+    {*whole.values(), *(f"{n}.{depths}" for _, n in REFERENCES.values() if n)},
   )
   reference = evaluator.evaluate(
     {
@@ -37,14 +76,31 @@ def test_equal_to_pytrec_eval_where_nothing_ties():
       for i, row in enumerate(scores)
     }
   )
-  names = {
-    **{f"HR@{k}": f"success_{k}" for k in metrics.HIT_RATE_AT},
-    **{f"NDCG@{k}": f"ndcg_cut_{k}" for k in metrics.NDCG_AT},
-    "MRR": "recip_rank",
-  }
-  for ours, theirs in names.items():
+  for ours, theirs in {**whole, **cut}.items():
     expected = [reference[f"q{i}"][theirs] for i in range(300)]
     np.testing.assert_allclose(found[ours], expected, rtol=0, atol=1e-12)
+
+
+def test_reciprocal_ranks_with_a_cut_off_are_those_of_shorter_runs():
+  """`recip_rank` of pytrec_eval, which has no cut-off, of the K best."""
+  rng = np.random.default_rng(1)
+  scores = rng.permuted(np.tile(np.arange(30.0), (200, 1)), axis=1)
+  labels = rng.integers(0, 30, 200)
+  qrels = {f"q{i}": {f"d{label}": 1} for i, label in enumerate(labels)}
+  for k in (1, 5, 10):
+    best = np.argsort(-scores, axis=1)[:, :k]
+    reference = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(
+      {
+        f"q{i}": {f"d{j}": scores[i, j] for j in row}
+        for i, row in enumerate(best)
+      }
+    )
+    np.testing.assert_allclose(
+      metrics.per_request(scores, labels, [f"MRR@{k}"])[f"MRR@{k}"],
+      [reference[f"q{i}"]["recip_rank"] for i in range(200)],
+      rtol=0,
+      atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,18 +197,73 @@ def test_what_does_not_fit_is_named(scores, labels, where, message):
 def test_any_cut_off_may_be_asked_for():
   scores = np.arange(30.0)[None, ::-1]
   found = metrics.per_request(
-    scores, np.array([19]), hit_rate_at=(19, 20), ndcg_at=(19, 20)
+    scores, np.array([19]), ["HR@19", "HR@20", "NDCG@19", "NDCG@20"]
   )
   assert {name: float(value[0]) for name, value in found.items()} == {
     "HR@19": 0.0,
     "HR@20": 1.0,
     "NDCG@19": 0.0,
     "NDCG@20": pytest.approx(1 / math.log2(21)),
-    "MRR": pytest.approx(1 / 20),
   }
-  assert metrics.chance(40, hit_rate_at=(20,))["HR@20"] == pytest.approx(0.5)
-  with pytest.raises(ValueError, match=r"cut-offs are \(0,\)"):
-    metrics.per_request(scores, np.array([0]), hit_rate_at=(0,))
+  assert metrics.chance(40, ["HR@20"])["HR@20"] == pytest.approx(0.5)
+  with pytest.raises(
+    ValueError, match="no metric 'HR@0'; the nearest is HR@10"
+  ):
+    metrics.per_request(scores, np.array([0]), ["HR@0"])
+
+
+@pytest.mark.parametrize(
+  ("given", "nearest"),
+  [
+    ("Recal@50", "Recall@50"),
+    ("hr@20", "HR@20"),
+    ("nDCG@5", "NDCG@5"),
+    ("mrr", "MRR"),
+    ("HR", "HR@10"),
+    ("HR@", "HR@10"),
+    ("MAP@0", "MAP@10"),
+    ("MAP@-3", "MAP@10"),
+    ("NDCG@1.5", "NDCG@10"),
+    ("NDCG@010", "NDCG@10"),
+    ("HR@5@5", "HR@10"),
+    ("HR@\u0665", "HR@10"),
+    ("HR @5", "HR@5"),
+    ("Precison", "Precision@10"),
+  ],
+)
+def test_what_is_no_metric_is_named_with_the_nearest(given, nearest):
+  with pytest.raises(ValueError, match="there is no metric") as caught:
+    metrics.parse([f"HR@1,{given}"])
+  assert f"no metric {given.strip()!r}; the nearest is {nearest}. " in str(
+    caught.value
+  )
+
+
+def test_names_are_read_one_by_one_or_with_commas():
+  names = ("HR@20", "Recall@50", "MAP@10", "MRR")
+  assert metrics.parse(["HR@20, Recall@50", "MAP@10,MRR"]) == names
+  assert metrics.parse([]) == ()
+  assert metrics.parse(metrics.NAMES) == metrics.NAMES
+  assert [metrics.cutoff(name) for name in names] == [20, 50, 10, None]
+  with pytest.raises(ValueError, match="the metric HR@1 is named twice"):
+    metrics.parse(["HR@1,MRR", "HR@1"])
+
+
+@pytest.mark.parametrize("formula", metrics.FORMULAS)
+def test_a_tie_is_worth_the_mean_of_its_ranks(formula):
+  """For every formula, cut-off and tie of a list of seven."""
+  names = [f"{formula}@{k}" for k in (1, 2, 3, 5, 7, 9)]
+  names += [formula] if metrics.FORMULAS[formula].whole else []
+  alone = metrics.from_ranks(np.arange(7), np.ones(7, int), names)
+  ties = [(g, e) for g in range(7) for e in range(1, 8 - g)]
+  found = metrics.from_ranks(*map(np.array, zip(*ties, strict=True)), names)
+  for name in names:
+    expected = [alone[name][g : g + e].mean() for g, e in ties]
+    np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-15)
+    assert (alone[name] <= 1).all()
+    assert (np.diff(alone[name]) <= 0).all()
+    k = metrics.cutoff(name)
+    assert k is None or (alone[name][k:] == 0).all()
 
 
 def test_chance_is_the_mean_over_all_ranks():

@@ -5,7 +5,13 @@ import polars as pl
 import pytest
 
 from instructrec import checksums
-from instructrec.evaluation import evaluate, facts, metrics, per_request
+from instructrec.evaluation import (
+  evaluate,
+  facts,
+  metrics,
+  per_request,
+  selection,
+)
 
 KNOWN = facts.Facts.of(
   targets=["b", "c", "z"],
@@ -45,12 +51,15 @@ def test_a_row_holds_metrics_and_facts_of_one_request():
   assert (row["expected_rank"], row["HR@1"]) == (1.5, 0.5)
 
 
+OTHERS = selection.Selection.of(["HR@1", "HR@20"])
+
+
 def test_groups_may_have_other_cut_offs_and_no_facts():
   whole = dataclasses.replace(KNOWN, lists=None)
   found = per_request.table(
     [
       evaluated("a", KNOWN),
-      evaluated("b", None, hit_rate_at=(1, 20)),
+      evaluated("b", None, selection=OTHERS),
       evaluated("c", whole),
     ]
   )

@@ -30,44 +30,59 @@ def evaluated(names):
   )
 
 
-def test_bars_are_the_means_with_their_intervals(tmp_path, axes):
+def test_points_are_the_means_with_their_intervals(tmp_path, axes):
   result = evaluated(["b", "a"])
-  plots.metric_bars(result, tmp_path / "x.png")
-  assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
-  handles, labels = axes[0].get_legend_handles_labels()
-  bars = dict(zip(labels, handles, strict=True))
-  for name, row in result.methods.items():
-    heights = [bar.get_height() for bar in bars[name]]
-    assert heights == [row[m].mean for m in result.chance]
-    segments = bars[name].errorbar.lines[2][0].get_segments()
-    for segment, metric in zip(segments, result.chance, strict=True):
-      assert sorted(segment[:, 1]) == pytest.approx(
+  plots.metric_intervals(result, tmp_path / "x.svg")
+  figure = axes[0].figure
+  panels = {one.get_title(): one for one in figure.axes}
+  assert set(panels) == set(result.chance)
+  for metric, panel in panels.items():
+    (points,) = panel.containers
+    means = [row[metric].mean for row in result.methods.values()]
+    assert list(points.lines[0].get_xdata()) == means
+    segments = points.lines[2][0].get_segments()
+    for segment, row in zip(segments, result.methods.values(), strict=True):
+      assert sorted(segment[:, 0]) == pytest.approx(
         [row[metric].low, row[metric].high]
       )
-  chance = [float(line.get_ydata()[0]) for line in axes[0].lines][
-    -len(result.chance) :
+    chance = float(panel.lines[0].get_xdata()[0])
+    assert chance == metrics.chance(10)[metric]
+  labels = [label.get_text() for label in axes[0].get_yticklabels()]
+  assert labels == list(result.methods)
+  assert "120 requests, 10 candidates" in figure.get_suptitle()
+
+
+def test_pictures_follow_the_colour_scheme(tmp_path):
+  path = tmp_path / "x.svg"
+  plots.loss_curve([{"step": 1, "split": "train", "loss": 3.0}], path)
+  text = path.read_text()
+  assert (
+    "@media (prefers-color-scheme: dark) { svg { color: #e3e7ec; } }" in text
+  )
+  drawn = text.partition("</style>")[2]
+  # Text and axes take the reader's colour; nothing paints a background.
+  assert "currentColor" in drawn
+  for colour in ("#000000", "#ffffff", plots._INK):
+    assert colour not in drawn
+  again = tmp_path / "y.svg"
+  plots.loss_curve([{"step": 1, "split": "train", "loss": 3.0}], again)
+  assert again.read_bytes() == path.read_bytes()
+
+
+def _luminance(colour):
+  parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+  linear = [
+    c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts
   ]
-  assert chance == [metrics.chance(10)[m] for m in result.chance]
-  assert "120 requests, 10 candidates" in axes[0].get_title()
+  return float(np.dot([0.2126, 0.7152, 0.0722], linear))
 
 
-def test_a_method_keeps_its_colour(tmp_path, axes):
-  names = [f"method {i}" for i in range(8)]
-  result = evaluated(names)
-  plots.metric_bars(result, tmp_path / "x.png")
-  plots.metric_bars(evaluated(names[::-1]), tmp_path / "y.png")
-  looks = []
-  for one in axes:
-    handles, labels = one.get_legend_handles_labels()
-    looks.append(
-      {
-        label: (handle[0].get_facecolor(), handle[0].get_hatch())
-        for label, handle in zip(labels, handles, strict=True)
-        if label != "chance"
-      }
-    )
-  assert looks[0] == looks[1]
-  assert len(set(looks[0].values())) == 8
+@pytest.mark.parametrize("page", ["#ffffff", "#14171b"])
+def test_colours_stand_out_on_both_pages(page):
+  """WCAG 2.2, 1.4.11: a contrast of 3 for what is drawn."""
+  for colour in plots._COLOURS:
+    low, high = sorted([_luminance(colour), _luminance(page)])
+    assert (high + 0.05) / (low + 0.05) >= 3, colour
 
 
 def test_the_curve_shows_both_losses(tmp_path, axes):
@@ -79,7 +94,7 @@ def test_the_curve_shows_both_losses(tmp_path, axes):
     {"step": 3, "split": "validation", "loss": 2.25},
     {"step": 4, "split": "validation", "loss": 2.75},
   ]
-  plots.loss_curve(rows, tmp_path / "x.png")
+  plots.loss_curve(rows, tmp_path / "x.svg")
   training, validation = axes[0].lines
   assert list(training.get_xdata()) == [1, 2]
   assert list(validation.get_ydata()) == [2.5, 2.25, 2.75]
@@ -89,7 +104,7 @@ def test_the_curve_shows_both_losses(tmp_path, axes):
 
 def test_validation_may_be_missing(tmp_path, axes):
   plots.loss_curve(
-    [{"step": 1, "split": "train", "loss": 3.0}], tmp_path / "x.png"
+    [{"step": 1, "split": "train", "loss": 3.0}], tmp_path / "x.svg"
   )
   assert len(axes[0].lines) == 1
 
@@ -103,7 +118,7 @@ def test_pictures_leave_pyplot_alone(tmp_path):
     "import sys\n"
     "from instructrec.evaluation import plots\n"
     "plots.loss_curve([{'step': 1, 'split': 'train', 'loss': 1.0}],"
-    f" {str(tmp_path / 'x.png')!r})\n"
+    f" {str(tmp_path / 'x.svg')!r})\n"
     "sys.exit('matplotlib.pyplot' in sys.modules)\n"
   )
   assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -126,7 +141,7 @@ def test_strata_show_their_means_errors_and_chance(tmp_path, axes):
     ),
     num_resamples=20,
   )
-  assert plots.strata_lines(result, tmp_path / "x.png")
+  assert plots.strata_lines(result, tmp_path / "x.svg")
   # Position and popularity; all histories are of one length.
   position, popularity = axes[0].figure.axes
   split = result.breakdowns[0]
@@ -138,10 +153,15 @@ def test_strata_show_their_means_errors_and_chance(tmp_path, axes):
     assert list(line.get_ydata()) == split.means[name]["HR@1"]
     heights = [np.ptp(part[:, 1]) / 2 for part in bars.get_segments()]
     assert heights == pytest.approx(split.errors[name]["HR@1"])
+  looks = {
+    (lines[name].lines[0].get_color(), lines[name].lines[0].get_marker())
+    for name in result.methods
+  }
+  assert len(looks) == 2
   assert len(popularity.get_xticks()) == 10
   assert position.get_xticklabels()[0].get_text() == f"1\n{split.counts[0]}"
 
 
 def test_without_strata_there_is_no_picture(tmp_path):
-  assert not plots.strata_lines(evaluated(["a"]), tmp_path / "x.png")
-  assert not (tmp_path / "x.png").exists()
+  assert not plots.strata_lines(evaluated(["a"]), tmp_path / "x.svg")
+  assert not (tmp_path / "x.svg").exists()

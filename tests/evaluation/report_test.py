@@ -1,10 +1,22 @@
+import dataclasses
 import json
+import re
 
 import numpy as np
 import polars as pl
 import pytest
 
-from instructrec.evaluation import evaluate, metrics, report, results
+from instructrec.evaluation import (
+  evaluate,
+  examples,
+  facts,
+  headlines,
+  loss_log,
+  metrics,
+  report,
+  results,
+  scored_lists,
+)
 
 
 def evaluated(group, scores, labels, **changes):
@@ -60,7 +72,7 @@ def context(**changes):
 
 
 def test_the_headline_names_all_that_is_beaten(clear):
-  text = report.headline(clear)
+  text = headlines.headline(clear)
   assert text.startswith("**model** reaches HR@1")
   assert "ahead of" in text
   assert "untrained (+" in text
@@ -78,7 +90,7 @@ def test_the_headline_tells_clear_from_unclear(labels):
     },
     labels,
   )
-  text = report.headline(result)
+  text = headlines.headline(result)
   assert "ahead of noise (+" in text
   assert (
     "; but not distinguishable from same (+0.000 [+0.000, +0.000])." in text
@@ -92,7 +104,7 @@ def test_the_headline_says_when_nothing_beats_anything(labels):
     {"a": lifted(0.0, labels, 3), "b": lifted(0.0, labels, 4)},
     labels,
   )
-  text = report.headline(result, "NDCG@10")
+  text = headlines.headline(result, "NDCG@10")
   assert "not distinguishable from chance" in text
   assert text.endswith("No method is clearly ahead of another at NDCG@10.")
 
@@ -104,12 +116,16 @@ def test_a_constant_scorer_is_at_chance_not_below_it(count):
   result = evaluated("g", flat, np.zeros(count, int))
   for metric in metrics.NAMES:
     assert result.methods["flat"][metric].mean == result.chance[metric]
-    assert "not distinguishable from chance" in report.headline(result, metric)
+    assert "not distinguishable from chance" in headlines.headline(
+      result, metric
+    )
 
 
 def test_the_headline_admits_what_is_below_chance(labels):
   result = evaluated("g", {"wrong": lifted(-9.0, labels, 5)}, labels)
-  assert "HR@1 0.000, below chance (chance 0.100)." in report.headline(result)
+  assert "HR@1 0.000, below chance (chance 0.100)." in headlines.headline(
+    result
+  )
 
 
 @pytest.mark.parametrize(
@@ -127,16 +143,16 @@ def test_a_few_misses_are_not_below_chance(count, words):
   result = evaluated("g", {"wrong": lifted(-9.0, labels, 5)}, labels)
   own = result.methods["wrong"]["HR@1"]
   assert own.low == own.high == 0
-  assert f"HR@1 0.000, {words} (chance 0.100)." in report.headline(result)
+  assert f"HR@1 0.000, {words} (chance 0.100)." in headlines.headline(result)
 
 
 def test_one_hit_is_not_above_chance():
   labels = np.zeros(1, int)
   result = evaluated("g", {"lucky": lifted(9.0, labels, 5)}, labels)
-  assert "1.000, not distinguishable from" in report.headline(result)
+  assert "1.000, not distinguishable from" in headlines.headline(result)
   labels = np.zeros(2, int)
   result = evaluated("g", {"right": lifted(9.0, labels, 5)}, labels)
-  assert "HR@1 1.000 (chance 0.100)." in report.headline(result)
+  assert "HR@1 1.000 (chance 0.100)." in headlines.headline(result)
 
 
 def test_the_headline_speaks_of_the_leader_at_its_metric(labels):
@@ -149,7 +165,7 @@ def test_the_headline_speaks_of_the_leader_at_its_metric(labels):
   sometimes_first[rows, labels] = np.where(rows % 4 == 0, 1, -1)
   result = evaluated("g", {"two": rank_2, "rare": sometimes_first}, labels)
   assert next(iter(result.methods)) == "two"
-  assert report.headline(result).startswith("**rare** reaches HR@1 0.252")
+  assert headlines.headline(result).startswith("**rare** reaches HR@1 0.252")
 
 
 def test_the_page_holds_what_a_reader_needs(clear, labels, tmp_path):
@@ -179,12 +195,12 @@ def test_the_page_holds_what_a_reader_needs(clear, labels, tmp_path):
   assert "``````\n`````\n``````" in text
   assert "instructrec evaluate --model_dir=m" in text
   # Every picture that the page shows is there, whatever the group's name.
-  assert sorted(p.name for p in path.parent.glob("*.png")) == [
-    "loss.png",
-    "metrics-product-search-b.png",
-    "metrics-sequential.png",
+  assert sorted(p.name for p in path.parent.glob("*.svg")) == [
+    "loss.svg",
+    "metrics-product-search-b.svg",
+    "metrics-sequential.svg",
   ]
-  for picture in path.parent.glob("*.png"):
+  for picture in path.parent.glob("*.svg"):
     assert f"]({picture.name})" in text
 
 
@@ -192,9 +208,9 @@ def test_groups_of_like_names_keep_their_pictures(clear, labels, tmp_path):
   scores = {"m": lifted(1, labels, 1)}
   found = [evaluated(name, scores, labels) for name in ("a b", "a/b")]
   report.write(tmp_path, found, context())
-  assert {p.name for p in tmp_path.glob("*.png")} == {
-    "metrics-a-b.png",
-    "metrics-a-b-2.png",
+  assert {p.name for p in tmp_path.glob("*.svg")} == {
+    "metrics-a-b.svg",
+    "metrics-a-b-2.svg",
   }
 
 
@@ -206,8 +222,8 @@ def test_a_report_keeps_nothing_of_the_one_before(clear, labels, tmp_path):
   (tmp_path / "notes.txt").write_text("mine")
   report.write(tmp_path, [clear], context())
   assert not (tmp_path / "trec").exists()
-  assert [path.name for path in tmp_path.glob("*.png")] == [
-    "metrics-product-search-b.png"
+  assert [path.name for path in tmp_path.glob("*.svg")] == [
+    "metrics-product-search-b.svg"
   ]
   assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -260,15 +276,13 @@ def test_each_group_has_one_result(clear, tmp_path, number):
 def test_the_training_log_is_read_line_by_line(tmp_path, caplog):
   path = tmp_path / "metrics.jsonl"
   path.write_text('{"step": 1, "split": "train", "loss": 2.5}\n')
-  assert report.read_training_log(path) == [
-    {"step": 1, "split": "train", "loss": 2.5}
-  ]
+  assert loss_log.read(path) == [{"step": 1, "split": "train", "loss": 2.5}]
   assert not caplog.text
   with path.open("a") as file:
     file.write('{"loss": 2.5, "step": 2}\n{"split": "train", "loss": 2.5}\n')
     file.write('{"step": 3, "split": "train", "loss": "2.5"}\n[]\n')
     file.write('{"step": 4, "split": "validation"}\n{"step": 5, "spl')
-  assert report.read_training_log(path) == [
+  assert loss_log.read(path) == [
     {"step": 1, "split": "train", "loss": 2.5},
     {"step": 4, "split": "validation"},
   ]
@@ -277,5 +291,100 @@ def test_the_training_log_is_read_line_by_line(tmp_path, caplog):
 
 
 def test_a_training_log_that_is_gone_is_named(tmp_path, caplog):
-  assert report.read_training_log(tmp_path / "metrics.jsonl") == []
+  assert loss_log.read(tmp_path / "metrics.jsonl") == []
   assert "metrics.jsonl is missing" in caplog.text
+
+
+def test_the_first_lines_name_the_winning_baseline(labels, tmp_path):
+  won = evaluated(
+    "won",
+    {"model": lifted(1, labels, 1), "knn": lifted(4, labels, 2)},
+    labels,
+  )
+  path = report.write(
+    tmp_path, [won], context(model="model", baselines=["absent", "knn"])
+  )
+  first = path.read_text().splitlines()[2:6]
+  own, its = (won.methods[name]["HR@1"].mean for name in ("model", "knn"))
+  assert first[0] == (
+    "**A baseline wins: it is clearly ahead of model** in 1 of 1 group of "
+    "requests:"
+  )
+  assert first[2].startswith(f"- won: knn has HR@1 {its:.3f} against {own:.3f}")
+  assert "knn has NDCG@10" in first[2]
+
+
+def test_the_first_lines_say_that_no_baseline_wins(clear):
+  (text, _) = headlines.baselines([clear], "model", ["untrained", "flat"])
+  assert text.startswith("**No baseline is clearly ahead of model** in 1 group")
+  assert headlines.baselines([clear], "another", ["flat"]) == []
+
+
+def test_a_higher_mean_that_is_not_clear_is_told_as_such(labels):
+  scores = lifted(1.0, labels, 1)
+  better = scores.copy()
+  better[0, labels[0]] = 99
+  scores[0, labels[0]] = -99
+  close = evaluated("g", {"model": scores, "other": better}, labels)
+  lines = headlines.baselines([close], "model", ["other"])
+  assert lines[0].startswith("**No baseline is clearly ahead of model**")
+  assert "Higher than model, but not clearly:" in lines
+  assert any(line.startswith("- g: other has HR@1") for line in lines)
+
+
+def test_examples_ranks_are_those_of_the_metrics(labels, tmp_path):
+  ids = [[f"{i}-{j}" for j in range(10)] for i in range(250)]
+  scores = {"model": lifted(1, labels, 1), "flat": np.zeros((250, 10))}
+  targets = [row[label] for row, label in zip(ids, labels, strict=True)]
+  result = evaluated(
+    "g",
+    scores,
+    labels,
+    known=facts.Facts.of(
+      targets=targets,
+      candidates=ids,
+      target_counts=np.ones(250, int),
+      history_lengths=np.ones(250, int),
+    ),
+  )
+  parts = [
+    scored_lists.ScoredLists(
+      request_ids=result.request_ids,
+      targets=targets,
+      candidates=ids,
+      scores=scores,
+    )
+  ]
+  result = dataclasses.replace(result, lists=parts)
+  told = {
+    name: examples.Request(history=["Old", "New"], wish="a wish")
+    for name in ("r1", "r4")
+  }
+  found = examples.of(result, told, lambda item: f"Title {item}", "model")
+  assert [one.request_id for one in found] == ["r1", "r4"]
+  for one, row in zip(found, (1, 4), strict=True):
+    own = scores["model"][row]
+    rank = 1 + (own > own[labels[row]]).sum()
+    assert one.ranks == {"model": rank, "flat": 5.5}
+    assert result.per_request["model"]["MRR"][row] == pytest.approx(1 / rank)
+    order = np.argsort(-own)[:5]
+    assert list(one.best) == [(f"Title {row}-{j}", own[j]) for j in order]
+    if rank <= 5:
+      assert one.best[rank - 1][0] == one.target
+  path = report.write(tmp_path, [result], context(examples={"g": found}))
+  text = path.read_text()
+  assert "- History: Old; New (newest last)" in text
+  assert "- Wish: “a wish”" in text
+  for one in found:
+    rank = f"{one.ranks['model']:g}"
+    assert f"- Target: **{one.target}**, rank {rank} of 10 (flat 5.5)." in text
+
+
+def test_the_page_explains_groups_and_links_the_documentation(clear, tmp_path):
+  path = report.write(
+    tmp_path, [clear], context(meanings={clear.group: "A query, P0."})
+  )
+  text = path.read_text()
+  assert "## product search/b\n\nA query, P0.\n" in text
+  assert "Another processor" in text
+  assert re.search(r"\[docs/evaluation.md\]\(<.*docs/evaluation.md>\)", text)

@@ -9,6 +9,7 @@ import pytest
 from instructrec.evaluation import (
   environment,
   evaluate,
+  headlines,
   intervals,
   metrics,
   plots,
@@ -79,8 +80,8 @@ def test_methods_are_sorted_and_compared_in_pairs(found):
 
 
 def test_the_headline_says_what_the_intervals_say(found):
-  assert "**good** reaches HR@1" in report.headline(found)
-  assert "ahead of" in report.headline(found)
+  assert "**good** reaches HR@1" in headlines.headline(found)
+  assert "ahead of" in headlines.headline(found)
   rng = np.random.default_rng(3)
   tie = evaluate.from_scores(
     "g",
@@ -88,11 +89,11 @@ def test_the_headline_says_what_the_intervals_say(found):
     np.zeros(40, int),
     request_ids=[str(i) for i in range(40)],
   )
-  assert "not distinguishable from" in report.headline(tie)
+  assert "not distinguishable from" in headlines.headline(tie)
   alone = evaluate.from_scores(
     "g", {"a": np.zeros((4, 10))}, np.zeros(4, int), request_ids=list("abcd")
   )
-  assert report.headline(alone).endswith("(chance 0.100).")
+  assert headlines.headline(alone).endswith("(chance 0.100).")
 
 
 def context(**changes):
@@ -121,8 +122,8 @@ def test_the_report_holds_tables_pictures_and_requests(found, tmp_path):
   assert "| *chance* | 0.100" in text
   assert "be careful" in text
   assert "{'good': 1}" in text
-  for name in ("metrics-sequential.png", "loss.png"):
-    assert (path.parent / name).read_bytes().startswith(b"\x89PNG")
+  for name in ("metrics-sequential.svg", "loss.svg"):
+    assert (path.parent / name).read_text().startswith("<?xml")
     assert f"({name})" in text
   record = json.loads((path.parent / "report.json").read_text())
   assert record["results"][0]["methods"]["good"]["HR@1"]["mean"] > 0.3
@@ -135,10 +136,10 @@ def test_the_report_holds_tables_pictures_and_requests(found, tmp_path):
 
 def test_no_training_log_no_curve(found, tmp_path):
   path = report.write(tmp_path, [found], context(training_log=[]))
-  assert not (tmp_path / "loss.png").exists()
-  assert "loss.png" not in path.read_text()
+  assert not (tmp_path / "loss.svg").exists()
+  assert "loss.svg" not in path.read_text()
   with pytest.raises(ValueError, match="no training loss"):
-    plots.loss_curve([], tmp_path / "x.png")
+    plots.loss_curve([], tmp_path / "x.svg")
 
 
 def test_every_pair_is_compared_both_ways_round(found):

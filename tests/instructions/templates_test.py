@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from instructrec.instructions import templates
+from instructrec.instructions import mixtures, templates
 from instructrec.instructions.format import Kind, TaskForm, TaskType
 
 _SLOTS = {
@@ -125,9 +125,22 @@ def test_pairs_are_an_extra_group_of_every_task_type(shipped):
     assert template.paper is None
     assert template.kind is Kind.PAIRWISE
     assert {"first", "second"} <= set(template.required)
-  for template in shipped.templates:
-    if template.paper is None and not template.held_out:
-      assert template in pairs
+
+
+def test_a_template_without_a_number_enters_mixtures_by_its_entry(tmp_path):
+  """It leaves the paper's mixture as it was."""
+  path = tmp_path / "mine.yaml"
+  path.write_text(GOOD.replace("    paper: A4\n", ""))
+  own = templates.load([path]).templates
+  shipped = templates.load()
+  before = mixtures.mixtures(shipped)
+  after = mixtures.mixtures(templates.TemplateSet((*shipped.templates, *own)))
+  # Half of its rows keep the optional part.
+  for name, added in (("sequential_p1_i0", 0.5), ("sequential_p1p2_i0", 0.5)):
+    for mixture in ("_all", "_direct", "_matching"):
+      gain = after[mixture][name] - before[mixture][name]
+      assert gain == pytest.approx(added)
+  assert after[""] == before[""]
 
 
 def test_no_two_templates_share_their_wording(shipped):

@@ -94,7 +94,7 @@ def test_a_missing_target_is_ranked_behind_the_whole_catalogue(rank_table):
   for name, value in every.chance.items():
     assert every.methods["constant"][name].mean == pytest.approx(value)
   assert some.chance == metrics.chance(
-    20, hit_rate_at=(1, 3, 5, 10, 20), ndcg_at=(3, 5, 10, 20)
+    20, metrics.default_names((1, 3, 5, 10, 20), (3, 5, 10, 20))
   )
   assert "2 of 4 requests was retrieved" in every.descriptions["best"]
   assert "exceeds 0.5000" in every.descriptions["best"]

@@ -276,5 +276,6 @@ def test_templates_of_ones_own_register_without_ours(tmp_path, registered):
     "mine_v1_direct",
     "mine_v1_evaluated",
     "mine_v1_rerank",
+    "mine_v1",
   }
   assert set(names) == wanted | {f"{name}_items" for name in wanted}

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from instructrec import output_folder
 from instructrec.instructions import card, units
 from instructrec.instructions import generate as instruction_generate
 
@@ -190,3 +191,17 @@ def test_what_is_removed_halfway_is_known_again(left, tmp_path):
   assert unfinished.load("test-00000") is None
   resumption.Unfinished(tmp_path / "out", "another key").remove()
   assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_left_once_the_output_has_its_name(stopped, monkeypatch):
+  """A kill at that moment leaves nothing that no command would remove."""
+  left, again = stopped
+  replace, was_left = output_folder._replace, []
+
+  def watched(final, place):
+    was_left.append(left.exists())
+    replace(final, place)
+
+  monkeypatch.setattr(output_folder, "_replace", watched)
+  again()
+  assert was_left == [False]

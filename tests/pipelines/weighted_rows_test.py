@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from instructrec.pipelines import weighted_rows
-from instructrec.retrieval import item_knn, run_weights
+from instructrec.retrieval import run_weights
+from instructrec.retrieval.methods import item_knn
 from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
 from instructrec.serving.model_parts import Wish
 
-READ = {"wanted", "unwanted"}
+READ = {"wanted", "unwanted", "unread"}
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,8 @@ def test_weights_are_fitted_apart_for_requests_with_and_without_a_wish(
   assert set(of_catalog.names) == {"match", "popularity"} | READ
   count = len(matching.block.requests)
   for kind, found in weights.items():
-    # All once more, with somebody else's wish.
-    again = count if kind.startswith(WITH_WISH) else 0
+    # All again, with somebody else's wish and with idle words.
+    again = 2 * count if kind.startswith(WITH_WISH) else 0
     assert found.log.num_requests == count + again, kind
     assert found.log.nats_after <= found.log.nats_before
 
@@ -68,7 +69,7 @@ def test_the_models_row_is_the_weighted_sum(fitted, matching):
   np.testing.assert_allclose(
     scores, sum(weights[name] * own[name] for name in weights), rtol=1e-6
   )
-  assert "fitted on 24 validation requests" in text
+  assert "fitted on 36 validation requests" in text
 
 
 def test_other_wishes_the_filter_and_fusions_stand_beside(
@@ -183,6 +184,18 @@ def test_requests_of_another_kind_keep_their_weights(
   expected = {**both.weights.by_kind, **fitted} if kept else fitted
   assert found.by_kind == expected
   assert found.checkpoint_step == step
+
+
+def test_weights_of_catalogues_go_with_those_of_their_kind(
+  fitted, matching, tmp_path
+):
+  """A kind that is fitted anew without likelihoods ranks catalogues itself."""
+  fitted.save(tmp_path, 7)
+  anew = rows_of(matching, "match")
+  anew.fit({"task": iter([matching.block])})
+  anew.save(tmp_path, 7)
+  found = run_weights.RunWeights.load(tmp_path, {}).by_kind
+  assert set(found) == {WITH_WISH, WITHOUT_WISH}
 
 
 def test_a_damaged_file_is_written_anew(fitted, tmp_path):

@@ -12,6 +12,7 @@ from instructrec.preflight import (
 )
 from instructrec.training import gin_config
 
+LENGTHS = ["INPUTS_LENGTH=256", "TARGETS_LENGTH=32"]
 SIZES = {
   "small": (8, 77e6),
   "base": (12, 248e6),
@@ -161,7 +162,9 @@ def test_a_file_that_does_not_exist():
 
 
 def test_launches_of_the_embedded_runner_are_built_as_it_builds_them():
-  found = launch_files.read(["gin/quickstart_token.gin"], ["MODEL_PARALLEL=2"])
+  found = launch_files.read(
+    ["gin/quickstart_token.gin"], [*LENGTHS, "MODEL_PARALLEL=2"]
+  )
   assert not found.t5x
   assert found.settings.model == 2
   assert found.pack
@@ -174,7 +177,7 @@ def test_the_batch_is_that_of_training(pack):
   from instructrec.training import batches, packing
 
   found = dataclasses.replace(
-    launch_files.read(["gin/quickstart_token.gin"]),
+    launch_files.read(["gin/quickstart_token.gin"], LENGTHS),
     pack=pack,
     batch_size=4,
     inputs_length=12,
@@ -190,7 +193,7 @@ def test_the_batch_is_that_of_training(pack):
 
 
 def test_settings_change_nothing_else():
-  found = launch_files.read(["gin/quickstart_token.gin"])
+  found = launch_files.read(["gin/quickstart_token.gin"], LENGTHS)
   settings = launch.Settings(
     model=2, shard_parameters=True, num_microbatches=4, remat_policy="full"
   )

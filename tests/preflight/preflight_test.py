@@ -19,6 +19,7 @@ from instructrec.preflight import (
   search,
 )
 
+LENGTHS = ["INPUTS_LENGTH=256", "TARGETS_LENGTH=32"]
 TINY = (
   "T5Config.emb_dim=32",
   "T5Config.num_heads=2",
@@ -295,7 +296,7 @@ def test_bindings_for_both_runners():
   settings = launch.Settings(
     model=8, shard_parameters=True, num_microbatches=2, remat_policy="minimal"
   )
-  embedded = launch_files.read(["gin/quickstart_token.gin"])
+  embedded = launch_files.read(["gin/quickstart_token.gin"], LENGTHS)
   assert search.gin_bindings(embedded, settings, topology) == [
     "--gin.MODEL_PARALLEL=8",
     "--gin.SHARD_PARAMETERS=True",

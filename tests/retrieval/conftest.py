@@ -8,11 +8,9 @@ import pytest
 from instructrec.data import candidates, request, splits, synthetic
 from instructrec.retrieval import methods
 
-# Small enough to be trained in seconds.
+# Small enough to be trained in seconds; what is not named has its defaults.
 SETTINGS = {
   "random": {"seed": 5},
-  "popularity": {},
-  "bm25": {},
   "itemknn": {"num_neighbors": 20},
   "als": {"factors": 8, "max_epochs": 5},
   **{
@@ -58,7 +56,7 @@ def fitted(shop):
     if name == "als":
       pytest.importorskip("implicit", reason="the extra [baselines]")
     if name not in found:
-      found[name] = methods.create(name, SETTINGS[name]).fit(
+      found[name] = methods.create(name, SETTINGS.get(name, {})).fit(
         shop.training_log, shop.items, validation=shop.validation[:200]
       )
     return found[name]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from instructrec.evaluation import metrics
+from instructrec.evaluation import metrics, selection
 from instructrec.retrieval import evaluate
 
 
@@ -72,8 +72,9 @@ def test_random_is_at_chance_in_lists_and_catalogue(shop, fitted):
 
 def test_methods_share_requests_and_cut_offs(shop, fitted):
   found = {name: fitted(name) for name in ("random", "popularity", "itemknn")}
+  names = metrics.default_names(ndcg_at=(1, 5, 10, 20))
   result = evaluate.evaluate(
-    "lists", found, shop.test[:80], ndcg_at=(1, 5, 10, 20)
+    "lists", found, shop.test[:80], selection=selection.Selection(names)
   )
   assert result.num_requests == 80
   assert set(result.methods) == set(found)

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from instructrec.data import request, synthetic
-from instructrec.retrieval import popularity, random_ranker
+from instructrec.retrieval.methods import popularity, random_ranker
 
 
 def requests(*lists):

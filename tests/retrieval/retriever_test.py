@@ -9,7 +9,8 @@ import pytest
 
 from instructrec import checksums
 from instructrec.data import catalog, interaction, request
-from instructrec.retrieval import evaluate, methods, popularity, retriever
+from instructrec.retrieval import evaluate, methods, retriever
+from instructrec.retrieval.methods import popularity
 
 _ALL = pytest.mark.parametrize("name", list(methods.METHODS))
 

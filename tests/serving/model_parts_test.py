@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 
+from instructrec.instructions import topics
 from instructrec.models.scoring import features
 from instructrec.serving import model_parts
 from instructrec.serving.model_parts import Wish
+from instructrec.training import scoring
 
 PARTS = {"likelihood", "prior", "match", "popularity"}
-READ = {"wanted", "unwanted"}
+READ = {"wanted", "unwanted", "unread"}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,48 @@ def test_wishes_are_read_into_attributes(matching, parts, own):
     np.testing.assert_allclose(own["unwanted"][row], unwanted[numbers])
   assert own["wanted"].any()
   assert own["unwanted"].any()
+
+
+def test_what_is_unread_of_a_wish_is_told_from_no_wish(matching, parts, none):
+  wishes = ["Something with robots."] * len(matching.block.requests)
+  wishes[1], wishes[2] = "It is raining here.", ""
+  found = parts.of_block(matching.under(wishes), Wish.OWN)
+  unread = np.array([wish == wishes[1] for wish in wishes])
+  assert not found["unread"][~unread].any()
+  assert np.abs(found["unread"][unread]).max() > 1e-3
+  # Together they are the match without a wish.
+  np.testing.assert_allclose(
+    (found["match"] + found["unread"])[unread],
+    none["match"][unread],
+    rtol=1e-4,
+    atol=1e-4,
+  )
+
+
+def test_a_catalogues_unread_wishes_are_told_alike(matching, parts):
+  history = list(matching.block.requests[0].history)
+  wishes = ["It is raining here.", "Something with robots.", None]
+  found = parts.of_catalog([history] * 3, wishes)
+  assert np.abs(found["unread"][0]).max() > 1e-3
+  assert not found["unread"][1:].any()
+  np.testing.assert_allclose(
+    found["match"][0] + found["unread"][0],
+    found["match"][2],
+    rtol=1e-4,
+    atol=1e-4,
+  )
+
+
+def test_idle_words_are_ordinary_ones_and_stay_the_same(matching, parts):
+  found = parts.of_block(matching.block, Wish.NOTHING)
+  same(parts.of_block(matching.block, Wish.NOTHING), found)
+  data, _ = parts._under(Wish.NOTHING, matching.block)
+  texts = wishes_of(dataclasses.replace(matching.block, tokens=data))
+  assert len(set(texts)) == len(texts)
+  for text in texts:
+    words = text.removesuffix(".").lower().split()
+    assert topics.ordinary().issuperset(words)
+    assert 3 <= len(words) <= 10
 
 
 def test_likelihoods_and_priors_are_those_of_the_model(
@@ -173,7 +217,9 @@ def test_runs_have_the_parts_that_they_trained(matching):
     "match": 1.0,
     "popularity": pytest.approx(matched.matcher.popularity_weight),
   }
+  assert "unread" in matched.wish_parts
   likely = matching.parts("likelihood")
+  assert "unread" not in likely.wish_parts
   assert likely.matcher is None
   assert likely.untuned == {"likelihood": 1.0}
   found = likely.of_block(block, Wish.NONE)
@@ -193,3 +239,13 @@ def test_prompts_say_the_wish_and_mark_the_history(parts):
   assert "[history]" in parts.prompt("pirates!")
   assert "[history]" in parts.prompt(None)
   assert model_parts.Wish.OTHER.value == "somebody else's wish"
+
+
+def test_a_catalogue_that_takes_several_trees_has_the_same_priors(
+  matching, monkeypatch
+):
+  whole = matching.parts().priors
+  monkeypatch.setattr(scoring, "_TREE_NODES", 40)
+  parts = matching.parts().priors
+  assert parts[0] == -np.inf
+  np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-4)

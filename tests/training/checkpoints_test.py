@@ -1,7 +1,10 @@
 """Checkpoints that are damaged are passed over loudly, and never restored."""
 
+import concurrent.futures
 import shutil
 import subprocess
+import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +92,62 @@ def test_a_damaged_newest_is_passed_over_and_made_anew(store, tmp_path, caplog):
   assert (aside / damaged.relative_to(tmp_path / "run/checkpoint_3")).is_file()
   save(again, 3)
   assert_is(store().restore(ABSTRACT, POSITION), 3)
+
+
+def in_processes(found, monkeypatch, count=2):
+  """The step that each of several processes takes for whole.
+
+  Threads stand for them: they meet where processes would.
+  """
+  here, seen, meet = threading.local(), {}, threading.Barrier(count)
+
+  def allgather(value):
+    seen[here.index] = value
+    meet.wait(60)
+    every = np.stack([seen[i] for i in range(count)])
+    meet.wait(60)
+    return every
+
+  def whole(index):
+    here.index = index
+    return found.whole()
+
+  monkeypatch.setattr(
+    checkpoints,
+    "jax",
+    types.SimpleNamespace(
+      process_index=lambda: here.index, process_count=lambda: count
+    ),
+  )
+  monkeypatch.setattr(
+    checkpoints.multihost_utils, "process_allgather", allgather
+  )
+  with concurrent.futures.ThreadPoolExecutor(count) as pool:
+    return list(pool.map(whole, range(count)))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_processes_that_read_a_part_each_decide_alike(
+  store, tmp_path, monkeypatch, caplog, place
+):
+  """One of them reads the file that is damaged; each file is read by one."""
+  save(store(), 1, 2)
+  folder = tmp_path / "run" / "checkpoint_2"
+  lines = (folder / checksums.FILE).read_text().splitlines()
+  name = lines[place][66:]
+  (folder / name).write_bytes(b"damaged")
+  read, digests = [], checksums._digests
+  monkeypatch.setattr(
+    checksums,
+    "_digests",
+    lambda root, names: read.extend(names) or digests(root, names),
+  )
+  assert in_processes(store(), monkeypatch) == [1, 1]
+  assert f"{folder / name} is damaged" in caplog.text
+  assert f"{folder} is damaged, process {place} found" in caplog.text
+  whole = (tmp_path / "run/checkpoint_1" / checksums.FILE).read_text()
+  wanted = [line[66:] for line in [*lines, *whole.splitlines()]]
+  assert sorted(read) == sorted(wanted)
 
 
 def test_who_only_reads_leaves_a_damaged_one_where_it_is(store, tmp_path):

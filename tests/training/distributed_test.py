@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -144,9 +145,16 @@ def test_two_processes_have_the_losses_of_one(one, tmp_path, mesh):
 def test_a_run_goes_on_with_another_number_of_processes(
   one, tmp_path, first, second
 ):
+  """Also from the checkpoint before, where the newest one is damaged."""
   finish(start(tmp_path, processes=first, steps=6))
   assert checkpoint_steps(tmp_path) == [4, 6]
-  finish(start(tmp_path, processes=second, steps=10))
+  newest = tmp_path / "checkpoints" / "checkpoint_6"
+  next((newest / "state").rglob("d/*")).write_bytes(b"damaged")
+  lead, *_ = finish(start(tmp_path, processes=second, steps=10))
+  assert "Restores checkpoint_4 instead" in lead
+  damaged = list(newest.parent.glob("checkpoint_6.damaged-*"))
+  assert len(damaged) == 1
+  shutil.rmtree(damaged[0])
   assert checkpoint_steps(tmp_path) == [6, 8, 10]
   np.testing.assert_allclose(losses(tmp_path), losses(one), rtol=1e-5)
 

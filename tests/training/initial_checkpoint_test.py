@@ -2,12 +2,14 @@
 
 import dataclasses
 import logging
+import pathlib
 
 import flax.traverse_util
 import jax
 import numpy as np
 import pytest
 
+from instructrec import checksums
 from instructrec.models import ranking_model
 from instructrec.models.checkpoint import convert, names, tensors
 from instructrec.models.networks import llama, llama_config, t5, t5_config
@@ -373,6 +375,26 @@ def test_t5x_resumes_without_its_initial_checkpoint(tmp_path):
     initial_checkpoint.checked(gone, _model(emb_dim=8), model_dir)
   assert str(error.value).startswith(f"{newest} (t5x) does not hold")
   assert f"of the run in {model_dir}" in str(error.value)
+
+
+def test_t5x_is_not_checked_on_another_checkpoint_than_it_restores(
+  tmp_path, monkeypatch
+):
+  """Each of two processes sees a part of the damage, or none of it."""
+  model_dir = tmp_path / "model"
+  _saved(model_dir, step=10)
+  newest = pathlib.Path(_saved(model_dir, step=20))
+  (model_dir / "checkpoint_30").mkdir()
+  files = sorted(
+    str(p.relative_to(newest)) for p in newest.rglob("*") if p.is_file()
+  )
+  files.remove(checksums.FILE)
+  (newest / files[1]).write_bytes(b"damaged")
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  initial_checkpoint.checked((), _model(), str(model_dir))
+  monkeypatch.setattr(jax, "process_index", lambda: 1)
+  with pytest.raises(checksums.DamagedError, match=r"checkpoint_20/.* damaged"):
+    initial_checkpoint.checked((), _model(), str(model_dir))
 
 
 def test_checkpoints_of_tensorflow_are_t5xs_to_read(tmp_path):

@@ -45,10 +45,19 @@ import pathlib, sys, time
 sys.path.insert(0, {tests!r})
 import runner_test as here
 
-data, model = map(int, sys.argv[1].split('x'))
-here.run(sys.argv[2], data=data, model=model, steps=int(sys.argv[3]),
-         delay=float(sys.argv[4]), **{{flag: True for flag in sys.argv[5:]}})
+for argument in sys.argv[3:]:
+  folder, shape, *flags = argument.split(',')
+  data, model = map(int, shape.split('x'))
+  here.run(folder, data=data, model=model, steps=int(sys.argv[1]),
+           delay=float(sys.argv[2]), **{{flag: True for flag in flags}})
 """
+# Meshes of four devices, and settings that hold on them.
+ON_FOUR = (
+  ("2x2",),
+  ("4x1", "chunked_loss"),
+  ("2x2", "shard_parameters", "shard_sequence", "chunked_loss"),
+  ("4x1", "shard_parameters"),
+)
 
 
 def dataset(seed=0, count=64):
@@ -146,26 +155,23 @@ def run(directory, *, steps, data=1, model=1, delay=0.0, **changes):
   return runner.train(config, source, stream(seed=1), directory)
 
 
-def spawn(directory, *, mesh_shape="1x1", steps=8, delay=0.0, flags=()):
-  """Starts `run` in a fresh process with as many devices as the mesh asks."""
-  data, model_axis = map(int, mesh_shape.split("x"))
+def spawn(runs, *, steps, devices=1, delay=0.0):
+  """Starts `run` in a fresh process, for each folder with its settings."""
   return subprocess.Popen(
     [
       sys.executable,
       "-c",
       SCRIPT.format(tests=str(pathlib.Path(__file__).parent)),
-      mesh_shape,
-      str(directory),
       str(steps),
       str(delay),
-      *flags,
+      *(f"{folder},{','.join(settings)}" for folder, settings in runs.items()),
     ],
     env={
       **os.environ,
       "PYTHONPATH": str(_ROOT),
       "JAX_PLATFORMS": "cpu",
       "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} "
-      f"--xla_force_host_platform_device_count={data * model_axis}",
+      f"--xla_force_host_platform_device_count={devices}",
     },
     stderr=subprocess.PIPE,
     text=True,
@@ -202,7 +208,7 @@ def assert_trees_equal(a, b, **tolerance):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
   directory = tmp_path_factory.mktemp("unbroken")
-  finish(spawn(directory, steps=10))
+  finish(spawn({directory: ("1x1",)}, steps=10))
   return directory
 
 
@@ -214,7 +220,7 @@ def test_training_lowers_the_loss_and_validates(unbroken):
 
 
 def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
-  process = spawn(tmp_path, steps=10, delay=0.3)
+  process = spawn({tmp_path: ("1x1",)}, steps=10, delay=0.3)
   deadline = time.monotonic() + 240
   while time.monotonic() < deadline:
     # Checkpoints are written while training goes on: steps alone do not tell.
@@ -229,7 +235,7 @@ def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
   saved = sorted(p.name for p in (tmp_path / "checkpoints").glob("check*"))
   assert "checkpoint_4" in saved
   assert "checkpoint_10" not in saved
-  finish(spawn(tmp_path, steps=10))
+  finish(spawn({tmp_path: ("1x1",)}, steps=10))
   assert losses(tmp_path) == losses(unbroken)
   assert_trees_equal(params(tmp_path, 10), params(unbroken, 10), rtol=0, atol=0)
 
@@ -238,7 +244,7 @@ def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
   ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_a_signal_saves_and_is_the_exit_status(tmp_path, sent, status):
-  process = spawn(tmp_path, steps=1000, delay=0.2)
+  process = spawn({tmp_path: ("1x1",)}, steps=1000, delay=0.2)
   log = tmp_path / "metrics.jsonl"
   deadline = time.monotonic() + 240
   while time.monotonic() < deadline:
@@ -318,18 +324,17 @@ def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
   assert_trees_equal(params(broken, 16), params(whole, 16), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-  ("shape", "flags"),
-  [
-    ("2x2", ()),
-    ("4x1", ("chunked_loss",)),
-    ("2x2", ("shard_parameters", "shard_sequence", "chunked_loss")),
-    ("4x1", ("shard_parameters",)),
-  ],
-)
-def test_four_devices_give_the_losses_of_one(unbroken, tmp_path, shape, flags):
-  finish(spawn(tmp_path, mesh_shape=shape, steps=10, flags=flags))
-  one, four = losses(unbroken), losses(tmp_path)
+@pytest.fixture(scope="module")
+def on_four(tmp_path_factory):
+  """The folders of runs on four devices, all of one process."""
+  runs = {tmp_path_factory.mktemp("four"): found for found in ON_FOUR}
+  finish(spawn(runs, steps=10, devices=4))
+  return {settings: folder for folder, settings in runs.items()}
+
+
+@pytest.mark.parametrize("settings", ON_FOUR, ids="-".join)
+def test_four_devices_give_the_losses_of_one(unbroken, on_four, settings):
+  one, four = losses(unbroken), losses(on_four[settings])
   np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-5)
 
 

@@ -24,24 +24,31 @@ class Difference:
 
 
 def diff(
-  first: Checkpoint, second: Checkpoint, *, atol: float = 0.0
+  first: Checkpoint,
+  second: Checkpoint,
+  *,
+  atol: float = 0.0,
+  rtol: float = 0.0,
 ) -> list[Difference]:
   """Compares parameters by our names, one at a time.
 
   Args:
     first: a checkpoint.
     second: another, of any form.
-    atol: numbers this near count as equal; with more than 0 types may differ.
+    atol: numbers this near count as equal.
+    rtol: likewise, as a share of the larger of the two; what is allowed is the
+      sum. With either more than 0, types may differ.
 
   Returns:
     The differences; empty where both hold the same network, to the last bit
-    if `atol` is 0.
+    if `atol` and `rtol` are 0.
 
   Raises:
-    ValueError: for a negative `atol`.
+    ValueError: for a negative `atol` or `rtol`.
   """
-  if atol < 0:
-    raise ValueError(f"atol is {atol}; expected 0 or more")
+  for name, value in (("atol", atol), ("rtol", rtol)):
+    if not value >= 0:
+      raise ValueError(f"{name} is {value}; expected 0 or more")
   found = []
   both = []
   # Layers out of a stacked array have to be read one after the other.
@@ -59,31 +66,37 @@ def diff(
     else:
       both.append(name)
   for name in progress.track(both, "compare", total=len(both), unit="tensor"):
-    difference = _compare(name, first.params[name], second.params[name], atol)
+    difference = _compare(
+      name, first.params[name], second.params[name], atol, rtol
+    )
     if difference is not None:
       found.append(difference)
   return found
 
 
 def _compare(
-  name: str, first: Tensor, second: Tensor, atol: float
+  name: str, first: Tensor, second: Tensor, atol: float, rtol: float
 ) -> Difference | None:
   if first.shape != second.shape:
     detail = f"{list(first.shape)} against {list(second.shape)}"
     return Difference(name, "shape", detail)
-  if first.dtype != second.dtype and not atol:
+  exactly = not (atol or rtol)
+  if first.dtype != second.dtype and exactly:
     return Difference(name, "dtype", f"{first.dtype} against {second.dtype}")
   a, b = first.read(), second.read()
   # Bits, not numbers: 0 is not -0, and NaN is NaN.
-  if not atol and np.array_equal(_bits(a), _bits(b)):
-    return None
-  if atol:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    differing = ~np.isclose(a, b, rtol=0, atol=atol, equal_nan=True)
-    if not differing.any():
-      return None
-  else:
+  if exactly:
     differing = (_bits(a) != _bits(b)).reshape(a.shape)
+  else:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    size = np.maximum(np.abs(a), np.abs(b))
+    near = np.isclose(a, b, rtol=0, atol=atol, equal_nan=True)
+    # An infinity is near none but itself.
+    with np.errstate(invalid="ignore"):
+      near |= np.isfinite(size) & (np.abs(a - b) <= atol + rtol * size)
+    differing = ~near
+  if not differing.any():
+    return None
   # Infinities are at no distance from each other, or at an infinite one.
   with np.errstate(invalid="ignore"):
     distance = np.abs(

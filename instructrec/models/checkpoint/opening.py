@@ -54,7 +54,8 @@ def open_checkpoint(
       None for the newest that is whole.
     share: of several processes that open the same, which this one is and how
       many there are: each checks some of the files. All must end where one
-      fails.
+      fails, so that a folder of checkpoints needs a `step`: each would pass
+      over others.
 
   Returns:
     The checkpoint.
@@ -64,7 +65,8 @@ def open_checkpoint(
     DamagedError: where a file of it was changed; of the newest one in a folder
       only where no other is whole.
     CheckpointError: where there is one that is not ours to read.
-    ValueError: for a `step` of what is a single checkpoint.
+    ValueError: for a `step` of what is a single checkpoint, or none of several
+      for several processes.
   """
   folder = epath.Path(path)
   if not folder.exists():
@@ -83,6 +85,28 @@ def open_checkpoint(
       "the folder that holds checkpoint_<step>, or leave the step out"
     )
   return _checked(read, folder, share)
+
+
+def newest_step(path: str | os.PathLike[str]) -> int | None:
+  """The newest checkpoint in a folder of such, undamaged or not.
+
+  Args:
+    path: as in `open_checkpoint`.
+
+  Returns:
+    Its step; None for what is a single checkpoint.
+
+  Raises:
+    FileNotFoundError: where there is none.
+  """
+  folder = epath.Path(path)
+  if not folder.exists():
+    raise FileNotFoundError(f"{path} does not exist")
+  if folder.is_file() or _reader(folder) is not None:
+    return None
+  steps = _steps(folder)
+  # What a killed save left is none.
+  return max([step for step in steps if _reader(steps[step])] or steps)
 
 
 def step_of(path: str | os.PathLike[str]) -> int | None:
@@ -139,10 +163,15 @@ def _open_step(
         f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
       )
     return open_checkpoint(steps[step], share=share)
+  if share[1] > 1:
+    raise ValueError(
+      f"{folder} holds the checkpoints {sorted(steps)}; expected a step, where "
+      "several processes open it"
+    )
   wrong: list[Exception] = []
   for newest in sorted(steps, reverse=True):
     try:
-      found = open_checkpoint(steps[newest], share=share)
+      found = open_checkpoint(steps[newest])
     except (
       checksums.DamagedError,
       CheckpointError,

@@ -34,12 +34,20 @@ class KeysValues:
 def write(
   cache: KeysValues, new: KeysValues, position: Int[Array, ""]
 ) -> KeysValues:
-  """The cache of some sequences, with one more position of each."""
+  """The cache of some sequences, with more positions of each."""
 
-  def put(old: Array, one: Array) -> Array:
-    return jax.lax.dynamic_update_slice_in_dim(old, one, position, axis=1)
+  def put(old: Array, more: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(old, more, position, axis=1)
 
   return jax.tree.map(put, cache, new)
+
+
+def causal(
+  position: Int[Array, ""], block: int, length: int
+) -> Bool[Array, "1 1 block length"]:
+  """What of a cache the positions from `position` on look at."""
+  queries = position + jnp.arange(block)
+  return (jnp.arange(length) <= queries[:, None])[None, None]
 
 
 def write_slots(
@@ -325,25 +333,24 @@ class Attention(nn.Module):
 
   def step(
     self,
-    x: Float[Array, "sequences 1 embed"],
+    x: Float[Array, "sequences block embed"],
     cache: KeysValues,
     position: Int[Array, ""],
-    bias: Float[Array, "1 heads 1 length"],
-  ) -> tuple[Float[Array, "sequences 1 embed"], KeysValues]:
-    """Self-attention of one new position, with the earlier ones in `cache`.
+    bias: Float[Array, "1 heads block length"],
+  ) -> tuple[Float[Array, "sequences block embed"], KeysValues]:
+    """Self-attention of new positions, with the earlier ones in `cache`.
 
     Args:
-      x: the new position of every sequence.
+      x: the new positions of every sequence.
       cache: [sequences, length, heads, kv]; filled before `position`.
-      position: index of the new position, in [0, length).
-      bias: relative position bias of this query against all of the cache.
+      position: index of the first new position, in [0, length - block].
+      bias: relative position bias of these queries against all of the cache.
 
     Returns:
-      The result, and the cache with the new position written into it.
+      The result, and the cache with the new positions written into it.
     """
     cache = write(cache, self.project(x, True), position)
-    length = cache.keys.shape[1]
-    mask = (jnp.arange(length) <= position)[None, None, None, :]
+    mask = causal(position, x.shape[1], cache.keys.shape[1])
     return self.attend(x, cache, mask, bias, True), cache
 
   def extend(

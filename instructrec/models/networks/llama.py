@@ -300,24 +300,26 @@ class Llama(network_module.NetworkModule):
     )
     return memory, cache
 
-  def decode_step(
+  def decode_block(
     self,
-    tokens: Int[Array, " sequences"],
+    tokens: Int[Array, "sequences block"],
     cache: decoding_state.DecodingCache,
     memory: PromptMemory,
-  ) -> tuple[Float[Array, "sequences vocab"], decoding_state.DecodingCache]:
-    """Decodes one more token of each sequence; see `network.Network`."""
-    position = cache.position
-    mask = (jnp.arange(cache.length) <= position)[None, None, None, :]
+  ) -> tuple[
+    Float[Array, "sequences block embed"], decoding_state.DecodingCache
+  ]:
+    """Decodes the next tokens of each sequence; see `network.Network`."""
+    position, block = cache.position, tokens.shape[1]
+    mask = attention.causal(position, block, cache.length)
 
     def look(new: attention.KeysValues, own: Any) -> Any:
       kept, prompt = own
       kept = attention.write(kept, new, position)
       return (Source(prompt, memory.mask), Source(kept, mask)), kept
 
-    depths = jnp.full(len(tokens), position)
-    logits, kept = self._continued(tokens, depths, cache, memory, look)
-    return logits, decoding_state.DecodingCache(kept, position + 1)
+    depths = position + jnp.arange(block)[None]
+    features, kept = self._continued(tokens, depths, cache, memory, look)
+    return features, decoding_state.DecodingCache(kept, position + block)
 
   def extend_prefixes(
     self,
@@ -337,26 +339,27 @@ class Llama(network_module.NetworkModule):
       along = attention.along(kept, paths)
       return (Source(prompt, memory.mask), Source(along, mask)), kept
 
-    logits, kept = self._continued(tokens, depths, cache, memory, look)
-    return logits, decoding_state.DecodingCache(
+    features, kept = self._continued(
+      tokens[:, None], depths[:, None], cache, memory, look
+    )
+    return self.logits(features)[:, 0], decoding_state.DecodingCache(
       kept, cache.position + len(tokens)
     )
 
   def _continued(
     self,
-    tokens: Int[Array, " sequences"],
-    depths: Int[Array, " sequences"],
+    tokens: Int[Array, "sequences block"],
+    depths: Int[Array, "#sequences block"],
     cache: decoding_state.DecodingCache,
     memory: PromptMemory,
     look: Any,
-  ) -> tuple[Float[Array, "sequences vocab"], decoding_state.PerLayer]:
-    """Logits after one more token of each sequence, and what layers keep."""
-    tokens, positions = memory.start(tokens[:, None], depths[:, None])
-    features, kept = self.decoder(
+  ) -> tuple[Float[Array, "sequences block embed"], decoding_state.PerLayer]:
+    """Features of the next tokens of each sequence, and what layers keep."""
+    tokens, positions = memory.start(tokens, depths)
+    return self.decoder(
       self.token_embedder(tokens),
       positions,
       look,
       layer_loop.paired(self.config, cache.layers, memory.layers),
       True,
     )
-    return self.logits(features)[:, 0], kept

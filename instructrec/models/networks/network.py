@@ -6,7 +6,8 @@ asked in any of four ways, by any number of targets, beams or samples:
   memory = read(prompt)
   features(memory, targets)          whole targets
   tree_features(memory, tree)        targets that share their beginnings
-  start_decoding(memory, ...), decode_step(...)        token by token
+  start_decoding(memory, ...), decode_step(...)        token by token,
+                               decode_block(...)       or several at once
   start_decoding(memory, ...), extend_prefixes(...)    prefixes of any lengths
 
 T5's memory is what its encoder gives; that of a decoder-only network the keys
@@ -299,6 +300,24 @@ class Network(Protocol):
 
     Returns:
       Float32 logits and the cache.
+    """
+
+  def decode_block(
+    self,
+    tokens: Int[Array, "sequences block"],
+    cache: Cache,
+    memory: Memory,
+  ) -> tuple[Float[Array, "sequences block embed"], Cache]:
+    """As `decode_step`, for tokens that are known already, up to the logits.
+
+    Args:
+      tokens: the next tokens of each sequence.
+      cache: from `start_decoding` or the last step, with room for all of them.
+      memory: from `start_decoding`.
+
+    Returns:
+      What `logits` predicts the token after each of `tokens` from, and the
+      cache.
     """
 
   def extend_prefixes(

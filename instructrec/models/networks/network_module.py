@@ -1,7 +1,7 @@
 """What the networks share as Flax modules: logits, titles, the whole call."""
 
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from instructrec.models.networks import (
   network,
@@ -14,7 +14,7 @@ class NetworkModule(nn.Module):
   """The part of a `network.Network` that does not depend on how it reads.
 
   Its `setup` makes `token_embedder`, and `decoder` with `logits_dense`, and
-  calls `make_title_matching`.
+  calls `make_title_matching`; it has `read`, `features` and `decode_block`.
 
   Attributes:
     config: sizes and numerics.
@@ -43,6 +43,16 @@ class NetworkModule(nn.Module):
   ) -> Float[Array, "*dims vocab"]:
     """Float32 logits of the token after each position."""
     return self.decoder.logits_dense(features)
+
+  def decode_step(
+    self,
+    tokens: Int[Array, " sequences"],
+    cache: network.Cache,
+    memory: network.Memory,
+  ) -> tuple[Float[Array, "sequences vocab"], network.Cache]:
+    """Decodes one more token of each sequence; see `network.Network`."""
+    features, longer = self.decode_block(tokens[:, None], cache, memory)
+    return self.logits(features)[:, 0], longer
 
   def logit_factors(
     self, features: Float[Array, "*dims embed"]

@@ -30,6 +30,7 @@ class Reading:
   ) -> None:
     self.arrays = arrays
     self.eos_id: int = module.config.eos_id
+    self.vocab_size: int = module.config.vocab_size
     self._plain = functools.partial(module.apply, {"params": params})
     self._apply = functools.partial(
       self._plain,
@@ -104,6 +105,15 @@ class Reading:
   ) -> tuple[Float[Array, "sequences vocab"], network.Cache]:
     """See `network.Network.decode_step`."""
     return self._plain(tokens, cache, memory, method="decode_step")
+
+  def decode_block(
+    self,
+    tokens: Int[Array, "sequences block"],
+    cache: network.Cache,
+    memory: network.Memory,
+  ) -> tuple[Float[Array, "sequences block embed"], network.Cache]:
+    """See `network.Network.decode_block`."""
+    return self._plain(tokens, cache, memory, method="decode_block")
 
   def extend_prefixes(
     self,

@@ -1,6 +1,5 @@
 """T5's relative position bias: one table of [heads, buckets] a stack."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -116,23 +115,3 @@ class RelativePositionBias(nn.Module):
     distance = queries[:, :, None] - keys[:, None, :]
     bias = jnp.take(table, jnp.clip(distance, 0, furthest), axis=1)
     return bias.swapaxes(0, 1)
-
-  def row(
-    self, query_position: Int[Array, ""], length: int
-  ) -> Float[Array, "1 heads 1 length"]:
-    """The bias of one query against the keys 0 .. length - 1.
-
-    Args:
-      query_position: position of the query, in [0, length).
-      length: number of keys.
-
-    Returns:
-      Row `query_position` of `self(length)`.
-    """
-    # Buckets of the offsets -(length-1) .. length-1; the row is a window.
-    buckets = jnp.asarray(self._buckets(np.arange(1 - length, length)))
-    window = jax.lax.dynamic_slice_in_dim(
-      buckets, length - 1 - query_position, length
-    )
-    table = self.rel_embedding.astype(self.config.dtype)
-    return jnp.take(table, window, axis=1)[None, :, None, :]

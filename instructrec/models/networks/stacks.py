@@ -158,13 +158,18 @@ class Decoder(nn.Module):
 
   def step(
     self,
-    tokens: Int[Array, "sequences"],
+    tokens: Int[Array, "sequences block"],
     cache: decoding_state.DecodingCache,
     memory: decoding_state.DecodingMemory,
-  ) -> tuple[Float[Array, "sequences 1 embed"], decoding_state.DecodingCache]:
-    """Features of one more token, and the cache with that token in it."""
-    x = self.token_embedder(tokens[:, None])
-    bias = self.relpos_bias.row(cache.position, cache.length)
+  ) -> tuple[
+    Float[Array, "sequences block embed"], decoding_state.DecodingCache
+  ]:
+    """Features of the next tokens, and the cache with these in it."""
+    x = self.token_embedder(tokens)
+    block = tokens.shape[1]
+    bias = self.relpos_bias.between(
+      cache.position + jnp.arange(block)[None], jnp.arange(cache.length)[None]
+    )
 
     def through(
       layer: transformer_layers.DecoderLayer,
@@ -180,7 +185,7 @@ class Decoder(nn.Module):
       layer_loop.paired(self.config, cache.layers, memory.layers),
     )
     return self._normed(x, True), decoding_state.DecodingCache(
-      entries, cache.position + 1
+      entries, cache.position + block
     )
 
   def extend(

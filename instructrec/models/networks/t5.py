@@ -129,15 +129,16 @@ class T5(network_module.NetworkModule):
     )
     return projected, cache
 
-  def decode_step(
+  def decode_block(
     self,
-    tokens: Int[Array, " sequences"],
+    tokens: Int[Array, "sequences block"],
     cache: decoding_state.DecodingCache,
     memory: decoding_state.DecodingMemory,
-  ) -> tuple[Float[Array, "sequences vocab"], decoding_state.DecodingCache]:
-    """Decodes one more token of each sequence; see `network.Network`."""
-    features, longer = self.decoder.step(tokens, cache, memory)
-    return self.logits(features)[:, 0], longer
+  ) -> tuple[
+    Float[Array, "sequences block embed"], decoding_state.DecodingCache
+  ]:
+    """Decodes the next tokens of each sequence; see `network.Network`."""
+    return self.decoder.step(tokens, cache, memory)
 
   def extend_prefixes(
     self,

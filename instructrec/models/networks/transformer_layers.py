@@ -106,14 +106,14 @@ class DecoderLayer(nn.Module):
 
   def step(
     self,
-    x: Float[Array, "sequences 1 embed"],
+    x: Float[Array, "sequences block embed"],
     cache: attention.KeysValues,
     memory: attention.KeysValues,
     memory_mask: Bool[Array, "batch 1 1 inputs"],
     position: Int[Array, ""],
-    bias: Float[Array, "1 heads 1 length"],
-  ) -> tuple[Float[Array, "sequences 1 embed"], attention.KeysValues]:
-    """Applies the layer to one new position of every sequence."""
+    bias: Float[Array, "1 heads block length"],
+  ) -> tuple[Float[Array, "sequences block embed"], attention.KeysValues]:
+    """Applies the layer to the next positions of every sequence."""
     y, cache = self.self_attention.step(
       self.pre_self_attention_layer_norm(x), cache, position, bias
     )

@@ -69,6 +69,28 @@ def require(arrays: Arrays, names: Sequence[str], objective: str) -> None:
     )
 
 
+def normalizing_factor(factor: float | int | str | None) -> float | None:
+  """The constant that the summed loss is divided by.
+
+  Args:
+    factor: None leaves the sum.
+
+  Returns:
+    The same.
+
+  Raises:
+    ValueError: for T5X's special factors, which are strings and which gin hands
+      over unchecked, and numbers that are not positive.
+  """
+  if isinstance(factor, str) or (factor is not None and factor <= 0):
+    raise ValueError(
+      f"loss_normalizing_factor is {factor!r}; expected a positive number or "
+      "None (factors that depend on the batch would change with the number "
+      "of microbatches)"
+    )
+  return factor
+
+
 @dataclasses.dataclass(frozen=True)
 class WeightedSum:
   """Several objectives on one reading.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -105,3 +106,17 @@ def test_stacked_arrays_are_read_once(side, pair):
 def test_a_negative_tolerance_is_refused(pair):
   with pytest.raises(ValueError, match=r"atol is -1; expected 0 or more"):
     diff.diff(*pair[:2], atol=-1)
+
+
+def test_rounding_to_bfloat16_is_within_the_tolerance_of_the_page(pair):
+  first, second, arrays = pair
+  ours = first.params[WO].read()
+  ours[:] = np.random.default_rng(0).lognormal(0, 4, ours.shape)
+  arrays[WO][:] = ours.astype(ml_dtypes.bfloat16)
+  assert np.abs(arrays[WO] - ours).max() > 1
+  assert diff.diff(first, second, rtol=0.004) == []
+  assert len(diff.diff(first, second, rtol=0.0001)) == 1
+  arrays[WO][0, 0] = np.inf
+  assert len(diff.diff(first, second, rtol=0.004)) == 1
+  with pytest.raises(ValueError, match="rtol is -1"):
+    diff.diff(first, second, rtol=-1)

@@ -279,6 +279,25 @@ def test_steps_equal_whole_targets(setup, logits):
     assert leaf.shape[0] == 2
 
 
+def test_blocks_equal_whole_targets(setup, logits):
+  """Of one, three and one token, behind each other."""
+  memory, cache = setup.apply(
+    "start_decoding",
+    setup.read(PROMPTS),
+    sequences_per_prompt=3,
+    max_length=7,
+  )
+  tokens = features.shift_right(TARGETS)
+  found = []
+  for first, end in ((0, 1), (1, 4), (4, 5)):
+    block, cache = setup.apply(
+      "decode_block", tokens[:, first:end], cache, memory
+    )
+    found.append(setup.apply("logits", block))
+  _assert_close(np.concatenate(found, axis=1), logits)
+  assert int(cache.position) == 5
+
+
 def test_selected_sequences_go_on_as_themselves(setup):
   memory, cache = setup.apply(
     "start_decoding",

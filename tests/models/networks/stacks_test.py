@@ -56,6 +56,20 @@ def single_fixture(tiny_config, make_setup):
   )
 
 
+@pytest.fixture(scope="module", name="batch")
+def batch_fixture(make_batch):
+  return make_batch([[5, 9, 3], [7, 2, 8, 4, 6]], [[3, 4, 1], [9, 1]])
+
+
+@pytest.fixture(scope="module", name="expected")
+def expected_fixture(single, batch):
+  """Loss and gradient of single layers."""
+  (loss, _), gradient = _loss_and_gradient(single.model)(
+    single.params, batch, None
+  )
+  return loss, gradient
+
+
 def _scanned(single, policy, **settings):
   cfg = dataclasses.replace(
     single.model.module.config, scan_layers=True, remat_policy=policy
@@ -83,12 +97,9 @@ def test_scanned_layers_lie_stacked_with_their_axis_named(single):
 
 @pytest.mark.parametrize("policy", ["none", "minimal", "full"])
 def test_scanned_layers_have_the_same_loss_and_gradient(
-  single, policy, make_batch
+  single, policy, batch, expected
 ):
-  batch = make_batch([[5, 9, 3], [7, 2, 8, 4, 6]], [[3, 4, 1], [9, 1]])
-  (loss, _), gradient = _loss_and_gradient(single.model)(
-    single.params, batch, None
-  )
+  loss, gradient = expected
   (scanned_loss, _), scanned_gradient = _loss_and_gradient(
     _scanned(single, policy)
   )(_stacked(single.params), batch, None)

@@ -27,48 +27,60 @@ def _arrays(num_real, shape=(4, 6)):
   )
 
 
-def _run(sums_fn, features, kernel, targets, weights):
-  """The sums, and gradients of features, kernel and weights."""
+def _gradient_fn(sums_fn):
+  """Compiled: the sums, and gradients of features, kernel and weights."""
 
-  def loss(features, kernel, weights):
+  def loss(features, kernel, weights, targets):
     sums = sums_fn(features, kernel, targets, weights)
     return 3.0 * sums.total, sums
 
   grad_fn = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
-  return jax.jit(grad_fn)(features, kernel, weights)
+  return jax.jit(
+    lambda features, kernel, targets, weights: grad_fn(
+      features, kernel, weights, targets
+    )
+  )
 
 
-@pytest.mark.parametrize("num_real", [0, 1, 3, 4, 13, 24])
-@pytest.mark.parametrize("num_chunks", [1, 3])
-def test_padding_changes_neither_loss_nor_gradients(num_real, num_chunks):
-  arrays = _arrays(num_real)
+@pytest.fixture(scope="module", params=[1, 3], name="pair")
+def pair_fixture(request):
+  """Real targets alone, and all; with a number of chunks."""
   plain = functools.partial(
     token_loss.loss_sums,
-    num_chunks=num_chunks,
+    num_chunks=request.param,
     z_loss=0.01,
     label_smoothing=0.1,
   )
-  found = _run(functools.partial(real_targets.loss_sums, plain), *arrays)
+  real = functools.partial(real_targets.loss_sums, plain)
+  return _gradient_fn(real), _gradient_fn(plain)
+
+
+@pytest.mark.parametrize("num_real", [0, 1, 3, 4, 13, 24])
+def test_padding_changes_neither_loss_nor_gradients(num_real, pair):
+  arrays = _arrays(num_real)
+  real, every = pair
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-    found,
-    _run(plain, *arrays),
+    real(*arrays),
+    every(*arrays),
   )
 
 
 def test_fewer_targets_than_sizes():
   arrays = _arrays(2, shape=(1, 3))
-  found = _run(
-    functools.partial(real_targets.loss_sums, token_loss.loss_sums), *arrays
-  )
-  expected = _run(token_loss.loss_sums, *arrays)
+  found = _gradient_fn(
+    functools.partial(real_targets.loss_sums, token_loss.loss_sums)
+  )(*arrays)
+  expected = _gradient_fn(token_loss.loss_sums)(*arrays)
   np.testing.assert_allclose(found[0][0], expected[0][0], rtol=1e-6)
 
 
 def test_what_padding_holds_is_not_looked_at():
   features, kernel, targets, weights = _arrays(5)
   spoilt = jnp.where(weights[..., None] == 0, jnp.nan, features)
-  sums_fn = functools.partial(real_targets.loss_sums, token_loss.loss_sums)
+  sums_fn = jax.jit(
+    functools.partial(real_targets.loss_sums, token_loss.loss_sums)
+  )
   np.testing.assert_allclose(
     sums_fn(spoilt, kernel, targets, weights),
     sums_fn(features, kernel, targets, weights),

@@ -1,7 +1,8 @@
 import numpy as np
 
 from instructrec.data import interaction
-from instructrec.retrieval import methods, sasrec
+from instructrec.retrieval import methods
+from instructrec.retrieval.methods import sasrec
 
 
 def test_each_item_is_predicted_from_those_before_it():

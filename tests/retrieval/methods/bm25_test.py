@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from instructrec.data import catalog, interaction, request
-from instructrec.retrieval import bm25
+from instructrec.retrieval.methods import bm25
 
 _LOG = interaction.InteractionLog(
   pl.DataFrame({"user_id": ["u"], "item_id": ["i0"], "order": [0]})

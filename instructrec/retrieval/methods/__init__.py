@@ -1,36 +1,69 @@
-"""The retrievers by name, and a saved one whatever it is."""
+"""The retrievers by name, and a saved one whatever it is.
+
+Each file in this folder is a method: it holds one class that satisfies
+`retriever.Retriever`, and is found by standing here.
+"""
 
 import dataclasses
+import importlib
+import inspect
 import os
 import pathlib
+import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec.retrieval import (
-  als,
-  bert4rec,
-  bm25,
-  item_knn,
-  popularity,
-  random_ranker,
-  retriever,
-  sasrec,
-  two_tower,
-)
+from instructrec.retrieval import retriever
 
-METHODS: dict[str, type[retriever.Retriever]] = {
-  method.name: method
-  for method in (
-    random_ranker.Random,
-    popularity.Popularity,
-    bm25.BM25,
-    item_knn.ItemKNN,
-    als.ALS,
-    sasrec.SASRec,
-    bert4rec.BERT4Rec,
-    two_tower.TwoTower,
-  )
-}
+
+def _class(module: str) -> type[retriever.Retriever]:
+  """The retriever that a file of this folder holds."""
+  found = [
+    kind
+    for kind in vars(importlib.import_module(module)).values()
+    if isinstance(kind, type)
+    and issubclass(kind, retriever.Retriever)
+    and kind.__module__ == module
+  ]
+  file = module.rpartition(".")[2] + ".py"
+  if len(found) != 1:
+    raise TypeError(
+      f"{file} in {pathlib.Path(__file__).parent} holds "
+      f"{[kind.__name__ for kind in found]}, expected one subclass of "
+      "retriever.Retriever; what several methods share belongs in "
+      "instructrec/retrieval"
+    )
+  (kind,) = found
+  missing = sorted(getattr(kind, "__abstractmethods__", ()))
+  missing += [
+    name for name in ("name", "description") if not hasattr(kind, name)
+  ]
+  if not dataclasses.is_dataclass(kind):
+    missing.append("@dataclasses.dataclass(eq=False)")
+  if missing:
+    raise TypeError(
+      f"{kind.__name__} in {file} has no {', '.join(missing)}; see "
+      f"{inspect.getfile(retriever)} for what a method needs"
+    )
+  return kind
+
+
+def _by_name(modules: Sequence[str]) -> dict[str, type[retriever.Retriever]]:
+  """The methods of files, by the names that they have in commands."""
+  methods: dict[str, type[retriever.Retriever]] = {}
+  for kind in map(_class, modules):
+    if kind.name in methods:
+      raise TypeError(
+        f"{kind.__module__} and {methods[kind.name].__module__} both call "
+        f"their method {kind.name!r}; rename one"
+      )
+    methods[kind.name] = kind
+  return methods
+
+
+METHODS = _by_name(
+  [f"{__name__}.{found.name}" for found in pkgutil.iter_modules(__path__)]
+)
 
 
 def settings(name: str) -> dict[str, Any]:

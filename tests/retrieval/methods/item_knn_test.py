@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from instructrec.retrieval import item_knn
+from instructrec.retrieval.methods import item_knn
 
 
 def dense(shop, *, num_neighbors, shrinkage):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from instructrec.retrieval import als
+from instructrec.retrieval.methods import als
 
 
 def test_a_user_is_the_solution_of_the_normal_equations(shop, fitted):

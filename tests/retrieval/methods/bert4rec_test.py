@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from instructrec.retrieval import bert4rec
+from instructrec.retrieval.methods import bert4rec
 
 
 @pytest.fixture

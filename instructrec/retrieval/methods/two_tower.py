@@ -18,7 +18,7 @@ from jaxtyping import Int
 
 from instructrec.data import catalog
 from instructrec.models import tokenizer
-from instructrec.retrieval import sasrec
+from instructrec.retrieval.methods import sasrec
 
 _TITLES = "titles.npz"
 

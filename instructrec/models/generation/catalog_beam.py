@@ -1,0 +1,205 @@
+"""Beam search over the titles of a catalogue, whole on the device.
+
+Beams are ways down the catalogue's trie (`catalog_walk`). One that is down to a
+single item only spells its title; once no beam has a choice left, what remains
+of the titles is read in blocks of tokens.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from instructrec.models.generation import catalog_trie, catalog_walk
+from instructrec.models.generation.catalog_walk import Walk, Ways, take
+
+_NARROW = 16
+"""Children a beam, on average, up to which a step is computed as small."""
+
+
+class _Done(NamedTuple):
+  """The best items so far, best first."""
+
+  exists: Bool[Array, "batch decodes"]
+  leaves: Int[Array, "batch decodes"]
+  log_probs: Float[Array, "batch decodes"]
+  scores: Float[Array, "batch decodes"]
+
+  def joined(self, more: "_Done") -> "_Done":
+    """The best of both, as many as of these."""
+    every = [
+      jnp.concatenate(both, axis=1) for both in zip(self, more, strict=True)
+    ]
+    keys = catalog_walk.order_by(every[3], every[0])
+    _, best = jax.lax.top_k(keys, self.leaves.shape[1])
+    return _Done(*(take(x, best) for x in every))
+
+
+class _State(NamedTuple):
+  depth: Int[Array, ""]
+  beams: Ways
+  done: _Done
+  cache: Any
+
+
+def beam_search(
+  writer: catalog_walk.Writer,
+  trie: catalog_trie.CatalogTrie,
+  *,
+  batch_size: int,
+  num_beams: int,
+  num_decodes: int,
+  probability: str = catalog_walk.OPEN,
+  normalization: str = "sum",
+  allowed: Bool[Array, "batch items"] | None = None,
+  excluded: Int[Array, "batch excluded"] | None = None,
+  item_scores: Float[Array, "batch items"] | None = None,
+  item_weight: float | Float[Array, ""] = 1.0,
+) -> catalog_walk.CatalogDecodes:
+  """The likeliest items of a catalogue by their titles, best first, none twice.
+
+  With as many beams as allowed items, they are the best of all of them. With
+  fewer, a prefix that is not among the best `num_beams` of its length is given
+  up, but never so that fewer items come back than were asked for and are
+  allowed. Neither the other rows of a batch nor padding change a row's items.
+
+  Args:
+    writer: the network with a batch of prompts.
+    trie: the catalogue.
+    batch_size: number of prompts.
+    num_beams: prefixes kept a prompt.
+    num_decodes: items asked for, at most `num_beams`.
+    probability: "open" takes a token's probability among all tokens, so that
+      log-likelihoods are those of `score_batch`; "closed" among those that go
+      on to an allowed item, so that those of all allowed items add up to one.
+    normalization: what of log-likelihoods the order goes by: see
+      `candidate_scores.candidate_scores`.
+    allowed: which items may come back, by number less one; None for all. What
+      is said of items has as many columns as there are or, in order to be
+      compiled once for any number, `trie.capacity`.
+    excluded: numbers of items, from 1, that may not come back, such as those of
+      histories; 0 is none.
+    item_scores: what speaks for each item beside its title, by number less one;
+      None for nothing. It is added to an item's score; prefixes are led by the
+      logarithm of the sum of its exponentials over the items below them.
+    item_weight: 0 or more; what a unit of `item_scores` counts, in nats.
+
+  Returns:
+    `num_decodes` items a row, or all that are allowed where these are fewer.
+
+  Raises:
+    ValueError: where a name or number is out of its range.
+  """
+  if not 1 <= num_decodes <= num_beams:
+    raise ValueError(
+      f"num_decodes is {num_decodes} with num_beams {num_beams}; expected "
+      "1 <= num_decodes <= num_beams"
+    )
+  walk = Walk.of(
+    writer,
+    trie,
+    num_ways=num_beams,
+    probability=probability,
+    normalization=normalization,
+    allowed=allowed,
+    excluded=excluded,
+    item_scores=item_scores,
+    item_weight=item_weight,
+  )
+  memory, cache = walk.start_decoding()
+  beams = walk.start(batch_size)
+  # All beams begin alike; only the first may count.
+  first = jnp.arange(num_beams) == 0
+  shape = (batch_size, num_decodes)
+  nothing = jnp.full(shape, -jnp.inf, jnp.float32)
+  state = jax.lax.while_loop(
+    lambda state: jnp.any(state.beams.exists & ~state.beams.decided),
+    lambda state: _step(walk, state, memory),
+    _State(
+      depth=jnp.zeros((), jnp.int32),
+      beams=beams._replace(exists=beams.exists & first),
+      done=_Done(
+        jnp.zeros(shape, bool), jnp.zeros(shape, jnp.int32), nothing, nothing
+      ),
+      cache=cache,
+    ),
+  )
+  beams = state.beams
+  rest = walk.spelled(beams, state.cache, memory, state.depth)
+  log_probs = beams.log_probs + rest
+  scores = walk.scores(
+    log_probs, walk.trie.title_lengths(beams.lows), beams.priors
+  )
+  done = state.done.joined(_Done(beams.exists, beams.lows, log_probs, scores))
+  return catalog_walk.decodes(
+    walk.trie,
+    done.exists,
+    done.leaves,
+    done.log_probs,
+    done.scores,
+    state.depth,
+  )
+
+
+def _step(walk: Walk, state: _State, memory: Any) -> _State:
+  """Takes all beams of all rows one token further."""
+  beams, depth = state.beams, state.depth
+  batch, num_beams = beams.lows.shape
+  logits, cache = walk.writer.decode_step(
+    beams.tokens.reshape(-1), state.cache, memory
+  )
+  logits = logits.reshape(batch, num_beams, -1)
+
+  def chosen(slots: int) -> tuple[Ways, Array, _Done]:
+    children = walk.children(beams, logits, depth, slots)
+    return _chosen(walk, beams, children, depth)
+
+  wide = max(walk.trie.width(num_beams), num_beams)
+  narrow = _NARROW * num_beams
+  if narrow < wide:
+    most = walk.num_children(beams).sum(axis=1).max()
+    going, parents, ended = jax.lax.cond(
+      most <= narrow, lambda: chosen(narrow), lambda: chosen(wide)
+    )
+  else:
+    going, parents, ended = chosen(wide)
+  done = state.done.joined(ended)
+  # Log-probabilities only fall, and no title is longer than `max_length`.
+  bounds = walk.scores(going.log_probs, walk.trie.max_length, going.priors)
+  hopeless = done.exists[:, -1:] & (bounds < done.scores[:, -1:])
+  rows = jnp.arange(batch)[:, None] * num_beams + parents
+  return _State(
+    depth=depth + 1,
+    beams=going._replace(exists=going.exists & ~hopeless),
+    done=done,
+    cache=cache.select(rows.reshape(-1)),
+  )
+
+
+def _chosen(
+  walk: Walk,
+  beams: Ways,
+  children: catalog_walk.Children,
+  depth: Int[Array, ""],
+) -> tuple[Ways, Int[Array, "batch beams"], _Done]:
+  """The best children that go on, their parents, and the items that end."""
+  found = children.ways
+  keys = catalog_walk.order_by(
+    found.log_probs + found.priors, found.exists & ~children.ends
+  )
+  best, index = jax.lax.top_k(keys, beams.lows.shape[1])
+  going = found.take(index)
+  going = going._replace(exists=best > -jnp.inf)
+  # A node's first child is its end, where it has one.
+  ended = found.take(children.first)
+  own = take(children.parents, children.first) == jnp.arange(
+    beams.lows.shape[1]
+  )
+  ends = ended.exists & own & take(children.ends, children.first)
+  scores = walk.scores(ended.log_probs, depth + 1, ended.priors)
+  return (
+    going,
+    take(children.parents, index),
+    _Done(ends & beams.exists, ended.lows, ended.log_probs, scores),
+  )

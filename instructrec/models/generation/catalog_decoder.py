@@ -1,0 +1,143 @@
+"""How a model writes items of a catalogue: settings, and what they start."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from instructrec.models.generation import (
+  catalog_beam,
+  catalog_sample,
+  catalog_trie,
+  catalog_walk,
+)
+from instructrec.models.networks import reading as reading_lib
+
+BEAM, GREEDY, SAMPLE = "beam", "greedy", "sample"
+METHODS = (BEAM, GREEDY, SAMPLE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CatalogDecoder:
+  """Writes titles of a catalogue and nothing else.
+
+  Attributes:
+    method: "beam" finds the likeliest items, none twice (`catalog_beam`);
+      "greedy" takes the likeliest token each time, and "sample" draws it
+      (`catalog_sample`).
+    num_beams: prefixes that "beam" keeps.
+    num_decodes: items asked for; of "greedy" there is one.
+    probability: "open", among all tokens, or "closed", among those that lead to
+      an allowed item; see `catalog_beam.beam_search`.
+    temperature: of "sample", above 0.
+    exclude_history: whether the items of a batch's `history_items` are left
+      out.
+    catalog: what is written where `predict_batch` is asked; None where
+      `predict_items` alone is, which is told.
+  """
+
+  method: str = BEAM
+  num_beams: int = 10
+  num_decodes: int = 10
+  probability: str = catalog_walk.OPEN
+  temperature: float = 1.0
+  exclude_history: bool = True
+  catalog: catalog_trie.CatalogTrie | None = None
+
+  def __post_init__(self) -> None:
+    """Checks names and numbers.
+
+    Raises:
+      ValueError: where one is out of its range.
+    """
+    for name, known in (
+      ("method", METHODS),
+      ("probability", catalog_walk.PROBABILITIES),
+    ):
+      if getattr(self, name) not in known:
+        raise ValueError(
+          f"{name} is {getattr(self, name)!r}; expected one of "
+          f"{', '.join(known)}"
+        )
+    most = {BEAM: self.num_beams, GREEDY: 1}.get(self.method)
+    if self.num_decodes < 1 or (most and self.num_decodes > most):
+      raise ValueError(
+        f"num_decodes is {self.num_decodes} with method {self.method!r} and "
+        f"num_beams {self.num_beams}; expected at least 1 and at most "
+        f"{most or 'any number'}"
+      )
+    if self.method == SAMPLE and self.temperature <= 0.0:
+      raise ValueError(
+        f"temperature is {self.temperature!r}; expected more than 0, or the "
+        "method 'greedy'"
+      )
+
+  @property
+  def own_catalog(self) -> catalog_trie.CatalogTrie:
+    """The catalogue of the settings.
+
+    Raises:
+      ValueError: where they have none.
+    """
+    if self.catalog is None:
+      raise ValueError(
+        "the decoder has no catalogue to write titles of; bind "
+        "CatalogDecoder.catalog, or call predict_items with one"
+      )
+    return self.catalog
+
+  def __call__(
+    self,
+    reading: reading_lib.Reading,
+    trie: catalog_trie.CatalogTrie,
+    *,
+    normalization: str,
+    rng: PRNGKeyArray | None = None,
+    excluded: Int[Array, "batch excluded"] | None = None,
+    **wishes: Any,
+  ) -> catalog_walk.CatalogDecodes:
+    """Writes items; see `catalog_beam.beam_search` and `catalog_sample.sample`.
+
+    Args:
+      reading: the network with a batch of prompts.
+      trie: the catalogue.
+      normalization: of scores.
+      rng: needed by "sample" alone.
+      excluded: items that may not be written.
+      **wishes: `allowed`, `item_scores` and `item_weight` of `beam_search`.
+
+    Returns:
+      The items.
+
+    Raises:
+      ValueError: where the catalogue is of another vocabulary, or "sample" has
+        no key.
+    """
+    ours = (reading.vocab_size, reading.eos_id)
+    if (trie.vocab_size, trie.eos_id) != ours:
+      raise ValueError(
+        f"the catalogue was made for {trie.vocab_size} tokens and the end "
+        f"token {trie.eos_id}; the network has {ours[0]} and {ours[1]}: build "
+        "the tables for these"
+      )
+    history = reading.arrays.get("history_items")
+    if self.exclude_history and history is not None:
+      parts = [history] if excluded is None else [history, excluded]
+      excluded = jnp.concatenate(parts, axis=1)
+    common = {
+      "batch_size": len(reading.arrays["encoder_input_tokens"]),
+      "num_decodes": self.num_decodes,
+      "probability": self.probability,
+      "normalization": normalization,
+      "excluded": excluded,
+      **wishes,
+    }
+    if self.method == BEAM:
+      return catalog_beam.beam_search(
+        reading, trie, num_beams=self.num_beams, **common
+      )
+    temperature = self.temperature if self.method == SAMPLE else 0.0
+    return catalog_sample.sample(
+      reading, trie, rng=rng, temperature=temperature, **common
+    )

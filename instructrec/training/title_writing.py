@@ -1,0 +1,235 @@
+"""Titles of a catalogue that a model writes, in compiled batches."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from instructrec import progress
+from instructrec.models.generation import (
+  catalog_beam,
+  catalog_trie,
+  generation,
+)
+from instructrec.models.networks import reading
+from instructrec.models.scoring import features
+from instructrec.training import item_arrays, ragged
+
+ItemScores = Callable[[slice], Float[np.ndarray, "requests items"]]
+"""What speaks for each item beside its title, for a range of the requests."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prompts:
+  """Requests as a model reads them.
+
+  Attributes:
+    texts: instructions, or prompts where histories are read item by item.
+    rows: which text each request has.
+    history: item numbers, the newest last, padded in front; None where
+      histories stand in the text.
+    inputs_length: width of the texts, in tokens; longer ones are cut.
+  """
+
+  texts: ragged.Ragged
+  rows: Int[np.ndarray, " requests"]
+  history: Int[np.ndarray, "requests history"] | None
+  inputs_length: int
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  @functools.cached_property
+  def _width(self) -> int:
+    longest = int(self.texts.lengths[self.rows].max(initial=1))
+    return min(int(features.padded_lengths(longest)), self.inputs_length)
+
+  def batch(
+    self,
+    chosen: Int[np.ndarray, " batch"],
+    items: item_arrays.ItemArrays | None,
+  ) -> dict[str, np.ndarray]:
+    """Some of the requests as arrays."""
+    found = {
+      "encoder_input_tokens": self.texts.pad(self.rows[chosen], self._width)
+    }
+    if self.history is not None and items is not None:
+      found |= items.history_arrays(self.history[chosen])
+    return found
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TitleWriter:
+  """A model that writes titles, with or without its catalogue at hand.
+
+  Attributes:
+    model: a `ranking_model.NetworkRankingModel`.
+    params: its parameters.
+    trie: the catalogue's titles.
+    items: as batches show them; None for a model of text alone.
+    batch_size: requests that are written for at once.
+  """
+
+  model: Any
+  params: Any
+  trie: catalog_trie.CatalogTrie
+  items: item_arrays.ItemArrays | None = None
+  batch_size: int = 16
+
+  @functools.cached_property
+  def _tables(self) -> catalog_trie.CatalogTrie:
+    return jax.device_put(self.trie)
+
+  def write(
+    self,
+    prompts: Prompts,
+    excluded: Sequence[Sequence[int]],
+    k: int,
+    *,
+    num_beams: int,
+    item_scores: ItemScores | None = None,
+    lead: ItemScores | None = None,
+    label: str = "write",
+  ) -> Int[np.ndarray, "requests k"]:
+    """The k best items by their titles, out of the catalogue.
+
+    Args:
+      prompts: the requests.
+      excluded: numbers of items that a request may not get, from 1.
+      k: how many.
+      num_beams: prefixes kept a request, k or more.
+      item_scores: in units of log-likelihood; None ranks by titles alone.
+      lead: the `num_beams` best by these scores are the only items that may
+        come back, among which beams miss none; None for all items.
+      label: what the progress line says.
+
+    Returns:
+      Item numbers, best first; 0 where a request has no more.
+    """
+    widest = int(features.padded_lengths(max(map(len, excluded), default=1)))
+    banned = np.zeros((len(prompts), widest), np.int32)
+    for row, items in zip(banned, excluded, strict=True):
+      row[: len(items)] = items
+    search = _search_fn(self.model, num_beams, k)
+
+    def run(chosen: np.ndarray, start: int, stop: int) -> np.ndarray:
+      rows, own = slice(start, stop), chosen - start
+      scores: np.ndarray | None
+      allowed: np.ndarray | None
+      scores = allowed = None
+      if item_scores is not None:
+        scores = self._wide(item_scores(rows).astype(np.float32))[own]
+      if lead is not None:
+        best = _best(lead(rows), excluded[start:stop], num_beams)
+        allowed = self._wide(best)[own]
+      batch = prompts.batch(chosen, self.items)
+      return search(
+        self.params, batch, self._tables, banned[chosen], scores, allowed
+      )
+
+    return self._batches(len(prompts), run, label)
+
+  def _wide(
+    self, values: Shaped[np.ndarray, "requests items"]
+  ) -> Shaped[np.ndarray, "requests capacity"]:
+    """What is said of items, as wide as the tables."""
+    missing = self.trie.capacity - values.shape[1]
+    return np.pad(values, ((0, 0), (0, missing)))
+
+  def write_freely(
+    self, prompts: Prompts, k: int, *, label: str = "write freely"
+  ) -> Int[np.ndarray, "requests k length"]:
+    """What the model writes without a catalogue: beam search over all tokens.
+
+    Args:
+      prompts: the requests.
+      k: how many sequences, and beams.
+      label: what the progress line says.
+
+    Returns:
+      Tokens with the end token, then 0; best first.
+    """
+    search = _free_fn(self.model, k, self.trie.max_length)
+
+    def run(chosen: np.ndarray, start: int, stop: int) -> np.ndarray:
+      return search(self.params, prompts.batch(chosen, self.items))
+
+    return self._batches(len(prompts), run, label)
+
+  def _batches(
+    self,
+    count: int,
+    run: Callable[[np.ndarray, int, int], np.ndarray],
+    label: str,
+  ) -> np.ndarray:
+    """All requests, the last batch filled up with repeats."""
+    found = []
+    with progress.Progress(count, label) as line:
+      for start in range(0, count, self.batch_size):
+        stop = min(start + self.batch_size, count)
+        chosen = np.resize(np.arange(start, stop), self.batch_size)
+        found.append(np.asarray(run(chosen, start, stop))[: stop - start])
+        line.advance(stop - start)
+    return np.concatenate(found)
+
+
+def _best(
+  scores: Float[np.ndarray, "requests items"],
+  excluded: Sequence[Sequence[int]],
+  count: int,
+) -> Bool[np.ndarray, "requests items"]:
+  """The items with the highest scores, of those that are not excluded."""
+  scores = np.array(scores)
+  for row, items in zip(scores, excluded, strict=True):
+    row[np.array(items, np.int64) - 1] = -np.inf
+  found = np.zeros(scores.shape, bool)
+  best = np.argpartition(-scores, min(count, scores.shape[1]) - 1, axis=1)
+  np.put_along_axis(found, best[:, :count], True, axis=1)
+  return found
+
+
+@functools.lru_cache(maxsize=16)
+def _search_fn(model: Any, num_beams: int, k: int) -> Any:
+  def search(
+    params: Any,
+    batch: dict[str, jax.Array],
+    trie: catalog_trie.CatalogTrie,
+    excluded: jax.Array,
+    item_scores: jax.Array | None,
+    allowed: jax.Array | None,
+  ) -> jax.Array:
+    return catalog_beam.beam_search(
+      reading.Reading(model.module, params, batch),
+      trie,
+      batch_size=len(excluded),
+      num_beams=num_beams,
+      num_decodes=k,
+      normalization=model.score_normalization,
+      allowed=allowed,
+      excluded=excluded,
+      item_scores=item_scores,
+    ).items
+
+  return jax.jit(search)
+
+
+@functools.lru_cache(maxsize=16)
+def _free_fn(model: Any, k: int, max_length: int) -> Any:
+  config = generation.GenerationConfig(
+    num_beams=k,
+    num_decodes=k,
+    # Likelihoods as they are: what candidates are ranked by.
+    length_penalty_alpha=0.0,
+    max_decode_length=max_length,
+    eos_id=model.module.config.eos_id,
+  )
+
+  def search(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+    found = generation.generate(model.module, params, batch, config)
+    return found.sequences
+
+  return jax.jit(search)

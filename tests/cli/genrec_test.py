@@ -1,0 +1,90 @@
+"""GenRec from instructions to a report, by the command line."""
+
+import json
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from instructrec.cli import main
+
+pytestmark = [pytest.mark.tf, pytest.mark.slow]
+
+
+def call(*args):
+  return CliRunner().invoke(main.app, [str(a) for a in args])
+
+
+@pytest.fixture(scope="module", name="genrec")
+def genrec_fixture(work, tmp_path_factory):
+  """A network that learnt for four steps to write what comes next."""
+  folder = tmp_path_factory.mktemp("genrec")
+  result = call(
+    "generate",
+    f"--data={work / 'prepared'}",
+    f"--output={folder / 'instructions'}",
+    "--kind=genrec",
+    "--vocab_size=500",
+    "--num_workers=1",
+  )
+  assert result.exit_code == 0, result.output
+  result = call(
+    "train",
+    "--gin_file=gin/genrec_tiny.gin",
+    *(f"--gin.{name}={value}" for name, value in _SHORT.items()),
+    f"--tfds_data_dir={folder / 'instructions'}",
+    f"--model_dir={folder / 'model'}",
+  )
+  assert result.exit_code == 0, result.output
+  return folder
+
+
+_SHORT = {
+  "TRAIN_STEPS": 4,
+  "WARMUP_STEPS": 1,
+  "BATCH_SIZE": 8,
+  "EVAL_PERIOD": 4,
+  "EVAL_STEPS": 1,
+  "CHECKPOINT_PERIOD": 4,
+  # Forty items are too few to begin with what occurs with what.
+  "INITIAL_EMBEDDINGS": "'random'",
+}
+
+
+def test_a_report_has_lists_and_written_titles(genrec):
+  result = call(
+    "evaluate",
+    f"--model_dir={genrec / 'model'}",
+    "--num_requests=20",
+    "--num_validation=40",
+    "--num_beams=10",
+    "--num_exact=2",
+  )
+  assert result.exit_code == 0, result.output
+  report = genrec / "model" / "report"
+  found = json.loads((report / "report.json").read_text())
+  groups = {one["group"] for one in found["results"]}
+  assert groups == {
+    "sequential_next_title",
+    "sequential_next_title, whole catalogue",
+  }
+  page = (report / "report.md").read_text()
+  assert "## Written lists: sequential_next_title, whole catalogue" in page
+  lines = [line for line in page.splitlines() if "10 beams |" in line]
+  wrong = [line.split(" | ") for line in lines if ", 2 requests" in line]
+  assert wrong
+  for cells in wrong:
+    # No text that is no title, none twice, none of the history.
+    assert cells[1:4] == ["0.0000 [0.0000, 0.0000]"] * 3
+
+
+def test_rank_asks_as_it_was_trained_and_knows_no_wish(genrec, work):
+  items = pl.read_parquet(work / "prepared" / "items.parquet")
+  history = f"--history={items['title'][0]}"
+  result = call("rank", f"--model_dir={genrec / 'model'}", history, "--top=3")
+  assert result.exit_code == 0, result.output
+  result = call(
+    "rank", f"--model_dir={genrec / 'model'}", history, "--text=a kite"
+  )
+  assert result.exit_code
+  assert "--kind=instructrec" in result.output + str(result.exception)
