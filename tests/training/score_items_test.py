@@ -1,4 +1,4 @@
-"""Lists that are scored carry the items of their candidates and histories."""
+"""Lists that are scored carry the items of their histories."""
 
 import itertools
 
@@ -14,21 +14,18 @@ NUM_ITEMS = 400
 
 
 class Model:
-  """Scores a candidate by its number, its history's sum and its first token."""
+  """Scores a candidate by its first token and its history's sum."""
 
   score_normalization = "sum"
 
   def score_batch(self, params, batch, return_intermediates=False):
     tokens = batch["decoder_target_tokens"]
     weights = (tokens > 0).astype(jnp.float32)
-    choices = batch["choice_items"]
-    assert choices.shape == tokens.shape[:2]
-    assert batch["choice_tokens"].shape == (*choices.shape, 2)
-    assert batch["choice_logs"].shape == (*choices.shape, 2)
+    assert not {name for name in batch if name.startswith("choice_")}
     shown = batch["history_items"].sum(1) + batch["encoder_input_tokens"].sum(1)
     trees = len(tokens) // len(shown)
     shown = jnp.repeat(shown, trees)[:, None]
-    first = choices + 1000 * shown + 1e6 * batch["choice_tokens"][..., 0]
+    first = tokens[..., 0] + 1000 * shown
     scores = jnp.zeros(tokens.shape).at[..., 0].set(first)
     return first, {
       "decoder": {"token_scores": (scores,), "loss_weights": (weights,)}
@@ -42,7 +39,7 @@ def ragged(rows):
 
 
 @pytest.mark.parametrize("longest", [5, 300])
-def test_items_stand_in_the_order_of_the_candidates(longest):
+def test_every_tree_of_a_list_has_the_history_of_its_request(longest):
   rng = np.random.default_rng(0)
   counts = np.array([longest, 3, 2])
   lists = np.concatenate([[0], counts]).cumsum()
@@ -82,8 +79,7 @@ def test_items_stand_in_the_order_of_the_candidates(longest):
     items=items,
   )["sum"]
   for row, (start, stop) in enumerate(itertools.pairwise(lists)):
-    of_row = numbers[start:stop]
     shared = sum(shown[row][-3:]) + sum(prompts[row])
-    wanted = of_row + 1000 * shared + 1e6 * tokens[of_row, 0]
+    wanted = [first + 1000 * shared for first, *_ in targets[start:stop]]
     np.testing.assert_array_equal(found[row, : stop - start], wanted)
     assert np.isneginf(found[row, stop - start :]).all()
