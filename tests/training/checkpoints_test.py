@@ -112,7 +112,7 @@ def in_processes(found, monkeypatch, count=2):
 
   def whole(index):
     here.index = index
-    return found.whole()
+    return found.whole().step
 
   monkeypatch.setattr(
     checkpoints,
