@@ -8,9 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
+
 from instructrec import recorded_folder
 from instructrec.evaluation import environment
 from instructrec.models import tokenizer
+from instructrec.models.networks import adapters
 from instructrec.models.objectives import objective
 from instructrec.pipelines import streams, vocabulary
 from instructrec.serving import instruction_folder
@@ -61,6 +65,8 @@ def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
     )
     if distributed.is_lead():
       opened.describe(tell)
+      if config.model.network_config.adapter is not None:
+        tell(adapters.in_words(_parameter_shapes(config, opened.stream)))
     record = _Record(settings, config, opened, tell)
     outcome = runner.train(
       config,
@@ -283,6 +289,17 @@ class _Record:
         f"the best is checkpoint_{found.best[0]}: {found.metric} of validation "
         f"{found.best[1]:.4g}"
       )
+
+
+def _parameter_shapes(
+  config: runner.TrainConfig, stream: batches.BatchStream
+) -> dict[str, Any]:
+  shapes = {n: x.shape for n, x in stream.batch(0, np.arange(1)).items()}
+  variables = jax.eval_shape(
+    lambda rng: config.model.get_initial_variables(rng, shapes),
+    jax.random.key(0),
+  )
+  return variables["params"]
 
 
 def _base(

@@ -45,15 +45,17 @@ def model_flops(launch: launch_lib.Launch, step: str) -> float:
 
   Args:
     launch: what is run.
-    step: "train", three times the forward pass, or "score", that pass.
+    step: "train", three times the forward pass, of which adapters, with no
+      gradient of the network's matrices, need two; or "score", that pass.
 
   Returns:
     FLOPs of the global batch.
   """
   train = step == "train"
   rows = launch.batch_size if train else launch.score_batch_size
+  passes = 3 if launch.network.adapter is None else 2
   if train and launch.joined:
-    return 3 * network_flops.row_flops(
+    return passes * network_flops.row_flops(
       launch.network, rows=rows, length=launch.row_length
     )
   positions = launch.inputs_length + launch.history_length
@@ -72,7 +74,7 @@ def model_flops(launch: launch_lib.Launch, step: str) -> float:
     return total
   if any(objective.MATCH in part.trains for part in _parts(launch)):
     total += _title_flops(launch)
-  return 3 * total
+  return passes * total
 
 
 def tokens(launch: launch_lib.Launch, step: str) -> int:

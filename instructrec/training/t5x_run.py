@@ -34,6 +34,7 @@ from instructrec.training import mesh as mesh_lib
 # What trains, reads and evaluates: T5X's part, and ours that serves it alone.
 _T5XS = (
   "t5x",
+  "flax.traverse_util",
   "seqio",
   "__main__",
   "instructrec.pipelines",

@@ -1,5 +1,6 @@
 """`instructrec checkpoint`: in, out, looked at, compared, trained from."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -16,9 +17,11 @@ from instructrec.models.checkpoint import (
   convert,
   huggingface,
   names,
+  opening,
+  peft_form,
   tensors,
 )
-from instructrec.models.networks import llama_config, t5_config
+from instructrec.models.networks import adapters, llama_config, t5_config
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # gin/models/tiny.gin at the vocabulary of gin/quickstart_token.gin.
@@ -327,3 +330,55 @@ def test_evaluating_a_checkpoint_elsewhere_is_evaluating_the_runs(
   assert own == other
   with pytest.raises(FileNotFoundError, match=r"no checkpoint_9; .*\[7, 8\]"):
     call(*common, task, f"--checkpoint={elsewhere}", "--step=9")
+
+
+def _peft(folder, width=64):
+  """Adapters of the queries, as PEFT writes them."""
+  rng = np.random.default_rng(3)
+  lora = adapters.LoRA(targets=".*/query", rank=2, alpha=3.0)
+  config = dataclasses.replace(CONFIG, emb_dim=width)
+  params = {
+    f"{name.removesuffix('/kernel')}/{factor}": tensors.from_array(
+      rng.standard_normal(shape, np.float32), name
+    )
+    for name, p in names.parameters(config).items()
+    if name.endswith("/query/kernel")
+    for factor, shape in (
+      (adapters.A, (p.shape[0], 2)),
+      (adapters.B, (2, p.shape[1])),
+    )
+  }
+  peft_form.write(folder, params, lora, config, base="someone/flan")
+  return params
+
+
+def test_adapters_of_peft_go_into_their_network(hf, tmp_path):
+  params = _peft(tmp_path / "peft")
+  source = f"--source={tmp_path / 'peft'}"
+  output = f"--output={tmp_path / 'merged'}"
+  with pytest.raises(FileNotFoundError, match=r"network someone/flan.*--base"):
+    call("checkpoint", "merge", source, output)
+  call("checkpoint", "merge", source, output, f"--base={hf}")
+  merged = opening.open_checkpoint(tmp_path / "merged").params
+  base = opening.open_checkpoint(hf).params
+  assert merged.keys() == base.keys()
+  for name, tensor in base.items():
+    expected = tensor.read()
+    if name.endswith("/query/kernel"):
+      module = name.removesuffix("/kernel")
+      a, b = (params[f"{module}/lora_{x}"].read() for x in "ab")
+      expected = expected + np.float32(1.5) * (a @ b)
+    np.testing.assert_array_equal(merged[name].read(), expected)
+
+
+def test_adapters_that_do_not_fit_leave_nothing(hf, tmp_path):
+  _peft(tmp_path / "peft", width=32)
+  folder, output = tmp_path / "peft", tmp_path / "merged"
+  arguments = (f"--source={folder}", f"--output={output}")
+  with pytest.raises(tensors.CheckpointError, match="for another network than"):
+    call("checkpoint", "merge", *arguments, f"--base={hf}")
+  with pytest.raises(FileNotFoundError, match="adapters of PEFT, which"):
+    call("checkpoint", "inspect", f"--source={folder}")
+  with pytest.raises(tensors.CheckpointError, match="neither a run nor a fol"):
+    call("checkpoint", "merge", f"--source={hf}", f"--output={output}")
+  assert not output.exists()

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from instructrec.models import ranking_model, tokenizer
-from instructrec.models.checkpoint import convert, names, tensors
+from instructrec.models.checkpoint import (
+  convert,
+  names,
+  orbax_form,
+  tensors,
+)
 from instructrec.models.networks import t5_config
 from instructrec.training import (
   gin_data,
@@ -323,3 +328,54 @@ def test_our_runner_leaves_a_folder_of_t5x_as_it_is(folder):
   with pytest.raises(FileNotFoundError, match="`evaluate` and `rank` open"):
     run_dir.load(folder)
   assert sorted(path.name for path in folder.iterdir()) == before
+
+
+# What gin/runs/t5x_lora.gin adds to the settings that T5X writes down.
+_LORA_IMPORTS = """
+from flax import traverse_util
+from instructrec.models.networks import adapters
+from t5x import optimizers
+"""
+_LORA = """
+ADAPTER = @adapters.LoRA()
+t5_config.T5Config.adapter = %ADAPTER
+adapters.LoRA.targets = '.*/query'
+adapters.LoRA.rank = 2
+adapters.LoRA.alpha = 6.0
+optimizers.MultiOptimizer.traversals_and_optimizers = \\
+    [(@traverse_util.ModelParamTraversal(), @adafactor.Adafactor())]
+traverse_util.ModelParamTraversal.filter_fn = @adapters.is_adapter
+"""
+
+
+def test_adapters_are_merged_into_the_network_beside_them(folder, data, words):
+  text = RECORDED.read_text()
+  optimizer = "OPTIMIZER = @optimizers.MultiOptimizer()"
+  text = text.replace("OPTIMIZER = @adafactor.Adafactor()", optimizer)
+  first = "from __gin__ import dynamic_registration\n"
+  assert first in text
+  text = text.replace(first, first + _LORA_IMPORTS, 1)
+  (folder / "config.gin").write_text(text + _LORA)
+  rng = np.random.default_rng(4)
+  arrays = {
+    name: rng.standard_normal(p.shape).astype(np.float32)
+    for name, p in names.parameters(CONFIG).items()
+  }
+  factors, merged = {}, dict(arrays)
+  for name in arrays:
+    if name.endswith("/query/kernel"):
+      module = name.removesuffix("/kernel")
+      a, b = (
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in ((64, 2), (2, 64))
+      )
+      factors |= {f"{module}/lora_a": a, f"{module}/lora_b": b}
+      merged[name] = arrays[name] + np.float32(3) * (a @ b)
+  assert len(factors) == 2 * 6
+  tree = {("target", *n.split("/")): x for n, x in (arrays | factors).items()}
+  orbax_form.write(folder, 3, {**tree, ("state", "step"): np.int32(3)})
+  run = opened(folder, data, words)
+  assert run.model.network_config == CONFIG
+  params, step = run.params()
+  assert step == 3
+  same(params, merged)
