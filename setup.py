@@ -127,6 +127,9 @@ setuptools.setup(
     # The method als of `instructrec retrieve`.
     "baselines": ["implicit>=0.7.2", "threadpoolctl>=3"],
     "teacher": ["openai>=2"],
+    # `instructrec train --tracker`. MLflow's client is all that it takes.
+    "wandb": ["wandb>=0.17"],
+    "mlflow": ["mlflow-skinny>=2.14"],
     # The vocabularies of Hugging Face in tokenizer.json.
     "tokenizers": ["tokenizers>=0.20"],
     "dev": [

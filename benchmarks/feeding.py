@@ -236,9 +236,13 @@ def measure_step(
   """Seconds of a gin file's step, and of making its batch."""
   gin_config.parse([args.gin_file], args.gin)
   config = gin_config.build(runner.TrainConfig)
-  stream = streams.open_stream(
-    gin_config.build(data_config.DataConfig), "train", data_dir
-  )
+  data = gin_config.build(data_config.DataConfig)
+  if data.unknown:
+    raise ValueError(
+      f"{args.gin_file} leaves {', '.join(data.unknown)} to the data; give "
+      "lengths, such as --gin=INPUTS_LENGTH=256"
+    )
+  stream = streams.load(data, "train", data_dir).stream(data)
   shapes = {name: array.shape for name, array in stream.batch(0).items()}
   trainer = trainer_lib.Trainer.create(config, shapes)
   state, rng = trainer.init(), jax.random.key(config.seed)
@@ -322,7 +326,12 @@ def main() -> None:
   )
   parser.add_argument("--pod_hosts", type=int, default=4)
   parser.add_argument("--gin_file", default="gin/quickstart_token.gin")
-  parser.add_argument("--gin", action="append", default=[], help="a binding")
+  parser.add_argument(
+    "--gin",
+    action="append",
+    default=["INPUTS_LENGTH=256", "TARGETS_LENGTH=64", "TITLE_LENGTH=24"],
+    help="a binding",
+  )
   parser.add_argument("--steps", type=int, default=30, help="of the gin file")
   parser.add_argument("--num_users", type=int, default=2000)
   parser.add_argument("--num_items", type=int, default=400)

@@ -81,6 +81,11 @@ class Progress:
     """Counts `amount` more as done."""
     self._bar.update(amount)
 
+  def write(self, text: str) -> None:
+    """Shows `text` as a line of its own, beside this one."""
+    if not self._bar.disable:
+      self._bar.write(foreign_text.printable(text), file=sys.stderr)
+
   def note(self, text: str) -> None:
     """Shows `text` at the end of the line."""
     self._bar.set_postfix_str(foreign_text.printable(text), refresh=False)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from instructrec import checkpoint_steps
 from instructrec.cli.modules import TrustedModules
 
 _SOURCE_HELP = (
@@ -14,9 +15,10 @@ _SOURCE_HELP = (
 )
 _Source = Annotated[str, typer.Option(help=_SOURCE_HELP)]
 _SourceStep = Annotated[
-  int | None,
+  str,
   typer.Option(
-    help="Which of a folder of checkpoints; the newest if left out."
+    help="Which of a folder of checkpoints: best (by the run's validation; the "
+    "newest where it chose none), latest, or a step."
   ),
 ]
 _Dtype = Annotated[
@@ -50,7 +52,7 @@ def import_(
   output: Annotated[
     str, typer.Option(help="Folder that checkpoint_<step> goes into.")
   ],
-  source_step: _SourceStep = None,
+  source_step: _SourceStep = checkpoint_steps.BEST,
   step: Annotated[
     int | None, typer.Option(help="Of the output; the source's if left out.")
   ] = None,
@@ -87,7 +89,7 @@ def export(
       "adapters of a run."
     ),
   ],
-  source_step: _SourceStep = None,
+  source_step: _SourceStep = checkpoint_steps.BEST,
   step: Annotated[
     int,
     typer.Option(
@@ -112,11 +114,15 @@ def export(
     from instructrec.training import adapter_files
 
     network, known = adapter_files.open_adapted(
-      source, source_step, config=_gin_config(gin_file), modules=module or ()
+      source,
+      checkpoint_steps.parse(source_step),
+      config=_gin_config(gin_file),
+      modules=module or (),
     )
     adapter_files.write_peft(network, known, output)
     typer.echo(f"{source} -> {output} (peft)")
     return
+  config = _gin_config(gin_file) or _run_config(source, module or ())
   _convert(
     _open(source, source_step),
     output,
@@ -126,7 +132,7 @@ def export(
     dtype=dtype,
     layers=layers,
     optimizer=optimizer,
-    config=_gin_config(gin_file) or _run_config(source, module or ()),
+    config=config,
   )
 
 
@@ -148,7 +154,7 @@ def merge(
       "says it was, if left out."
     ),
   ] = None,
-  source_step: _SourceStep = None,
+  source_step: _SourceStep = checkpoint_steps.BEST,
   step: Annotated[
     int | None, typer.Option(help="Of the output; the source's if left out.")
   ] = None,
@@ -163,7 +169,7 @@ def merge(
 
   network, config = adapter_files.open_adapted(
     source,
-    source_step,
+    checkpoint_steps.parse(source_step),
     base=base,
     config=_gin_config(gin_file),
     modules=module or (),
@@ -182,7 +188,7 @@ def merge(
 
 def inspect(
   source: _Source,
-  source_step: _SourceStep = None,
+  source_step: _SourceStep = checkpoint_steps.BEST,
   gin_file: _GinFile = None,
   module: TrustedModules = None,
 ) -> None:
@@ -191,7 +197,7 @@ def inspect(
 
   from instructrec.models.checkpoint import convert, opening
 
-  found = opening.open_checkpoint(source, source_step)
+  found = _open(source, source_step)
   sizes = [int(np.prod(t.shape)) for t in found.params.values()]
   gibibytes = sum(t.nbytes for t in found.params.values()) / 2**30
   typer.echo(
@@ -215,8 +221,8 @@ def inspect(
 def diff(
   first: _Source,
   second: _Source,
-  first_step: _SourceStep = None,
-  second_step: _SourceStep = None,
+  first_step: _SourceStep = checkpoint_steps.BEST,
+  second_step: _SourceStep = checkpoint_steps.BEST,
   atol: Annotated[
     float,
     typer.Option(help="Largest difference that counts as none; 0 means bits."),
@@ -231,14 +237,10 @@ def diff(
 ) -> None:
   """Compare the parameters of two checkpoints; fails where they differ."""
   from instructrec.models.checkpoint import diff as diff_lib
-  from instructrec.models.checkpoint import opening
 
-  opened = opening.open_checkpoint(first, first_step)
+  opened = _open(first, first_step)
   found = diff_lib.diff(
-    opened,
-    opening.open_checkpoint(second, second_step),
-    atol=atol,
-    rtol=rtol,
+    opened, _open(second, second_step), atol=atol, rtol=rtol
   )
   for difference in found:
     typer.echo(f"{difference.name}: {difference.kind}: {difference.detail}")
@@ -256,10 +258,14 @@ def diff(
   )
 
 
-def _open(source: str, step: int | None) -> Any:
+def _open(source: str, step: str) -> Any:
+  """Opens a checkpoint, and says which of several."""
   from instructrec.models.checkpoint import opening
 
-  return opening.open_checkpoint(source, step)
+  found = opening.open_checkpoint(source, checkpoint_steps.parse(step))
+  if found.reason:
+    typer.echo(f"{source}: {checkpoint_steps.Chosen(found.step, found.reason)}")
+  return found
 
 
 def _convert(

@@ -48,7 +48,11 @@ def _open(settings: ranking.RankingSettings) -> "run_ranker.Ranker":
   from instructrec.serving import opened_run, run_ranker
 
   allocator.keep_freed_memory()
-  return run_ranker.Ranker(opened_run.OpenedRun.open(settings))
+  opened = opened_run.OpenedRun.open(settings)
+  # Lines of JSON stay alone.
+  if not settings.json:
+    typer.echo(f"ranks by {opened.checkpoint}")
+  return run_ranker.Ranker(opened)
 
 
 def _tell(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from instructrec import checkpoint_steps
 from instructrec.cli import command_line, options
 from instructrec.settings import retrieval
 
@@ -68,7 +69,9 @@ def run_evaluate(
       settings.model_dirs,
       prepared,
       tfds_data_dir=settings.tfds_data_dir,
+      step=checkpoint_steps.parse(settings.step),
       modules=settings.modules,
+      tell=typer.echo,
     ),
     command=command_line.given(),
     tell=typer.echo,

@@ -35,13 +35,17 @@ class EvaluationTasks:
     """Names of the tasks, as SeqIO knows them.
 
     Raises:
-      ValueError: for a task type that the mixture does not have.
+      ValueError: for a task type that the mixture does not have, or a split
+        that the requests do not have.
     """
     for module in self.run.data.modules:
       importlib.import_module(module)
     every = token_cache.mixture_rates(self.run.data.eval_mixture)
     # Other wordings may be of some tasks alone; see `generate --eval_template`.
     names = [name for name in every if self._has_split(name, self.split)]
+    splits = tuple(self.instructions.prepared.requests.counts)
+    if self.split not in splits:
+      raise ValueError(f"the requests are of {splits}, not {self.split!r}")
     groups = {self.group(name): name for name in names or every}
     found = {
       wanted: [

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from instructrec import checkpoint_steps
 from instructrec.data import request
 from instructrec.evaluation import examples as examples_lib
 from instructrec.evaluation import following as following_lib
@@ -314,17 +315,21 @@ class Reranking:
     )
 
   @functools.cached_property
-  def _trained(self) -> tuple[opened_run.OpenedRun, int | None]:
+  def _trained(
+    self,
+  ) -> tuple[opened_run.OpenedRun, checkpoint_steps.Chosen | None]:
     """The run to evaluate, and its step where the parameters are its own."""
-    checkpoint, step = self.settings.checkpoint, self.settings.step
+    checkpoint = self.settings.checkpoint
+    step = checkpoint_steps.parse(self.settings.step)
     if checkpoint is not None:
       return self._opened(self.run.params_from(checkpoint, step)), None
-    params, step = self.run.params(step)
-    return self._opened(params), step
+    params, chosen = self.run.params(step)
+    self.tell(f"evaluates {chosen} of {self.run.directory}")
+    return self._opened(params), chosen
 
   def _weighted(self) -> weighted_rows.WeightedRows:
     """The model's score with its weights, fitted where that is asked for."""
-    (trained, step), lists = self._trained, self.validation_lists
+    (trained, chosen), lists = self._trained, self.validation_lists
     found = weighted_rows.WeightedRows(
       trained.parts,
       reranking_rows.MODEL,
@@ -345,23 +350,24 @@ class Reranking:
         f"no validation request of {names} has one of the validation lists; "
         "make them from the data of the instructions"
       )
-    if self._is_of_the_run:
-      found.save(self.run.directory, step)
+    if self._is_of_the_run and chosen is not None:
+      found.save(self.run.directory, chosen.step)
     return found
 
   @property
   def _is_of_the_run(self) -> bool:
     """Whether weights are those of the run's own parameters, data and lists."""
-    others = self.settings.checkpoint, self.settings.step, self.lists
+    chosen = self.settings.checkpoint, self.settings.step, self.lists
     own = self.instructions.trained(self.run) is not False
-    return others == (None, None, None) and own
+    return chosen == (None, checkpoint_steps.BEST, None) and own
 
   @property
   def checkpoint(self) -> str:
     """Which parameters are evaluated: a checkpoint and its step."""
-    given, step = self.settings.checkpoint, self.settings.step
+    given = self.settings.checkpoint
     if given is None:
-      return f"{self.run.parameters.folder}/checkpoint_{self._trained[1]}"
+      return f"{self.run.parameters.folder}/{self._trained[1]}"
+    step = checkpoint_steps.parse(self.settings.step)
     found = opening.open_checkpoint(given, step)
     return f"{found.path} ({found.form}), step {found.step}"
 

@@ -5,7 +5,7 @@ import importlib
 import os
 from collections.abc import Mapping
 
-from instructrec.pipelines import token_cache
+from instructrec.pipelines import blocks, token_cache
 from instructrec.training import (
   batches,
   data_config,
@@ -105,3 +105,55 @@ def load(
       name: data.of_forms(config.task_forms) for name, data in datasets.items()
     }
   return Examples(datasets, rates)
+
+
+def load_lists(
+  config: data_config.DataConfig,
+  split: str,
+  data_dir: str | os.PathLike[str],
+  num_lists: int,
+) -> dict[str, token_dataset.TokenDataset]:
+  """Opens a sample of the candidate lists of the evaluation mixture.
+
+  It is that of `instructrec evaluate` with the same seed and `--num_requests`.
+
+  Args:
+    config: the run's data settings.
+    split: which split.
+    data_dir: the TFDS data folder.
+    num_lists: of each task, drawn by seed.
+
+  Returns:
+    The lists by task.
+
+  Raises:
+    ValueError: where no task has the split, or a task has no lists.
+    FileNotFoundError: where the data set is not there.
+  """
+  for module in config.modules:
+    importlib.import_module(module)
+  mixture = config.eval_mixture
+  names = [
+    name
+    for name in token_cache.mixture_rates(mixture)
+    if token_cache.has_split(name, split, data_dir)
+  ]
+  if not names:
+    raise ValueError(
+      f"no task of {mixture} (EVAL_MIXTURE_OR_TASK_NAME) has the split "
+      f"{split!r}, whose lists are ranked while a run is trained; rank none: "
+      "--gin.EVAL_LISTS=0 and --gin.BEST_METRIC=\"'loss'\""
+    )
+  with distributed.lead_first(f"token_cache/{mixture}/{split}/lists"):
+    every = {name: token_cache.load(name, split, data_dir) for name in names}
+  found = {}
+  for name, data in every.items():
+    if data.lists is None:
+      raise ValueError(
+        f"{name} of {mixture} (EVAL_MIXTURE_OR_TASK_NAME) has no candidate "
+        "lists to rank while a run is trained; name another mixture, or rank "
+        "none: --gin.EVAL_LISTS=0 and --gin.BEST_METRIC=\"'loss'\""
+      )
+    chosen = blocks.select(data, None, num_lists, config.seed)
+    found[name] = data.taken(chosen)
+  return found

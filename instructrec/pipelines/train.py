@@ -27,6 +27,7 @@ from instructrec.training import (
   run_dir,
   runner,
   sequences,
+  validation_lists,
 )
 
 _Tell = Callable[[str], None]
@@ -61,16 +62,20 @@ def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
     if distributed.is_lead():
       opened.describe(tell)
     record = _Record(settings, config, opened, tell)
-    state = runner.train(
+    outcome = runner.train(
       config,
       opened.stream,
       opened.validation,
       settings.model_dir,
+      lists=opened.lists,
+      watched=settings.watched,
+      described=gin_config.bindings(),
       embeddings=opened.embeddings(config, tell),
       begin=record.begin,
       check=check,
+      tell=tell,
     )
-    record.end(int(state.step))
+    record.end(outcome)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,6 +88,7 @@ class _Data:
     table: the file that they are in.
     stream: training batches.
     validation: validation batches, where the run validates.
+    lists: validation lists that are ranked meanwhile; None for none.
     features: what lengths the data have, and those of the run.
     fingerprint: of the instructions.
   """
@@ -92,6 +98,7 @@ class _Data:
   table: pathlib.Path | None
   stream: batches.BatchStream
   validation: batches.BatchStream | None
+  lists: validation_lists.ValidationLists | None
   features: list[lengths.Feature]
   fingerprint: str
 
@@ -128,6 +135,12 @@ class _Data:
     items = None
     if data.reads_items:
       items = item_arrays.ItemArrays.create(table, words, data)
+    lists, split = None, data.validation_split
+    if config.eval_lists and split is not None:
+      samples = streams.load_lists(data, split, folder, config.eval_lists)
+      lists = validation_lists.ValidationLists.of(
+        list(samples.values()), data, items
+      )
     made = [
       found.stream(
         data,
@@ -143,6 +156,7 @@ class _Data:
       table=folder / item_table.FILE if data.reads_items else None,
       stream=made[0],
       validation=made[1] if len(made) > 1 else None,
+      lists=lists,
       features=features,
       fingerprint=instruction_folder.read_manifest(folder)["fingerprint"],
     )
@@ -155,6 +169,8 @@ class _Data:
     )
     for feature in self.features:
       tell(f"  {feature}")
+    if self.lists is not None:
+      tell(f"{len(self.lists):,} validation lists are ranked meanwhile")
     if self.items is not None:
       tell(
         f"{len(self.items.shares):,} items are read title by title; "
@@ -209,7 +225,7 @@ class _Record:
     }
     self._started, self._first = time.perf_counter(), 0
 
-  def begin(self, step: int) -> None:
+  def begin(self, step: int, left: int) -> None:
     """The folder is known to hold this run, at this step, or none."""
     self._first = step
     if not distributed.is_lead():
@@ -218,9 +234,14 @@ class _Record:
     if step:
       self._tell(
         f"goes on from checkpoint_{step} in {folder}: "
-        f"{max(total - step, 0):,} of {total:,} steps are left"
+        f"{left:,} of {total:,} steps are left"
       )
-    if step < total:
+      if left < total - step:
+        self._tell(
+          f"it ended early, after {self._config.patience} evaluations without "
+          f"a gain of {self._config.best_metric}; a larger PATIENCE goes on"
+        )
+    if left:
       run_dir.save(
         folder,
         vocabulary=self._data.vocabulary,
@@ -234,18 +255,34 @@ class _Record:
         f"stays: {changed}"
       )
 
-  def end(self, step: int) -> None:
-    """The run has come to this step."""
+  def end(self, outcome: runner.Outcome) -> None:
+    """The run has come to its end."""
+    step, found = int(outcome.state.step), outcome.evaluations
     seconds = time.perf_counter() - self._started
     if not distributed.is_lead() or self._first == step:
       return
+    folder = self._settings.model_dir
     # Of a run that was stopped, the time of its earlier starts is not known.
-    if self._first == 0:
-      run_dir.finish(self._settings.model_dir, seconds)
+    run_dir.finish(
+      folder,
+      seconds if self._first == 0 else None,
+      found,
+      stopped_early=step if outcome.stopped_early else None,
+    )
+    if outcome.stopped_early:
+      self._tell(
+        f"ends early: {self._config.patience} evaluations without a gain of "
+        f"{self._config.best_metric}"
+      )
     self._tell(
       f"trained to step {step} in {seconds:,.0f} s; checkpoints and logs in "
-      f"{self._settings.model_dir}"
+      f"{folder}"
     )
+    if found is not None and found.best is not None:
+      self._tell(
+        f"the best is checkpoint_{found.best[0]}: {found.metric} of validation "
+        f"{found.best[1]:.4g}"
+      )
 
 
 def _base(

@@ -23,6 +23,7 @@ MODULES = (
   "adafactor",
   "gin_utils",
   "metrics",
+  "optimizers",
   "partitioning",
   "trainer",
   "utils",

@@ -5,6 +5,7 @@ import functools
 import pathlib
 from typing import Any, Self
 
+from instructrec import checkpoint_steps
 from instructrec.data import catalog as catalog_lib
 from instructrec.data import dataset
 from instructrec.instructions import templates
@@ -30,6 +31,7 @@ class OpenedRun:
     item_folder: where the table of the items is that are ranked; None for the
       run's own copy.
     batch_size: requests scored at once, where the decoder scores.
+    checkpoint: which parameters these are, in words.
   """
 
   run: trained_run.Run
@@ -38,6 +40,7 @@ class OpenedRun:
   template_set: templates.TemplateSet
   item_folder: pathlib.Path | None = None
   batch_size: int = 32
+  checkpoint: str = ""
 
   @classmethod
   def open(
@@ -61,11 +64,14 @@ class OpenedRun:
     instructions = instruction_folder.InstructionFolder.of_run(
       run, tfds_data_dir=settings.tfds_data_dir, data=settings.data
     )
-    if settings.checkpoint is None:
-      params, _ = run.params()
+    step, given = checkpoint_steps.parse(settings.step), settings.checkpoint
+    if given is None:
+      params, chosen = run.params(step)
+      name = str(chosen)
     else:
-      params = run.params_from(settings.checkpoint)
-    return cls.over(run, params, instructions)
+      params, name = run.params_from(given, step), given
+    opened = cls.over(run, params, instructions)
+    return dataclasses.replace(opened, checkpoint=name)
 
   @classmethod
   def over(

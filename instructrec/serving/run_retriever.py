@@ -2,12 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float
 
+from instructrec import checkpoint_steps
 from instructrec.data import catalog, dataset, interaction, request
 from instructrec.retrieval import retriever
 from instructrec.serving import instruction_folder, opened_run
@@ -73,7 +74,9 @@ def open_all(
   prepared: dataset.PreparedData,
   *,
   tfds_data_dir: pathlib.Path | None = None,
+  step: checkpoint_steps.Step = checkpoint_steps.BEST,
   modules: Sequence[str] = (),
+  tell: Callable[[str], None] = print,
 ) -> dict[str, RunRetriever]:
   """Opens runs that were trained on the same data.
 
@@ -81,7 +84,9 @@ def open_all(
     folders: what `instructrec train` wrote.
     prepared: the data.
     tfds_data_dir: where the instructions of the runs are, if they have moved.
+    step: which checkpoint of each.
     modules: Python modules that their settings may name beside ours.
+    tell: shows a line.
 
   Returns:
     The runs as retrievers, by the names of their folders.
@@ -102,9 +107,11 @@ def open_all(
         f"{manifest['prepared_fingerprint']}, these have "
         f"{prepared.fingerprint}; pass the --data that it was made from"
       )
+    params, chosen = run.params(step)
+    tell(f"ranks by {chosen} of {folder}")
     opened = opened_run.OpenedRun.over(
       run,
-      run.params()[0],
+      params,
       instruction_folder.InstructionFolder(where, manifest, prepared),
     )
     found[folder.resolve().name] = RunRetriever(opened)

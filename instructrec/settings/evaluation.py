@@ -87,9 +87,6 @@ class EvaluationSettings(RunSettings):
     ),
   ] = None
   split: Annotated[str, Option("validation or test.")] = "test"
-  step: Annotated[int | None, Option("Checkpoint; the newest if left out.")] = (
-    None
-  )
   tfds_data_dir: Annotated[
     _Path | None,
     Option(

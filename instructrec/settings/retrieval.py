@@ -5,9 +5,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from instructrec import checkpoint_steps
 from instructrec.settings import option
 from instructrec.settings.metric_names import Metrics
 from instructrec.settings.option import Option
+from instructrec.settings.run import CheckpointStep
 from instructrec.settings.trusted_modules import TrustedModules
 
 _Path = pathlib.Path
@@ -84,6 +86,7 @@ class RetrieverEvaluationSettings:
     _Path | None,
     Option("Instructions of these runs, where they have moved."),
   ] = None
+  step: CheckpointStep = checkpoint_steps.BEST
   candidates: Annotated[
     tuple[_Path, ...],
     Option(
@@ -109,6 +112,7 @@ class RetrieverEvaluationSettings:
   def __post_init__(self) -> None:
     """Checks the numbers, and that users come from one place."""
     option.check_bounds(self)
+    checkpoint_steps.parse(self.step)
     if self.candidates and self.num_requests is not None:
       raise ValueError(
         "--num_requests draws users and --candidates brings its own; pass one "

@@ -4,11 +4,19 @@ import dataclasses
 import pathlib
 from typing import Annotated
 
+from instructrec import checkpoint_steps
 from instructrec.settings import option
 from instructrec.settings.option import Option
 from instructrec.settings.trusted_modules import TrustedModules
 
 _Path = pathlib.Path
+CheckpointStep = Annotated[
+  str,
+  Option(
+    "Checkpoint: best (by the run's validation; the newest where it chose "
+    "none), latest, or a step."
+  ),
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +28,8 @@ class RunSettings:
       line --gin.INPUTS_LENGTH=256.
 
   Raises:
-    ValueError: where a number is too small, or no run is named, or two.
+    ValueError: where a number is too small, no run is named, or two, or the
+      checkpoint is none.
   """
 
   model_dir: Annotated[
@@ -41,6 +50,7 @@ class RunSettings:
       "Hugging Face, T5X or other checkpoint to use instead of the run's own."
     ),
   ] = None
+  step: CheckpointStep = checkpoint_steps.BEST
   tfds_data_dir: Annotated[
     _Path | None,
     Option(
@@ -64,6 +74,7 @@ class RunSettings:
   def __post_init__(self) -> None:
     """Checks the numbers, and that one run is named."""
     option.check_bounds(self)
+    checkpoint_steps.parse(self.step)
     if (self.model_dir is None) == (not self.gin_files):
       raise ValueError(
         "expected --model_dir or --gin_file: the folder of a run, or a model "

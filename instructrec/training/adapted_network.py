@@ -5,6 +5,7 @@ import dataclasses
 import os
 from typing import Any
 
+from instructrec import checkpoint_steps
 from instructrec.models.checkpoint import (
   adapted,
   fingerprint,
@@ -35,7 +36,7 @@ class AdaptedNetwork:
   def of_run(
     cls,
     folder: str | os.PathLike[str],
-    step: int | None,
+    step: checkpoint_steps.Step,
     lora: adapters.LoRA,
     base: str,
   ) -> "AdaptedNetwork":
@@ -43,7 +44,7 @@ class AdaptedNetwork:
 
     Args:
       folder: of the run's checkpoints.
-      step: which; None for the newest that is whole.
+      step: which; whole ones alone.
       lora: settings of the run.
       base: the checkpoint that it was trained on.
 

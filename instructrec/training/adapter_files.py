@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from instructrec import checkpoint_steps
 from instructrec.models.checkpoint import adapted, opening, peft_form, tensors
 from instructrec.training import run_dir
 from instructrec.training.adapted_network import AdaptedNetwork
@@ -13,7 +14,7 @@ _Path = str | os.PathLike[str]
 
 def open_adapted(
   source: _Path,
-  step: int | None = None,
+  step: checkpoint_steps.Step = checkpoint_steps.BEST,
   *,
   base: str | None = None,
   config: Any = None,
@@ -24,7 +25,7 @@ def open_adapted(
   Args:
     source: a run, its checkpoints or one of them; a folder of PEFT; or a
       checkpoint that holds both.
-    step: which of a folder of checkpoints; None for the newest.
+    step: which of a folder of checkpoints.
     base: the network's checkpoint; None for where the source says it is.
     config: of the network, with its adapters where the source is no run and
       none of PEFT.
@@ -46,7 +47,9 @@ def open_adapted(
     assert isinstance(own, run_dir.OwnCheckpoints)
     if own.lora is None:
       raise tensors.CheckpointError(f"the run in {source} has no adapters")
-    step = opening.step_of(source) if step is None else step
+    if step == checkpoint_steps.BEST:
+      named = opening.step_of(source)
+      step = checkpoint_steps.BEST if named is None else named
     return own.adapted(step, base), run.model.network_config
   found = opening.open_checkpoint(source, step)
   if config is None or config.adapter is None:

@@ -2,25 +2,31 @@
 
 A checkpoint is a folder `checkpoint_<step>` with the items `state` (step,
 parameters, optimizer state) and `data` (what fixes the order of the training
-data, and sums that the training log has not told yet), and the `SHA256SUMS` of
-both. Orbax writes to a temporary folder, which is hashed and renamed, so that a
-kill leaves the last complete checkpoint in place. What is restored is checked
-first: a damaged checkpoint is passed over for the one before it.
+data, sums that the training log has not told yet, and what validation said so
+far), and the `SHA256SUMS` of both. Orbax writes to a temporary folder, which is
+hashed and renamed, so that a kill leaves the last complete checkpoint in place.
+What is restored is checked first: a damaged checkpoint is passed over for the
+one before it.
+
+The newest stay, and each one's best: the step that was the best by then. So
+whichever of them a run goes on from, its best one is there.
 """
 
 import logging
 import os
 import pathlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers
 
-from instructrec import checksums
+from instructrec import checkpoint_steps, checksums
+from instructrec.models.checkpoint import evaluations as evaluations_lib
 from instructrec.models.checkpoint import orbax_form
 from instructrec.training import train_step
 
@@ -32,22 +38,50 @@ class CheckpointMismatchError(ValueError):
   """A checkpoint belongs to another run than the one that wants it."""
 
 
+class _NewestAndBest:
+  """Orbax's policy of what stays; see the module.
+
+  Args:
+    keep: how many newest checkpoints; None for all.
+  """
+
+  def __init__(self, keep: int | None) -> None:
+    self._keep = keep
+    self.evaluations: evaluations_lib.Evaluations | None = None
+
+  def should_preserve(
+    self,
+    checkpoints: Sequence[checkpoint_managers.PolicyCheckpointInfo],
+    *,
+    context: checkpoint_managers.PreservationContext,
+  ) -> Sequence[bool]:
+    """Whether each checkpoint stays."""
+    del context
+    steps = sorted(one.step for one in checkpoints)
+    kept = steps if self._keep is None else steps[-self._keep :]
+    bests = set()
+    if self.evaluations is not None:
+      bests = self.evaluations.best_by(kept)
+    return [one.step in bests or one.step in kept for one in checkpoints]
+
+
 class Checkpoints:
   """The checkpoints in one folder.
 
   Args:
     directory: the folder; made on the first save.
-    keep: how many newest checkpoints stay; None keeps all.
+    keep: how many newest checkpoints stay beside the best; None keeps all.
   """
 
   def __init__(
     self, directory: str | os.PathLike[str], *, keep: int | None = 3
   ) -> None:
     self.directory = pathlib.Path(directory).absolute()
+    self._policy = _NewestAndBest(keep)
     self._manager = ocp.CheckpointManager(
       self.directory,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
+        preservation_policy=self._policy,
         step_prefix=orbax_form.STEP_PREFIX,
         create=True,
         temporary_path_class=orbax_form.temporary_path_class(self.directory),
@@ -65,6 +99,7 @@ class Checkpoints:
     state: train_step.TrainState,
     position: Mapping[str, Any],
     window: Mapping[str, Any],
+    evaluations: evaluations_lib.Evaluations | None = None,
   ) -> None:
     """Saves in the background; `close` or the next save waits for it.
 
@@ -72,15 +107,20 @@ class Checkpoints:
       state: what to save; its step names the checkpoint.
       position: what fixes the order of the data, JSON values.
       window: see `LogWindow.saved`.
+      evaluations: those up to this step; None where none choose the best.
     """
     step = int(state.step)
     if step in self._manager.all_steps():
       return
+    self._policy.evaluations = evaluations
+    data = {**position, _WINDOW: dict(window)}
+    if evaluations is not None:
+      data[evaluations_lib.KEY] = evaluations.to_json()
     self._manager.save(
       step,
       args=ocp.args.Composite(
         state=ocp.args.PyTreeSave(state.trained()),
-        data=ocp.args.JsonSave({**position, _WINDOW: dict(window)}),
+        data=ocp.args.JsonSave(data),
       ),
     )
 
@@ -88,7 +128,7 @@ class Checkpoints:
     self,
     abstract_state: train_step.TrainState,
     position: Mapping[str, Any],
-    step: int | None = None,
+    step: checkpoint_steps.Step = checkpoint_steps.LATEST,
   ) -> train_step.TrainState:
     """Restores a checkpoint of the same run, to go on from it.
 
@@ -98,7 +138,7 @@ class Checkpoints:
     Args:
       abstract_state: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
       position: the data order that this run uses.
-      step: which checkpoint; None for the newest that is whole.
+      step: which checkpoint; see `whole`.
 
     Returns:
       The state, on the devices that `abstract_state` names; of parameters what
@@ -110,7 +150,7 @@ class Checkpoints:
       CheckpointMismatchError: where the checkpoint was trained on another
         order of data, or was imported.
     """
-    wanted, step = step, self.whole(step)
+    wanted, step = step, self.whole(step).step
     if not (self._folder(step) / "data").exists():
       raise CheckpointMismatchError(
         f"{self._folder(step)} holds parameters alone, no run "
@@ -129,7 +169,7 @@ class Checkpoints:
       step,
       args=ocp.args.Composite(state=_restore_args(abstract_state.trained())),
     )["state"]
-    if wanted is None:
+    if wanted == checkpoint_steps.LATEST:
       self._set_aside([newer for newer in self.steps if newer > step])
     return state
 
@@ -140,20 +180,32 @@ class Checkpoints:
     """
     return self.data(self.steps[-1])[_WINDOW]
 
+  def evaluations(self, metric: str) -> evaluations_lib.Evaluations:
+    """What validation said up to the checkpoint that was restored.
+
+    Args:
+      metric: that chooses the best one.
+
+    Returns:
+      The evaluations; none where another metric chose so far.
+    """
+    found = evaluations_lib.read(self._folder(self.steps[-1]))
+    if found is None or found.metric != metric:
+      return evaluations_lib.Evaluations(metric)
+    return found
+
   def data(self, step: int) -> dict[str, Any]:
     """What a checkpoint has beside its state; see `save`."""
     return self._manager.restore(
       step, args=ocp.args.Composite(data=ocp.args.JsonRestore())
     )["data"]
 
-  def restore_params(
-    self, abstract_params: Any, step: int | None = None
-  ) -> Any:
+  def restore_params(self, abstract_params: Any, step: int) -> Any:
     """Restores the parameters alone.
 
     Args:
       abstract_params: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
-      step: which checkpoint; None for the newest that is whole.
+      step: which checkpoint.
 
     Returns:
       The parameters.
@@ -162,7 +214,7 @@ class Checkpoints:
       FileNotFoundError: where there is no such checkpoint.
       DamagedError: see `whole`.
     """
-    step = self.whole(step)
+    step = self.whole(step).step
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -179,43 +231,61 @@ class Checkpoints:
     """Waits for the last save and frees the manager's threads."""
     self._manager.close()
 
-  def whole(self, step: int | None = None) -> int:
+  def order(self, wanted: checkpoint_steps.Step) -> evaluations_lib.Order:
+    """The steps in the order in which they are tried.
+
+    Args:
+      wanted: "best", "latest" or a step.
+
+    Returns:
+      The order.
+
+    Raises:
+      FileNotFoundError: where there is no such checkpoint.
+    """
+    steps = self.steps
+    named = isinstance(wanted, int)
+    if (not named and not steps) or (named and wanted not in steps):
+      what = f"checkpoint_{wanted}" if named else "checkpoint"
+      raise FileNotFoundError(
+        f"{self.directory} has no {what}; complete ones: {steps or 'none'}"
+      )
+    return evaluations_lib.Order.of({s: self._folder(s) for s in steps}, wanted)
+
+  def whole(
+    self, wanted: checkpoint_steps.Step = checkpoint_steps.LATEST
+  ) -> checkpoint_steps.Chosen:
     """A step whose files are as they were written; every process calls it.
 
     Each process reads some of the files, and all decide alike.
 
     Args:
-      step: the one that is wanted; None for the newest that is whole. Those
-        that are passed over are logged, with what is wrong with them.
+      wanted: "best", "latest" or a step. Those that are passed over are logged,
+        with what is wrong with them.
 
     Returns:
-      The step.
+      The step, and why it is this one.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
-      DamagedError: where `step` is damaged, or all of them are.
+      DamagedError: where that step is damaged, or all of them are.
     """
-    steps = self.steps
-    if (step is None and not steps) or (step is not None and step not in steps):
-      wanted = "a checkpoint" if step is None else f"checkpoint_{step}"
-      raise FileNotFoundError(
-        f"{self.directory} has no {wanted}; complete ones: {steps or 'none'}"
-      )
+    order = self.order(wanted)
     wrong: list[str] = []
-    for candidate in [step] if step is not None else reversed(steps):
+    for candidate in order.steps:
       found = self._damage(candidate)
       if found is None:
         for passed_over in wrong:
           _LOG.warning(
             "%s. Restores checkpoint_%d instead", passed_over, candidate
           )
-        return candidate
+        return order.chosen(candidate)
       wrong.append(found)
-    if step is None:
+    if not isinstance(wanted, int):
       wrong.append(f"no other checkpoint in {self.directory} is whole")
       wrong.append("delete the folder to begin anew")
     else:
-      wrong.append(f"name another step; there are {steps}")
+      wrong.append(f"name another step; there are {self.steps}")
     raise checksums.DamagedError("; ".join(wrong))
 
   def _folder(self, step: int) -> pathlib.Path:

@@ -14,6 +14,7 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
+from instructrec import checkpoint_steps
 from instructrec.models.checkpoint import (
   adapted,
   opening,
@@ -31,7 +32,7 @@ def load_params(
   path: str,
   abstract_params: Any,
   *,
-  step: int | None = None,
+  step: checkpoint_steps.Step = checkpoint_steps.BEST,
   draw_new: Callable[[], Any] | None = None,
   config: Any = None,
 ) -> Any:
@@ -43,7 +44,7 @@ def load_params(
   Args:
     path: what `opening.open_checkpoint` takes.
     abstract_params: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
-    step: which of a folder of checkpoints; None for the newest.
+    step: which of a folder of checkpoints; see `opening.open_checkpoint`.
     draw_new: draws the parameters of `NEW`, of which the checkpoint may lack
       some; None where it must have them.
     config: of the network, held against what the checkpoint says of its own;
@@ -150,7 +151,9 @@ def _open(path: str) -> tensors.Checkpoint:
   T5X takes the newest of a folder, whatever is wrong with it.
   """
   share = jax.process_index(), jax.process_count()
-  return opening.open_checkpoint(path, opening.newest_step(path), share=share)
+  newest = opening.newest_step(path)
+  step = checkpoint_steps.LATEST if newest is None else newest
+  return opening.open_checkpoint(path, step, share=share)
 
 
 def _check_fit(found: tensors.Checkpoint, model: Any, run: str) -> None:

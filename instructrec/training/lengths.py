@@ -7,6 +7,7 @@ what was chosen is said, and all that does not fit is one message.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -180,4 +181,5 @@ def choose(
       + "\n".join(line for f in wrong for line in f.misfits())
       + f"\nset {remedies}, or 0 to have a length chosen from the data"
     )
-  return dataclasses.replace(config, **{f.field: f.width for f in measured})
+  chosen: dict[str, Any] = {f.field: f.width for f in measured}
+  return dataclasses.replace(config, **chosen)

@@ -9,6 +9,46 @@ from jaxtyping import Array
 from instructrec.training import schedules
 
 
+class Scheduled(optax.GradientTransformation):
+  """An optimizer that says its learning rate.
+
+  Attributes:
+    learning_rate: a function of the updates made before.
+  """
+
+  learning_rate: schedules.Schedule
+
+  @classmethod
+  def of(
+    cls,
+    inner: optax.GradientTransformation,
+    learning_rate: schedules.Schedule | float,
+  ) -> "Scheduled":
+    """The same optimizer, with what it was made with."""
+    made = cls(inner.init, inner.update)
+    made.learning_rate = (
+      learning_rate if callable(learning_rate) else lambda step: learning_rate
+    )
+    return made
+
+
+def learning_rate(
+  optimizer: optax.GradientTransformation, step: int
+) -> float | None:
+  """The rate of an update.
+
+  Args:
+    optimizer: any; only those of this module say their rate.
+    step: updates made before.
+
+  Returns:
+    The rate; None where it is not known.
+  """
+  if not isinstance(optimizer, Scheduled):
+    return None
+  return float(optimizer.learning_rate(step))
+
+
 def _per_layer(
   transformation: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
@@ -39,7 +79,7 @@ def adafactor(
   clipping_threshold: float = 1.0,
   multiply_by_parameter_scale: bool = True,
   min_dim_size_to_factor: int = 128,
-) -> optax.GradientTransformation:
+) -> Scheduled:
   """Adafactor with the settings T5 was trained with.
 
   Second moments decay as `1 - (step + 1) ** -decay_rate`, updates are clipped
@@ -71,7 +111,7 @@ def adafactor(
   ]
   if multiply_by_parameter_scale:
     chain.append(_per_layer(optax.scale_by_param_block_rms()))
-  return optax.chain(*chain, optax.scale(-1.0))
+  return Scheduled.of(optax.chain(*chain, optax.scale(-1.0)), learning_rate)
 
 
 def adamw(
@@ -81,7 +121,7 @@ def adamw(
   b2: float = 0.999,
   weight_decay: float = 0.01,
   max_grad_norm: float | None = 1.0,
-) -> optax.GradientTransformation:
+) -> Scheduled:
   """AdamW with gradient clipping by global norm.
 
   Args:
@@ -95,6 +135,6 @@ def adamw(
     The gradient transformation.
   """
   adam = optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
-  if max_grad_norm is None:
-    return adam
-  return optax.chain(optax.clip_by_global_norm(max_grad_norm), adam)
+  if max_grad_norm is not None:
+    adam = optax.chain(optax.clip_by_global_norm(max_grad_norm), adam)
+  return Scheduled.of(adam, learning_rate)

@@ -34,6 +34,15 @@ class Ragged:
       np.asarray(flat, np.int32), np.concatenate([[0], lengths]).cumsum()
     )
 
+  @classmethod
+  def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
+    """The rows of all parts, one part after the other, in memory."""
+    lengths = [length for part in parts for length in part.lengths]
+    return cls(
+      np.concatenate([part.tokens for part in parts]),
+      np.concatenate([[0], lengths]).cumsum(),
+    )
+
   @property
   def lengths(self) -> Int[np.ndarray, " rows"]:
     """Length of each row, in tokens."""

@@ -19,8 +19,15 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from instructrec import checksums, folder_lock, recorded_folder, records
+from instructrec import (
+  checkpoint_steps,
+  checksums,
+  folder_lock,
+  recorded_folder,
+  records,
+)
 from instructrec.models import tokenizer
+from instructrec.models.checkpoint import evaluations as evaluations_lib
 from instructrec.models.checkpoint import storage
 from instructrec.models.networks import adapters
 from instructrec.training import (
@@ -173,15 +180,33 @@ def base_record(
   )
 
 
-def finish(directory: str | os.PathLike[str], seconds: float) -> None:
-  """Writes down how long a run took that was never stopped.
+def finish(
+  directory: str | os.PathLike[str],
+  seconds: float | None,
+  evaluations: evaluations_lib.Evaluations | None = None,
+  stopped_early: int | None = None,
+) -> None:
+  """Writes down how a run ended.
+
+  What chooses its best checkpoint are the checkpoints; this is for people.
 
   Args:
     directory: the model folder.
-    seconds: from its start to its end.
+    seconds: from its start to its end; None for a run that was stopped.
+    evaluations: what validation said; None where nothing chose.
+    stopped_early: the step at which it ended without a gain; None where it came
+      to its last one.
   """
   folder = pathlib.Path(directory)
-  record = _record(folder) | {"train_seconds": round(seconds, 1)}
+  record = _record(folder)
+  if seconds is not None:
+    record["train_seconds"] = round(seconds, 1)
+  if evaluations is not None and evaluations.best is not None:
+    step, value = evaluations.best
+    best = {"step": step, "metric": evaluations.metric, "value": value}
+    record["best_checkpoint"] = best
+  if stopped_early is not None:
+    record["stopped_early"] = stopped_early
   _write_record(folder, record)
 
 
@@ -296,12 +321,12 @@ class OwnCheckpoints:
     return str(found)
 
   def adapted(
-    self, step: int | None, base: str | None = None
+    self, step: checkpoint_steps.Step, base: str | None = None
   ) -> adapted_network.AdaptedNetwork:
     """Adapters of a checkpoint, with their network.
 
     Args:
-      step: which; None for the newest that is whole.
+      step: which; whole ones alone.
       base: the network's checkpoint; None for where it was.
 
     Raises:
@@ -312,15 +337,17 @@ class OwnCheckpoints:
       self.folder, step, self.lora, base or self.base()
     )
 
-  def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
+  def restore(
+    self, abstract: Any, step: checkpoint_steps.Step
+  ) -> tuple[Any, checkpoint_steps.Chosen]:
     """Parameters of a checkpoint; adapters merged into their network.
 
     Args:
       abstract: shapes, dtypes and shardings of the parameters.
-      step: which; None for the newest that is whole.
+      step: which; whole ones alone.
 
     Returns:
-      The parameters and their step.
+      The parameters, and which they are.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
@@ -332,10 +359,13 @@ class OwnCheckpoints:
       distributed.check_agreement(
         {f"the list of checkpoints in {store.directory}": store.steps}
       )
-      step = store.whole(step)
+      distributed.check_agreement(
+        {"the checkpoint that is wanted": store.order(step).steps}
+      )
+      chosen = store.whole(step)
       if self.lora is None:
-        return store.restore_params(abstract, step), step
-      return self.adapted(step).place(abstract), step
+        return store.restore_params(abstract, chosen.step), chosen
+      return self.adapted(chosen.step).place(abstract), chosen
     finally:
       store.close()
 
@@ -400,12 +430,12 @@ def load(
     )
   settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
   data = settings.build(data_config.DataConfig)
+  settings.check_task_modules(data.modules)
   if data.unknown:
     raise ValueError(
       f"{folder / CONFIG} leaves {', '.join(data.unknown)} of its data open; "
       "expected the lengths that `instructrec train` writes: " + _REMEDY
     )
-  settings.check_task_modules(data.modules)
   train = settings.build(runner.TrainConfig)
   if checksums.is_known(folder, VOCABULARY.as_posix(), _REMEDY):
     checksums.verify(folder, _REMEDY, [VOCABULARY])

@@ -1,9 +1,9 @@
 """The embedded runner: trains a `RankingModel` with nothing but PyPI.
 
 One loop: take the batch of the step, update, and every so often log, evaluate
-the loss on validation data, and save. Left out on purpose: any knowledge of
-tasks and tokens (`instructrec.training.batches` has it) and of metrics of
-ranking (`instructrec.evaluation`).
+on validation data, and save. Left out on purpose: any knowledge of tasks and
+tokens (`instructrec.training.batches` has it) and of what validation measures
+(`instructrec.training.validation`).
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -22,7 +22,8 @@ import optax
 
 from instructrec import progress
 from instructrec.models import protocol
-from instructrec.models.objectives import training_metrics
+from instructrec.models.checkpoint import evaluations as evaluations_lib
+from instructrec.settings import training
 from instructrec.training import (
   batches,
   checkpoint_room,
@@ -30,8 +31,12 @@ from instructrec.training import (
   distributed,
   embedding_start,
   log_window,
+  optimizer,
+  profiling,
   trackers,
   train_step,
+  validation_lists,
+  watchdog,
 )
 from instructrec.training import (
   mesh as mesh_lib,
@@ -39,7 +44,11 @@ from instructrec.training import (
 from instructrec.training import (
   trainer as trainer_lib,
 )
+from instructrec.training import (
+  validation as validation_lib,
+)
 
+_UNWATCHED = training.WatchSettings(hang_seconds=0)
 INITIAL_EMBEDDINGS = ("random", "cooccurrence")
 
 
@@ -62,10 +71,20 @@ class TrainConfig:
       in a batch (target tokens, lists, positions); False leaves the sum, as
       T5X does.
     log_period: steps between rows of the training log.
-    eval_period: steps between evaluations of the validation loss.
-    eval_steps: validation batches of each evaluation.
+    eval_period: steps between evaluations on validation data.
+    eval_steps: validation batches of each evaluation, for the loss.
+    eval_lists: validation lists of each evaluation that are ranked, of each
+      task of `DataConfig.eval_mixture`, drawn by seed; 0 for none.
+    eval_cutoffs: each K of their HR@K and NDCG@K.
+    best_metric: of validation, by which the best checkpoint is known, which
+      stays beside the newest: the lowest of losses, the highest of others such
+      as "NDCG@10"; None for no best one.
+    patience: evaluations without a gain after which the run ends early; None
+      for none.
+    min_delta: by how much `best_metric` must be better than at the last gain to
+      be one.
     checkpoint_period: steps between checkpoints.
-    keep_checkpoints: how many newest stay; None keeps all.
+    keep_checkpoints: how many newest stay beside the best; None keeps all.
     initial_checkpoint: where to start from, of any form that `instructrec
       checkpoint` reads; its parameters alone are taken, and training begins
       at step 0 with a fresh optimizer. What it lacks of `title_matching` is
@@ -87,6 +106,11 @@ class TrainConfig:
   log_period: int = 50
   eval_period: int = 500
   eval_steps: int = 20
+  eval_lists: int = 0
+  eval_cutoffs: tuple[int, ...] = (1, 5, 10)
+  best_metric: str | None = None
+  patience: int | None = None
+  min_delta: float = 0.0
   checkpoint_period: int = 500
   keep_checkpoints: int | None = 3
   initial_checkpoint: str | None = None
@@ -122,6 +146,52 @@ class TrainConfig:
         raise ValueError(
           f"TrainConfig.{field} is {getattr(self, field)}, expected at least 1"
         )
+    self._check_validation()
+
+  def _check_validation(self) -> None:
+    """Checks what validation is to measure and choose."""
+    if self.eval_lists < 0 or self.min_delta < 0:
+      raise ValueError(
+        f"TrainConfig.eval_lists is {self.eval_lists} and min_delta "
+        f"{self.min_delta}, expected at least 0"
+      )
+    if min(self.eval_cutoffs, default=0) < 1:
+      raise ValueError(
+        f"TrainConfig.eval_cutoffs is {self.eval_cutoffs}, expected some K of "
+        "1 or more"
+      )
+    if self.patience is not None and (
+      self.patience < 1 or self.best_metric is None
+    ):
+      raise ValueError(
+        f"TrainConfig.patience (PATIENCE) is {self.patience} and best_metric "
+        f"(BEST_METRIC) {self.best_metric!r}, expected at least 1, and a "
+        "metric whose gains are awaited"
+      )
+    ranks = [f"{n}@{k}" for n in ("HR", "NDCG") for k in self.eval_cutoffs]
+    wanted = self.best_metric or ""
+    if "@" in wanted and not (self.eval_lists and wanted in ranks):
+      raise ValueError(
+        f"TrainConfig.best_metric (BEST_METRIC) is {wanted!r}, which is not "
+        f"measured: eval_lists (EVAL_LISTS) is {self.eval_lists}, and "
+        f"eval_cutoffs (EVAL_CUTOFFS) give {', '.join(ranks)}; 'loss' needs "
+        "none"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What a run came to.
+
+  Attributes:
+    state: the final state.
+    evaluations: what chose the best checkpoint; None where nothing did.
+    stopped_early: whether it ended before its last step, without a gain.
+  """
+
+  state: train_step.TrainState
+  evaluations: evaluations_lib.Evaluations | None = None
+  stopped_early: bool = False
 
 
 def train(
@@ -130,10 +200,14 @@ def train(
   validation: batches.BatchStream | None,
   output_dir: str | os.PathLike[str],
   *,
+  lists: validation_lists.ValidationLists | None = None,
+  watched: training.WatchSettings = _UNWATCHED,
+  described: Mapping[str, str] | None = None,
   embeddings: Callable[[], embedding_start.EmbeddingStart] | None = None,
-  begin: Callable[[int], None] = lambda step: None,
+  begin: Callable[[int, int], None] = lambda step, left: None,
   check: Callable[[], None] = lambda: None,
-) -> train_step.TrainState:
+  tell: Callable[[str], None] = lambda line: None,
+) -> Outcome:
   """Trains to `config.train_steps`, going on from the newest checkpoint.
 
   Writes `metrics.jsonl`, `tensorboard/` and `checkpoints/` under
@@ -147,22 +221,28 @@ def train(
     stream: training batches.
     validation: validation batches, or None.
     output_dir: the run's folder.
+    lists: validation lists, ranked beside the loss; None for none.
+    watched: where its rows go beside the folder, which steps are profiled, and
+      after how long a step is taken for hung.
+    described: settings by name, for trackers that show them.
     embeddings: makes what embeddings begin with, asked for at step 0; None for
       random ones.
-    begin: called with the step that training goes on from, once it is known
-      that the folder holds this run or none.
+    begin: called with the step that training goes on from and how many are
+      left, once it is known that the folder holds this run or none.
     check: called before each save; raises where the folder is no longer this
       run's.
+    tell: shows a line, of the lead.
 
   Returns:
-    The final state.
+    The final state, and what validation said.
 
   Raises:
     DivergedError: where loss or parameters are not finite; the last checkpoint
       stays, and holds finite ones.
     CheckpointMismatchError: where the folder holds another run.
     OSError: where the disk has no room for a checkpoint.
-    ValueError: where the processes mean different runs.
+    ValueError: where the processes mean different runs, or validation does not
+      measure what is to choose.
   """
   output = pathlib.Path(output_dir)
   output.mkdir(parents=True, exist_ok=True)
@@ -189,41 +269,97 @@ def train(
     window = log_window.LogWindow(store.log_window())
   else:
     state = trainer.init(None if embeddings is None else embeddings(), base)
-  begin(int(state.step))
-  events = _loop(trainer, state, stream, validation, window)
+  validated = _validation(trainer, validation, lists, state)
+  if (
+    validated is not None and validated.evaluations is not None and store.steps
+  ):
+    validated.evaluations = store.evaluations(validated.evaluations.metric)
+  start = int(state.step)
+  stopped = validated is not None and validated.stops
+  left = 0 if stopped else max(config.train_steps - start, 0)
+  begin(start, left)
+  if not distributed.is_lead():
+    tell = _silent
   with (
     # Around the store: what is being saved when a signal comes is saved.
     distributed.StopOnSignal() as stop,
     contextlib.closing(store),
-    _logs(output, int(state.step)) as logs,
+    trackers.opened(output, start, watched.trackers, described) as logs,
+    watchdog.Watchdog(watched.hang_seconds, start) as dog,
+    profiling.Profile(output, watched.profiled, tell) as profile,
     mesh_lib.use(trainer.mesh, config.mesh),
     progress.Progress(
       config.train_steps,
       "train",
       unit="step",
-      initial=int(state.step),
+      initial=start,
       enabled=distributed.is_lead(),
     ) as line,
   ):
+    evaluated = None if validated is None else validated.evaluations
+    steps = range(start, start + left)
+    events = _loop(
+      trainer, state, stream, steps, validated, window, dog, profile
+    )
     for step, state, split, values in events:
-      if split == "checkpoint":
+      dog.alive()
+      is_best = False
+      if split in ("train", "validation"):
+        for log in logs:
+          log.write(step, split, values)
+      if split == "train":
+        line.note(
+          f"loss {values['loss']:.3f}, {values['tokens_per_s']:,.0f} tok/s"
+        )
+      if split == "validation" and validated is not None:
+        is_best = validated.note(step, values)
+        evaluated, stopped = validated.evaluations, validated.stops
+        line.write(_in_words(step, values, is_best=is_best))
+      if split == "checkpoint" or is_best or (split == "step" and stopped):
         check()
-        _save(store, state, position, window)
-      elif split == "step":
+        _save(store, state, position, window, evaluated)
+      if split == "step":
         line.advance()
         if stop.reached(step):
           check()
-          _save(store, state, position, window)
+          _save(store, state, position, window, evaluated)
           store.wait()
           raise SystemExit(stop.status)
-      else:
-        for log in logs:
-          log.write(step, split, values)
-        if split == "train":
-          line.note(
-            f"loss {values['loss']:.3f}, {values['tokens_per_s']:,.0f} tok/s"
-          )
-  return state
+        if stopped:
+          break
+  return Outcome(state, evaluated, stopped)
+
+
+def _silent(line: str) -> None:
+  """Leaves a line to the lead."""
+
+
+def _validation(
+  trainer: trainer_lib.Trainer,
+  stream: batches.BatchStream | None,
+  lists: validation_lists.ValidationLists | None,
+  state: train_step.TrainState,
+) -> validation_lib.Validation | None:
+  """Validation that is known to measure what is to choose."""
+  config = trainer.config
+  if stream is None:
+    if config.patience is not None:
+      raise ValueError(
+        f"TrainConfig.patience (PATIENCE) is {config.patience}, but the run "
+        "has no validation data; set DataConfig.validation_split, or no "
+        "patience"
+      )
+    return None
+  found = validation_lib.Validation(trainer, stream, lists)
+  with mesh_lib.use(trainer.mesh, config.mesh):
+    found.check(state.params)
+  return found
+
+
+def _in_words(step: int, values: dict[str, float], *, is_best: bool) -> str:
+  """An evaluation for the screen."""
+  found = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+  return f"step {step}: validation {found}{' (the best)' if is_best else ''}"
 
 
 def _check_room(
@@ -237,25 +373,17 @@ def _check_room(
     store.directory,
     trainer.abstract_state.trained(),
     saves=-(-left // config.checkpoint_period),
-    keep=config.keep_checkpoints,
+    # And the best one.
+    keep=_with_best(config),
     present=len(store.steps),
   )
 
 
-@contextlib.contextmanager
-def _logs(output: pathlib.Path, start: int) -> Iterator[list[trackers.Tracker]]:
-  """Where rows are written: by the lead, from a step on."""
-  logs: list[trackers.Tracker] = []
-  if distributed.is_lead():
-    logs = [
-      trackers.JsonlTracker(output, resume_step=start),
-      trackers.TensorBoardTracker(output, resume_step=start),
-    ]
-  try:
-    yield logs
-  finally:
-    for log in logs:
-      log.close()
+def _with_best(config: TrainConfig) -> int | None:
+  """How many checkpoints stay, the best one among them."""
+  if config.keep_checkpoints is None or config.best_metric is None:
+    return config.keep_checkpoints
+  return config.keep_checkpoints + 1
 
 
 def _save(
@@ -263,6 +391,7 @@ def _save(
   state: train_step.TrainState,
   position: dict[str, Any],
   window: log_window.LogWindow,
+  evaluated: evaluations_lib.Evaluations | None,
 ) -> None:
   """Saves, unless a run that goes on from there would be lost already."""
   if not _all_finite(state.params):
@@ -271,7 +400,7 @@ def _save(
       "not saved; the last checkpoint is kept. Lower the learning rate or "
       "train in float32"
     )
-  store.save(state, position, window.saved())
+  store.save(state, position, window.saved(), evaluated)
 
 
 @jax.jit
@@ -284,8 +413,11 @@ def _loop(
   trainer: trainer_lib.Trainer,
   state: train_step.TrainState,
   stream: batches.BatchStream,
-  validation: batches.BatchStream | None,
+  steps: range,
+  validated: validation_lib.Validation | None,
   window: log_window.LogWindow,
+  dog: watchdog.Watchdog,
+  profile: profiling.Profile,
 ) -> Iterator[tuple[int, train_step.TrainState, str, dict[str, float]]]:
   """Yields (step, state, event, values) as training goes; see `train`.
 
@@ -295,18 +427,25 @@ def _loop(
   """
   config = trainer.config
   rng = jax.random.key(config.seed)
-  since, time_0 = 0, time.perf_counter()
-  steps = range(int(state.step), config.train_steps)
+  since, time_0, compiled = 0, time.perf_counter(), False
   made = batches.ahead(functools.partial(trainer.batch, stream), steps)
   for step, batch in zip(steps, made, strict=True):
-    state, metrics = trainer.step_fn(state, batch, rng)
+    done = step + 1
+    profile.before(done)
+    # The first step is compiled.
+    with dog.paused() if step == steps[0] else contextlib.nullcontext():
+      state, metrics = trainer.step_fn(state, batch, rng)
+    dog.dispatched(done, metrics[train_step.GRAD_NORM].total)
+    profile.after(done, metrics)
     window.add(metrics)
     since += 1
-    done = step + 1
     last = done == config.train_steps
     if done % config.log_period == 0 or last:
       values = window.take()
       seconds = time.perf_counter() - time_0
+      rate = optimizer.learning_rate(config.optimizer, step)
+      if rate is not None:
+        values["learning_rate"] = rate
       values["steps_per_s"] = since / seconds
       values["tokens_per_s"] = values.pop("target_tokens") / seconds
       since, time_0 = 0, time.perf_counter()
@@ -317,28 +456,15 @@ def _loop(
           "kept. Lower the learning rate or train in float32"
         )
       yield done, state, "train", values
-    if validation is not None and (done % config.eval_period == 0 or last):
+    if validated is not None and (done % config.eval_period == 0 or last):
       # The steps on the way are timed as such, and the validation is not.
       jax.block_until_ready(state.step)
       paused = time.perf_counter()
-      yield done, state, "validation", _validate(trainer, state, validation)
+      with contextlib.nullcontext() if compiled else dog.paused():
+        values = validated(state.params)
+      compiled = True
+      yield done, state, "validation", values
       time_0 += time.perf_counter() - paused
     if done % config.checkpoint_period == 0 or last:
       yield done, state, "checkpoint", {}
     yield done, state, "step", {}
-
-
-def _validate(
-  trainer: trainer_lib.Trainer,
-  state: train_step.TrainState,
-  validation: batches.BatchStream,
-) -> dict[str, float]:
-  """Metrics over the same first `eval_steps` validation batches each time."""
-  merged: protocol.Metrics = {}
-  for step in range(trainer.config.eval_steps):
-    batch = trainer.batch(validation, step)
-    metrics = trainer.eval_fn(state.params, batch)
-    merged = training_metrics.merge(merged, metrics)
-  values = training_metrics.compute(merged)
-  del values["target_tokens"]
-  return values

@@ -78,6 +78,7 @@ def _trees(
   dataset: token_dataset.TokenDataset,
   examples: Int[np.ndarray, " requests"],
   longest: Int[np.ndarray, " requests"],
+  one_shape: bool,
 ) -> tuple[
   Int[np.ndarray, " requests"],
   Int[np.ndarray, " requests"],
@@ -90,7 +91,10 @@ def _trees(
   nodes = _num_nodes(dataset, examples, longest)
   trees = np.ones_like(nodes)
   groups = {}
-  for row in np.flatnonzero(nodes > _TREE_NODES).tolist():
+  large = nodes > _TREE_NODES
+  if one_shape:
+    large[:] = large.any()
+  for row in np.flatnonzero(large).tolist():
     groups[row] = candidate_tree.split(
       _one_list(dataset, int(examples[row]), int(longest[row])),
       most_nodes=_TREE_NODES,
@@ -158,6 +162,7 @@ class _Lists:
     items: item_arrays.ItemArrays | None,
     inputs_length: int,
     targets_length: int,
+    one_shape: bool,
   ) -> "_Lists":
     """Counts tokens, nodes and trees; pads nothing yet."""
     texts = batches.instructions(dataset, items)
@@ -166,7 +171,10 @@ class _Lists:
     assert dataset.lists is not None
     longest = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
     longest = longest[examples]
-    nodes, trees, groups = _trees(dataset, examples, longest)
+    nodes, trees, groups = _trees(dataset, examples, longest, one_shape)
+    sizes = np.stack([inputs, nodes, trees], axis=1)
+    if one_shape:
+      sizes[:] = sizes.max(0)
     return cls(
       dataset,
       examples,
@@ -174,7 +182,7 @@ class _Lists:
       texts,
       targets_length,
       longest,
-      np.stack([inputs, nodes, trees], axis=1),
+      sizes,
       groups,
     )
 
@@ -283,7 +291,8 @@ def score_lists(
   max_tokens: int = 16384,
   mesh_config: mesh_lib.MeshConfig | None = None,
   items: item_arrays.ItemArrays | None = None,
-  label: str = "score",
+  one_shape: bool = False,
+  label: str | None = "score",
 ) -> dict[str, Float[np.ndarray, "requests candidates"]]:
   """Log-likelihood of each candidate of each request, in nats.
 
@@ -305,7 +314,9 @@ def score_lists(
     mesh_config: how the devices of all processes share the work; None for one
       device.
     items: of a run that reads items; batches then hold `history_*`.
-    label: what the progress line says.
+    one_shape: whether all lists are padded to the longest, for the sake of one
+      compiled program: few lists that are scored again and again.
+    label: what the progress line says; None for none.
 
   Returns:
     float64 scores by normalisation, all from one pass; slots past the end of
@@ -323,7 +334,9 @@ def score_lists(
     )
   device_mesh = mesh_lib.scoring_mesh(mesh_config)
   data = device_mesh.shape["data"]
-  lists = _Lists.of(dataset, examples, items, inputs_length, targets_length)
+  lists = _Lists.of(
+    dataset, examples, items, inputs_length, targets_length, one_shape
+  )
   names = tuple(normalizations) or (model.score_normalization,)
   # Models are compared by identity, which their protocol does not say.
   score_fn = _score_fn(model, names, mesh_config)  # type: ignore[arg-type]
@@ -333,7 +346,10 @@ def score_lists(
   with (
     mesh_lib.use(device_mesh, mesh_config or mesh_lib.MeshConfig()),
     progress.Progress(
-      len(examples), label, unit="list", enabled=distributed.is_lead()
+      len(examples),
+      label or "",
+      unit="list",
+      enabled=label is not None and distributed.is_lead(),
     ) as line,
   ):
     for shape, members in lists.buckets():

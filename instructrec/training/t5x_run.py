@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from instructrec import checkpoint_steps
 from instructrec.models import ranking_model, tokenizer
 from instructrec.models.checkpoint import adapted, opening
 from instructrec.models.networks import adapters
@@ -65,7 +66,9 @@ class Checkpoints:
     """The folder."""
     return pathlib.Path(self.path)
 
-  def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
+  def restore(
+    self, abstract: Any, step: checkpoint_steps.Step
+  ) -> tuple[Any, checkpoint_steps.Chosen]:
     """Parameters of a checkpoint, adapters merged; see `Parameters`.
 
     Raises:
@@ -75,12 +78,13 @@ class Checkpoints:
     """
     found = opening.open_checkpoint(self.path, step)
     distributed.check_agreement({"the checkpoint of the run": found.path})
+    chosen = checkpoint_steps.Chosen(found.step, found.reason or "the only one")
     if self.lora is None:
-      return initial_checkpoint.place(found, abstract), found.step
+      return initial_checkpoint.place(found, abstract), chosen
     both = adapted_network.AdaptedNetwork(
       found, self.lora, adapted.network_of(found)
     )
-    return both.place(abstract), found.step
+    return both.place(abstract), chosen
 
 
 def load(

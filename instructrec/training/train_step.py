@@ -7,6 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from clu import metrics as clu_metrics
 from jaxtyping import Array, PRNGKeyArray
 
 from instructrec.models import protocol
@@ -15,6 +16,7 @@ from instructrec.models.objectives import training_metrics
 
 Batch = dict[str, Any]
 Metrics = dict[str, Any]
+GRAD_NORM = "grad_norm"
 
 
 @flax.struct.dataclass
@@ -167,7 +169,8 @@ def train_step(
     mean_loss: whether to divide; False updates as T5X does.
 
   Returns:
-    The state after the update, and the batch's metrics.
+    The state after the update, and the batch's metrics, with the global norm
+    of the gradient before any clipping.
   """
   dropout_rng = jax.random.fold_in(rng, state.step)
   grads, metrics = compute_gradients(
@@ -176,6 +179,11 @@ def train_step(
   if mean_loss:
     divisor = jnp.maximum(model.loss_divisor(batch), 1.0)
     grads = jax.tree.map(lambda g: g / divisor, grads)
+  metrics = metrics | {
+    GRAD_NORM: clu_metrics.Average(
+      total=optax.tree.norm(grads), count=jnp.ones((), jnp.float32)
+    )
+  }
   trained, frozen = adapters.split(state.params)
   updates, opt_state = optimizer.update(grads, state.opt_state, trained)
   state = TrainState(

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import jax
 
+from instructrec import checkpoint_steps
 from instructrec.models import protocol, tokenizer
 from instructrec.training import (
   checkpoints,
@@ -30,12 +31,14 @@ class Parameters(Protocol):
   def folder(self) -> pathlib.Path:
     """The folder that holds them, one `checkpoint_<step>` a step."""
 
-  def restore(self, abstract: Any, step: int | None) -> tuple[Any, int]:
-    """The parameters of a step, and the step.
+  def restore(
+    self, abstract: Any, step: checkpoint_steps.Step
+  ) -> tuple[Any, checkpoint_steps.Chosen]:
+    """The parameters of a step, and which that is.
 
     Args:
       abstract: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
-      step: which; None for the newest.
+      step: "best", "latest" or a number.
     """
 
 
@@ -217,12 +220,14 @@ class Run:
         f"--initial_checkpoint: {error}"
       ) from error
 
-  def params_from(self, path: str, step: int | None = None) -> Any:
+  def params_from(
+    self, path: str, step: checkpoint_steps.Step = checkpoint_steps.BEST
+  ) -> Any:
     """Parameters of a checkpoint outside the run.
 
     Args:
       path: of any form that `instructrec checkpoint` reads.
-      step: which of a folder of checkpoints; None for the newest.
+      step: which of a folder of checkpoints; see `opening.open_checkpoint`.
 
     Returns:
       The parameters.
@@ -235,14 +240,16 @@ class Run:
       path, self._abstract_params(), step=step
     )
 
-  def params(self, step: int | None = None) -> tuple[Any, int]:
+  def params(
+    self, step: checkpoint_steps.Step = checkpoint_steps.BEST
+  ) -> tuple[Any, checkpoint_steps.Chosen]:
     """Parameters that training came to.
 
     Args:
-      step: which; None for the newest.
+      step: which; "best" is "latest" where validation chose none.
 
     Returns:
-      The parameters and their step.
+      The parameters, and which they are.
 
     Raises:
       FileNotFoundError: where there are none.

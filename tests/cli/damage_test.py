@@ -415,7 +415,7 @@ def test_checkpoints(work, copied, damage_all):
   store = checkpoints.Checkpoints(folder, keep=None)
   artefact = Artefact(
     folder,
-    lambda: found(store.whole()),
+    lambda: found(store.whole().step),
     [f"checkpoint_6/{name}" for name in below(folder / "checkpoint_6")],
     earlier=found(3),
   )

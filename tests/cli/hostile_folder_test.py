@@ -22,7 +22,8 @@ runner.TrainConfig.seed = @subprocess.getoutput()
 @pytest.fixture(scope="module")
 def settings():
   """The config.gin of a run that nobody changed."""
-  gin_config.parse(["gin/quickstart_token.gin"])
+  lengths = ("INPUTS_LENGTH=256", "TARGETS_LENGTH=32", "TITLE_LENGTH=24")
+  gin_config.parse(["gin/quickstart_token.gin"], lengths)
   return gin_config.config_text()
 
 
@@ -135,6 +136,7 @@ def test_a_folder_is_opened_with_the_modules_that_are_named(folder):
     mixture="instructrec_v1_direct",
     inputs_length=256,
     targets_length=32,
+    title_length=24,
     batch_size=16,
     pack=True,
   )

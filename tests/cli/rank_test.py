@@ -100,7 +100,7 @@ def test_the_history_goes_before_the_wish(ranker):
   (note,) = found.notes
   assert f"of {len(history)} items are read" in note
   assert "some game." in found.instruction
-  left, wish = ranker.rank(history, "a game " * most, k=1).notes
+  left, wish = ranker.rank(history, "a " * most, k=1).notes
   assert f"the newest 1 of {len(history)} items are read" in left
   assert "the wish is cut: up to its end" in wish
   assert f"the model reads {most - 1}" in wish

@@ -90,7 +90,8 @@ def test_a_fault_of_ours_shows_a_printable_traceback(monkeypatch, capsys):
   assert "\x1b" not in said
 
 
-def test_lines_of_progress_are_printable(capsys):
+def test_lines_of_progress_are_printable(capsys, monkeypatch):
+  monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
   with progress.Progress(1, f"tokenize {EVIL}") as line:
     line.note(EVIL)
     line.advance()

@@ -43,7 +43,7 @@ def trained(work, train_args, tmp_path_factory):
 def test_the_run_keeps_the_item_table(work, trained):
   folder, output = trained
   assert "40 items are read title by title" in output
-  assert "titles are cut at 3 tokens" in output
+  assert "TITLE_LENGTH = 3 (given): holds" in output
   copy = (folder / item_table.FILE).read_bytes()
   assert copy == (work / "instructions" / item_table.FILE).read_bytes()
   run = run_dir.load(folder)

@@ -53,7 +53,10 @@ def test_the_mixture_in_twenty_lines_registers(tmp_path, monkeypatch):
 def _commands():
   """Each `instructrec ...` of the documents, with where it stands."""
   for document in (*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")):
-    for shell in re.findall(r"```\n(.*?)```", document.read_text(), re.DOTALL):
+    fenced = re.findall(
+      r"^```(\w*)\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE
+    )
+    for shell in (text for language, text in fenced if not language):
       for line in shell.replace("\\\n", " ").splitlines():
         if found := re.search(r"(?<!import )\binstructrec ([a-z].*)", line):
           yield document.name, found[1].split("#")[0].split()

@@ -20,7 +20,7 @@ _MAY_IMPORT = {
   "models": set(),
   "evaluation": set(),
   "retrieval": {"settings", "data", "instructions", "models", "evaluation"},
-  "training": {"settings", "models"},
+  "training": {"settings", "models", "evaluation"},
   "preflight": {"models", "training"},
   "serving": {
     "settings",

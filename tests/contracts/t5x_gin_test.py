@@ -41,6 +41,7 @@ FINETUNE = (
 )
 _MODEL = ("gin/models/xl.gin",)
 _TINY = ("gin/overrides/tiny.gin",)
+_LORA = ("gin/runs/t5x_lora.gin",)
 _GENERATE = ("gin/overrides/generate.gin",)
 OBJECTIVES = sorted(
   f"gin/objectives/{path.name}"
@@ -55,6 +56,17 @@ ITEMS = {
 RUNS = {
   **{f"{name}": (name,) for name in FINETUNE},
   **{f"{name} tiny": (name, *_TINY) for name in FINETUNE},
+  "gin/instructrec_xl.gin lora": ("gin/instructrec_xl.gin", *_LORA),
+  "gin/instructrec_xl.gin lora tiny": (
+    "gin/instructrec_xl.gin",
+    *_TINY,
+    *_LORA,
+  ),
+  "gin/instructrec_eval.gin lora": (
+    "gin/instructrec_eval.gin",
+    *_MODEL,
+    "gin/overrides/lora.gin",
+  ),
   **{
     f"{name}{' generate' * bool(generate)}{' tiny' * bool(tiny)}": (
       name,

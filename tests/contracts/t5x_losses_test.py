@@ -15,9 +15,17 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from instructrec.models import ranking_model, tokenizer
-from instructrec.models.networks import llama, llama_config, t5, t5_config
+from instructrec.models.checkpoint import opening, orbax_form
+from instructrec.models.networks import (
+  adapters,
+  llama,
+  llama_config,
+  t5,
+  t5_config,
+)
 from instructrec.models.objectives import (
   listwise,
   next_item,
@@ -55,6 +63,7 @@ class Case:
     steps: updates to compare.
     data: of `DataConfig`; the numbers of the gin file.
     network: file of gin/models/, behind whose sizes come those below.
+    adapter: trained in the network's place.
   """
 
   objective: objective.Objective | None
@@ -62,6 +71,7 @@ class Case:
   steps: int
   data: dict[str, int]
   network: str = "tiny"
+  adapter: adapters.LoRA | None = None
 
   @property
   def titles(self) -> bool:
@@ -74,6 +84,10 @@ CASES = {
   "token": Case(None, None, 5, {}),
   # Packed rows of prompt and answer.
   "llama": Case(None, None, 5, {}, "llama_tiny"),
+  # As gin/overrides/lora.gin has it.
+  "lora": Case(
+    None, None, 3, {}, adapter=adapters.LoRA(targets=".*/(query|value)")
+  ),
   "listwise": Case(
     listwise.Listwise(),
     "listwise",
@@ -159,16 +173,21 @@ def open_stream(t5x):
       items = item_arrays.ItemArrays.create(
         item_table.ItemTable.load(t5x.data), tokenizer.Tokenizer(path), config
       )
-    return streams.open_stream(
-      config, "train", t5x.data, items, reads_rows=reads_rows
-    )
+    examples = streams.load(config, "train", t5x.data)
+    return examples.stream(config, items, reads_rows=reads_rows)
 
   return open_with
 
 
 def _module(case):
   """The network of a case, as its gin files have it."""
-  sizes = {"vocab_size": 2176, "dtype": "float32", "dropout_rate": 0.0, **SIZES}
+  sizes = {
+    "vocab_size": 2176,
+    "dtype": "float32",
+    "dropout_rate": 0.0,
+    "adapter": case.adapter,
+    **SIZES,
+  }
   if case.network == "tiny":
     return t5.T5(
       t5_config.T5Config(
@@ -210,6 +229,8 @@ def _t5x_losses(t5x, stream, case, folder):
     "gin/overrides/tiny.gin",
     f"gin/models/{case.network}.gin",
   ]
+  if case.adapter:
+    files += ["gin/runs/t5x_lora.gin"]
   if case.gin:
     files += ["gin/runs/t5x_items.gin", f"gin/objectives/{case.gin}.gin"]
   t5x.run(
@@ -251,10 +272,14 @@ def test_losses_agree(name, t5x, open_stream, tmp_path):
   stream = open_stream(case.data, module.reads_rows)
   theirs, params = _t5x_losses(t5x, stream, case, tmp_path)
   assert ("title_matching" in params) == case.titles
+  frozen = adapters.split(params)[1]
   runner.train(
     runner.TrainConfig(
       model=_StartingAt(module, params, case.objective),
-      optimizer=optimizer.adafactor(LEARNING_RATE),
+      initial_checkpoint=_saved(frozen, tmp_path) if frozen else None,
+      optimizer=optimizer.adafactor(
+        LEARNING_RATE, multiply_by_parameter_scale=not frozen
+      ),
       train_steps=case.steps,
       log_period=1,
       mean_loss=False,
@@ -268,5 +293,32 @@ def test_losses_agree(name, t5x, open_stream, tmp_path):
   assert len(ours) == len(theirs) == case.steps
   print(f"{name}: {ours} against {theirs}")
   # Not the same because nothing was learnt.
-  assert ours[-1] < ours[0] - (0.5 if case.objective is None else 0.0)
+  much = case.objective is None and case.adapter is None
+  assert ours[-1] < ours[0] - (0.5 if much else 0.0)
   np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
+  if case.adapter:
+    _check_adapters_alone(tmp_path / "model", case.steps)
+
+
+def _saved(params, folder):
+  """The network of adapters, as a checkpoint."""
+  flat = traverse_util.flatten_dict(params)
+  tree = {("params", *name): x for name, x in flat.items()}
+  path = folder / "network"
+  orbax_form.write(path, 0, {**tree, ("step",): np.int32(0)})
+  return str(path)
+
+
+def _check_adapters_alone(model_dir, steps):
+  """T5X trained, and keeps moments of, adapters alone."""
+  first, last = (
+    opening.open_checkpoint(model_dir, step) for step in (0, steps)
+  )
+  for name, tensor in last.params.items():
+    same = np.array_equal(tensor.read(), first.params[name].read())
+    assert same != adapters.is_adapter(name), name
+  moments = {
+    name for name in last.left if name.startswith("state/param_states/")
+  }
+  assert moments
+  assert all("/lora_" in name for name in moments)

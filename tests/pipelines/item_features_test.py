@@ -101,7 +101,7 @@ def test_the_converter_gives_the_arrays_of_the_stream(
   from instructrec.pipelines import streams
 
   ours = items(table, vocabulary)
-  stream = streams.open_stream(config(), "train", data_dir, ours)
+  stream = streams.load(config(), "train", data_dir).stream(config(), ours)
   theirs = arrays(f"{_TASK}_items", {**_LENGTHS, **_ITEMS}, seed=0)
   data = stream.datasets[_TASK]
   assert len(theirs["encoder_input_tokens"]) == len(data)

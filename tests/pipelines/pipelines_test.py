@@ -290,17 +290,14 @@ def test_the_converter_gives_the_arrays_of_the_stream(data_dir, registered):
     shuffle=False,
     feature_converter=feature_converter.RankingFeatureConverter(pack=False),
   )
-  stream = streams.open_stream(
-    data_config.DataConfig(
-      mixture=f"toy_v1_{_TASK}",
-      inputs_length=160,
-      targets_length=24,
-      batch_size=8,
-      modules=(),
-    ),
-    "train",
-    data_dir,
+  config = data_config.DataConfig(
+    mixture=f"toy_v1_{_TASK}",
+    inputs_length=160,
+    targets_length=24,
+    batch_size=8,
+    modules=(),
   )
+  stream = streams.load(config, "train", data_dir).stream(config)
   data = stream.datasets[f"toy_v1_{_TASK}"]
   everything = np.arange(len(data))
   ours = features.to_features(

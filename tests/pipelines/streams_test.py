@@ -17,7 +17,7 @@ def test_a_task_without_validation_rows_says_how_to_train_on_it(data_dir):
     batch_size=2,
   )
   with pytest.raises(ValueError, match=r"DataConfig\.validation_split=None"):
-    streams.open_stream(config, "validation", data_dir)
+    streams.load(config, "validation", data_dir)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -48,4 +48,4 @@ def test_a_task_of_another_source_is_named(data_dir, name, found, split):
   )
   wanted = f"task {task} reads {found}.* expected instructrec/<task>.* T5X"
   with pytest.raises(ValueError, match=wanted):
-    streams.open_stream(config, split, data_dir)
+    streams.load(config, split, data_dir)

@@ -19,6 +19,7 @@ from instructrec.preflight import (
   search,
 )
 
+LENGTHS = ["INPUTS_LENGTH=256", "TARGETS_LENGTH=32"]
 TINY = (
   "T5Config.emb_dim=32",
   "T5Config.num_heads=2",

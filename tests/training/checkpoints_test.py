@@ -1,6 +1,7 @@
-"""Checkpoints that are damaged are passed over loudly, and never restored."""
+"""Checkpoints: damaged ones are passed over loudly, and the best one stays."""
 
 import concurrent.futures
+import contextlib
 import shutil
 import subprocess
 import threading
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec import checksums
+from instructrec import checkpoint_steps, checksums
+from instructrec.models.checkpoint import evaluations, opening
 from instructrec.training import checkpoints, train_step
 
 POSITION = {"seed": 3}
@@ -153,7 +155,8 @@ def test_processes_that_read_a_part_each_decide_alike(
 def test_who_only_reads_leaves_a_damaged_one_where_it_is(store, tmp_path):
   save(store(), 1, 2)
   flip(tmp_path / "run" / "checkpoint_2")
-  restored = store().restore_params(ABSTRACT.params)
+  found = store()
+  restored = found.restore_params(ABSTRACT.params, found.whole().step)
   jax.tree.map(np.testing.assert_array_equal, restored, state(1).params)
   assert (tmp_path / "run" / "checkpoint_2").is_dir()
 
@@ -201,3 +204,116 @@ def test_what_a_killed_save_left_is_no_checkpoint(store, tmp_path):
   save(again, 2)
   assert not left.exists()
   assert_is(store().restore(ABSTRACT, POSITION), 2)
+
+
+VALUES = {1: 0.2, 2: 0.6, 4: 0.3, 6: 0.5}
+"""The best is step 2, pushed out of the three newest by step 5."""
+
+
+def saved(folder, last, *, keep=2, values=VALUES):
+  """A folder to which steps 1, 2, ... `last` were saved."""
+  found = evaluations.Evaluations("NDCG@10")
+  with contextlib.closing(checkpoints.Checkpoints(folder, keep=keep)) as store:
+    for step in range(1, last + 1):
+      if step in values:
+        found = found.added(step, values[step])
+      store.save(state(step), POSITION, {}, found)
+    store.wait()
+    return store.steps
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("best") / "six"
+  assert saved(folder, 6) == [2, 5, 6]
+  return folder
+
+
+@pytest.fixture
+def copy(six, tmp_path):
+  return shutil.copytree(six, tmp_path / "checkpoints")
+
+
+def opened(folder):
+  return contextlib.closing(checkpoints.Checkpoints(folder, keep=None))
+
+
+def test_the_best_is_taken_unless_another_is_asked_for(six):
+  with opened(six) as store:
+    best = store.whole(checkpoint_steps.BEST)
+    assert str(best) == ("checkpoint_2 (the best NDCG@10 of validation, 0.6)")
+    assert store.whole(checkpoint_steps.LATEST).step == 6
+    assert store.whole(5) == checkpoint_steps.Chosen(5, "asked for")
+
+
+def test_export_and_initial_checkpoints_take_it_too(six):
+  found = opening.open_checkpoint(six)
+  assert (found.step, found.reason) == (
+    2,
+    "the best NDCG@10 of validation, 0.6",
+  )
+  assert opening.open_checkpoint(six, checkpoint_steps.LATEST).step == 6
+
+
+def test_what_is_no_longer_the_best_goes(tmp_path):
+  values = {**VALUES, 7: 0.7, 9: 0.1}
+  assert saved(tmp_path / "run", 9, values=values) == [7, 8, 9]
+
+
+def test_the_best_of_each_newest_stays_with_it(tmp_path):
+  """A run that goes on from 6, as 7 is damaged, has its best of before."""
+  folder = tmp_path / "run"
+  assert saved(folder, 7, values={**VALUES, 7: 0.7}) == [2, 6, 7]
+  flip(folder / "checkpoint_7" / "state")
+  with opened(folder) as store:
+    assert_is(store.restore(ABSTRACT, POSITION), 6)
+    assert store.evaluations("NDCG@10").best == (2, 0.6)
+    assert store.whole(checkpoint_steps.BEST).step == 2
+
+
+@pytest.mark.parametrize("name", ["state", "data"])
+def test_where_the_newest_is_damaged_the_one_before_knows_the_best(copy, name):
+  flip(copy / "checkpoint_6" / name)
+  with opened(copy) as store:
+    assert store.whole(checkpoint_steps.BEST).step == 2
+    assert store.whole(checkpoint_steps.LATEST).step == 5
+
+
+def test_where_the_record_of_the_newest_is_gone_as_well(copy):
+  (copy / "checkpoint_6" / "data" / "metadata").unlink()
+  with opened(copy) as store:
+    assert store.whole(checkpoint_steps.BEST).step == 2
+
+
+def test_a_damaged_best_is_passed_over_loudly_for_the_next_best(copy, caplog):
+  flip(copy / "checkpoint_2" / "state")
+  with opened(copy) as store:
+    found = store.whole(checkpoint_steps.BEST)
+  assert found.step == 6
+  assert "0.5, of those that are left: checkpoint_2 is not" in found.reason
+  assert "Restores checkpoint_6 instead" in caplog.text
+  with pytest.raises(checksums.DamagedError), opened(copy) as store:
+    store.whole(2)
+
+
+def test_without_evaluations_the_best_is_the_newest(tmp_path):
+  with opened(tmp_path / "run") as store:
+    store.save(state(3), POSITION, {})
+    store.wait()
+    assert str(store.whole(checkpoint_steps.BEST)) == (
+      "checkpoint_3 (the newest)"
+    )
+    assert store.evaluations("loss").values == ()
+
+
+def test_another_metric_begins_anew(six):
+  with opened(six) as store:
+    assert store.evaluations("loss") == evaluations.Evaluations("loss")
+    assert store.evaluations("NDCG@10").best == (2, 0.6)
+
+
+@pytest.mark.parametrize("value", ["first", "-3", "2.0", True])
+def test_a_step_is_a_word_or_a_number(value):
+  with pytest.raises(ValueError, match="'latest' or a step"):
+    checkpoint_steps.parse(value)
+  assert checkpoint_steps.parse("12") == checkpoint_steps.parse(12) == 12

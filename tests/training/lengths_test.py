@@ -63,7 +63,7 @@ def test_what_gin_gave_stays():
 
 
 def test_everything_that_is_too_short_is_one_message():
-  config = dataclasses.replace(CONFIG, targets_length=5)
+  config = dataclasses.replace(CONFIG, inputs_length=80, targets_length=5)
   with pytest.raises(ValueError, match="learnt as such") as caught:
     chosen(config)
   text = str(caught.value)

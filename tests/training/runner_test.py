@@ -1,5 +1,7 @@
 """Resume, meshes and microbatches: the same run whatever its circumstances."""
 
+import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -27,10 +29,13 @@ from instructrec.training import (
   log_window,
   mesh,
   optimizer,
+  profiling,
   runner,
   schedules,
   token_dataset,
   train_step,
+  validation,
+  watchdog,
 )
 from instructrec.training import ragged as ragged_lib
 from instructrec.training import (
@@ -429,9 +434,9 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
     nonlocal now
     now += 1.0
     one = training_metrics.Sum(jnp.ones(()))
-    return state, {"loss": one, "target_tokens": one}
+    return state, {"loss": one, "target_tokens": one, "grad_norm": one}
 
-  def validate(*unused):
+  def validated(unused):
     nonlocal now
     now += 10.0
     return {}
@@ -439,14 +444,17 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
   monkeypatch.setattr(
     runner, "time", types.SimpleNamespace(perf_counter=lambda: now)
   )
-  monkeypatch.setattr(runner, "_validate", validate)
   trainer = types.SimpleNamespace(
     config=train_config(steps=12, log_period=4, eval_period=3),
     batch=lambda stream, step: {},
     step_fn=step_fn,
   )
   window = log_window.LogWindow({})
-  events = runner._loop(trainer, state, None, object(), window)
+  dog = watchdog.Watchdog(0)
+  profile = profiling.Profile("", None, print)
+  events = runner._loop(
+    trainer, state, None, range(12), validated, window, dog, profile
+  )
   rows = [event for event in events if event[3]]
   assert [row[0] for row in rows] == [4, 8, 12]
   for _, _, _, values in rows:
@@ -477,3 +485,148 @@ def test_a_checkpoint_that_is_not_there_lists_those_that_are(unbroken):
   store = checkpoints.Checkpoints(unbroken / "checkpoints")
   with pytest.raises(FileNotFoundError, match=r"no checkpoint_3.*\[4, 8, 10\]"):
     store.restore_params({"x": jnp.zeros(1)}, 3)
+
+
+_FORETOLD = {2: 0.9, 4: 0.5, 6: 0.7, 8: 0.6, 10: 0.55, 12: 0.8, 14: 0.4}
+"""Losses of validation by step: the best is 4 for long, and 14 at last."""
+
+
+@pytest.fixture
+def foretold(monkeypatch):
+  """Trains runs whose validation says what is foretold; compiled once."""
+  note = validation.Validation.note
+  monkeypatch.setattr(validation.Validation, "__call__", lambda *_: {"loss": 0})
+  monkeypatch.setattr(
+    validation.Validation,
+    "note",
+    lambda self, step, values: note(self, step, {"loss": _FORETOLD[step]}),
+  )
+  common = {
+    "steps": 14,
+    "eval_period": 2,
+    "checkpoint_period": 5,
+    "keep_checkpoints": 1,
+    "best_metric": "loss",
+  }
+  source = stream(pack=True)
+  shapes = {name: x.shape for name, x in source.batch(0).items()}
+  made = trainer_lib.Trainer.create(train_config(**common), shapes)
+  made.step_fn  # noqa: B018 - it is compiled for all.
+
+  def train(folder, **changes):
+    config = train_config(**{**common, **changes})
+    trainer = dataclasses.replace(made, config=config)
+    trainer.__dict__["step_fn"] = made.step_fn
+    monkeypatch.setattr(trainer_lib.Trainer, "create", lambda *_: trainer)
+    return runner.train(config, source, stream(seed=1), folder)
+
+  return train
+
+
+def kept(folder):
+  store = checkpoints.Checkpoints(folder / "checkpoints", keep=None)
+  return store.steps, store.evaluations("loss"), store.whole("best").step
+
+
+def test_the_best_is_that_of_an_unbroken_run_wherever_it_is_killed(
+  foretold, tmp_path, monkeypatch
+):
+  whole, broken = tmp_path / "whole", tmp_path / "broken"
+  foretold(whole, steps=12)
+  steps, evaluated, best = kept(whole)
+  assert (steps, best) == ([4, 12], 4)
+  assert evaluated.values == tuple(list(_FORETOLD.items())[:6])
+
+  def killed_at(*moments):
+    def reached(unused, step):
+      if step in moments:
+        raise _Killed
+
+    return reached
+
+  for moments in ((3,), (6,), (11,), ()):
+    monkeypatch.setattr(
+      distributed.StopOnSignal, "reached", killed_at(*moments)
+    )
+    with contextlib.suppress(_Killed):
+      foretold(broken, steps=12)
+    if moments == (11,):
+      assert kept(broken)[0] == [4, 10]
+  assert kept(broken) == (steps, evaluated, best)
+
+
+def test_a_run_ends_early_at_the_step_foretold_and_goes_on_with_patience(
+  foretold, tmp_path
+):
+  """The third evaluation without a gain since step 4 is that of step 10."""
+  found = foretold(tmp_path, patience=3)
+  assert (int(found.state.step), found.stopped_early) == (10, True)
+  assert found.evaluations.best == (4, 0.5)
+  assert kept(tmp_path)[0] == [4, 10]
+  # The same again trains nothing.
+  again = foretold(tmp_path, patience=3)
+  assert (int(again.state.step), again.stopped_early) == (10, True)
+  further = foretold(tmp_path, patience=9)
+  assert (int(further.state.step), further.stopped_early) == (14, False)
+  assert further.evaluations.best == (14, 0.4)
+  assert kept(tmp_path)[0] == [14]
+
+
+def test_rows_tell_the_rate_and_the_norm_of_the_gradient(tmp_path):
+  """Before it is clipped, and without a change of what is learnt."""
+  rate = schedules.cosine(1e-2, train_steps=4, warmup_steps=2)
+  config = train_config(
+    steps=2, dropout=0.0, optimizer=optimizer.adamw(rate, max_grad_norm=1e-3)
+  )
+  source = stream()
+  runner.train(config, source, None, tmp_path)
+  found = [row for row in rows(tmp_path) if row["split"] == "train"]
+  assert [row["learning_rate"] for row in found] == [0.0, pytest.approx(5e-3)]
+  shapes = {name: x.shape for name, x in source.batch(0).items()}
+  state = trainer_lib.Trainer.create(config, shapes).init()
+
+  def step(names):
+    @jax.jit
+    def one(state, batch):
+      state, metrics = train_step.train_step(
+        state,
+        batch,
+        jax.random.key(0),
+        model=config.model,
+        optimizer=config.optimizer,
+      )
+      return state, {name: metrics[name] for name in names}
+
+    return one(state, source.batch(0))
+
+  without, _ = step([])
+  with_norm, metrics = step(["grad_norm"])
+  assert_trees_equal(without.params, with_norm.params, rtol=0, atol=0)
+  norm = float(metrics["grad_norm"].compute())
+  assert norm > 1e-2
+  assert found[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
+  gradients, _ = jax.jit(
+    lambda params, batch: train_step.compute_gradients(
+      config.model, params, batch, None
+    )
+  )(state.params, source.batch(0))
+  tokens = float(config.model.loss_divisor(source.batch(0)))
+  leaves = jax.tree.leaves(gradients)
+  total = np.sqrt(sum(float((leaf**2).sum()) for leaf in leaves)) / tokens
+  assert norm == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"best_metric": "NDCG@10"}, r"EVAL_LISTS\) is 0"),
+    ({"best_metric": "HR@3", "eval_lists": 5}, "EVAL_CUTOFFS"),
+    ({"patience": 2}, "metric whose gains are awaited"),
+    ({"patience": 0, "best_metric": "loss"}, "expected at least 1"),
+    ({"eval_cutoffs": (0,)}, "some K of 1 or more"),
+    ({"min_delta": -0.1}, "expected at least 0"),
+  ],
+)
+def test_what_cannot_choose_is_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    train_config(steps=1, **changes)

@@ -1,4 +1,4 @@
-"""The fingerprint of parameters: of their numbers, whatever form they lie in."""
+"""The fingerprint of parameters: of their numbers, in whatever form."""
 
 import dataclasses
 import hashlib

@@ -1,5 +1,6 @@
 """Opens a checkpoint of any form, by what lies in its folder; checked first."""
 
+import dataclasses
 import logging
 import os
 import re
@@ -7,9 +8,10 @@ from collections.abc import Callable
 
 from etils import epath
 
-from instructrec import checksums
+from instructrec import checkpoint_steps, checksums
 from instructrec.models.checkpoint import (
   adapted,
+  evaluations,
   huggingface,
   names,
   orbax_form,
@@ -37,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 
 def open_checkpoint(
   path: str | os.PathLike[str],
-  step: int | None = None,
+  step: checkpoint_steps.Step = checkpoint_steps.BEST,
   *,
   share: tuple[int, int] = (0, 1),
 ) -> Checkpoint:
@@ -51,7 +53,8 @@ def open_checkpoint(
       gs://: a folder `checkpoint_<step>` of T5X or ours, or a folder of such
       (a T5X MODEL_DIR, a run of `instructrec train`).
     step: which one, where `path` is a folder of checkpoints (only there);
-      None for the newest that is whole.
+      "best" for that of the run's validation, where it knows one, and else
+      "latest", the newest; whole ones alone.
     share: of several processes that open the same, which this one is and how
       many there are: each checks some of the files. All must end where one
       fails, so that a folder of checkpoints needs a `step`: each would pass
@@ -79,7 +82,7 @@ def open_checkpoint(
       if checksums.listed(folder, name, _REMEDY) is not None:
         checksums.verify(folder, _REMEDY, [name])  # It is gone.
     return _open_step(folder, step, share)
-  if step is not None:
+  if isinstance(step, int):
     raise ValueError(
       f"step {step} was asked for, but {path} is a single checkpoint; name "
       "the folder that holds checkpoint_<step>, or leave the step out"
@@ -153,25 +156,27 @@ def _checked(
 
 
 def _open_step(
-  folder: epath.Path, step: int | None, share: tuple[int, int]
+  folder: epath.Path, step: checkpoint_steps.Step, share: tuple[int, int]
 ) -> Checkpoint:
-  """The checkpoint of one step, or the newest that is whole."""
+  """The checkpoint of one step, or the first in order that is whole."""
   steps = _steps(folder)
-  if step is not None:
+  if isinstance(step, int):
     if step not in steps:
       raise FileNotFoundError(
         f"{folder} has no checkpoint_{step}; it has {sorted(steps)}"
       )
-    return open_checkpoint(steps[step], share=share)
+    found = open_checkpoint(steps[step], share=share)
+    return dataclasses.replace(found, reason=checkpoint_steps.ASKED_FOR)
   if share[1] > 1:
     raise ValueError(
       f"{folder} holds the checkpoints {sorted(steps)}; expected a step, where "
       "several processes open it"
     )
+  order = evaluations.Order.of(steps, step)
   wrong: list[Exception] = []
-  for newest in sorted(steps, reverse=True):
+  for candidate in order.steps:
     try:
-      found = open_checkpoint(steps[newest])
+      found = open_checkpoint(steps[candidate])
     except (
       checksums.DamagedError,
       CheckpointError,
@@ -180,8 +185,8 @@ def _open_step(
       wrong.append(error)
       continue
     for passed_over in wrong:
-      _LOG.warning("%s. Opens checkpoint_%d instead", passed_over, newest)
-    return found
+      _LOG.warning("%s. Opens checkpoint_%d instead", passed_over, candidate)
+    return dataclasses.replace(found, reason=order.chosen(candidate).reason)
   raise wrong[0]
 
 

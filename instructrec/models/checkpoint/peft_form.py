@@ -111,8 +111,8 @@ def read(
   if unknown:
     kind = names.architecture(config)
     raise CheckpointError(
-      f"{path} holds {len(unknown)} factors that {kind.describe(config)} has no "
-      f"matrix for: {', '.join(unknown[:5])}"
+      f"{path} holds {len(unknown)} factors that {kind.describe(config)} has "
+      f"no matrix for: {', '.join(unknown[:5])}"
       f"{' ...' if len(unknown) > 5 else ''}"
     )
   targets = sorted(

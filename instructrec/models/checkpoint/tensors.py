@@ -141,6 +141,7 @@ class Checkpoint:
     left: names in the file that are no parameters, with the reason.
     stacked: whether the file holds each kind of layer as one stacked array.
     config: sizes, where the form writes them down (a `NetworkConfig`).
+    reason: why this one of a folder of checkpoints; "" for a single one.
   """
 
   path: str
@@ -150,6 +151,7 @@ class Checkpoint:
   left: dict[str, str]
   stacked: bool = False
   config: Any = None
+  reason: str = ""
 
 
 def compare_names(

@@ -61,7 +61,7 @@ def test_sequences_share_the_memory_of_their_row(layer, tiny_config):
   mask = mask[:, None, None, :]
 
   def attend(x, memory_of, mask):
-    memory = layer.apply(variables, memory_of, method="project")
+    memory = layer.apply(variables, memory_of, True, method="project")
     return layer.apply(variables, x, memory, mask, None, True, method="attend")
 
   copied = attend(x, jnp.repeat(memory_of, 3, 0), jnp.repeat(mask, 3, 0))

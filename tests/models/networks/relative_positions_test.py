@@ -52,6 +52,12 @@ def test_row_is_a_row_of_the_whole(bidirectional, tiny_config):
   module = relative_positions.RelativePositionBias(tiny_config, bidirectional)
   variables = module.init(jax.random.PRNGKey(0), 9)
   whole = module.apply(variables, 9)
+  keys = jnp.arange(9)[None]
   for position in (0, 4, 8):
-    row = module.apply(variables, jnp.int32(position), 9, method="row")
-    np.testing.assert_array_equal(row[:, :, 0], whole[:, :, position])
+    queries = jnp.full((1, 1), position)
+    row = module.apply(variables, queries, keys, method="between")
+    # Later keys are for a causal mask to hide.
+    row, own = row[0, :, 0], whole[0, :, position]
+    np.testing.assert_array_equal(
+      row[:, : position + 1], own[:, : position + 1]
+    )
