@@ -152,7 +152,7 @@ def test_the_parameters_are_those_of_its_checkpoints(folder, data, words):
   assert step.step == 20
   same(params, newer)
   params, step = run.params(10)
-  assert step == 10
+  assert step.step == 10
   same(params, older)
   with pytest.raises(FileNotFoundError, match=r"no checkpoint_30; .*10, 20"):
     run.params(30)
