@@ -159,7 +159,7 @@ class Reranking:
         self.run,
         weighted,
         untrained,
-        self._others(),
+        self._others,
         None if self.lists is None else self.lists.retriever,
         chat,
       )
@@ -253,7 +253,7 @@ class Reranking:
     rows = written_rows.WrittenRows(
       opened,
       weighted.weights,
-      self._others(),
+      self._others,
       self.settings.num_beams,
       self.settings.num_exact,
       self.settings.seed,
@@ -269,6 +269,7 @@ class Reranking:
       self.sections.extend(section)
     return found
 
+  @functools.cached_property
   def _others(self) -> dict[str, retriever.Retriever]:
     """Baselines, and the retrievers that were given."""
     prepared = self.instructions.prepared

@@ -81,7 +81,7 @@ def context(
 
 def _meaning(group: str, manifest: Mapping[str, Any]) -> str:
   """A group's name in words, and what its wishes were made from."""
-  origins = manifest["origins"].get(group.split(",")[0], {})
+  origins = _origins(group, manifest)
   text = instruction_format.in_words(group)
   if _OF_TARGET & origins.keys():
     text += f" {_DESCRIBES}"
@@ -92,14 +92,17 @@ def _meaning(group: str, manifest: Mapping[str, Any]) -> str:
   return text.strip()
 
 
+def _origins(group: str, manifest: Mapping[str, Any]) -> Mapping[str, int]:
+  """What the wishes of a group's task were made from, and how many."""
+  return manifest["origins"].get(group.split(",")[0], {})
+
+
 def _describing(
   found: Sequence[results.EvaluationResult], manifest: Mapping[str, Any]
 ) -> list[str]:
   """What a reader must know where queries describe what is looked for."""
   groups = [
-    r.group
-    for r in found
-    if _OF_TARGET & manifest["origins"].get(r.group.split(",")[0], {}).keys()
+    r.group for r in found if _OF_TARGET & _origins(r.group, manifest).keys()
   ]
   return [f"{', '.join(groups)}: {_DESCRIBES}"] if groups else []
 

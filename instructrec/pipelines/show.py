@@ -113,11 +113,7 @@ def show(
   os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(path)
   for module in modules:
     importlib.import_module(module)
-  rates = {
-    task: rate
-    for task, rate in token_cache.mixture_rates(name).items()
-    if token_cache.has_split(task, split, data_dir)
-  }
+  rates = token_cache.split_rates(name, split, data_dir)
   if not rates:
     raise ValueError(f"no task of {name} has the split {split!r}")
   total = sum(rates.values())

@@ -85,14 +85,11 @@ def load(
   """
   for module in config.modules:
     importlib.import_module(module)
-  rates = token_cache.mixture_rates(config.mixture)
-  if split != "train":
+  if split == "train":
+    rates = token_cache.mixture_rates(config.mixture)
+  else:
     # As SeqIO does: of a mixture, the tasks that have the split.
-    rates = {
-      name: rate
-      for name, rate in rates.items()
-      if token_cache.has_split(name, split, data_dir)
-    }
+    rates = token_cache.split_rates(config.mixture, split, data_dir)
     if not rates:
       raise ValueError(
         f"no task of {config.mixture} has the split {split!r}; train without "
@@ -133,11 +130,7 @@ def load_lists(
   for module in config.modules:
     importlib.import_module(module)
   mixture = config.eval_mixture
-  names = [
-    name
-    for name in token_cache.mixture_rates(mixture)
-    if token_cache.has_split(name, split, data_dir)
-  ]
+  names = token_cache.split_rates(mixture, split, data_dir)
   if not names:
     raise ValueError(
       f"no task of {mixture} (EVAL_MIXTURE_OR_TASK_NAME) has the split "

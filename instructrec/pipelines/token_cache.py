@@ -144,6 +144,30 @@ def has_split(
   return split in _splits(task, pathlib.Path(data_dir))
 
 
+def split_rates(
+  name: str, split: str, data_dir: str | os.PathLike[str]
+) -> dict[str, float]:
+  """Those tasks of a mixture that have a split, with their rates.
+
+  Args:
+    name: a registered mixture or task.
+    split: "train", "validation" or "test".
+    data_dir: the TFDS data folder.
+
+  Returns:
+    Rates by task name, as in `mixture_rates`; empty where no task has it.
+
+  Raises:
+    FileNotFoundError: see `has_split`.
+    ValueError: see `mixture_rates` and `has_split`.
+  """
+  return {
+    task: rate
+    for task, rate in mixture_rates(name).items()
+    if has_split(task, split, data_dir)
+  }
+
+
 def load(
   task_name: str, split: str, data_dir: str | os.PathLike[str]
 ) -> token_dataset.TokenDataset:

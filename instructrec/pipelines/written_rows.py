@@ -7,7 +7,7 @@ are left out, as they are for retrievers, but where the model writes freely.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,8 @@ from instructrec.settings.evaluation import PLACES
 from instructrec.training import batches, scoring, title_writing
 
 _USUAL = selection.Selection(metrics.default_names((1, 5, 10), (5, 10)))
-# Requests whose scores of all items are held at once.
-_BLOCK = 256
-_Scores = Float[np.ndarray, "requests items"]
+# A writer's batches whose scores of all items are computed at once.
+_BATCHES = 16
 _Numbers = Int[np.ndarray, "requests places"]
 
 
@@ -171,34 +170,39 @@ class WrittenRows:
     weights = self.weights.of_kind(self._kind)
     return weights.get(model_parts.LIKELIHOOD, 0.0)
 
-  def _item_scores(
+  def _scores(
     self, requests: Sequence[request.RankingRequest]
   ) -> title_writing.ItemScores:
-    """What the other parts say, in units of a title's log-likelihood."""
-    parts = self.opened.parts
-    weights = {
-      part: weight / self._weight_of_titles
-      for part, weight in self.weights.of_kind(self._kind).items()
-      if part != model_parts.LIKELIHOOD
-    }
+    """What the other parts say, and what ranks where no titles are written."""
+    parts, ranker = self.opened.parts, self.opened.catalog_ranker
+    histories = [r.history for r in requests]
+    wishes = [None] * len(histories)
+    found = parts.of_catalog(histories, wishes)
+    lead = ranker.combined(histories, wishes, found)
+    found[model_parts.PRIOR] = np.broadcast_to(parts.priors[1:], lead.shape)
+    weights = self.weights.of_kind(self._kind)
+    added = [
+      weight / self._weight_of_titles * found[part]
+      for part, weight in weights.items()
+      if weight and part != model_parts.LIKELIHOOD
+    ]
+    return title_writing.ItemScores(np.sum(added, axis=0), lead)
 
-    def scores(histories: Sequence[Sequence[str]]) -> _Scores:
-      found = parts.of_catalog(histories, [None] * len(histories))
-      found[model_parts.PRIOR] = np.broadcast_to(
-        parts.priors[1:], (len(histories), len(parts.catalog))
-      )
-      return np.sum(
-        [w * found[name] for name, w in weights.items() if w], axis=0
-      )
-
-    return _in_blocks(scores, requests)
-
-  def _ranker(
+  def _score_items(
     self, requests: Sequence[request.RankingRequest]
-  ) -> title_writing.ItemScores:
-    """What ranks the catalogue where titles are not written."""
-    score = self.opened.catalog_ranker.score_catalog
-    return _in_blocks(lambda h: score(h, [None] * len(h)), requests)
+  ) -> title_writing.ScoreItems:
+    """Scores computed for many requests at once, and handed out few by few."""
+    size = _BATCHES * self._writer.batch_size
+
+    @functools.lru_cache(maxsize=1)
+    def block(start: int) -> title_writing.ItemScores:
+      return self._scores(requests[start : start + size])
+
+    def scores(rows: slice) -> title_writing.ItemScores:
+      start = rows.start // size * size
+      return block(start).rows(slice(rows.start - start, rows.stop - start))
+
+    return scores
 
   def _written(
     self,
@@ -229,8 +233,7 @@ class WrittenRows:
             excluded,
             PLACES,
             num_beams=count,
-            item_scores=self._item_scores(requests),
-            lead=self._ranker(requests),
+            score_items=self._score_items(requests),
             label=name,
           )
         )
@@ -285,7 +288,7 @@ class WrittenRows:
     plain = best(likelihoods)
     exact = {f"titles, {count} beams": plain for count in self.num_beams}
     if self._leads:
-      whole = best(likelihoods + self._item_scores(few)(slice(0, len(few))))
+      whole = best(likelihoods + self._scores(few).added)
       exact |= {
         f"titles and matches, {count} beams": whole for count in self.num_beams
       }
@@ -317,25 +320,6 @@ class WrittenRows:
       label="score every title",
     ).values()
     return scores
-
-
-def _in_blocks(
-  score: Callable[[Sequence[Sequence[str]]], _Scores],
-  requests: Sequence[request.RankingRequest],
-) -> title_writing.ItemScores:
-  """Scores of histories, computed many at once and handed out few by few."""
-
-  @functools.lru_cache(maxsize=1)
-  def block(start: int) -> _Scores:
-    return score([r.history for r in requests[start : start + _BLOCK]])
-
-  def scores(rows: slice) -> _Scores:
-    start = rows.start // _BLOCK * _BLOCK
-    if rows.stop > start + _BLOCK:
-      return score([r.history for r in requests[rows]])
-    return block(start)[rows.start - start : rows.stop - start]
-
-  return scores
 
 
 def _lists(numbers: _Numbers) -> generated.Written:

@@ -58,17 +58,26 @@ class CatalogRanker:
     Returns:
       float64; higher is better. Items of the history have scores too.
     """
-    return self._combined(
+    return self.combined(
       histories, wishes, self.parts.of_catalog(histories, wishes)
     )
 
-  def _combined(
+  def combined(
     self,
     histories: Sequence[Sequence[str]],
     wishes: Sequence[str | None],
     found: dict[str, model_parts.Scores],
   ) -> Float[np.ndarray, "requests items"]:
-    """The weighted sums of parts, each request by the weights of its kind."""
+    """The weighted sums of parts, each request by the weights of its kind.
+
+    Args:
+      histories: see `score_catalog`.
+      wishes: likewise.
+      found: what `ModelParts.of_catalog` gave for them.
+
+    Returns:
+      float64; higher is better.
+    """
     scores = np.empty((len(histories), len(self.parts.catalog)))
     kinds = np.array(
       [self.kind(*one) for one in zip(histories, wishes, strict=True)]
@@ -119,7 +128,7 @@ class CatalogRanker:
     if not len(places):
       raise ValueError("there are no candidates to rank")
     found = self.parts.of_catalog([history], [wish])
-    (scores,) = self._combined([history], [wish], found)
+    (scores,) = self.combined([history], [wish], found)
     weights = self.weights.of_kind(self.kind(history, wish))
     order = places[np.argsort(-scores[places], kind="stable")][:k]
     return [

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,8 +19,25 @@ from instructrec.models.networks import reading
 from instructrec.models.scoring import features
 from instructrec.training import item_arrays, ragged
 
-ItemScores = Callable[[slice], Float[np.ndarray, "requests items"]]
-"""What speaks for each item beside its title, for a range of the requests."""
+
+class ItemScores(NamedTuple):
+  """What speaks for each item beside its title.
+
+  Attributes:
+    added: to the log-likelihood of the title, in units of it.
+    lead: by which the items are chosen that may be written at all.
+  """
+
+  added: Float[np.ndarray, "requests items"]
+  lead: Float[np.ndarray, "requests items"]
+
+  def rows(self, rows: slice) -> "ItemScores":
+    """Those of some of the requests."""
+    return ItemScores(self.added[rows], self.lead[rows])
+
+
+ScoreItems = Callable[[slice], ItemScores]
+"""Scores items for a range of the requests."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,8 +108,7 @@ class TitleWriter:
     k: int,
     *,
     num_beams: int,
-    item_scores: ItemScores | None = None,
-    lead: ItemScores | None = None,
+    score_items: ScoreItems | None = None,
     label: str = "write",
   ) -> Int[np.ndarray, "requests k"]:
     """The k best items by their titles, out of the catalogue.
@@ -102,9 +118,9 @@ class TitleWriter:
       excluded: numbers of items that a request may not get, from 1.
       k: how many.
       num_beams: prefixes kept a request, k or more.
-      item_scores: in units of log-likelihood; None ranks by titles alone.
-      lead: the `num_beams` best by these scores are the only items that may
-        come back, among which beams miss none; None for all items.
+      score_items: what is added to titles; the `num_beams` items that it
+        leads with are the only ones that may come back, among which beams miss
+        none. None ranks all by titles alone.
       label: what the progress line says.
 
     Returns:
@@ -121,10 +137,10 @@ class TitleWriter:
       scores: np.ndarray | None
       allowed: np.ndarray | None
       scores = allowed = None
-      if item_scores is not None:
-        scores = self._wide(item_scores(rows).astype(np.float32))[own]
-      if lead is not None:
-        best = _best(lead(rows), excluded[start:stop], num_beams)
+      if score_items is not None:
+        found = score_items(rows)
+        scores = self._wide(found.added.astype(np.float32))[own]
+        best = _best(found.lead, excluded[start:stop], num_beams)
         allowed = self._wide(best)[own]
       batch = prompts.batch(chosen, self.items)
       return search(
