@@ -1,6 +1,7 @@
 """What is published of a report: the figures, without single requests."""
 
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -95,12 +96,16 @@ def _published(
   title: str | None,
   tables: list[published.Table],
 ) -> published.Published:
+  protocol = dict(record["protocol"])
+  if "parameters" in protocol:
+    # Which checkpoint, and not where it lay on somebody's machine.
+    protocol["parameters"] = pathlib.PurePath(protocol["parameters"]).name
   return published.Published(
     name=name,
     title=title or record["title"],
     tables=tables,
     commands=list(record["commands"]),
-    protocol=dict(record["protocol"]),
+    protocol=protocol,
     data=dict(record["data"]),
     seeds=dict(record["seeds"]),
     environment=dict(record["environment"]),
