@@ -32,12 +32,10 @@ def quickstart(
   About six minutes on two idle cores, and 200 MB of disk.
   """
   from instructrec.cli import evaluate, generate, prepare, rank, train
-  from instructrec.retrieval import fitting
   from instructrec.settings import (
     evaluation,
     generation,
     preparation,
-    retrieval,
     training,
   )
 
@@ -81,18 +79,7 @@ def quickstart(
     )
   )
   typer.echo("\n4/6 retrieve fit: baselines that learn from the log alone")
-  baselines = tuple(output / "baselines" / name for name in _BASELINES)
-  for folder in baselines:
-    fitting.fit(
-      retrieval.FitSettings(
-        data=output / "prepared",
-        method=folder.name,
-        output=folder,
-        seed=seed,
-        overwrite=True,
-      ),
-      typer.echo,
-    )
+  baselines = _fit_baselines(output, seed)
   typer.echo("\n5/6 evaluate: rerank the target among ten candidates")
   report = evaluate.run(
     evaluation.EvaluationSettings(
@@ -114,3 +101,23 @@ def quickstart(
     "and give it your own data: README.md, from `prepare` on, and "
     "docs/data.md."
   )
+
+
+def _fit_baselines(output: pathlib.Path, seed: int) -> tuple[pathlib.Path, ...]:
+  """Fits them on the prepared data; returns their folders."""
+  from instructrec.retrieval import fitting
+  from instructrec.settings import retrieval
+
+  folders = tuple(output / "baselines" / name for name in _BASELINES)
+  for folder in folders:
+    fitting.fit(
+      retrieval.FitSettings(
+        data=output / "prepared",
+        method=folder.name,
+        output=folder,
+        seed=seed,
+        overwrite=True,
+      ),
+      typer.echo,
+    )
+  return folders

@@ -254,26 +254,8 @@ def train(
   store = checkpoints.Checkpoints(
     output / "checkpoints", keep=config.keep_checkpoints
   )
-  base = trainer.read_base()
-  position = stream.identity | {"run_seed": config.seed} | dict(base.identity)
-  distributed.check_agreement(
-    {
-      "the order of the training data": position,
-      f"the list of checkpoints in {output}": store.steps,
-    }
-  )
-  distributed.by_lead("room", lambda: _check_room(trainer, store))
-  window = log_window.LogWindow({})
-  if store.steps:
-    state = base.complete(store.restore(trainer.abstract_state, position))
-    window = log_window.LogWindow(store.log_window())
-  else:
-    state = trainer.init(None if embeddings is None else embeddings(), base)
-  validated = _validation(trainer, validation, lists, state)
-  if (
-    validated is not None and validated.evaluations is not None and store.steps
-  ):
-    validated.evaluations = store.evaluations(validated.evaluations.metric)
+  state, position, window = _begun(trainer, store, stream, embeddings)
+  validated = _validation(trainer, validation, lists, state, store)
   start = int(state.step)
   stopped = validated is not None and validated.stops
   left = 0 if stopped else max(config.train_steps - start, 0)
@@ -330,6 +312,33 @@ def train(
   return Outcome(state, evaluated, stopped)
 
 
+def _begun(
+  trainer: trainer_lib.Trainer,
+  store: checkpoints.Checkpoints,
+  stream: batches.BatchStream,
+  embeddings: Callable[[], embedding_start.EmbeddingStart] | None,
+) -> tuple[train_step.TrainState, dict[str, Any], log_window.LogWindow]:
+  """The state that training goes on from, whose run it is, and its open row.
+
+  Fails where the processes mean different runs, or the disk has no room.
+  """
+  base = trainer.read_base()
+  seed = {"run_seed": trainer.config.seed}
+  position = stream.identity | seed | dict(base.identity)
+  distributed.check_agreement(
+    {
+      "the order of the training data": position,
+      f"the list of checkpoints in {store.directory.parent}": store.steps,
+    }
+  )
+  distributed.by_lead("room", lambda: _check_room(trainer, store))
+  if not store.steps:
+    start = None if embeddings is None else embeddings()
+    return trainer.init(start, base), position, log_window.LogWindow({})
+  state = base.complete(store.restore(trainer.abstract_state, position))
+  return state, position, log_window.LogWindow(store.log_window())
+
+
 def _silent(line: str) -> None:
   """Leaves a line to the lead."""
 
@@ -339,8 +348,12 @@ def _validation(
   stream: batches.BatchStream | None,
   lists: validation_lists.ValidationLists | None,
   state: train_step.TrainState,
+  store: checkpoints.Checkpoints,
 ) -> validation_lib.Validation | None:
-  """Validation that is known to measure what is to choose."""
+  """Validation that is known to measure what is to choose.
+
+  With what it said before, of a run that goes on.
+  """
   config = trainer.config
   if stream is None:
     if config.patience is not None:
@@ -353,6 +366,8 @@ def _validation(
   found = validation_lib.Validation(trainer, stream, lists)
   with mesh_lib.use(trainer.mesh, config.mesh):
     found.check(state.params)
+  if found.evaluations is not None and store.steps:
+    found.evaluations = store.evaluations(found.evaluations.metric)
   return found
 
 
