@@ -39,7 +39,7 @@ class Progress:
 
   Args:
     total: how much there is to do; None where it is not known.
-    label: what is being done.
+    label: what is being done; None shows nothing.
     unit: what is counted.
     initial: what was done before (a resumed run).
     enabled: whether anything is shown.
@@ -48,7 +48,7 @@ class Progress:
   def __init__(
     self,
     total: int | None,
-    label: str,
+    label: str | None,
     *,
     unit: str = "row",
     initial: int = 0,
@@ -60,9 +60,9 @@ class Progress:
     self._bar = tqdm.tqdm(
       total=total,
       initial=initial,
-      desc=foreign_text.printable(label),
+      desc=foreign_text.printable(label or ""),
       unit=unit,
-      disable=not enabled,
+      disable=not enabled or label is None,
       mininterval=0.2 if live else _LOG_SECONDS,
       maxinterval=1.0 if live else _LOG_SECONDS,
       delay=0.0 if live else _LOG_SECONDS,

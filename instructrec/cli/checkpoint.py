@@ -41,6 +41,12 @@ _GinFile = Annotated[
     "neither the checkpoint nor a run says what it is of; may be repeated."
   ),
 ]
+_Output = Annotated[
+  str, typer.Option(help="Folder that checkpoint_<step> goes into.")
+]
+_OutputStep = Annotated[
+  int | None, typer.Option(help="Of the output; the source's if left out.")
+]
 _Report = Annotated[
   pathlib.Path | None,
   typer.Option(help="JSON file for the full list of names."),
@@ -49,13 +55,9 @@ _Report = Annotated[
 
 def import_(
   source: _Source,
-  output: Annotated[
-    str, typer.Option(help="Folder that checkpoint_<step> goes into.")
-  ],
+  output: _Output,
   source_step: _SourceStep = checkpoint_steps.BEST,
-  step: Annotated[
-    int | None, typer.Option(help="Of the output; the source's if left out.")
-  ] = None,
+  step: _OutputStep = None,
   dtype: _Dtype = None,
   layers: _Layers = "unstacked",
   gin_file: _GinFile = None,
@@ -144,9 +146,7 @@ def merge(
       "of T5X that has adapters beside its network."
     ),
   ],
-  output: Annotated[
-    str, typer.Option(help="Folder that checkpoint_<step> goes into.")
-  ],
+  output: _Output,
   base: Annotated[
     str | None,
     typer.Option(
@@ -155,9 +155,7 @@ def merge(
     ),
   ] = None,
   source_step: _SourceStep = checkpoint_steps.BEST,
-  step: Annotated[
-    int | None, typer.Option(help="Of the output; the source's if left out.")
-  ] = None,
+  step: _OutputStep = None,
   dtype: _Dtype = None,
   layers: _Layers = "unstacked",
   gin_file: _GinFile = None,

@@ -92,10 +92,10 @@ class Matcher:
       # Somebody waits: no repeats, and nothing to compile for another length.
       size, width = 1, inputs_length
     found = []
-    shown = size > 1 and label is not None and distributed.is_lead()
+    shown = size > 1 and distributed.is_lead()
     with (
       _used(self.mesh_config),
-      progress.Progress(len(rows), label or "", enabled=shown) as line,
+      progress.Progress(len(rows), label, enabled=shown) as line,
     ):
       for start in range(0, len(rows), size):
         # The last batch is filled up with repeats, to be compiled as the rest.

@@ -347,9 +347,9 @@ def score_lists(
     mesh_lib.use(device_mesh, mesh_config or mesh_lib.MeshConfig()),
     progress.Progress(
       len(examples),
-      label or "",
+      label,
       unit="list",
-      enabled=label is not None and distributed.is_lead(),
+      enabled=distributed.is_lead(),
     ) as line,
   ):
     for shape, members in lists.buckets():
