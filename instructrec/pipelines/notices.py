@@ -9,7 +9,10 @@ import tempfile
 from collections.abc import Iterator
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-"""TensorFlow's variable; where it is set, everything is shown that it lets."""
+"""TensorFlow's variable; where it is set to less than 3, all is shown."""
+# The errors that are left speak of accelerators, which are JAX's here.
+# Processes that we start inherit it.
+_QUIET = "3"
 _NOTICE = re.compile(
   rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} \d\d:"
 )
@@ -20,14 +23,13 @@ def kept_back() -> Iterator[None]:
   """Drops notices and warnings of native code; errors come out at the end.
 
   They are written before any level counts, so that the descriptor itself has
-  to be held. A level that the environment sets is the user's, and then nothing
-  is held.
+  to be held. Another level that the environment sets is the user's, and then
+  nothing is held.
   """
-  if LEVEL in os.environ:
+  if os.environ.get(LEVEL, _QUIET) != _QUIET:
     yield
     return
-  # The errors that are left speak of accelerators, which are JAX's here.
-  os.environ[LEVEL] = "3"
+  os.environ[LEVEL] = _QUIET
   sys.stderr.flush()
   with tempfile.TemporaryFile() as held, tempfile.TemporaryFile() as shown:
     descriptor = os.dup(2)

@@ -50,7 +50,7 @@ def test_the_run_keeps_the_item_table(work, trained):
   items = run.item_arrays()
   assert items.title_tokens.shape == (41, 3)
   assert (items.history_length, items.num_drawn) == (4, 5)
-  assert run.params()[1] == 2
+  assert run.params()[1].step == 2
   assert run_dir.load(work / "model").item_arrays() is None
   assert not (work / "model" / item_table.FILE).exists()
 

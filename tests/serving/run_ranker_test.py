@@ -82,7 +82,9 @@ def test_the_second_request_compiles_nothing(ranker):
   """However long its wish and history are."""
   items = ranker.opened.catalog.item_ids
   ranker.rank(items[:1], "a")
-  states = matching_lib._states_fn(ranker.opened.parts.run.model)
+  states = matching_lib._states_fn(
+    ranker.opened.parts.run.model, ranker.opened.parts.matcher.mesh_config
+  )
   before = states._cache_size()
   ranker.rank(items[:4], "something for my sister who likes the sea")
   ranker.rank(items[:2])

@@ -116,7 +116,7 @@ def _config(name, base, **changes):
 def _train(name, base, folder, **changes):
   return runner.train(
     _config(name, base, **changes), _stream(name), None, folder
-  )
+  ).state
 
 
 def _hashes(folder):

@@ -136,8 +136,8 @@ def test_two_processes_have_the_losses_of_one(one, tmp_path, mesh):
   assert len(losses(tmp_path)) == 10
   # The lead alone writes logs and shows progress.
   assert len(list((tmp_path / "tensorboard").iterdir())) == 1
-  assert "train: 100%" in lead
-  assert "train:" not in other
+  assert "step 10: validation" in lead
+  assert "step 10: validation" not in other
 
 
 @pytest.mark.slow
@@ -155,7 +155,8 @@ def test_a_run_goes_on_with_another_number_of_processes(
   damaged = list(newest.parent.glob("checkpoint_6.damaged-*"))
   assert len(damaged) == 1
   shutil.rmtree(damaged[0])
-  assert checkpoint_steps(tmp_path) == [6, 8, 10]
+  # The newest, and before them what may be the best.
+  assert checkpoint_steps(tmp_path)[-2:] == [8, 10]
   np.testing.assert_allclose(losses(tmp_path), losses(one), rtol=1e-5)
 
 

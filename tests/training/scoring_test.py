@@ -463,9 +463,8 @@ def test_devices_that_split_the_requests_send_nothing_but_scores(four_devices):
 
 @pytest.mark.slow
 def test_two_processes_have_the_scores_of_one(tmp_path, expected):
-  lead, other = start(tmp_path / "scores", 2)
+  _, other = start(tmp_path / "scores", 2)
   for index in (0, 1):
     for name, found in np.load(tmp_path / f"scores.{index}.npz").items():
       np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=name)
-  assert "score: 100%" in lead
   assert "score:" not in other

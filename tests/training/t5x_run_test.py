@@ -149,10 +149,10 @@ def test_the_parameters_are_those_of_its_checkpoints(folder, data, words):
   older, newer = saved(folder, 10), saved(folder, 20, seed=1)
   run = opened(folder, data, words)
   params, step = run.params()
-  assert step == 20
+  assert step.step == 20
   same(params, newer)
   params, step = run.params(10)
-  assert step == 10
+  assert step.step == 10
   same(params, older)
   with pytest.raises(FileNotFoundError, match=r"no checkpoint_30; .*10, 20"):
     run.params(30)
@@ -278,7 +278,7 @@ def test_gin_files_and_a_checkpoint_make_a_run(folder, data, words):
   assert (run.data.inputs_length, run.data.targets_length) == (64, 128)
   assert run.start is None
   assert run.directory == folder
-  assert run.params()[1] == 20
+  assert run.params()[1].step == 20
   assert run.config.splitlines()[1:3] == [
     "include 'gin/models/tiny.gin'",
     "VOCAB_SIZE=2176",
