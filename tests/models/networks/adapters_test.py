@@ -59,9 +59,9 @@ def _variables(module):
   return jax.jit(init)(jax.random.key(3), *_inputs())
 
 
-def _shapes(module):
+def _shapes(module, collection="params"):
   init = functools.partial(module.init, enable_dropout=False)
-  return jax.eval_shape(init, jax.random.key(3), *_inputs())["params"]
+  return jax.eval_shape(init, jax.random.key(3), *_inputs())[collection]
 
 
 def _params(module, seed=None):
@@ -177,10 +177,8 @@ def test_layers_are_adapted_alike_scanned_or_not(name):
 
 def test_factors_lie_along_the_axes_of_their_matrix():
   module = _module("t5", adapter=ALL, scan_layers=True)
-  axes = traverse_util.flatten_dict(
-    dict(partitioning.get_axis_names(_variables(module)["params_axes"])),
-    sep="/",
-  )
+  names = partitioning.get_axis_names(_shapes(module, "params_axes"))
+  axes = traverse_util.flatten_dict(dict(names), sep="/")
   wo = "decoder/layers/mlp/wo"
   assert tuple(axes[f"{wo}/kernel"]) == ("layers", "mlp", "embed")
   assert tuple(axes[f"{wo}/lora_a"]) == ("layers", "mlp", "relpos_buckets")
