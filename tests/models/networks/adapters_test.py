@@ -220,10 +220,20 @@ def test_an_adapter_begins_as_peft_begins_it():
   assert not np.asarray(b).any()
 
 
-def test_a_pattern_that_matches_nothing_names_what_is_near():
-  lora = adapters.LoRA(targets="decoder/layers_0/self_attention/query")
+@pytest.mark.parametrize(
+  ("targets", "near"),
+  [
+    (
+      "decoder/layers_0/self_attention/query",
+      "nearest: decoder/layers/self_attention/query",
+    ),
+    ("queries", "nearest: decoder/layers/encoder_decoder_attention/query"),
+  ],
+)
+def test_a_pattern_that_matches_nothing_names_what_is_near(targets, near):
+  lora = adapters.LoRA(targets=targets)
   model = ranking_model.NetworkRankingModel(_module("t5", adapter=lora))
-  with pytest.raises(ValueError, match="decoder/layers/self_attention/query"):
+  with pytest.raises(ValueError, match=near):
     jax.eval_shape(
       lambda rng: model.get_initial_variables(
         rng, {"decoder_input_tokens": (1, 3)}
