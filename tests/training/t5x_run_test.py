@@ -376,6 +376,6 @@ def test_adapters_are_merged_into_the_network_beside_them(folder, data, words):
   orbax_form.write(folder, 3, {**tree, ("state", "step"): np.int32(3)})
   run = opened(folder, data, words)
   assert run.model.network_config == CONFIG
-  params, step = run.params()
-  assert step == 3
+  params, chosen = run.params()
+  assert chosen.step == 3
   same(params, merged)

@@ -225,7 +225,16 @@ def check(params: Mapping[str, Any], lora: LoRA | None) -> None:
     for module, _, name in (path.rpartition("/") for path in flat)
     if name in ("kernel", "embedding") and "title_matching" not in module
   }
-  near = difflib.get_close_matches(lora.targets, sorted(known), n=3, cutoff=0.0)
+
+  def nearness(module: str) -> float:
+    # Some mean a module by its last name alone.
+    names = (module, module.rpartition("/")[2])
+    return max(
+      difflib.SequenceMatcher(None, lora.targets, name).ratio()
+      for name in names
+    )
+
+  near = sorted(sorted(known), key=nearness, reverse=True)[:3]
   raise ValueError(
     f"LoRA.targets is {lora.targets!r}, which matches none of the "
     f"{len(known)} modules whole; nearest: {', '.join(near)} (layers have no "

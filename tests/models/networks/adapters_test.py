@@ -59,9 +59,9 @@ def _variables(module):
   return jax.jit(init)(jax.random.key(3), *_inputs())
 
 
-def _shapes(module):
+def _shapes(module, collection="params"):
   init = functools.partial(module.init, enable_dropout=False)
-  return jax.eval_shape(init, jax.random.key(3), *_inputs())["params"]
+  return jax.eval_shape(init, jax.random.key(3), *_inputs())[collection]
 
 
 def _params(module, seed=None):
@@ -177,10 +177,8 @@ def test_layers_are_adapted_alike_scanned_or_not(name):
 
 def test_factors_lie_along_the_axes_of_their_matrix():
   module = _module("t5", adapter=ALL, scan_layers=True)
-  axes = traverse_util.flatten_dict(
-    dict(partitioning.get_axis_names(_variables(module)["params_axes"])),
-    sep="/",
-  )
+  names = partitioning.get_axis_names(_shapes(module, "params_axes"))
+  axes = traverse_util.flatten_dict(dict(names), sep="/")
   wo = "decoder/layers/mlp/wo"
   assert tuple(axes[f"{wo}/kernel"]) == ("layers", "mlp", "embed")
   assert tuple(axes[f"{wo}/lora_a"]) == ("layers", "mlp", "relpos_buckets")
@@ -222,10 +220,20 @@ def test_an_adapter_begins_as_peft_begins_it():
   assert not np.asarray(b).any()
 
 
-def test_a_pattern_that_matches_nothing_names_what_is_near():
-  lora = adapters.LoRA(targets="decoder/layers_0/self_attention/query")
+@pytest.mark.parametrize(
+  ("targets", "near"),
+  [
+    (
+      "decoder/layers_0/self_attention/query",
+      "nearest: decoder/layers/self_attention/query",
+    ),
+    ("queries", "nearest: decoder/layers/encoder_decoder_attention/query"),
+  ],
+)
+def test_a_pattern_that_matches_nothing_names_what_is_near(targets, near):
+  lora = adapters.LoRA(targets=targets)
   model = ranking_model.NetworkRankingModel(_module("t5", adapter=lora))
-  with pytest.raises(ValueError, match="decoder/layers/self_attention/query"):
+  with pytest.raises(ValueError, match=near):
     jax.eval_shape(
       lambda rng: model.get_initial_variables(
         rng, {"decoder_input_tokens": (1, 3)}
