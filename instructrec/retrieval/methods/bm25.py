@@ -6,6 +6,7 @@ history.
 """
 
 import dataclasses
+import logging
 import pathlib
 import re
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from jaxtyping import Float
 from instructrec.data import catalog, interaction, request
 from instructrec.retrieval import retriever
 
+# It asks for its own debugging lines when it is imported.
+logging.getLogger("bm25s").setLevel(logging.WARNING)
 _INDEX, _TEXTS = "bm25s", "tokens.npz"
 _WORD = re.compile(r"\w+")
 
