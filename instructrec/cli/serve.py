@@ -15,7 +15,7 @@ from instructrec.settings import serving
 def serve(context: typer.Context, settings: serving.ServingSettings) -> None:
   """Serve a run over HTTP: recommendations, reranking, chat, and a page.
 
-  Needs the extra [b]\\[serve][/b]. What it answers, and how it is run:
+  Needs the extra of the same name. What it answers, and how it is run:
   docs/serving.md.
   """
   if missing := [

@@ -14,6 +14,7 @@ from starlette import exceptions as starlette_exceptions
 
 import instructrec
 from instructrec import limits
+from instructrec.serving import questions
 from instructrec.serving.server import (
   asking,
   batching,
@@ -85,7 +86,7 @@ def create(
   async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
     steps = asyncio.create_task(batcher.run())
     first = asyncio.create_task(life.load())
-    # A run that cannot be opened is told by /readyz; the task keeps nothing.
+    # What it failed by, the lifecycle keeps.
     first.add_done_callback(lambda task: task.cancelled() or task.exception())
     yield
     await batcher.drained()
@@ -110,21 +111,41 @@ def create(
     (errors.ApiError, errors.on_api_error),
     (exceptions.RequestValidationError, errors.on_invalid),
     (starlette_exceptions.HTTPException, errors.on_http_error),
+    (questions.NotFiniteError, errors.on_fault),
     (Exception, errors.on_fault),
   ):
     app.add_exception_handler(kind, handler)
-  if PAGE.is_dir():
-    app.mount("/", staticfiles.StaticFiles(directory=PAGE, html=True))
   routes = frozenset(
     route.path
     for route in app.routes
     if isinstance(route, fastapi.routing.APIRoute)
   )
+  if PAGE.is_dir():
+    app.mount("/", _Page(PAGE, routes))
   chosen = gates.Keys.of(os.environ) if keys is None else keys
   # The last one that is added stands first.
   app.add_middleware(gates.Gates, keys=chosen, refused=counted.rejected)
   app.add_middleware(metrics.Measured, metrics=counted, routes=routes)
   return app
+
+
+class _Page(staticfiles.StaticFiles):
+  """The files of the page, behind all routes.
+
+  Args:
+    folder: of the files.
+    routes: paths that answer other methods than the page's.
+  """
+
+  def __init__(self, folder: pathlib.Path, routes: frozenset[str]) -> None:
+    super().__init__(directory=folder, html=True)
+    self._routes = routes
+
+  async def get_response(self, path: str, scope: Any) -> responses.Response:
+    """A file; 404 where there is none."""
+    if scope["path"] in self._routes:
+      raise starlette_exceptions.HTTPException(405)
+    return await super().get_response(path, scope)
 
 
 def _add_operations(

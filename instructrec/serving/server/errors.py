@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 import uuid
 from typing import Any
 
@@ -23,6 +24,7 @@ _TYPES = {
   504: ("timeout_error", "deadline"),
 }
 _LONGEST = 500
+_FIELD = re.compile(r"\w+")
 _log = logging.getLogger("instructrec.serving")
 
 
@@ -136,10 +138,10 @@ async def on_invalid(
   if first["type"] == "json_invalid":
     why = first.get("ctx", {}).get("error", first["msg"])
     return response(ApiError(400, f"the body is no JSON: {why}"))
-  # The first place is where it was found: "body", "query".
+  # First stands where it was found, "body" or "query"; among the names of
+  # fields stand types that were tried, as "constrained-str".
   where = [str(part) for part in first["loc"][1:]]
-  where = [part for part in where if part not in ("documents!", "texts!")]
-  name = ".".join(where) or None
+  name = ".".join(filter(_FIELD.fullmatch, where)) or None
   message = first["msg"].removeprefix("Value error, ")
   return response(
     ApiError(422, f"{name}: {message}" if name else message, param=name)

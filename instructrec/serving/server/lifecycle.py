@@ -31,7 +31,8 @@ class Lifecycle:
 
   def __post_init__(self) -> None:
     self._current: served.Served | None = None
-    self._failed: str | None = None
+    self.failed: Exception | None = None
+    """What the first opening failed by."""
     self._draining = False
     self._opening = asyncio.Lock()
 
@@ -43,9 +44,7 @@ class Lifecycle:
       ApiError: 503 before there is one.
     """
     if self._current is None:
-      raise errors.ApiError(
-        503, self._failed or "the model is being opened", retry_after=5
-      )
+      raise errors.ApiError(503, "the model is being opened", retry_after=5)
     return self._current
 
   def check_ready(self) -> served.Served:
@@ -83,9 +82,10 @@ class Lifecycle:
         found = await _in_thread(lambda: self.open_run(generation))
       except Exception as error:
         self.metrics.reloads.labels("failed").inc()
-        _log.exception("opening generation %d failed", generation)
         if old is None:
-          self._failed = f"the model could not be opened: {error}"
+          self.failed = error
+        else:
+          _log.exception("generation %d stays", old.generation)
         raise
       self._current = found
       self.metrics.reloads.labels("done").inc()

@@ -1,14 +1,19 @@
 """From a request to rerank to its question, and from the answer back."""
 
+import json
 import time
 from typing import Any
 
-from instructrec import limits
+import pydantic
+
 from instructrec.serving import questions, run_ranker
 from instructrec.serving.server import errors, rerank_schema, served
 
 _UNITS = 100
 """Documents of a search unit, as Cohere bills them."""
+_TEXT = pydantic.TypeAdapter(
+  rerank_schema.Text, config=pydantic.ConfigDict(strict=True)
+)
 
 
 def question(
@@ -42,10 +47,12 @@ def question(
   else:
     name, top = "documents", request.top_n or None
     fields = request.rank_fields
-    documents = [
-      _document(run, document, fields, f"documents.{place}")
-      for place, document in enumerate(request.documents)
-    ]
+    documents = []
+    for place, document in enumerate(request.documents):
+      param = f"documents.{place}"
+      if request.return_documents:
+        _check_echo(document, param)
+      documents.append(_document(run, document, fields, param))
   if not documents:
     raise errors.ApiError(400, f"there are no {name} to rank", name, "empty")
   return questions.Question(history, wish, tuple(documents), k=top)
@@ -68,24 +75,27 @@ def _document(
       )
     return questions.Document(run.catalog.title(item), run.catalog.index(item))
   names = fields or ["text"]
-  found = [document.get(name) for name in names]
-  texts = [text for text in found if isinstance(text, str)]
+  texts = [document[name] for name in names if name in document]
   if not texts:
     raise errors.ApiError(
       422,
-      f"{param} is an object without a text in {names[0][:80]!r}; expected "
-      "text, or an object with 'text' or 'item_id'",
+      f"{param} is an object without {names[0][:80]!r}; expected text, or an "
+      "object with 'text' or 'item_id'",
       param,
     )
-  joined = "\n".join(texts)
-  most = limits.DOCUMENT_CHARS.value
-  if len(joined) > most:
-    raise errors.ApiError(
-      422,
-      f"{param} has {len(joined):,} characters, expected at most {most:,}",
-      param,
-    )
-  return run.document(joined)
+  try:
+    return run.document("\n".join(map(_TEXT.validate_python, texts)))
+  except pydantic.ValidationError as error:
+    message = error.errors()[0]["msg"]
+    raise errors.ApiError(422, f"{param}: {message}", param) from error
+
+
+def _check_echo(document: Any, param: str) -> None:
+  """Refuses what JSON cannot say again: no number, half a character."""
+  try:
+    json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
+  except ValueError as error:
+    raise errors.ApiError(422, f"{param}: {error}", param) from error
 
 
 def answer(

@@ -16,6 +16,8 @@ _log = logging.getLogger("instructrec.serving")
 class Server(uvicorn.Server):
   """Ends in two steps, and opens the run anew on SIGHUP.
 
+  Where the first run cannot be opened, it ends with the error.
+
   SIGTERM: `/readyz` says no for some seconds, while balancers take the server
   out and what still comes is answered. Then the port is closed, and the process
   ends when the last request has its answer. A second SIGTERM skips the first
@@ -43,6 +45,13 @@ class Server(uvicorn.Server):
       loop.add_signal_handler(signal.SIGHUP, self._reload)
     self._loop = loop
     await super().serve(sockets)
+    if failed := self._app.state.lifecycle.failed:
+      raise failed
+
+  async def on_tick(self, counter: int) -> bool:
+    """Whether to end: also where there is no run to serve."""
+    failed = self._app.state.lifecycle.failed is not None
+    return await super().on_tick(counter) or failed
 
   def handle_exit(self, sig: int, frame: FrameType | None) -> None:
     """Begins to end; at once where it was told so before."""
