@@ -29,9 +29,9 @@ def serve(context: typer.Context, settings: serving.ServingSettings) -> None:
     )
   bindings = tuple(split_gin_args(context.args))
   settings = dataclasses.replace(settings, bindings=bindings)
-  logging.basicConfig(
-    level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-  )
+  # What libraries tell of each file that they read is nobody's news.
+  logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+  logging.getLogger("instructrec").setLevel(logging.INFO)
   from instructrec.serving.server import app, running
 
   running.Server(app.create(settings), settings).run()
