@@ -6,8 +6,9 @@ The separator is a text that the vocabulary keeps as one token: T5's has no
 newline, so there it is a sentinel, with a space on either side; LLaMA's have
 newlines. In tokens a list is the tokens of each title, encoded alone, with the
 separator's between them and the end token last: no title depends on its
-neighbours, and a search can write one after the other. Under T5's vocabulary
-with its sentinels the text has just these tokens.
+neighbours, and a search can write one after the other. A tokenizer's
+`separator_id` is the separator's; under T5's vocabulary with its sentinels the
+text has just these tokens.
 
 A title may hold anything but the separator's text, which `write` refuses, for
 whatever stood in its place would be another title. Titles are one line, without
