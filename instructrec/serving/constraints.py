@@ -91,6 +91,19 @@ class Constraint:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Limit:
+  """How many items of a list may have something.
+
+  Attributes:
+    having: which items of the catalogue have it.
+    most: how many.
+  """
+
+  having: Bool[np.ndarray, " items"]
+  most: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Shelf:
   """A catalogue's items, asked for what they meet.
 
@@ -213,39 +226,40 @@ class Shelf:
     assert one.attribute is not None
     return self.attributes.mask(self.number(one.attribute))
 
-  def first(
-    self,
-    order: Int[np.ndarray, " places"],
-    constraints: Sequence[Constraint],
-    k: int | None,
-  ) -> Int[np.ndarray, " first"]:
-    """The first items of an order that do not exceed what is asked of a list.
-
-    Args:
-      order: positions in the catalogue, the best first.
-      constraints: what is asked; of them those of the kind `AT_MOST`.
-      k: how many items; None for all.
-
-    Returns:
-      The positions, in the same order.
-    """
-    limits = [
-      (self._having(one), int(one.number or 0))
+  def limits(self, constraints: Sequence[Constraint]) -> list[Limit]:
+    """Which items at most so many may have, of constraints on a list."""
+    return [
+      Limit(self._having(one), int(one.number or 0))
       for one in constraints
       if one.kind is Kind.AT_MOST
     ]
-    if not limits:
-      return order[:k]
-    kept, counts = list[int](), [0] * len(limits)
-    for place in order.tolist():
-      if len(kept) == k:
-        break
-      touched = [i for i, (having, _) in enumerate(limits) if having[place]]
-      if all(counts[i] < limits[i][1] for i in touched):
-        kept.append(place)
-        for i in touched:
-          counts[i] += 1
-    return np.array(kept, np.int64)
+
+
+def first(
+  order: Int[np.ndarray, " places"], limits: Sequence[Limit], k: int | None
+) -> Int[np.ndarray, " first"]:
+  """The first items of an order that exceed no limit.
+
+  Args:
+    order: positions in the catalogue, the best first.
+    limits: of the list.
+    k: how many items; None for all.
+
+  Returns:
+    The positions, in the same order.
+  """
+  if not limits:
+    return order[:k]
+  kept, left = list[int](), [limit.most for limit in limits]
+  for place in order.tolist():
+    if len(kept) == k:
+      break
+    touched = [i for i, limit in enumerate(limits) if limit.having[place]]
+    if all(left[i] for i in touched):
+      kept.append(place)
+      for i in touched:
+        left[i] -= 1
+  return np.array(kept, np.int64)
 
 
 def spoken(constraints: Sequence[Constraint]) -> str | None:

@@ -317,10 +317,14 @@ class _Course:
       self._drop(_is_of_price)
     elif act.do in (Do.MAX_PRICE, Do.MIN_PRICE):
       kind = Kind[act.do.name]
+      made = Constraint(kind, number=act.number)
       self._drop(
-        lambda c: c.kind is kind or (c.kind is Kind.WANTED and _is_of_price(c))
+        lambda c: (
+          c != made
+          and (c.kind is kind or (c.kind is Kind.WANTED and _is_of_price(c)))
+        )
       )
-      self._add(act, Constraint(kind, number=act.number))
+      self._add(act, made)
     elif act.do is Do.TOOK:
       assert act.item_id is not None
       if act.item_id not in self._taken:

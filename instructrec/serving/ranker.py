@@ -8,12 +8,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 
 from instructrec.data import catalog
 from instructrec.instructions import render, templates
 from instructrec.models import protocol, tokenizer
 from instructrec.models.generation import title_search, title_trie
 from instructrec.models.scoring import candidate_tree, features
+from instructrec.serving import constraints
 
 # Of a long list, so many trees of so many nodes are scored at once.
 _TREES, _NODES, _CANDIDATES = 16, 256, 64
@@ -130,7 +132,13 @@ class InstructionRanker:
     )
 
   def top(
-    self, history: Sequence[str], text: str | None = None, k: int = 10
+    self,
+    history: Sequence[str],
+    text: str | None = None,
+    k: int = 10,
+    *,
+    allowed: Bool[np.ndarray, " items"] | None = None,
+    limits: Sequence[constraints.Limit] = (),
   ) -> list[Ranked]:
     """The best of the whole catalogue but the history, best first.
 
@@ -141,6 +149,8 @@ class InstructionRanker:
       history: item ids, oldest first; may be empty.
       text: what the user says; may be None.
       k: how many.
+      allowed: which items may be found; None for all but the history.
+      limits: how many of them may have what, see `constraints.first`.
 
     Returns:
       At most k items with their scores; ties keep the catalogue's order.
@@ -153,8 +163,18 @@ class InstructionRanker:
     """
     inputs = self._encoder_input(self.instruction(history, text))
     ids = self.catalog.item_ids
-    excluded = np.isin(np.asarray(ids), list(history))
-    found = self._search.top(self.params, inputs, k, excluded)
+    if allowed is None:
+      allowed = ~np.isin(np.asarray(ids), list(history))
+    while True:
+      found = self._search.top(self.params, inputs, k, ~allowed)
+      kept = constraints.first(np.asarray(found.items), limits, k)
+      if len(kept) == len(found.items):
+        break
+      # What is full takes nothing more, which makes room for others.
+      for limit in limits:
+        own = np.isin(np.arange(len(ids)), kept) & limit.having
+        if own.sum() == limit.most:
+          allowed = allowed & (own | ~limit.having)
     return [
       Ranked(self.catalog.title(ids[item]), ids[item], float(score))
       for item, score in zip(found.items, found.scores, strict=True)

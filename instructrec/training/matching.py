@@ -20,8 +20,8 @@ from instructrec.models.scoring import features
 from instructrec.training import distributed, item_arrays, ragged
 from instructrec.training import mesh as mesh_lib
 
-# Titles and requests of a compiled batch.
-_TITLES, _REQUESTS = 4096, 256
+# Titles and requests of a compiled batch; and of one for which somebody waits.
+_TITLES, _REQUESTS, _FEW = 4096, 256, 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,11 +88,12 @@ class Matcher:
     longest = int(texts.lengths[rows].max(initial=1))
     width = min(int(features.padded_lengths(longest)), inputs_length)
     size = _rounded(_REQUESTS, self.mesh_config)
-    if len(rows) == 1 and self.mesh_config is None:
-      # Somebody waits: no repeats, and nothing to compile for another length.
-      size, width = 1, inputs_length
+    waited_for = len(rows) <= _FEW and self.mesh_config is None
+    if waited_for:
+      # Few repeats, and nothing to compile for another length.
+      size, width = 1 if len(rows) == 1 else _FEW, inputs_length
     found = []
-    shown = size > 1 and distributed.is_lead()
+    shown = not waited_for and distributed.is_lead()
     with (
       _used(self.mesh_config),
       progress.Progress(len(rows), label, enabled=shown) as line,

@@ -25,10 +25,6 @@ def shop():
   return opened(items)
 
 
-def crossed(names, others, count):
-  return list(itertools.islice(itertools.cycle(zip(names, others)), count))
-
-
 @pytest.fixture(scope="module")
 def toys():
   """Categories in levels, brands, long titles, prices for most."""
@@ -98,10 +94,10 @@ SHOP = (
   ),
   (
     "Kites instead.",
-    {"Kite", "dinosaur", "a price of at most 30", "like 1"},
+    {"kites", "dinosaur", "a price of at most 30", "like 1"},
   ),
-  ("Forget the price.", {"Kite", "dinosaur", "like 1"}),
-  ("not the first one", {"Kite", "dinosaur", "like 1", "not 0"}),
+  ("Forget the price.", {"kites", "dinosaur", "like 1"}),
+  ("not the first one", {"kites", "dinosaur", "like 1", "not 0"}),
   ("Start over. Robots, but no science kits.", {"robot", "no science kits"}),
   (
     "at most two vehicles",
@@ -180,8 +176,8 @@ def test_ten_turns_keep_and_drop_what_is_said(name, script, request):
   items = conversations.shelf.catalog
   shown = tuple(items.item_ids[3:8])
   titles = {repr(items.title(item)): i for i, item in enumerate(shown)}
-  prices = [conversations.shelf.prices[items.index(item)] for item in shown]
-  cheaper = f"a price of at most {np.nanmedian(prices) - 0.01:g}"
+  prices = [items[item].price for item in shown if items[item].price]
+  cheaper = prices and f"a price of at most {np.median(prices) - 0.01:g}"
   talk, right, wrong = [], 0, []
   for text, expected in script:
     talk.append(Message("user", text))
