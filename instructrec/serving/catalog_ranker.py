@@ -135,6 +135,8 @@ class CatalogRanker:
       KeyError: for unknown item ids.
     """
     wish = " ".join((wish or "").split()) or None
+    if not history and wish is None:
+      raise ValueError("a request needs a history, a sentence, or both")
     items = self.parts.catalog
     if candidates is None:
       kept = np.ones(len(items), bool)
@@ -156,11 +158,9 @@ class CatalogRanker:
       its places.
 
     Raises:
-      ValueError: where there is neither history nor wish, or no place.
+      ValueError: where one has no place.
     """
     for one in asked:
-      if not one.history and one.wish is None:
-        raise ValueError("a request needs a history, a sentence, or both")
       if not len(one.places):
         raise ValueError("there are no candidates to rank")
     histories = [one.history for one in asked]

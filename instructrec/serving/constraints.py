@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from instructrec.data import catalog as catalog_lib
 from instructrec.instructions import attributes as attributes_lib
+from instructrec.instructions import spoken as spoken_lib
 from instructrec.instructions import wish_reader
 
 _Attribute = attributes_lib.Kind
@@ -142,6 +143,9 @@ class Shelf:
     Raises:
       ValueError: where the catalogue has no such attribute.
     """
+    listed = self._listed.get(spoken_lib.key(name))
+    if listed is not None:
+      return Constraint(kind, listed)
     number = self.attributes.find(name)
     if number is None:
       raise ValueError(
@@ -149,6 +153,29 @@ class Shelf:
         "words that several titles of the catalogue share"
       )
     return Constraint(kind, self.attributes.attributes[number])
+
+  @functools.cached_property
+  def _listed(self) -> dict[tuple[str, ...], attributes_lib.Attribute]:
+    """Categories and brands by name, those that are no attributes as well."""
+    return {
+      spoken_lib.key(attribute.name): attribute
+      for attribute in reversed(self._items_of)
+    }
+
+  @functools.cached_property
+  def _items_of(
+    self,
+  ) -> dict[attributes_lib.Attribute, Int[np.ndarray, " having"]]:
+    found = {
+      attributes_lib.Attribute(kind, name): np.unique(items)
+      for kind, make in (
+        (attributes_lib.Kind.CATEGORY, attributes_lib.categories),
+        (attributes_lib.Kind.BRAND, attributes_lib.brands),
+      )
+      for name, items in make(self.catalog).items()
+    }
+    every = enumerate(self.attributes.attributes)
+    return found | {one: self.attributes.items(n) for n, one in every}
 
   def of_item(self, kind: Kind, item_id: str) -> Constraint:
     """A constraint on one item; raises KeyError for an unknown one."""
@@ -187,10 +214,9 @@ class Shelf:
       return price >= constraint.number
     if constraint.attribute is None or kind is Kind.AT_MOST:
       return None
-    has = self.attributes.of_item(index)
-    if not has:
+    found = bool(np.isin(index, self._items_of[constraint.attribute]))
+    if not found and not self.attributes.of_item(index):
       return None
-    found = self.number(constraint.attribute) in has
     return found != (kind is Kind.UNWANTED)
 
   def allowed(
@@ -224,7 +250,9 @@ class Shelf:
 
   def _having(self, one: Constraint) -> Bool[np.ndarray, " items"]:
     assert one.attribute is not None
-    return self.attributes.mask(self.number(one.attribute))
+    found = np.zeros(len(self.catalog), bool)
+    found[self._items_of[one.attribute]] = True
+    return found
 
   def limits(self, constraints: Sequence[Constraint]) -> list[Limit]:
     """Which items at most so many may have, of constraints on a list."""

@@ -7,6 +7,7 @@ say.
 """
 
 import dataclasses
+import enum
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,17 +30,29 @@ _TOLD = 0.05
 """Nats above the average item from which words tell of an effect."""
 
 
+class Part(enum.StrEnum):
+  """What of a request is left out."""
+
+  HISTORY = "history"
+  WORDS = "words"
+  REFUSED = "refused"
+  WISH = "wish"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Variant:
   """A request without a part of it.
 
   Attributes:
-    words: the title, or the words of the wish, that it lacks.
-    item_id: the item of the history that it lacks; None for words.
+    part: an item of the history, words for what is wanted or refused, or the
+      wish.
+    words: the title, or the words.
+    item_id: the item; None for words.
     history: what is left of the history.
     wish: what is left of the wish.
   """
 
+  part: Part
   words: str
   item_id: str | None
   history: tuple[str, ...]
@@ -51,14 +64,17 @@ class Effect:
   """What a part of a request does to the score of an item.
 
   Attributes:
-    words: the title of the item of the history, or the words of the wish.
-    item_id: that item's id; None for words.
+    part: an item of the history, words for what is wanted or refused, or the
+      wish.
+    words: the title, or the words.
+    item_id: the item's id; None for words.
     without: the score of the request without it.
     effect: the score of the whole request less `without`, in nats.
     above_average: the effect less its mean over all items that are ranked: what
       it does for this item rather than for all.
   """
 
+  part: Part
   words: str
   item_id: str | None
   without: float
@@ -68,8 +84,13 @@ class Effect:
   @property
   def text(self) -> str:
     """It in words."""
-    kind = "the words" if self.item_id is None else "the history's"
-    return f"{kind} {self.words!r} ({self.above_average:+.2f})"
+    said = {
+      Part.HISTORY: f"the history's {self.words!r}",
+      Part.WORDS: f"the words {self.words!r}",
+      Part.REFUSED: f"refusing {self.words!r}",
+      Part.WISH: "the wish as a whole",
+    }[self.part]
+    return f"{said} ({self.above_average:+.2f})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,11 +122,7 @@ class Reasons:
   def to_json(self) -> dict[str, Any]:
     """As structure: text and numbers alone."""
     return {
-      "effects": [
-        {"kind": "wish" if e.item_id is None else "history"}
-        | dataclasses.asdict(e)
-        for e in self.effects
-      ],
+      "effects": [dataclasses.asdict(effect) for effect in self.effects],
       "constraints": [
         {**one.to_json(), "meets": meets} for one, meets in self.constraints
       ],
@@ -177,7 +194,10 @@ class Explainer:
   ) -> Reasons:
     whole, *without = scores[:, index].tolist()
     effects = [
-      Effect(v.words, v.item_id, left, whole - left, whole - left - mean)
+      Effect(
+        *(v.part, v.words, v.item_id),
+        *(left, whole - left, whole - left - mean),
+      )
       for v, left, mean in zip(variants, without, average.tolist(), strict=True)
     ]
     effects.sort(key=lambda effect: -effect.above_average)
@@ -199,6 +219,7 @@ class Explainer:
     newest = list(dict.fromkeys(reversed(taken)))[:MOST_ITEMS]
     found = [
       Variant(
+        Part.HISTORY,
         catalog.title(item),
         item,
         tuple(other for other in taken if other != item),
@@ -208,20 +229,20 @@ class Explainer:
     ]
     if wish is not None:
       titles = [catalog.title(item) for item in taken]
-      for words, left in self._pieces(wish, titles):
-        found.append(Variant(words, None, taken, left))
+      for part, words, left in self._pieces(wish, titles):
+        found.append(Variant(part, words, None, taken, left))
       if all(variant.wish is not None for variant in found):
-        found.append(Variant(wish, None, taken, None))
+        found.append(Variant(Part.WISH, wish, None, taken, None))
     if not self.scores_nothing:
       found = [v for v in found if v.history or v.wish is not None]
     return found
 
   def _pieces(
     self, wish: str, titles: Sequence[str]
-  ) -> list[tuple[str, str | None]]:
+  ) -> list[tuple[Part, str, str | None]]:
     """Words of a wish that were read, and what is left without them."""
     read = self.wishes.read(wish, titles)
-    found: dict[str, str | None] = {}
+    found: dict[str, tuple[Part, str, str | None]] = {}
     for span in read.spans:
       others = {(s.number, s.unwanted) for s in read.spans if s != span}
       # A negation whose thing is gone may take another one: then its whole
@@ -237,9 +258,11 @@ class Explainer:
       else:
         start, stop = span.start, span.stop
         left = " ".join((wish[:start] + wish[stop:]).split())
+      words = wish[start:stop].strip()
       said = any(character.isalnum() for character in left)
-      found.setdefault(wish[start:stop].strip(), left if said else None)
-    return list(found.items())[:MOST_PIECES]
+      part = Part.REFUSED if span.unwanted else Part.WORDS
+      found.setdefault(words, (part, words, left if said else None))
+    return list(found.values())[:MOST_PIECES]
 
 
 def _clause(text: str, start: int, stop: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from instructrec.serving import (
   catalog_ranker,
   constraints,
+  conversation,
   item_lookup,
   opened_run,
   reasons,
@@ -226,7 +227,10 @@ class Ranker:
           "for less"
         )
     said = sentence(wish)
-    if not taken and said is None:
+    # What is asked may be all: a matching run then ranks for nobody.
+    if (
+      not taken and said is None and not (asked and self.opened.ranks_catalogs)
+    ):
       raise ValueError("a request needs a history, a sentence, or both")
     notes += self._unread(taken, said)
     if warning := self.opened.weights_warning:
@@ -261,6 +265,15 @@ class Ranker:
   def shelf(self) -> constraints.Shelf:
     """The items, asked for what they meet."""
     return constraints.Shelf(self.opened.catalog, self.opened.parts.attributes)
+
+  @functools.cached_property
+  def conversations(self) -> conversation.Conversations:
+    """Reads conversations about the items.
+
+    What holds after some messages is ranked for by `rank(state.history,
+    state.wish, asked=state.kept)`.
+    """
+    return conversation.Conversations(self.shelf, self.opened.parts.reader)
 
   @functools.cached_property
   def lookup(self) -> item_lookup.ItemLookup:

@@ -77,6 +77,8 @@ def test_effects_are_differences_of_separate_rankings(ranker):
       assert effect.effect == pytest.approx(place.score - without, abs=1e-5)
     said = {e.words: e for e in why.effects if e.item_id is None}
     assert set(said) == {"puzzle", "robots", "Oakline", WISH}
+    assert said["robots"].part is reasons.Part.WORDS
+    assert said["Oakline"].part is reasons.Part.REFUSED
     for words, effect in said.items():
       rest = " ".join(WISH.replace(words, "").split()) or None
       without = score(ranker, history, rest, place.item_id)
@@ -113,10 +115,10 @@ def test_words_raise_what_has_them(ranker):
 def test_constraints_are_met_where_the_attribute_holds(ranker):
   shelf, items = ranker.shelf, ranker.opened.catalog
   asked = [Constraint(Kind.MAX_PRICE, number=20.0)]
-  found, whys = explained(
-    ranker, [], WISH, k=len(items), asked=asked
+  found, whys = explained(ranker, [], WISH, k=len(items), asked=asked)
+  assert len(found) == sum(
+    p is not None and p <= 20 for p in items.frame["price"]
   )
-  assert len(found) == sum(p is not None and p <= 20 for p in items.frame["price"])
   seen = set()
   for place, why in zip(found, whys, strict=True):
     item = items[place.item_id]
