@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from instructrec.models.scoring import features
-from instructrec.serving import catalog_ranker, questions
+from instructrec.serving import catalog_ranker, constraints, questions
 from instructrec.training import matching, ragged
 
 _Parts = dict[str, Float[np.ndarray, " candidates"]]
@@ -115,8 +115,11 @@ class MatchedAnswers:
   ) -> questions.Answer:
     """One row of a step as an answer."""
     parts = self.ranker.parts
-    order = questions.best(scores[columns], question.k)
+    limits = question.limits if question.documents is None else ()
+    order = questions.best(scores[columns], None if limits else question.k)
     chosen = columns[order]
+    if limits:
+      chosen = constraints.first(chosen, limits, question.k)
     kind = self.ranker.kind(question.history, question.wish)
     weights = self.ranker.weights.of_kind(kind)
     items = len(parts.catalog)

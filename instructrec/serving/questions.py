@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from instructrec.serving import catalog_ranker, constraints
+
 
 class NotFiniteError(ArithmeticError):
   """A score is not a number: nothing is ranked by it."""
@@ -40,6 +42,8 @@ class Question:
     allowed: which items of the catalogue may be ranked; None for all. It says
       nothing of documents.
     k: how many places; None for all.
+    limits: how many items of the catalogue may have what; see
+      `constraints.first`. They say nothing of documents.
   """
 
   history: tuple[str, ...] = ()
@@ -47,11 +51,7 @@ class Question:
   documents: tuple[Document, ...] | None = None
   allowed: Bool[np.ndarray, " items"] | None = None
   k: int | None = None
-
-  def __post_init__(self) -> None:
-    """Checks that there is something to rank by."""
-    if not self.history and not self.wish:
-      raise ValueError("a request needs a history, a sentence, or both")
+  limits: tuple[constraints.Limit, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,9 +141,4 @@ def best(
     raise ValueError("there are no candidates to rank")
   if bad := int((~np.isfinite(scores)).sum()):
     raise NotFiniteError(f"{bad} of {len(scores)} scores are no numbers")
-  if k is None or k >= len(scores):
-    return np.argsort(-scores, kind="stable")
-  # Those that may be among the first, ties of the last place included.
-  least = np.partition(scores, len(scores) - k)[len(scores) - k]
-  some = np.flatnonzero(scores >= least)
-  return some[np.argsort(-scores[some], kind="stable")][:k]
+  return catalog_ranker.best_first(scores, k)

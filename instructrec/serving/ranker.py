@@ -16,6 +16,7 @@ from instructrec.instructions import render, templates
 from instructrec.models import protocol, tokenizer
 from instructrec.models.generation import title_search, title_trie
 from instructrec.models.scoring import candidate_tree, features
+from instructrec.serving import constraints
 
 # Of lists, so many trees of so many nodes are scored at once: few sizes, so
 # that a list has the shape of one that came before.
@@ -133,7 +134,9 @@ class InstructionRanker:
     history: Sequence[str],
     text: str | None = None,
     k: int = 10,
+    *,
     allowed: Bool[np.ndarray, " items"] | None = None,
+    limits: Sequence[constraints.Limit] = (),
   ) -> list[Ranked]:
     """The best of the whole catalogue but the history, best first.
 
@@ -144,7 +147,8 @@ class InstructionRanker:
       history: item ids, oldest first; may be empty.
       text: what the user says; may be None.
       k: how many.
-      allowed: which items of the catalogue may be found; None for all.
+      allowed: which items may be found; None for all but the history.
+      limits: how many of them may have what, see `constraints.first`.
 
     Returns:
       At most k items with their scores; ties keep the catalogue's order.
@@ -157,10 +161,18 @@ class InstructionRanker:
     """
     inputs = self.encoder_input(self.instruction(history, text))
     ids = self.catalog.item_ids
-    excluded = np.isin(np.asarray(ids), list(history))
-    if allowed is not None:
-      excluded |= ~allowed
-    found = self._search.top(self.params, inputs, k, excluded)
+    if allowed is None:
+      allowed = ~np.isin(np.asarray(ids), list(history))
+    while True:
+      found = self._search.top(self.params, inputs, k, ~allowed)
+      kept = constraints.first(np.asarray(found.items), limits, k)
+      if len(kept) == len(found.items):
+        break
+      # What is full takes nothing more, which makes room for others.
+      for limit in limits:
+        own = np.isin(np.arange(len(ids)), kept) & limit.having
+        if own.sum() == limit.most:
+          allowed = allowed & (own | ~limit.having)
     return [
       Ranked(self.catalog.title(ids[item]), ids[item], float(score))
       for item, score in zip(found.items, found.scores, strict=True)
