@@ -12,6 +12,7 @@ from instructrec.models.scoring import features
 from instructrec.serving import catalog_ranker, constraints, questions
 from instructrec.training import matching, ragged
 
+_VARIANTS = 16
 _Parts = dict[str, Float[np.ndarray, " candidates"]]
 
 
@@ -154,7 +155,9 @@ class MatchedAnswers:
     most = self._inputs_length
     lengths = features.padded_lengths(np.arange(1, most + 1))
     widths = np.unique(np.minimum(lengths, most)).tolist()
-    sizes = [size for size in matching.REQUESTS if size <= self.most_at_once]
+    # Reasons take a few variants of one question at once.
+    most_rows = max(self.most_at_once, _VARIANTS)
+    sizes = [size for size in matching.REQUESTS if size <= most_rows]
     shapes = [(size, width) for size in sizes for width in widths]
     for size, width in shapes:
       matcher.states(
