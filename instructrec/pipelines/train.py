@@ -28,6 +28,7 @@ from instructrec.training import (
   item_arrays,
   item_table,
   lengths,
+  own_checkpoints,
   run_dir,
   runner,
   sequences,
@@ -303,7 +304,7 @@ def _base(
   path = config.initial_checkpoint
   if config.model.network_config.adapter is None or path is None:
     return {}
-  return run_dir.base_record(path, settings.model_dir)
+  return own_checkpoints.base_record(path, settings.model_dir)
 
 
 def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
