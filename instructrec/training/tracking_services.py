@@ -92,9 +92,9 @@ class _Service:
 class WandbTracker(_Service):
   """Logs to Weights & Biases, or beside it with WANDB_MODE=offline.
 
-  WANDB_PROJECT and the other variables of wandb hold; what is printed, code and
-  the machine's settings are not sent; files lie in the `wandb` of the run's
-  folder. Steps that are done again after a kill have the rows of before, and
+  WANDB_PROJECT and the other variables of wandb hold. Neither what is printed
+  nor code is sent; the command, the packages, the host and its load are, as
+  wandb does. Its files lie in the `wandb` of the run's folder. Steps that are done again after a kill have the rows of before, and
   wandb drops them.
   """
 
@@ -148,7 +148,14 @@ class MlflowTracker(_Service):
     config: dict[str, Any],
   ) -> str:
     self._entities = package.entities
-    self._client = package.MlflowClient()
+    try:
+      self._client = package.MlflowClient()
+    except package.exceptions.MlflowException as error:
+      raise ValueError(
+        f"MLflow cannot log to {package.get_tracking_uri()}: set "
+        "MLFLOW_TRACKING_URI to a server's address; a database in a file, such "
+        "as sqlite:///runs.db, needs more than its client: pip install mlflow"
+      ) from error
     self._last: dict[str, int] = {}
     if before is not None:
       self._client.update_run(before, status="RUNNING")
