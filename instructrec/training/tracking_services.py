@@ -94,8 +94,8 @@ class WandbTracker(_Service):
 
   WANDB_PROJECT and the other variables of wandb hold. Neither what is printed
   nor code is sent; the command, the packages, the host and its load are, as
-  wandb does. Its files lie in the `wandb` of the run's folder. Steps that are done again after a kill have the rows of before, and
-  wandb drops them.
+  wandb does. Its files lie in the `wandb` of the run's folder. Steps that are
+  done again after a kill have the rows of before, and wandb drops them.
   """
 
   name = "wandb"
