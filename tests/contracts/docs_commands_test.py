@@ -4,6 +4,7 @@ A page's blocks run in order, in one folder, through bash. Only data, steps and
 numbers of requests are smaller: `_SMALL` says how.
 """
 
+import datetime
 import gzip
 import json
 import os
@@ -22,17 +23,17 @@ _DOCUMENTS = pathlib.Path(__file__).parents[2]
 _PACKAGE = pathlib.Path(instructrec.__file__).parent.parent
 # By page, the beginnings of blocks that are not run, and why.
 _LEFT_OUT = {
-  "docs/evaluation.md": {
-    "instructrec evaluate --model_dir=copy/model": "a run that was copied",
-    "instructrec compare work/a/report": "reports of several runs",
-    "instructrec compare work/seed_0": "reports of several runs",
-    "instructrec prepare": "hours of several seeds",
-    "instructrec compare --seeds": "reports of several runs",
+  "docs/data.md": {
+    "instructrec prepare --download": "downloads from the network",
+    "(cat train.csv": "three logs of another shop",
+    "instructrec prepare --source=amazon": "files of Amazon",
   },
 }
-PAGES = ("README.md", "docs/training.md", "docs/evaluation.md")
+# The second overwrites the data of the first, and the third goes on with them.
+PAGES = ("docs/data.md", "README.md", "docs/training.md")
 # Given behind those of the page: the last of two counts.
 _SMALL = {
+  "prepare": ["--overwrite"],
   "generate": ["--num_workers=1"],
   "train": [
     *("--gin.TRAIN_STEPS=2", "--gin.WARMUP_STEPS=1", "--gin.BATCH_SIZE=4"),
@@ -42,6 +43,7 @@ _SMALL = {
     *("--num_requests=9", "--num_validation=9", "--num_histories=5"),
   ],
 }
+_START, _DAY = 1_500_000_000, 86_400
 _THINGS = "kettle lamp puzzle robot train doll drum kite boat ball".split()
 _KINDS = "Red Blue Green White Black Wooden Woollen Silver Golden Small".split()
 
@@ -72,35 +74,62 @@ def test_what_is_left_out_is_there(page):
     assert any(b.startswith(start) for b in blocks(page)), start
 
 
-@pytest.fixture
-def shop(tmp_path):
-  """A folder with the tables that README.md names, and `instructrec`."""
+def _tables():
+  """By name, the tables of the pages: rows with their header first."""
   draw = random.Random(0)
   titles = ["First title", "Second title"]
   titles += [f"{kind} {thing}" for kind in _KINDS for thing in _THINGS]
   items = [(f"i{n}", title) for n, title in enumerate(titles)]
-  rows, reviews = [], []
-  for user in range(60):
-    for step, (item, title) in enumerate(draw.sample(items, 12)):
-      time = 1_500_000_000 + 86_400 * step + user
-      rows.append((f"u{user}", item, time))
-      reviews.append(
-        {
-          "user_id": f"u{user}",
-          "item_id": item,
-          "rating": draw.randint(3, 5),
-          "timestamp": time,
-          "text": f"A sturdy {title.lower()}, good for a long train ride.",
-        }
-      )
-  for name, header, lines in (
-    ("interactions.tsv", ("user_id", "item_id", "timestamp"), rows),
-    ("items.tsv", ("item_id", "title"), items),
-  ):
-    text = "\n".join("\t".join(map(str, line)) for line in (header, *lines))
-    (tmp_path / name).write_text(f"{text}\n")
-  with gzip.open(tmp_path / "reviews.jsonl.gz", "wt") as file:
-    file.writelines(f"{json.dumps(review)}\n" for review in reviews)
+  log = [
+    (f"u{user}", *item, draw.randint(3, 5), _START + _DAY * step + user)
+    for user in range(60)
+    for step, item in enumerate(draw.sample(items, 12))
+  ]
+  day = datetime.datetime.fromtimestamp
+  return {
+    "interactions.tsv": [
+      ("user_id", "item_id", "timestamp"),
+      *((user, item, time) for user, item, _, _, time in log),
+    ],
+    "items.tsv": [("item_id", "title"), *items],
+    "reviews.jsonl.gz": [
+      ("user_id", "item_id", "rating", "text"),
+      *(
+        (user, item, stars, f"A sturdy {title.lower()} for a long ride.")
+        for user, item, title, stars, _ in log
+      ),
+    ],
+    "orders.csv": [
+      ("customer", "item_id", "when", "stars"),
+      *(
+        (user, item, day(time, datetime.UTC).strftime("%F %T"), stars)
+        for user, item, _, stars, time in log
+      ),
+    ],
+    "products.csv": [
+      ("sku", "title", "categories", "price"),
+      *((item, title, "Toys > Games", "$12.99") for item, title in items),
+    ],
+    "log.dat": [
+      (user, item, stars, time) for user, item, _, stars, time in log
+    ],
+  }
+
+
+@pytest.fixture
+def shop(tmp_path):
+  """A folder with the tables that the pages name, and `instructrec`."""
+  separators = {".tsv": "\t", ".csv": ",", ".dat": "::"}
+  for name, (header, *rows) in _tables().items():
+    path = tmp_path / name
+    if path.suffix == ".gz":
+      with gzip.open(path, "wt") as file:
+        for row in rows:
+          print(json.dumps(dict(zip(header, row, strict=True))), file=file)
+    else:
+      between = separators[path.suffix]
+      lines = [between.join(map(str, row)) for row in (header, *rows)]
+      path.write_text("\n".join([*lines, ""]))
   command = tmp_path / "bin" / "instructrec"
   command.parent.mkdir()
   cases = "".join(
