@@ -111,6 +111,7 @@ setuptools.setup(
       "*.yaml",
     ],
     "instructrec.preflight": ["*.json"],
+    "instructrec.serving": ["page/*"],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },
   entry_points={"console_scripts": ["instructrec=instructrec.cli.main:main"]},
