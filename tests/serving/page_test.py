@@ -39,6 +39,54 @@ def catalog():
   return items
 
 
+def understood(sentences, wanted, against):
+  """What was said of names, and the last sentence where it names nothing."""
+
+  def constraint(kind, name, text, **more):
+    (turn, words), *_ = [
+      (turn, sentence)
+      for turn, sentence in enumerate(sentences, 1)
+      if name.lower() in sentence.lower()
+    ]
+    return {
+      "kind": kind,
+      "attribute": {"kind": "brand", "name": name},
+      "number": None,
+      "item_id": None,
+      "title": None,
+      "text": text,
+      "words": words,
+      "turn": turn,
+      "status": "kept",
+      "dropped_in_turn": None,
+      **more,
+    }
+
+  if not sentences:
+    return None
+  said = " ".join(sentences).lower()
+  names = [name for name in (*BRANDS, *KINDS) if name.lower() in said]
+  gone = [name for name in names if name not in (*wanted, *against)]
+  unclear = not any(name.lower() in sentences[-1].lower() for name in names)
+  last = len(sentences)
+  return {
+    "constraints": [
+      *(constraint("wanted", name, name) for name in wanted),
+      *(constraint("unwanted", name, f"no {name}") for name in against),
+      *(
+        constraint("wanted", name, name, status="dropped", dropped_in_turn=last)
+        for name in gone
+      ),
+    ],
+    "history": [],
+    "wish": None,
+    "not_understood": [{"words": sentences[-1], "turn": last, "why": ""}]
+    if unclear
+    else [],
+    "text": "",
+  }
+
+
 class Shop:
   """A server that ranks by rule: what a sentence names, its brand last.
 
@@ -104,24 +152,21 @@ class Shop:
 
   def _ranked(self, body, sentences):
     text = " ".join(sentences).lower()
-    named = [
-      {"kind": kind, "name": name}
-      for kind, names in (("brand", BRANDS), ("category", KINDS))
-      for name in names
-      if name.lower() in text
-    ]
-    against = [one for one in named if f"no {one['name'].lower()}" in text]
-    wanted = [one for one in named if one not in against]
+    wanted, against = [], []
+    for name in (*BRANDS, *KINDS):
+      at = text.rfind(name.lower())
+      if at >= 0 and f"forget about {name.lower()}" not in text:
+        (against if text[:at].endswith("no ") else wanted).append(name)
 
-    def holds(item, one):
+    def holds(item, name):
       known = item["attributes"]
-      return one["name"] in (known["brand"], *known["categories"])
+      return name in (known["brand"], *known["categories"])
 
     def score(item):
       return (
         0.5
-        + 0.2 * sum(holds(item, one) for one in wanted)
-        - 0.2 * sum(holds(item, one) for one in against)
+        + 0.2 * sum(holds(item, name) for name in wanted)
+        - 0.2 * sum(holds(item, name) for name in against)
         - 0.001 * int(item["id"])
       )
 
@@ -146,13 +191,6 @@ class Shop:
       }
       for item in best
     ]
-    understood = None
-    if sentences:
-      understood = {
-        "text": "nothing that the catalogue knows",
-        "wanted": wanted,
-        "unwanted": against,
-      }
     meta = {
       "warnings": [],
       "history": [],
@@ -165,7 +203,7 @@ class Shop:
       "object": "recommendations",
       "model": "shop",
       "results": results,
-      "understood": understood,
+      "understood": understood(sentences, wanted, against),
       "meta": meta,
     }
 
@@ -270,6 +308,11 @@ def titles(page, lane=0):
   )
 
 
+def chips(page):
+  texts = page.locator(".understood li").all_inner_texts()
+  return [text.split("\n")[0] for text in texts]
+
+
 def text_of(page, selector):
   return page.locator(selector).inner_text()
 
@@ -334,11 +377,16 @@ def test_a_correction_moves_items_and_says_what_moved(page, shop):
   assert first[:2] == ["Corvine Puzzle 0", "Lumen Puzzle 2"]
   say(page, "No corvine.")
   assert titles(page)[0] == "Lumen Puzzle 2"
-  said = [m["content"] for m in shop.asked[-1]["messages"]]
-  assert said == [
-    "Puzzles, please.",
-    "\n".join(f"{n}. {title}" for n, title in enumerate(first, 1)),
-    "No corvine.",
+  ids = {item["title"]: item["id"] for item in shop.items}
+  lines = [f"{n}. {title}" for n, title in enumerate(first, 1)]
+  assert shop.asked[-1]["messages"] == [
+    {"role": "user", "content": "Puzzles, please."},
+    {
+      "role": "assistant",
+      "content": "\n".join(lines),
+      "items": [ids[title] for title in first],
+    },
+    {"role": "user", "content": "No corvine."},
   ]
   places = dict(zip(first, range(len(first)), strict=True))
   moves = page.locator(".ranking .move").all_inner_texts()
@@ -349,12 +397,24 @@ def test_a_correction_moves_items_and_says_what_moved(page, shop):
       expected = f"▲ up {gained}" if gained > 0 else f"▼ down {-gained}"
     assert move == expected, title
   assert "Changed:" in text_of(page, ".summary")
-  chips = page.locator(".understood li").all_inner_texts()
-  assert [chip.split("\n")[0] for chip in chips] == ["Puzzles", "not: Corvine"]
+  assert chips(page) == ["Puzzles", "no Corvine"]
   # Taken back, the first ranking stands there again.
   page.get_by_role("button", name="Take back: No corvine.").click()
   until(page, lambda: not page.locator(".against").count())
   assert titles(page) == first
+
+
+def test_a_condition_is_taken_back_and_shown_as_gone(page, shop):
+  say(page, "Puzzles")
+  say(page, "No corvine")
+  page.get_by_role("button", name="No longer: no Corvine").click()
+  page.wait_for_selector(".dropped")
+  assert shop.asked[-1]["messages"][-1]["content"] == "Forget about Corvine."
+  assert page.locator(".dropped s").inner_text() == "Corvine"
+  assert titles(page)[0] == "Corvine Puzzle 0"
+  say(page, "Something purple")
+  assert "Not understood: “Something purple”." in text_of(page, ".understood")
+  assert chips(page)[0] == "Puzzles"
 
 
 def test_settings_and_what_is_left_out(page, shop):
@@ -497,8 +557,7 @@ def test_the_last_question_wins(page, shop, monkeypatch):
   page.wait_for_selector(".ranking .wait")
   say(page, "Board Games")
   page.wait_for_timeout(1200)
-  chips = page.locator(".understood li").all_inner_texts()
-  assert [chip.split("\n")[0] for chip in chips] == ["Puzzles", "Board Games"]
+  assert chips(page) == ["Puzzles", "Board Games"]
 
 
 def test_keyboard_alone(page):

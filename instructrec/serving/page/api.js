@@ -81,6 +81,7 @@ export class Api {
     if (messages.length === 0) {
       return ranking(
         await this._fetch("v1/recommendations", { body, signal }),
+        0,
         "",
       );
     }
@@ -88,7 +89,11 @@ export class Api {
       body: { ...body, messages },
       signal,
     });
-    return ranking(answer.recommendation, answer.choices[0].message.content);
+    return ranking(
+      answer.recommendation,
+      messages.filter(({ role }) => role === "user").length,
+      answer.choices[0].message.content,
+    );
   }
 
   async _fetch(path, { body = null, signal = null } = {}) {
@@ -137,7 +142,7 @@ function refusal(response, answer) {
   );
 }
 
-function ranking({ results, understood, meta }, content) {
+function ranking({ results, understood, meta }, turns, content) {
   return {
     items: results.map((place) => ({
       id: place.id,
@@ -147,11 +152,50 @@ function ranking({ results, understood, meta }, content) {
       parts: Object.entries(place.parts),
       reasons: place.reasons ?? [],
     })),
-    understood,
+    understood: understood && reading(understood, turns),
     warnings: meta.warnings,
     total: meta.num_candidates,
     milliseconds: meta.milliseconds,
     content,
+  };
+}
+
+/**
+ * What was understood: of a conversation its constraints with the turns that
+ * said them, of a single sentence what is wanted and what is not. What went and
+ * what was not understood is that of the last turn.
+ */
+function reading(understood, last) {
+  const { text, constraints, not_understood: unclear = [], ...of } = understood;
+  const all = constraints ?? [
+    ...of.wanted.map(({ name }) => ({ text: name, kind: "wanted" })),
+    ...of.unwanted.map(({ name }) => ({ text: `no ${name}`, kind: "unwanted" })),
+  ];
+  return {
+    text,
+    kept: all.filter(({ status }) => status !== "dropped").map(chip),
+    dropped: all
+      .filter((one) => one.status === "dropped" && one.dropped_in_turn === last)
+      .map(chip),
+    unclear: unclear
+      .filter(({ turn }) => turn === last)
+      .map(({ words, why }) => (why ? `“${words}” (${why})` : `“${words}”`)),
+  };
+}
+
+function chip({ text, kind, attribute, turn, words }) {
+  const price = kind === "max_price" || kind === "min_price";
+  return {
+    text,
+    against: !["wanted", "like", "among"].includes(kind),
+    turn: turn ?? null,
+    words: words ?? null,
+    // What says that it is not asked for any more; null where no sentence does.
+    takeBack: price
+      ? "Any price."
+      : attribute
+        ? `Forget about ${attribute.name}.`
+        : null,
   };
 }
 

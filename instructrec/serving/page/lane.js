@@ -16,7 +16,7 @@ export class Lane {
    */
   constructor(page) {
     this._page = page;
-    this.turns = []; // {said, answer}: answer null until there is one.
+    this.turns = []; // {said, answer}: null until there is one.
     this.ranking = null;
     this.failed = false;
     const made = document.getElementById("lane").content.cloneNode(true);
@@ -131,7 +131,7 @@ export class Lane {
       { role: "user", content: said },
       // The newest sentence is what is to be answered.
       ...(answer !== null && place < last
-        ? [{ role: "assistant", content: answer }]
+        ? [{ role: "assistant", ...answer }]
         : []),
     ]);
   }
@@ -139,7 +139,10 @@ export class Lane {
   _take(found) {
     this._changed = changes(found.items, this.ranking?.items ?? null);
     this.ranking = found;
-    if (this.turns.length) this.turns.at(-1).answer = found.content;
+    if (this.turns.length) {
+      const items = found.items.map(({ id }) => id);
+      this.turns.at(-1).answer = { content: found.content, items };
+    }
     this._busy(false);
     this._find(".problem").replaceChildren();
     this._find(".summary").textContent = [
@@ -229,19 +232,35 @@ export class Lane {
     const place = this._find(".understood");
     place.hidden = understood === null;
     if (understood === null) return;
-    const chips = [
-      ...understood.wanted.map((one) => ({ ...one, against: false })),
-      ...understood.unwanted.map((one) => ({ ...one, against: true })),
-    ];
-    place.querySelector("p").textContent = chips.length ? "" : understood.text;
+    const { kept, dropped, unclear, text } = understood;
     place.querySelector("ul").replaceChildren(
-      ...chips.map(({ name, against }) =>
+      ...kept.map((chip) =>
         element(
           "li",
-          { class: against ? "against" : "" },
-          against ? `not: ${name}` : name,
+          { class: chip.against ? "against" : "", title: chip.words ?? "" },
+          chip.text,
+          chip.turn === null
+            ? null
+            : signButton("×", `No longer: ${chip.text}`, () =>
+                this._forget(chip),
+              ),
         ),
       ),
+      ...dropped.map((chip) =>
+        element("li", { class: "dropped" }, element("s", {}, chip.text)),
+      ),
     );
+    place.querySelector("p").textContent = unclear.length
+      ? `Not understood: ${unclear.join(", ")}.`
+      : kept.length + dropped.length
+        ? ""
+        : text;
+  }
+
+  /** Takes a condition back: by a sentence, or with the turn that said it. */
+  _forget({ takeBack, turn }) {
+    if (takeBack) this.say(takeBack);
+    else this._takeBack(this.turns[turn - 1]);
+    this.focus();
   }
 }
