@@ -134,10 +134,13 @@ class Shop:
       "version": "0.1.0",
       "generation": 1,
       "scores": "matches",
+      "scale": "share among all items",
       "catalog": {
         "items": len(self.items),
         "fingerprint": "sha256:0",
         "categories": list(KINDS),
+        "has_prices": True,
+        "has_stock": True,
       },
       "limits": {"documents": 1000, "body_bytes": 1048576},
     }
@@ -426,14 +429,15 @@ def test_settings_and_what_is_left_out(page, shop):
   page.click("summary:has-text('Settings')")
   page.fill("#price", "12.5")
   page.select_option("#count", "5")
-  page.fill("#category", "Puzzles")
-  page.locator("#category").press("Tab")
+  page.select_option("#category", "Puzzles")
+  page.check("#stock")
   until(page, lambda: len(titles(page)) == 3)
   assert shop.asked[-1]["k"] == 5
   assert shop.asked[-1]["filters"] == {
     "exclude": ["id:2"],
     "price_max": 12.5,
     "category": ["Puzzles"],
+    "in_stock": True,
   }
   page.get_by_role("button", name="Allow again: Lumen Puzzle 2").click()
   until(page, lambda: titles(page)[0] == "Lumen Puzzle 2")

@@ -76,6 +76,7 @@ export class Api {
         ...(settings.highestPrice !== null && {
           price_max: settings.highestPrice,
         }),
+        ...(settings.inStock && { in_stock: true }),
       },
     };
     if (messages.length === 0) {

@@ -60,6 +60,10 @@ export class Lane {
     );
   }
 
+  get _model() {
+    return this._models.length > 1 ? this._models.value : null;
+  }
+
   focus() {
     this._text.focus();
   }
@@ -95,7 +99,7 @@ export class Lane {
         shelf.items,
         this._messages(),
         shelf.settings,
-        this._models.value || null,
+        this._model,
         asked.signal,
       );
       if (!asked.signal.aborted) this._take(found);

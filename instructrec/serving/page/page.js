@@ -117,10 +117,8 @@ function showServer(info, problem = "") {
         `InstructRec ${info.version}`,
       ].join(" · ")
     : problem;
-  if (!info) return;
-  document.getElementById("categories").replaceChildren(
-    ...info.catalog.categories.map((value) => element("option", { value })),
-  );
+  state.title = info ? `Scores: ${info.scale}` : "";
+  if (info) shelf.catalog = info.catalog;
 }
 
 function showReached(reached) {

@@ -18,7 +18,7 @@ export class Shelf {
     this._list = document.getElementById("history");
     this._clear = document.getElementById("history-clear");
     this._clear.addEventListener("click", () => this.set([]));
-    for (const name of ["count", "price", "category"]) {
+    for (const name of ["count", "price", "category", "stock"]) {
       document.getElementById(name).addEventListener("change", changed);
     }
   }
@@ -30,8 +30,24 @@ export class Shelf {
       count: Number(text("count")),
       highestPrice: text("price") === "" ? null : Number(text("price")),
       category: text("category") || null,
+      inStock: document.getElementById("stock").checked,
       excluded: this.excluded.map((item) => item.id),
     };
+  }
+
+  /** Offers the settings that a catalogue has. */
+  set catalog({ categories, has_prices: prices, has_stock: stock }) {
+    document.getElementById("price-setting").hidden = !prices;
+    document.getElementById("stock-setting").hidden = !stock;
+    const field = document.getElementById("category");
+    const chosen = field.value;
+    field.replaceChildren(
+      field.options[0],
+      ...[...categories]
+        .sort((one, other) => one.localeCompare(other))
+        .map((name) => element("option", { value: name }, name)),
+    );
+    field.value = categories.includes(chosen) ? chosen : "";
   }
 
   add(item) {
