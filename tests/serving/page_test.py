@@ -87,6 +87,24 @@ def understood(sentences, wanted, against):
   }
 
 
+def reasons(raising, avoided):
+  """Why an item is recommended, as the server says it."""
+  effects = [
+    {
+      "kind": "wish",
+      "words": name,
+      "item_id": None,
+      "without": 0.5,
+      "effect": 0.2,
+      "above_average": 0.125,
+    }
+    for name in raising
+  ]
+  texts = [*raising, *(f"no {name}" for name in avoided)]
+  met = [{"kind": "wanted", "text": text, "meets": True} for text in texts]
+  return {"effects": effects, "constraints": met, "text": ""}
+
+
 class Shop:
   """A server that ranks by rule: what a sentence names, its brand last.
 
@@ -190,7 +208,10 @@ class Shop:
         **item,
         "score": score(item),
         "parts": {"match": score(item)},
-        "reasons": [],
+        "reasons": reasons(
+          [name for name in wanted if holds(item, name)],
+          [name for name in against if not holds(item, name)],
+        ),
       }
       for item in best
     ]
@@ -357,7 +378,8 @@ def test_search_history_and_ranking(page, shop):
   assert titles_of_history(page) == ["Lumen Board Game 5"]
   add(page, "corvine puzzle")
   # Its newest question is for both, and neither is recommended.
-  page.wait_for_selector(".ranking .title")
+  until(page, lambda: len(shop.asked) == 2)
+  page.wait_for_selector('.ranking[aria-busy="false"] .title')
   assert shop.asked[-1]["history"] == ["id:5", "id:0"]
   assert len(titles(page)) == 10
   assert not {"Lumen Board Game 5", "Corvine Puzzle 0"} & {*titles(page)}
@@ -405,6 +427,25 @@ def test_a_correction_moves_items_and_says_what_moved(page, shop):
   page.get_by_role("button", name="Take back: No corvine.").click()
   until(page, lambda: not page.locator(".against").count())
   assert titles(page) == first
+
+
+def test_each_item_says_why(page):
+  say(page, "Puzzles, no corvine")
+  first = page.locator(".ranking details").first
+  assert first.locator("summary").inner_text() == (
+    "Why: “Puzzles” · ✓ Puzzles · ✓ no Corvine"
+  )
+  assert not first.locator("ul").first.is_visible()
+  first.locator("summary").press("Enter")
+  lines = first.locator("li").all_inner_texts()
+  assert [line.replace("\n", " ") for line in lines] == [
+    "What raised it above the average item, and what it meets",
+    "your words: “Puzzles” +0.125",
+    "✓ Puzzles",
+    "✓ no Corvine",
+    "What its score is the sum of",
+    "match +0.698",
+  ]
 
 
 def test_a_condition_is_taken_back_and_shown_as_gone(page, shop):

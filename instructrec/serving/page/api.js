@@ -1,6 +1,7 @@
 /** The server's routes, and its answers in the form that the page draws. */
 
 const DEADLINE_MS = 60_000;
+const TOLD = 0.05; // Nats above the average item from which an effect is told.
 const FOUND = 12; // Items that a search shows.
 
 /** What went wrong, in words for whoever reads the page. */
@@ -150,14 +151,44 @@ function ranking({ results, understood, meta }, turns, content) {
       title: place.title,
       score: place.score,
       about: about(place.attributes),
-      parts: Object.entries(place.parts),
-      reasons: place.reasons ?? [],
+      why: why(place.reasons, place.parts),
     })),
     understood: understood && reading(understood, turns),
     warnings: meta.warnings,
     total: meta.num_candidates,
     milliseconds: meta.milliseconds,
     content,
+  };
+}
+
+/**
+ * Why an item is where it is, as lines with a number each, and in short. What an
+ * effect is worth is said against the average item.
+ */
+function why({ effects = [], constraints = [] } = {}, parts = {}) {
+  const raised = effects.filter((one) => one.above_average >= TOLD);
+  const met = constraints.filter(({ meets }) => meets === true);
+  const signs = new Map([
+    [true, "✓"],
+    [false, "✗ not"],
+    [null, "? not known:"],
+  ]);
+  return {
+    short: [
+      ...raised.slice(0, 2).map(({ words }) => `“${words}”`),
+      ...met.map(({ text }) => `✓ ${text}`),
+    ],
+    lines: [
+      ...effects.map(({ kind, words, above_average: value }) => ({
+        words: `${kind === "wish" ? "your words" : "your history"}: “${words}”`,
+        value,
+      })),
+      ...constraints.map(({ text, meets }) => ({
+        words: `${signs.get(meets)} ${text}`,
+        value: null,
+      })),
+    ],
+    parts: Object.entries(parts).map(([words, value]) => ({ words, value })),
   };
 }
 

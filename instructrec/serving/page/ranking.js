@@ -1,6 +1,6 @@
 /** A ranking as a list, with what moved since the last one. */
 
-import { counted, element, signButton } from "./element.js";
+import { element, signButton } from "./element.js";
 
 /**
  * How a ranking differs from the one before it.
@@ -74,7 +74,7 @@ export function rankingElements(items, changed, other, actions) {
         ...otherElements(other, item.id),
         ...(item.about.length ? [item.about.join(" · ")] : []),
       ),
-      reasonsElement(item),
+      whyElement(item.why),
     ),
   );
   if (changed.gone.length) {
@@ -126,23 +126,33 @@ function otherElements(other, id) {
 }
 
 /** Why an item is here: lines in words, and what each is worth. */
-function reasonsElement({ reasons }) {
-  if (!reasons.length) return null;
-  const lines = reasons.map(({ words, value }) =>
-    element(
-      "li",
-      {},
-      element("span", {}, words),
-      value === null
-        ? null
-        : element("span", { class: "value" }, signed(value)),
-    ),
-  );
+function whyElement({ short, lines, parts }) {
+  if (!lines.length && !parts.length) return null;
   return element(
     "details",
     {},
-    element("summary", {}, "Why: ", reasons[0].words),
-    element("ul", { "aria-label": counted(lines.length, "reason") }, ...lines),
+    element("summary", {}, short.length ? `Why: ${short.join(" · ")}` : "Why"),
+    listElement("What raised it above the average item, and what it meets", lines),
+    listElement("What its score is the sum of", parts),
+  );
+}
+
+function listElement(title, lines) {
+  if (!lines.length) return null;
+  return element(
+    "ul",
+    { "aria-label": title },
+    element("li", { class: "soft", "aria-hidden": "true" }, title),
+    ...lines.map(({ words, value }) =>
+      element(
+        "li",
+        {},
+        element("span", {}, words),
+        value === null
+          ? null
+          : element("span", { class: "value" }, signed(value)),
+      ),
+    ),
   );
 }
 
