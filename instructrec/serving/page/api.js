@@ -168,6 +168,7 @@ function ranking({ results, understood, meta }, turns, content) {
 function why({ effects = [], constraints = [] } = {}, parts = {}) {
   const raised = effects.filter((one) => one.above_average >= TOLD);
   const met = constraints.filter(({ meets }) => meets === true);
+  const said = new Set(met.map(({ text }) => text.toLowerCase()));
   const signs = new Map([
     [true, "✓"],
     [false, "✗ not"],
@@ -175,7 +176,10 @@ function why({ effects = [], constraints = [] } = {}, parts = {}) {
   ]);
   return {
     short: [
-      ...raised.slice(0, 2).map(({ words }) => `“${words}”`),
+      ...raised
+        .filter(({ words }) => !said.has(words.toLowerCase()))
+        .slice(0, 2)
+        .map(({ words }) => `“${words}”`),
       ...met.map(({ text }) => `✓ ${text}`),
     ],
     lines: [

@@ -121,7 +121,9 @@ function otherElements(other, id) {
   if (!other) return [];
   const place = other.places.get(id);
   const text =
-    place === undefined ? `not in ${other.name}` : `${other.name}: ${place + 1}`;
+    place === undefined
+      ? `not in ${other.name}`
+      : `no. ${place + 1} in ${other.name}`;
   return [element("span", {}, text)];
 }
 
