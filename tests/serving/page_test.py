@@ -387,6 +387,15 @@ def test_search_history_and_ranking(page, shop):
   assert titles_of_history(page) == ["Corvine Puzzle 0", "Lumen Board Game 5"]
   page.get_by_role("button", name="Remove: Corvine Puzzle 0").click()
   assert titles_of_history(page) == ["Lumen Board Game 5"]
+  # Faster than the search: Enter is for what was typed, not for older items.
+  page.fill("#search", "corvine")
+  page.wait_for_selector("#found li")
+  page.fill("#search", "lumen puzzle 14")
+  page.keyboard.press("Enter")
+  page.wait_for_selector("#history li:nth-child(2)")
+  assert titles_of_history(page)[1] == "Lumen Puzzle 14"
+  page.fill("#search", "o")
+  until(page, lambda: "first 12 of" in text_of(page, "#found-note"))
   page.fill("#search", "no such thing")
   nothing = "Nothing for “no such thing”."
   until(page, lambda: text_of(page, "#found-note") == nothing)
@@ -446,6 +455,13 @@ def test_each_item_says_why(page):
     "What its score is the sum of",
     "match +0.698",
   ]
+  # What is open stays open, and the focus where it was, when it moves.
+  leave = page.get_by_role("button", name="Leave out: Lumen Puzzle 8")
+  leave.press("Enter")
+  until(page, lambda: "Lumen Puzzle 8" not in titles(page))
+  assert page.locator(".ranking details[open]").count() == 1
+  focused = "document.activeElement.closest('li').dataset.id"
+  assert page.evaluate(focused) == "10"
 
 
 def test_a_condition_is_taken_back_and_shown_as_gone(page, shop):

@@ -50,11 +50,13 @@ export class Api {
    * @param {string} query "" for the catalogue in its order.
    * @param {?AbortSignal} signal
    * @param {number} limit
+   * @returns {Promise<{items: Array, total: number}>}
    */
   async items(query, signal = null, limit = FOUND) {
     const asked = new URLSearchParams({ query, limit });
-    const { data } = await this._fetch(`v1/items?${asked}`, { signal });
-    return data.map((item) => ({ ...item, about: about(item.attributes) }));
+    const { data, total } = await this._fetch(`v1/items?${asked}`, { signal });
+    const items = data.map((item) => ({ ...item, about: about(item.attributes) }));
+    return { items, total };
   }
 
   /**

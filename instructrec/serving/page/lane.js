@@ -117,12 +117,22 @@ export class Lane {
       name: other.name,
       places: new Map(other.ranking.items.map(({ id }, place) => [id, place])),
     };
-    this._find(".ranking").replaceChildren(
+    const list = this._find(".ranking");
+    const kept = whereReaderIs(list);
+    list.replaceChildren(
       ...rankingElements(this.ranking.items, this._changed, beside, {
         take: (item) => this._page.shelf.add(item),
         exclude: (item) => this._page.shelf.exclude(item),
       }),
     );
+    kept();
+  }
+
+  /** Asks for nothing any more. */
+  close() {
+    clearTimeout(this._timer);
+    this._asked?.abort();
+    this.root.remove();
   }
 
   _find(selector) {
@@ -183,7 +193,6 @@ export class Lane {
     } else if (!busy && !this.ranking) {
       list.replaceChildren();
     }
-    this._find(".examples").hidden = busy || this.turns.length > 0;
   }
 
   _fail(error) {
@@ -267,4 +276,29 @@ export class Lane {
     else this._takeBack(this.turns[turn - 1]);
     this.focus();
   }
+}
+
+/**
+ * What a reader has opened and where the focus is, in a list that is to be drawn
+ * again.
+ * @param {HTMLElement} list
+ * @returns {function(): void} opens and focuses the same places again.
+ */
+function whereReaderIs(list) {
+  const places = () => [...list.querySelectorAll("li[data-id]")];
+  const open = new Set(
+    places()
+      .filter((place) => place.querySelector("details[open]"))
+      .map((place) => place.dataset.id),
+  );
+  const at = places().findIndex((one) => one.contains(document.activeElement));
+  return () => {
+    const found = places();
+    for (const place of found.filter(({ dataset }) => open.has(dataset.id))) {
+      const details = place.querySelector("details");
+      if (details) details.open = true;
+    }
+    if (at < 0) return;
+    found[Math.min(at, found.length - 1)]?.querySelector("button").focus();
+  };
 }

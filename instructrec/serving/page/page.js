@@ -38,7 +38,7 @@ function addLane() {
 
 function removeLane(lane) {
   lanes.splice(lanes.indexOf(lane), 1);
-  lane.root.remove();
+  lane.close();
   nameLanes();
   drawLanes();
   lanes[0].focus();
@@ -59,7 +59,17 @@ function drawLanes() {
 function drawExamples(lane) {
   lane.root.querySelector(".examples").replaceChildren(
     ...examples.map(({ label, choose }) =>
-      element("button", { type: "button", click: () => choose(lane) }, label),
+      element(
+        "button",
+        {
+          type: "button",
+          click: () => {
+            choose(lane);
+            lane.focus();
+          },
+        },
+        label,
+      ),
     ),
   );
 }
@@ -70,7 +80,7 @@ function makeExamples(items) {
   const first = items.find(kind);
   if (!first) return [];
   const alike = items.filter((item) => kind(item) === kind(first)).slice(0, 3);
-  const wish = (text) => ({ label: text, choose: (lane) => lane.say(text) });
+  const wish = (label) => ({ label, choose: (lane) => lane.say(label) });
   const { brand } = first.attributes;
   return [
     {
@@ -85,7 +95,7 @@ function makeExamples(items) {
 
 async function start() {
   try {
-    const [info, names, items] = await Promise.all([
+    const [info, names, { items }] = await Promise.all([
       api.info(),
       api.models(),
       api.items("", null, SAMPLE),
@@ -148,6 +158,7 @@ function poll() {
 
 function askKey() {
   document.getElementById("key").hidden = false;
+  document.getElementById("key-text").focus();
 }
 
 document.getElementById("key").addEventListener("submit", (event) => {

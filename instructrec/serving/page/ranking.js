@@ -53,7 +53,7 @@ export function rankingElements(items, changed, other, actions) {
   const made = items.map((item, place) =>
     element(
       "li",
-      {},
+      { "data-id": item.id },
       element("span", { class: "place" }, String(place + 1)),
       element("span", { class: "title" }, item.title),
       element(

@@ -6,8 +6,8 @@ const PAUSE_MS = 150; // Between the last key and the search.
 
 export class Shelf {
   /**
-   * @param {function(string, AbortSignal): Promise<Array>} search items for a
-   *   text.
+   * @param {function(string, AbortSignal): Promise} search items for a text, and
+   *   how many there are.
    * @param {function(): void} changed is called where a ranking is another now.
    */
   constructor(search, changed) {
@@ -173,12 +173,14 @@ class SearchBox {
   _later() {
     clearTimeout(this._timer);
     this._asked?.abort();
+    this._waiting = this._eager = false;
     const text = this._input.value.trim();
     if (text === "") {
       this._close();
       this.say("");
       return;
     }
+    this._waiting = true;
     this._timer = setTimeout(() => this._find(text), PAUSE_MS);
   }
 
@@ -186,16 +188,20 @@ class SearchBox {
     const asked = new AbortController();
     this._asked = asked;
     try {
-      const items = await this._search(text, asked.signal);
-      if (!asked.signal.aborted) this._show(items, text);
+      const { items, total } = await this._search(text, asked.signal);
+      if (asked.signal.aborted) return;
+      this._waiting = false;
+      this._show(items, total, text);
+      if (this._eager && items.length) this._take(0);
     } catch (error) {
       if (asked.signal.aborted) return;
+      this._waiting = false;
       this._close();
       this.say(error.message);
     }
   }
 
-  _show(items, text) {
+  _show(items, total, text) {
     this._items = items;
     this._at = -1;
     this._list.replaceChildren(
@@ -223,7 +229,11 @@ class SearchBox {
     this._input.setAttribute("aria-expanded", String(open));
     this._input.removeAttribute("aria-activedescendant");
     this.say(
-      open ? `${counted(items.length, "item")} found` : `Nothing for “${text}”.`,
+      !open
+        ? `Nothing for “${text}”.`
+        : total > items.length
+          ? `The first ${items.length} of ${counted(total, "item")}`
+          : `${counted(total, "item")} found`,
     );
   }
 
@@ -249,6 +259,9 @@ class SearchBox {
       const count = this._items.length;
       // Above the first is the last.
       this._mark((Math.max(this._at, step < 0 ? 0 : -1) + step + count) % count);
+    } else if (event.key === "Enter" && this._waiting) {
+      event.preventDefault();
+      this._eager = true; // The first of what is still being searched for.
     } else if (event.key === "Enter" && open) {
       event.preventDefault();
       this._take(Math.max(this._at, 0));
