@@ -448,11 +448,11 @@ def test_each_item_says_why(page):
   first.locator("summary").press("Enter")
   lines = first.locator("li").all_inner_texts()
   assert [line.replace("\n", " ") for line in lines] == [
-    "What raised it above the average item, and what it meets",
+    "What raised it above the average item, in nats, and what it meets",
     "your words: “Puzzles” +0.125",
     "✓ Puzzles",
     "✓ no Corvine",
-    "What its score is the sum of",
+    "What its score is made of, in nats",
     "match +0.698",
   ]
   # What is open stays open, and the focus where it was, when it moves.

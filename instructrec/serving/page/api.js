@@ -2,6 +2,7 @@
 
 const DEADLINE_MS = 60_000;
 const TOLD = 0.05; // Nats above the average item from which an effect is told.
+const SHOWN = 0.005; // Nats from which a part of a score is shown.
 const FOUND = 12; // Items that a search shows.
 
 /** What went wrong, in words for whoever reads the page. */
@@ -194,7 +195,9 @@ function why({ effects = [], constraints = [] } = {}, parts = {}) {
         value: null,
       })),
     ],
-    parts: Object.entries(parts).map(([words, value]) => ({ words, value })),
+    parts: Object.entries(parts)
+      .map(([words, value]) => ({ words, value }))
+      .filter(({ value }) => Math.abs(value) >= SHOWN),
   };
 }
 

@@ -134,8 +134,8 @@ function whyElement({ short, lines, parts }) {
     "details",
     {},
     element("summary", {}, short.length ? `Why: ${short.join(" · ")}` : "Why"),
-    listElement("What raised it above the average item, and what it meets", lines),
-    listElement("What its score is the sum of", parts),
+    listElement("What raised it above the average item, in nats, and what it meets", lines),
+    listElement("What its score is made of, in nats", parts),
   );
 }
 
