@@ -12,9 +12,10 @@ import pytest
 
 fastapi = pytest.importorskip("fastapi", reason="needs instructrec[serve]")
 uvicorn = pytest.importorskip("uvicorn", reason="needs instructrec[serve]")
-from fastapi import responses, staticfiles  # noqa: E402
+from fastapi import responses  # noqa: E402
 
-PAGE = pathlib.Path(__file__).parents[2] / "instructrec" / "serving" / "page"
+from instructrec.serving.server import page_files  # noqa: E402
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 BRANDS, KINDS = ("Corvine", "Oakline", "Lumen"), ("Puzzles", "Board Games")
@@ -128,7 +129,7 @@ class Shop:
     self.app.get("/v1/items")(self._items)
     self.app.post("/v1/recommendations")(self._recommend)
     self.app.post("/v1/chat/completions")(self._chat)
-    self.app.mount("/", staticfiles.StaticFiles(directory=PAGE, html=True))
+    self.app.mount("/", page_files.PageFiles())
 
   async def _guard(self, request, call_next):
     key = request.headers.get("Authorization")
