@@ -232,7 +232,7 @@ class Ranker:
       not taken and said is None and not (asked and self.opened.ranks_catalogs)
     ):
       raise ValueError("a request needs a history, a sentence, or both")
-    notes += self._unread(taken, said)
+    notes += self.unread(taken, said)
     if warning := self.opened.weights_warning:
       notes.append(warning)
     return Request(
@@ -290,7 +290,7 @@ class Ranker:
     return self.lookup.items(names, on_unknown, notes)
 
   @functools.cached_property
-  def _instructions(self) -> ranker_lib.InstructionRanker:
+  def instructions(self) -> ranker_lib.InstructionRanker:
     """What ranks by likelihoods."""
     opened = self.opened.run
     return ranker_lib.InstructionRanker(
@@ -303,14 +303,24 @@ class Ranker:
       template_set=self.opened.template_set,
     )
 
-  def _unread(self, history: list[str], wish: str | None) -> list[str]:
-    """What of a request is longer than the model reads, in words."""
+  def unread(self, history: Sequence[str], wish: str | None) -> list[str]:
+    """What of a request is longer than the model reads, in words.
+
+    Args:
+      history: item ids, oldest first.
+      wish: what is wanted, as a sentence; None for nothing.
+
+    Returns:
+      A note for each thing that is not read.
+    """
+    if not history and wish is None:
+      return []
     if self.opened.ranks_catalogs:
       text = self.opened.parts.prompt(wish)
       read = self.opened.run.data.history_length
     else:
-      text = self._instructions.instruction(history, wish)
-      read = self._instructions.num_read(history, wish)
+      text = self.instructions.instruction(history, wish)
+      read = self.instructions.num_read(history, wish)
     notes = []
     if read < len(history):
       notes.append(
@@ -393,7 +403,7 @@ class Ranker:
     items = self.opened.catalog
     scores = np.full((len(histories), len(items)), np.nan)
     for row, asked in enumerate(zip(histories, wishes, strict=True)):
-      for one in self._instructions.rank(*asked, ids):
+      for one in self.instructions.rank(*asked, ids):
         scores[row, items.index(one.item_id)] = one.score
     return scores
 
@@ -405,7 +415,7 @@ class Ranker:
     return [self._likeliest(one) for one in requests]
 
   def _likeliest(self, request: "Request") -> Ranking:
-    ranker, items = self._instructions, self.opened.catalog
+    ranker, items = self.instructions, self.opened.catalog
     limits = self._limits(request)
     if request.is_whole:
       allowed = np.zeros(len(items), bool)
