@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from instructrec.retrieval import run_weights
-from instructrec.serving import constraints, model_parts
+from instructrec.serving import constraints, model_parts, questions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,11 +158,9 @@ class CatalogRanker:
       its places.
 
     Raises:
+      NotFiniteError: where a score is no number.
       ValueError: where one has no place.
     """
-    for one in asked:
-      if not len(one.places):
-        raise ValueError("there are no candidates to rank")
     histories = [one.history for one in asked]
     wishes = [one.wish for one in asked]
     found = self.parts.of_catalog(histories, wishes)
@@ -180,7 +178,9 @@ class CatalogRanker:
   ) -> list[Placed]:
     weights = self.weights.of_kind(self.kind(asked.history, asked.wish))
     items = self.parts.catalog
-    order = best_first(scores[asked.places], None if asked.limits else asked.k)
+    order = questions.best(
+      scores[asked.places], None if asked.limits else asked.k
+    )
     chosen = constraints.first(asked.places[order], asked.limits, asked.k)
     return [
       Placed(
@@ -197,22 +197,3 @@ class CatalogRanker:
     titles = [self.parts.catalog.title(item) for item in history]
     reader = self.parts.reader
     return reader.explain(reader.read(wish, titles))
-
-
-def best_first(
-  scores: Float[np.ndarray, " items"], k: int | None
-) -> Int[np.ndarray, " best"]:
-  """Places of the highest scores, the highest first; ties keep their order.
-
-  Args:
-    scores: of items.
-    k: how many; None for all.
-
-  Returns:
-    The places.
-  """
-  places = np.arange(len(scores))
-  if k is not None and k < len(scores):
-    least = np.partition(scores, len(scores) - k)[len(scores) - k]
-    places = np.flatnonzero(scores >= least)
-  return places[np.argsort(-scores[places], kind="stable")][:k]

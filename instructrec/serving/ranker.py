@@ -134,7 +134,6 @@ class InstructionRanker:
     history: Sequence[str],
     text: str | None = None,
     k: int = 10,
-    *,
     allowed: Bool[np.ndarray, " items"] | None = None,
     limits: Sequence[constraints.Limit] = (),
   ) -> list[Ranked]:
@@ -147,7 +146,7 @@ class InstructionRanker:
       history: item ids, oldest first; may be empty.
       text: what the user says; may be None.
       k: how many.
-      allowed: which items may be found; None for all but the history.
+      allowed: which items of the catalogue may be found; None for all.
       limits: how many of them may have what, see `constraints.first`.
 
     Returns:
@@ -161,10 +160,11 @@ class InstructionRanker:
     """
     inputs = self.encoder_input(self.instruction(history, text))
     ids = self.catalog.item_ids
-    if allowed is None:
-      allowed = ~np.isin(np.asarray(ids), list(history))
+    excluded = np.isin(np.asarray(ids), list(history))
+    if allowed is not None:
+      excluded |= ~allowed
     while True:
-      found = self._search.top(self.params, inputs, k, ~allowed)
+      found = self._search.top(self.params, inputs, k, excluded)
       kept = constraints.first(np.asarray(found.items), limits, k)
       if len(kept) == len(found.items):
         break
@@ -172,7 +172,7 @@ class InstructionRanker:
       for limit in limits:
         own = np.isin(np.arange(len(ids)), kept) & limit.having
         if own.sum() == limit.most:
-          allowed = allowed & (own | ~limit.having)
+          excluded = excluded | (limit.having & ~own)
     return [
       Ranked(self.catalog.title(ids[item]), ids[item], float(score))
       for item, score in zip(found.items, found.scores, strict=True)

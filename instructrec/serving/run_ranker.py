@@ -313,6 +313,8 @@ class Ranker:
     Returns:
       A note for each thing that is not read.
     """
+    if not history and wish is None:
+      return []
     if self.opened.ranks_catalogs:
       text = self.opened.parts.prompt(wish)
       read = self.opened.run.data.history_length

@@ -25,7 +25,6 @@ from instructrec.training import mesh as mesh_lib
 _TITLES = 4096
 SOME_TITLES = (16, 128, 1024)
 REQUESTS = (1, 4, 16, 64, 256)
-_FEW = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,8 +121,7 @@ class Matcher:
       # Somebody waits: nothing to compile for another length.
       width = inputs_length
     found = []
-    # A line for what nobody waits for.
-    shown = len(rows) > _FEW and distributed.is_lead()
+    shown = size > 1 and distributed.is_lead()
     with (
       _used(self.mesh_config),
       progress.Progress(len(rows), label, enabled=shown) as line,
