@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.serving import catalog_ranker, constraints
+from instructrec.serving import constraints
 
 
 class NotFiniteError(ArithmeticError):
@@ -141,4 +141,9 @@ def best(
     raise ValueError("there are no candidates to rank")
   if bad := int((~np.isfinite(scores)).sum()):
     raise NotFiniteError(f"{bad} of {len(scores)} scores are no numbers")
-  return catalog_ranker.best_first(scores, k)
+  if k is None or k >= len(scores):
+    return np.argsort(-scores, kind="stable")
+  # Those that may be among the first, ties of the last place included.
+  least = np.partition(scores, len(scores) - k)[len(scores) - k]
+  some = np.flatnonzero(scores >= least)
+  return some[np.argsort(-scores[some], kind="stable")][:k]
