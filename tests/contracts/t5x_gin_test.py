@@ -43,6 +43,7 @@ _MODEL = ("gin/models/xl.gin",)
 _TINY = ("gin/overrides/tiny.gin",)
 _LORA = ("gin/runs/t5x_lora.gin",)
 _GENERATE = ("gin/overrides/generate.gin",)
+_CATALOG = (*_GENERATE, "gin/runs/t5x_catalog.gin")
 OBJECTIVES = sorted(
   f"gin/objectives/{path.name}"
   for path in (_ROOT / "gin" / "objectives").glob("*.gin")
@@ -77,6 +78,10 @@ RUNS = {
     for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
     for generate in ((), _GENERATE)
     for tiny in ((), _TINY)
+  },
+  **{
+    f"{name} catalog": (name, *_MODEL, *_CATALOG)
+    for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
   },
   **{
     f"gin/instructrec_xl.gin {objective}{' tiny' * bool(tiny)}": (

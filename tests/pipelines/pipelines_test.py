@@ -466,6 +466,15 @@ def test_generation_is_compared_with_response_and_candidates(registered):
   ]
   (metric,) = task.metric_fns
   assert metric([target] * 4, texts) == {"exact_match": 0.25, "listed": 0.5}
+  # Several texts of a request: the first is the answer, all are a list.
+  lists = [[text, *"vwxyz"] for text in texts]
+  lists[1][3] = "A"
+  assert metric([target] * 4, lists) == {
+    "exact_match": 0.25,
+    "listed": 0.5,
+    "HR@5": 0.5,
+    "NDCG@5": pytest.approx((1 + 1 / np.log2(5)) / 4),
+  }
 
 
 def test_the_shipped_tasks_register_by_import():
