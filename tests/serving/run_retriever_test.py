@@ -21,7 +21,9 @@ def retriever(opened):
   return run_retriever.RunRetriever(opened)
 
 
-def test_the_catalogue_is_ranked_under_the_wish_of_each_request(matching, opened, retriever):
+def test_the_catalogue_is_ranked_under_the_wish_of_each_request(
+  matching, opened, retriever
+):
   requests = matching.block.requests[:3]
   assert [one.intention is None for one in requests] == [False, False, True]
   scores = retriever.score(requests)

@@ -123,5 +123,7 @@ def test_a_catalogue_of_another_vocabulary_is_refused(matching, titles):
   other = catalog_trie.CatalogTrie.build([[5, 1]], eos_id=1, vocab_size=50)
   with pytest.raises(ValueError, match="made for 50 tokens and the end token"):
     model.predict_items(
-      matching.params, {"encoder_input_tokens": np.ones((1, 4), np.int32)}, other
+      matching.params,
+      {"encoder_input_tokens": np.ones((1, 4), np.int32)},
+      other,
     )
