@@ -81,6 +81,16 @@ RUNS = {
     for tiny in ((), _TINY)
   },
   **{
+    f"{name} llama": (
+      name,
+      "gin/models/llama_7b.gin",
+      "gin/runs/t5x_rows.gin",
+      "gin/overrides/lora.gin",
+      *_CATALOG,
+    )
+    for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
+  },
+  **{
     f"{name} catalog": (name, *_MODEL, *_CATALOG)
     for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
   },
