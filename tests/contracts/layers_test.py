@@ -21,6 +21,15 @@ _MAY_IMPORT = {
   "evaluation": set(),
   "retrieval": {"settings", "data", "instructions", "models", "evaluation"},
   "training": {"settings", "models", "evaluation"},
+  "alignment": {
+    "settings",
+    "data",
+    "instructions",
+    "models",
+    "evaluation",
+    "retrieval",
+    "training",
+  },
   "preflight": {"models", "training"},
   "serving": {
     "settings",
@@ -39,6 +48,7 @@ _MAY_IMPORT = {
     "retrieval",
     "serving",
     "training",
+    "alignment",
   },
   "cli": {
     "settings",
