@@ -61,3 +61,25 @@ def test_a_copy_of_the_public_vocabulary_has_its_ids(
     assert words == seqio.SentencePieceVocabulary(str(path), extra_ids)
     assert words.vocab_size == tokenizer.Tokenizer(own).vocab_size
     assert words.encode("<extra_id_0>") == [words.vocab_size - 1]
+
+
+def test_a_list_has_the_tokens_of_its_titles(tmp_path, monkeypatch):
+  """Each as if it stood alone, and the separator is one token."""
+  from instructrec.instructions import title_list
+  from instructrec.pipelines import vocabulary
+
+  titles = ['Café 2: "Go, go"', "1,000 Miles", "A", "<b> & 7"]
+  path = tmp_path / "sentencepiece.model"
+  tokenizer.train(titles * 9, path, vocab_size=400)
+  monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(path))
+  words, own = vocabulary.default(), tokenizer.Tokenizer(path)
+  (separator_id,) = words.encode(title_list.SENTINEL)
+  assert separator_id == own.vocab_size - 1
+  ids = {"separator_id": separator_id, "eos_id": tokenizer.EOS_ID}
+  tokens = title_list.join_tokens(own.encode_all(titles), **ids)
+  text = title_list.write(titles)
+  assert [*words.encode(text), tokenizer.EOS_ID] == tokens
+  reader = title_list.Reader(titles)
+  rows = title_list.split_tokens(tokens, **ids)
+  assert reader.read_entries(map(own.decode, rows)).items == (0, 1, 2, 3)
+  assert reader.read(words.decode(tokens)).items == (0, 1, 2, 3)

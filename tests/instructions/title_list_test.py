@@ -1,0 +1,195 @@
+"""Lists of titles: what is written is read, and nothing else is an item."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instructrec.data import item_text
+from instructrec.instructions import title_list
+
+_TITLES = (
+  'Half-Life 2: "Episode One"',
+  "1,000 Miles, 2. edition",
+  "Go",
+  "FIFA 12",
+  "FIFA 14",
+  "Café (2004)",
+  "l'Œuvre; it's <b> & more",
+  "extra_id_0",
+)
+_SEPARATORS = (title_list.SENTINEL, title_list.NEWLINE, "<sep>", "|")
+_NO, _EMPTY = title_list.NO_TITLE, title_list.EMPTY
+_SEP = title_list.SENTINEL
+
+
+@pytest.fixture(scope="module", name="strict")
+def strict_fixture():
+  return title_list.Reader(_TITLES)
+
+
+@pytest.fixture(scope="module", name="fuzzy")
+def fuzzy_fixture():
+  return title_list.Reader(_TITLES, max_distance=title_list.MAX_DISTANCE)
+
+
+_LINES = (
+  st.text("aB0,.;'\"<>|_sepxtr \n\u00e9\u0301\u200b\uff1c", max_size=12)
+  .map(lambda text: " ".join(text.split()))
+  .filter(item_text.look)
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+  titles=st.lists(
+    st.one_of(_LINES, st.sampled_from(_TITLES)),
+    max_size=6,
+    unique_by=item_text.look,
+  ),
+  separator=st.sampled_from(_SEPARATORS),
+  order=st.randoms(use_true_random=False),
+)
+def test_what_is_written_is_read(titles, separator, order):
+  titles = [t for t in titles if separator not in item_text.look(t)]
+  titles = [t for t in titles if separator not in t]
+  reader = title_list.Reader(titles, separator=separator)
+  numbers = list(range(len(titles)))
+  order.shuffle(numbers)
+  wanted = [titles[i] for i in numbers]
+  text = title_list.write(wanted, separator)
+  assert title_list.split(text, separator) == wanted
+  assert reader.read(text).items == tuple(numbers)
+  assert not any(reader.read(text).edited)
+
+
+@pytest.mark.parametrize(
+  ("text", "items"),
+  [
+    ("", ()),
+    ("   ", ()),
+    ("Go", (2,)),
+    (f"Go {_SEP} FIFA 12", (2, 3)),
+    (f"Go{_SEP}FIFA 12", (2, 3)),
+    (f"  Go   {_SEP}\n FIFA   12 ", (2, 3)),
+    (f"Go {_SEP} Go", (2, 2)),
+    (f"Go {_SEP}", (2, _EMPTY)),
+    (f"{_SEP} Go", (_EMPTY, 2)),
+    (f"Go {_SEP} {_SEP} FIFA 12", (2, _EMPTY, 3)),
+    (_SEP, (_EMPTY, _EMPTY)),
+    ("go", (_NO,)),
+    ("FIFA 13", (_NO,)),
+    ("1. Go", (_NO,)),
+    ("Go, FIFA 12", (_NO,)),
+    ("Go\nFIFA 12", (_NO,)),
+    ("Cafe\u0301 (2004)", (5,)),
+    ('"Go"', (_NO,)),
+    ("extra_id_0", (7,)),
+    ("<extra_id_1>", (_NO,)),
+  ],
+)
+def test_reading_is_strict(text, items, strict):
+  assert strict.read(text).items == items
+
+
+@pytest.mark.parametrize(
+  ("text", "item", "edited"),
+  [
+    ("FIFA 12", 3, False),
+    ("FIFA12", 3, True),
+    # As near to 14 as to 12.
+    ("FIFA 13", _NO, False),
+    ("FIFA 2014", 4, True),
+    ("Half-Life 2: Episode One", 0, True),
+    ("Half-Life 2: Episode Two", _NO, False),
+    ("half-Life 2: 'Episode One'", 0, True),
+    ("half-life 2: 'Episode One'", _NO, False),
+    # Half of the letters of a short title make another one.
+    ("Ga", _NO, False),
+    ("Golf", _NO, False),
+    ("", _EMPTY, False),
+  ],
+)
+def test_a_fuzzy_reader_takes_the_one_nearest_title(text, item, edited, fuzzy):
+  reading = fuzzy.read_entries([text])
+  assert reading.items == (item,)
+  assert reading.edited == (edited,)
+  # The second time it is remembered.
+  assert fuzzy.read_entries([text]) == reading
+
+
+def test_readers_have_names(strict, fuzzy):
+  assert strict.name == "strict"
+  assert fuzzy.name == "fuzzy (distance 3)"
+
+
+@pytest.mark.parametrize(
+  ("title", "message"),
+  [
+    (f"Go {_SEP} on", "separates titles"),
+    (_SEP, "separates titles"),
+    # SentencePiece reads these as the separator.
+    ("\uff1cextra_id_0\uff1e", "separates titles"),
+    ("", "could not be read back"),
+    (" Go", "could not be read back"),
+    ("Go  on", "could not be read back"),
+    ("Go\non", "could not be read back"),
+    ("\u200b", "could not be read back"),
+  ],
+)
+def test_titles_that_could_not_be_read_back_are_refused(title, message):
+  with pytest.raises(ValueError, match=message):
+    title_list.write(["FIFA 12", title])
+  with pytest.raises(ValueError, match=message):
+    title_list.Reader([title])
+
+
+@pytest.mark.parametrize("separator", ["", "a b"])
+def test_a_separator_is_one_word(separator):
+  with pytest.raises(ValueError, match="the separator is"):
+    title_list.write(["Go"], separator)
+
+
+def test_titles_that_look_alike_are_refused():
+  with pytest.raises(ValueError, match="items 0 and 1 are both called"):
+    title_list.Reader(["Rocky II", "Rocky \u2161"])
+
+
+_IDS = st.integers(4, 99)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+  rows=st.lists(st.lists(_IDS, min_size=1, max_size=5), max_size=5),
+  ended=st.booleans(),
+  behind=st.lists(_IDS, max_size=3),
+)
+def test_tokens_that_are_joined_are_split(rows, ended, behind):
+  ids = {"separator_id": 3, "eos_id": 1}
+  given_rows = [[*row, 1] for row in rows] if ended else rows
+  joined = title_list.join_tokens(given_rows, **ids)
+  assert joined[-1] == 1
+  assert joined.count(3) == max(0, len(rows) - 1)
+  assert title_list.split_tokens([*joined, *behind, 0, 0], **ids) == rows
+
+
+def test_tokens_of_a_list_are_those_of_its_titles():
+  ids = {"separator_id": 3, "eos_id": 1}
+  assert title_list.join_tokens([[5, 6], [7]], **ids) == [5, 6, 3, 7, 1]
+  assert title_list.split_tokens([3, 5, 3], **ids) == [[], [5], []]
+  for row in ([], [1], [5, 3], [1, 5]):
+    with pytest.raises(ValueError, match="title 1 of the list"):
+      title_list.join_tokens([[5], row], **ids)
+
+
+def test_arrays_say_where_a_list_has_no_entry(strict):
+  texts = (f"Go {_SEP} what {_SEP}", "", "FIFA 14")
+  readings = [strict.read(text) for text in texts]
+  absent = title_list.ABSENT
+  wanted = [[2, _NO, _EMPTY], [absent] * 3, [4, absent, absent]]
+  assert title_list.to_array(readings).tolist() == wanted
+  wider = title_list.to_array(readings, 5)
+  assert wider.shape == (3, 5)
+  assert (wider[:, 3:] == absent).all()
+  assert title_list.to_array([], 4).shape == (0, 4)
+  assert np.issubdtype(wider.dtype, np.integer)
