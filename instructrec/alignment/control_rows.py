@@ -73,7 +73,10 @@ class ControlSpec:
   kinds: tuple[str, ...] = ("category", "brand", "price", "decade")
 
   def open(
-    self, spec: units.Spec, prepared: dataset.ScannedData, domain: domains.Domain
+    self,
+    spec: units.Spec,
+    prepared: dataset.ScannedData,
+    domain: domains.Domain,
   ) -> "ControlRows":
     """What makes the rows.
 
@@ -209,15 +212,15 @@ class ControlRows:
             yield row
 
   def _moments(self, requests: pl.DataFrame) -> Iterator[list[moments.Moment]]:
-    """Moments that are scored together: of one epoch, so that a row does not
-    depend on how many epochs there are."""
+    """Moments that are scored together, those of an epoch.
+
+    So that no row depends on how many epochs there are.
+    """
     split = requests["split"][0] if requests.height else "train"
     seed, longest = self._spec.seed, self._spec.max_history
     if split != "train":
       yield list(
-        moments.evaluated(
-          requests, self._items, seed=seed, max_history=longest
-        )
+        moments.evaluated(requests, self._items, seed=seed, max_history=longest)
       )
       return
     for epoch in range(self._num_epochs):
@@ -254,8 +257,10 @@ class ControlRows:
       self._slots(asked),
       render.join_titles([titles[item] for item in history]),
     )
-    variant = str(at.epoch) if at.split == "train" else "/".join(
-      terms.unseen or ("seen",)
+    variant = (
+      str(at.epoch)
+      if at.split == "train"
+      else "/".join(terms.unseen or ("seen",))
     )
     led = has_user and asked.label[0] == at.target
     row = Control(

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from instructrec.data import request
 from instructrec.instructions.draws import Draws
-from instructrec.retrieval import retriever as retriever_lib
+from instructrec.retrieval import retriever
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +53,13 @@ class Ranking:
     """
     allowed = self.unseen & where
     k = min(k, int(allowed.sum()))
-    return retriever_lib.best_places(self.scores, allowed, k).tolist() if k else []
+    if not k:
+      return []
+    return retriever.best_places(self.scores, allowed, k).tolist()
 
 
 def rankings(
-  teacher: retriever_lib.Retriever, requests: Sequence[request.RankingRequest]
+  teacher: retriever.Retriever, requests: Sequence[request.RankingRequest]
 ) -> Iterator[Ranking]:
   """Rankings of some requests, scored together.
 

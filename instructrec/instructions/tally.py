@@ -165,12 +165,11 @@ _COUNTERS = (
 
 
 def _record(kind: str, fields: dict[str, Any]) -> Record:
-  return _RECORDS[kind](
-    **{
-      name: tuple(value) if type(value) is list else value
-      for name, value in fields.items()
-    }
-  )
+  found: dict[str, Any] = {
+    name: tuple(value) if type(value) is list else value
+    for name, value in fields.items()
+  }
+  return _RECORDS[kind](**found)
 
 
 def _keep_smallest(kept: list[Entry], entry: Entry, size: int) -> None:

@@ -77,7 +77,7 @@ class Result:
 
 
 class ControlSpec(Protocol):
-  """How rows of control tasks are made: `alignment.control_rows.ControlSpec`."""
+  """How rows of control tasks are made; see `alignment.control_rows`."""
 
   def open(
     self, spec: "Spec", prepared: dataset.ScannedData, domain: domains.Domain
@@ -151,7 +151,11 @@ class Spec:
       eval_templates=self.eval_templates,
       domain=domain,
       fallback=None if teacher is by_rule else by_rule,
-      control=self.control and self.control.open(self, prepared, domain),
+      control=(
+        None
+        if self.control is None
+        else self.control.open(self, prepared, domain)
+      ),
     )
 
 

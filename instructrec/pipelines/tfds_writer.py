@@ -73,7 +73,7 @@ def features(config: str) -> tfds.features.FeaturesDict:
   text = tfds.features.Text()
   if config == instruction_format.FINE_GRAINED:
     return tfds.features.FeaturesDict(dict.fromkeys(_FINE_GRAINED_TEXTS, text))
-  texts, text_lists, numbers = _TEXTS, _TEXT_LISTS, ("label",)
+  texts, text_lists, numbers = [*_TEXTS], [*_TEXT_LISTS], ["label"]
   if config.startswith(f"{instruction_format.CONTROL}_"):
     texts += _CONTROL_TEXTS
     text_lists += _CONTROL_TEXT_LISTS

@@ -233,7 +233,10 @@ class Retriever(abc.ABC):
           f"{'left out' if remove_seen else 'kept'}"
         )
       best = np.stack(
-        [best_places(row, ~skip, k) for row, skip in zip(scores, seen, strict=True)]
+        [
+          best_places(row, ~skip, k)
+          for row, skip in zip(scores, seen, strict=True)
+        ]
       )
       found.append(np.take_along_axis(scores, best, 1))
       item_ids += [tuple(self.item_ids[i] for i in row) for row in best]
