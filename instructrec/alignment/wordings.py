@@ -219,11 +219,18 @@ def _read(path: pathlib.Path | None) -> _File:
   own = importlib.resources.files("instructrec.alignment") / "templates"
   place: Any = path or own / "control.yaml"
   try:
-    read = _File.model_validate(
-      yaml.safe_load(place.read_text(encoding="utf-8"))
+    data = yaml.safe_load(place.read_text(encoding="utf-8"))
+    read = _File.model_validate(data)
+  except yaml.YAMLError as error:
+    raise TemplateError(f"{place}: not YAML: {error}") from None
+  except pydantic.ValidationError as error:
+    problems = (
+      f"{'.'.join(map(str, detail['loc'])) or 'file'}: {detail['msg']}"
+      for detail in error.errors()
     )
-  except (yaml.YAMLError, pydantic.ValidationError) as error:
-    raise TemplateError(f"{place}: {error}") from None
+    raise TemplateError(
+      "\n  ".join((f"{place} has problems:", *problems))
+    ) from None
   found = {(w.task, w.direction, w.held_out) for w in read.templates}
   for task, held_out in itertools.product(SLOTS, (False, True)):
     of_task = PROPORTIONS if task is ControlTask.PROPORTION else (None,)

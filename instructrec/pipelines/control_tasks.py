@@ -6,7 +6,7 @@ of rows that name an item, InstructRec's and GenRec's, so that a model does not
 unlearn them. All have a second form ending in `_items`; see `registry.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import seqio
 
@@ -29,14 +29,13 @@ WEIGHTS = {
 is trained on its own task alone."""
 GENERAL_SHARE = 0.5
 """Rows of other tasks for each control row, as the paper has of chats."""
+_SUFFIXES = ("", item_features.SUFFIX)
 
 
 def register(
-  vocabulary: seqio.Vocabulary, *, prefix: str = "control_v1"
+  vocabulary: seqio.Vocabulary, *, prefix: str = "control"
 ) -> list[str]:
-  """Registers the tasks and mixtures of control.
-
-  The tasks `instructrec_v1_*` and `genrec_v1_*` are registered before.
+  """Registers the tasks of control and their mixture.
 
   Args:
     vocabulary: of inputs and targets.
@@ -48,9 +47,8 @@ def register(
   Raises:
     ValueError: for names registered before.
   """
-  suffixes = ("", item_features.SUFFIX)
   names = []
-  for suffix in suffixes:
+  for suffix in _SUFFIXES:
     for task in ControlTask:
       names.append(f"{prefix}_{task}{suffix}")
       registry.add_answers(
@@ -59,31 +57,40 @@ def register(
         vocabulary,
         with_items=bool(suffix),
       )
-  for suffix in suffixes:
-    control = [
-      (f"{prefix}_{task}{suffix}", weight) for task, weight in WEIGHTS.items()
-    ]
-    for name, weighted in (
-      ("mixture", control),
-      ("general", control + _general(suffix)),
-    ):
-      names.append(f"{prefix}_{name}{suffix}")
-      seqio.MixtureRegistry.add(names[-1], weighted)
+  for suffix in _SUFFIXES:
+    names.append(f"{prefix}_mixture{suffix}")
+    seqio.MixtureRegistry.add(names[-1], _control(prefix, suffix))
   return names
 
 
-def _general(suffix: str) -> Sequence[tuple[str, float]]:
-  """Tasks that name an item, both systems' alike often."""
-  total = GENERAL_SHARE * sum(WEIGHTS.values())
-  result = []
-  for prefix, kind in (
-    ("instructrec_v1", templates.INSTRUCTREC),
-    ("genrec_v1", templates.GENREC),
-  ):
-    found = mixtures.matching(templates.load(kinds=[kind]))
-    share = total / len(templates.KINDS) / sum(found.values())
-    result += [
-      (f"{prefix}_{task}{suffix}", weight * share)
-      for task, weight in found.items()
-    ]
-  return result
+def register_general(prefix: str, others: Mapping[str, str]) -> list[str]:
+  """Registers the mixture that has rows of other tasks as well.
+
+  Args:
+    prefix: of the tasks of control, which are registered.
+    others: prefixes of other tasks, which are registered, by the kind of their
+      templates; all are given as often.
+
+  Returns:
+    The names registered.
+
+  Raises:
+    ValueError: for names registered before, or tasks that are not registered.
+  """
+  names = []
+  share = GENERAL_SHARE * sum(WEIGHTS.values()) / len(others)
+  for suffix in _SUFFIXES:
+    weighted = _control(prefix, suffix)
+    for kind, other in others.items():
+      found = mixtures.matching(templates.load(kinds=[kind]))
+      weighted += [
+        (f"{other}_{task}{suffix}", weight * share / sum(found.values()))
+        for task, weight in found.items()
+      ]
+    names.append(f"{prefix}_general{suffix}")
+    seqio.MixtureRegistry.add(names[-1], weighted)
+  return names
+
+
+def _control(prefix: str, suffix: str) -> list[tuple[str, float]]:
+  return [(f"{prefix}_{task}{suffix}", rate) for task, rate in WEIGHTS.items()]

@@ -17,4 +17,11 @@ NAMES = [
     eval_templates=plans.GENREC_EVAL_TEMPLATES,
   ),
   *control_tasks.register(vocabulary.default(), prefix="control_v1"),
+  *control_tasks.register_general(
+    "control_v1",
+    {
+      templates.INSTRUCTREC: "instructrec_v1",
+      templates.GENREC: "genrec_v1",
+    },
+  ),
 ]
