@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from instructrec.alignment import labels
-from instructrec.alignment.constraint import (
-  PROPORTIONS,
-  Constraint,
-  Direction,
-)
+from instructrec.alignment.constraint import PROPORTIONS, Constraint
 from instructrec.alignment.labels import Ranking
 from instructrec.alignment.moments import Moment
 from instructrec.alignment.wordings import ControlTask
+from instructrec.evaluation.control import Direction
 from instructrec.instructions.attributes import Attributes, Kind
 from instructrec.instructions.draws import Draws
 from instructrec.instructions.format import Origin
@@ -217,7 +214,7 @@ class Asker:
     least, origin = min(terms.lengths), Origin.NONE
     constraints = []
     for direction in (Direction.WANTED, Direction.UNWANTED):
-      if task.value not in (direction.value, ControlTask.COMBINED.value):
+      if task is not ControlTask.COMBINED and task.name != direction.name:
         continue
       wanted = direction is Direction.WANTED
 

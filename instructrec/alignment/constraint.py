@@ -1,33 +1,24 @@
 """What is asked of a list: items of an attribute, all, none or so many."""
 
 import dataclasses
-import enum
 import re
 from typing import Self
 
+import numpy as np
+
+from instructrec.evaluation import control
+from instructrec.evaluation.control import Direction
 from instructrec.instructions.attributes import Attribute, Kind
 
-
-class Direction(enum.StrEnum):
-  """How many items of a list are to have an attribute."""
-
-  WANTED = "wanted"
-  """All."""
-  UNWANTED = "unwanted"
-  """None."""
-  AT_MOST = "at_most"
-  AT_LEAST = "at_least"
-  ABOUT = "about"
-
-  @property
-  def is_proportion(self) -> bool:
-    """Whether it goes with a number."""
-    return self in PROPORTIONS
-
-
 PROPORTIONS = (Direction.AT_MOST, Direction.AT_LEAST, Direction.ABOUT)
+"""Those that go with a number."""
+DIRECTIONS = {
+  direction.name.lower(): direction
+  for direction in (Direction.WANTED, Direction.UNWANTED, *PROPORTIONS)
+}
+"""By what they are called in texts."""
 _WRITTEN = re.compile(
-  rf"(?P<direction>{'|'.join(Direction)}) "
+  rf"(?P<direction>{'|'.join(DIRECTIONS)}) "
   r"(?:(?P<count>\d+)(?P<percent>%?) )?"
   rf"(?P<kind>{'|'.join(Kind)}):(?P<name>.+)"
 )
@@ -58,11 +49,13 @@ class Constraint:
 
   def __post_init__(self) -> None:
     """Checks that a number stands where one belongs."""
-    if (self.count is not None) != self.direction.is_proportion:
+    name = self.direction.name.lower()
+    numbered = self.direction in PROPORTIONS
+    if name not in DIRECTIONS or (self.count is not None) != numbered:
       raise ValueError(
-        f"a constraint of direction {self.direction} has the number "
-        f"{self.count}; expected one of {[*PROPORTIONS]} with a number, or "
-        "another without"
+        f"a constraint of direction {name} has the number {self.count}; "
+        "expected at_most, at_least or about with a number, or wanted or "
+        "unwanted without"
       )
     number = self.count or 0
     if number < 0 or (self.percent and number > 100):
@@ -75,7 +68,7 @@ class Constraint:
     """The constraint as text; see the class."""
     number = "" if self.count is None else f"{self.count}{'%' * self.percent} "
     kind, name = self.attribute.kind, self.attribute.name
-    return f"{self.direction} {number}{kind}:{name}"
+    return f"{self.direction.name.lower()} {number}{kind}:{name}"
 
   @classmethod
   def parse(cls, text: str) -> Self:
@@ -99,29 +92,28 @@ class Constraint:
     count = found["count"]
     return cls(
       Attribute(Kind(found["kind"]), found["name"]),
-      Direction(found["direction"]),
+      DIRECTIONS[found["direction"]],
       None if count is None else int(count),
       percent=bool(found["percent"]),
     )
 
-  def is_met(self, having: int, length: int) -> bool:
+  def number(self, k: int) -> int:
+    """How many items of k the number stands for; 0 of others."""
+    if self.count is None or not self.percent:
+      return self.count or 0
+    return control.count_of_percent(self.count, k, self.direction)
+
+  def is_met(self, having: int, k: int) -> bool:
     """Whether a list does as it is asked, to the letter.
 
     Args:
       having: how many of its items have the attribute.
-      length: how many items it has.
+      k: how many items it has.
 
     Returns:
-      Whether it does.
+      Whether it does, however many items of the catalogue have it.
     """
-    if self.count is None:
-      return having == (length if self.direction is Direction.WANTED else 0)
-    # Without division: 30% of 10 are 3, and no less.
-    found, asked = having, self.count
-    if self.percent:
-      found, asked = 100 * having, self.count * length
-    if self.direction is Direction.AT_MOST:
-      return found <= asked
-    if self.direction is Direction.AT_LEAST:
-      return found >= asked
-    return found == asked
+    direction, count, length = np.array([self.direction, self.number(k), k])
+    wish = control.Wish(direction, count, length, length)
+    low, high = control.bounds(wish, length)
+    return bool(low <= having <= high)

@@ -8,16 +8,17 @@ import itertools
 import pathlib
 import string
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import yaml
 
 from instructrec.alignment.constraint import (
+  DIRECTIONS,
   PROPORTIONS,
   Constraint,
-  Direction,
 )
+from instructrec.evaluation.control import Direction
 from instructrec.instructions import domains, render
 from instructrec.instructions.attributes import Kind
 from instructrec.instructions.templates import TemplateError
@@ -80,7 +81,7 @@ class Wording(pydantic.BaseModel):
 
   id: str = pydantic.Field(pattern=r"^control_[a-z0-9_]+$")
   task: ControlTask
-  direction: Direction | None = None
+  direction: Literal["at_most", "at_least", "about"] | None = None
   inputs: str = pydantic.Field(min_length=20)
   held_out: bool = False
 
@@ -93,8 +94,7 @@ class Wording(pydantic.BaseModel):
         f"{sorted(SLOTS[self.task])}, each once"
       )
     is_proportion = self.task is ControlTask.PROPORTION
-    named = self.direction is not None and self.direction.is_proportion
-    if is_proportion != named or (self.direction is not None and not named):
+    if is_proportion != (self.direction is not None):
       raise ValueError(
         f"the direction is {self.direction}; proportion has one of at_most, "
         "at_least and about, other tasks none"
@@ -151,7 +151,8 @@ class Wordings:
     )
     found = collections.defaultdict(list)
     for wording in self.wordings:
-      found[wording.task, wording.held_out, wording.direction].append(wording)
+      direction = wording.direction and DIRECTIONS[wording.direction]
+      found[wording.task, wording.held_out, direction].append(wording)
     self._by_use = {use: tuple(same) for use, same in found.items()}
     self._one, self._many = (
       domains.reworded(noun, domain).lower() for noun in ("item", "items")
@@ -187,8 +188,9 @@ class Wordings:
 
 def slot_of(constraint: Constraint) -> str:
   """The slot of a wording that a constraint fills."""
-  direction = constraint.direction
-  return "what" if direction.is_proportion else direction.value
+  if constraint.direction in PROPORTIONS:
+    return "what"
+  return constraint.direction.name.lower()
 
 
 def amount(constraint: Constraint) -> str:
@@ -233,8 +235,9 @@ def _read(path: pathlib.Path | None) -> _File:
     ) from None
   found = {(w.task, w.direction, w.held_out) for w in read.templates}
   for task, held_out in itertools.product(SLOTS, (False, True)):
-    of_task = PROPORTIONS if task is ControlTask.PROPORTION else (None,)
-    for direction in of_task if task is not ControlTask.PALR else ():
+    names = [direction.name.lower() for direction in PROPORTIONS]
+    of_task = names if task is ControlTask.PROPORTION else [None]
+    for direction in of_task if task is not ControlTask.PALR else []:
       if (task, direction, held_out) not in found:
         raise TemplateError(
           f"{place}: task {task}, direction {direction}, has no wording with "

@@ -16,6 +16,7 @@ that the other holds as well: how far a beam finds what an exact search finds.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -78,7 +79,7 @@ class Written:
     ).reshape(self.items.shape)
     return {
       "invalid": (self.items == INVALID).sum(1) / places,
-      "repeated": _repeated(self.items).sum(1) / places,
+      "repeated": repeated(self.items).sum(1) / places,
       "in history": (known & is_item).sum(1) / places,
       "short": (self.items == EMPTY).any(1).astype(np.float64),
     }
@@ -99,12 +100,20 @@ class Written:
     return np.array(found)
 
 
-def _repeated(
-  items: Int[np.ndarray, "requests places"],
-) -> Bool[np.ndarray, "requests places"]:
-  """Which places hold an item that stands at an earlier place."""
-  same = (items[:, :, None] == items[:, None, :]) & (items[:, :, None] >= 0)
-  return np.tril(same, k=-1).any(2)
+def repeated(
+  items: Int[Any, "*lists places"],
+) -> Bool[Any, "*lists places"]:
+  """Which places hold an item that stands at an earlier place.
+
+  Args:
+    items: NumPy's or JAX's; negative where there is none.
+
+  Returns:
+    Truth values.
+  """
+  same = items[..., :, None] == items[..., None, :]
+  earlier = np.tri(items.shape[-1], k=-1, dtype=bool)
+  return (same & earlier).any(-1) & (items >= 0)
 
 
 def section(

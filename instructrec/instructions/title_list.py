@@ -6,8 +6,9 @@ The separator is a text that the vocabulary keeps as one token: T5's has no
 newline, so there it is a sentinel, with a space on either side; LLaMA's have
 newlines. In tokens a list is the tokens of each title, encoded alone, with the
 separator's between them and the end token last: no title depends on its
-neighbours, and a search can write one after the other. Under T5's vocabulary
-with its sentinels the text has just these tokens.
+neighbours, and a search can write one after the other. A tokenizer's
+`separator_id` is the separator's; under T5's vocabulary with its sentinels the
+text has just these tokens.
 
 A title may hold anything but the separator's text, which `write` refuses, for
 whatever stood in its place would be another title. Titles are one line, without
@@ -32,9 +33,9 @@ SENTINEL = "<extra_id_0>"
 """Separates titles under T5's vocabularies, whose last id it has."""
 NEWLINE = "\n"
 """Separates titles under vocabularies that have it, such as LLaMA's."""
-NO_TITLE, ABSENT, EMPTY = -1, -2, -3
+INVALID, EMPTY, BLANK = -1, -2, -3
 """What stands for an item where an entry is no title, where there is no entry,
-and where an entry has no text."""
+and where an entry has no text; the first two as in `evaluation.generated`."""
 MAX_DISTANCE = 3
 """Edits that a fuzzy reader allows, as RecLM-gen's does."""
 
@@ -163,7 +164,7 @@ class Reading:
 
   Attributes:
     entries: its texts.
-    items: index of the item of each, `NO_TITLE` or `EMPTY`.
+    items: index of the item of each, `INVALID` or `BLANK`.
     edited: which entries are items for a fuzzy reader alone.
   """
 
@@ -248,15 +249,15 @@ class Reader:
     """Index of an entry's item, and whether it is the nearest alone."""
     look = item_text.look(text)
     if not look:
-      return EMPTY, False
+      return BLANK, False
     if (exact := self._by_look.get(look)) is not None:
       return exact, False
     if self._nearest is None:
-      return NO_TITLE, False
+      return INVALID, False
     if look not in self._edited:
       self._edited[look] = self._nearest(look)
     nearest = self._edited[look]
-    return (NO_TITLE, False) if nearest is None else (nearest, True)
+    return (INVALID, False) if nearest is None else (nearest, True)
 
 
 def to_array(
@@ -269,10 +270,10 @@ def to_array(
     num_places: columns, at least; as many as the longest has otherwise.
 
   Returns:
-    The items, with `ABSENT` where a list has no entry, int64.
+    The items, with `EMPTY` where a list has no entry, int64.
   """
   width = max([num_places, *(len(reading.items) for reading in readings)])
-  array = np.full((len(readings), width), ABSENT, np.int64)
+  array = np.full((len(readings), width), EMPTY, np.int64)
   for row, reading in zip(array, readings, strict=True):
     row[: len(reading.items)] = reading.items
   return array

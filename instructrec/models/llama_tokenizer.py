@@ -116,6 +116,10 @@ class LlamaTokenizer:
     """What this vocabulary can tell titles apart by; see `data.catalog`."""
     return [tuple(ids) for ids in self._encode(titles)]
 
+  def separator_id(self, text: str) -> int:
+    """Id of a text that separates others; see `tokenizer.separator_id`."""
+    return tokenizer.separator_id(self.looks, text)
+
   def decode(self, ids: Iterable[int]) -> str:
     """Text of `ids` up to the first end token; special ids are dropped."""
     kept = itertools.takewhile(lambda i: i != self.eos_id, map(int, ids))

@@ -11,6 +11,7 @@ from instructrec.models.generation import (
   catalog_trie,
   catalog_walk,
   generation,
+  leaf_intervals,
   search,
 )
 from instructrec.models.networks import adapters, network, network_model
@@ -282,7 +283,7 @@ class NetworkRankingModel(network_model.NetworkModel):
     batch: protocol.Batch,
     trie: catalog_trie.CatalogTrie,
     rng: PRNGKeyArray | None = None,
-    **wishes: Any,
+    conditions: leaf_intervals.Conditions = leaf_intervals.ANYTHING,
   ) -> catalog_walk.CatalogDecodes:
     """Items of a catalogue by their titles, as the model's decoder says.
 
@@ -294,7 +295,7 @@ class NetworkRankingModel(network_model.NetworkModel):
       batch: needs encoder_input_tokens, unpacked.
       trie: the catalogue.
       rng: read by a decoder that draws.
-      **wishes: what requests say of items: see `CatalogDecoder.__call__`.
+      conditions: what requests say of items.
 
     Returns:
       The items, with `score_normalization` in their scores.
@@ -302,7 +303,11 @@ class NetworkRankingModel(network_model.NetworkModel):
     decoder = self.decoder or catalog_decoder.CatalogDecoder()
     reading = self._reading(params, batch)
     return decoder(
-      reading, trie, normalization=self.score_normalization, rng=rng, **wishes
+      reading,
+      trie,
+      normalization=self.score_normalization,
+      rng=rng,
+      conditions=conditions,
     )
 
   def predict_batch(

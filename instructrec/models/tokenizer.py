@@ -11,8 +11,9 @@ import itertools
 import math
 import os
 import pathlib
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 import sentencepiece
@@ -33,6 +34,7 @@ ENVIRONMENT_VARIABLE = "INSTRUCTREC_VOCABULARY"
 PUBLIC_T5 = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 """The vocabulary of the public T5 and Flan-T5 checkpoints."""
 _SENTINELS = ("▁<extra_id_0>", "<extra_id_0>")
+_SENTINEL = re.compile(r"<extra_id_(\d{1,2})>")
 
 
 class Tokenizer:
@@ -103,6 +105,12 @@ class Tokenizer:
     """
     return [tuple(ids) for ids in self._model.encode(list(titles))]
 
+  def separator_id(self, text: str) -> int:
+    """Id of a text that separates others: a sentinel, or see `separator_id`."""
+    if found := _SENTINEL.fullmatch(text):
+      return self.vocab_size - 1 - int(found[1])
+    return separator_id(self.looks, text)
+
   def decode(self, ids: Iterable[int]) -> str:
     """Text of `ids` up to the first EOS; padding and sentinels are dropped."""
     size = self.vocab_size - EXTRA_IDS
@@ -113,6 +121,31 @@ class Tokenizer:
 def default_path() -> str:
   """The model file named by `INSTRUCTREC_VOCABULARY`, else T5's public one."""
   return os.environ.get(ENVIRONMENT_VARIABLE) or PUBLIC_T5
+
+
+def separator_id(
+  looks: Callable[[Sequence[str]], Sequence[tuple[int, ...]]], text: str
+) -> int:
+  """Id of a text that a vocabulary keeps as one token behind others.
+
+  Args:
+    looks: from texts to the ids of each.
+    text: such as a newline.
+
+  Returns:
+    The id.
+
+  Raises:
+    ValueError: where it is lost, or is several tokens.
+  """
+  alone, behind = looks(["a", f"a{text}"])
+  if len(behind) != len(alone) + 1 or behind[:-1] != alone:
+    raise ValueError(
+      f"the vocabulary reads {text!r} behind a word as the tokens "
+      f"{list(behind[len(alone) :])}, expected one; T5's keep sentinels such "
+      "as '<extra_id_0>', LLaMA's newlines and their special tokens"
+    )
+  return behind[-1]
 
 
 def missing_sentinels(model: sentencepiece.SentencePieceProcessor) -> int:

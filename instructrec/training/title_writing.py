@@ -14,6 +14,7 @@ from instructrec.models.generation import (
   catalog_beam,
   catalog_trie,
   generation,
+  leaf_intervals,
 )
 from instructrec.models.networks import reading
 from instructrec.models.scoring import features
@@ -225,9 +226,9 @@ def _search_fn(model: Any, num_beams: int, k: int) -> Any:
       num_beams=num_beams,
       num_decodes=k,
       normalization=model.score_normalization,
-      allowed=allowed,
-      excluded=excluded,
-      item_scores=item_scores,
+      conditions=leaf_intervals.Conditions(
+        allowed=allowed, excluded=excluded, item_scores=item_scores
+      ),
     ).items
 
   return jax.jit(search)

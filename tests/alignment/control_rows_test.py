@@ -246,8 +246,7 @@ def test_what_is_held_out_stands_in_test_rows_alone_and_is_marked(rows):
     if row.k in asking.UNSEEN_LENGTHS:
       found.add("k")
     for asked in constraints(row):
-      count = (asked.count or 0) // (10 if asked.percent else 1)
-      if count in asking.UNSEEN_COUNTS:
+      if asked.number(10) in asking.UNSEEN_COUNTS:
         found.add("threshold")
     if row.split != "train":
       assert row.kind == ControlTask.CATEGORY or row.k in (7, 10, 12)

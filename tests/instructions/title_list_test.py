@@ -19,7 +19,7 @@ _TITLES = (
   "extra_id_0",
 )
 _SEPARATORS = (title_list.SENTINEL, title_list.NEWLINE, "<sep>", "|")
-_NO, _EMPTY = title_list.NO_TITLE, title_list.EMPTY
+_INVALID, _BLANK = title_list.INVALID, title_list.BLANK
 _SEP = title_list.SENTINEL
 
 
@@ -73,19 +73,19 @@ def test_what_is_written_is_read(titles, separator, order):
     (f"Go{_SEP}FIFA 12", (2, 3)),
     (f"  Go   {_SEP}\n FIFA   12 ", (2, 3)),
     (f"Go {_SEP} Go", (2, 2)),
-    (f"Go {_SEP}", (2, _EMPTY)),
-    (f"{_SEP} Go", (_EMPTY, 2)),
-    (f"Go {_SEP} {_SEP} FIFA 12", (2, _EMPTY, 3)),
-    (_SEP, (_EMPTY, _EMPTY)),
-    ("go", (_NO,)),
-    ("FIFA 13", (_NO,)),
-    ("1. Go", (_NO,)),
-    ("Go, FIFA 12", (_NO,)),
-    ("Go\nFIFA 12", (_NO,)),
+    (f"Go {_SEP}", (2, _BLANK)),
+    (f"{_SEP} Go", (_BLANK, 2)),
+    (f"Go {_SEP} {_SEP} FIFA 12", (2, _BLANK, 3)),
+    (_SEP, (_BLANK, _BLANK)),
+    ("go", (_INVALID,)),
+    ("FIFA 13", (_INVALID,)),
+    ("1. Go", (_INVALID,)),
+    ("Go, FIFA 12", (_INVALID,)),
+    ("Go\nFIFA 12", (_INVALID,)),
     ("Cafe\u0301 (2004)", (5,)),
-    ('"Go"', (_NO,)),
+    ('"Go"', (_INVALID,)),
     ("extra_id_0", (7,)),
-    ("<extra_id_1>", (_NO,)),
+    ("<extra_id_1>", (_INVALID,)),
   ],
 )
 def test_reading_is_strict(text, items, strict):
@@ -98,16 +98,16 @@ def test_reading_is_strict(text, items, strict):
     ("FIFA 12", 3, False),
     ("FIFA12", 3, True),
     # As near to 14 as to 12.
-    ("FIFA 13", _NO, False),
+    ("FIFA 13", _INVALID, False),
     ("FIFA 2014", 4, True),
     ("Half-Life 2: Episode One", 0, True),
-    ("Half-Life 2: Episode Two", _NO, False),
+    ("Half-Life 2: Episode Two", _INVALID, False),
     ("half-Life 2: 'Episode One'", 0, True),
-    ("half-life 2: 'Episode One'", _NO, False),
+    ("half-life 2: 'Episode One'", _INVALID, False),
     # Half of the letters of a short title make another one.
-    ("Ga", _NO, False),
-    ("Golf", _NO, False),
-    ("", _EMPTY, False),
+    ("Ga", _INVALID, False),
+    ("Golf", _INVALID, False),
+    ("", _BLANK, False),
   ],
 )
 def test_a_fuzzy_reader_takes_the_one_nearest_title(text, item, edited, fuzzy):
@@ -185,11 +185,11 @@ def test_tokens_of_a_list_are_those_of_its_titles():
 def test_arrays_say_where_a_list_has_no_entry(strict):
   texts = (f"Go {_SEP} what {_SEP}", "", "FIFA 14")
   readings = [strict.read(text) for text in texts]
-  absent = title_list.ABSENT
-  wanted = [[2, _NO, _EMPTY], [absent] * 3, [4, absent, absent]]
+  empty = title_list.EMPTY
+  wanted = [[2, _INVALID, _BLANK], [empty] * 3, [4, empty, empty]]
   assert title_list.to_array(readings).tolist() == wanted
   wider = title_list.to_array(readings, 5)
   assert wider.shape == (3, 5)
-  assert (wider[:, 3:] == absent).all()
+  assert (wider[:, 3:] == empty).all()
   assert title_list.to_array([], 4).shape == (0, 4)
   assert np.issubdtype(wider.dtype, np.integer)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from instructrec.instructions import title_list
 from instructrec.models import llama_tokenizer, tokenizer
 
 TEXTS = ["Space Chess and Go!", "Chess for two", "a kite, a kite!"] * 30
@@ -14,7 +15,7 @@ UNSEEN = "Zürich, 日本!"
 
 @pytest.fixture(scope="module", name="model_file")
 def model_file_fixture(tmp_path_factory):
-  """As LLaMA's: unknown, begin and end are 0, 1, 2, and bytes follow."""
+  """As LLaMA's: unknown, begin and end are 0, 1, 2; bytes, all spaces kept."""
   prefix = tmp_path_factory.mktemp("llama") / "tokenizer"
   sentencepiece.SentencePieceTrainer.train(
     sentence_iterator=iter(TEXTS),
@@ -23,6 +24,8 @@ def model_file_fixture(tmp_path_factory):
     vocab_size=320,
     hard_vocab_limit=False,
     byte_fallback=True,
+    normalization_rule_name="identity",
+    remove_extra_whitespaces=False,
     unk_id=0,
     bos_id=1,
     eos_id=2,
@@ -76,6 +79,24 @@ def _check(words):
     assert words.decode([*answer, 0, 5]).strip() == text
     assert words.decode([*prompt, 0, 0]).strip() == text
   assert words.looks(["Go", "go"])[0] == tuple(words.encode("Go")[:-1])
+  _check_lists(words)
+
+
+def _check_lists(words):
+  """Titles are written one by one, with the newline's token between."""
+  titles = ["Go!", UNSEEN, "1,000 Miles", "!"]
+  ids = {
+    "separator_id": words.separator_id(title_list.NEWLINE),
+    "eos_id": words.eos_id,
+  }
+  tokens = title_list.join_tokens(words.encode_all(titles), **ids)
+  rows = title_list.split_tokens([*tokens, 0, 0], **ids)
+  assert rows == [list(look) for look in words.looks(titles)]
+  reader = title_list.Reader(titles, separator=title_list.NEWLINE)
+  assert reader.read_entries(map(words.decode, rows)).items == (0, 1, 2, 3)
+  assert reader.read(words.decode(tokens)).items == (0, 1, 2, 3)
+  with pytest.raises(ValueError, match="the vocabulary reads"):
+    words.separator_id(title_list.SENTINEL)
 
 
 def test_a_sentencepiece_model(model_file):

@@ -98,7 +98,8 @@ def test_the_tokens_of_a_list_are_those_of_its_titles(folder, names):
   lists = found.columns["label_ids"].to_list()
   assert max(map(len, lists)) == 12
   for number, ids in enumerate(lists):
-    tokens = found.targets[number].tolist()
+    start, stop = found.targets.offsets[number : number + 2]
+    tokens = found.targets.tokens[start:stop].tolist()
     assert tokens == title_list.join_tokens(
       own.encode_all([titles[i] for i in ids]),
       separator_id=own.vocab_size - 1,
@@ -112,7 +113,7 @@ def test_the_token_cache_keeps_what_evaluation_needs(folder, names):
   columns = token_cache.load(f"{PREFIX}_proportion", "test", folder).columns
   for row in columns.iter_rows(named=True):
     (asked,) = map(constraint.Constraint.parse, row["constraints"])
-    assert asked.direction.is_proportion
+    assert asked.direction in constraint.PROPORTIONS
     assert len(row["label_ids"]) == row["k"] == 10
     assert row["next_id"] not in row["history_ids"]
     assert row["unseen"] in ([], ["wording"], ["threshold"])

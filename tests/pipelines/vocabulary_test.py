@@ -74,7 +74,7 @@ def test_a_list_has_the_tokens_of_its_titles(tmp_path, monkeypatch):
   monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(path))
   words, own = vocabulary.default(), tokenizer.Tokenizer(path)
   (separator_id,) = words.encode(title_list.SENTINEL)
-  assert separator_id == own.vocab_size - 1
+  assert separator_id == own.separator_id(title_list.SENTINEL)
   ids = {"separator_id": separator_id, "eos_id": tokenizer.EOS_ID}
   tokens = title_list.join_tokens(own.encode_all(titles), **ids)
   text = title_list.write(titles)

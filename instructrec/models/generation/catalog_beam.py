@@ -11,7 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from instructrec.models.generation import catalog_trie, catalog_walk
+from instructrec.models.generation import (
+  catalog_trie,
+  catalog_walk,
+  leaf_intervals,
+)
 from instructrec.models.generation.catalog_walk import Walk, Ways, take
 
 _NARROW = 16
@@ -52,10 +56,7 @@ def beam_search(
   num_decodes: int,
   probability: str = catalog_walk.OPEN,
   normalization: str = "sum",
-  allowed: Bool[Array, "batch items"] | None = None,
-  excluded: Int[Array, "batch excluded"] | None = None,
-  item_scores: Float[Array, "batch items"] | None = None,
-  item_weight: float | Float[Array, ""] = 1.0,
+  conditions: leaf_intervals.Conditions = leaf_intervals.ANYTHING,
 ) -> catalog_walk.CatalogDecodes:
   """The likeliest items of a catalogue by their titles, best first, none twice.
 
@@ -75,15 +76,7 @@ def beam_search(
       on to an allowed item, so that those of all allowed items add up to one.
     normalization: what of log-likelihoods the order goes by: see
       `candidate_scores.candidate_scores`.
-    allowed: which items may come back, by number less one; None for all. What
-      is said of items has as many columns as there are or, in order to be
-      compiled once for any number, `trie.capacity`.
-    excluded: numbers of items, from 1, that may not come back, such as those of
-      histories; 0 is none.
-    item_scores: what speaks for each item beside its title, by number less one;
-      None for nothing. It is added to an item's score; prefixes are led by the
-      logarithm of the sum of its exponentials over the items below them.
-    item_weight: 0 or more; what a unit of `item_scores` counts, in nats.
+    conditions: what requests say of items.
 
   Returns:
     `num_decodes` items a row, or all that are allowed where these are fewer.
@@ -102,10 +95,7 @@ def beam_search(
     num_ways=num_beams,
     probability=probability,
     normalization=normalization,
-    allowed=allowed,
-    excluded=excluded,
-    item_scores=item_scores,
-    item_weight=item_weight,
+    conditions=conditions,
   )
   memory, cache = walk.start_decoding()
   beams = walk.start(batch_size)

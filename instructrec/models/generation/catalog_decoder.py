@@ -3,14 +3,14 @@
 import dataclasses
 from typing import Any
 
-import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from instructrec.models.generation import (
   catalog_beam,
   catalog_sample,
   catalog_trie,
   catalog_walk,
+  leaf_intervals,
 )
 from instructrec.models.networks import reading as reading_lib
 
@@ -94,8 +94,7 @@ class CatalogDecoder:
     *,
     normalization: str,
     rng: PRNGKeyArray | None = None,
-    excluded: Int[Array, "batch excluded"] | None = None,
-    **wishes: Any,
+    conditions: leaf_intervals.Conditions = leaf_intervals.ANYTHING,
   ) -> catalog_walk.CatalogDecodes:
     """Writes items; see `catalog_beam.beam_search` and `catalog_sample.sample`.
 
@@ -104,8 +103,7 @@ class CatalogDecoder:
       trie: the catalogue.
       normalization: of scores.
       rng: needed by "sample" alone.
-      excluded: items that may not be written.
-      **wishes: `allowed`, `item_scores` and `item_weight` of `beam_search`.
+      conditions: what requests say of items.
 
     Returns:
       The items.
@@ -121,17 +119,14 @@ class CatalogDecoder:
         f"token {trie.eos_id}; the network has {ours[0]} and {ours[1]}: build "
         "the tables for these"
       )
-    history = reading.arrays.get("history_items")
-    if self.exclude_history and history is not None:
-      parts = [history] if excluded is None else [history, excluded]
-      excluded = jnp.concatenate(parts, axis=1)
-    common = {
+    if self.exclude_history:
+      conditions = conditions.without(reading.arrays.get("history_items"))
+    common: dict[str, Any] = {
       "batch_size": len(reading.arrays["encoder_input_tokens"]),
       "num_decodes": self.num_decodes,
       "probability": self.probability,
       "normalization": normalization,
-      "excluded": excluded,
-      **wishes,
+      "conditions": conditions,
     }
     if self.method == BEAM:
       return catalog_beam.beam_search(

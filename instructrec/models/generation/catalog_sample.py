@@ -8,9 +8,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
-from instructrec.models.generation import catalog_trie, catalog_walk
+from instructrec.models.generation import (
+  catalog_trie,
+  catalog_walk,
+  leaf_intervals,
+)
 from instructrec.models.generation.catalog_walk import Walk, Ways, take
 
 
@@ -33,10 +37,7 @@ def sample(
   temperature: float = 1.0,
   probability: str = catalog_walk.CLOSED,
   normalization: str = "sum",
-  allowed: Bool[Array, "batch items"] | None = None,
-  excluded: Int[Array, "batch excluded"] | None = None,
-  item_scores: Float[Array, "batch items"] | None = None,
-  item_weight: float | Float[Array, ""] = 1.0,
+  conditions: leaf_intervals.Conditions = leaf_intervals.ANYTHING,
 ) -> catalog_walk.CatalogDecodes:
   """Draws items one independently of the other; one may come several times.
 
@@ -55,11 +56,9 @@ def sample(
     temperature: what log-probabilities are divided by; 0 is greedy.
     probability: what log-likelihoods are: see `catalog_beam.beam_search`.
     normalization: of `scores`, likewise.
-    allowed: likewise.
-    excluded: likewise.
-    item_scores: likewise; tokens are drawn by their probability times the sum
-      of the exponentials of these over the items below.
-    item_weight: likewise.
+    conditions: likewise; with `item_scores`, tokens are drawn by their
+      probability times the sum of the exponentials of these over the items
+      below.
 
   Returns:
     Items in the order of the draws; none where none is allowed.
@@ -84,10 +83,7 @@ def sample(
     num_ways=num_decodes,
     probability=probability,
     normalization=normalization,
-    allowed=allowed,
-    excluded=excluded,
-    item_scores=item_scores,
-    item_weight=item_weight,
+    conditions=conditions,
   )
   keys = None
   if temperature and rng is not None:

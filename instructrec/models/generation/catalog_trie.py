@@ -192,11 +192,18 @@ class CatalogTrie:
     return self.widths[min((nodes - 1).bit_length(), len(self.widths) - 1)]
 
   def tokens_at(
-    self, leaves: Int[Array, "*dims"], first: int | Int[Array, ""], count: int
+    self, leaves: Int[Array, "*dims"], first: int | Array, count: int
   ) -> Int[Array, "*dims count"]:
-    """Tokens `first` .. `first + count - 1` of titles, 0 behind their ends."""
+    """Tokens `first` .. `first + count - 1` of titles, 0 behind their ends.
+
+    Args:
+      leaves: of the titles.
+      first: one number for all, or [*dims].
+      count: how many.
+    """
     starts = jnp.asarray(self.title_starts)
-    places = starts[leaves][..., None] + first + jnp.arange(count)
+    places = starts[leaves][..., None] + jnp.arange(count)
+    places += jnp.asarray(first)[..., None]
     inside = places < starts[leaves + 1][..., None]
     tokens = jnp.asarray(self.title_tokens)[places].astype(jnp.int32)
     return jnp.where(inside, tokens, 0)

@@ -128,6 +128,15 @@ class Children(NamedTuple):
   first: Int[Array, "batch ways"]
 
 
+def check_probability(probability: str) -> None:
+  """Raises ValueError unless `probability` is among PROBABILITIES."""
+  if probability not in PROBABILITIES:
+    raise ValueError(
+      f"probability is {probability!r}; expected one of "
+      f"{', '.join(PROBABILITIES)}"
+    )
+
+
 def take(x: Array, index: Int[Array, "batch n"]) -> Array:
   """x[b, index[b, i]]."""
   return jax.vmap(lambda row, i: row[i])(x, index)
@@ -159,7 +168,7 @@ class Walk:
 
   writer: Writer
   trie: catalog_trie.CatalogTrie
-  allowed: leaf_intervals.Allowed
+  allowed: leaf_intervals.Filter
   prior: leaf_intervals.Prior | None
   probability: str
   normalization: str
@@ -174,12 +183,9 @@ class Walk:
     num_ways: int,
     probability: str,
     normalization: str,
-    allowed: Bool[Array, "batch items"] | None,
-    excluded: Int[Array, "batch excluded"] | None,
-    item_scores: Float[Array, "batch items"] | None,
-    item_weight: float | Float[Array, ""],
+    conditions: leaf_intervals.Conditions,
   ) -> "Walk":
-    """Looks at what a request says of items.
+    """Looks at what requests say of items.
 
     Args:
       writer: see the class.
@@ -187,25 +193,20 @@ class Walk:
       num_ways: likewise.
       probability: likewise.
       normalization: likewise.
-      allowed: see `catalog_beam.beam_search`.
-      excluded: likewise.
-      item_scores: likewise.
-      item_weight: likewise.
+      conditions: what they say.
 
     Raises:
       ValueError: where a name is none of those there are.
     """
     candidate_scores.check_normalization(normalization)
-    if probability not in PROBABILITIES:
-      raise ValueError(
-        f"probability is {probability!r}; expected one of "
-        f"{', '.join(PROBABILITIES)}"
-      )
+    check_probability(probability)
     trie = jax.tree.map(jnp.asarray, trie)
-    leaves = leaf_intervals.Allowed.of(trie, allowed, excluded)
+    leaves = leaf_intervals.Allowed.of(trie, conditions)
     prior = None
-    if item_scores is not None:
-      prior = leaf_intervals.Prior.of(trie, item_scores, item_weight, leaves)
+    if conditions.item_scores is not None:
+      prior = leaf_intervals.Prior.of(
+        trie, conditions.item_scores, conditions.item_weight, leaves
+      )
     return cls(
       writer, trie, leaves, prior, probability, normalization, num_ways
     )
@@ -236,11 +237,7 @@ class Walk:
 
   def _narrowed(self, ways: Ways) -> Ways:
     """Ways to allowed items, with the one item where there is one."""
-    count = self.allowed.count(ways.lows, ways.highs)
-    lows = jnp.where(
-      count == 1, self.allowed.only(ways.lows, ways.highs), ways.lows
-    )
-    highs = jnp.where(count == 1, lows + 1, ways.highs)
+    count, lows, highs = self.allowed.narrow(ways.lows, ways.highs)
     priors = ways.priors
     if self.prior is not None:
       priors = self.prior.over(lows, highs)
@@ -258,25 +255,35 @@ class Walk:
     self,
     ways: Ways,
     logits: Float[Array, "batch ways vocab"],
-    depth: Int[Array, ""],
+    depth: Int[Array, "*#dims"],
     slots: int,
+    ends_with: Int[Array, "batch #ways"] | None = None,
   ) -> Children:
     """The children of all ways, with their probabilities.
 
     Args:
       ways: the nodes.
       logits: of the token after each.
-      depth: tokens that lead to each.
+      depth: tokens that lead to each: one number for all, or [batch, ways].
       slots: places for children, at least `num_children` in all.
+      ends_with: the token that a title ends with; None for the end token.
     """
-    children = self._edges(ways, depth, slots)
+    children = self.edges(ways, depth, slots)
+    if ends_with is not None:
+      last = jnp.broadcast_to(ends_with, ways.lows.shape)
+      tokens = jnp.where(
+        children.ends, take(last, children.parents), children.ways.tokens
+      )
+      children = children._replace(ways=children.ways._replace(tokens=tokens))
     parents, found = children.parents, self._narrowed(children.ways)
     gained = self._gained(logits, parents, found)
     log_probs = take(ways.log_probs, parents) + gained
     return children._replace(ways=found._replace(log_probs=log_probs))
 
-  def _edges(self, ways: Ways, depth: Int[Array, ""], slots: int) -> Children:
-    """Children with their tokens and intervals."""
+  def edges(
+    self, ways: Ways, depth: Int[Array, "*#dims"], slots: int
+  ) -> Children:
+    """As `children`, allowed or not, without probabilities."""
     trie = self.trie
     widths = self.num_children(ways)
     ends = jnp.cumsum(widths, axis=1)
@@ -337,6 +344,12 @@ class Walk:
     exists: Bool[Array, "batch children"],
   ) -> Float[Array, "batch children"]:
     """The log-softmax of keys over the children of each way."""
+    keys = order_by(keys, exists)
+    if self.num_ways == 1:
+      # A row without children has no shares, rather than no numbers.
+      some = exists.any(axis=1, keepdims=True)
+      shares = jax.nn.log_softmax(jnp.where(some, keys, 0.0))
+      return jnp.where(exists, shares, -jnp.inf)
 
     def of_row(keys: Array, parents: Array) -> Array:
       most = jax.ops.segment_max(keys, parents, self.num_ways)[parents]
@@ -344,7 +357,7 @@ class Walk:
       total = jax.ops.segment_sum(powers, parents, self.num_ways)
       return keys - most - jnp.log(total)[parents]
 
-    shares = jax.vmap(of_row)(order_by(keys, exists), parents)
+    shares = jax.vmap(of_row)(keys, parents)
     return jnp.where(exists, shares, -jnp.inf)
 
   def best(
@@ -359,6 +372,8 @@ class Walk:
       return jnp.minimum(found, len(keys) - 1)
 
     keys = order_by(keys, children.ways.exists)
+    if self.num_ways == 1:
+      return jnp.argmax(keys, axis=1, keepdims=True)
     return jax.vmap(of_row)(keys, children.parents)
 
   def scores(

@@ -5,12 +5,63 @@ interval of leaves (`catalog_trie`), so that it is enough to know how many of
 any interval are allowed, and what speaks for them together.
 """
 
+from typing import Protocol
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.generation import catalog_trie
+
+
+@flax.struct.dataclass
+class Conditions:
+  """What requests say of items, whatever decodes.
+
+  What is said of all items has as many columns as there are or, in order to be
+  compiled once for any number, `CatalogTrie.capacity`.
+
+  Attributes:
+    allowed: which items may come back, by number less one; None for all.
+    excluded: numbers of items, from 1, that may not come back, such as those of
+      histories; 0 is none.
+    item_scores: what speaks for each item beside its title, by number less one;
+      None for nothing. It is added to an item's score; prefixes are led by the
+      logarithm of the sum of its exponentials over the items below them.
+    item_weight: 0 or more; what a unit of `item_scores` counts, in nats.
+  """
+
+  allowed: Bool[Array, "batch items"] | None = None
+  excluded: Int[Array, "batch excluded"] | None = None
+  item_scores: Float[Array, "batch items"] | None = None
+  item_weight: float | Float[Array, ""] = 1.0
+
+  def without(self, items: Int[Array, "batch more"] | None) -> "Conditions":
+    """The same, with more excluded.
+
+    Args:
+      items: their numbers; None for no more.
+    """
+    if items is None:
+      return self
+    parts = [items] if self.excluded is None else [self.excluded, items]
+    return self.replace(  # type: ignore[attr-defined]
+      excluded=jnp.concatenate([jnp.asarray(part) for part in parts], axis=1)
+    )
+
+
+ANYTHING = Conditions()
+"""Says nothing of items."""
+
+
+class Filter(Protocol):
+  """Which leaves may be reached."""
+
+  def narrow(
+    self, lows: Int[Array, "rows nodes"], highs: Int[Array, "rows nodes"]
+  ) -> tuple[Array, Array, Array]:
+    """How many leaves of each interval may be, and the part they lie in."""
 
 
 @flax.struct.dataclass
@@ -28,30 +79,24 @@ class Allowed:
 
   @classmethod
   def of(
-    cls,
-    trie: catalog_trie.CatalogTrie,
-    allowed: Bool[Array, "batch items"] | None,
-    excluded: Int[Array, "batch excluded"] | None,
+    cls, trie: catalog_trie.CatalogTrie, conditions: Conditions
   ) -> "Allowed":
     """A filter of items as one of leaves.
 
     Args:
       trie: the catalogue.
-      allowed: by item, number less one; items past the end are not allowed.
-      excluded: numbers of items, from 1, in any order and number; 0 is none.
+      conditions: what requests say; items past the end are not allowed.
     """
+    allowed, excluded = conditions.allowed, conditions.excluded
     leaves = None
     if excluded is not None:
-      leaves = _distinct(
-        jnp.where(excluded > 0, trie.item_leaves[excluded - 1], -1)
-      )
+      leaves = _distinct(leaves_of(trie, excluded))
     if allowed is None:
       return cls(before=None, excluded=leaves)
     where = by_leaf(trie, allowed, False)
     if leaves is not None:
-      where = _set(where, leaves, False)  # Both at once are one filter.
-    before = jnp.cumsum(where.astype(jnp.int32), axis=1)
-    return cls(before=jnp.pad(before, ((0, 0), (1, 0))), excluded=None)
+      where = put(where, leaves, False)  # Both at once are one filter.
+    return cls(before=counts_before(where), excluded=None)
 
   def _inside(
     self, lows: Int[Array, "batch nodes"], highs: Int[Array, "batch nodes"]
@@ -70,6 +115,17 @@ class Allowed:
     if self.excluded is not None:
       count -= self._inside(lows, highs).sum(-1)
     return count
+
+  def narrow(
+    self, lows: Int[Array, "batch nodes"], highs: Int[Array, "batch nodes"]
+  ) -> tuple[Array, Array, Array]:
+    """How many leaves of each interval may be returned, and the interval.
+
+    Where there is one, the interval is that leaf.
+    """
+    count = self.count(lows, highs)
+    lows = jnp.where(count == 1, self.only(lows, highs), lows)
+    return count, lows, jnp.where(count == 1, lows + 1, highs)
 
   def only(
     self, lows: Int[Array, "batch nodes"], highs: Int[Array, "batch nodes"]
@@ -125,7 +181,7 @@ class Prior:
     if allowed.before is not None:
       level = jnp.where(jnp.diff(allowed.before) > 0, level, -jnp.inf)
     if allowed.excluded is not None:
-      level = _set(level, allowed.excluded, -jnp.inf)
+      level = put(level, allowed.excluded, -jnp.inf)
     size = 1 << (trie.capacity - 1).bit_length()
     level = jnp.pad(
       level, ((0, 0), (0, size - trie.capacity)), constant_values=-jnp.inf
@@ -189,6 +245,21 @@ def by_leaf(
   return jnp.where(trie.leaf_items > 0, found, fill)
 
 
+def leaves_of(
+  trie: catalog_trie.CatalogTrie, items: Int[Array, "*dims"]
+) -> Int[Array, "*dims"]:
+  """Leaves of items by their numbers; -1 for 0, which is none."""
+  return jnp.where(items > 0, trie.item_leaves[items - 1], -1)
+
+
+def counts_before(
+  where: Bool[Array, "*dims leaves"],
+) -> Int[Array, "*dims leaves_plus_1"]:
+  """How many of the leaves before each are among some: sums of intervals."""
+  counts = jnp.cumsum(where.astype(jnp.int32), axis=-1)
+  return jnp.pad(counts, [(0, 0)] * (where.ndim - 1) + [(1, 0)])
+
+
 def _distinct(leaves: Int[Array, "batch excluded"]) -> Array:
   """The same leaves, each once; -1 for the rest."""
   ordered = jnp.sort(leaves, axis=1)
@@ -198,7 +269,7 @@ def _distinct(leaves: Int[Array, "batch excluded"]) -> Array:
   return jnp.where(again, -1, ordered)
 
 
-def _set(rows: Array, leaves: Array, value: float | bool) -> Array:
+def put(rows: Array, leaves: Array, value: float | bool) -> Array:
   """Rows [batch, leaves] with a value at some leaves; -1 is none."""
   places = jnp.where(leaves < 0, rows.shape[1], leaves)
   return rows.at[jnp.arange(len(rows))[:, None], places].set(value, mode="drop")

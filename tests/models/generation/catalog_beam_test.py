@@ -11,6 +11,7 @@ from instructrec.models.generation import (
   catalog_beam,
   catalog_decoder,
   catalog_trie,
+  leaf_intervals,
 )
 
 # Titles that begin others, and ones that share nothing.
@@ -43,7 +44,7 @@ def _search(num_beams, num_decodes, normalization="sum", probability="open"):
       num_decodes=num_decodes,
       normalization=normalization,
       probability=probability,
-      **wishes,
+      conditions=leaf_intervals.Conditions(**wishes),
     )
 
   return jax.jit(search)
