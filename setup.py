@@ -111,6 +111,13 @@ setuptools.setup(
       "*.yaml",
     ],
     "instructrec.preflight": ["*.json"],
+    "instructrec.serving": [
+      "*.yaml",
+      "page/*.html",
+      "page/*.css",
+      "page/*.js",
+      "page/*.svg",
+    ],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },
   entry_points={"console_scripts": ["instructrec=instructrec.cli.main:main"]},
