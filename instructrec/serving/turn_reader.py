@@ -342,7 +342,7 @@ class _Message:
       if found is not None and (
         found[1] > place + 1 or self._message.word(found[1]) in _SAID_OF
       ):
-        self._unknown(place, found[1], "expected what about it")
+        self._unknown(place, found[1], "what of it is not known")
 
   # What was said before.
 
