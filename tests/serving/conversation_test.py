@@ -219,6 +219,7 @@ def test_ten_turns_keep_and_drop_what_is_said(name, script, request):
     ),
     ("the second is too expensive", "a price of at most 8.09"),
     ("cheaper than the last one", "a price of at most 16.82"),
+    ("the third is nice, more of that", "like 2"),
     ("something purple", "not understood: 'purple'"),
     ("hello, thanks a lot!", "nothing is asked for"),
     (
@@ -386,3 +387,33 @@ def test_too_much_is_refused(shop):
     shop.read([Message("user", "hi")] * 501)
   with pytest.raises(ValueError, match="has 4001 characters, expected at most"):
     shop.read([Message("user", "x" * 4001)])
+
+
+def test_what_is_forgotten_may_be_a_kind(films):
+  talk = [
+    Message("user", "a comedy from the 90s"),
+    Message("user", "horror too"),
+  ]
+  found = films.read([*talk, Message("user", "forget the decade")])
+  assert kept(found) == {"comedy", "horror"}
+  found = films.read([*talk, Message("user", "never mind the genre")])
+  assert kept(found) == {"1990s"}
+
+
+def test_words_of_every_day_are_no_titles():
+  names = ["More", "Alien", *(f"Film {n} (1990)" for n in range(20))]
+  frame = {"item_id": [str(n) for n in range(22)], "title": names}
+  conversations = opened(catalog.Catalog(pl.DataFrame(frame)))
+  for said, expected in (
+    ("no more of it", set()),
+    ("more like alien", {"like 'Alien'"}),
+    ("not Alien", {"not 'Alien'"}),
+  ):
+    assert kept(conversations.read([Message("user", said)])) == expected
+
+
+def test_a_limit_leaves_the_wish_as_it_was(shop):
+  talk = [Message("user", "puzzles"), Message("user", "at most two puzzles")]
+  assert kept(shop.read(talk)) == {"puzzles", "at most 2 of puzzles"}
+  none = shop.read([*talk, Message("user", "no puzzles at all")])
+  assert kept(none) == {"no puzzles"}
