@@ -92,7 +92,7 @@ def reasons(raising, avoided):
   """Why an item is recommended, as the server says it."""
   effects = [
     {
-      "kind": "wish",
+      "part": "words",
       "words": name,
       "item_id": None,
       "without": 0.5,
@@ -450,7 +450,7 @@ def test_each_item_says_why(page):
   lines = first.locator("li").all_inner_texts()
   assert [line.replace("\n", " ") for line in lines] == [
     "What raised it above the average item, in nats, and what it meets",
-    "your words: “Puzzles” +0.125",
+    "the words “Puzzles” +0.125",
     "✓ Puzzles",
     "✓ no Corvine",
     "What its score is made of, in nats",

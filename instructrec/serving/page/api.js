@@ -5,6 +5,14 @@ const TOLD = 0.05; // Nats above the average item from which an effect is told.
 const SHOWN = 0.005; // Nats from which a part of a score is shown.
 const FOUND = 12; // Items that a search shows.
 
+/** The parts of a request, in words. */
+const PARTS = {
+  history: (title) => `the history: “${title}”`,
+  words: (words) => `the words “${words}”`,
+  refused: (words) => `refusing “${words}”`,
+  wish: () => "the wish as a whole",
+};
+
 /** What went wrong, in words for whoever reads the page. */
 export class ApiError extends Error {
   /**
@@ -180,14 +188,15 @@ function why({ effects = [], constraints = [] } = {}, parts = {}) {
   return {
     short: [
       ...raised
+        .filter(({ part, words }) => part === "history" || part === "words")
         .filter(({ words }) => !said.has(words.toLowerCase()))
         .slice(0, 2)
         .map(({ words }) => `“${words}”`),
       ...met.map(({ text }) => `✓ ${text}`),
     ],
     lines: [
-      ...effects.map(({ kind, words, above_average: value }) => ({
-        words: `${kind === "wish" ? "your words" : "your history"}: “${words}”`,
+      ...effects.map(({ part, words, above_average: value }) => ({
+        words: PARTS[part](words),
         value,
       })),
       ...constraints.map(({ text, meets }) => ({
