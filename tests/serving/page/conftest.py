@@ -87,12 +87,18 @@ def reasons(raising, avoided):
       "item_id": None,
       "without": 0.5,
       "effect": 0.2,
-      "above_average": 0.125,
+      "above_average": 0.12,
     }
     for name in raising
   ]
-  texts = [*raising, *(f"no {name}" for name in avoided)]
-  met = [{"kind": "wanted", "text": text, "meets": True} for text in texts]
+  met = [
+    *({"kind": "wanted", "text": name, "meets": True} for name in raising),
+    *(
+      {"kind": "unwanted", "text": f"no {name}", "meets": True}
+      for name in avoided
+    ),
+    {"kind": "like", "text": "like 'A title'", "meets": None},
+  ]
   return {"effects": effects, "constraints": met, "text": ""}
 
 
