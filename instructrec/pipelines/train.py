@@ -27,7 +27,9 @@ from instructrec.training import (
   gin_config,
   item_arrays,
   item_table,
+  item_titles,
   lengths,
+  own_checkpoints,
   run_dir,
   runner,
   sequences,
@@ -129,15 +131,16 @@ class _Data:
     words = tokenizer.Tokenizer(model_file)
     splits = ["train", *filter(None, [data.validation_split])]
     examples = {split: streams.load(data, split, folder) for split in splits}
-    learns_targets = objective.LIKELIHOOD in config.model.score_parts
     features = lengths.features(
       data,
       {split: found.datasets for split, found in examples.items()},
       table.title_lengths(words),
-      learns_targets=learns_targets,
+      learns_targets=objective.LIKELIHOOD in config.model.score_parts,
       option=functools.partial(gin_config.option, data_config.DataConfig),
     )
     data = lengths.choose(data, features)
+    if writes := item_titles.writes(config.model):
+      _check_titles(table, words, config, data)
     items = None
     if data.reads_items:
       items = item_arrays.ItemArrays.create(table, words, data)
@@ -148,18 +151,13 @@ class _Data:
         list(samples.values()), data, items
       )
     made = [
-      found.stream(
-        data,
-        items,
-        learns_targets=learns_targets,
-        reads_rows=config.model.reads_rows,
-      )
+      found.stream(data, items, reads_rows=config.model.reads_rows)
       for found in examples.values()
     ]
     return cls(
       vocabulary=model_file,
       items=items,
-      table=folder / item_table.FILE if data.reads_items else None,
+      table=folder / item_table.FILE if data.reads_items or writes else None,
       stream=made[0],
       validation=made[1] if len(made) > 1 else None,
       lists=lists,
@@ -309,7 +307,7 @@ def _base(
   path = config.initial_checkpoint
   if config.model.network_config.adapter is None or path is None:
     return {}
-  return run_dir.base_record(path, settings.model_dir)
+  return own_checkpoints.base_record(path, settings.model_dir)
 
 
 def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
@@ -319,6 +317,22 @@ def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
       f"{path} has {found} ids, the model {limit}; set --gin.VOCAB_SIZE to at "
       f"least {found}"
     )
+
+
+def _check_titles(
+  table: item_table.ItemTable,
+  words: tokenizer.Tokenizer,
+  config: runner.TrainConfig,
+  data: data_config.DataConfig,
+) -> None:
+  """Refuses what the run could not write later, before it trains."""
+  item_titles.trie(
+    table,
+    words,
+    vocab_size=config.model.vocab_size,
+    eos_id=config.model.network_config.eos_id,
+    most_tokens=data.targets_length,
+  )
 
 
 def _check_items(found: int, limit: int) -> None:
