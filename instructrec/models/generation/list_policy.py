@@ -16,7 +16,7 @@ from instructrec.models.generation import (
 )
 from instructrec.models.networks import network
 
-NO_TITLE, EMPTY = -1, -3
+INVALID, BLANK = -1, -3
 """What stands for an item where an entry is no title, or has no tokens: those
 of `instructions.title_list`, whose items count from 0 and not from 1."""
 
@@ -138,7 +138,7 @@ class TitleLists(NamedTuple):
   Attributes:
     tokens: with separators and the end token, then 0.
     items: numbers, from 1, in the order of the list; 0 where there is no more,
-      NO_TITLE for what is none of the catalogue's, EMPTY for nothing between
+      INVALID for what is none of the catalogue's, BLANK for nothing between
       two separators.
     token_log_probs: of each token in nats; 0 where there is none.
     log_probs: of each item: those of its title's tokens and of the separator
