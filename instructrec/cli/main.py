@@ -30,6 +30,7 @@ from instructrec.cli import (
   rank,
   results,
   retrieve,
+  serve,
   show,
   terminal,
   train,
@@ -139,6 +140,7 @@ _add(app, train.train, takes_gin=True)
 _add(app, preflight.preflight, takes_gin=True)
 _add(app, evaluate.evaluate, takes_gin=True)
 _add(app, rank.rank, takes_gin=True)
+_add(app, serve.serve, takes_gin=True)
 
 _retrieve = typer.Typer(
   help="Matching module and baselines: fit retrievers, evaluate them, write "

@@ -34,6 +34,8 @@ from instructrec.instructions.attributes import Attributes
 from instructrec.instructions.wish_pieces import Piece
 
 _LONG_WORD = 5
+# Words whose meaning is remembered: whoever serves reads words without end.
+_MOST_REMEMBERED = 100_000
 _LEAST_BITS, _MOST_BITS = 1e-3, 64.0
 
 
@@ -171,6 +173,43 @@ class WishReader:
       return wanted, unwanted
     return wanted[items], unwanted[items]
 
+  def named(self, text: str) -> frozenset[int]:
+    """Attributes that a text names, whatever it says of them.
+
+    Args:
+      text: such as a description of something that is no item.
+
+    Returns:
+      Their numbers.
+    """
+    elements = self._elements(wish_pieces.pieces(text))
+    return frozenset(e.thing for e in elements if e.thing is not None)
+
+  def text_scores(
+    self, read: ReadWish, named: Sequence[frozenset[int]]
+  ) -> tuple[Float[np.ndarray, " texts"], Float[np.ndarray, " texts"]]:
+    """As `scores`, of texts that are no items: what they name, they have.
+
+    Args:
+      read: what `read` gave.
+      named: of each text, what `named` gave.
+
+    Returns:
+      See `scores`.
+    """
+    wanted, unwanted = (
+      np.array(
+        [
+          sum(self._bits[n] for n in numbers if n in having)
+          / (sum(self._bits[n] for n in numbers) or 1.0)
+          for having in named
+        ],
+        np.float64,
+      )
+      for numbers in (read.wanted, read.unwanted)
+    )
+    return wanted, unwanted
+
   def explain(self, read: ReadWish) -> str:
     """What was read, in words.
 
@@ -284,6 +323,8 @@ class WishReader:
   def _meant(self, word: str) -> tuple[str, ...]:
     """What a misspelt word may be, in singular."""
     if word not in self._misspelt:
+      if len(self._misspelt) == _MOST_REMEMBERED:
+        self._misspelt.clear()
       self._misspelt[word] = self._look_up(word)
     return self._misspelt[word]
 

@@ -67,7 +67,7 @@ class CatalogRanker:
     histories: Sequence[Sequence[str]],
     wishes: Sequence[str | None],
     found: dict[str, model_parts.Scores],
-  ) -> Float[np.ndarray, "requests items"]:
+  ) -> Float[np.ndarray, "requests candidates"]:
     """The weighted sums of parts, each request by the weights of its kind.
 
     Args:
@@ -78,7 +78,7 @@ class CatalogRanker:
     Returns:
       float64; higher is better.
     """
-    scores = np.empty((len(histories), len(self.parts.catalog)))
+    scores = np.empty(next(iter(found.values())).shape)
     kinds = np.array(
       [self.kind(*one) for one in zip(histories, wishes, strict=True)]
     )

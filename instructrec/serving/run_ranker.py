@@ -152,7 +152,7 @@ class Ranker:
     if candidates is not None:
       among = self.items(candidates, policy, notes)
     said = sentence(wish)
-    notes += self._unread(taken, said)
+    notes += self.unread(taken, said)
     rank = self._matched if self.opened.ranks_catalogs else self._likely
     found = rank(taken, said, among, k)
     return dataclasses.replace(
@@ -242,7 +242,7 @@ class Ranker:
     return {title.casefold(): item for title, item in titles}
 
   @functools.cached_property
-  def _instructions(self) -> ranker_lib.InstructionRanker:
+  def instructions(self) -> ranker_lib.InstructionRanker:
     """What ranks by likelihoods."""
     opened = self.opened.run
     return ranker_lib.InstructionRanker(
@@ -255,16 +255,24 @@ class Ranker:
       template_set=self.opened.template_set,
     )
 
-  def _unread(self, history: list[str], wish: str | None) -> list[str]:
-    """What of a request is longer than the model reads, in words."""
+  def unread(self, history: Sequence[str], wish: str | None) -> list[str]:
+    """What of a request is longer than the model reads, in words.
+
+    Args:
+      history: item ids, oldest first.
+      wish: what is wanted, as a sentence; None for nothing.
+
+    Returns:
+      A note for each thing that is not read.
+    """
     if not history and wish is None:
       return []
     if self.opened.ranks_catalogs:
       text = self.opened.parts.prompt(wish)
       read = self.opened.run.data.history_length
     else:
-      text = self._instructions.instruction(history, wish)
-      read = self._instructions.num_read(history, wish)
+      text = self.instructions.instruction(history, wish)
+      read = self.instructions.num_read(history, wish)
     notes = []
     if read < len(history):
       notes.append(
@@ -309,7 +317,7 @@ class Ranker:
     k: int,
   ) -> Ranking:
     """The likeliest titles."""
-    ranker = self._instructions
+    ranker = self.instructions
     if candidates is None:
       ranked = ranker.top(history, wish, k)
     else:

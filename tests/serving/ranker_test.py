@@ -76,7 +76,7 @@ def test_candidates_are_ranked_by_their_scores(ranker):
 def test_long_lists_have_the_scores_of_short_ones(ranker, monkeypatch):
   ids = ranker.catalog.item_ids
   expected = ranker.rank(ids[:2], TEXT)
-  for name, value in (("_TREES", 2), ("_NODES", 30), ("_CANDIDATES", 5)):
+  for name, value in (("TREES", (1, 2)), ("NODES", (30,)), ("_CANDIDATES", 5)):
     monkeypatch.setattr(ranker_lib, name, value)
   found = ranker.rank(ids[:2], TEXT)
   assert len(found) == len(ids) - 2
@@ -132,3 +132,43 @@ def test_a_model_without_prefixes_is_told_what_the_top_needs(ranker):
   assert plain.rank([], TEXT, candidates) == ranker.rank([], TEXT, candidates)
   with pytest.raises(TypeError, match="Scorer cannot be asked prefix"):
     plain.top([], TEXT, 3)
+
+
+def test_lists_of_several_requests_have_their_own_scores(ranker):
+  ids = ranker.catalog.item_ids
+  asked = [(ids[:2], TEXT, ids[10:17]), (ids[5:9], None, ids[20:90])]
+  found = ranker.score_lists(
+    np.stack(
+      [ranker.encoder_input(ranker.instruction(h, t)) for h, t, _ in asked]
+    ),
+    [
+      ranker.tokenizer.encode_all([ranker.catalog.title(i) for i in those])
+      for *_, those in asked
+    ],
+  )
+  for scores, (history, text, candidates) in zip(found, asked, strict=True):
+    alone = {p.item_id: p.score for p in ranker.rank(history, text, candidates)}
+    np.testing.assert_allclose(
+      scores, [alone[item] for item in candidates], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_what_is_not_allowed_is_not_found(ranker):
+  allowed = np.zeros(len(ranker.catalog), bool)
+  allowed[[2, 30, 40, 41]] = True
+  ids = ranker.catalog.item_ids
+  found = ranker.top(ids[:3], TEXT, 3, allowed)
+  among = ranker.rank(ids[:3], TEXT, [ids[30], ids[40], ids[41]])
+  assert [one.item_id for one in found] == [one.item_id for one in among]
+
+
+def test_warming_compiles_what_lists_need(ranker):
+  ranker.warm()
+  before = ranker._score_fn._cache_size()
+  ids = ranker.catalog.item_ids
+  for count in (1, 9, 60, 90):
+    ranker.rank(ids[:3], TEXT, ids[:count])
+  prompts = np.stack([ranker.encoder_input("A kite.")] * 3)
+  titles = ranker.tokenizer.encode_all(ranker.catalog.titles)
+  ranker.score_lists(prompts, [titles[:3], titles, titles[5:60]])
+  assert ranker._score_fn._cache_size() == before
