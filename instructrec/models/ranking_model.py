@@ -1,7 +1,9 @@
 """A network as a `RankingModel`: trains, scores candidates, generates."""
 
+import copy
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -269,8 +271,11 @@ class NetworkRankingModel(network_model.NetworkModel):
       )
       sequences, more = found.sequences, {}
     else:
-      found = self.predict_items(params, batch, self.decoder.own_catalog, rng)
-      sequences = self.decoder.own_catalog.sequences(found.items)
+      trie = self.decoder.own_catalog(
+        vocab_size=self.vocab_size, eos_id=self.network_config.eos_id
+      )
+      found = self.predict_items(params, batch, trie, rng)
+      sequences = trie.sequences(found.items)
       more = {"items": found.items}
     aux = {"scores": found.log_probs, "beam_scores": found.scores, **more}
     num_decodes = (self.decoder or self._generation).num_decodes
@@ -309,6 +314,22 @@ class NetworkRankingModel(network_model.NetworkModel):
       rng=rng,
       conditions=conditions,
     )
+
+  def writing(
+    self, catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource
+  ) -> Self:
+    """The model, its decoder with a catalogue for `predict_batch`.
+
+    Args:
+      catalog: see `CatalogDecoder`.
+
+    Returns:
+      A copy; with the usual decoder where the model has none.
+    """
+    model = copy.copy(self)
+    decoder = self.decoder or catalog_decoder.CatalogDecoder()
+    model.decoder = dataclasses.replace(decoder, catalog=catalog)
+    return model
 
   def predict_batch(
     self,

@@ -1,7 +1,7 @@
 """How a model writes items of a catalogue: settings, and what they start."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 from jaxtyping import PRNGKeyArray
 
@@ -16,6 +16,15 @@ from instructrec.models.networks import reading as reading_lib
 
 BEAM, GREEDY, SAMPLE = "beam", "greedy", "sample"
 METHODS = (BEAM, GREEDY, SAMPLE)
+
+
+class CatalogSource(Protocol):
+  """What makes a catalogue for a network, when it is asked."""
+
+  def __call__(
+    self, *, vocab_size: int, eos_id: int
+  ) -> catalog_trie.CatalogTrie:
+    """The catalogue, in the network's tokens."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,8 +42,8 @@ class CatalogDecoder:
     temperature: of "sample", above 0.
     exclude_history: whether the items of a batch's `history_items` are left
       out.
-    catalog: what is written where `predict_batch` is asked; None where
-      `predict_items` alone is, which is told.
+    catalog: what is written where `predict_batch` is asked, or what makes it
+      then; None where `predict_items` alone is, which is told.
   """
 
   method: str = BEAM
@@ -43,7 +52,7 @@ class CatalogDecoder:
   probability: str = catalog_walk.OPEN
   temperature: float = 1.0
   exclude_history: bool = True
-  catalog: catalog_trie.CatalogTrie | None = None
+  catalog: catalog_trie.CatalogTrie | CatalogSource | None = None
 
   def __post_init__(self) -> None:
     """Checks names and numbers.
@@ -73,9 +82,14 @@ class CatalogDecoder:
         "method 'greedy'"
       )
 
-  @property
-  def own_catalog(self) -> catalog_trie.CatalogTrie:
+  def own_catalog(
+    self, *, vocab_size: int, eos_id: int
+  ) -> catalog_trie.CatalogTrie:
     """The catalogue of the settings.
+
+    Args:
+      vocab_size: token ids that the network knows.
+      eos_id: its end token.
 
     Raises:
       ValueError: where they have none.
@@ -85,7 +99,9 @@ class CatalogDecoder:
         "the decoder has no catalogue to write titles of; bind "
         "CatalogDecoder.catalog, or call predict_items with one"
       )
-    return self.catalog
+    if isinstance(self.catalog, catalog_trie.CatalogTrie):
+      return self.catalog
+    return self.catalog(vocab_size=vocab_size, eos_id=eos_id)
 
   def __call__(
     self,
