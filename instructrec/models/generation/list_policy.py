@@ -131,6 +131,12 @@ class ListRequests:
   conditions: leaf_intervals.Conditions = leaf_intervals.ANYTHING
   quota: list_quota.Quota | None = None
 
+  def without(self, items: Int[Array, "batch more"] | None) -> "ListRequests":
+    """The same, with more items excluded; see `Conditions.without`."""
+    return self.replace(  # type: ignore[attr-defined]
+      conditions=self.conditions.without(items)
+    )
+
 
 class TitleLists(NamedTuple):
   """Lists of titles.
