@@ -152,8 +152,8 @@ class ListDecoder:
       return jnp.full(rows, self.max_items, jnp.int32)
     if targets.ndim != 2:
       raise ValueError(
-        f"decoder_target_tokens has the shape {targets.shape}; expected [batch, "
-        "length], a list each, or requests that say how many titles"
+        f"decoder_target_tokens has the shape {targets.shape}; expected "
+        "[batch, length], a list each, or requests that say how many titles"
       )
     some = (targets != network.PAD_ID).any(axis=-1)
     separators = (targets == self.separator_id).sum(axis=-1)
