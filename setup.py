@@ -111,6 +111,12 @@ setuptools.setup(
       "*.yaml",
     ],
     "instructrec.preflight": ["*.json"],
+    "instructrec.serving": [
+      "page/*.html",
+      "page/*.css",
+      "page/*.js",
+      "page/*.svg",
+    ],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },
   entry_points={"console_scripts": ["instructrec=instructrec.cli.main:main"]},

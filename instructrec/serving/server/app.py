@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import os
-import pathlib
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import fastapi
-from fastapi import exceptions, responses, staticfiles
+from fastapi import exceptions, responses
 from starlette import exceptions as starlette_exceptions
 
 import instructrec
@@ -22,6 +21,7 @@ from instructrec.serving.server import (
   gates,
   lifecycle,
   metrics,
+  page_files,
   recommendation_schema,
   recommending,
   rerank_schema,
@@ -30,7 +30,6 @@ from instructrec.serving.server import (
 )
 from instructrec.settings import serving
 
-PAGE = pathlib.Path(__file__).parents[1] / "page"
 _ERRORS: dict[int | str, dict[str, Any]] = {
   status: {"model": rerank_schema.Error}
   for status in (400, 401, 404, 413, 422, 429, 500, 503, 504)
@@ -120,32 +119,12 @@ def create(
     for route in app.routes
     if isinstance(route, fastapi.routing.APIRoute)
   )
-  if PAGE.is_dir():
-    app.mount("/", _Page(PAGE, routes))
+  app.mount("/", page_files.PageFiles(routes))
   chosen = gates.Keys.of(os.environ) if keys is None else keys
   # The last one that is added stands first.
   app.add_middleware(gates.Gates, keys=chosen, refused=counted.rejected)
   app.add_middleware(metrics.Measured, metrics=counted, routes=routes)
   return app
-
-
-class _Page(staticfiles.StaticFiles):
-  """The files of the page, behind all routes.
-
-  Args:
-    folder: of the files.
-    routes: paths that answer other methods than the page's.
-  """
-
-  def __init__(self, folder: pathlib.Path, routes: frozenset[str]) -> None:
-    super().__init__(directory=folder, html=True)
-    self._routes = routes
-
-  async def get_response(self, path: str, scope: Any) -> responses.Response:
-    """A file; 404 where there is none."""
-    if scope["path"] in self._routes:
-      raise starlette_exceptions.HTTPException(405)
-    return await super().get_response(path, scope)
 
 
 def _add_operations(
