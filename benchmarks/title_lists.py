@@ -4,10 +4,10 @@
   python benchmarks/title_lists.py --items=items.tsv --vocabulary=spiece.model
 
 A drawn T5 answers requests with lists: greedily, with several drawn lists a
-request, and greedily without the catalogue; and given lists are scored, which is
-what a rollout is trained on. Titles are drawn but for `--items`, a table with
-the columns item_id and title. Rows take turns, and the fastest of `--repeats`
-counts. Prints a Markdown table.
+request, and greedily without the catalogue; and given lists are scored, which
+is what a rollout is trained on. Titles are drawn but for `--items`, a table
+with the columns item_id and title. Rows take turns, and the fastest of
+`--repeats` counts. Prints a Markdown table.
 """
 
 import argparse
