@@ -92,6 +92,10 @@ RUNS = {
     for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
   },
   **{
+    f"{name} lists": (name, *_MODEL, *_GENERATE, "gin/runs/t5x_lists.gin")
+    for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
+  },
+  **{
     f"{name} catalog": (name, *_MODEL, *_CATALOG)
     for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
   },
