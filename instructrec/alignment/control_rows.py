@@ -3,10 +3,9 @@
 A unit has some successive requests, and a row is a function of (seed, epoch,
 user): so each unit writes all epochs of the users whose newest training request
 it has, one moment an epoch, which all tasks of that epoch ask about, so that
-the retriever scores each moment once. *Rejected:* drawing while training, for
-which every host would need the retriever, and data order would no longer be a
-function of (seed, step); a row an epoch and item of what asks without a
-history, which no unit of requests has: there as many rows are drawn as users.
+the retriever scores each moment once. Of what asks without a history as many
+rows are drawn, and not one for each item as in the paper: items belong to no
+unit.
 """
 
 import collections
