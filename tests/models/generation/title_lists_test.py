@@ -437,3 +437,47 @@ def test_scores_of_items_are_refused(catalogs):
     title_lists.write_lists(
       catalogs.writer(catalogs.table(1)), _trie(SMALL), asked, CLOSED
     )
+
+
+@pytest.mark.slow
+def test_padding_of_prompts_changes_nothing(network):
+  _, params, write = network
+  requests = _network_requests()
+  trie, rng = _trie(SMALL, 31), jax.random.key(1)
+  padded, greedy = write(params, INPUTS, trie, requests, rng)
+  width = np.pad(INPUTS, ((0, 0), (0, 3)))
+  wider, also_greedy = write(params, width, trie, requests, rng)
+  for one, other in zip(
+    jax.tree.leaves((padded, greedy)),
+    jax.tree.leaves((wider, also_greedy)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_devices_that_share_the_requests_change_nothing(catalogs):
+  devices = jax.devices()
+  if ROWS % len(devices) or len(devices) == 1:
+    pytest.skip(f"{len(devices)} devices do not share {ROWS} requests")
+  mesh = jax.sharding.Mesh(devices, "data")
+  sharding = jax.sharding.NamedSharding(
+    mesh, jax.sharding.PartitionSpec("data")
+  )
+  titles, table = _titles(catalogs), catalogs.table(ROWS)
+  requests = _requests(np.random.default_rng(0))
+  trie = _trie(titles)
+  found = _write()(catalogs.writer(table), trie, requests)
+
+  def shared(x):
+    return jax.device_put(x, sharding) if np.ndim(x) else x
+
+  again = _write()(
+    jax.tree.map(shared, catalogs.writer(table)),
+    trie,
+    jax.tree.map(shared, requests),
+  )
+  for one, other in zip(
+    jax.tree.leaves(found), jax.tree.leaves(again), strict=True
+  ):
+    np.testing.assert_allclose(one, other, atol=1e-5)
