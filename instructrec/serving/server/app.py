@@ -125,6 +125,7 @@ def create(
   chosen = gates.Keys.of(os.environ) if keys is None else keys
   # The last one that is added stands first.
   app.add_middleware(gates.Gates, keys=chosen, refused=counted.rejected)
+  app.add_middleware(lifecycle.Farewell, life=life)
   app.add_middleware(metrics.Measured, metrics=counted, routes=routes)
   return app
 
