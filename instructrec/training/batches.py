@@ -344,10 +344,10 @@ class BatchStream:
       read, `history_*` [rows, history, ...] and `choice_*` [rows, 1 + drawn,
       ...] as `features.item_arrays` makes them: a row's first choice is its
       target (0 where it names no item), the others are drawn. Where lists are
-      rewarded, also what `lists` gives. Packed batches
-      add `encoder_segment_ids`, `encoder_positions` and the same for
-      the decoder (int32; segments count from 1, padding is 0). Joined ones
-      have the arrays of the decoder alone, as wide as both.
+      rewarded, also what `lists` gives. Packed batches add
+      `encoder_segment_ids`, `encoder_positions` and the same for the decoder
+      (int32; segments count from 1, padding is 0). Joined ones have the arrays
+      of the decoder alone, as wide as both.
     """
     if rows is None:
       rows = np.arange(self.batch_size)
