@@ -347,6 +347,7 @@ def _manifest(
     "domain": generator.resolved_domain.value,
     "max_history": spec.max_history,
     "kinds": list(spec.kinds),
+    "control": generator.control and generator.control.facts,
     "eval_templates": list(spec.eval_templates),
     "seed": spec.seed,
     "rows": rows,

@@ -110,7 +110,6 @@ def register(
   mixed = mixtures.mixtures(template_set, eval_templates)
   evaluated = mixtures.evaluation_tasks(template_set, eval_templates)
   text = seqio.Feature(vocabulary, add_eos=True)
-  single = {"inputs": text, "targets": text}
   # Each candidate gets its EOS below; SeqIO's own step knows one row only.
   candidates = seqio.Feature(vocabulary, add_eos=False, rank=2)
   lists = {"inputs": text, "targets": candidates}
@@ -121,7 +120,7 @@ def register(
     extra = items if suffix else {}
     for task in mixed["_all"]:
       names.append(f"{prefix}_{task}{suffix}")
-      _add(names[-1], task, {**single, **extra})
+      add_answers(names[-1], task, vocabulary, with_items=bool(suffix))
     for task in evaluated:
       names.append(f"{prefix}_{task}{RERANK}{suffix}")
       _add(names[-1], task, {**lists, **extra})
@@ -142,6 +141,26 @@ def register(
       [(f"{prefix}_{task}{RERANK}{suffix}", 1.0) for task in evaluated],
     )
   return names
+
+
+def add_answers(
+  name: str, config: str, vocabulary: seqio.Vocabulary, *, with_items: bool
+) -> None:
+  """Registers a task of instructions and their responses.
+
+  Args:
+    name: of the task.
+    config: TFDS config of its rows.
+    vocabulary: of inputs and targets.
+    with_items: whether it says which items its rows are about.
+
+  Raises:
+    ValueError: for a name registered before.
+  """
+  text = seqio.Feature(vocabulary, add_eos=True)
+  items = {"prompt": text, **item_features.output_features()}
+  features = {"inputs": text, "targets": text}
+  _add(name, config, {**features, **(items if with_items else {})})
 
 
 def _add(

@@ -38,6 +38,7 @@ SIZES = ("small", "base", "large", "xl", "xxl")
 FINETUNE = (
   *(f"gin/instructrec_{size}.gin" for size in SIZES),
   "gin/genrec_xl.gin",
+  "gin/control_xl.gin",
 )
 _MODEL = ("gin/models/xl.gin",)
 _TINY = ("gin/overrides/tiny.gin",)
