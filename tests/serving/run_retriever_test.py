@@ -21,12 +21,17 @@ def retriever(opened):
   return run_retriever.RunRetriever(opened)
 
 
-def test_the_catalogue_is_ranked_without_a_wish(matching, opened, retriever):
+def test_the_catalogue_is_ranked_under_the_wish_of_each_request(
+  matching, opened, retriever
+):
   requests = matching.block.requests[:3]
+  assert [one.intention is None for one in requests] == [False, False, True]
   scores = retriever.score(requests)
   assert scores.shape == matching.block.where[:3].shape
   for row, one in enumerate(requests):
-    ranked = opened.catalog_ranker.rank(one.history, None, one.candidates)
+    ranked = opened.catalog_ranker.rank(
+      one.history, one.intention, one.candidates
+    )
     best = one.candidates[int(scores[row].argmax())]
     assert ranked[0].item_id == best
     np.testing.assert_allclose(

@@ -203,7 +203,7 @@ class ListWalk:
     item = jnp.where(
       known,
       self.walk.trie.leaf_items[leaf],
-      jnp.where(empty, list_policy.EMPTY, list_policy.NO_TITLE),
+      jnp.where(empty, list_policy.BLANK, list_policy.INVALID),
     )
     rows = jnp.arange(len(leaf))
     place = jnp.where(listed, state.place, self.policy.max_items)

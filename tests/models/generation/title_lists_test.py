@@ -278,16 +278,16 @@ def test_lists_without_a_catalogue_are_read_along():
   lists = {
     (4, 9, sep, 7, 7, 7, 3, end): ([1, 6], True),
     (4, 9, sep, 4, 9, sep, 4, end): ([1, 1, 3], True),
-    (4, 9, 8, 8, sep, 20, end): ([list_policy.NO_TITLE, 4], True),
-    (9, sep, 4, 9, end): ([list_policy.NO_TITLE, 1], True),
-    (7, 7, end): ([list_policy.NO_TITLE], True),
-    (sep, 4, sep, end): ([list_policy.EMPTY, 3, list_policy.EMPTY], True),
+    (4, 9, 8, 8, sep, 20, end): ([list_policy.INVALID, 4], True),
+    (9, sep, 4, 9, end): ([list_policy.INVALID, 1], True),
+    (7, 7, end): ([list_policy.INVALID], True),
+    (sep, 4, sep, end): ([list_policy.BLANK, 3, list_policy.BLANK], True),
     (end,): ([], True),
-    (sep, end): ([list_policy.EMPTY, list_policy.EMPTY], True),
+    (sep, end): ([list_policy.BLANK, list_policy.BLANK], True),
     (4, sep, 4, sep, 4, sep, 4, sep, 20, sep, 20): ([3, 3, 3, 3, 4], False),
-    (*(9,) * 18, sep, 4): ([list_policy.NO_TITLE, 3], False),
-    (*(9,) * 19, sep): ([list_policy.NO_TITLE, list_policy.EMPTY], False),
-    (*(9,) * 20,): ([list_policy.NO_TITLE], False),
+    (*(9,) * 18, sep, 4): ([list_policy.INVALID, 3], False),
+    (*(9,) * 19, sep): ([list_policy.INVALID, list_policy.BLANK], False),
+    (*(9,) * 20,): ([list_policy.INVALID], False),
   }
   script = np.full((len(lists), 20), 5)
   for row, tokens in zip(script, lists, strict=True):
