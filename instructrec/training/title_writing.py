@@ -148,7 +148,7 @@ class TitleWriter:
         self.params, batch, self._tables, banned[chosen], scores, allowed
       )
 
-    return self._batches(len(prompts), run, label)
+    return in_batches(len(prompts), self.batch_size, run, label)
 
   def _wide(
     self, values: Shaped[np.ndarray, "requests items"]
@@ -158,40 +158,58 @@ class TitleWriter:
     return np.pad(values, ((0, 0), (0, missing)))
 
   def write_freely(
-    self, prompts: Prompts, k: int, *, label: str = "write freely"
+    self,
+    prompts: Prompts,
+    k: int,
+    *,
+    max_length: int = 0,
+    label: str = "write freely",
   ) -> Int[np.ndarray, "requests k length"]:
     """What the model writes without a catalogue: beam search over all tokens.
 
     Args:
       prompts: the requests.
       k: how many sequences, and beams.
+      max_length: tokens of a sequence; those of the longest title if 0.
       label: what the progress line says.
 
     Returns:
       Tokens with the end token, then 0; best first.
     """
-    search = _free_fn(self.model, k, self.trie.max_length)
+    search = _free_fn(self.model, k, max_length or self.trie.max_length)
 
     def run(chosen: np.ndarray, start: int, stop: int) -> np.ndarray:
       return search(self.params, prompts.batch(chosen, self.items))
 
-    return self._batches(len(prompts), run, label)
+    return in_batches(len(prompts), self.batch_size, run, label)
 
-  def _batches(
-    self,
-    count: int,
-    run: Callable[[np.ndarray, int, int], np.ndarray],
-    label: str,
-  ) -> np.ndarray:
-    """All requests, the last batch filled up with repeats."""
-    found = []
-    with progress.Progress(count, label) as line:
-      for start in range(0, count, self.batch_size):
-        stop = min(start + self.batch_size, count)
-        chosen = np.resize(np.arange(start, stop), self.batch_size)
-        found.append(np.asarray(run(chosen, start, stop))[: stop - start])
-        line.advance(stop - start)
-    return np.concatenate(found)
+
+def in_batches(
+  count: int,
+  batch_size: int,
+  run: Callable[[np.ndarray, int, int], np.ndarray],
+  label: str,
+) -> np.ndarray:
+  """All requests, the last batch filled up with repeats.
+
+  Args:
+    count: of the requests.
+    batch_size: of the compiled program.
+    run: answers for some requests, `batch_size` of them, of which the first
+      are those of a range.
+    label: what the progress line says.
+
+  Returns:
+    The answers, one a request.
+  """
+  found = []
+  with progress.Progress(count, label) as line:
+    for start in range(0, count, batch_size):
+      stop = min(start + batch_size, count)
+      chosen = np.resize(np.arange(start, stop), batch_size)
+      found.append(np.asarray(run(chosen, start, stop))[: stop - start])
+      line.advance(stop - start)
+  return np.concatenate(found)
 
 
 def _best(
