@@ -55,10 +55,12 @@ class ControlEvaluation:
   Attributes:
     methods: what writes the lists.
     seed: of bootstrap and tests.
+    num_resamples: likewise.
   """
 
   methods: control_methods.ControlMethods
   seed: int = 0
+  num_resamples: int = intervals.NUM_RESAMPLES
 
   @classmethod
   def of(
@@ -137,6 +139,7 @@ class ControlEvaluation:
       exposures=exposures,
       reference=control_methods.MODEL,
       seed=self.seed,
+      num_resamples=self.num_resamples,
       clusters=frame["user_id"].to_list(),
     )
 

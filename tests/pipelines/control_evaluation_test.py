@@ -96,7 +96,8 @@ def evaluation_fixture(matching):
       requests,
       item_knn.ItemKNN().fit(log, opened.catalog),
       popularity.Popularity().fit(log, opened.catalog),
-    )
+    ),
+    num_resamples=20,
   )
 
 
