@@ -174,6 +174,7 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
   from instructrec.training import (
     data_config,
     item_table,
+    own_checkpoints,
     ragged,
     run_dir,
     token_dataset,
@@ -224,7 +225,12 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
   )
   model = ranking_model.NetworkRankingModel(module)
   run = trained_run.Run(
-    folder, model, data, model_file, folder, run_dir.OwnCheckpoints(folder)
+    folder,
+    model,
+    data,
+    model_file,
+    folder,
+    own_checkpoints.OwnCheckpoints(folder),
   )
   model = _model(run, ("match", "likelihood"))
   run = dataclasses.replace(run, model=model)

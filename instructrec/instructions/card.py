@@ -202,7 +202,8 @@ def _control(manifest: Mapping[str, Any]) -> str:
 
 def _examples(counted: tally.Tally) -> str:
   parts = []
-  for task in (*TaskType, CONTROL):
+  control = [CONTROL] if counted.sample(CONTROL) else []
+  for task in (*TaskType, *control):
     rows = [r for r in counted.sample(task) if isinstance(r, Instruction)]
     parts.append(f"### {task}\n\n" + "".join(map(_example, rows)))
   return "\n".join(parts)

@@ -29,6 +29,7 @@ from instructrec.training import (
   item_table,
   item_titles,
   lengths,
+  own_checkpoints,
   run_dir,
   runner,
   sequences,
@@ -130,12 +131,11 @@ class _Data:
     words = tokenizer.Tokenizer(model_file)
     splits = ["train", *filter(None, [data.validation_split])]
     examples = {split: streams.load(data, split, folder) for split in splits}
-    learns_targets = objective.LIKELIHOOD in config.model.score_parts
     features = lengths.features(
       data,
       {split: found.datasets for split, found in examples.items()},
       table.title_lengths(words),
-      learns_targets=learns_targets,
+      learns_targets=objective.LIKELIHOOD in config.model.score_parts,
       option=functools.partial(gin_config.option, data_config.DataConfig),
     )
     data = lengths.choose(data, features)
@@ -151,12 +151,7 @@ class _Data:
         list(samples.values()), data, items
       )
     made = [
-      found.stream(
-        data,
-        items,
-        learns_targets=learns_targets,
-        reads_rows=config.model.reads_rows,
-      )
+      found.stream(data, items, reads_rows=config.model.reads_rows)
       for found in examples.values()
     ]
     return cls(
@@ -312,7 +307,7 @@ def _base(
   path = config.initial_checkpoint
   if config.model.network_config.adapter is None or path is None:
     return {}
-  return run_dir.base_record(path, settings.model_dir)
+  return own_checkpoints.base_record(path, settings.model_dir)
 
 
 def _check_vocabulary(path: pathlib.Path, limit: int) -> None:

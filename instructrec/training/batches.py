@@ -109,16 +109,14 @@ class BatchStream:
     rates: relative weight of each task.
     batch_size: rows of the global batch.
     inputs_length: width of the instructions, in tokens; longer ones are cut.
-    targets_length: width of the responses, in tokens; longer ones are an
-      error, for a cut response teaches the wrong thing.
+    targets_length: width of the responses, in tokens; longer ones are cut,
+      which `lengths.choose` refuses where responses are learnt.
     seed: of the order.
     pack: whether several examples share a row.
     joined: whether each answer stands behind its prompt in one sequence, as
       decoder-only networks train on it; see `packing.join_features`.
     loss_on_targets_only: likewise.
     items: of a run that reads items; None for text alone.
-    learns_targets: whether responses are learnt token by token, so that a cut
-      one would be learnt as such.
   """
 
   datasets: Mapping[str, token_dataset.TokenDataset]
@@ -131,15 +129,14 @@ class BatchStream:
   joined: bool = False
   loss_on_targets_only: bool = True
   items: item_arrays.ItemArrays | None = None
-  learns_targets: bool = True
 
   def __post_init__(self) -> None:
     """Checks the parts against each other.
 
     Raises:
       ValueError: for empty tasks, rates that fit no task or are too small,
-        targets that would be cut, tasks that do not tell their items where
-        these are read, or items in packed rows.
+        tasks that do not tell their items where these are read, or items in
+        packed rows.
     """
     if self.items is not None and (self.pack or self.joined):
       raise ValueError(
@@ -165,14 +162,6 @@ class BatchStream:
       if self.rates[name] <= 0:
         raise ValueError(
           f"the rate of {name} is {self.rates[name]}, expected more than 0"
-        )
-      longest = int(dataset.targets.lengths.max())
-      if self.learns_targets and longest > self.targets_length:
-        share = np.mean(dataset.targets.lengths > self.targets_length)
-        raise ValueError(
-          f"{name}: {share:.2%} of the targets exceed {self.targets_length} "
-          f"tokens, the longest has {longest}; set the length of 'targets' to "
-          f"at least {longest}, a cut response would be learnt as such"
         )
     for name, count in zip(self._names, self._block_counts, strict=True):
       if not count:

@@ -49,6 +49,7 @@ _SHORT = {
   "BATCH_SIZE": 8,
   "EVAL_PERIOD": 4,
   "EVAL_STEPS": 1,
+  "EVAL_LISTS": 4,
   "CHECKPOINT_PERIOD": 4,
   # Forty items are too few to begin with what occurs with what.
   "INITIAL_EMBEDDINGS": "'random'",

@@ -102,7 +102,7 @@ def test_the_tokens_of_a_list_are_those_of_its_titles(folder, names):
     tokens = found.targets.tokens[start:stop].tolist()
     assert tokens == title_list.join_tokens(
       own.encode_all([titles[i] for i in ids]),
-      separator_id=own.vocab_size - 1,
+      separator_id=own.separator_id(title_list.SENTINEL),
       eos_id=tokenizer.EOS_ID,
     )
 

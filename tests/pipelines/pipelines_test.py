@@ -253,20 +253,20 @@ def test_missing_data_and_splits_are_named(data_dir, registered, tmp_path):
 def test_of_two_that_tokenize_at_once_the_first_wins(
   registered, data_dir, monkeypatch
 ):
-  from instructrec.pipelines import token_cache
+  from instructrec.pipelines import token_cache, tokenized_task
 
-  build = token_cache._build
+  build = tokenized_task.read
   first = []
 
   def slower(*args):
     # While this process builds, another one starts and finishes.
-    monkeypatch.setattr(token_cache, "_build", build)
+    monkeypatch.setattr(tokenized_task, "read", build)
     first.append(
       token_cache.load("toy_v1_product_search_p0_i2", "test", data_dir)
     )
     return build(*args)
 
-  monkeypatch.setattr(token_cache, "_build", slower)
+  monkeypatch.setattr(tokenized_task, "read", slower)
   second = token_cache.load("toy_v1_product_search_p0_i2", "test", data_dir)
   np.testing.assert_array_equal(second.inputs.tokens, first[0].inputs.tokens)
   folders = list(
