@@ -26,10 +26,15 @@ _READY = 300  # Seconds.
 
 
 class Connection:
-  """One client's connection, kept alive; as little as HTTP allows."""
+  """One client's connection, kept alive; as little as HTTP allows.
+
+  Attributes:
+    closing: whether the server has said that it closes it.
+  """
 
   def __init__(self, port: int) -> None:
     self._port = port
+    self.closing = False
 
   async def __aenter__(self) -> "Connection":
     self._reader, self._writer = await asyncio.open_connection(
@@ -53,6 +58,7 @@ class Connection:
       + body
     )
     head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    self.closing = "connection: close" in head.lower()
     (length,) = re.findall(r"(?i)content-length: (\d+)", head)
     found = await self._reader.readexactly(int(length))
     if not head.startswith("HTTP/1.1 200"):

@@ -353,7 +353,15 @@ class _Course:
       )
       return
     made = Constraint(kinds[act.do], attribute, act.number)
-    self._drop(lambda c: c.attribute == attribute and c != made)
+    # "At most two puzzles" are wanted as before.
+    limits = act.do is Do.AT_MOST and bool(act.number)
+    self._drop(
+      lambda c: (
+        c.attribute == attribute
+        and c != made
+        and not (limits and c.kind is Kind.WANTED)
+      )
+    )
     if act.do is Do.WANT and attribute.kind in _EXCLUSIVE and not added:
       self._drop(
         lambda c: (
