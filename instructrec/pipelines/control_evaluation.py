@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Int
 from instructrec.alignment import asked, asking
 from instructrec.alignment.constraint import Constraint
 from instructrec.evaluation import (
+  category_answers,
   control_lists,
   control_report,
   intervals,
@@ -110,17 +110,13 @@ class ControlEvaluation:
     lines = ["## Control", "", markdown.table(("method", "lists"), rows), ""]
     for group, places in self.methods.requests.lists.groups.items():
       lines += self._section(group, places)
-    return lines + list(self._categories())
+    return lines + self._categories()
 
   def _section(self, group: str, rows: Int[np.ndarray, " some"]) -> list[str]:
-    frame, wishes = (
-      self.methods.requests.lists.frame[rows],
-      self.methods.asked.take(rows),
-    )
-    log = self.methods.opened.prepared.split.training_log
-    taken = np.array(
-      [log.item_counts.get(i, 0) for i in self.methods.opened.catalog.item_ids]
-    )
+    opened, wishes = self.methods.opened, self.methods.asked.take(rows)
+    users = self.methods.requests.lists.frame["user_id"][rows]
+    counts = opened.prepared.split.training_log.item_counts
+    taken = np.array([counts.get(i, 0) for i in opened.catalog.item_ids])
     columns, exposures = {}, {}
     for name, method in self.methods.lists.items():
       if not method.where[rows].all():
@@ -140,57 +136,36 @@ class ControlEvaluation:
       reference=control_methods.MODEL,
       seed=self.seed,
       num_resamples=self.num_resamples,
-      clusters=frame["user_id"].to_list(),
+      clusters=users.to_list(),
     )
 
-  def _categories(self) -> Iterator[str]:
-    """The reverse question: how often the category is named to the letter."""
-    rows, words = (
-      self.methods.requests.categories,
-      self.methods.opened.run.tokenizer,
-    )
+  def _categories(self) -> list[str]:
+    """The reverse question."""
+    rows, writer = self.methods.requests.categories, self.methods.writer
     if rows is None:
-      return
-    writer = self.methods.writer
+      return []
+    words = self.methods.opened.run.tokenizer
     texts = title_writing.TitleWriter(
       writer.model, writer.params, writer.trie, writer.items, writer.batch_size
     ).write_freely(
-      rows.prompts,
-      1,
-      max_length=int(rows.answers.lengths.max()),
-      label="answer",
-    )[:, 0]
-    said = np.array([words.decode(text) for text in texts])
-    right = np.array(
-      [
-        words.decode(rows.answers.tokens[start:stop])
-        for start, stop in zip(
-          rows.answers.offsets, rows.answers.offsets[1:], strict=False
-        )
-      ]
+      rows.prompts, 1, max_length=int(rows.answers.lengths.max()), label="name"
     )
-    known = [
-      {words.decode(words.encode(name)) for name in _names(texts)}
-      for texts in rows.frame["constraints"].to_list()
+    said = [words.decode(text) for text in texts[:, 0]]
+    # As the vocabulary gives them back.
+    right = [
+      [words.decode(words.encode(name)) for name in map(_name, constraints)]
+      for constraints in rows.frame["constraints"].to_list()
     ]
-    answers, counts = np.unique(right, return_counts=True)
-    commonest = np.full(len(right), answers[counts.argmax()])
+    lines = []
     for group, places in rows.groups.items():
-      yield from (f"## Control: {group}", "")
-      found = [
-        (name, *_shares(each, right, known, places, self.seed))
-        for name, each in (
-          (control_methods.MODEL, said),
-          ("commonest answer", commonest),
-        )
-      ]
-      head = ("method", "most specific category", "any of its categories")
-      yield from (
-        f"{len(places):,} questions.",
-        "",
-        markdown.table(head, found),
+      lines += category_answers.section(
+        group,
+        [said[place] for place in places],
+        [right[place] for place in places],
+        seed=self.seed,
+        num_resamples=self.num_resamples,
       )
-      yield ""
+    return lines
 
 
 def columns_of(
@@ -234,22 +209,5 @@ def columns_of(
   return columns
 
 
-def _names(constraints: Sequence[str]) -> list[str]:
-  return [Constraint.parse(text).attribute.name for text in constraints]
-
-
-def _shares(
-  said: np.ndarray,
-  right: np.ndarray,
-  known: Sequence[set[str]],
-  rows: Int[np.ndarray, " some"],
-  seed: int,
-) -> list[str]:
-  """How often answers are the right one, and one of those that hold."""
-  hits = np.array(
-    [[said[row] == right[row], said[row] in known[row]] for row in rows], float
-  )
-  return [
-    f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
-    for found in intervals.bootstrap(hits, seed=seed)
-  ]
+def _name(constraint: str) -> str:
+  return Constraint.parse(constraint).attribute.name
