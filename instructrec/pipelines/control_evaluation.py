@@ -21,7 +21,6 @@ from instructrec.pipelines import control_methods, control_requests
 from instructrec.retrieval import methods, retriever
 from instructrec.serving import instruction_folder, opened_run
 from instructrec.settings import evaluation
-from instructrec.training import title_writing
 
 
 def check_teacher(
@@ -37,15 +36,15 @@ def check_teacher(
     FileNotFoundError: where the folder holds no retriever.
     ValueError: where it holds another.
   """
-  found = retriever.read_manifest(folder)
+  found = retriever.fingerprint(folder)
   made_by = instructions.manifest["control"]["retriever"]
-  for key in ("method", "settings"):
-    if found[key] != made_by[key]:
-      raise ValueError(
-        f"--teacher={folder} has the {key} {found[key]}, the lists of "
-        f"{instructions.directory} are of {made_by[key]}; name the folder that "
-        "was given to `generate --retriever`"
-      )
+  if found != made_by["fingerprint"]:
+    raise ValueError(
+      f"--teacher={folder} holds the retriever {found}, the lists of "
+      f"{instructions.directory} are of {made_by['method']} in a folder "
+      f"{made_by['folder']!r}, {made_by['fingerprint']}; name the folder that "
+      "was given to `generate --retriever`"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,13 +140,11 @@ class ControlEvaluation:
 
   def _categories(self) -> list[str]:
     """The reverse question."""
-    rows, writer = self.methods.requests.categories, self.methods.writer
+    rows = self.methods.requests.categories
     if rows is None:
       return []
     words = self.methods.opened.run.tokenizer
-    texts = title_writing.TitleWriter(
-      writer.model, writer.params, writer.trie, writer.items, writer.batch_size
-    ).write_freely(
+    texts = self.methods.writer.write_freely(
       rows.prompts, 1, max_length=int(rows.answers.lengths.max()), label="name"
     )
     said = [words.decode(text) for text in texts[:, 0]]

@@ -18,16 +18,25 @@ from instructrec.data import request
 from instructrec.evaluation import generated
 from instructrec.evaluation.control import Direction
 from instructrec.instructions import title_list
+from instructrec.models.generation import (
+  catalog_walk,
+  leaf_intervals,
+  list_policy,
+  list_quota,
+)
+from instructrec.models.scoring import features
 from instructrec.pipelines import control_requests
 from instructrec.retrieval import retriever
 from instructrec.serving import opened_run
-from instructrec.training import item_titles, list_writing
+from instructrec.training import item_titles, title_writing
 
 MODEL, FREE = "model", "model, free"
 FILTERED, FILTER_ONLY = "model, filtered", "model, filter only"
 TEACHER, ORACLE = "teacher", "teacher, filtered"
 POPULARITY, POPULAR_FILTERED = "popularity", "popularity, filtered"
 LABELS = "labels"
+SPARE = 5
+"""Entries beyond the longest list, with which a free text is cut."""
 WHAT = {
   MODEL: "titles of the catalogue alone, none twice, none of the history",
   FREE: "any text: what the model does by itself",
@@ -79,7 +88,7 @@ class ControlMethods:
     return self.requests.asked()
 
   @functools.cached_property
-  def writer(self) -> list_writing.ListWriter:
+  def writer(self) -> title_writing.TitleWriter:
     """The model over the catalogue of the rows."""
     parts, run = self.opened.parts, self.opened.run
     # What decodes is a `NetworkRankingModel`.
@@ -89,14 +98,16 @@ class ControlMethods:
     trie = item_titles.ItemTitles(folder, run.vocabulary)(
       vocab_size=config.vocab_size, eos_id=config.eos_id
     )
-    return list_writing.ListWriter(
-      model,
-      parts.params,
-      trie,
-      run.tokenizer.separator_id(title_list.SENTINEL),
-      int(self.asked.k.max()),
-      parts.items,
-      parts.batch_size,
+    return title_writing.TitleWriter(
+      model, parts.params, trie, parts.items, parts.batch_size
+    )
+
+  @functools.cached_property
+  def _policy(self) -> list_policy.ListPolicy:
+    return list_policy.ListPolicy(
+      separator_id=self.opened.run.tokenizer.separator_id(title_list.SENTINEL),
+      max_items=int(self.asked.k.max()),
+      probability=catalog_walk.OPEN,
     )
 
   @functools.cached_property
@@ -168,30 +179,39 @@ class ControlMethods:
     """
     own = self.asked.take(rows)
     read = rows if prompts is None else prompts[rows]
-    low, high = own.bounds
-    numbers = self.writer.write(
-      self.requests.lists.prompts_of(read),
-      own.k,
-      own.history + 1,
-      keep=list_writing.Filter(own.having, low, high) if keep else None,
-      label=name,
+    # As NumPy arrays, of which each batch takes its own.
+    requests: Any = list_policy.ListRequests(
+      own.k.astype(np.int32),  # type: ignore[arg-type]
+      leaf_intervals.Conditions(excluded=_excluded(own)),
+      _quota(own) if keep else None,
     )
+    numbers = self.writer.write_lists(
+      self.requests.lists.prompts_of(read), requests, self._policy, label=name
+    ).items[:, 0]
     found = np.full(
       (len(self.asked), numbers.shape[1]), generated.EMPTY, np.int64
     )
     found[rows] = np.where(
-      numbers > 0, numbers.astype(np.int64) - 1, generated.EMPTY
+      numbers > 0, np.asarray(numbers, np.int64) - 1, generated.EMPTY
     )
     return found
 
   def _free(self) -> Int[np.ndarray, "rows places"]:
     """What the model writes by itself, read to the letter."""
-    writer, words = self.writer, self.opened.run.tokenizer
-    texts = writer.write_freely(self.requests.lists.prompts, label=FREE)
+    prompts, words = self.requests.lists.prompts, self.opened.run.tokenizer
+    policy = dataclasses.replace(
+      self._policy, max_items=self._policy.max_items + SPARE, constrained=False
+    )
+    most: Any = np.full(len(prompts), policy.max_items, np.int32)
+    found = self.writer.write_lists(
+      prompts, list_policy.ListRequests(most), policy, label=FREE
+    )
     readings = []
-    for text in texts:
+    for text in np.asarray(found.tokens[:, 0]):
       entries = title_list.split_tokens(
-        text, separator_id=writer.separator_id, eos_id=writer.trie.eos_id
+        text,
+        separator_id=policy.separator_id,
+        eos_id=self.writer.trie.eos_id,
       )
       readings.append(self.reader.read_entries(map(words.decode, entries)))
     return title_list.to_array(readings)
@@ -222,6 +242,20 @@ class ControlMethods:
         k, wishes.having[row], int(low[row]), int(high[row])
       )
     return _padded(best), _padded(kept)
+
+
+def _excluded(own: asked.Asked) -> Any:
+  """Numbers of the items of histories, in widths of which there are few."""
+  width = int(features.padded_lengths(max(1, own.history.shape[1])))
+  missing = width - own.history.shape[1]
+  return np.pad(own.history + 1, ((0, 0), (0, missing))).astype(np.int32)
+
+
+def _quota(own: asked.Asked) -> list_quota.Quota:
+  """What holds lists to their wishes, as NumPy arrays."""
+  having: Any = np.stack(own.having)
+  low, high = (each.astype(np.int32) for each in own.bounds)
+  return list_quota.Quota(having, low, high)  # type: ignore[arg-type]
 
 
 def _padded(lists: Sequence[Sequence[int]]) -> Int[np.ndarray, "rows places"]:

@@ -309,7 +309,10 @@ def _items(generator: generate.Generator) -> pl.DataFrame:
     prepared.catalog.frame.lazy()
     .join(counts, on="item_id", how="left", maintain_order="left")
     .with_columns(pl.col("count").fill_null(0))
-    .select("item_id", "title", "count", "categories", "brand", "price")
+    .select(
+      pl.col("item_id", "title", "count", "categories", "brand", "price"),
+      pl.col("^year$"),
+    )
     .collect()
   )
 

@@ -132,6 +132,7 @@ class _Message:
     self._message = message_words.MessageWords(text, reader.wishes)
     self._taken = [False] * len(self._message.tokens)
     self._acts: list[Act] = []
+    self._items_at: dict[int, item_names.Named | None] = {}
 
   def acts(self) -> list[Act]:
     place = 0
@@ -308,7 +309,11 @@ class _Message:
   # Items.
 
   def _named(self, place: int) -> item_names.Named | None:
-    return self._reader.names.at(self._message, place, self._before.shown)
+    if place not in self._items_at:
+      shown = self._before.shown
+      found = self._reader.names.at(self._message, place, shown)
+      self._items_at[place] = found
+    return self._items_at[place]
 
   def _of_items(
     self, do: Do, start: int, stop: int, items: Sequence[str]

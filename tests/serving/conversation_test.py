@@ -382,11 +382,18 @@ def test_what_is_no_message_is_named(message, expected):
     Message.from_json(message)
 
 
-def test_too_much_is_refused(shop):
-  with pytest.raises(ValueError, match="found 501 messages, expected at most"):
-    shop.read([Message("user", "hi")] * 501)
-  with pytest.raises(ValueError, match="has 4001 characters, expected at most"):
-    shop.read([Message("user", "x" * 4001)])
+@pytest.mark.parametrize(
+  ("talk", "found"),
+  [
+    ([Message("user", "hi")] * 501, "has 501 messages, expected at most 500"),
+    ([Message("user", "x" * 4001)], "has 4,001 characters in a message"),
+    ([Message("user", "x" * 4000)] * 11, "has 44,000 characters of the user"),
+    ([Message("assistant", "x" * 400_001)], "has 400,001 characters of answ"),
+  ],
+)
+def test_too_much_is_refused(talk, found, shop):
+  with pytest.raises(ValueError, match=found):
+    shop.read(talk)
 
 
 def test_what_is_forgotten_may_be_a_kind(films):
