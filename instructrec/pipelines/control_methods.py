@@ -253,9 +253,9 @@ def _excluded(own: asked.Asked) -> Any:
 
 def _quota(own: asked.Asked) -> list_quota.Quota:
   """What holds lists to their wishes, as NumPy arrays."""
-  having: Any = np.stack(own.having)
-  low, high = (each.astype(np.int32) for each in own.bounds)
-  return list_quota.Quota(having, low, high)  # type: ignore[arg-type]
+  low, high = own.bounds
+  arrays: Any = (own.having, low.astype(np.int32), high.astype(np.int32))
+  return list_quota.Quota(*arrays)
 
 
 def _padded(lists: Sequence[Sequence[int]]) -> Int[np.ndarray, "rows places"]:

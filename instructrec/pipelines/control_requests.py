@@ -225,5 +225,4 @@ class ControlRequests:
 
   def asked(self) -> asked.Asked:
     """What the rows of `lists` ask."""
-    parts = self.opened.parts
-    return asked.Asked.of(self.lists.frame, parts.catalog, parts.attributes)
+    return asked.Asked.of(self.lists.frame, self.opened.catalog)

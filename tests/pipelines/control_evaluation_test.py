@@ -86,7 +86,7 @@ def evaluation_fixture(matching):
   requests = types.SimpleNamespace(
     lists=rows,
     categories=None,
-    asked=lambda: asked.Asked.of(frame, opened.catalog, attributes),
+    asked=lambda: asked.Asked.of(frame, opened.catalog),
     instructions=types.SimpleNamespace(directory=matching.run.directory),
   )
   log = matching.prepared.split.training_log
@@ -191,7 +191,7 @@ def test_columns_are_those_of_lists_worked_by_hand():
     wish=asked.control.Wish(
       np.full(2, Direction.WANTED), count, np.array([3, 2]), np.array([6, 7])
     ),
-    having=[mask, mask],
+    having=np.stack([mask, mask]),
   )
   lists = control_lists.Lists(
     np.array([[2, 1], [0, generated.INVALID]]), wishes.k, wishes.history
