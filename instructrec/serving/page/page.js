@@ -107,7 +107,7 @@ async function start() {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) askKey();
     else if (error.status !== 0) poll();
-    showServer(null, error.message);
+    showServer(null, error.status === 401 ? "A key is needed" : error.message);
     return;
   }
   lanes.forEach((lane) => {
@@ -158,6 +158,9 @@ function poll() {
 
 function askKey() {
   document.getElementById("key").hidden = false;
+  document.querySelector("#key label").textContent = api.key
+    ? "This server has no such key."
+    : "This server asks for a key.";
   document.getElementById("key-text").focus();
 }
 
