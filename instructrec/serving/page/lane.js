@@ -55,9 +55,11 @@ export class Lane {
 
   set models(names) {
     this._find(".model").hidden = names.length < 2;
+    const chosen = this._models.value;
     this._models.replaceChildren(
       ...names.map((name) => element("option", { value: name }, name)),
     );
+    if (names.includes(chosen)) this._models.value = chosen;
   }
 
   get _model() {
