@@ -112,6 +112,7 @@ setuptools.setup(
     ],
     "instructrec.preflight": ["*.json"],
     "instructrec.serving": [
+      "*.yaml",
       "page/*.html",
       "page/*.css",
       "page/*.js",

@@ -134,7 +134,11 @@ class Matching:
       self.run.tokenizer.encode(parts.prompt(wish or None)) for wish in wishes
     ]
     tokens = self.block.tokens.with_wishes(ragged.Ragged.of(prompts), wishes)
-    return dataclasses.replace(self.block, tokens=tokens)
+    requests = [
+      dataclasses.replace(one, intention=wish or None)
+      for one, wish in zip(self.block.requests, wishes, strict=True)
+    ]
+    return dataclasses.replace(self.block, tokens=tokens, requests=requests)
 
 
 def _model(run: Any, trained: Sequence[str]) -> Any:

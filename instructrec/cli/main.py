@@ -28,6 +28,7 @@ from instructrec.cli import (
   prepare,
   quickstart,
   rank,
+  recommend,
   results,
   retrieve,
   serve,
@@ -133,6 +134,7 @@ for _function in (
   compare.compare,
   show.show,
   quickstart.quickstart,
+  recommend.recommend,
   devices.devices,
 ):
   _add(app, _function)

@@ -129,10 +129,7 @@ class WishReader:
     Returns:
       What is wanted and what is not.
     """
-    pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
-    for piece in pieces:
-      piece.text = self._cue_word(piece.text)
-    elements = self._elements(pieces)
+    elements = self.pieces(text, titles)
     if wish_pieces.is_foreign(elements):
       return ReadWish()
     unwanted = wish_polarity.unwanted(elements)
@@ -153,6 +150,21 @@ class WishReader:
       tuple(number for number, turned in last.items() if turned),
       spans,
     )
+
+  def pieces(self, text: str, titles: Iterable[str] = ()) -> list[Piece]:
+    """The words and marks of a wish, joined to cues and to things.
+
+    Args:
+      text: see `read`.
+      titles: see `read`.
+
+    Returns:
+      In order; things that are named, whether or not the text wishes for them.
+    """
+    pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
+    for piece in pieces:
+      piece.text = self._cue_word(piece.text)
+    return self._elements(pieces)
 
   def scores(
     self, read: ReadWish, items: Int[np.ndarray, " items"] | None = None

@@ -312,7 +312,10 @@ def _items(generator: generate.Generator) -> pl.DataFrame:
     prepared.catalog.frame.lazy()
     .join(counts, on="item_id", how="left", maintain_order="left")
     .with_columns(pl.col("count").fill_null(0))
-    .select("item_id", "title", "count", "categories", "brand", "price")
+    .select(
+      pl.col("item_id", "title", "count", "categories", "brand", "price"),
+      pl.col("^year$"),
+    )
     .collect()
   )
 
@@ -350,6 +353,7 @@ def _manifest(
     "domain": generator.resolved_domain.value,
     "max_history": spec.max_history,
     "kinds": list(spec.kinds),
+    "control": generator.control and generator.control.facts,
     "eval_templates": list(spec.eval_templates),
     "seed": spec.seed,
     "rows": rows,

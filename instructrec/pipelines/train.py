@@ -27,6 +27,7 @@ from instructrec.training import (
   gin_config,
   item_arrays,
   item_table,
+  item_titles,
   lengths,
   own_checkpoints,
   run_dir,
@@ -138,6 +139,8 @@ class _Data:
       option=functools.partial(gin_config.option, data_config.DataConfig),
     )
     data = lengths.choose(data, features)
+    if writes := item_titles.writes(config.model):
+      _check_titles(table, words, config, data)
     items = None
     if data.reads_items:
       items = item_arrays.ItemArrays.create(table, words, data)
@@ -154,7 +157,7 @@ class _Data:
     return cls(
       vocabulary=model_file,
       items=items,
-      table=folder / item_table.FILE if data.reads_items else None,
+      table=folder / item_table.FILE if data.reads_items or writes else None,
       stream=made[0],
       validation=made[1] if len(made) > 1 else None,
       lists=lists,
@@ -314,6 +317,22 @@ def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
       f"{path} has {found} ids, the model {limit}; set --gin.VOCAB_SIZE to at "
       f"least {found}"
     )
+
+
+def _check_titles(
+  table: item_table.ItemTable,
+  words: tokenizer.Tokenizer,
+  config: runner.TrainConfig,
+  data: data_config.DataConfig,
+) -> None:
+  """Refuses what the run could not write later, before it trains."""
+  item_titles.trie(
+    table,
+    words,
+    vocab_size=config.model.vocab_size,
+    eos_id=config.model.network_config.eos_id,
+    most_tokens=data.targets_length,
+  )
 
 
 def _check_items(found: int, limit: int) -> None:

@@ -3,10 +3,10 @@
 `<model_dir>/run.json` says where its data are, under which versions it ran and
 with which settings from which step on; `config.gin` holds every binding of its
 newest part; `vocabulary/` a copy of the SentencePiece model; `items.parquet` a
-copy of the item table, where the run reads items; `SHA256SUMS` the hashes of
-these, which are checked when they are read (`run.json` holds its own);
-`checkpoints/`, `metrics.jsonl`, `tensorboard/` come from the runner; `run.lock`
-is there while a process trains.
+copy of the item table, where the run reads items or writes their titles;
+`SHA256SUMS` the hashes of these, which are checked when they are read
+(`run.json` holds its own); `checkpoints/`, `metrics.jsonl`, `tensorboard/` come
+from the runner; `run.lock` is there while a process trains.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from instructrec.training import (
   distributed,
   gin_config,
   item_table,
+  item_titles,
   own_checkpoints,
   run_history,
   run_record,
@@ -131,7 +132,7 @@ def save(
     vocabulary: the SentencePiece model of the data.
     record: what `run.json` holds; JSON values. The settings of gin and the
       starts of the run are added.
-    items: the item table of the data; None where the run reads no items.
+    items: the item table of the data; None where the run needs none.
     step: that training goes on from.
 
   Raises:
@@ -302,11 +303,13 @@ def load(
   train = settings.build(runner.TrainConfig)
   if checksums.is_known(folder, VOCABULARY.as_posix(), _REMEDY):
     checksums.verify(folder, _REMEDY, [VOCABULARY])
+  vocabulary = folder / VOCABULARY
+  titles = item_titles.ItemTitles(folder, vocabulary, data.targets_length)
   return trained_run.Run(
     directory=folder,
-    model=train.model.merged(),
+    model=item_titles.bound(train.model.merged(), titles),
     data=data,
-    vocabulary=folder / VOCABULARY,
+    vocabulary=vocabulary,
     items=folder,
     parameters=own_checkpoints.OwnCheckpoints(
       folder, train.model.network_config.adapter

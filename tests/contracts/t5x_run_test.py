@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from instructrec.evaluation import metrics
+from instructrec.training import item_table
 
 pytestmark = [pytest.mark.t5x, pytest.mark.slow, pytest.mark.tf]
 
@@ -216,6 +217,48 @@ def test_it_generates_texts_into_files_and_metrics(t5x, resumed, tmp_path):
     (path / "instructrec_v1_sequential_p1_i0-metrics.jsonl").read_text()
   )
   assert 0 <= row["exact_match"] <= row["listed"] <= 1
+
+
+def test_it_writes_titles_of_the_catalogue_alone(t5x, resumed, tmp_path):
+  """Ten items a request, by infer.py and into the metrics of eval.py."""
+  common = (
+    "--gin_file=gin/overrides/generate.gin",
+    "--gin_file=gin/runs/t5x_catalog.gin",
+    *EVALUATE,
+    f"--gin.CHECKPOINT_PATH='{resumed[0] / 'checkpoint_20'}'",
+    "--gin.MIXTURE_OR_TASK_NAME='instructrec_v1_sequential_p1_i0'",
+    "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
+  )
+  t5x.run(
+    "infer",
+    "--gin_file=gin/instructrec_infer.gin",
+    *common,
+    f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
+    devices=4,
+    checked=True,
+  )
+  table = item_table.ItemTable.load(t5x.data)
+  rows = lines(tmp_path / "infer", "sequential_p1_i0", "predict_with_aux")
+  assert len(rows) == 60
+  for row in rows:
+    assert len(set(row["prediction"])) == 10
+    assert row["prediction"] == [
+      table.titles[item - 1] for item in row["aux"]["items"]
+    ]
+  t5x.run(
+    "eval",
+    "--gin_file=gin/instructrec_eval.gin",
+    *common,
+    f"--gin.EVAL_OUTPUT_DIR='{tmp_path / 'eval'}'",
+    devices=4,
+  )
+  path = tmp_path / "eval" / "inference_eval"
+  row = json.loads(
+    (path / "instructrec_v1_sequential_p1_i0-metrics.jsonl").read_text()
+  )
+  hits = [r["inputs"]["targets_pretokenized"] in r["prediction"] for r in rows]
+  assert row["HR@10"] == pytest.approx(np.mean(hits))
+  assert 0 <= row["exact_match"] <= row["HR@5"] <= row["HR@10"]
 
 
 def test_a_vocabulary_larger_than_the_network_stops_the_run(t5x, tmp_path):

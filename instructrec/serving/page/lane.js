@@ -159,16 +159,14 @@ export class Lane {
     }
     this._busy(false);
     this._find(".problem").replaceChildren();
-    this._find(".summary").textContent = [
-      found.items.length
-        ? `The best ${found.items.length} of ${counted(found.total, "item")}, ` +
-          `in ${Math.max(1, Math.round(found.milliseconds))} ms.`
-        : "No item fits. Take a condition back, or widen the settings.",
-      changesInWords(this._changed),
-      ...found.warnings,
-    ]
-      .filter(Boolean)
-      .join(" ");
+    this._find(".summary").textContent = found.items.length
+      ? [
+          `The best ${found.items.length} of ${counted(found.total, "item")},`,
+          `in ${Math.max(1, Math.round(found.milliseconds))} ms.`,
+          changesInWords(this._changed),
+          ...found.warnings.map((warning) => `Note: ${warning}.`),
+        ].join(" ")
+      : "No item fits. Take a condition back, or widen the settings.";
     this._drawUnderstood(found.understood);
     this._page.drawn(this);
   }
