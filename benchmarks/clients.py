@@ -161,7 +161,6 @@ def openai_chat(
   import openai
 
   client = openai.OpenAI(base_url=f"{url}/v1", api_key=_KEY, max_retries=0)
-  assert model in [found.id for found in client.models.list().data]
   messages = [{"role": "user", "content": QUERY if texts else ""}]
   found = client.chat.completions.create(model=model, messages=messages)
   stream = client.chat.completions.create(
@@ -169,6 +168,7 @@ def openai_chat(
   )
   text = "".join(part.choices[0].delta.content or "" for part in stream)
   assert text == found.choices[0].message.content
+  assert model in [listed.id for listed in client.models.list().data]
   results = found.model_extra["recommendation"]["results"]
   return [(place, one["score"]) for place, one in enumerate(results)]
 
@@ -226,7 +226,9 @@ def row(
   except urllib.error.HTTPError as error:
     fails = f"HTTPError {error.code}"
   except Exception as error:
-    message = " ".join(str(error).split())
+    body = getattr(error, "body", None)
+    told = body.get("message") if isinstance(body, dict) else None
+    message = " ".join((told or str(error)).split())
     fails = f"{type(error).__name__}: {message[:90]}"
   return [package, name, (client.__doc__ or "").rstrip("."), result, fails]
 

@@ -88,7 +88,10 @@ async def requests(port: int, count: int, seed: int) -> list[bytes]:
 async def load(
   port: int, bodies: list[bytes], clients: int, seconds: float
 ) -> dict[str, float]:
-  """Requests a second and quantiles of their time, in milliseconds."""
+  """Requests a second, quantiles of their time, the server's CPU time of one.
+
+  Times are milliseconds.
+  """
   times: list[float] = []
   end = time.perf_counter() + seconds
 
@@ -101,16 +104,26 @@ async def load(
         times.append(1000 * (time.perf_counter() - began))
         place += clients
 
-  began = time.perf_counter()
+  began, cpu = time.perf_counter(), await cpu_seconds(port)
   await asyncio.gather(*(client(number) for number in range(clients)))
   spent = time.perf_counter() - began
+  cpu = await cpu_seconds(port) - cpu
   cuts = statistics.quantiles(times, n=100)
   return {
     "requests_per_second": len(times) / spent,
     "p50": cuts[49],
     "p95": cuts[94],
     "p99": cuts[98],
+    "cpu": 1000 * cpu / len(times),
   }
+
+
+async def cpu_seconds(port: int) -> float:
+  """CPU time of the server so far."""
+  async with Connection(port) as connection:
+    text = (await connection.ask("GET", "/metrics")).decode()
+  (found,) = re.findall(r"(?m)^process_cpu_seconds_total (\S+)$", text)
+  return float(found)
 
 
 async def measure(
@@ -169,8 +182,11 @@ def main() -> None:
     finally:
       process.terminate()
       process.communicate(timeout=60)
-  print("| clients | batching | requests/s | p50 ms | p95 ms | p99 ms |")
-  print("|---|---|---|---|---|---|")
+  print(
+    "| clients | batching | requests/s | p50 ms | p95 ms | p99 ms | CPU ms a "
+    "request |"
+  )
+  print("|---|---|---|---|---|---|---|")
   for place, clients in enumerate(CLIENTS):
     for most_at_once, name in ((1, "off"), (64, "on")):
       row = rows[most_at_once][place]

@@ -13,7 +13,7 @@ import seqio
 from instructrec.alignment.wordings import ControlTask
 from instructrec.instructions import format as instruction_format
 from instructrec.instructions import mixtures, templates
-from instructrec.pipelines import item_features, registry
+from instructrec.pipelines import control_metrics, item_features, registry
 
 WEIGHTS = {
   ControlTask.PLAIN: 1.0,
@@ -56,6 +56,11 @@ def register(
         f"{instruction_format.CONTROL}_{task}",
         vocabulary,
         with_items=bool(suffix),
+        measured=(
+          control_metrics.of_categories
+          if task is ControlTask.CATEGORY
+          else control_metrics.of_lists
+        ),
       )
   for suffix in _SUFFIXES:
     names.append(f"{prefix}_mixture{suffix}")

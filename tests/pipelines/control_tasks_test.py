@@ -164,3 +164,60 @@ def test_what_was_unfinished_under_other_draws_is_not_used(spec):
   )
   keys = {resumption.key(s, s.generator()) for s in (spec, more, spec)}
   assert len(keys) == 2
+
+
+def test_seqio_measures_lists_as_they_are_asked(folder, names):
+  """The labels are perfect; what is wrong with others has its column."""
+  import seqio
+
+  from instructrec.pipelines import token_cache
+
+  token_cache.load(f"{PREFIX}_wanted", "test", folder)  # Sets the folder.
+  task = seqio.TaskRegistry.get(f"{PREFIX}_wanted")
+  rows = list(task.get_dataset(None, "test", shuffle=False).as_numpy_iterator())
+  texts = [row["targets_pretokenized"].decode() for row in rows]
+  asked = [
+    task.postprocess_fn(text, example=row, is_target=True)
+    for text, row in zip(texts, rows, strict=True)
+  ]
+  (metric_fn,) = task.predict_metric_fns
+  found = metric_fn(asked, texts)
+  assert (found["CorrectCount"], found["TCP"], found["CPA"]) == (1, 1, 1)
+  assert found["NonExist"] == found["RepeatItem"] == found["InHistory"] == 0
+  led = [row["target_id"] != b"" for row in rows]
+  assert found["HR@10"] >= sum(led) / len(led) > 0
+  # The first title of each ten times: one good item of k.
+  echoed = [
+    title_list.write([title_list.split(text)[0]] * one["k"])
+    for text, one in zip(texts, asked, strict=True)
+  ]
+  worse = metric_fn(asked, echoed)
+  lengths = [one["k"] for one in asked]
+  assert worse["RepeatItem"] == pytest.approx(
+    sum(k - 1 for k in lengths) / len(lengths)
+  )
+  assert worse["TCP"] == pytest.approx(sum(1 / k for k in lengths) / len(rows))
+  assert worse["CPA"] == 0
+  # Texts come to metrics as the vocabulary decodes what was written.
+  words = task.output_features["targets"].vocabulary
+  decoded = [words.decode(row["targets"].tolist()) for row in rows]
+  assert metric_fn(asked, decoded) == found
+  assert metric_fn(asked, [""] * len(rows))["CorrectCount"] == 0
+
+
+def test_seqio_measures_categories(folder, names):
+  import seqio
+
+  from instructrec.pipelines import token_cache
+
+  token_cache.load(f"{PREFIX}_category", "test", folder)
+  task = seqio.TaskRegistry.get(f"{PREFIX}_category")
+  (row, *_) = task.get_dataset(None, "test", shuffle=False).as_numpy_iterator()
+  found = task.postprocess_fn("", example=row, is_target=True)
+  assert found[0] == row["targets_pretokenized"].decode()
+  (metric_fn,) = task.predict_metric_fns
+  levels = [["jigsaws", "puzzles"]] * 4
+  assert metric_fn(levels, ["jigsaws", "puzzles", "kites", ""]) == {
+    "exact_match": 0.25,
+    "any_level": 0.5,
+  }

@@ -26,7 +26,7 @@ class ListDecoder:
   Attributes:
     separator_id: the token between titles: of T5's vocabulary 32099, which is
       `<extra_id_0>`.
-    max_items: titles of the longest list.
+    max_items: titles of the longest list; who asks for more gets so many.
     method: "greedy" takes the likeliest token each time, "sample" draws it.
     num_decodes: lists a request; of "greedy" there is one.
     constrained: see `list_policy.ListPolicy`; False measures what the model

@@ -125,6 +125,7 @@ def create(
   chosen = gates.Keys.of(os.environ) if keys is None else keys
   # The last one that is added stands first.
   app.add_middleware(gates.Gates, keys=chosen, refused=counted.rejected)
+  app.add_middleware(lifecycle.Farewell, life=life)
   app.add_middleware(metrics.Measured, metrics=counted, routes=routes)
   return app
 
@@ -227,7 +228,7 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         asked = reranking.question(run, body)
-        return asked, run.ranker.unread(asked.history, asked.wish)
+        return asked, run.notes(asked)
 
       run, (asked, notes) = await ask.prepared(read)
       (found,) = await ask.answers(run, [asked])
@@ -268,7 +269,7 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         asked = recommending.question(run, body)
-        return asked, run.ranker.unread(asked.history, asked.wish)
+        return asked, run.notes(asked)
 
       run, (asked, notes) = await ask.prepared(read)
       within = recommending.asked(body.filters)
@@ -287,10 +288,8 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         found = chatting.turn(run, body)
-        asked, notes = found.question, list[str]()
-        if asked is not None:
-          notes = run.ranker.unread(asked.history, asked.wish)
-        return found, notes
+        asked = found.question
+        return found, [] if asked is None else run.notes(asked)
 
       run, (turn, notes) = await ask.prepared(read)
       if turn.question is None:
