@@ -3,15 +3,15 @@
 A unit has some successive requests, and a row is a function of (seed, epoch,
 user): so each unit writes all epochs of the users whose newest training request
 it has, one moment an epoch, which all tasks of that epoch ask about, so that
-the retriever scores each moment once. *Rejected:* drawing while training, for
-which every host would need the retriever, and data order would no longer be a
-function of (seed, step); a row an epoch and item of what asks without a
-history, which no unit of requests has: there as many rows are drawn as users.
+the retriever scores each moment once. Of what asks without a history as many
+rows are drawn, and not one for each item as in the paper: items belong to no
+unit.
 """
 
 import collections
 import dataclasses
 import functools
+import hashlib
 import itertools
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from instructrec import checksums
 from instructrec.alignment import asking, labels, moments, wordings
 from instructrec.alignment.wordings import ControlTask
 from instructrec.data import dataset
@@ -30,7 +31,7 @@ from instructrec.instructions import (
   title_list,
   units,
 )
-from instructrec.instructions.attributes import Attributes, Kind
+from instructrec.instructions.attributes import Attribute, Attributes, Kind
 from instructrec.instructions.draws import Draws, mix
 from instructrec.instructions.format import (
   CONTROL,
@@ -54,7 +55,9 @@ _ALWAYS = (
   ControlTask.CATEGORY,
 )
 _EVALUATED = tuple(t for t in ControlTask if t is not ControlTask.PALR)
-_NUMBER = {task: number for number, task in enumerate(ControlTask, start=200)}
+_WHICH = 199
+"""Salt of which tasks a moment has; the next ones are those of the tasks."""
+_SALT = {task: salt for salt, task in enumerate(ControlTask, start=200)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ class ControlSpec:
       _kinds(found, self.kinds),
       wordings.Wordings(domain),
       spec,
-      self.num_epochs,
+      self,
     )
 
 
@@ -145,7 +148,7 @@ class ControlRows:
     kinds: what may be asked for.
     words: how it is asked.
     spec: seed, protocol and longest history.
-    num_epochs: how often everything is drawn for each user.
+    control: the retriever's folder and the number of epochs.
   """
 
   def __init__(
@@ -156,13 +159,13 @@ class ControlRows:
     kinds: Sequence[Kind],
     words: wordings.Wordings,
     spec: units.Spec,
-    num_epochs: int,
+    control: ControlSpec,
   ) -> None:
     self._items, self._teacher = items, teacher
     # Each looked up once: a catalogue row costs microseconds.
     self._item = functools.cache(items.__getitem__)
     self._attributes, self._kinds = attributes, tuple(kinds)
-    self._words, self._spec, self._num_epochs = words, spec, num_epochs
+    self._words, self._spec, self._control = words, spec, control
     self._asker = asking.Asker(
       attributes, kinds, from_target=spec.protocol == "paper"
     )
@@ -170,17 +173,19 @@ class ControlRows:
   @property
   def facts(self) -> dict[str, Any]:
     """What the rows are made from, JSON values."""
-    assert isinstance(self._spec.control, ControlSpec)
-    folder = self._spec.control.retriever
+    folder = pathlib.Path(self._control.retriever)
     manifest = retriever.read_manifest(folder)
+    # The hashes of all that it learnt.
+    sums = (folder / checksums.FILE).read_bytes()
     return {
       "retriever": {
-        "folder": pathlib.Path(folder).resolve().name,
+        "folder": folder.resolve().name,
         "method": manifest["method"],
         "settings": manifest["settings"],
         "seed": manifest["record"].get("seed"),
+        "fingerprint": f"sha256:{hashlib.sha256(sums).hexdigest()}",
       },
-      "num_epochs": self._num_epochs,
+      "num_epochs": self._control.num_epochs,
       "attributes": [kind.value for kind in self._kinds],
       "drawn_from": (
         "target, as the paper" if self._spec.protocol == "paper" else "teacher"
@@ -223,7 +228,7 @@ class ControlRows:
         moments.evaluated(requests, self._items, seed=seed, max_history=longest)
       )
       return
-    for epoch in range(self._num_epochs):
+    for epoch in range(self._control.num_epochs):
       yield list(
         moments.trained(
           requests, self._items, seed=seed, epoch=epoch, max_history=longest
@@ -238,7 +243,7 @@ class ControlRows:
     terms: asking.Terms,
   ) -> Control | None:
     # What test rows differ in is one thing: the rest is drawn alike.
-    draws = Draws(mix(at.key, _NUMBER[task]))
+    draws = Draws(mix(at.key, _SALT[task]))
     asked = self._asker.ask(task, at, ranking, terms, draws)
     if asked is None:
       return None
@@ -249,7 +254,19 @@ class ControlRows:
         direction=asked.direction,
       )
     )
-    has_user = "history" in wordings.SLOTS[task]
+    row = self._written(asked, at, wording, terms)
+    self._check(row, asked, at)
+    return row
+
+  def _written(
+    self,
+    asked: asking.Question,
+    at: moments.Moment,
+    wording: wordings.Wording,
+    terms: asking.Terms,
+  ) -> Control:
+    """A question in words, with all that is known of it."""
+    has_user = "history" in wordings.SLOTS[asked.task]
     ids, titles = self._items.item_ids, self._items.titles
     history = at.history if has_user else ()
     inputs, prompt = wordings.filled(
@@ -257,17 +274,15 @@ class ControlRows:
       self._slots(asked),
       render.join_titles([titles[item] for item in history]),
     )
-    variant = (
-      str(at.epoch)
-      if at.split == "train"
-      else "/".join(terms.unseen or ("seen",))
-    )
+    variant = "/".join(terms.unseen or ("seen",))
+    if at.split == "train":
+      variant = str(at.epoch)
     led = has_user and asked.label[0] == at.target
-    row = Control(
-      example_id=f"{at.request_id}/{task}/{variant}",
+    return Control(
+      example_id=f"{at.request_id}/{asked.task}/{variant}",
       task=CONTROL,
       template_id=wording.id,
-      kind=task.value,
+      kind=asked.task.value,
       preference=Preference.P1 if has_user else Preference.P0,
       intention=Intention.I2 if asked.constraints else Intention.I0,
       task_form=TaskForm.T2.value,
@@ -290,8 +305,6 @@ class ControlRows:
       epoch=at.epoch,
       unseen=terms.unseen,
     )
-    self._check(row, asked, at)
-    return row
 
   def _slots(self, asked: asking.Question) -> dict[str, str]:
     if asked.task is ControlTask.CATEGORY:
@@ -331,7 +344,7 @@ class ControlRows:
         history=[item(i) for i in row.history_ids],
         later=[item(ids[place]) for place in at.later],
         taken_before=at.target in at.history,
-        # Drawn without the target, or of the paper's protocol, which says so.
+        # Nothing else that is said is made from the target's title.
         template=row.prompt,
       ),
     )
@@ -339,15 +352,14 @@ class ControlRows:
   def _is_met(
     self, constraint: asking.Constraint, asked: asking.Question
   ) -> bool:
-    number = self._numbers[str(constraint.attribute)]
-    having = set(self._attributes.items(number).tolist())
-    count = sum(item in having for item in asked.label)
-    return constraint.is_met(count, len(asked.label))
+    number = self._numbers[constraint.attribute]
+    having = [number in self._attributes.of_item(i) for i in asked.label]
+    return constraint.is_met(sum(having), len(having))
 
   @functools.cached_property
-  def _numbers(self) -> dict[str, int]:
+  def _numbers(self) -> dict[Attribute, int]:
     found = self._attributes.attributes
-    return {str(attribute): number for number, attribute in enumerate(found)}
+    return {attribute: number for number, attribute in enumerate(found)}
 
 
 def _wanted(
@@ -359,12 +371,12 @@ def _wanted(
   validation one of each; in test a second one, of which one thing is unseen.
   """
   if at.split == "train":
-    draws = Draws(mix(at.key, min(_NUMBER.values()) - 1))
+    draws = Draws(mix(at.key, _WHICH))
     drawn = {*_ALWAYS, *(draws.pick(pair) for pair in _EITHER)}
     return [(task, asking.TRAINED) for task in ControlTask if task in drawn]
   seen = [(task, asking.SEEN) for task in _EVALUATED]
   if at.split != "test":
     return seen
-  draws = Draws(mix(at.key, min(_NUMBER.values()) - 1))
+  draws = Draws(mix(at.key, _WHICH))
   unseen = [(task, draws.pick(asking.unseen_of(task))) for task in _EVALUATED]
   return itertools.chain(seen, unseen)

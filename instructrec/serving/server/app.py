@@ -228,7 +228,7 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         asked = reranking.question(run, body)
-        return asked, run.ranker.unread(asked.history, asked.wish)
+        return asked, run.notes(asked)
 
       run, (asked, notes) = await ask.prepared(read)
       (found,) = await ask.answers(run, [asked])
@@ -269,7 +269,7 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         asked = recommending.question(run, body)
-        return asked, run.ranker.unread(asked.history, asked.wish)
+        return asked, run.notes(asked)
 
       run, (asked, notes) = await ask.prepared(read)
       within = recommending.asked(body.filters)
@@ -288,10 +288,8 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         found = chatting.turn(run, body)
-        asked, notes = found.question, list[str]()
-        if asked is not None:
-          notes = run.ranker.unread(asked.history, asked.wish)
-        return found, notes
+        asked = found.question
+        return found, [] if asked is None else run.notes(asked)
 
       run, (turn, notes) = await ask.prepared(read)
       if turn.question is None:
