@@ -26,10 +26,15 @@ _READY = 300  # Seconds.
 
 
 class Connection:
-  """One client's connection, kept alive; as little as HTTP allows."""
+  """One client's connection, kept alive; as little as HTTP allows.
+
+  Attributes:
+    closing: whether the server has said that it closes it.
+  """
 
   def __init__(self, port: int) -> None:
     self._port = port
+    self.closing = False
 
   async def __aenter__(self) -> "Connection":
     self._reader, self._writer = await asyncio.open_connection(
@@ -53,6 +58,7 @@ class Connection:
       + body
     )
     head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    self.closing = "connection: close" in head.lower()
     (length,) = re.findall(r"(?i)content-length: (\d+)", head)
     found = await self._reader.readexactly(int(length))
     if not head.startswith("HTTP/1.1 200"):
@@ -82,7 +88,10 @@ async def requests(port: int, count: int, seed: int) -> list[bytes]:
 async def load(
   port: int, bodies: list[bytes], clients: int, seconds: float
 ) -> dict[str, float]:
-  """Requests a second and quantiles of their time, in milliseconds."""
+  """Requests a second, quantiles of their time, the server's CPU time of one.
+
+  Times are milliseconds.
+  """
   times: list[float] = []
   end = time.perf_counter() + seconds
 
@@ -95,16 +104,26 @@ async def load(
         times.append(1000 * (time.perf_counter() - began))
         place += clients
 
-  began = time.perf_counter()
+  began, cpu = time.perf_counter(), await cpu_seconds(port)
   await asyncio.gather(*(client(number) for number in range(clients)))
   spent = time.perf_counter() - began
+  cpu = await cpu_seconds(port) - cpu
   cuts = statistics.quantiles(times, n=100)
   return {
     "requests_per_second": len(times) / spent,
     "p50": cuts[49],
     "p95": cuts[94],
     "p99": cuts[98],
+    "cpu": 1000 * cpu / len(times),
   }
+
+
+async def cpu_seconds(port: int) -> float:
+  """CPU time of the server so far."""
+  async with Connection(port) as connection:
+    text = (await connection.ask("GET", "/metrics")).decode()
+  (found,) = re.findall(r"(?m)^process_cpu_seconds_total (\S+)$", text)
+  return float(found)
 
 
 async def measure(
@@ -163,8 +182,11 @@ def main() -> None:
     finally:
       process.terminate()
       process.communicate(timeout=60)
-  print("| clients | batching | requests/s | p50 ms | p95 ms | p99 ms |")
-  print("|---|---|---|---|---|---|")
+  print(
+    "| clients | batching | requests/s | p50 ms | p95 ms | p99 ms | CPU ms a "
+    "request |"
+  )
+  print("|---|---|---|---|---|---|---|")
   for place, clients in enumerate(CLIENTS):
     for most_at_once, name in ((1, "off"), (64, "on")):
       row = rows[most_at_once][place]

@@ -23,7 +23,7 @@ import enum
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -128,7 +128,13 @@ class Attributes:
     fewest = max(min_items, math.ceil(len(catalog) * MIN_SHARE))
     most = len(catalog) * MAX_SHARE
     found: dict[tuple[str, ...], tuple[Attribute, list[int]]] = {}
-    makers = (categories, brands, _prices, _decades, _keyphrases)
+    makers: Sequence[Callable[[Catalog, int], Mapping[str, Sequence[int]]]] = (
+      categories,
+      brands,
+      _prices,
+      _decades,
+      _keyphrases,
+    )
     for kind, make in zip(Kind, makers, strict=True):
       for name, items in sorted(make(catalog, fewest).items()):
         key = spoken.key(name)

@@ -7,17 +7,20 @@ newest titles of a history and a target with 16 drawn items, of 24 tokens each.
 The arrays are those of `training/item_arrays.py`; draws follow SeqIO's seeds.
 """
 
+import contextlib
 import functools
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import seqio
 import tensorflow as tf
 
 from instructrec import checksums
+from instructrec.data import catalog
 from instructrec.instructions.format import TaskForm
 from instructrec.training import item_table
 
@@ -84,6 +87,29 @@ def read_table(path: str, written: int) -> item_table.ItemTable:
     DamagedError: where it was changed.
   """
   del written  # Another file under the same name is read anew.
+  with _copied(path) as copy:
+    return item_table.ItemTable.read(copy)
+
+
+def read_catalog(path: str) -> catalog.Catalog:
+  """The items of a folder with all that is known of them.
+
+  Args:
+    path: see `place`.
+
+  Returns:
+    The catalogue.
+
+  Raises:
+    DamagedError: where the table was changed.
+  """
+  with _copied(path) as copy:
+    return catalog.Catalog(pl.read_parquet(copy, glob=False))
+
+
+@contextlib.contextmanager
+def _copied(path: str) -> Iterator[pathlib.Path]:
+  """A table on this machine, checked."""
   checksums.verify(
     path.removesuffix(f"/{item_table.FILE}"),
     "make the data again with `instructrec generate`, or copy them again",
@@ -92,7 +118,7 @@ def read_table(path: str, written: int) -> item_table.ItemTable:
   with tempfile.TemporaryDirectory() as folder:
     copy = pathlib.Path(folder) / item_table.FILE
     tf.io.gfile.copy(path, str(copy))
-    return item_table.ItemTable.read(copy)
+    yield copy
 
 
 @functools.lru_cache(maxsize=8)

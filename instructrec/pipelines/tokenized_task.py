@@ -27,6 +27,9 @@ _COLUMNS = (
   "label",
 )
 _LIST_COLUMNS = ("candidate_ids",)
+_CONTROL_COLUMNS = ("k", "epoch", "next_id")
+_CONTROL_LIST_COLUMNS = ("constraints", "label_ids", "unseen", "history_ids")
+"""Of rows of control tasks alone."""
 _ITEM_COLUMNS = (
   "prompt_pretokenized",
   "inputs_pretokenized",
@@ -45,6 +48,7 @@ def _batches(
   if rows is not None:
     dataset = dataset.take(rows)
   wanted = {"inputs", "targets", *_COLUMNS, *_LIST_COLUMNS, *_ITEM_COLUMNS}
+  wanted |= {*_CONTROL_COLUMNS, *_CONTROL_LIST_COLUMNS}
 
   def keep(row: Mapping[str, Any]) -> dict[str, Any]:
     if "prompt" in row:
@@ -206,10 +210,14 @@ def _text_lists(values: tf.RaggedTensor) -> list[list[str]]:
 
 
 def _columns(batch: Mapping[str, Any]) -> pl.DataFrame:
+  columns, list_columns = [*_COLUMNS], [*_LIST_COLUMNS]
+  if set(_CONTROL_COLUMNS) <= set(batch):
+    columns += _CONTROL_COLUMNS
+    list_columns += _CONTROL_LIST_COLUMNS
   data: dict[str, Any] = {}
-  for name in _COLUMNS:
+  for name in columns:
     values = batch[name].numpy()
-    data[name] = values if name == "label" else _texts(values)
-  for name in _LIST_COLUMNS:
-    data[name] = _text_lists(batch[name])
+    data[name] = _texts(values) if values.dtype == object else values
+  for name in list_columns:
+    data[name] = pl.Series(_text_lists(batch[name]), dtype=pl.List(pl.String))
   return pl.DataFrame(data)

@@ -233,7 +233,10 @@ class Retriever(abc.ABC):
           f"{'left out' if remove_seen else 'kept'}"
         )
       best = np.stack(
-        [_best(row, ~skip, k) for row, skip in zip(scores, seen, strict=True)]
+        [
+          best_places(row, ~skip, k)
+          for row, skip in zip(scores, seen, strict=True)
+        ]
       )
       found.append(np.take_along_axis(scores, best, 1))
       item_ids += [tuple(self.item_ids[i] for i in row) for row in best]
@@ -308,10 +311,19 @@ class Retriever(abc.ABC):
     return found
 
 
-def _best(
+def best_places(
   scores: Float[np.ndarray, " items"], allowed: np.ndarray, k: int
 ) -> Int[np.ndarray, " k"]:
-  """Places of the k best allowed items; of equal ones, the first; NaN last."""
+  """The best items of those allowed, without sorting all.
+
+  Args:
+    scores: of all items.
+    allowed: which of them count.
+    k: how many, no more than count.
+
+  Returns:
+    Places, best first; of equal scores, the catalogue's first; NaN last.
+  """
   places = np.flatnonzero(allowed)
   keys = -scores[places]
   # Only what is as good as the k-th is sorted.

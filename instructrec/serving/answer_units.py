@@ -122,12 +122,13 @@ class AnswerUnits:
       os.fsync(file.fileno())
     temporary.replace(self._path(number))
 
-  def has(self, number: int, lines: str) -> bool:
+  def has(self, number: int, lines: str, *, allow_wrong: bool) -> bool:
     """Whether the answers to some lines are there, whole.
 
     Args:
       number: of the unit.
       lines: hash of what is to be answered.
+      allow_wrong: whether lines may have an error in place of an answer.
 
     Returns:
       False also where they are damaged, which is told.
@@ -139,6 +140,7 @@ class AnswerUnits:
       try:
         facts = json.loads(file.read(_FIRST))
         same, digest = facts["lines"] == lines, facts["answers"]
+        same &= allow_wrong or not facts["wrong"]
       except (ValueError, KeyError, TypeError):
         same, digest = True, None
       whole = hashlib.file_digest(_rest(file), "sha256").hexdigest() == digest

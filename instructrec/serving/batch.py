@@ -101,8 +101,7 @@ def _key(
     "checkpoint": [opened.checkpoint, opened.run.config],
     "catalog": opened.catalog.fingerprint(),
     "settings": [
-      *(settings.k, settings.reasons, settings.on_unknown),
-      *(settings.on_bad_row, UNIT),
+      *(settings.k, settings.reasons, settings.on_unknown, UNIT),
     ],
   }
   if opened.ranks_catalogs:
@@ -159,7 +158,7 @@ class _Batch:
       for number, unit in enumerate(_units(file)):
         if number % count == index:
           lines = _digest(unit)
-          if not self.units.has(number, lines):
+          if not self.units.has(number, lines, allow_wrong=self._skips):
             self.units.keep(number, self._answers(unit), lines)
         shown.advance(len(unit))
     return number + 1
@@ -199,8 +198,12 @@ class _Batch:
         explained = self.ranker.explain(requests[place], found[place])
       yield one | request_lines.answer(found[place], explained)
 
+  @property
+  def _skips(self) -> bool:
+    return self.settings.on_bad_row == preparation.OnBadRow.skip
+
   def _wrong(self, line: Line, error: ValueError) -> None:
-    if self.settings.on_bad_row == preparation.OnBadRow.error:
+    if not self._skips:
       raise BadRequestError(
         f"{self.name}, line {line.number}: {error}; correct the file and start "
         "again, which goes on from here, or pass --on_bad_row=skip to write "

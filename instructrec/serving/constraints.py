@@ -7,6 +7,7 @@ bind, and keep items out.
 import dataclasses
 import enum
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,9 @@ class Constraint:
     number: of a price, in the catalogue's currency, or how many items.
     item_id: of an item, for `LIKE` and `EXCLUDED`.
     title: of that item.
+
+  Raises:
+    ValueError: where the number is none.
   """
 
   kind: Kind
@@ -55,6 +59,11 @@ class Constraint:
   number: float | None = None
   item_id: str | None = None
   title: str | None = None
+
+  def __post_init__(self) -> None:
+    """Checks the number."""
+    if self.number is not None and not math.isfinite(self.number):
+      raise ValueError(f"{self.kind} is {self.number}, expected a number")
 
   @property
   def binds(self) -> bool:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from instructrec import limits
 from instructrec.instructions import wish_reader
 from instructrec.instructions.attributes import Kind as AttributeKind
 from instructrec.serving import constraints, turn_reader
@@ -22,6 +23,9 @@ from instructrec.serving.turn_reader import Act, Do
 
 MAX_MESSAGES = 500
 MAX_TEXT = 4000
+"""Characters of one message of the user."""
+MAX_SAID, MAX_ANSWERED = 40_000, 400_000
+"""Characters of all messages of the user, and of all others."""
 _PRICES = (Kind.MAX_PRICE, Kind.MIN_PRICE)
 _WISHED = (Kind.WANTED, Kind.UNWANTED)
 _EXCLUSIVE = (AttributeKind.PRICE, AttributeKind.DECADE)
@@ -174,21 +178,13 @@ class Conversations:
 
     Raises:
       KeyError: for an id of the history that the catalogue does not have.
-      ValueError: where there are too many messages, or one is too long.
+      ValueError: where there is more than is read.
     """
-    if len(messages) > MAX_MESSAGES:
-      raise ValueError(
-        f"found {len(messages)} messages, expected at most {MAX_MESSAGES}"
-      )
+    _check_size(messages)
     for item in history:
       self.shelf.catalog.index(item)
     course = _Course(self, list(history))
     for message in messages:
-      if len(message.text) > MAX_TEXT:
-        raise ValueError(
-          f"a message has {len(message.text)} characters, expected at most "
-          f"{MAX_TEXT}"
-        )
       if message.role == "user":
         course.hear(message.text)
       elif message.role == "assistant":
@@ -223,11 +219,28 @@ class Conversations:
     Returns:
       The wish; None where nothing is wanted and nothing unwanted.
     """
-    if len(texts) == 1:
+    if len(texts) == 1 and len(texts[0]) <= limits.WISH_CHARS.value:
       found = self.shelf.of_reading(self.wishes.read(texts[0]))
       if set(found) == {c for c in kept if c.kind in _WISHED}:
         return " ".join(texts[0].split())
     return constraints.spoken(kept)
+
+
+def _check_size(messages: Sequence[Message]) -> None:
+  """Fails where there is more than is read."""
+  said = [len(m.text) for m in messages if m.role == "user"]
+  answered = sum(len(m.text) for m in messages) - sum(said)
+  for found, most, what in (
+    (len(messages), MAX_MESSAGES, "messages"),
+    (max(said, default=0), MAX_TEXT, "characters in a message"),
+    (sum(said), MAX_SAID, "characters of the user"),
+    (answered, MAX_ANSWERED, "characters of answers"),
+  ):
+    if found > most:
+      raise ValueError(
+        f"the conversation has {found:,} {what}, expected at most {most:,}; "
+        "begin a new one"
+      )
 
 
 class _Course:
@@ -353,7 +366,15 @@ class _Course:
       )
       return
     made = Constraint(kinds[act.do], attribute, act.number)
-    self._drop(lambda c: c.attribute == attribute and c != made)
+    # "At most two puzzles" are wanted as before.
+    limits = act.do is Do.AT_MOST and bool(act.number)
+    self._drop(
+      lambda c: (
+        c.attribute == attribute
+        and c != made
+        and not (limits and c.kind is Kind.WANTED)
+      )
+    )
     if act.do is Do.WANT and attribute.kind in _EXCLUSIVE and not added:
       self._drop(
         lambda c: (

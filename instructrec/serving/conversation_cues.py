@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from instructrec.instructions import spoken, wish_cues
+from instructrec.instructions.attributes import Kind
 
 
 class Cue(enum.Enum):
@@ -56,6 +57,12 @@ CURRENCY, ABOUT_PRICE, NO_PRICE, _QUIET = (
   frozenset(_WORDS[name].split())
   for name in ("currency", "about_price", "no_price", "quiet")
 )
+KINDS = {
+  word: kind
+  for kind in (Kind.DECADE, Kind.BRAND, Kind.CATEGORY)
+  for word in _WORDS[kind.value].split()
+}
+"""What kinds of attributes are called."""
 QUIET = (
   _QUIET
   | wish_cues.CONTINUES

@@ -110,11 +110,10 @@ class ItemNames:
     Returns:
       The items; None where none is named.
     """
-    texts = [token[0] for token in message.tokens]
-    found = self._longest(texts, place)
+    found = self._title(message, place)
     while found is None and message.word(place) in _ARTICLES:
       place += 1
-      found = self._longest(texts, place)
+      found = self._title(message, place)
     if found is not None:
       return (found[0],), found[1]
     word = message.word(place)
@@ -124,10 +123,30 @@ class ItemNames:
     number = conversation_cues.ordinal(word)
     if number is not None:
       return _nth_named(message, place + 1, number, shown)
-    if word in _ALL | _ONE and message.is_loose(place + 1):
-      fits = word in _ALL or len(shown) == 1
-      return (tuple(shown) if fits else ()), place + 1
+    if word in _ALL and message.is_loose(place + 1):
+      return tuple(shown), place + 1
+    if word in _ONE and message.is_loose(place + 1):
+      return self._one(message, place, shown), place + 1
     return None
+
+  def _title(self, message: MessageWords, place: int) -> tuple[str, int] | None:
+    """The title that a message has at a place; "more" is none, though one."""
+    texts = [token[0] for token in message.tokens]
+    found = self._longest(texts, place)
+    if found is None:
+      return None
+    words = message.words[place : found[1]]
+    return None if conversation_cues.QUIET.issuperset(words) else found
+
+  def _one(
+    self, message: MessageWords, place: int, shown: Sequence[str]
+  ) -> tuple[str, ...]:
+    """What "that" is: the last that was numbered, or the only one."""
+    for before in range(place - 1, -1, -1):
+      number = conversation_cues.ordinal(message.word(before))
+      if number is not None:
+        return _nth(shown, number)
+    return tuple(shown) if len(shown) == 1 else ()
 
 
 def _nth_named(

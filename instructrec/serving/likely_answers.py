@@ -99,7 +99,11 @@ class LikelyAnswers:
     if not count:
       raise ValueError("there are no candidates to rank")
     found = self.ranker.top(
-      question.history, question.wish, question.k or count, allowed
+      question.history,
+      question.wish,
+      question.k or count,
+      allowed=allowed,
+      limits=question.limits,
     )
     raw = np.array([one.score for one in found])
     questions.best(raw, None)

@@ -9,9 +9,10 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from instructrec.models.scoring import features
-from instructrec.serving import catalog_ranker, questions
+from instructrec.serving import catalog_ranker, constraints, questions
 from instructrec.training import matching, ragged
 
+_VARIANTS = 16
 _Parts = dict[str, Float[np.ndarray, " candidates"]]
 
 
@@ -115,8 +116,11 @@ class MatchedAnswers:
   ) -> questions.Answer:
     """One row of a step as an answer."""
     parts = self.ranker.parts
-    order = questions.best(scores[columns], question.k)
+    limits = question.limits if question.documents is None else ()
+    order = questions.best(scores[columns], None if limits else question.k)
     chosen = columns[order]
+    if limits:
+      chosen = constraints.first(chosen, limits, question.k)
     kind = self.ranker.kind(question.history, question.wish)
     weights = self.ranker.weights.of_kind(kind)
     items = len(parts.catalog)
@@ -151,7 +155,9 @@ class MatchedAnswers:
     most = self._inputs_length
     lengths = features.padded_lengths(np.arange(1, most + 1))
     widths = np.unique(np.minimum(lengths, most)).tolist()
-    sizes = [size for size in matching.REQUESTS if size <= self.most_at_once]
+    # Reasons take a few variants of one question at once.
+    most_rows = max(self.most_at_once, _VARIANTS)
+    sizes = [size for size in matching.REQUESTS if size <= most_rows]
     shapes = [(size, width) for size in sizes for width in widths]
     for size, width in shapes:
       matcher.states(

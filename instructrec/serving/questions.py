@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from instructrec.serving import constraints
+
 
 class NotFiniteError(ArithmeticError):
   """A score is not a number: nothing is ranked by it."""
@@ -40,6 +42,8 @@ class Question:
     allowed: which items of the catalogue may be ranked; None for all. It says
       nothing of documents.
     k: how many places; None for all.
+    limits: how many items of the catalogue may have what; see
+      `constraints.first`. They say nothing of documents.
   """
 
   history: tuple[str, ...] = ()
@@ -47,11 +51,7 @@ class Question:
   documents: tuple[Document, ...] | None = None
   allowed: Bool[np.ndarray, " items"] | None = None
   k: int | None = None
-
-  def __post_init__(self) -> None:
-    """Checks that there is something to rank by."""
-    if not self.history and not self.wish:
-      raise ValueError("a request needs a history, a sentence, or both")
+  limits: tuple[constraints.Limit, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

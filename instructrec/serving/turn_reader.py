@@ -132,6 +132,7 @@ class _Message:
     self._message = message_words.MessageWords(text, reader.wishes)
     self._taken = [False] * len(self._message.tokens)
     self._acts: list[Act] = []
+    self._items_at: dict[int, item_names.Named | None] = {}
 
   def acts(self) -> list[Act]:
     place = 0
@@ -308,7 +309,11 @@ class _Message:
   # Items.
 
   def _named(self, place: int) -> item_names.Named | None:
-    return self._reader.names.at(self._message, place, self._before.shown)
+    if place not in self._items_at:
+      shown = self._before.shown
+      found = self._reader.names.at(self._message, place, shown)
+      self._items_at[place] = found
+    return self._items_at[place]
 
   def _of_items(
     self, do: Do, start: int, stop: int, items: Sequence[str]
@@ -335,19 +340,32 @@ class _Message:
 
   def _tell_unused_items(self) -> None:
     """Of which item is known, and not what: "the first one is odd"."""
+    used = {act.item_id for act in self._acts}
     for place, word in enumerate(self._message.words):
       if self._taken[place] or conversation_cues.ordinal(word) is None:
         continue
       found = self._named(place)
-      if found is not None and (
-        found[1] > place + 1 or self._message.word(found[1]) in _SAID_OF
-      ):
-        self._unknown(place, found[1], "expected what about it")
+      if found is None:
+        continue
+      items, end = found
+      if items and used.issuperset(items):  # "That" was it.
+        self._taken[place:end] = [True] * (end - place)
+      elif end > place + 1 or self._message.word(end) in _SAID_OF:
+        self._unknown(place, end, "what of it is not known")
 
   # What was said before.
 
   def _forget(self, start: int, stop: int) -> int:
-    end = 0
+    place = stop
+    while self._message.word(place) in _SKIPPED:
+      place += 1
+    kind = conversation_cues.KINDS.get(self._message.word(place))
+    every, end = self._reader.shelf.attributes.attributes, 0
+    for number in sorted(self._before.kept):
+      if every[number].kind is kind:
+        end = self._add(Do.FORGET, start, place + 1, attribute=number)
+    if end:
+      return end
     thing = self._thing(stop)
     while thing is not None and thing[1] in self._before.kept:
       end = self._add(Do.FORGET, start, thing[0], attribute=thing[1])

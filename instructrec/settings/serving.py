@@ -65,4 +65,4 @@ class ServingSettings(RunSettings):
       "After SIGTERM: how long /readyz says no before the port is closed.",
       least=0,
     ),
-  ] = 0
+  ] = 2

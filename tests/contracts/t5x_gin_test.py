@@ -38,6 +38,7 @@ SIZES = ("small", "base", "large", "xl", "xxl")
 FINETUNE = (
   *(f"gin/instructrec_{size}.gin" for size in SIZES),
   "gin/genrec_xl.gin",
+  "gin/control_xl.gin",
   "gin/genrec_llama_7b.gin",
 )
 _MODEL = ("gin/models/xl.gin",)
@@ -88,6 +89,10 @@ RUNS = {
       "gin/overrides/lora.gin",
       *_CATALOG,
     )
+    for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
+  },
+  **{
+    f"{name} lists": (name, *_MODEL, *_GENERATE, "gin/runs/t5x_lists.gin")
     for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
   },
   **{

@@ -134,6 +134,7 @@ def test_wrong_lines_are_named_and_stop_or_say_so(ranker, requests, tmp_path):
   lines[5] = '{"history": ["no such thing"]}'
   lines[6] = '{"history": []}'
   lines[7] = '{"wish": "a kite", "max_price": 0.001}'
+  lines[8] = '{"wish": "a kite", "min_price": NaN}'
   requests.write_text("\n".join(lines))
   output = tmp_path / "out.jsonl"
   with pytest.raises(
@@ -142,14 +143,41 @@ def test_wrong_lines_are_named_and_stop_or_say_so(ranker, requests, tmp_path):
     answered(ranker, requests, output)
   assert not output.exists()
   done, found = answered(ranker, requests, output, on_bad_row="skip")
-  assert (done.requests, done.wrong) == (8, 4)
+  assert (done.requests, done.wrong) == (8, 5)
   assert done.first == "line 2: wish is 3, expected text"
   wrong = {one["line"]: one["error"] for one in found if "error" in one}
-  assert set(wrong) == {2, 6, 7, 8}
+  assert set(wrong) == {2, 6, 7, 8, 9}
   assert "no item is called 'no such thing'" in wrong[6]
   assert "needs a history" in wrong[7]
   assert "meet all of this: a price of at most 0.001" in wrong[8]
+  assert "min_price is nan, expected a number" in wrong[9]
   assert all("places" in one for one in found if "error" not in one)
+
+
+def test_wrong_lines_may_be_skipped_after_all_and_not(
+  ranker, requests, tmp_path, monkeypatch
+):
+  """What is answered is kept; what was skipped is no answer otherwise."""
+  lines = requests.read_text().splitlines()
+  lines[3] = "nonsense"
+  requests.write_text("\n".join(lines))
+  output, calls = tmp_path / "out.jsonl", []
+  rank_all = run_ranker.Ranker.rank_all
+
+  def counted(self, asked):
+    calls.append(len(asked))
+    return rank_all(self, asked)
+
+  monkeypatch.setattr(run_ranker.Ranker, "rank_all", counted)
+  with pytest.raises(batch.BadRequestError, match="line 4"):
+    answered(ranker, requests, output)
+  monkeypatch.setattr(
+    batch.answer_units.AnswerUnits, "join", lambda *_, **__: None
+  )
+  batch.recommend(ranker, settings(requests, output, on_bad_row="skip"), print)
+  assert calls == [3, 2, 2]
+  with pytest.raises(batch.BadRequestError, match="line 4"):
+    answered(ranker, requests, output)
 
 
 def test_an_output_that_is_there_stays(ranker, requests, tmp_path):

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from instructrec.retrieval import run_weights
-from instructrec.serving import catalog_ranker, matched_answers, questions
+from instructrec.serving import (
+  catalog_ranker,
+  constraints,
+  matched_answers,
+  questions,
+)
 
 WISH = "Something for a trip to the ocean would be nice."
 IDLE = "Well, hello there."
@@ -150,6 +155,14 @@ def test_the_best_of_many_are_those_of_all():
     assert questions.best(scores, k).tolist() == whole[:k]
 
 
-def test_a_question_needs_a_history_or_a_wish():
-  with pytest.raises(ValueError, match="a history, a sentence, or both"):
-    questions.Question((), "")
+def test_a_list_keeps_to_its_limits(answers, items):
+  having = np.zeros(len(items), bool)
+  having[:40] = True
+  limits = (constraints.Limit(having, 2),)
+  (whole,) = answers.answer([questions.Question((), WISH)])
+  (found,) = answers.answer([questions.Question((), WISH, k=9, limits=limits)])
+  few = [place for place in whole.places if place < 40][:2]
+  rest = [place for place in whole.places if place >= 40]
+  assert [p for p in found.places if p < 40] == few
+  assert [p for p in found.places if p >= 40] == rest[:7]
+  assert list(found.raw) == sorted(found.raw, reverse=True)

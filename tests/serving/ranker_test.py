@@ -10,6 +10,7 @@ from instructrec.data import synthetic
 from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import t5, t5_config
 from instructrec.models.scoring import features
+from instructrec.serving import constraints
 from instructrec.serving import ranker as ranker_lib
 
 TEXT = "something to play with friends"
@@ -157,7 +158,7 @@ def test_what_is_not_allowed_is_not_found(ranker):
   allowed = np.zeros(len(ranker.catalog), bool)
   allowed[[2, 30, 40, 41]] = True
   ids = ranker.catalog.item_ids
-  found = ranker.top(ids[:3], TEXT, 3, allowed)
+  found = ranker.top(ids[:3], TEXT, 3, allowed=allowed & ~np.isin(ids, ids[:3]))
   among = ranker.rank(ids[:3], TEXT, [ids[30], ids[40], ids[41]])
   assert [one.item_id for one in found] == [one.item_id for one in among]
 
@@ -172,3 +173,21 @@ def test_warming_compiles_what_lists_need(ranker):
   titles = ranker.tokenizer.encode_all(ranker.catalog.titles)
   ranker.score_lists(prompts, [titles[:3], titles, titles[5:60]])
   assert ranker._score_fn._cache_size() == before
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_the_best_within_a_limit_are_the_first_of_all_within_it(ranker, most):
+  items = ranker.catalog
+  having = np.arange(len(items)) % 2 > 0
+  limits = [constraints.Limit(having, most)]
+  allowed = np.arange(len(items)) % 5 > 0
+  every = [
+    found
+    for found in ranker.rank(items.item_ids[:1], TEXT)
+    if allowed[items.index(found.item_id)]
+  ]
+  order = np.array([items.index(found.item_id) for found in every])
+  expected = constraints.first(order, limits, 40)
+  found = ranker.top(items.item_ids[:1], TEXT, 40, allowed, limits=limits)
+  assert [items.index(one.item_id) for one in found] == expected.tolist()
+  assert sum(having[expected]) == most

@@ -27,6 +27,45 @@ class CatalogSource(Protocol):
     """The catalogue, in the network's tokens."""
 
 
+def made(
+  catalog: catalog_trie.CatalogTrie | CatalogSource | None,
+  *,
+  vocab_size: int,
+  eos_id: int,
+) -> catalog_trie.CatalogTrie:
+  """The catalogue of a decoder's settings.
+
+  Args:
+    catalog: what they have.
+    vocab_size: token ids that the network knows.
+    eos_id: its end token.
+
+  Raises:
+    ValueError: where they have none.
+  """
+  if catalog is None:
+    raise ValueError(
+      "the decoder has no catalogue to write titles of; bind its `catalog`, or "
+      "call predict_items or predict_lists with one"
+    )
+  if isinstance(catalog, catalog_trie.CatalogTrie):
+    return catalog
+  return catalog(vocab_size=vocab_size, eos_id=eos_id)
+
+
+def check_vocabulary(
+  reading: reading_lib.Reading, trie: catalog_trie.CatalogTrie
+) -> None:
+  """Raises ValueError unless a catalogue is in a network's tokens."""
+  ours = (reading.vocab_size, reading.eos_id)
+  if (trie.vocab_size, trie.eos_id) != ours:
+    raise ValueError(
+      f"the catalogue was made for {trie.vocab_size} tokens and the end "
+      f"token {trie.eos_id}; the network has {ours[0]} and {ours[1]}: build "
+      "the tables for these"
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CatalogDecoder:
   """Writes titles of a catalogue and nothing else.
@@ -94,14 +133,7 @@ class CatalogDecoder:
     Raises:
       ValueError: where they have none.
     """
-    if self.catalog is None:
-      raise ValueError(
-        "the decoder has no catalogue to write titles of; bind "
-        "CatalogDecoder.catalog, or call predict_items with one"
-      )
-    if isinstance(self.catalog, catalog_trie.CatalogTrie):
-      return self.catalog
-    return self.catalog(vocab_size=vocab_size, eos_id=eos_id)
+    return made(self.catalog, vocab_size=vocab_size, eos_id=eos_id)
 
   def __call__(
     self,
@@ -128,13 +160,7 @@ class CatalogDecoder:
       ValueError: where the catalogue is of another vocabulary, or "sample" has
         no key.
     """
-    ours = (reading.vocab_size, reading.eos_id)
-    if (trie.vocab_size, trie.eos_id) != ours:
-      raise ValueError(
-        f"the catalogue was made for {trie.vocab_size} tokens and the end "
-        f"token {trie.eos_id}; the network has {ours[0]} and {ours[1]}: build "
-        "the tables for these"
-      )
+    check_vocabulary(reading, trie)
     if self.exclude_history:
       conditions = conditions.without(reading.arrays.get("history_items"))
     common: dict[str, Any] = {

@@ -16,7 +16,7 @@ from instructrec.models.generation import (
 )
 from instructrec.models.networks import network
 
-NO_TITLE, EMPTY = -1, -3
+INVALID, BLANK = -1, -3
 """What stands for an item where an entry is no title, or has no tokens: those
 of `instructions.title_list`, whose items count from 0 and not from 1."""
 
@@ -131,6 +131,12 @@ class ListRequests:
   conditions: leaf_intervals.Conditions = leaf_intervals.ANYTHING
   quota: list_quota.Quota | None = None
 
+  def without(self, items: Int[Array, "batch more"] | None) -> "ListRequests":
+    """The same, with more items excluded; see `Conditions.without`."""
+    return self.replace(  # type: ignore[attr-defined]
+      conditions=self.conditions.without(items)
+    )
+
 
 class TitleLists(NamedTuple):
   """Lists of titles.
@@ -138,7 +144,7 @@ class TitleLists(NamedTuple):
   Attributes:
     tokens: with separators and the end token, then 0.
     items: numbers, from 1, in the order of the list; 0 where there is no more,
-      NO_TITLE for what is none of the catalogue's, EMPTY for nothing between
+      INVALID for what is none of the catalogue's, BLANK for nothing between
       two separators.
     token_log_probs: of each token in nats; 0 where there is none.
     log_probs: of each item: those of its title's tokens and of the separator

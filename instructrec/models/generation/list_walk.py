@@ -167,16 +167,14 @@ class ListWalk:
     Args:
       state: of the lists.
       options: what may be written.
-      tokens: what is; one that may not has the probability 0.
+      tokens: what is; one that may not has the probability 0, padding 1.
     """
     trie, children = self.walk.trie, options.children
     is_end = tokens == trie.eos_id
     closes = is_end | (tokens == self.policy.separator_id)
-    same = jnp.where(
-      children.ends, closes[:, None], children.ways.tokens == tokens[:, None]
-    )
-    if self.policy.constrained:
-      same = children.ways.tokens == tokens[:, None]
+    same = children.ways.tokens == tokens[:, None]
+    if not self.policy.constrained:  # A title may end with either.
+      same = jnp.where(children.ends, closes[:, None], same)
     same &= children.ways.exists
     index = jnp.argmax(same, axis=1)[:, None]
     found = children.ways.take(index)
@@ -185,6 +183,9 @@ class ListWalk:
       gained = jnp.where(found.exists, found.log_probs, -jnp.inf)[:, 0]
     else:
       gained = jnp.take_along_axis(options.log_probs, tokens[:, None], 1)[:, 0]
+    # Nothing follows a list that has ended.
+    gained = jnp.where(state.going, gained, -jnp.inf)
+    gained = jnp.where(tokens == network.PAD_ID, 0.0, gained)
     state = self._closed(state, found, closes & state.going, is_end)
     return state, gained
 
@@ -203,7 +204,7 @@ class ListWalk:
     item = jnp.where(
       known,
       self.walk.trie.leaf_items[leaf],
-      jnp.where(empty, list_policy.EMPTY, list_policy.NO_TITLE),
+      jnp.where(empty, list_policy.BLANK, list_policy.INVALID),
     )
     rows = jnp.arange(len(leaf))
     place = jnp.where(listed, state.place, self.policy.max_items)

@@ -102,7 +102,6 @@ def write_lists(
     tokens = lists.chosen(options, keys)
     tokens = jnp.where(draft.state.going, tokens, network.PAD_ID)
     state, gained = lists.write(draft.state, options, tokens)
-    gained = jnp.where(draft.state.going, gained, 0.0)
     return _Draft(
       step=draft.step + 1,
       state=state,
@@ -193,9 +192,7 @@ def token_log_probs(
   ) -> tuple[list_walk.State, Array]:
     features, newest = at
     options = lists.options(state, reading.logits(features))
-    going = state.going & (newest != network.PAD_ID)
-    state, gained = lists.write(state, options, newest)
-    return state, jnp.where(going, gained, 0.0)
+    return lists.write(state, options, newest)
 
   rows = batch * num_lists
   _, found = jax.lax.scan(

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from instructrec.models.networks import network, title_matching
@@ -31,12 +32,31 @@ class Reading:
     self.arrays = arrays
     self.eos_id: int = module.config.eos_id
     self.vocab_size: int = module.config.vocab_size
+    self._module = module
+    self._params = params
+    self._has_dropout = dropout_rng is not None
     self._plain = functools.partial(module.apply, {"params": params})
     self._apply = functools.partial(
       self._plain,
       enable_dropout=dropout_rng is not None,
       rngs=None if dropout_rng is None else {"dropout": dropout_rng},
     )
+
+  def without_gradient(self) -> "Reading":
+    """The same, for what is decoded within a loss; prompts stay read once.
+
+    Raises:
+      ValueError: where the reading has dropout, which decoding has not.
+    """
+    if self._has_dropout:
+      raise ValueError(
+        "the reading has dropout, and what is decoded would be of another "
+        "network than what is scored; expected a dropout_rng of None"
+      )
+    params = jax.lax.stop_gradient(self._params)
+    found = Reading(self._module, params, self.arrays)
+    found.memory = jax.lax.stop_gradient(self.memory)
+    return found
 
   @functools.cached_property
   def memory(self) -> network.Memory | None:

@@ -2,8 +2,18 @@
 
 const DEADLINE_MS = 60_000;
 const TOLD = 0.05; // Nats above the average item from which an effect is told.
-const SHOWN = 0.005; // Nats from which a part of a score is shown.
+const SHOWN = 0.005; // Nats from which a number is shown.
+// What is asked of a list, or moves items alone, no item meets by itself.
+const OF_LISTS = new Set(["like", "at_most"]);
 const FOUND = 12; // Items that a search shows.
+
+/** The parts of a request, in words. */
+const PARTS = {
+  history: (title) => `the history: “${title}”`,
+  words: (words) => `the words “${words}”`,
+  refused: (words) => `refusing “${words}”`,
+  wish: () => "the wish as a whole",
+};
 
 /** What went wrong, in words for whoever reads the page. */
 export class ApiError extends Error {
@@ -141,7 +151,7 @@ function refusal(response, answer) {
   const found = answer?.id ? `${said} (${answer.id})` : said;
   const wait = Number(response.headers.get("Retry-After"));
   return new ApiError(
-    response.status >= 500 ? found : said,
+    response.status === 500 ? found : said,
     response.status,
     wait > 0 ? wait : null,
   );
@@ -166,12 +176,18 @@ function ranking({ results, understood, meta }, turns, content) {
 
 /**
  * Why an item is where it is, as lines with a number each, and in short. What an
- * effect is worth is said against the average item.
+ * effect is worth is said against the average item; what binds all items is no
+ * reason for one of them, and stands among the lines alone.
  */
 function why({ effects = [], constraints = [] } = {}, parts = {}) {
-  const raised = effects.filter((one) => one.above_average >= TOLD);
-  const met = constraints.filter(({ meets }) => meets === true);
-  const said = new Set(met.map(({ text }) => text.toLowerCase()));
+  const wanted = constraints
+    .filter(({ kind, meets }) => kind === "wanted" && meets)
+    .map(({ text }) => text);
+  const raised = effects
+    .filter(({ part }) => part === "history" || part === "words")
+    .filter((one) => one.above_average >= TOLD)
+    .map(({ words }) => words)
+    .filter((words) => !wanted.some((text) => sameName(text, words)));
   const signs = new Map([
     [true, "✓"],
     [false, "✗ not"],
@@ -179,26 +195,39 @@ function why({ effects = [], constraints = [] } = {}, parts = {}) {
   ]);
   return {
     short: [
-      ...raised
-        .filter(({ words }) => !said.has(words.toLowerCase()))
-        .slice(0, 2)
-        .map(({ words }) => `“${words}”`),
-      ...met.map(({ text }) => `✓ ${text}`),
+      ...wanted.map((text) => `✓ ${text}`),
+      ...raised.slice(0, 2).map((words) => `“${words}”`),
     ],
     lines: [
-      ...effects.map(({ kind, words, above_average: value }) => ({
-        words: `${kind === "wish" ? "your words" : "your history"}: “${words}”`,
-        value,
-      })),
-      ...constraints.map(({ text, meets }) => ({
-        words: `${signs.get(meets)} ${text}`,
-        value: null,
-      })),
+      ...effects
+        .map(({ part, words, above_average: value }) => ({
+          words: PARTS[part](words),
+          value,
+        }))
+        .filter(isShown),
+      ...constraints
+        .filter(({ kind }) => !OF_LISTS.has(kind))
+        .map(({ text, meets }) => ({
+          words: `${signs.get(meets)} ${text}`,
+          value: null,
+        })),
     ],
     parts: Object.entries(parts)
       .map(([words, value]) => ({ words, value }))
-      .filter(({ value }) => Math.abs(value) >= SHOWN),
+      .filter(isShown),
   };
+}
+
+function isShown({ value }) {
+  return Math.abs(value) >= SHOWN;
+}
+
+/** Whether two names are one in singular and plural. */
+function sameName(one, other) {
+  const [short, long] = [one, other]
+    .map((name) => name.toLowerCase())
+    .sort((a, b) => a.length - b.length);
+  return long.startsWith(short) && long.length <= short.length + 2;
 }
 
 /**
@@ -228,7 +257,7 @@ function chip({ text, kind, attribute, turn, words }) {
   const price = kind === "max_price" || kind === "min_price";
   return {
     text,
-    against: !["wanted", "like", "among"].includes(kind),
+    against: kind === "unwanted" || kind === "excluded",
     turn: turn ?? null,
     words: words ?? null,
     // What says that it is not asked for any more; null where no sentence does.

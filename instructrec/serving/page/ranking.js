@@ -2,6 +2,8 @@
 
 import { element, signButton } from "./element.js";
 
+const GONE = 5; // Titles that are named of those that are gone.
+
 /**
  * How a ranking differs from the one before it.
  * @param {Array<{id: string, title: string}>} items
@@ -78,7 +80,11 @@ export function rankingElements(items, changed, other, actions) {
     ),
   );
   if (changed.gone.length) {
-    const titles = changed.gone.map(({ title }) => title).join("; ");
+    const more = changed.gone.length - GONE;
+    const titles = [
+      ...changed.gone.slice(0, GONE).map(({ title }) => title),
+      ...(more > 0 ? [`${more} more`] : []),
+    ].join("; ");
     made.push(
       element(
         "li",
@@ -99,7 +105,10 @@ function scoreElement(score, share) {
     { class: "score" },
     element("span", { class: "bar", "aria-hidden": "true" }, filled),
     element("span", { class: "unseen" }, "score "),
-    number(score),
+    score.toLocaleString("en", {
+      minimumSignificantDigits: 3,
+      maximumSignificantDigits: 3,
+    }),
   );
 }
 
@@ -158,13 +167,7 @@ function listElement(title, lines) {
   );
 }
 
-function number(value) {
-  return value.toLocaleString("en", {
-    minimumSignificantDigits: 3,
-    maximumSignificantDigits: 3,
-  });
-}
-
 function signed(value) {
-  return (value > 0 ? "+" : "") + number(value).replace("-", "\u2212");
+  const digits = Math.abs(value).toFixed(2);
+  return (value < 0 ? "\u2212" : "+") + digits;
 }

@@ -17,6 +17,8 @@ from instructrec.serving import questions
 from instructrec.serving.server import (
   asking,
   batching,
+  chat_schema,
+  chatting,
   errors,
   gates,
   lifecycle,
@@ -123,6 +125,7 @@ def create(
   chosen = gates.Keys.of(os.environ) if keys is None else keys
   # The last one that is added stands first.
   app.add_middleware(gates.Gates, keys=chosen, refused=counted.rejected)
+  app.add_middleware(lifecycle.Farewell, life=life)
   app.add_middleware(metrics.Measured, metrics=counted, routes=routes)
   return app
 
@@ -225,7 +228,7 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         asked = reranking.question(run, body)
-        return asked, run.ranker.unread(asked.history, asked.wish)
+        return asked, run.notes(asked)
 
       run, (asked, notes) = await ask.prepared(read)
       (found,) = await ask.answers(run, [asked])
@@ -266,10 +269,42 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         asked = recommending.question(run, body)
-        return asked, run.ranker.unread(asked.history, asked.wish)
+        return asked, run.notes(asked)
 
       run, (asked, notes) = await ask.prepared(read)
-      (found,) = await ask.answers(run, [asked])
-      return recommending.answer(run, asked, found, notes, began)
+      within = recommending.asked(body.filters)
+      found, why = await ask.explained(run, asked, within, body.reasons)
+      return recommending.answer(run, asked, found, notes, began, why)
 
     return responses.JSONResponse(await asking.unless_gone(request, work()))
+
+  @app.post("/v1/chat/completions", response_model=chat_schema.ChatAnswer)
+  async def chat(
+    request: fastapi.Request, body: chat_schema.ChatRequest
+  ) -> Any:
+    """The best items under all that was said, turn after turn."""
+    began = time.perf_counter()
+
+    async def work() -> Any:
+      def read(run: served.Served) -> Any:
+        found = chatting.turn(run, body)
+        asked = found.question
+        return found, [] if asked is None else run.notes(asked)
+
+      run, (turn, notes) = await ask.prepared(read)
+      if turn.question is None:
+        return chatting.answer(turn, chatting.nothing(run, turn, began), 0)
+      found, why = await ask.explained(
+        run, turn.question, turn.asked, body.reasons
+      )
+      recommendation = recommending.answer(
+        run, turn.question, found, notes, began, why
+      )
+      return chatting.answer(turn, recommendation, found.tokens)
+
+    answer = await asking.unless_gone(request, work())
+    if body.stream:
+      return responses.StreamingResponse(
+        chatting.events(answer), media_type="text/event-stream"
+      )
+    return responses.JSONResponse(answer)

@@ -10,8 +10,14 @@ from typing import Any, TypeVar
 import anyio.to_thread
 from fastapi import requests
 
-from instructrec.serving import questions
-from instructrec.serving.server import batching, errors, lifecycle, served
+from instructrec.serving import constraints, questions
+from instructrec.serving.server import (
+  batching,
+  errors,
+  lifecycle,
+  recommending,
+  served,
+)
 
 _T = TypeVar("_T")
 
@@ -54,7 +60,34 @@ class Asking:
   ) -> list[questions.Answer]:
     """The answers of a run to some questions; see `Batcher.ask`."""
     buckets = [run.answers.bucket(question) for question in asked]
-    return await self.batcher.ask(run.answers, asked, buckets)
+    found = await self.batcher.ask(run.answers, asked, buckets)
+    self.batcher.metrics.cut.inc(sum(len(one.cut) for one in found))
+    return found
+
+  async def explained(
+    self,
+    run: served.Served,
+    asked: questions.Question,
+    within: Sequence[constraints.Constraint],
+    reasons: bool,
+  ) -> tuple[questions.Answer, list[dict[str, Any]] | None]:
+    """The answer to a question about the catalogue, and why it is so.
+
+    Args:
+      run: what is asked.
+      asked: the question.
+      within: what is asked beside its wish.
+      reasons: whether they are wanted.
+
+    Returns:
+      The answer, and the reasons for each place; None where not wanted.
+    """
+    (found,) = await self.answers(run, [asked])
+    if not reasons:
+      return found, None
+    return found, await self.batcher.do(
+      lambda: recommending.explain(run, asked, found, within)
+    )
 
 
 async def unless_gone(

@@ -10,11 +10,14 @@ import asyncio
 import collections
 import dataclasses
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent import futures
+from typing import Any, TypeVar
 
 from instructrec.serving import questions
 from instructrec.serving.server import errors, metrics
+
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(eq=False)
@@ -27,6 +30,17 @@ class _Waiting:
   tokens: int
   future: asyncio.Future[questions.Answer]
   since: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Alone:
+  """Work that shares its step with nothing."""
+
+  work: Callable[[], Any]
+  most_at_once = 1
+
+  def answer(self, asked: Sequence[Any]) -> list[Any]:
+    return [self.work() for _ in asked]
 
 
 @dataclasses.dataclass(eq=False)
@@ -106,6 +120,22 @@ class Batcher:
       for one in waiting:
         one.future.cancel()
 
+  async def do(self, work: Callable[[], _T]) -> _T:
+    """Waits for some other work of the model, which goes alone.
+
+    Args:
+      work: what is done in the thread of the steps.
+
+    Returns:
+      What it gave.
+
+    Raises:
+      ApiError: see `ask`.
+    """
+    alone: Any = _Alone(work)
+    (found,) = await self.ask(alone, [alone], [(None, 0)])
+    return found  # type: ignore[return-value]
+
   def _count(self) -> None:
     self.metrics.queue_size.set(len(self._queue))
 
@@ -176,7 +206,6 @@ class Batcher:
       if isinstance(answer, Exception):
         one.future.set_exception(answer)
       else:
-        self.metrics.cut.inc(len(answer.cut))
         one.future.set_result(answer)
 
   async def drained(self) -> None:

@@ -12,6 +12,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from starlette import types
+
 from instructrec.serving.server import errors, metrics, served
 
 _log = logging.getLogger("instructrec.serving")
@@ -101,6 +103,34 @@ class Lifecycle:
         found.seconds,
       )
       return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Farewell:
+  """ASGI: answers of a server that is ending end their connections.
+
+  Else a client could send on a connection that it keeps, just as that closes.
+
+  Attributes:
+    app: what answers.
+    life: whether the server is ending.
+  """
+
+  app: types.ASGIApp
+  life: Lifecycle
+
+  async def __call__(
+    self, scope: types.Scope, receive: types.Receive, send: types.Send
+  ) -> None:
+    """Passes a request on."""
+
+    async def told(message: types.Message) -> None:
+      if message["type"] == "http.response.start" and self.life.draining:
+        headers = [*message.get("headers", ()), (b"connection", b"close")]
+        message = {**message, "headers": headers}
+      await send(message)
+
+    await self.app(scope, receive, told)
 
 
 async def _in_thread(

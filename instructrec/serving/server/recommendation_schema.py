@@ -63,7 +63,7 @@ class Place(pydantic.BaseModel):
   score: float
   attributes: dict[str, Any]
   parts: dict[str, float]
-  reasons: list[dict[str, Any]] | None = None
+  reasons: dict[str, Any] | None = None
 
 
 class Understood(pydantic.BaseModel):

@@ -1,9 +1,13 @@
 """From a request for recommendations to its question, and back."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from instructrec.serving import questions, run_ranker
+import numpy as np
+from jaxtyping import Bool
+
+from instructrec.serving import constraints, questions, run_ranker
 from instructrec.serving.server import errors, recommendation_schema, served
 
 
@@ -30,15 +34,8 @@ def question(
     raise errors.ApiError(
       400, "a request needs a history, an instruction, or both", code="empty"
     )
-  filters = request.filters
-  category = filters.category
-  allowed = run.allowed(
-    [category] if isinstance(category, str) else category or (),
-    filters.price_max,
-    bool(filters.in_stock),
-    filters.exclude,
-  )
-  kept = allowed.copy()
+  within = allowed(run, request.filters)
+  kept = within.copy()
   kept[[run.catalog.index(item) for item in history]] = False
   if not kept.any():
     raise errors.ApiError(
@@ -47,7 +44,71 @@ def question(
       "filters",
       "no_candidates",
     )
-  return questions.Question(history, wish, None, allowed, request.k)
+  return questions.Question(history, wish, None, within, request.k)
+
+
+def allowed(
+  run: served.Served, filters: recommendation_schema.Filters
+) -> Bool[np.ndarray, " items"]:
+  """The items that filters let through; see `Served.allowed`."""
+  category = filters.category
+  return run.allowed(
+    [category] if isinstance(category, str) else category or (),
+    filters.price_max,
+    bool(filters.in_stock),
+    filters.exclude,
+  )
+
+
+def asked(
+  filters: recommendation_schema.Filters,
+) -> list[constraints.Constraint]:
+  """What of filters reasons tell of: the price."""
+  if filters.price_max is None:
+    return []
+  kind = constraints.Kind.MAX_PRICE
+  return [constraints.Constraint(kind, number=filters.price_max)]
+
+
+def explain(
+  run: served.Served,
+  asked_for: questions.Question,
+  found: questions.Answer,
+  within: Sequence[constraints.Constraint],
+) -> list[dict[str, Any]]:
+  """Why the places of an answer are there; it takes a step of the model.
+
+  Args:
+    run: what was asked.
+    asked_for: the question.
+    found: its answer.
+    within: what was asked beside the wish.
+
+  Returns:
+    The reasons for each place, as JSON.
+  """
+  ids, titles = run.catalog.item_ids, run.catalog.titles
+  kept = np.ones(len(ids), bool)
+  if asked_for.allowed is not None:
+    kept &= asked_for.allowed
+  kept[[run.catalog.index(item) for item in asked_for.history]] = False
+  request = run_ranker.Request(
+    history=asked_for.history,
+    wish=asked_for.wish,
+    k=len(found.places),
+    places=np.flatnonzero(kept),
+    asked=tuple(within),
+    is_whole=True,
+    notes=(),
+  )
+  places = tuple(
+    run_ranker.Place(ids[place], titles[place], score, parts)
+    for place, score, parts in zip(
+      found.places, found.raw.tolist(), found.parts, strict=True
+    )
+  )
+  ranking = run_ranker.Ranking(places, found.num_candidates, "")
+  return [why.to_json() for why in run.ranker.explain(request, ranking)]
 
 
 def answer(
@@ -56,8 +117,9 @@ def answer(
   found: questions.Answer,
   notes: list[str],
   began: float,
+  reasons: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-  """An answer as JSON, without reasons.
+  """An answer as JSON.
 
   Args:
     run: what was asked.
@@ -65,20 +127,24 @@ def answer(
     found: the answer.
     notes: what was not read of the instruction and the history.
     began: when the request came, by `time.perf_counter`.
+    reasons: of each place, where they were asked for.
 
   Returns:
     What is sent.
   """
+  places = [
+    item(run, place) | {"score": score, "parts": parts}
+    for place, score, parts in zip(
+      found.places, found.scores.tolist(), found.parts, strict=True
+    )
+  ]
+  for place, why in zip(places, reasons or (), strict=False):
+    place["reasons"] = why
   return {
     "id": errors.new_id("rec"),
     "object": "recommendations",
     "model": run.name,
-    "results": [
-      item(run, place) | {"score": score, "parts": parts}
-      for place, score, parts in zip(
-        found.places, found.scores.tolist(), found.parts, strict=True
-      )
-    ],
+    "results": places,
     "understood": run.understood(asked),
     "meta": {
       "warnings": notes,

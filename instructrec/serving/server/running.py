@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import threading
 from types import FrameType
 
 import fastapi
@@ -41,7 +42,8 @@ class Server(uvicorn.Server):
   async def serve(self, sockets=None) -> None:
     """Serves until it is told to end."""
     loop = asyncio.get_running_loop()
-    if hasattr(signal, "SIGHUP"):
+    # Signals are the main thread's.
+    if threading.current_thread() is threading.main_thread():
       loop.add_signal_handler(signal.SIGHUP, self._reload)
     self._loop = loop
     await super().serve(sockets)

@@ -18,6 +18,7 @@ from instructrec.data import catalog as catalog_lib
 from instructrec.serving import (
   likely_answers,
   matched_answers,
+  messages,
   opened_run,
   questions,
   run_ranker,
@@ -32,7 +33,7 @@ class Served:
 
   Attributes:
     name: what clients call it.
-    opened: the run.
+    ranker: the run; reads the names of items, and finds reasons.
     answers: answers questions.
     stock: ids of the items in stock; None where nobody says.
     generation: counts those of this process from 1.
@@ -41,7 +42,7 @@ class Served:
   """
 
   name: str
-  opened: opened_run.OpenedRun
+  ranker: run_ranker.Ranker
   answers: questions.Answers
   stock: frozenset[str] | None = None
   generation: int = 1
@@ -70,6 +71,7 @@ class Served:
       stock = _read_stock(settings.stock, opened.catalog)
     found = cls.over(opened, settings, stock, generation)
     compiled = found.answers.warm()
+    found.make_tables()
     seconds = time.perf_counter() - began
     return dataclasses.replace(found, compiled=compiled, seconds=seconds)
 
@@ -102,12 +104,27 @@ class Served:
     else:
       answers = likely_answers.LikelyAnswers(ranker.instructions)
     name = settings.model_name or folder.absolute().name
-    return cls(name, opened, answers, stock, generation)
+    return cls(name, ranker, answers, stock, generation)
 
-  @functools.cached_property
-  def ranker(self) -> run_ranker.Ranker:
-    """Reads the names of items."""
-    return run_ranker.Ranker(self.opened)
+  def make_tables(self) -> None:
+    """Makes what the first of all requests would wait for."""
+    self.allowed(self.categories[:1])
+    self.search("a")
+    self.document("a")
+    said = [messages.Message("user", "Anything.")]
+    self.ranker.conversations.read(said)
+
+  def notes(self, asked: questions.Question) -> list[str]:
+    """What of a question is not read, and what is odd about the run."""
+    found = self.ranker.unread(asked.history, asked.wish)
+    if warning := self.opened.weights_warning:
+      found.append(warning)
+    return found
+
+  @property
+  def opened(self) -> opened_run.OpenedRun:
+    """The run with its items."""
+    return self.ranker.opened
 
   @property
   def catalog(self) -> catalog_lib.Catalog:

@@ -6,7 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from instructrec.models.generation import catalog_sample, catalog_trie
+from instructrec.models.generation import (
+  catalog_sample,
+  catalog_trie,
+  leaf_intervals,
+)
 
 TITLES = [
   [4, 9, 1],
@@ -32,7 +36,7 @@ def _draw(num_decodes, temperature=1.0, probability="closed"):
       rng=rng,
       temperature=temperature,
       probability=probability,
-      **wishes,
+      conditions=leaf_intervals.Conditions(**wishes),
     )
 
   return jax.jit(draw)

@@ -55,7 +55,8 @@ def test_how_many_and_which_one_alone(allowed, excluded, trie, intervals):
   @jax.jit
   def look(allowed, excluded):
     found = leaf_intervals.Allowed.of(
-      jax.tree.map(jax.numpy.asarray, trie), allowed, excluded
+      jax.tree.map(jax.numpy.asarray, trie),
+      leaf_intervals.Conditions(allowed=allowed, excluded=excluded),
     )
     return found.count(lows, highs), found.only(lows, highs)
 
@@ -91,7 +92,10 @@ def test_weights_of_intervals_lose_nothing_small(filtered, trie, intervals):
   @jax.jit
   def look(scores, allowed):
     tables = jax.tree.map(jax.numpy.asarray, trie)
-    kept = leaf_intervals.Allowed.of(tables, allowed, _EXCLUDED)
+    kept = leaf_intervals.Allowed.of(
+      tables,
+      leaf_intervals.Conditions(allowed=allowed, excluded=_EXCLUDED),
+    )
     prior = leaf_intervals.Prior.of(tables, scores, 0.5, kept)
     return prior.over(lows, highs), prior.at(lows[:, :COUNT])
 

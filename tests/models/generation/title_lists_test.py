@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from instructrec.instructions import title_list
 from instructrec.models.generation import (
   catalog_trie,
   leaf_intervals,
@@ -196,12 +197,11 @@ def test_no_model_breaks_what_was_asked(catalogs):
         assert set(items) <= {*ours[0], *ours[1]}
         for own, room in zip(ours, rooms, strict=True):
           assert len(set(items) & set(own)) <= max(room, 0)
-        expected = []
-        for place, item in enumerate(items):
-          end = EOS if place + 1 == length else SEPARATOR
-          expected += [*titles[item][:-1], end]
+        expected = title_list.join_tokens(
+          [titles[item] for item in items], separator_id=SEPARATOR, eos_id=EOS
+        )
         tokens = np.trim_zeros(lists.tokens[row, 0], "b").tolist()
-        assert tokens == expected
+        assert tokens == (expected if items else [])
 
 
 def test_other_rows_do_not_matter(catalogs):
@@ -278,16 +278,16 @@ def test_lists_without_a_catalogue_are_read_along():
   lists = {
     (4, 9, sep, 7, 7, 7, 3, end): ([1, 6], True),
     (4, 9, sep, 4, 9, sep, 4, end): ([1, 1, 3], True),
-    (4, 9, 8, 8, sep, 20, end): ([list_policy.NO_TITLE, 4], True),
-    (9, sep, 4, 9, end): ([list_policy.NO_TITLE, 1], True),
-    (7, 7, end): ([list_policy.NO_TITLE], True),
-    (sep, 4, sep, end): ([list_policy.EMPTY, 3, list_policy.EMPTY], True),
+    (4, 9, 8, 8, sep, 20, end): ([list_policy.INVALID, 4], True),
+    (9, sep, 4, 9, end): ([list_policy.INVALID, 1], True),
+    (7, 7, end): ([list_policy.INVALID], True),
+    (sep, 4, sep, end): ([list_policy.BLANK, 3, list_policy.BLANK], True),
     (end,): ([], True),
-    (sep, end): ([list_policy.EMPTY, list_policy.EMPTY], True),
+    (sep, end): ([list_policy.BLANK, list_policy.BLANK], True),
     (4, sep, 4, sep, 4, sep, 4, sep, 20, sep, 20): ([3, 3, 3, 3, 4], False),
-    (*(9,) * 18, sep, 4): ([list_policy.NO_TITLE, 3], False),
-    (*(9,) * 19, sep): ([list_policy.NO_TITLE, list_policy.EMPTY], False),
-    (*(9,) * 20,): ([list_policy.NO_TITLE], False),
+    (*(9,) * 18, sep, 4): ([list_policy.INVALID, 3], False),
+    (*(9,) * 19, sep): ([list_policy.INVALID, list_policy.BLANK], False),
+    (*(9,) * 20,): ([list_policy.INVALID], False),
   }
   script = np.full((len(lists), 20), 5)
   for row, tokens in zip(script, lists, strict=True):
@@ -388,3 +388,96 @@ def test_networks_write_the_lists_of_a_plain_walk(network, logits_of):
     np.testing.assert_allclose(
       greedy.log_probs[row, 0, : len(items)], log_probs, atol=1e-5
     )
+
+
+def test_lists_that_are_never_written_have_no_probability(tiny):
+  """Two titles, without the third; none of the second kind but one."""
+  sep, end = SEPARATOR, EOS
+  given = {
+    (20, sep, 7, 7, 7, 3, end): True,
+    (7, 7, 7, 3, sep, 4, 9, end): True,
+    (20, sep, 20, end): False,
+    (20, sep, 4, end): False,
+    (4, 9, sep, 4, 9, 8, end): False,
+    (20, 4, end): False,
+    (5, sep, 20, end): False,
+    (20, end): False,
+    (20, sep, 7, 7, 7, 3, sep): False,
+    (20, sep, 7, 7, 7, 3, end, end): False,
+  }
+  asked = list_policy.ListRequests(
+    lengths=np.array([2], np.int32),
+    conditions=leaf_intervals.Conditions(excluded=np.array([[3]], np.int32)),
+    quota=list_quota.Quota(
+      items=np.arange(len(SMALL))[None] < 3,
+      at_least=np.array([0], np.int32),
+      at_most=np.array([1], np.int32),
+    ),
+  )
+  tokens = np.array([[(*list_, *(0,) * (9 - len(list_))) for list_ in given]])
+
+  @jax.jit
+  def score(params, tokens):
+    batch = {"encoder_input_tokens": INPUTS[:1]}
+    asking = reading.Reading(tiny.model.module, params, batch)
+    return title_lists.token_log_probs(
+      asking, _trie(SMALL, 31), asked, CLOSED, tokens
+    )
+
+  found = score(tiny.params, tokens)[0].sum(axis=-1)
+  assert np.isfinite(found).tolist() == list(given.values())
+
+
+def test_scores_of_items_are_refused(catalogs):
+  asked = list_policy.ListRequests(
+    lengths=np.array([1], np.int32),
+    conditions=leaf_intervals.Conditions(item_scores=np.zeros((1, 6))),
+  )
+  with pytest.raises(ValueError, match="item_scores, which lead single items"):
+    title_lists.write_lists(
+      catalogs.writer(catalogs.table(1)), _trie(SMALL), asked, CLOSED
+    )
+
+
+@pytest.mark.slow
+def test_padding_of_prompts_changes_nothing(network):
+  _, params, write = network
+  requests = _network_requests()
+  trie, rng = _trie(SMALL, 31), jax.random.key(1)
+  padded, greedy = write(params, INPUTS, trie, requests, rng)
+  width = np.pad(INPUTS, ((0, 0), (0, 3)))
+  wider, also_greedy = write(params, width, trie, requests, rng)
+  for one, other in zip(
+    jax.tree.leaves((padded, greedy)),
+    jax.tree.leaves((wider, also_greedy)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_devices_that_share_the_requests_change_nothing(catalogs):
+  devices = jax.devices()
+  if ROWS % len(devices) or len(devices) == 1:
+    pytest.skip(f"{len(devices)} devices do not share {ROWS} requests")
+  mesh = jax.sharding.Mesh(devices, "data")
+  sharding = jax.sharding.NamedSharding(
+    mesh, jax.sharding.PartitionSpec("data")
+  )
+  titles, table = _titles(catalogs), catalogs.table(ROWS)
+  requests = _requests(np.random.default_rng(0))
+  trie = _trie(titles)
+  found = _write()(catalogs.writer(table), trie, requests)
+
+  def shared(x):
+    return jax.device_put(x, sharding) if np.ndim(x) else x
+
+  again = _write()(
+    jax.tree.map(shared, catalogs.writer(table)),
+    trie,
+    jax.tree.map(shared, requests),
+  )
+  for one, other in zip(
+    jax.tree.leaves(found), jax.tree.leaves(again), strict=True
+  ):
+    np.testing.assert_allclose(one, other, atol=1e-5)

@@ -119,9 +119,13 @@ def test_a_reload_that_fails_leaves_the_old_run(serve, run):
 def test_what_ends_still_answers_but_is_not_ready(serve):
   with serve() as server:
     server.ready()
+    assert "Connection" not in server.post("/rerank", BODY).headers
     server.app.state.lifecycle.drain()
     assert server.get("/readyz").status_code == 503
-    assert server.post("/rerank", BODY).status_code == 200
+    found = server.post("/rerank", BODY)
+    assert found.status_code == 200
+    # A client that kept it would be cut off in the middle of its next request.
+    assert found.headers["Connection"] == "close"
 
 
 def test_scores_that_are_no_numbers_are_a_fault(serve, run):

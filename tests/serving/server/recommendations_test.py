@@ -1,6 +1,10 @@
 """Recommendations, searches, and what the server says of itself."""
 
+import dataclasses
+
 import pytest
+
+from instructrec.serving import run_ranker
 
 WISH = "Something for a trip to the ocean would be nice"
 
@@ -83,6 +87,20 @@ def test_one_of_several_categories_is_enough(server, run, table):
 def test_what_is_not_read_is_said(server, run):
   answer = ask(server, history=run.catalog.item_ids[:9], instruction=WISH)
   assert any("newest 4 of 9" in note for note in answer["meta"]["warnings"])
+
+
+def test_weights_of_another_checkpoint_are_told(serve, run):
+  opened = dataclasses.replace(run.opened, step=7)
+  weights = dataclasses.replace(
+    opened.catalog_ranker.weights, checkpoint_step=3
+  )
+  opened.__dict__["catalog_ranker"] = dataclasses.replace(
+    opened.catalog_ranker, weights=weights
+  )
+  odd = dataclasses.replace(run, ranker=run_ranker.Ranker(opened))
+  with serve(lambda number: odd) as server:
+    answer = ask(server.ready(), instruction=WISH)
+  assert any("checkpoint_3" in note for note in answer["meta"]["warnings"])
 
 
 def test_items_are_found_by_words_of_their_titles(server, run):

@@ -8,7 +8,7 @@ import runpy
 import pytest
 import setuptools
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 PAGE = ROOT / "instructrec" / "serving" / "page"
 FILES = sorted(path.name for path in PAGE.iterdir())
 # What makes markup or programs of text.

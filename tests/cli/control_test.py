@@ -1,0 +1,85 @@
+"""Control tasks from prepared data to a network, by the command line."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from instructrec.cli import main
+
+pytestmark = pytest.mark.tf
+
+
+def call(*args):
+  return CliRunner().invoke(main.app, [str(a) for a in args])
+
+
+_SHORT = {
+  "TRAIN_STEPS": 4,
+  "WARMUP_STEPS": 1,
+  "BATCH_SIZE": 8,
+  "EVAL_PERIOD": 4,
+  "EVAL_STEPS": 1,
+  "CHECKPOINT_PERIOD": 4,
+  "LOG_PERIOD": 2,
+  # Forty items are too few to begin with what occurs with what.
+  "INITIAL_EMBEDDINGS": "'random'",
+}
+
+
+@pytest.mark.slow
+def test_a_network_learns_lists_beside_single_items(work, tmp_path):
+  result = call(
+    "retrieve",
+    "fit",
+    f"--data={work / 'prepared'}",
+    "--method=itemknn",
+    "--num_trials=1",
+    f"--output={tmp_path / 'itemknn'}",
+  )
+  assert result.exit_code == 0, result.output
+  result = call(
+    "generate",
+    f"--data={work / 'prepared'}",
+    *(f"--kind={kind}" for kind in ("control", "instructrec", "genrec")),
+    f"--retriever={tmp_path / 'itemknn'}",
+    "--num_epochs=2",
+    "--vocab_size=500",
+    "--num_workers=1",
+    f"--output={tmp_path / 'instructions'}",
+  )
+  assert result.exit_code == 0, result.output
+  assert "control_wanted: " in result.output
+  result = call(
+    "train",
+    "--gin_file=gin/control_cpu.gin",
+    *(f"--gin.{name}={value}" for name, value in _SHORT.items()),
+    f"--tfds_data_dir={tmp_path / 'instructions'}",
+    f"--model_dir={tmp_path / 'model'}",
+  )
+  assert result.exit_code == 0, result.output
+  lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
+  losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+  assert losses
+  assert losses[-1] < losses[0]
+
+
+def test_what_does_not_fit_is_said_before_anything_is_made(work, tmp_path):
+  data, output = f"--data={work / 'prepared'}", f"--output={tmp_path / 'made'}"
+  for options, message in (
+    (["--kind=control"], "needs the folder of a fitted retriever"),
+    ([f"--retriever={tmp_path}"], "which nothing else reads"),
+    (["--kind=control", f"--retriever={tmp_path}"], "holds no retriever"),
+    (
+      [
+        *("--kind=control", f"--retriever={tmp_path}"),
+        "--template_file=mine.yaml",
+      ],
+      "name another --kind as well",
+    ),
+  ):
+    result = call("generate", data, output, *options)
+    assert result.exit_code
+    said = " ".join((result.output + str(result.exception)).split())
+    assert message in said.replace("│ ", ""), said
+  assert not (tmp_path / "made").exists()
