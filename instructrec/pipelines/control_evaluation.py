@@ -22,6 +22,18 @@ from instructrec.retrieval import methods, retriever
 from instructrec.serving import instruction_folder, opened_run
 from instructrec.settings import evaluation
 
+_SHOWN = (
+  (control_methods.FREE, "CorrectCount"),
+  (control_methods.MODEL, "TCP"),
+  (control_methods.MODEL, "TCP lift"),
+  (control_methods.MODEL, "CPA within one"),
+  (control_methods.ORACLE, "CPA"),
+  (control_methods.MODEL, "HR@10"),
+  (control_methods.TEACHER, "HR@10"),
+  (control_methods.ORACLE, "HR@10"),
+)
+"""Methods and columns of the table that all groups share."""
+
 
 def check_teacher(
   folder: pathlib.Path, instructions: instruction_folder.InstructionFolder
@@ -107,11 +119,19 @@ class ControlEvaluation:
       (markdown.cell(name), what) for name, what in control_methods.WHAT.items()
     ]
     lines = ["## Control", "", markdown.table(("method", "lists"), rows), ""]
+    means, details = [], []
     for group, places in self.methods.requests.lists.groups.items():
-      lines += self._section(group, places)
-    return lines + self._categories()
+      columns, section = self._section(group, places)
+      means.append((group, *_means(columns)))
+      details += section
+    head = ("mean", *(f"{name}: {column}" for name, column in _SHOWN))
+    lines += [markdown.table(head, means), ""]
+    return lines + details + self._categories()
 
-  def _section(self, group: str, rows: Int[np.ndarray, " some"]) -> list[str]:
+  def _section(
+    self, group: str, rows: Int[np.ndarray, " some"]
+  ) -> tuple[control_report.Columns, list[str]]:
+    """Columns of the rows of a group, and what the report says of them."""
     opened, wishes = self.methods.opened, self.methods.asked.take(rows)
     users = self.methods.requests.lists.frame["user_id"][rows]
     counts = opened.prepared.split.training_log.item_counts
@@ -126,7 +146,7 @@ class ControlEvaluation:
       shown = lists.exposure(taken)
       if shown is not None:
         exposures[name] = shown
-    return control_report.section(
+    return columns, control_report.section(
       group,
       columns,
       reader=self.methods.reader.name,
@@ -204,6 +224,15 @@ def columns_of(
       if not name.startswith(("TCP", "CPA"))
     }
   return columns
+
+
+def _means(columns: control_report.Columns) -> list[str]:
+  """What the first table shows of a group, "-" where there is none."""
+  found = [columns.get(name, {}).get(column) for name, column in _SHOWN]
+  return [
+    "-" if each is None or np.isnan(each).all() else f"{np.nanmean(each):.3f}"
+    for each in found
+  ]
 
 
 def _name(constraint: str) -> str:

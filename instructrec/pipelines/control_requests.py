@@ -74,16 +74,18 @@ def tasks(
     )
   name, config = next(iter(trained.items()))
   prefix = name.removesuffix(config.removeprefix(_CONFIG))
-  if "control" not in instructions.manifest:
-    raise ValueError(
-      f"{instructions.directory} holds no rows of control tasks; make them "
-      "with `instructrec generate --kind=control`, or leave out --teacher"
-    )
-  return {
+  counts = instructions.manifest["rows"]
+  found = {
     task: f"{prefix}{task}"
     for task in ControlTask
-    if token_cache.has_split(f"{prefix}{task}", split, instructions.directory)
+    if split in counts.get(f"{_CONFIG}{task}", {})
   }
+  if ControlTask.PLAIN not in found:
+    raise ValueError(
+      f"{instructions.directory} holds no {split} rows of control tasks; make "
+      "them with `instructrec generate --kind=control`, or leave out --teacher"
+    )
+  return found
 
 
 def _config(name: str) -> str:

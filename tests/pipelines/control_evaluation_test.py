@@ -172,6 +172,12 @@ def test_each_group_has_what_can_be_said_of_it(evaluation):
     for name in ("plain", "cold_wanted")
   )
   assert "strict reader" in page
+  (shared,) = [
+    line for line in page.splitlines() if line.startswith("| wanted, seen |")
+  ]
+  columns = _columns(evaluation, control_methods.MODEL, ControlTask.WANTED)
+  assert shared.split(" | ")[2] == f"{columns['TCP'].mean():.3f}"
+  assert shared.split(" | ")[5] == "1.000"  # The oracle obeys.
   assert "TCP" not in plain
   assert "HR@10" in plain
   assert "filtered" not in plain
