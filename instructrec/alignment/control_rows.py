@@ -11,7 +11,6 @@ unit.
 import collections
 import dataclasses
 import functools
-import hashlib
 import itertools
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +18,6 @@ from typing import Any
 
 import polars as pl
 
-from instructrec import checksums
 from instructrec.alignment import asking, labels, moments, wordings
 from instructrec.alignment.wordings import ControlTask
 from instructrec.data import dataset
@@ -177,15 +175,13 @@ class ControlRows:
     """What the rows are made from, JSON values."""
     folder = pathlib.Path(self._control.retriever)
     manifest = retriever.read_manifest(folder)
-    # The hashes of all that it learnt.
-    sums = (folder / checksums.FILE).read_bytes()
     return {
       "retriever": {
         "folder": folder.resolve().name,
         "method": manifest["method"],
         "settings": manifest["settings"],
         "seed": manifest["record"].get("seed"),
-        "fingerprint": f"sha256:{hashlib.sha256(sums).hexdigest()}",
+        "fingerprint": retriever.fingerprint(folder),
       },
       "num_epochs": self._control.num_epochs,
       "attributes": [kind.value for kind in self._kinds],

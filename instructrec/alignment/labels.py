@@ -57,6 +57,25 @@ class Ranking:
       return []
     return retriever.best_places(self.scores, allowed, k).tolist()
 
+  def best_within(
+    self, k: int, having: Bool[np.ndarray, " items"], low: int, high: int
+  ) -> list[int]:
+    """The best items of which so many items have something: a hard filter.
+
+    Args:
+      k: how many items.
+      having: which items have it.
+      low: how many of the list are to have it at least, 0 to k.
+      high: likewise at most.
+
+    Returns:
+      Places, best first; fewer than k where there are too few of one kind.
+    """
+    kept = np.zeros(len(having), bool)
+    kept[self.best(high, having)] = True
+    kept[self.best(k - low, ~having)] = True
+    return self.best(k, kept)
+
 
 def rankings(
   teacher: retriever.Retriever, requests: Sequence[request.RankingRequest]

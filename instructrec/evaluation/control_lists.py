@@ -107,7 +107,7 @@ class Lists:
     inside = control.within(self.items, self.k)
     written = generated.Written(np.where(inside, self.items, generated.EMPTY))
     # Behind every cut-off.
-    last = max(self.items.shape[1], *filter(None, cutoffs.values())) + 1
+    last = max([self.items.shape[1], *filter(None, cutoffs.values())]) + 1
     ranks = written.ranks(targets, last)
     return metrics.from_ranks(ranks.greater, ranks.equal, names)
 

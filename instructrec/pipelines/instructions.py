@@ -1,7 +1,6 @@
 """Prepared data in, a folder of instructions out: `instructrec generate`."""
 
 import importlib.util
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -126,7 +125,7 @@ def _produce(
     return beam_generate.produce(list(settings.beam_options))
   if settings.teaching.teacher == generation.TeacherName.chat:
     return writing.with_estimate(writing.produce_locally(1), tell)
-  return writing.produce_locally(settings.num_workers or os.cpu_count() or 1)
+  return writing.produce_locally(settings.num_workers)
 
 
 def _tell_result(

@@ -9,6 +9,7 @@ A saved retriever is a folder: `manifest.json` with method and settings,
 
 import abc
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -364,6 +365,25 @@ def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
       f"retriever; {remedy}"
     )
   return manifest
+
+
+def fingerprint(directory: str | os.PathLike[str]) -> str:
+  """A hash of all that a saved retriever is: of the hashes of its files.
+
+  Args:
+    directory: the folder that `Retriever.save` wrote.
+
+  Returns:
+    `sha256:` and the hash.
+
+  Raises:
+    FileNotFoundError: see `read_manifest`.
+    DamagedError: likewise.
+    ValueError: likewise.
+  """
+  read_manifest(directory)
+  sums = (pathlib.Path(directory) / checksums.FILE).read_bytes()
+  return f"sha256:{hashlib.sha256(sums).hexdigest()}"
 
 
 def _remedy(folder: pathlib.Path) -> str:

@@ -227,7 +227,9 @@ class GenerationSettings:
   num_workers: Annotated[
     int | None,
     Option(
-      "Processes; one a core if left out. The chat teacher has one.", least=1
+      "Processes; if left out one a core, as far as there are 2,048 requests "
+      "for each. The chat teacher has one.",
+      least=1,
     ),
   ] = None
   teaching: TeacherSettings = TeacherSettings()

@@ -160,19 +160,25 @@ class TitleWriter:
     return np.pad(values, ((0, 0), (0, missing)))
 
   def write_freely(
-    self, prompts: Prompts, k: int, *, label: str = "write freely"
+    self,
+    prompts: Prompts,
+    k: int,
+    *,
+    max_length: int = 0,
+    label: str = "write freely",
   ) -> Int[np.ndarray, "requests k length"]:
     """What the model writes without a catalogue: beam search over all tokens.
 
     Args:
       prompts: the requests.
       k: how many sequences, and beams.
+      max_length: tokens of a sequence; those of the longest title if 0.
       label: what the progress line says.
 
     Returns:
       Tokens with the end token, then 0; best first.
     """
-    search = _free_fn(self.model, k, self.trie.max_length)
+    search = _free_fn(self.model, k, max_length or self.trie.max_length)
 
     def run(chosen: np.ndarray, start: int, stop: int) -> np.ndarray:
       return search(self.params, prompts.batch(chosen, self.items))

@@ -1,5 +1,7 @@
 """Lists of a retriever under restrictions, worked by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,24 @@ def test_the_best_are_those_that_are_allowed_and_not_of_the_history():
   assert RANKING.best(7)[-2:] == [6, 7]
   assert RANKING.best(2, np.zeros(8, bool)) == []
   assert (RANKING.pool(), RANKING.pool(ODD), RANKING.pool(~ODD)) == (7, 4, 3)
+
+
+def test_a_filter_keeps_to_the_numbers_and_takes_the_best_that_do():
+  """Against all lists of distinct items that keep to them."""
+  # As good as all others together that follow: one list is the best.
+  ranking = labels.Ranking(2.0 ** -np.arange(8), RANKING.unseen)
+  items = np.flatnonzero(ranking.unseen)
+  for k in range(1, 4):
+    for low, high in itertools.combinations_with_replacement(range(k + 1), 2):
+      kept = [
+        found
+        for found in itertools.combinations(items.tolist(), k)
+        if low <= ODD[list(found)].sum() <= high
+      ]
+      best = max(kept, key=lambda found: ranking.scores[list(found)].sum())
+      assert ranking.best_within(k, ODD, low, high) == sorted(best)
+  # None of the odd, and the even ones are three.
+  assert ranking.best_within(5, ODD, 0, 0) == [0, 4, 6]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,19 @@ def test_a_network_learns_lists_beside_single_items(work, tmp_path):
   assert losses
   assert losses[-1] < losses[0]
   result = call(
+    "evaluate",
+    f"--model_dir={tmp_path / 'model'}",
+    f"--teacher={tmp_path / 'itemknn'}",
+    "--num_requests=6",
+    "--num_validation=20",
+    "--num_histories=0",
+  )
+  assert result.exit_code == 0, result.output
+  page = (tmp_path / "model" / "report" / "report.md").read_text()
+  for group in ("plain", "wanted", "proportion", "cold_unwanted", "category"):
+    assert f"## Control: {group}, seen" in page
+  assert "| teacher, filtered - model |" in page
+  result = call(
     "train",
     "--gin_file=gin/align_cpu.gin",
     *(f"--gin.{name}={value}" for name, value in _SHORT.items()),
@@ -78,6 +91,20 @@ def test_a_network_learns_lists_beside_single_items(work, tmp_path):
   assert first["policy/ratio"] == pytest.approx(1.0, abs=1e-4)
   assert first["lists/errors"] == 0.0
   assert "best is checkpoint_4: reward/list" in result.output
+
+
+def test_a_report_asks_for_lists_of_the_rows_teacher_alone(work, tmp_path):
+  """A run that was taught no lists is refused before anything is ranked."""
+  result = call(
+    "evaluate",
+    f"--model_dir={work / 'model'}",
+    f"--output={tmp_path / 'report'}",
+    f"--teacher={tmp_path}",
+  )
+  assert result.exit_code
+  said = result.output + str(result.exception)
+  assert "has no control task" in " ".join(said.split())
+  assert not (tmp_path / "report").exists()
 
 
 def test_what_does_not_fit_is_said_before_anything_is_made(work, tmp_path):

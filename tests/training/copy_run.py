@@ -112,14 +112,17 @@ def train_config(
   )
 
 
-def run(directory, *, steps, data=1, model=1, delay=0.0, **changes):
+def run(
+  directory, *, steps, data=1, model=1, delay=0.0, unvalidated=False, **changes
+):
   source = stream(pack=True)
   if delay:
     # Gives the test time to kill the run between two checkpoints.
     inner = type(source).batch
     type(source).batch = lambda *args: (time.sleep(delay), inner(*args))[1]
   config = train_config(steps=steps, data=data, model_axis=model, **changes)
-  return runner.train(config, source, stream(seed=1), directory)
+  validation = None if unvalidated else stream(seed=1)
+  return runner.train(config, source, validation, directory)
 
 
 def losses(directory, split="train"):

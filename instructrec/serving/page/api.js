@@ -151,7 +151,7 @@ function refusal(response, answer) {
   const found = answer?.id ? `${said} (${answer.id})` : said;
   const wait = Number(response.headers.get("Retry-After"));
   return new ApiError(
-    response.status >= 500 ? found : said,
+    response.status === 500 ? found : said,
     response.status,
     wait > 0 ? wait : null,
   );

@@ -55,9 +55,11 @@ export class Lane {
 
   set models(names) {
     this._find(".model").hidden = names.length < 2;
+    const chosen = this._models.value;
     this._models.replaceChildren(
       ...names.map((name) => element("option", { value: name }, name)),
     );
+    if (names.includes(chosen)) this._models.value = chosen;
   }
 
   get _model() {
@@ -197,6 +199,11 @@ export class Lane {
     if (!(error instanceof ApiError)) throw error;
     this.failed = true;
     if (error.status === 401) this._page.askKey();
+    if (error.status === 0) {
+      // The page says it above, and asks again by itself.
+      this._find(".problem").replaceChildren();
+      return;
+    }
     const wait = error.wait && Math.min(error.wait, LONGEST_WAIT_S);
     if (wait) this._timer = setTimeout(() => this.ask(), 1000 * wait);
     this._find(".problem").replaceChildren(

@@ -11,7 +11,7 @@ const SAMPLE = 60; // Items among which the examples are looked for.
 const lanes = [];
 let models = [];
 let examples = [];
-let polling = null;
+let polling = false;
 
 const api = new Api(showReached);
 const shelf = new Shelf(
@@ -107,7 +107,7 @@ async function start() {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) askKey();
     else if (error.status !== 0) poll();
-    showServer(null, error.message);
+    showServer(null, error.status === 401 ? "A key is needed" : error.message);
     return;
   }
   lanes.forEach((lane) => {
@@ -145,19 +145,22 @@ function showReached(reached) {
 }
 
 /** Asks until the server takes requests, then for what is missing. */
-function poll() {
+async function poll() {
   if (polling) return;
+  polling = true;
   showServer(null, "The server is away");
-  polling = setInterval(async () => {
-    if (!(await api.ready())) return;
-    clearInterval(polling);
-    polling = null;
-    await start();
-  }, POLL_MS);
+  do {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  } while (!(await api.ready()));
+  polling = false;
+  await start();
 }
 
 function askKey() {
   document.getElementById("key").hidden = false;
+  document.querySelector("#key label").textContent = api.key
+    ? "This server has no such key."
+    : "This server asks for a key.";
   document.getElementById("key-text").focus();
 }
 

@@ -49,3 +49,44 @@ def test_what_is_no_file_of_the_page_is_not_found(server, path):
 def test_every_file_is_given_out(server):
   for path in pathlib.Path(page_files.FOLDER).iterdir():
     assert server.get(f"/{path.name}").content == path.read_bytes()
+
+
+def test_the_server_says_what_the_page_reads(server, run):
+  """Fields that the page's api.js takes out of answers."""
+  info = server.get("/info").json()
+  assert {"model", "checkpoint", "version", "scale", "catalog"} <= {*info}
+  catalog = {"items", "categories", "has_prices", "has_stock"}
+  assert catalog <= {*info["catalog"]}
+  listed = server.get("/v1/items", params={"query": "", "limit": 2}).json()
+  assert {"id", "title", "attributes"} <= {*listed["data"][0]}
+  assert listed["total"] == len(run.catalog)
+  assert server.get("/v1/models").json()["data"][0]["id"] == info["model"]
+  name = run.opened.parts.attributes.attributes[0].name
+  item = listed["data"][0]["id"]
+  said = {"role": "user", "content": f"No {name}."}
+  answered = {"role": "assistant", "content": "", "items": [item]}
+  asked = {
+    "model": None,
+    "history": [f"id:{item}"],
+    "messages": [said, answered, {"role": "user", "content": "Cheaper."}],
+    "k": 3,
+    "reasons": True,
+    "filters": {"exclude": [f"id:{listed['data'][1]['id']}"]},
+  }
+  answer = server.post("/v1/chat/completions", asked)
+  assert answer.status_code == 200, answer.text
+  assert isinstance(answer.json()["choices"][0]["message"]["content"], str)
+  found = answer.json()["recommendation"]
+  assert {"warnings", "num_candidates", "milliseconds"} <= {*found["meta"]}
+  understood = found["understood"]
+  assert {"text", "not_understood", "constraints"} <= {*understood}
+  constraint = understood["constraints"][0]
+  assert constraint["attribute"]["name"] == name
+  assert constraint["kind"] == "unwanted"
+  assert (constraint["turn"], constraint["status"]) == (1, "kept")
+  assert {"text", "words", "dropped_in_turn"} <= {*constraint}
+  place = found["results"][0]
+  assert {"id", "title", "score", "attributes", "parts"} <= {*place}
+  effect = place["reasons"]["effects"][0]
+  assert {"part", "words", "above_average"} <= {*effect}
+  assert {"text", "kind", "meets"} <= {*place["reasons"]["constraints"][0]}
