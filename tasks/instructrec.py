@@ -6,6 +6,8 @@ response is no item and no answer, `instructrec_v1_without_<group>` holds a
 group out. `instructrec_v1_rerank` evaluates: its targets are candidate lists.
 `genrec_v1` is GenRec's: a history in titles, and the title that follows, of
 `generate --kind=genrec`; `genrec_v1_rerank` has candidate lists.
+`control_v1_mixture` has lists that do as they are asked, of
+`generate --kind=control`; `control_v1_general` adds rows of the others.
 All of them read the TFDS data set that `instructrec generate` wrote
 to `TFDS_DATA_DIR` (or `--tfds_data_dir`), with the vocabulary named by
 `INSTRUCTREC_VOCABULARY` (T5's public one where it is not set).

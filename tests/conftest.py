@@ -134,7 +134,11 @@ class Matching:
       self.run.tokenizer.encode(parts.prompt(wish or None)) for wish in wishes
     ]
     tokens = self.block.tokens.with_wishes(ragged.Ragged.of(prompts), wishes)
-    return dataclasses.replace(self.block, tokens=tokens)
+    requests = [
+      dataclasses.replace(one, intention=wish or None)
+      for one, wish in zip(self.block.requests, wishes, strict=True)
+    ]
+    return dataclasses.replace(self.block, tokens=tokens, requests=requests)
 
 
 def _model(run: Any, trained: Sequence[str]) -> Any:
@@ -170,6 +174,7 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
   from instructrec.training import (
     data_config,
     item_table,
+    own_checkpoints,
     ragged,
     run_dir,
     token_dataset,
@@ -220,7 +225,12 @@ def matching(prepared_dir, tmp_path_factory) -> Matching:
   )
   model = ranking_model.NetworkRankingModel(module)
   run = trained_run.Run(
-    folder, model, data, model_file, folder, run_dir.OwnCheckpoints(folder)
+    folder,
+    model,
+    data,
+    model_file,
+    folder,
+    own_checkpoints.OwnCheckpoints(folder),
   )
   model = _model(run, ("match", "likelihood"))
   run = dataclasses.replace(run, model=model)

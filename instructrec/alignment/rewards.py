@@ -108,20 +108,20 @@ class Shown(NamedTuple):
   teacher_ranks: Int[Any, "*lists places"]
 
 
-class Rewards(NamedTuple):
+class Earned(NamedTuple):
   """What lists earn; see the module. Places without entry earn 0.
 
   Attributes:
     ranking: s of each place.
     task: t of each place.
-    item: of each place.
-    whole: of each list.
+    items: of each place.
+    lists: of each list.
   """
 
   ranking: Float[Any, "*lists places"]
   task: Float[Any, "*lists places"]
-  item: Float[Any, "*lists places"]
-  whole: Float[Any, "*lists"]
+  items: Float[Any, "*lists places"]
+  lists: Float[Any, "*lists"]
 
 
 def rewards(
@@ -131,7 +131,7 @@ def rewards(
   form: Form = Form.MENDED,
   alpha: float = ALPHA,
   scale: float = SCALE,
-) -> Rewards:
+) -> Earned:
   """Rewards of lists; see the module.
 
   Args:
@@ -165,21 +165,12 @@ def rewards(
   discounted = xp.where(wrong, -1.0, ranking / np.log2(places + 2))
   total = discounted.sum(-1)
   if form is Form.MENDED:
-    total = total - num_missing(items, k, wish)
+    total = total - control.num_missing(items, k, wish)
   whole = scale * (
     alpha * total / _ideal(k, places, xp)
     + (1 - alpha) * _list_task(shown, asked, good, form)
   )
-  return Rewards(ranking, task, item, whole)
-
-
-def num_missing(
-  items: Int[Any, "*lists places"], k: Int[Any, "*lists"], wish: control.Wish
-) -> Int[Any, "*lists"]:
-  """Entries that a list lacks; none where no more can be as the wish says."""
-  xp = items.__array_namespace__()
-  needed = xp.minimum(k, control.room(wish))
-  return (needed - control.num_entries(items)).clip(0)
+  return Earned(ranking, task, item, whole)
 
 
 def teacher_ranks(

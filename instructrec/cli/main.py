@@ -28,8 +28,10 @@ from instructrec.cli import (
   prepare,
   quickstart,
   rank,
+  recommend,
   results,
   retrieve,
+  serve,
   show,
   terminal,
   train,
@@ -132,6 +134,7 @@ for _function in (
   compare.compare,
   show.show,
   quickstart.quickstart,
+  recommend.recommend,
   devices.devices,
 ):
   _add(app, _function)
@@ -139,6 +142,7 @@ _add(app, train.train, takes_gin=True)
 _add(app, preflight.preflight, takes_gin=True)
 _add(app, evaluate.evaluate, takes_gin=True)
 _add(app, rank.rank, takes_gin=True)
+_add(app, serve.serve, takes_gin=True)
 
 _retrieve = typer.Typer(
   help="Matching module and baselines: fit retrievers, evaluate them, write "

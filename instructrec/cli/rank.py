@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,9 +12,10 @@ import typer
 from instructrec.cli import options
 from instructrec.cli.train import split_gin_args
 from instructrec.settings import ranking
+from instructrec.settings import run as run_settings
 
 if TYPE_CHECKING:
-  from instructrec.serving import request_lines, run_ranker
+  from instructrec.serving import reasons, request_lines, run_ranker
 
 _HOW = (
   "Say what you wish for, and Enter. +TITLE puts an item into the history, "
@@ -33,7 +34,7 @@ def rank(context: typer.Context, settings: ranking.RankingSettings) -> None:
   """
   bindings = tuple(split_gin_args(context.args))
   settings = dataclasses.replace(settings, bindings=bindings)
-  ranker = _open(settings)
+  ranker = open_ranker(settings, silent=settings.json)
   if settings.input is not None:
     _answer_lines(ranker, settings, settings.input)
   elif not settings.asks and _is_terminal():
@@ -43,14 +44,24 @@ def rank(context: typer.Context, settings: ranking.RankingSettings) -> None:
     _tell(ranker, settings, settings.history, settings.text)
 
 
-def _open(settings: ranking.RankingSettings) -> "run_ranker.Ranker":
+def open_ranker(
+  settings: run_settings.RunSettings, *, silent: bool
+) -> "run_ranker.Ranker":
+  """Opens a run to rank.
+
+  Args:
+    settings: which.
+    silent: whether nothing is said of it, as where lines of JSON stay alone.
+
+  Returns:
+    The run.
+  """
   from instructrec import allocator
   from instructrec.serving import opened_run, run_ranker
 
   allocator.keep_freed_memory()
   opened = opened_run.OpenedRun.open(settings)
-  # Lines of JSON stay alone.
-  if not settings.json:
+  if not silent:
     typer.echo(f"ranks by {opened.checkpoint}")
   return run_ranker.Ranker(opened)
 
@@ -92,6 +103,19 @@ def _print(
     return
   for name, value in (named or {}).items():
     typer.echo(f"{name} {value}:")
+  print_ranking(found)
+
+
+def print_ranking(
+  found: "run_ranker.Ranking",
+  explained: "Sequence[reasons.Reasons] | None" = None,
+) -> None:
+  """Prints a ranking for people.
+
+  Args:
+    found: the ranking.
+    explained: why its places are there; None where it was not asked for.
+  """
   if found.instruction:
     typer.echo(f"instruction: {found.instruction}")
   if found.understood:
@@ -106,6 +130,8 @@ def _print(
     if len(place.parts) > 1:
       line += "  (" + ", ".join(f"{n} {v}" for n, v in said.items()) + ")"
     typer.echo(line)
+    if explained is not None and (why := explained[number - 1].text):
+      typer.echo(f"       {why}")
 
 
 def _answer_lines(
@@ -146,13 +172,9 @@ def _ranked(
   settings: ranking.RankingSettings,
   request: "request_lines.Request",
 ) -> "run_ranker.Ranking":
-  return ranker.rank(
-    request.history,
-    request.wish,
-    k=settings.top if request.k is None else request.k,
-    candidates=request.candidates,
-    on_unknown=settings.on_unknown,
-  )
+  asked = request.of(ranker, k=settings.top, on_unknown=settings.on_unknown)
+  (found,) = ranker.rank_all([asked])
+  return found
 
 
 def _is_terminal() -> bool:
@@ -211,7 +233,7 @@ def run_example(model_dir: pathlib.Path) -> None:
     model_dir: the folder that `train` wrote.
   """
   settings = ranking.RankingSettings(model_dir=model_dir, top=5)
-  ranker = _open(settings)
+  ranker = open_ranker(settings, silent=False)
   items = ranker.opened.catalog
   first = tuple(items.item_ids[:2])
   word = items.title(first[0]).split()[1].lower()

@@ -25,7 +25,7 @@ def split_gin_args(args: list[str]) -> list[str]:
     if not arg.startswith("--gin.") or "=" not in arg:
       raise typer.BadParameter(
         f"unknown argument {arg!r}; gin bindings are written "
-        "--gin.NAME=value, e.g. --gin.TRAIN_STEPS=100"
+        "--gin.NAME=value, e.g. --gin.TRAIN_STEPS=500"
       )
     bindings.append(arg.removeprefix("--gin."))
   return bindings

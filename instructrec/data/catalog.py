@@ -222,6 +222,22 @@ class Catalog:
     """Title of an item; raises as `index` does."""
     return self.titles[self.index(item_id)]
 
+  def named(self, text: str) -> str | None:
+    """Id of the one item that has a text for its title, whatever its case.
+
+    Args:
+      text: any text, such as one that may be no title.
+
+    Returns:
+      The item id; None where no item, or more than one, is called so.
+    """
+    text = " ".join(text.split())
+    exact = self._by_title.get(text)
+    if exact is not None:
+      return self.item_ids[exact]
+    found = self._by_folded_title.get(_folded(text), [])
+    return self.item_ids[found[0]] if len(found) == 1 else None
+
   def find_title(self, text: str) -> str:
     """Id of the item with a title, by exact match, then ignoring case.
 
@@ -236,9 +252,8 @@ class Catalog:
         several do that differ in case alone.
     """
     text = " ".join(text.split())
-    exact = self._by_title.get(text)
-    if exact is not None:
-      return self.item_ids[exact]
+    if (item := self.named(text)) is not None:
+      return item
     found = self._by_folded_title.get(_folded(text), [])
     if not found:
       raise ValueError(

@@ -190,6 +190,14 @@ def room(wish: Wish) -> Int[Any, "*lists"]:
   )
 
 
+def num_missing(
+  items: Int[Any, "*lists places"], k: Int[Any, "*lists"], wish: Wish
+) -> Int[Any, "*lists"]:
+  """Entries that a list lacks; none where no more items can obey."""
+  xp = items.__array_namespace__()
+  return (xp.minimum(k, room(wish)) - num_entries(items)).clip(0)
+
+
 def correct_count(
   items: Int[Any, "*lists places"], k: Int[Any, "*lists"], wish: Wish
 ) -> Bool[Any, "*lists"]:
@@ -198,8 +206,7 @@ def correct_count(
   Where no k items can obey, all that can are as good: any number from there to
   k.
   """
-  entries, most = num_entries(items), room(wish)
-  return (entries <= k) & ((entries >= k) | (entries >= most))
+  return (num_entries(items) <= k) & (num_missing(items, k, wish) == 0)
 
 
 def shortfall(

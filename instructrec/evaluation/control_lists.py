@@ -107,7 +107,7 @@ class Lists:
     inside = control.within(self.items, self.k)
     written = generated.Written(np.where(inside, self.items, generated.EMPTY))
     # Behind every cut-off.
-    last = max(self.items.shape[1], *filter(None, cutoffs.values())) + 1
+    last = max([self.items.shape[1], *filter(None, cutoffs.values())]) + 1
     ranks = written.ranks(targets, last)
     return metrics.from_ranks(ranks.greater, ranks.equal, names)
 
@@ -148,8 +148,7 @@ def per_list(
     has: which places hold an item that has what the wish speaks of.
     plain: the method's lists for the same requests without a wish.
     plain_has: as `has`, of these.
-    names: of metrics with a cut-off; `COST_OF` must be among them where `plain`
-      is given.
+    names: of metrics with a cut-off.
 
   Returns:
     float64 columns by name; NaN where a metric is not defined.
@@ -159,12 +158,10 @@ def per_list(
   """
   _check(lists, targets, wish, has)
   wrong = control.errors(lists.items, lists.k, lists.history)
-  entries = control.num_entries(lists.items)
-  needed = np.minimum(lists.k, control.room(wish))
   columns: dict[str, Any] = {
     "CorrectCount": control.correct_count(lists.items, lists.k, wish),
     "TooMany": wrong.too_many.sum(1),
-    "TooFew": (needed - entries).clip(0),
+    "TooFew": control.num_missing(lists.items, lists.k, wish),
     "NonExist": wrong.invalid.sum(1),
     "EmptyEntry": wrong.blank.sum(1),
     "RepeatItem": wrong.repeated.sum(1),
@@ -180,7 +177,10 @@ def per_list(
     columns["TCP plain"] = without["TCP"]
     columns["CPA plain"] = without["CPA"]
     columns["TCP lift"] = columns["TCP"] - without["TCP"]
-    cost = plain.accuracy(targets, (COST_OF,))[COST_OF] - columns[COST_OF]
+    before, after = (
+      each.accuracy(targets, (COST_OF,))[COST_OF] for each in (plain, lists)
+    )
+    cost = before - after
     columns["control cost"] = cost
     columns["control cost where obeyed"] = np.where(
       columns["CPA"] == 1, cost, np.nan

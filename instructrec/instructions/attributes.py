@@ -23,7 +23,7 @@ import enum
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -128,7 +128,13 @@ class Attributes:
     fewest = max(min_items, math.ceil(len(catalog) * MIN_SHARE))
     most = len(catalog) * MAX_SHARE
     found: dict[tuple[str, ...], tuple[Attribute, list[int]]] = {}
-    makers = (_categories, _brands, _prices, _decades, _keyphrases)
+    makers: Sequence[Callable[[Catalog, int], Mapping[str, Sequence[int]]]] = (
+      categories,
+      brands,
+      _prices,
+      _decades,
+      _keyphrases,
+    )
     for kind, make in zip(Kind, makers, strict=True):
       for name, items in sorted(make(catalog, fewest).items()):
         key = spoken.key(name)
@@ -281,7 +287,8 @@ def _title_words(catalog: Catalog) -> frozenset[str]:
   )
 
 
-def _categories(catalog: Catalog, _: int) -> dict[str, list[int]]:
+def categories(catalog: Catalog, _: int = 0) -> dict[str, list[int]]:
+  """Positions of the items of each category, of every level; any number."""
   found = collections.defaultdict(list)
   for item, entries in enumerate(catalog.frame["categories"].to_list()):
     for entry in entries:
@@ -290,7 +297,8 @@ def _categories(catalog: Catalog, _: int) -> dict[str, list[int]]:
   return found
 
 
-def _brands(catalog: Catalog, _: int) -> dict[str, list[int]]:
+def brands(catalog: Catalog, _: int = 0) -> dict[str, list[int]]:
+  """Positions of the items of each brand; any number."""
   found = collections.defaultdict(list)
   for item, brand in enumerate(catalog.frame["brand"].to_list()):
     if brand and not title_words.NO_TASTE.issuperset(spoken.words(brand)):

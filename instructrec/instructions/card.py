@@ -8,6 +8,7 @@ from typing import Any
 from instructrec import foreign_text
 from instructrec.instructions import generate, quality, tally, wish_card
 from instructrec.instructions.format import (
+  CONTROL,
   FineGrained,
   Instruction,
   TaskType,
@@ -182,9 +183,27 @@ def _example(row: Instruction) -> str:
   return f"- {parts}\n  - {inputs}\n  - **{targets}**\n"
 
 
+def _control(manifest: Mapping[str, Any]) -> str:
+  """What rows of control tasks are made from; nothing where there are none."""
+  found = manifest["control"]
+  if not found:
+    return ""
+  retriever, unseen = found["retriever"], found["unseen"]
+  facts = {
+    "lists of": f"{retriever['method']}, seed {retriever['seed']}",
+    "epochs of draws": found["num_epochs"],
+    "asked for": ", ".join(found["attributes"]),
+    "drawn from": found["drawn_from"],
+    "only in test rows": f"k {unseen['k']}, {unseen['threshold']} of "
+    f"{found['list_length']}, {len(unseen['wording'])} wordings",
+  }
+  return f"## Control tasks\n\n{_table(('', ''), facts.items())}\n"
+
+
 def _examples(counted: tally.Tally) -> str:
   parts = []
-  for task in TaskType:
+  control = [CONTROL] if counted.sample(CONTROL) else []
+  for task in (*TaskType, *control):
     rows = [r for r in counted.sample(task) if isinstance(r, Instruction)]
     parts.append(f"### {task}\n\n" + "".join(map(_example, rows)))
   return "\n".join(parts)
@@ -256,7 +275,7 @@ request; the two intentions are two wordings for the newest training request.
 were made from titles, categories, brands and prices alone. Texts that the
 offline teacher wrote instead of the named one, by reason: {replaced}.
 
-{wish_card.markdown(counted, _table)}## Leaks
+{wish_card.markdown(counted, _table)}{_control(manifest)}## Leaks
 
 All {total:,} records were checked while they were written: no target title or
 id, no later item and no held-out review in the inputs, outside the choices

@@ -43,3 +43,21 @@ class Draws:
     """The options in another order."""
     keyed = sorted((self.bits(), i) for i in range(len(options)))
     return [options[i] for _, i in keyed]
+
+  def sample(self, options: Sequence[T], count: int) -> list[T]:
+    """Some of the options, without replacement; cheap where few of many.
+
+    Args:
+      options: what is drawn from.
+      count: how many, no more than there are.
+
+    Returns:
+      The drawn ones, in the order drawn.
+    """
+    moved: dict[int, int] = {}
+    found = []
+    for place in range(count):
+      other = place + self.bits() % (len(options) - place)
+      found.append(options[moved.get(other, other)])
+      moved[other] = moved.get(place, place)
+    return found

@@ -58,14 +58,15 @@ class Nearest:
 
   def __call__(self, text: str) -> int | None:
     """Index of the title that is meant; None where none is, or several are."""
-    # An edit changes the counts by two at most, which leaves few to compare.
-    differ = np.abs(self._counts - _counts(text)).sum(1)
-    near = (np.abs(self._lengths - len(text)) <= self._max_distance) & (
-      differ <= 2 * self._max_distance
+    near = np.flatnonzero(
+      np.abs(self._lengths - len(text)) <= self._max_distance
     )
+    # An edit changes the counts by two at most, which leaves few to compare.
+    differ = np.abs(self._counts[near] - _counts(text)).sum(1)
+    near = near[differ <= 2 * self._max_distance]
     found = [
       (distance, index)
-      for index in np.flatnonzero(near).tolist()
+      for index in near.tolist()
       if (distance := levenshtein(text, self._titles[index]))
       <= self._max_distance
       and 2 * distance < len(self._titles[index])

@@ -88,6 +88,10 @@ class Origin(enum.StrEnum):
   TARGET_ATTRIBUTES = "target_attributes"
   STATED = "stated"
   """What a person knows of what they want: see `wishes.py`."""
+  TEACHER = "teacher"
+  """What a retriever would show, whatever the target is."""
+  CATALOGUE = "catalogue"
+  """Any of what items have."""
 
 
 YES, NO = "Yes", "No"
@@ -194,6 +198,44 @@ class Instruction:
   def config(self) -> str:
     """The TFDS config and SeqIO task of the row; see `task_name`."""
     return task_name(self.task, self.kind, self.preference, self.intention)
+
+
+CONTROL = "control"
+"""The task of rows that are `Control`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Control(Instruction):
+  """A row of a control task: what is asked of a list, and a list that obeys.
+
+  `kind` is the control task, such as "wanted"; `targets` a list of titles as
+  `title_list.write` has it. `target_id` is what the response begins with where
+  that is what the user took next, else "".
+
+  Attributes:
+    constraints: what is asked, each as `alignment.constraint.Constraint` is
+      written: "at_most 30% category:puzzles"; empty for a plain list.
+    k: titles that are asked for; 0 where the response is no list.
+    label_ids: items of the response, in order.
+    next_id: what the user took next; "" where the row is about no user.
+    teacher_ids: the retriever's best for the user's history, whatever is asked,
+      best first; empty where the row is about no user.
+    epoch: of the draws; 0 in validation and test.
+    unseen: what of the row no training row has: "wording", "threshold", "k".
+  """
+
+  constraints: tuple[str, ...] = ()
+  k: int = 0
+  label_ids: tuple[str, ...] = ()
+  next_id: str = ""
+  teacher_ids: tuple[str, ...] = ()
+  epoch: int = 0
+  unseen: tuple[str, ...] = ()
+
+  @property
+  def config(self) -> str:
+    """The TFDS config and SeqIO task of the row, such as "control_wanted"."""
+    return f"{self.task}_{self.kind}"
 
 
 def task_name(task: str, kind: str, preference: str, intention: str) -> str:

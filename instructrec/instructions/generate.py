@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -48,6 +48,17 @@ CHUNK = 2048
 _RECENT_WORDS = 30
 
 
+class ControlRows(Protocol):
+  """Makes the rows of control tasks: `alignment.control_rows.ControlRows`."""
+
+  @property
+  def facts(self) -> dict[str, Any]:
+    """What the rows are made from, JSON values."""
+
+  def rows(self, requests: pl.DataFrame) -> Iterator[Instruction]:
+    """Yields rows of some requests, each by (seed, epoch, user) alone."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Generator:
   """Makes instructions from prepared data.
@@ -62,6 +73,7 @@ class Generator:
     eval_templates: the templates of validation and test rows.
     domain: what the items are; None finds out.
     fallback: writes what the teacher wrote badly; None makes that an error.
+    control: makes rows of control tasks behind the others; None makes none.
     replaced: how many texts the fallback wrote, by reason; filled by `rows`.
   """
 
@@ -74,6 +86,7 @@ class Generator:
   eval_templates: Sequence[str] = plans.EVAL_TEMPLATES
   domain: domains.Domain | None = None
   fallback: Teacher | None = None
+  control: ControlRows | None = None
   replaced: collections.Counter[str] = dataclasses.field(
     default_factory=collections.Counter
   )
@@ -95,7 +108,7 @@ class Generator:
       protocol=self.protocol,
       max_history=self.max_history,
       eval_templates=self.eval_templates,
-      wishes=self._wishes() if self.protocol == "stated" else None,
+      wishes=self._wishes(),
       ratings=self.prepared.ratings,
     )
 
@@ -106,7 +119,9 @@ class Generator:
       self.prepared.catalog, self.prepared.manifest.get("source")
     )
 
-  def _wishes(self) -> wishes.WishMaker:
+  def _wishes(self) -> wishes.WishMaker | None:
+    if self.protocol != "stated" or not len(self.template_set):
+      return None
     catalog = self.prepared.catalog
     return wishes.WishMaker(
       catalog,
@@ -162,6 +177,8 @@ class Generator:
         yield self._row(plan, texts)
       else:
         yield _fine_grained_row(*plan, texts[planned.text_key(plan[2])])
+    if self.control is not None:
+      yield from self.control.rows(requests)
 
   def _write(self, made: Sequence[planned.Plan]) -> dict[Any, str]:
     """All texts of some plans, each written once and checked."""

@@ -48,6 +48,13 @@ def evaluation_tasks(
   return [render.Form(template_set[name]).task_name for name in names]
 
 
+def matching(template_set: templates.TemplateSet) -> dict[str, float]:
+  """Tasks whose response is an item that the instruction does not list."""
+  return weights(
+    template_set, lambda t: t.kind.names_item and t.form is TaskForm.T2
+  )
+
+
 def mixtures(
   template_set: templates.TemplateSet,
   eval_templates: Sequence[str] = plans.EVAL_TEMPLATES,
@@ -77,10 +84,7 @@ def mixtures(
     "": paper or every,
     "_all": every,
     "_direct": weights(template_set, lambda t: t.kind.names_item),
-    "_matching": weights(
-      template_set,
-      lambda t: t.kind.names_item and t.form is TaskForm.T2,
-    ),
+    "_matching": matching(template_set),
     "_evaluated": dict.fromkeys(
       evaluation_tasks(template_set, eval_templates), 1.0
     ),

@@ -7,7 +7,7 @@ import heapq
 import json
 from typing import Any
 
-from instructrec.instructions.format import FineGrained, Instruction
+from instructrec.instructions.format import Control, FineGrained, Instruction
 from instructrec.instructions.teacher import TextKind
 
 NUM_EXAMPLES = 20
@@ -16,6 +16,7 @@ NUM_AUDITED = 1000
 """Sampled fine-grained texts of each kind."""
 
 Record = Instruction | FineGrained
+_RECORDS = {made.__name__: made for made in (Instruction, FineGrained, Control)}
 Entry = tuple[int, str, Record]
 """Minus the draw of a record, its id, and itself."""
 
@@ -168,7 +169,7 @@ def _record(kind: str, fields: dict[str, Any]) -> Record:
     name: tuple(value) if type(value) is list else value
     for name, value in fields.items()
   }
-  return FineGrained(**found) if kind == "FineGrained" else Instruction(**found)
+  return _RECORDS[kind](**found)
 
 
 def _keep_smallest(kept: list[Entry], entry: Entry, size: int) -> None:

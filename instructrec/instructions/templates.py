@@ -421,7 +421,8 @@ def load(
 
   Args:
     paths: YAML files.
-    kinds: which of the package's: "instructrec", "genrec".
+    kinds: which of the package's: "instructrec", "genrec"; none makes an empty
+      set.
 
   Returns:
     The templates.
@@ -434,7 +435,7 @@ def load(
   else:
     files = list(paths)
   found, problems = lint(files)
-  if problems or not found:
+  if problems or (kinds and not found):
     raise TemplateError(
       "the templates have problems:\n  "
       + "\n  ".join(problems or ["there are none"])

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from instructrec.data import dataset
 from instructrec.instructions import (
@@ -23,6 +24,7 @@ from instructrec.instructions import (
   plans,
   tally,
   templates,
+  title_list,
 )
 from instructrec.instructions import (
   format as instruction_format,
@@ -74,6 +76,15 @@ class Result:
   texts: list[str]
 
 
+class ControlSpec(Protocol):
+  """How rows of control tasks are made; see `alignment.control_rows`."""
+
+  def open(
+    self, spec: "Spec", prepared: dataset.ScannedData, domain: domains.Domain
+  ) -> generate.ControlRows:
+    """What makes the rows, in this process."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec:
   """How instructions are made; a process needs no more than this.
@@ -85,10 +96,12 @@ class Spec:
     max_history: longest history, in items.
     chat: the chat teacher's settings; None for the offline teacher. One
       process must do all the work then: each has a budget of its own.
-    kinds: whose templates of the package: "instructrec", "genrec".
+    kinds: whose templates of the package: "instructrec", "genrec"; none where
+      only control tasks are wanted.
     template_files: YAML files in their place.
     eval_templates: the templates of validation and test rows.
     domain: what the items are, such as "films"; None finds out.
+    control: of rows of control tasks; None for none.
   """
 
   prepared_dir: str
@@ -100,6 +113,7 @@ class Spec:
   template_files: tuple[str, ...] | None = None
   eval_templates: tuple[str, ...] = plans.EVAL_TEMPLATES
   domain: str | None = None
+  control: ControlSpec | None = None
 
   def generator(self) -> generate.Generator:
     """The generator, with its teacher.
@@ -109,6 +123,7 @@ class Spec:
 
     Raises:
       FileNotFoundError: where there is no prepared data.
+      ValueError: where something does not fit these data.
     """
     prepared = dataset.scan(self.prepared_dir)
     source = prepared.manifest.get("source")
@@ -136,6 +151,11 @@ class Spec:
       eval_templates=self.eval_templates,
       domain=domain,
       fallback=None if teacher is by_rule else by_rule,
+      control=(
+        None
+        if self.control is None
+        else self.control.open(self, prepared, domain)
+      ),
     )
 
 
@@ -179,7 +199,8 @@ def work(generator: generate.Generator, unit: Unit) -> Result:
       (record.config, example_proto.encode(record, omit=_NOT_STORED))
     )
     if keep and isinstance(record, instruction_format.Instruction):
-      texts += (record.inputs, record.targets)
+      # The separator of lists is a token of its own already.
+      texts += (record.inputs, *title_list.split(record.targets))
   counted.replaced.update(generator.replaced - before)
   return Result(unit, records, counted, texts)
 

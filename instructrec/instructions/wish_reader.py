@@ -34,6 +34,8 @@ from instructrec.instructions.attributes import Attributes
 from instructrec.instructions.wish_pieces import Piece
 
 _LONG_WORD = 5
+# Words whose meaning is remembered: whoever serves reads words without end.
+_MOST_REMEMBERED = 100_000
 _LEAST_BITS, _MOST_BITS = 1e-3, 64.0
 
 
@@ -127,10 +129,7 @@ class WishReader:
     Returns:
       What is wanted and what is not.
     """
-    pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
-    for piece in pieces:
-      piece.text = self._cue_word(piece.text)
-    elements = self._elements(pieces)
+    elements = self.pieces(text, titles)
     if wish_pieces.is_foreign(elements):
       return ReadWish()
     unwanted = wish_polarity.unwanted(elements)
@@ -152,6 +151,21 @@ class WishReader:
       spans,
     )
 
+  def pieces(self, text: str, titles: Iterable[str] = ()) -> list[Piece]:
+    """The words and marks of a wish, joined to cues and to things.
+
+    Args:
+      text: see `read`.
+      titles: see `read`.
+
+    Returns:
+      In order; things that are named, whether or not the text wishes for them.
+    """
+    pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
+    for piece in pieces:
+      piece.text = self._cue_word(piece.text)
+    return self._elements(pieces)
+
   def scores(
     self, read: ReadWish, items: Int[np.ndarray, " items"] | None = None
   ) -> tuple[Float[np.ndarray, " items"], Float[np.ndarray, " items"]]:
@@ -170,6 +184,43 @@ class WishReader:
     if items is None:
       return wanted, unwanted
     return wanted[items], unwanted[items]
+
+  def named(self, text: str) -> frozenset[int]:
+    """Attributes that a text names, whatever it says of them.
+
+    Args:
+      text: such as a description of something that is no item.
+
+    Returns:
+      Their numbers.
+    """
+    elements = self._elements(wish_pieces.pieces(text))
+    return frozenset(e.thing for e in elements if e.thing is not None)
+
+  def text_scores(
+    self, read: ReadWish, named: Sequence[frozenset[int]]
+  ) -> tuple[Float[np.ndarray, " texts"], Float[np.ndarray, " texts"]]:
+    """As `scores`, of texts that are no items: what they name, they have.
+
+    Args:
+      read: what `read` gave.
+      named: of each text, what `named` gave.
+
+    Returns:
+      See `scores`.
+    """
+    wanted, unwanted = (
+      np.array(
+        [
+          sum(self._bits[n] for n in numbers if n in having)
+          / (sum(self._bits[n] for n in numbers) or 1.0)
+          for having in named
+        ],
+        np.float64,
+      )
+      for numbers in (read.wanted, read.unwanted)
+    )
+    return wanted, unwanted
 
   def explain(self, read: ReadWish) -> str:
     """What was read, in words.
@@ -284,6 +335,8 @@ class WishReader:
   def _meant(self, word: str) -> tuple[str, ...]:
     """What a misspelt word may be, in singular."""
     if word not in self._misspelt:
+      if len(self._misspelt) == _MOST_REMEMBERED:
+        self._misspelt.clear()
       self._misspelt[word] = self._look_up(word)
     return self._misspelt[word]
 

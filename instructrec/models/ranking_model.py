@@ -1,7 +1,9 @@
 """A network as a `RankingModel`: trains, scores candidates, generates."""
 
+import copy
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -12,6 +14,8 @@ from instructrec.models.generation import (
   catalog_walk,
   generation,
   leaf_intervals,
+  list_decoder,
+  list_policy,
   search,
 )
 from instructrec.models.networks import adapters, network, network_model
@@ -26,6 +30,9 @@ def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
     "this model was built without a feature converter, which only SeqIO "
     "pipelines need; expected feature_converter_cls=... in NetworkRankingModel"
   )
+
+
+Decoder = catalog_decoder.CatalogDecoder | list_decoder.ListDecoder
 
 
 class NetworkRankingModel(network_model.NetworkModel):
@@ -63,7 +70,7 @@ class NetworkRankingModel(network_model.NetworkModel):
     length_penalty_alpha: float = search.DEFAULT_ALPHA,
     max_decode_length: int | None = None,
     eos_id: int | None = None,
-    decoder: catalog_decoder.CatalogDecoder | None = None,
+    decoder: Decoder | None = None,
     throughput: training_metrics.Throughput | None = None,
   ):
     """Takes the module and the settings of loss, scores and decoding.
@@ -94,8 +101,8 @@ class NetworkRankingModel(network_model.NetworkModel):
       length_penalty_alpha: likewise.
       max_decode_length: likewise.
       eos_id: the end token; None for that of the network.
-      decoder: writes items of a catalogue alone, by its own settings; None
-        writes any text, by the five before.
+      decoder: writes items of a catalogue alone, or lists of them, by its own
+        settings; None writes any text, by the five before.
       throughput: rates to report, for trainers that keep time elsewhere.
 
     Raises:
@@ -257,22 +264,33 @@ class NetworkRankingModel(network_model.NetworkModel):
 
     Returns:
       Token ids with the end token, then 0; and {"scores": log-probabilities
-      in nats, "beam_scores": what the order goes by}, with a decoder "items"
-      as well, their numbers. Without a decodes axis if num_decodes is 1
-      ([batch, length] and [batch]), else best first ([batch, decodes, length]
-      and [batch, decodes]).
-
+      in nats}, with "beam_scores", what the order goes by, but for lists;
+      with a decoder "items" as well, their numbers, and of lists "item_scores",
+      the log-probability of each item. Without a decodes axis if num_decodes is
+      1 ([batch, length] and [batch]), else best first ([batch, decodes, length]
+      and [batch, decodes]); what a list has of items has a last axis for them.
     """
+    found: Any
     if self.decoder is None:
-      found: Any = generation.generate(
-        self.module, params, batch, self._generation
-      )
-      sequences, more = found.sequences, {}
+      found = generation.generate(self.module, params, batch, self._generation)
+      sequences = found.sequences
+      aux = {"scores": found.log_probs, "beam_scores": found.scores}
     else:
-      found = self.predict_items(params, batch, self.decoder.own_catalog, rng)
-      sequences = self.decoder.own_catalog.sequences(found.items)
-      more = {"items": found.items}
-    aux = {"scores": found.log_probs, "beam_scores": found.scores, **more}
+      trie = self.decoder.own_catalog(
+        vocab_size=self.vocab_size, eos_id=self.network_config.eos_id
+      )
+      if isinstance(self.decoder, list_decoder.ListDecoder):
+        found = self.predict_lists(params, batch, trie, rng)
+        sequences = found.tokens
+        aux = {
+          "scores": found.log_probs.sum(axis=-1),
+          "item_scores": found.log_probs,
+        }
+      else:
+        found = self.predict_items(params, batch, trie, rng)
+        sequences = trie.sequences(found.items)
+        aux = {"scores": found.log_probs, "beam_scores": found.scores}
+      aux["items"] = found.items
     num_decodes = (self.decoder or self._generation).num_decodes
     kept = 0 if num_decodes == 1 else slice(num_decodes)
     return sequences[:, kept], {k: v[:, kept] for k, v in aux.items()}
@@ -299,8 +317,13 @@ class NetworkRankingModel(network_model.NetworkModel):
 
     Returns:
       The items, with `score_normalization` in their scores.
+
+    Raises:
+      ValueError: where the model's decoder writes lists.
     """
     decoder = self.decoder or catalog_decoder.CatalogDecoder()
+    if not isinstance(decoder, catalog_decoder.CatalogDecoder):
+      raise ValueError("the model's decoder writes lists; call predict_lists")
     reading = self._reading(params, batch)
     return decoder(
       reading,
@@ -309,6 +332,59 @@ class NetworkRankingModel(network_model.NetworkModel):
       rng=rng,
       conditions=conditions,
     )
+
+  def predict_lists(
+    self,
+    params: protocol.Params,
+    batch: protocol.Batch,
+    trie: catalog_trie.CatalogTrie,
+    rng: PRNGKeyArray | None = None,
+    requests: list_policy.ListRequests | None = None,
+  ) -> list_policy.TitleLists:
+    """Lists of titles, as the model's decoder says; see `predict_items`.
+
+    Args:
+      params: parameters.
+      batch: needs encoder_input_tokens, unpacked.
+      trie: the catalogue.
+      rng: read by a decoder that draws.
+      requests: what is asked; see `ListDecoder.__call__`.
+
+    Returns:
+      The lists.
+
+    Raises:
+      ValueError: where the model's decoder writes none.
+    """
+    if not isinstance(self.decoder, list_decoder.ListDecoder):
+      raise ValueError(
+        "the model has no decoder of lists; build it with "
+        "decoder=list_decoder.ListDecoder(...)"
+      )
+    reading = self._reading(params, batch)
+    return self.decoder(reading, trie, rng=rng, requests=requests)
+
+  def learning(self, objective: objective_lib.Objective) -> Self:
+    """The model with another objective, as a copy."""
+    model = copy.copy(self)
+    model.objective = objective
+    return model
+
+  def writing(
+    self, catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource
+  ) -> Self:
+    """The model, its decoder with a catalogue for `predict_batch`.
+
+    Args:
+      catalog: see `CatalogDecoder`.
+
+    Returns:
+      A copy; with the usual decoder where the model has none.
+    """
+    model = copy.copy(self)
+    decoder = self.decoder or catalog_decoder.CatalogDecoder()
+    model.decoder = dataclasses.replace(decoder, catalog=catalog)
+    return model
 
   def predict_batch(
     self,

@@ -151,7 +151,8 @@ def separator_id(
 def missing_sentinels(model: sentencepiece.SentencePieceProcessor) -> int:
   """Sentinels that are to be counted behind the pieces of a model.
 
-  T5's public file holds them as pieces, wherever it was copied to.
+  T5's public file holds them as pieces, wherever it was copied to; vocabularies
+  with other special ids than T5's, such as LLaMA's, have none.
 
   Args:
     model: a vocabulary.
@@ -160,6 +161,8 @@ def missing_sentinels(model: sentencepiece.SentencePieceProcessor) -> int:
     0 or `EXTRA_IDS`.
   """
   unknown = model.unk_id()
+  if (model.pad_id(), model.eos_id(), unknown) != (PAD_ID, EOS_ID, UNKNOWN_ID):
+    return 0
   held = any(model.piece_to_id(name) != unknown for name in _SENTINELS)
   return 0 if held else EXTRA_IDS
 

@@ -28,7 +28,7 @@ class Block:
   """Some requests of a task.
 
   Attributes:
-    requests: with histories, candidates and targets.
+    requests: with histories, wishes, candidates and targets.
     tokens: examples with these candidates, among others.
     examples: which of them, one a request.
     labels: index of the target among the candidates; -1 where it is missing.
@@ -195,13 +195,21 @@ def _block(
     data = exchange.tokens(data, examples, item_ids)
     examples = np.arange(len(examples))
   requests = [
-    request.RankingRequest(name, user, tuple(history), tuple(items), target)
-    for name, user, history, target, items in zip(
+    request.RankingRequest(
+      name,
+      user,
+      tuple(history),
+      tuple(items),
+      target,
+      intention=wish or None,
+    )
+    for name, user, history, target, items, wish in zip(
       ids,
       known["user_id"],
       known["history"].to_list(),
       known["target"],
       item_ids,
+      rows["wish_text"],
       strict=True,
     )
   ]

@@ -14,7 +14,12 @@ from instructrec.evaluation import (
   report,
   results,
 )
-from instructrec.pipelines import reranking, reranking_report
+from instructrec.pipelines import (
+  control_evaluation,
+  control_requests,
+  reranking,
+  reranking_report,
+)
 from instructrec.retrieval import candidate_lists, methods
 from instructrec.serving import instruction_folder
 from instructrec.settings import evaluation
@@ -86,6 +91,9 @@ def _open(
     )
     run = dataclasses.replace(run, start=start)
   instructions = _instructions(settings, run)
+  if settings.teacher is not None:
+    control_requests.tasks(run, instructions, settings.split)
+    control_evaluation.check_teacher(settings.teacher, instructions)
   prepared = instructions.prepared
   opened = reranking.Reranking(
     settings=settings,

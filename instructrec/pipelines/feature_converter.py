@@ -133,17 +133,27 @@ class RowFeatureConverter(RankingFeatureConverter):
   Args:
     loss_on_targets_only: False gives the tokens of inputs a weight as well, but
       for the first; rows are then joined whether they are packed or not.
+    prompt_bos_id: begins every prompt, in place of the end token behind it, as
+      `models.llama_tokenizer` has prompts; None leaves them as tasks have them.
     **kwargs: of SeqIO's converters, such as `pack`.
   """
 
-  def __init__(self, loss_on_targets_only: bool = True, **kwargs: Any) -> None:
+  def __init__(
+    self,
+    loss_on_targets_only: bool = True,
+    prompt_bos_id: int | None = None,
+    **kwargs: Any,
+  ) -> None:
     self._loss_on_targets_only = loss_on_targets_only
+    self._prompt_bos_id = prompt_bos_id
     super().__init__(**kwargs)
 
   def __call__(
     self, ds: tf.data.Dataset, task_feature_lengths: Lengths
   ) -> tf.data.Dataset:
     """Converts `ds`; see the class and its parent."""
+    if self._prompt_bos_id is not None:
+      ds = ds.map(self._begin, num_parallel_calls=tf.data.AUTOTUNE)
     joined = self.pack or not self._loss_on_targets_only
     if ds.element_spec["targets"].shape.rank != 1 or not joined:
       return super().__call__(ds, task_feature_lengths)
@@ -175,6 +185,16 @@ class RowFeatureConverter(RankingFeatureConverter):
       return {**arrays, **packed, "decoder_loss_weights": weights}
 
     return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+  def _begin(self, example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Prompts with the begin token, and without the end token."""
+    # Of tasks without items, the prompt is a text that no network reads.
+    names = ["inputs", *(["prompt"] if "history_items" in example else [])]
+    begun = {
+      name: tf.concat([[self._prompt_bos_id], example[name][:-1]], axis=0)
+      for name in names
+    }
+    return {**example, **begun}
 
   def _join(
     self, example: Mapping[str, tf.Tensor], lengths: Mapping[str, Any]

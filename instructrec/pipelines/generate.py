@@ -51,11 +51,12 @@ _Place = tuple[str, int]
 """Split and number of shards that hold the records of the same requests."""
 
 
-def produce_locally(num_workers: int) -> Produce:
+def produce_locally(num_workers: int | None = None) -> Produce:
   """Makes the shards on this machine.
 
   Args:
-    num_workers: processes.
+    num_workers: processes; None for one a core, as far as there is a unit of
+      requests for each: to start one takes about as long as to make a unit.
 
   Returns:
     The function that makes them; memory does not grow with the data.
@@ -85,7 +86,9 @@ def produce_locally(num_workers: int) -> Produce:
     with progress.Progress(
       total, "generate", unit="request", initial=total - left
     ) as line:
-      results = units.run(spec, rest, num_workers, generator=generator)
+      worth = min(os.cpu_count() or 1, -(-left // generate.CHUNK))
+      workers = num_workers or worth
+      results = units.run(spec, rest, workers, generator=generator)
       for place, group in itertools.groupby(
         results, key=lambda result: (result.unit.split, result.unit.shard)
       ):
@@ -309,7 +312,10 @@ def _items(generator: generate.Generator) -> pl.DataFrame:
     prepared.catalog.frame.lazy()
     .join(counts, on="item_id", how="left", maintain_order="left")
     .with_columns(pl.col("count").fill_null(0))
-    .select("item_id", "title", "count", "categories", "brand", "price")
+    .select(
+      pl.col("item_id", "title", "count", "categories", "brand", "price"),
+      pl.col("^year$"),
+    )
     .collect()
   )
 
@@ -347,6 +353,7 @@ def _manifest(
     "domain": generator.resolved_domain.value,
     "max_history": spec.max_history,
     "kinds": list(spec.kinds),
+    "control": generator.control and generator.control.facts,
     "eval_templates": list(spec.eval_templates),
     "seed": spec.seed,
     "rows": rows,

@@ -6,8 +6,8 @@ their own; under our gin files both write this one:
   {"inputs": {"request_id": ..., "candidate_ids": [...], ...},
    "score": [...]}
 
-with `prediction` in place of `score` where texts are generated, and `aux`
-beside it where the model says more of them.
+with `prediction` in place of `score` where texts are generated, several of them
+a list, and `aux` beside it where the model says more of them.
 """
 
 import json
@@ -61,6 +61,13 @@ def _line(example: Mapping[str, Any], outputs: Mapping[str, Any]) -> str:
   return json.dumps({"inputs": inputs, **found}) + "\n"
 
 
+def _text(ids: Any, vocabulary: seqio.Vocabulary) -> str | list[str]:
+  """What was generated, best first where there are several."""
+  if np.ndim(ids) > 1:
+    return [vocabulary.decode([int(i) for i in one]) for one in ids]
+  return str(vocabulary.decode([int(i) for i in ids]))
+
+
 def _at(aux: Any, index: int) -> Any:
   """What a tree of lists says of one example."""
   if isinstance(aux, Mapping):
@@ -92,7 +99,7 @@ def write(
       if mode == "score":
         found = {"score": output}
       else:
-        found = {"prediction": vocabulary.decode([int(i) for i in output])}
+        found = {"prediction": _text(output, vocabulary)}
       yield _line(example, found | ({"aux": _at(aux, index)} if aux else {}))
 
   _write(path, lines())

@@ -1,12 +1,12 @@
 """Prepared data in, a folder of instructions out: `instructrec generate`."""
 
 import importlib.util
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from instructrec import output_folder
+from instructrec.alignment import control_rows
 from instructrec.instructions import (
   budget,
   card,
@@ -39,8 +39,14 @@ def generate(
     FileExistsError: where the output exists and is not to be replaced.
     InUseError: where another process makes the output.
     ValueError: where Beam is not installed, there are no requests, or the
-      vocabulary cannot tell titles apart.
+      vocabulary cannot tell titles apart; see
+      `alignment.control_rows.ControlSpec` also.
   """
+  kinds = tuple(
+    kind.value
+    for kind in settings.kinds
+    if kind != generation.InstructionKind.control
+  )
   spec = units.Spec(
     prepared_dir=str(settings.data),
     seed=settings.seed,
@@ -48,9 +54,10 @@ def generate(
     domain=None if settings.domain is None else settings.domain.value,
     max_history=settings.max_history,
     chat=_chat(settings.teaching),
-    kinds=tuple(kind.value for kind in settings.kinds),
+    kinds=kinds,
     template_files=tuple(map(str, settings.template_files)) or None,
-    eval_templates=settings.eval_templates or _eval_templates(settings.kinds),
+    eval_templates=settings.eval_templates or _eval_templates(kinds),
+    control=_control(settings.control),
   )
   produce = _produce(settings, tell)
   with output_folder.locked(settings.output, "generate", tell):
@@ -72,6 +79,18 @@ def _eval_templates(kinds: Sequence[str]) -> tuple[str, ...]:
     templates.GENREC: plans.GENREC_EVAL_TEMPLATES,
   }
   return tuple(name for kind in kinds for name in names[kind])
+
+
+def _control(
+  settings: generation.ControlSettings,
+) -> control_rows.ControlSpec | None:
+  if settings.retriever is None:
+    return None
+  return control_rows.ControlSpec(
+    retriever=str(settings.retriever),
+    num_epochs=settings.num_epochs,
+    kinds=tuple(name.value for name in settings.attributes),
+  )
 
 
 def _chat(settings: generation.TeacherSettings) -> chat.ChatConfig | None:
@@ -106,7 +125,7 @@ def _produce(
     return beam_generate.produce(list(settings.beam_options))
   if settings.teaching.teacher == generation.TeacherName.chat:
     return writing.with_estimate(writing.produce_locally(1), tell)
-  return writing.produce_locally(settings.num_workers or os.cpu_count() or 1)
+  return writing.produce_locally(settings.num_workers)
 
 
 def _tell_result(

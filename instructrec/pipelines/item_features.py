@@ -7,17 +7,20 @@ newest titles of a history and a target with 16 drawn items, of 24 tokens each.
 The arrays are those of `training/item_arrays.py`; draws follow SeqIO's seeds.
 """
 
+import contextlib
 import functools
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import seqio
 import tensorflow as tf
 
 from instructrec import checksums
+from instructrec.data import catalog
 from instructrec.instructions.format import TaskForm
 from instructrec.training import item_table
 
@@ -30,10 +33,11 @@ Row = Mapping[str, tf.Tensor]
 Pair = tuple[int, int]
 
 
-class _Encoder:
+class Encoder:
   """A SeqIO vocabulary that encodes as our tokenizer does."""
 
   def __init__(self, vocabulary: seqio.Vocabulary) -> None:
+    """Takes the vocabulary."""
     self._vocabulary = vocabulary
 
   def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
@@ -42,10 +46,70 @@ class _Encoder:
     return [[*words.encode(text), words.eos_id] for text in texts]
 
 
+def place(source: seqio.TfdsDataSource) -> tuple[str, int]:
+  """Where the table of a task's items lies.
+
+  Args:
+    source: where the task reads its rows.
+
+  Returns:
+    Its path, and when it was written.
+
+  Raises:
+    FileNotFoundError: where there is none.
+  """
+  reads = source.tfds_dataset
+  folder = reads.data_dir
+  if folder is None:
+    # TFDS's default or TFDS_DATA_DIR: <folder>/<name>/<config>/<version>.
+    folder = str(reads.builder.data_dir).rstrip("/").rsplit("/", 3)[0]
+  path = f"{folder}/{item_table.FILE}"
+  if not tf.io.gfile.exists(path):
+    raise FileNotFoundError(
+      f"{reads.name} in {folder} has no {item_table.FILE} beside it; make "
+      "the data anew with `instructrec generate`"
+    )
+  return path, int(tf.io.gfile.stat(path).mtime_nsec)
+
+
 @functools.lru_cache(maxsize=4)
-def _read(path: str, written: int) -> item_table.ItemTable:
-  """The table of a folder, which may be in a bucket."""
+def read_table(path: str, written: int) -> item_table.ItemTable:
+  """The table of a folder, which may be in a bucket.
+
+  Args:
+    path: see `place`.
+    written: likewise.
+
+  Returns:
+    The table.
+
+  Raises:
+    DamagedError: where it was changed.
+  """
   del written  # Another file under the same name is read anew.
+  with _copied(path) as copy:
+    return item_table.ItemTable.read(copy)
+
+
+def read_catalog(path: str) -> catalog.Catalog:
+  """The items of a folder with all that is known of them.
+
+  Args:
+    path: see `place`.
+
+  Returns:
+    The catalogue.
+
+  Raises:
+    DamagedError: where the table was changed.
+  """
+  with _copied(path) as copy:
+    return catalog.Catalog(pl.read_parquet(copy, glob=False))
+
+
+@contextlib.contextmanager
+def _copied(path: str) -> Iterator[pathlib.Path]:
+  """A table on this machine, checked."""
   checksums.verify(
     path.removesuffix(f"/{item_table.FILE}"),
     "make the data again with `instructrec generate`, or copy them again",
@@ -54,14 +118,15 @@ def _read(path: str, written: int) -> item_table.ItemTable:
   with tempfile.TemporaryDirectory() as folder:
     copy = pathlib.Path(folder) / item_table.FILE
     tf.io.gfile.copy(path, str(copy))
-    return item_table.ItemTable.read(copy)
+    yield copy
 
 
 @functools.lru_cache(maxsize=8)
 def _title_tokens(path: str, written: int, model: str, length: int) -> Any:
   """Titles by item number, tokenized once for all tasks of a mixture."""
   vocabulary = seqio.SentencePieceVocabulary(model)
-  tokens, _ = _read(path, written).title_tokens(_Encoder(vocabulary), length)
+  table = read_table(path, written)
+  tokens, _ = table.title_tokens(Encoder(vocabulary), length)
   return tokens
 
 
@@ -119,21 +184,6 @@ class Items:
   def __init__(self, source: seqio.TfdsDataSource) -> None:
     self._source = source
 
-  def _place(self) -> tuple[str, int]:
-    """Path of the table and when it was written."""
-    reads = self._source.tfds_dataset
-    folder = reads.data_dir
-    if folder is None:
-      # TFDS's default or TFDS_DATA_DIR: <folder>/<name>/<config>/<version>.
-      folder = str(reads.builder.data_dir).rstrip("/").rsplit("/", 3)[0]
-    path = f"{folder}/{item_table.FILE}"
-    if not tf.io.gfile.exists(path):
-      raise FileNotFoundError(
-        f"{reads.name} in {folder} has no {item_table.FILE} beside it; make "
-        "the data anew with `instructrec generate`"
-      )
-    return path, int(tf.io.gfile.stat(path).mtime_nsec)
-
   def numbers(self, ds: tf.data.Dataset) -> tf.data.Dataset:
     """Adds `history_items`, `target_item` and `candidate_items` (int32).
 
@@ -152,7 +202,7 @@ class Items:
         f"the rows of {self._source.tfds_dataset.name} have no "
         f"{sorted(missing)}; make the data anew with `instructrec generate`"
       )
-    table = _read(*self._place())
+    table = read_table(*place(self._source))
     lookup = tf.lookup.StaticHashTable(
       tf.lookup.KeyValueTensorInitializer(
         tf.constant(table.item_ids),
@@ -192,8 +242,8 @@ class Items:
     Returns:
       The rows with arrays.
     """
-    path, written = self._place()
-    table = _read(path, written)
+    path, written = place(self._source)
+    table = read_table(path, written)
     model = output_features["inputs"].vocabulary.sentencepiece_model_file
     history, choices = (pair(sequence_length, name) for name in LENGTHS)
     is_list = output_features["targets"].rank == 2

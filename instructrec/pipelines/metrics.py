@@ -81,20 +81,33 @@ def answer(
 
 
 def generation(
-  targets: Sequence[Mapping[str, Any]], predictions: Sequence[str]
+  targets: Sequence[Mapping[str, Any]],
+  predictions: Sequence[str] | Sequence[Sequence[str]],
 ) -> dict[str, float]:
   """How often generation names the response; a SeqIO predict metric.
 
   Args:
     targets: results of `answer` for the responses.
-    predictions: the generated texts.
+    predictions: the generated texts; several of a request best first.
 
   Returns:
     exact_match: fraction of texts equal to the response; listed: fraction
-    equal to any candidate of the request.
+    equal to any candidate of the request; of several texts the first counts.
+    Where there are several, HR@K and NDCG@K of the response among them as well,
+    by its text.
   """
-  pairs = list(zip(targets, predictions, strict=True))
-  return {
-    "exact_match": float(np.mean([p == t["text"] for t, p in pairs])),
-    "listed": float(np.mean([p in t["candidates"] for t, p in pairs])),
+  texts = [[p] if isinstance(p, str) else list(p) for p in predictions]
+  pairs = list(zip(targets, texts, strict=True))
+  found = {
+    "exact_match": float(np.mean([p[0] == t["text"] for t, p in pairs])),
+    "listed": float(np.mean([p[0] in t["candidates"] for t, p in pairs])),
   }
+  places = max(map(len, texts))
+  above = np.array(
+    [p.index(t["text"]) if t["text"] in p else places for t, p in pairs]
+  )
+  names = [
+    f"{name}@{k}" for name in ("HR", "NDCG") for k in (5, 10) if k <= places
+  ]
+  values = metrics.from_ranks(above, np.ones_like(above), names)
+  return found | {name: float(np.mean(one)) for name, one in values.items()}

@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Iterator
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-"""TensorFlow's variable; where it is set to less than 3, all is shown."""
+"""TensorFlow's variable; where it is set to 0 or 2, all is shown."""
 # The errors that are left speak of accelerators, which are JAX's here.
 # Processes that we start inherit it.
 _QUIET = "3"
+# What `import jax` sets where nobody has.
+_OF_JAX = "1"
 _NOTICE = re.compile(
   rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} \d\d:"
 )
@@ -23,10 +25,9 @@ def kept_back() -> Iterator[None]:
   """Drops notices and warnings of native code; errors come out at the end.
 
   They are written before any level counts, so that the descriptor itself has
-  to be held. Another level that the environment sets is the user's, and then
-  nothing is held.
+  to be held. Another level than these is the user's, and then nothing is held.
   """
-  if os.environ.get(LEVEL, _QUIET) != _QUIET:
+  if os.environ.get(LEVEL, _QUIET) not in (_QUIET, _OF_JAX):
     yield
     return
   os.environ[LEVEL] = _QUIET

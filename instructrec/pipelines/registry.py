@@ -16,7 +16,8 @@ rows also which items they are about, for models that read titles one by one:
 see `item_features.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import seqio
 import tensorflow as tf
@@ -110,7 +111,6 @@ def register(
   mixed = mixtures.mixtures(template_set, eval_templates)
   evaluated = mixtures.evaluation_tasks(template_set, eval_templates)
   text = seqio.Feature(vocabulary, add_eos=True)
-  single = {"inputs": text, "targets": text}
   # Each candidate gets its EOS below; SeqIO's own step knows one row only.
   candidates = seqio.Feature(vocabulary, add_eos=False, rank=2)
   lists = {"inputs": text, "targets": candidates}
@@ -121,10 +121,10 @@ def register(
     extra = items if suffix else {}
     for task in mixed["_all"]:
       names.append(f"{prefix}_{task}{suffix}")
-      _add(names[-1], task, {**single, **extra})
+      add_answers(names[-1], task, vocabulary, with_items=bool(suffix))
     for task in evaluated:
       names.append(f"{prefix}_{task}{RERANK}{suffix}")
-      _add(names[-1], task, {**lists, **extra})
+      _add(names[-1], task, {**lists, **extra}, _ranking)
   for suffix in suffixes:
     groups = {f"{name}{suffix}": found for name, found in mixed.items()}
     for group, weights in groups.items():
@@ -144,12 +144,57 @@ def register(
   return names
 
 
+Measured = tuple[Callable[..., Any], Callable[..., Any]]
+"""Postprocessor and metric function of a task."""
+
+
+def _generation(source: seqio.TfdsDataSource) -> Measured:
+  del source
+  return metrics.answer, metrics.generation
+
+
+def _ranking(source: seqio.TfdsDataSource) -> Measured:
+  del source
+  return metrics.label, metrics.ranking
+
+
+def add_answers(
+  name: str,
+  config: str,
+  vocabulary: seqio.Vocabulary,
+  *,
+  with_items: bool,
+  measured: Callable[[seqio.TfdsDataSource], Measured] = _generation,
+) -> None:
+  """Registers a task of instructions and their responses.
+
+  Args:
+    name: of the task.
+    config: TFDS config of its rows.
+    vocabulary: of inputs and targets.
+    with_items: whether it says which items its rows are about.
+    measured: what its answers are measured by, which may need its source.
+
+  Raises:
+    ValueError: for a name registered before.
+  """
+  text = seqio.Feature(vocabulary, add_eos=True)
+  items = {"prompt": text, **item_features.output_features()}
+  features = {"inputs": text, "targets": text}
+  features |= items if with_items else {}
+  _add(name, config, features, measured)
+
+
 def _add(
-  name: str, config: str, output_features: Mapping[str, seqio.Feature]
+  name: str,
+  config: str,
+  output_features: Mapping[str, seqio.Feature],
+  measured: Callable[[seqio.TfdsDataSource], Measured],
 ) -> None:
   """Registers a task, its steps as its features ask for them."""
   source = _Source(config)
   is_list = output_features["targets"].rank == 2
+  postprocess_fn, metric_fn = measured(source)
   items = None
   if "prompt" in output_features:
     items = item_features.Items(source)
@@ -167,7 +212,7 @@ def _add(
     name,
     source=source,
     preprocessors=[step for step in steps if step is not None],
-    postprocess_fn=metrics.label if is_list else metrics.answer,
-    metric_fns=[metrics.ranking if is_list else metrics.generation],
+    postprocess_fn=postprocess_fn,
+    metric_fns=[metric_fn],
     output_features=output_features,
   )

@@ -19,6 +19,7 @@ from instructrec.models.scoring import candidate_scores
 from instructrec.pipelines import (
   blocks,
   chat_rows,
+  control_evaluation,
   evaluation_tasks,
   following,
   rank_table,
@@ -170,6 +171,13 @@ class Reranking:
       ]
     if self.settings.num_beams:
       found += self._written(weighted)
+    if self.settings.teacher is not None:
+      opened, _ = self._trained
+      counted = self._others[popularity.Popularity.name]
+      asked = control_evaluation.ControlEvaluation.of(
+        opened, self.instructions, self.settings, counted
+      )
+      self.sections.extend(asked.sections())
     if not found:
       raise ValueError(
         f"no request of the {self.settings.split} split of {self._tasks.names} "

@@ -53,10 +53,10 @@ def key(spec: units.Spec, generator: generate.Generator) -> str:
     SHA-256 of all that records depend on, the package's own texts and rules
     among it.
   """
-  own, chat = importlib.resources.files("instructrec.instructions"), spec.chat
+  own, chat = ["instructrec.instructions", "instructrec.alignment"], spec.chat
   facts = {
     "version": instructrec.__version__,
-    "package": _digest(own),
+    "package": [_digest(importlib.resources.files(name)) for name in own],
     "prepared": generator.prepared.fingerprint,
     "domain": generator.resolved_domain.value,
     "teacher": [generator.teacher.name, generator.teacher.version],
@@ -71,6 +71,7 @@ def key(spec: units.Spec, generator: generate.Generator) -> str:
       list(spec.eval_templates),
       list(spec.kinds),
     ],
+    "control": generator.control and generator.control.facts,
   }
   return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

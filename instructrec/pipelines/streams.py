@@ -32,7 +32,7 @@ class Examples:
     config: data_config.DataConfig,
     items: item_arrays.ItemArrays | None = None,
     *,
-    learns_targets: bool = True,
+    lists: batches.ListSource | None = None,
     reads_rows: bool = False,
   ) -> batches.BatchStream:
     """Training batches of them.
@@ -40,14 +40,14 @@ class Examples:
     Args:
       config: the run's data settings, its lengths chosen.
       items: of a run that reads items.
-      learns_targets: see `batches.BatchStream`.
+      lists: of a run that is rewarded for lists.
       reads_rows: whether the network reads prompt and answer in one row.
 
     Returns:
       The stream.
 
     Raises:
-      ValueError: for targets that do not fit.
+      ValueError: see `batches.BatchStream`.
     """
     return batches.BatchStream(
       datasets=self.datasets,
@@ -60,7 +60,7 @@ class Examples:
       joined=config.joins(reads_rows),
       loss_on_targets_only=config.loss_on_targets_only,
       items=items,
-      learns_targets=learns_targets,
+      lists=lists,
     )
 
 

@@ -6,13 +6,22 @@ under T5X import this module.
 """
 
 from instructrec.instructions import plans, templates
-from instructrec.pipelines import registry, vocabulary
+from instructrec.pipelines import control_tasks, registry, vocabulary
 
-NAMES = registry.register(
-  vocabulary.default(), prefix="instructrec_v1"
-) + registry.register(
-  vocabulary.default(),
-  prefix="genrec_v1",
-  template_set=templates.load(kinds=[templates.GENREC]),
-  eval_templates=plans.GENREC_EVAL_TEMPLATES,
-)
+NAMES = [
+  *registry.register(vocabulary.default(), prefix="instructrec_v1"),
+  *registry.register(
+    vocabulary.default(),
+    prefix="genrec_v1",
+    template_set=templates.load(kinds=[templates.GENREC]),
+    eval_templates=plans.GENREC_EVAL_TEMPLATES,
+  ),
+  *control_tasks.register(vocabulary.default(), prefix="control_v1"),
+  *control_tasks.register_general(
+    "control_v1",
+    {
+      templates.INSTRUCTREC: "instructrec_v1",
+      templates.GENREC: "genrec_v1",
+    },
+  ),
+]

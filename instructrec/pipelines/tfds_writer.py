@@ -56,6 +56,11 @@ _FINE_GRAINED_TEXTS = (
 )
 
 
+_CONTROL_TEXTS = ("next_id",)
+_CONTROL_TEXT_LISTS = ("constraints", "label_ids", "teacher_ids", "unseen")
+_CONTROL_NUMBERS = ("k", "epoch")
+
+
 def features(config: str) -> tfds.features.FeaturesDict:
   """The features of a config's rows.
 
@@ -63,16 +68,21 @@ def features(config: str) -> tfds.features.FeaturesDict:
     config: the TFDS config.
 
   Returns:
-    Those of `instructions.format.Instruction` or `FineGrained`.
+    Those of `instructions.format.Instruction`, `Control` or `FineGrained`.
   """
   text = tfds.features.Text()
   if config == instruction_format.FINE_GRAINED:
     return tfds.features.FeaturesDict(dict.fromkeys(_FINE_GRAINED_TEXTS, text))
+  texts, text_lists, numbers = [*_TEXTS], [*_TEXT_LISTS], ["label"]
+  if config.startswith(f"{instruction_format.CONTROL}_"):
+    texts += _CONTROL_TEXTS
+    text_lists += _CONTROL_TEXT_LISTS
+    numbers += _CONTROL_NUMBERS
   return tfds.features.FeaturesDict(
     {
-      **dict.fromkeys(_TEXTS, text),
-      **dict.fromkeys(_TEXT_LISTS, tfds.features.Sequence(text)),
-      "label": tfds.features.Scalar(tf.int64),
+      **dict.fromkeys(texts, text),
+      **dict.fromkeys(text_lists, tfds.features.Sequence(text)),
+      **dict.fromkeys(numbers, tfds.features.Scalar(tf.int64)),
       "wish_bits": tfds.features.Scalar(tf.float32),
     }
   )

@@ -1,4 +1,4 @@
-"""SeqIO task -> `TokenDataset` on disk, made once; TensorFlow ends here.
+"""SeqIO task -> `TokenDataset` on disk, made once.
 
 The cache lies in `<data_dir>/token_cache`, one folder a task and split, named
 by a hash of what it was made from (data, vocabulary, task), so that it is
@@ -9,46 +9,19 @@ it is opened.
 """
 
 import hashlib
-import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-import numpy as np
-import polars as pl
 import seqio
-import tensorflow as tf
 
-from instructrec import output_folder, progress, records
-from instructrec.instructions.format import TaskForm
+from instructrec import output_folder, records
 from instructrec.models import tokenizer
-from instructrec.pipelines import tfds_writer
+from instructrec.pipelines import tfds_writer, tokenized_task
 from instructrec.serving import instruction_folder
 from instructrec.training import item_table, token_dataset
-from instructrec.training import ragged as ragged_lib
 
-_ROWS_PER_READ = 1024
 _INFO = "dataset_info.json"
-_COLUMNS = (
-  "example_id",
-  "request_id",
-  "user_id",
-  "template_id",
-  "kind",
-  "task_form",
-  "intention_origin",
-  "wish_text",
-  "label",
-)
-_LIST_COLUMNS = ("candidate_ids",)
-_ITEM_COLUMNS = (
-  "prompt_pretokenized",
-  "inputs_pretokenized",
-  "target_id",
-  "history_ids",
-)
 
 
 def _folder(task: seqio.Task) -> str:
@@ -210,7 +183,7 @@ def load(
         folder, overwrite=False, marker=token_dataset.META
       ) as made:
         table = item_table.ItemTable.load(data_dir)
-        _build(task, split, meta, table).save(made)
+        tokenized_task.read(task, split, meta, table).save(made)
     except FileExistsError:
       # Another process was first. Its folder is equal: the name is the hash of
       # what it is made from.
@@ -242,7 +215,7 @@ def head(
   task = seqio.TaskRegistry.get(task_name)
   _check_source(task, split, data_dir)
   table = item_table.ItemTable.load(data_dir)
-  found = _build(task, split, {}, table, rows)
+  found = tokenized_task.read(task, split, {}, table, rows)
   return found, task.num_input_examples(split)
 
 
@@ -258,172 +231,3 @@ def _check_source(task: seqio.Task, split: str, data_dir: pathlib.Path) -> None:
     raise ValueError(
       f"task {task.name} has the splits {tuple(splits)}, not {split!r}"
     )
-
-
-def _batches(
-  task: seqio.Task, split: str, rows: int | None
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-  """Rows of the task in ragged batches, with the size of each."""
-  dataset = task.get_dataset(
-    sequence_length=None, split=split, shuffle=False, use_cached=False
-  )
-  if rows is not None:
-    dataset = dataset.take(rows)
-  wanted = {"inputs", "targets", *_COLUMNS, *_LIST_COLUMNS, *_ITEM_COLUMNS}
-
-  def keep(row: Mapping[str, Any]) -> dict[str, Any]:
-    if "prompt" in row:
-      # Tasks that end in _items have tokens there, and the text beside them.
-      row = {"prompt_pretokenized": row["prompt"], **row}
-    return {name: row[name] for name in row if name in wanted}
-
-  dataset = dataset.map(keep)
-  for batch in dataset.ragged_batch(_ROWS_PER_READ):
-    yield int(batch["label"].shape[0]), batch
-
-
-def _ragged(values: list[np.ndarray], lengths: list[np.ndarray]):
-  offsets = np.concatenate([[0], *lengths]).cumsum()
-  return ragged_lib.Ragged(np.concatenate(values), offsets)
-
-
-def _build(
-  task: seqio.Task,
-  split: str,
-  meta: Mapping[str, Any],
-  table: item_table.ItemTable,
-  rows: int | None = None,
-) -> token_dataset.TokenDataset:
-  """Reads a task split, or its first rows, into arrays."""
-  is_list = task.output_features["targets"].rank == 2
-  tokens: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
-  lengths: dict[str, list[np.ndarray]] = {"inputs": [], "targets": []}
-  lists: list[np.ndarray] = []
-  columns: list[pl.DataFrame] = []
-  items = _Items(table, task.output_features["inputs"].vocabulary)
-  count = task.num_input_examples(split)
-  with progress.Progress(
-    count if rows is None else min(count, rows),
-    f"tokenize {task.name} {split}",
-  ) as line:
-    for size, batch in _batches(task, split, rows):
-      tokens["inputs"].append(batch["inputs"].values.numpy())
-      lengths["inputs"].append(batch["inputs"].row_lengths().numpy())
-      targets = batch["targets"]
-      if is_list:
-        # [rows, candidates, padded] with zeros after each candidate's EOS.
-        counts, padded = _candidate_rows(targets)
-        lists.append(counts)
-        kept = padded > 0
-        tokens["targets"].append(padded[kept])
-        lengths["targets"].append(kept.sum(1))
-      else:
-        tokens["targets"].append(targets.values.numpy())
-        lengths["targets"].append(targets.row_lengths().numpy())
-      columns.append(_columns(batch))
-      items.add(batch)
-      line.advance(size)
-  return token_dataset.TokenDataset(
-    name=f"{task.name}/{split}",
-    inputs=_ragged(tokens["inputs"], lengths["inputs"]),
-    targets=_ragged(tokens["targets"], lengths["targets"]),
-    lists=np.concatenate([[0], *lists]).cumsum() if is_list else None,
-    columns=pl.concat(columns),
-    meta=dict(meta),
-    **items.fields(is_list=is_list),
-  )
-
-
-class _Items:
-  """Gathers what the rows of a task say of items.
-
-  Args:
-    table: gives their numbers.
-    vocabulary: tokenizes prompts.
-  """
-
-  def __init__(
-    self, table: item_table.ItemTable, vocabulary: seqio.Vocabulary
-  ) -> None:
-    self._table, self._vocabulary = table, vocabulary
-    self._prompts: list[list[int]] = []
-    self._histories: list[list[str]] = []
-    self._targets: list[str] = []
-    self._candidates: list[str] = []
-    self._told = True
-
-  def add(self, batch: Mapping[str, Any]) -> None:
-    """Takes some rows; tasks with preprocessors of their own may lack some."""
-    self._told &= set(_ITEM_COLUMNS) <= set(batch)
-    if not self._told:
-      return
-    prompts, inputs, targets = (
-      _texts(batch[name].numpy())
-      for name in ("prompt_pretokenized", "inputs_pretokenized", "target_id")
-    )
-    eos = self._vocabulary.eos_id
-    self._prompts += [[*self._vocabulary.encode(p), eos] for p in prompts]
-    self._targets += targets
-    for prompt, text, history in zip(
-      prompts, inputs, _text_lists(batch["history_ids"]), strict=True
-    ):
-      # The history of the others is no part of the instruction.
-      self._histories.append(history if prompt != text else [])
-    is_answer = batch["task_form"].numpy() == TaskForm.T0.encode()
-    for answers, ids in zip(
-      is_answer, _text_lists(batch["candidate_ids"]), strict=True
-    ):
-      self._candidates += [""] * len(ids) if answers else ids
-
-  def fields(self, *, is_list: bool) -> dict[str, Any]:
-    """Fields of the data set; none where rows did not tell their items."""
-    if not self._told:
-      return {}
-    history = itertools.chain.from_iterable(self._histories)
-    numbers = self._table.numbers
-    found = {
-      "prompts": _ragged_rows(
-        np.fromiter(itertools.chain.from_iterable(self._prompts), np.int32),
-        self._prompts,
-      ),
-      "history": _ragged_rows(numbers(history), self._histories),
-      "target_items": numbers(self._targets),
-    }
-    if is_list:
-      found["candidate_items"] = numbers(self._candidates)
-    return found
-
-
-def _ragged_rows(
-  flat: np.ndarray, rows: Sequence[Sequence[Any]]
-) -> ragged_lib.Ragged:
-  lengths = [len(row) for row in rows]
-  return ragged_lib.Ragged(flat, np.concatenate([[0], lengths]).cumsum())
-
-
-def _candidate_rows(
-  targets: tf.RaggedTensor,
-) -> tuple[np.ndarray, np.ndarray]:
-  """List lengths, and all candidates of the batch as one padded matrix."""
-  counts = targets.row_lengths().numpy()
-  return counts, targets.values.to_tensor().numpy()
-
-
-def _texts(array: np.ndarray) -> list[str]:
-  return [value.decode() for value in array.tolist()]
-
-
-def _text_lists(values: tf.RaggedTensor) -> list[list[str]]:
-  flat = _texts(values.values.numpy())
-  splits = values.row_splits.numpy()
-  return [flat[a:b] for a, b in itertools.pairwise(splits)]
-
-
-def _columns(batch: Mapping[str, Any]) -> pl.DataFrame:
-  data: dict[str, Any] = {}
-  for name in _COLUMNS:
-    values = batch[name].numpy()
-    data[name] = values if name == "label" else _texts(values)
-  for name in _LIST_COLUMNS:
-    data[name] = _text_lists(batch[name])
-  return pl.DataFrame(data)

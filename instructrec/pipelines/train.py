@@ -12,11 +12,13 @@ import jax
 import numpy as np
 
 from instructrec import recorded_folder
+from instructrec.alignment import list_arrays, list_objective
 from instructrec.evaluation import environment
-from instructrec.models import tokenizer
+from instructrec.instructions import title_list
+from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import adapters
 from instructrec.models.objectives import objective
-from instructrec.pipelines import streams, vocabulary
+from instructrec.pipelines import item_features, streams, vocabulary
 from instructrec.serving import instruction_folder
 from instructrec.settings import training
 from instructrec.training import (
@@ -27,7 +29,9 @@ from instructrec.training import (
   gin_config,
   item_arrays,
   item_table,
+  item_titles,
   lengths,
+  own_checkpoints,
   run_dir,
   runner,
   sequences,
@@ -59,6 +63,8 @@ def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
   distributed.check_agreement({"the gin config": gin_config.config_text()})
   with run_dir.locked(settings.model_dir, tell) as check:
     opened = _Data.open(settings.tfds_data_dir, config, data)
+    if data.list_length:
+      config = _rewarded(config, settings.tfds_data_dir, opened.vocabulary)
     gin_config.record(
       data_config.DataConfig,
       {f.field: f.width for f in opened.features if not f.given},
@@ -129,15 +135,16 @@ class _Data:
     words = tokenizer.Tokenizer(model_file)
     splits = ["train", *filter(None, [data.validation_split])]
     examples = {split: streams.load(data, split, folder) for split in splits}
-    learns_targets = objective.LIKELIHOOD in config.model.score_parts
     features = lengths.features(
       data,
       {split: found.datasets for split, found in examples.items()},
       table.title_lengths(words),
-      learns_targets=learns_targets,
+      learns_targets=objective.LIKELIHOOD in config.model.score_parts,
       option=functools.partial(gin_config.option, data_config.DataConfig),
     )
     data = lengths.choose(data, features)
+    if writes := item_titles.writes(config.model):
+      _check_titles(table, words, config, data)
     items = None
     if data.reads_items:
       items = item_arrays.ItemArrays.create(table, words, data)
@@ -151,15 +158,19 @@ class _Data:
       found.stream(
         data,
         items,
-        learns_targets=learns_targets,
         reads_rows=config.model.reads_rows,
+        lists=_list_arrays(folder, data, found),
       )
       for found in examples.values()
     ]
     return cls(
       vocabulary=model_file,
       items=items,
-      table=folder / item_table.FILE if data.reads_items else None,
+      table=(
+        folder / item_table.FILE
+        if data.reads_items or writes or data.list_length
+        else None
+      ),
       stream=made[0],
       validation=made[1] if len(made) > 1 else None,
       lists=lists,
@@ -291,6 +302,34 @@ class _Record:
       )
 
 
+def _list_arrays(
+  folder: pathlib.Path, data: data_config.DataConfig, found: streams.Examples
+) -> list_arrays.ListArrays | None:
+  """What rows ask of lists, where these are rewarded."""
+  if not data.list_length:
+    return None
+  items = item_features.read_catalog(str(folder / item_table.FILE))
+  return list_arrays.ListArrays.of(items, found.datasets, data.list_length)
+
+
+def _rewarded(
+  config: runner.TrainConfig, folder: pathlib.Path, vocabulary: pathlib.Path
+) -> runner.TrainConfig:
+  """The run's settings with the items of a folder in its objective."""
+  model = config.model
+  if not isinstance(model, ranking_model.NetworkRankingModel):
+    raise ValueError(
+      "LIST_LENGTH has batches say what is asked of lists, which a "
+      f"{type(model).__name__} does not read; set --gin.LIST_LENGTH=0"
+    )
+  trie = item_titles.ItemTitles(folder, vocabulary)(
+    vocab_size=model.vocab_size, eos_id=model.network_config.eos_id
+  )
+  separator = tokenizer.Tokenizer(vocabulary).separator_id(title_list.SENTINEL)
+  learnt = list_objective.bound(model.objective, trie, separator)
+  return dataclasses.replace(config, model=model.learning(learnt))
+
+
 def _parameter_shapes(
   config: runner.TrainConfig, stream: batches.BatchStream
 ) -> dict[str, Any]:
@@ -309,7 +348,7 @@ def _base(
   path = config.initial_checkpoint
   if config.model.network_config.adapter is None or path is None:
     return {}
-  return run_dir.base_record(path, settings.model_dir)
+  return own_checkpoints.base_record(path, settings.model_dir)
 
 
 def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
@@ -319,6 +358,22 @@ def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
       f"{path} has {found} ids, the model {limit}; set --gin.VOCAB_SIZE to at "
       f"least {found}"
     )
+
+
+def _check_titles(
+  table: item_table.ItemTable,
+  words: tokenizer.Tokenizer,
+  config: runner.TrainConfig,
+  data: data_config.DataConfig,
+) -> None:
+  """Refuses what the run could not write later, before it trains."""
+  item_titles.trie(
+    table,
+    words,
+    vocab_size=config.model.vocab_size,
+    eos_id=config.model.network_config.eos_id,
+    most_tokens=data.targets_length,
+  )
 
 
 def _check_items(found: int, limit: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from instructrec.data import request
 from instructrec.evaluation import evaluate as evaluate_lib
@@ -155,20 +155,26 @@ class WrittenRows:
       **self.retrievers,
     }
 
-  @functools.cached_property
-  def _leads(self) -> bool:
-    """Whether the other parts of the score can lead beams."""
-    has = self.opened.ranks_catalogs
-    return has and self._weight_of_titles > 0
+  def _kinds(
+    self, requests: Sequence[request.RankingRequest]
+  ) -> Shaped[np.ndarray, " requests"]:
+    """By which of the run's weights each request is ranked."""
+    return np.array(
+      [
+        run_weights.kind_of(history=bool(r.history), wish=bool(r.intention))
+        for r in requests
+      ]
+    )
 
-  @property
-  def _kind(self) -> str:
-    return run_weights.WITHOUT_WISH
+  def _leads(self, requests: Sequence[request.RankingRequest]) -> bool:
+    """Whether the other parts of the score can lead beams.
 
-  @property
-  def _weight_of_titles(self) -> float:
-    weights = self.weights.of_kind(self._kind)
-    return weights.get(model_parts.LIKELIHOOD, 0.0)
+    They are added to titles in units of these, which must count for all.
+    """
+    return self.opened.ranks_catalogs and all(
+      self.weights.of_kind(str(kind)).get(model_parts.LIKELIHOOD, 0.0) > 0
+      for kind in np.unique(self._kinds(requests))
+    )
 
   def _scores(
     self, requests: Sequence[request.RankingRequest]
@@ -176,17 +182,19 @@ class WrittenRows:
     """What the other parts say, and what ranks where no titles are written."""
     parts, ranker = self.opened.parts, self.opened.catalog_ranker
     histories = [r.history for r in requests]
-    wishes = [None] * len(histories)
+    wishes = [r.intention for r in requests]
     found = parts.of_catalog(histories, wishes)
     lead = ranker.combined(histories, wishes, found)
     found[model_parts.PRIOR] = np.broadcast_to(parts.priors[1:], lead.shape)
-    weights = self.weights.of_kind(self._kind)
-    added = [
-      weight / self._weight_of_titles * found[part]
-      for part, weight in weights.items()
-      if weight and part != model_parts.LIKELIHOOD
-    ]
-    return title_writing.ItemScores(np.sum(added, axis=0), lead)
+    kinds, added = self._kinds(requests), np.zeros(lead.shape)
+    for kind in np.unique(kinds):
+      weights, rows = self.weights.of_kind(str(kind)), kinds == kind
+      for part, weight in weights.items():
+        if weight and part != model_parts.LIKELIHOOD:
+          added[rows] += (
+            weight / weights[model_parts.LIKELIHOOD] * found[part][rows]
+          )
+    return title_writing.ItemScores(added, lead)
 
   def _score_items(
     self, requests: Sequence[request.RankingRequest]
@@ -210,7 +218,9 @@ class WrittenRows:
     prompts: title_writing.Prompts,
   ) -> tuple[dict[str, generated.Written], dict[str, str]]:
     """Lists by method, and what the methods are."""
-    excluded = self._excluded(requests)
+    excluded, leads = self._excluded(requests), self._leads(requests)
+    kinds = np.unique(self._kinds(requests))
+    score = "; ".join(self.weights.describe(str(kind)) for kind in kinds)
     found: dict[str, generated.Written] = {}
     what: dict[str, str] = {}
     for count in self.num_beams:
@@ -221,11 +231,11 @@ class WrittenRows:
           prompts, excluded, PLACES, num_beams=count, label=name
         )
       )
-      if self._leads:
+      if leads:
         name = f"titles and matches, {count} beams"
         what[name] = (
           f"the {count} items that the state vector ranks first, by the whole "
-          f"score: {self.weights.describe(self._kind)}"
+          f"score: {score}"
         )
         found[name] = _lists(
           self._writer.write(
@@ -287,7 +297,7 @@ class WrittenRows:
 
     plain = best(likelihoods)
     exact = {f"titles, {count} beams": plain for count in self.num_beams}
-    if self._leads:
+    if self._leads(few):
       whole = best(likelihoods + self._scores(few).added)
       exact |= {
         f"titles and matches, {count} beams": whole for count in self.num_beams

@@ -9,6 +9,7 @@ A saved retriever is a folder: `manifest.json` with method and settings,
 
 import abc
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -233,7 +234,10 @@ class Retriever(abc.ABC):
           f"{'left out' if remove_seen else 'kept'}"
         )
       best = np.stack(
-        [_best(row, ~skip, k) for row, skip in zip(scores, seen, strict=True)]
+        [
+          best_places(row, ~skip, k)
+          for row, skip in zip(scores, seen, strict=True)
+        ]
       )
       found.append(np.take_along_axis(scores, best, 1))
       item_ids += [tuple(self.item_ids[i] for i in row) for row in best]
@@ -308,10 +312,19 @@ class Retriever(abc.ABC):
     return found
 
 
-def _best(
+def best_places(
   scores: Float[np.ndarray, " items"], allowed: np.ndarray, k: int
 ) -> Int[np.ndarray, " k"]:
-  """Places of the k best allowed items; of equal ones, the first; NaN last."""
+  """The best items of those allowed, without sorting all.
+
+  Args:
+    scores: of all items.
+    allowed: which of them count.
+    k: how many, no more than count.
+
+  Returns:
+    Places, best first; of equal scores, the catalogue's first; NaN last.
+  """
   places = np.flatnonzero(allowed)
   keys = -scores[places]
   # Only what is as good as the k-th is sorted.
@@ -352,6 +365,25 @@ def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
       f"retriever; {remedy}"
     )
   return manifest
+
+
+def fingerprint(directory: str | os.PathLike[str]) -> str:
+  """A hash of all that a saved retriever is: of the hashes of its files.
+
+  Args:
+    directory: the folder that `Retriever.save` wrote.
+
+  Returns:
+    `sha256:` and the hash.
+
+  Raises:
+    FileNotFoundError: see `read_manifest`.
+    DamagedError: likewise.
+    ValueError: likewise.
+  """
+  read_manifest(directory)
+  sums = (pathlib.Path(directory) / checksums.FILE).read_bytes()
+  return f"sha256:{hashlib.sha256(sums).hexdigest()}"
 
 
 def _remedy(folder: pathlib.Path) -> str:

@@ -9,10 +9,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from instructrec.retrieval import run_weights
-from instructrec.serving import model_parts
+from instructrec.serving import constraints, model_parts, questions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,25 @@ class Placed:
   item_id: str
   score: float
   parts: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Asked:
+  """One request among several.
+
+  Attributes:
+    history: item ids, oldest first; may be empty.
+    wish: what the user says; may be None.
+    places: positions in the catalogue of the items to rank.
+    k: how many are wanted; None for all.
+    limits: how many items may have what, see `constraints.first`.
+  """
+
+  history: tuple[str, ...]
+  wish: str | None
+  places: Int[np.ndarray, " candidates"]
+  k: int | None = None
+  limits: Sequence[constraints.Limit] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +86,7 @@ class CatalogRanker:
     histories: Sequence[Sequence[str]],
     wishes: Sequence[str | None],
     found: dict[str, model_parts.Scores],
-  ) -> Float[np.ndarray, "requests items"]:
+  ) -> Float[np.ndarray, "requests candidates"]:
     """The weighted sums of parts, each request by the weights of its kind.
 
     Args:
@@ -78,7 +97,7 @@ class CatalogRanker:
     Returns:
       float64; higher is better.
     """
-    scores = np.empty((len(histories), len(self.parts.catalog)))
+    scores = np.empty(next(iter(found.values())).shape)
     kinds = np.array(
       [self.kind(*one) for one in zip(histories, wishes, strict=True)]
     )
@@ -125,20 +144,52 @@ class CatalogRanker:
       places = np.flatnonzero(kept)
     else:
       places = np.array([items.index(item) for item in candidates], np.int64)
-    if not len(places):
-      raise ValueError("there are no candidates to rank")
-    found = self.parts.of_catalog([history], [wish])
-    (scores,) = self.combined([history], [wish], found)
-    weights = self.weights.of_kind(self.kind(history, wish))
-    order = places[np.argsort(-scores[places], kind="stable")][:k]
+    (found,) = self.rank_all([Asked(tuple(history), wish, places, k)])
+    return found
+
+  def rank_all(self, asked: Sequence[Asked]) -> list[list[Placed]]:
+    """Items for several requests, scored together.
+
+    Args:
+      asked: what is asked of each.
+
+    Returns:
+      For each the best with their scores, best first; ties keep the order of
+      its places.
+
+    Raises:
+      NotFiniteError: where a score is no number.
+      ValueError: where one has no place.
+    """
+    histories = [one.history for one in asked]
+    wishes = [one.wish for one in asked]
+    found = self.parts.of_catalog(histories, wishes)
+    scores = self.combined(histories, wishes, found)
+    return [
+      self._best(one, scores[row], {n: part[row] for n, part in found.items()})
+      for row, one in enumerate(asked)
+    ]
+
+  def _best(
+    self,
+    asked: Asked,
+    scores: Float[np.ndarray, " items"],
+    found: dict[str, Float[np.ndarray, " items"]],
+  ) -> list[Placed]:
+    weights = self.weights.of_kind(self.kind(asked.history, asked.wish))
+    items = self.parts.catalog
+    order = questions.best(
+      scores[asked.places], None if asked.limits else asked.k
+    )
+    chosen = constraints.first(asked.places[order], asked.limits, asked.k)
     return [
       Placed(
         title=items.titles[i],
         item_id=items.item_ids[i],
         score=float(scores[i]),
-        parts={n: float(w * found[n][0, i]) for n, w in weights.items() if w},
+        parts={n: float(w * found[n][i]) for n, w in weights.items() if w},
       )
-      for i in order
+      for i in chosen.tolist()
     ]
 
   def understood(self, wish: str, history: Sequence[str] = ()) -> str:

@@ -143,9 +143,18 @@ class ModelParts:
   @functools.cached_property
   def log_popularity(self) -> Float[np.ndarray, "items_plus_1"]:
     """By number, smoothed by one; row 0 is minus infinity."""
-    counts = self.prepared.split.training_log.item_counts
-    taken = np.array([counts.get(i, 0) for i in self.catalog.item_ids]) + 1
+    taken = self._taken
     return np.concatenate([[-np.inf], np.log(taken / taken.sum())])
+
+  @functools.cached_property
+  def _taken(self) -> Int[np.ndarray, " items"]:
+    counts = self.prepared.split.training_log.item_counts
+    return np.array([counts.get(i, 0) for i in self.catalog.item_ids]) + 1
+
+  @property
+  def _untaken(self) -> float:
+    """The log popularity of what nobody took."""
+    return -float(np.log(self._taken.sum()))
 
   @functools.cached_property
   def priors(self) -> Float[np.ndarray, "items_plus_1"]:
@@ -290,40 +299,51 @@ class ModelParts:
     wishes: Sequence[str],
     titles: Sequence[Sequence[str]],
     numbers: Int[np.ndarray, "requests candidates"],
+    texts: Sequence[str] = (),
   ) -> tuple[dict[str, Scores], Bool[np.ndarray, " requests"]]:
     """The two parts that come of reading wishes, and what says nothing.
 
     Returns:
-      The parts, and of each wish whether nothing was read of it; of no wish
-      there is nothing to read.
+      The parts, of the candidates and of the texts behind them, and of each
+      wish whether nothing was read of it; of no wish there is nothing to read.
     """
+    width = numbers.shape[1]
+    named = [self.reader.named(text) for text in texts]
     found = {
-      name: np.zeros(numbers.shape, np.float64) for name in (WANTED, UNWANTED)
+      name: np.zeros((len(wishes), width + len(texts)), np.float64)
+      for name in (WANTED, UNWANTED)
     }
     unread = np.zeros(len(wishes), bool)
     for row, (text, known) in enumerate(zip(wishes, titles, strict=True)):
       read = self.reader.read(text, known)
       unread[row] = bool(text) and not read
       if read:
-        wanted, unwanted = self.reader.scores(read, numbers[row] - 1)
-        found[WANTED][row], found[UNWANTED][row] = wanted, unwanted
+        own = self.reader.scores(read, numbers[row] - 1)
+        others = self.reader.text_scores(read, named)
+        for name, pair in zip(
+          found, zip(own, others, strict=True), strict=True
+        ):
+          found[name][row] = np.concatenate(pair)
     for values in found.values():
-      values[numbers == 0] = -np.inf
+      values[:, :width][numbers == 0] = -np.inf
     return found, unread
 
   def of_catalog(
     self,
     histories: Sequence[Sequence[str]],
     wishes: Sequence[str | None],
+    texts: Sequence[str] = (),
   ) -> dict[str, Scores]:
-    """The parts of all items, in the order of the catalogue.
+    """The parts of all items, in the order of the catalogue, and of texts.
 
     Args:
       histories: item ids, oldest first.
       wishes: of each history, or None.
+      texts: that are no items, and stand behind them: as titles of items that
+        nobody took.
 
     Returns:
-      Scores [requests, items] by part.
+      Scores [requests, items + texts] by part.
 
     Raises:
       ValueError: where the run has not trained matches: the likelihoods of a
@@ -338,40 +358,64 @@ class ModelParts:
       np.arange(1, len(self.catalog) + 1), (len(wishes), len(self.catalog))
     )
     titles = [[self.catalog.title(i) for i in h] for h in histories]
-    match = self._catalog_matches(histories, wishes)
-    read, unread = self._read([wish or "" for wish in wishes], titles, every)
+    vectors, popularity = self.matcher.vectors[1:], self.log_popularity[1:]
+    if texts:
+      own = self.matcher.text_vectors(self._text_tokens(texts))
+      vectors = np.concatenate([vectors, own])
+      untaken = np.full(len(texts), self._untaken)
+      popularity = np.concatenate([popularity, untaken])
+    match = self._all_matches(histories, wishes, vectors)
+    said = [wish or "" for wish in wishes]
+    read, unread = self._read(said, titles, every, texts)
 
     def plain(rows: Int[np.ndarray, " some"]) -> Scores:
-      return self._catalog_matches(
-        [histories[row] for row in rows], [None] * len(rows)
-      )
+      taken = [histories[row] for row in rows]
+      return self._all_matches(taken, [None] * len(rows), vectors)
 
     return {
       MATCH: match,
-      POPULARITY: self.log_popularity[every],
+      POPULARITY: np.broadcast_to(popularity, match.shape),
       **read,
       UNREAD: _unread(match, unread, plain),
     }
 
-  def _catalog_matches(
+  def _text_tokens(
+    self, texts: Sequence[str]
+  ) -> Int[np.ndarray, "texts length"]:
+    """Texts as titles of items are read: what is longer loses its end."""
+    assert self.items is not None
+    tokens = np.zeros((len(texts), self.items.title_tokens.shape[1]), np.int32)
+    for place, row in enumerate(self._tokenizer.encode_all(texts)):
+      kept = row[:-1][: tokens.shape[1]]
+      tokens[place, : len(kept)] = kept
+    return tokens
+
+  def text_lengths(self, texts: Sequence[str]) -> Int[np.ndarray, " texts"]:
+    """How many tokens texts have as titles, without an end token."""
+    rows = self._tokenizer.encode_all(texts)
+    return np.array([len(row) - 1 for row in rows], np.int64)
+
+  def _all_matches(
     self,
     histories: Sequence[Sequence[str]],
     wishes: Sequence[str | None],
+    vectors: Float[np.ndarray, "candidates embed"],
   ) -> Scores:
-    """Matches of states and all titles, in the order of the catalogue."""
+    """Matches of states and vectors."""
     assert self.matcher is not None
     assert self.items is not None
     # The item table keeps the order of the catalogue, and counts from one.
     index = self.catalog.index
     taken = ragged.Ragged.of([[index(i) + 1 for i in h] for h in histories])
-    rows = [self._tokenizer.encode(self.prompt(wish)) for wish in wishes]
+    rows = [self.prompt_tokens(wish) for wish in wishes]
     states = self.matcher.states(
       ragged.Ragged.of(rows),
       np.arange(len(rows)),
       taken.newest(np.arange(len(rows)), self.items.history_length),
       inputs_length=self.run.data.inputs_length,
+      label=None,
     )
-    return (states @ self.matcher.vectors[1:].T).astype(np.float64)
+    return (states @ vectors.T).astype(np.float64)
 
   def prompt(self, wish: str | None) -> str:
     """The instruction around a history, with or without a wish."""
@@ -379,6 +423,12 @@ class ModelParts:
       self.template_set.answering(history=True, wish=wish is not None)
     )
     return form.prompt(render.Slots(vague=wish))
+
+  def prompt_tokens(self, wish: str | None) -> Sequence[int]:
+    """The instruction around a history in tokens, the end token included."""
+    if wish is None:
+      return self._plain_prompt
+    return self._tokenizer.encode(self.prompt(wish))
 
   def _under(
     self, wish: Wish, block: Requests

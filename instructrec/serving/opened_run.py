@@ -32,6 +32,7 @@ class OpenedRun:
       run's own copy.
     batch_size: requests scored at once, where the decoder scores.
     checkpoint: which parameters these are, in words.
+    step: of these parameters; None where they are not the run's own.
   """
 
   run: trained_run.Run
@@ -41,6 +42,7 @@ class OpenedRun:
   item_folder: pathlib.Path | None = None
   batch_size: int = 32
   checkpoint: str = ""
+  step: int | None = None
 
   @classmethod
   def open(
@@ -67,11 +69,11 @@ class OpenedRun:
     step, given = checkpoint_steps.parse(settings.step), settings.checkpoint
     if given is None:
       params, chosen = run.params(step)
-      name = str(chosen)
+      name, own = str(chosen), chosen.step
     else:
-      params, name = run.params_from(given, step), given
+      params, name, own = run.params_from(given, step), given, None
     opened = cls.over(run, params, instructions)
-    return dataclasses.replace(opened, checkpoint=name)
+    return dataclasses.replace(opened, checkpoint=name, step=own)
 
   @classmethod
   def over(
@@ -130,3 +132,17 @@ class OpenedRun:
       self.run.directory, self.parts.untuned
     )
     return catalog_ranker.CatalogRanker(self.parts, weights)
+
+  @property
+  def weights_warning(self) -> str | None:
+    """That the score weights were fitted with other parameters, if so."""
+    if not self.ranks_catalogs or not self.checkpoint:
+      return None
+    fitted = self.catalog_ranker.weights.checkpoint_step
+    if fitted is None or fitted == self.step:
+      return None
+    return (
+      f"the score weights of the run were fitted with checkpoint_{fitted}, and "
+      f"what ranks is {self.checkpoint}: its parts may weigh too much or too "
+      "little"
+    )

@@ -8,16 +8,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
+from instructrec import limits
 from instructrec.data import catalog
 from instructrec.instructions import render, templates
 from instructrec.models import protocol, tokenizer
 from instructrec.models.generation import title_search, title_trie
 from instructrec.models.scoring import candidate_tree, features
+from instructrec.serving import constraints
 
-# Of a long list, so many trees of so many nodes are scored at once.
-_TREES, _NODES, _CANDIDATES = 16, 256, 64
-_MAX_TEXT = 2000
+# Of lists, so many trees of so many nodes are scored at once: few sizes, so
+# that a list has the shape of one that came before.
+TREES, NODES, _CANDIDATES = (1, 4, 16), (64, 256), 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +96,7 @@ class InstructionRanker:
     text = " ".join((text or "").split())
     if not history and not text:
       raise ValueError("a request needs a history, a sentence, or both")
-    if len(text) > _MAX_TEXT:
-      raise ValueError(
-        f"the sentence has {len(text)} characters, expected at most {_MAX_TEXT}"
-      )
+    limits.WISH_CHARS.check(len(text), "the sentence")
     titles = [self.catalog.title(item) for item in history]
     form = render.Form(
       self.template_set.answering(history=bool(history), wish=bool(text))
@@ -130,7 +130,12 @@ class InstructionRanker:
     )
 
   def top(
-    self, history: Sequence[str], text: str | None = None, k: int = 10
+    self,
+    history: Sequence[str],
+    text: str | None = None,
+    k: int = 10,
+    allowed: Bool[np.ndarray, " items"] | None = None,
+    limits: Sequence[constraints.Limit] = (),
   ) -> list[Ranked]:
     """The best of the whole catalogue but the history, best first.
 
@@ -141,6 +146,8 @@ class InstructionRanker:
       history: item ids, oldest first; may be empty.
       text: what the user says; may be None.
       k: how many.
+      allowed: which items of the catalogue may be found; None for all.
+      limits: how many of them may have what, see `constraints.first`.
 
     Returns:
       At most k items with their scores; ties keep the catalogue's order.
@@ -151,10 +158,21 @@ class InstructionRanker:
       KeyError: for unknown item ids.
       TypeError: where the model is no `protocol.PrefixModel`.
     """
-    inputs = self._encoder_input(self.instruction(history, text))
+    inputs = self.encoder_input(self.instruction(history, text))
     ids = self.catalog.item_ids
     excluded = np.isin(np.asarray(ids), list(history))
-    found = self._search.top(self.params, inputs, k, excluded)
+    if allowed is not None:
+      excluded |= ~allowed
+    while True:
+      found = self._search.top(self.params, inputs, k, excluded)
+      kept = constraints.first(np.asarray(found.items), limits, k)
+      if len(kept) == len(found.items):
+        break
+      # What is full takes nothing more, which makes room for others.
+      for limit in limits:
+        own = np.isin(np.arange(len(ids)), kept) & limit.having
+        if own.sum() == limit.most:
+          excluded = excluded | (limit.having & ~own)
     return [
       Ranked(self.catalog.title(ids[item]), ids[item], float(score))
       for item, score in zip(found.items, found.scores, strict=True)
@@ -187,8 +205,10 @@ class InstructionRanker:
     if not candidates:
       raise ValueError("there are no candidates to rank")
     titles = [self.catalog.title(item) for item in candidates]
-    inputs = self._encoder_input(self.instruction(history, text))
-    scores = self._scores(inputs, self.tokenizer.encode_all(titles))
+    inputs = self.encoder_input(self.instruction(history, text))
+    (scores,) = self.score_lists(
+      inputs[None], [self.tokenizer.encode_all(titles)]
+    )
     order = np.argsort(-scores, kind="stable")
     return [Ranked(titles[i], candidates[i], float(scores[i])) for i in order]
 
@@ -200,7 +220,7 @@ class InstructionRanker:
         f"with at most {self.targets_length}"
       )
 
-  def _encoder_input(self, instruction: str) -> np.ndarray:
+  def encoder_input(self, instruction: str) -> Int[np.ndarray, " inputs"]:
     """The instruction's tokens, cut or padded to one length.
 
     One, and not the least of a few: the second request waits for no compiler.
@@ -211,30 +231,85 @@ class InstructionRanker:
     padded[: len(cut)] = cut
     return padded
 
-  def _scores(
-    self, inputs: np.ndarray, targets: Sequence[Sequence[int]]
-  ) -> np.ndarray:
-    self._check_lengths(targets)
-    # All sizes are rounded up, so that lists do not compile one by one.
-    length = int(features.padded_lengths(max(map(len, targets))))
-    tokens = np.zeros((len(targets), length), np.int32)
-    for row, ids in enumerate(targets):
-      tokens[row, : len(ids)] = ids
-    groups = candidate_tree.split(
-      tokens, most_nodes=_NODES, most_candidates=_CANDIDATES
-    )
-    padded = candidate_tree.pad_groups(tokens, groups, len(groups), _CANDIDATES)
-    most = int(candidate_tree.num_nodes(padded).max())
-    nodes_length = int(features.padded_lengths(most))
-    scores = np.empty(len(targets))
-    size = min(_TREES, len(groups))
-    for start in range(0, len(groups), size):
-      # The last step is filled up with repeats, to be compiled as the others.
-      rows = np.resize(np.arange(start, min(start + size, len(groups))), size)
-      batch = candidate_tree.to_features(
-        inputs[None], padded[rows], nodes_length
+  def score_lists(
+    self,
+    inputs: Int[np.ndarray, "requests inputs"],
+    lists: Sequence[Sequence[Sequence[int]]],
+  ) -> list[Float[np.ndarray, " candidates"]]:
+    """Scores of the candidates of some requests.
+
+    Args:
+      inputs: what `encoder_input` gave for each.
+      lists: the candidates of each, in tokens.
+
+    Returns:
+      float64; the scores of each list.
+
+    Raises:
+      ValueError: where a candidate is too long for the model.
+    """
+    self._check_lengths([ids for one in lists for ids in one])
+    length = int(features.padded_lengths(self.targets_length))
+    rows, owners, places = [], list[int](), list[np.ndarray]()
+    for owner, candidates in enumerate(lists):
+      tokens = np.zeros((len(candidates), length), np.int32)
+      for row, ids in enumerate(candidates):
+        tokens[row, : len(ids)] = ids
+      groups = candidate_tree.split(
+        tokens, most_nodes=NODES[-1], most_candidates=_CANDIDATES
       )
-      result = np.asarray(self._score_fn(self.params, batch), np.float64)
-      for i, found in zip(rows.tolist(), result, strict=True):
-        scores[groups[i]] = found[: len(groups[i])]
+      rows.append(
+        candidate_tree.pad_groups(tokens, groups, len(groups), _CANDIDATES)
+      )
+      owners += [owner] * len(groups)
+      places += groups
+    trees = np.concatenate(rows)
+    scores = [np.empty(len(one)) for one in lists]
+    for start in range(0, len(trees), TREES[-1]):
+      stop = min(start + TREES[-1], len(trees))
+      found = self._score_trees(inputs, owners[start:stop], trees[start:stop])
+      for place, row in zip(range(start, stop), found, strict=True):
+        scores[owners[place]][places[place]] = row[: len(places[place])]
     return scores
+
+  def _score_trees(
+    self,
+    inputs: Int[np.ndarray, "requests inputs"],
+    owners: Sequence[int],
+    trees: Int[np.ndarray, "trees candidates length"],
+  ) -> Float[np.ndarray, "trees candidates"]:
+    """Scores of trees in one step; of one request its prompt is read once."""
+    size = _filled(len(trees), TREES)
+    # The step is filled up with repeats, to be compiled as the others.
+    filled = np.resize(np.arange(len(trees)), size)
+    nodes = _filled(int(candidate_tree.num_nodes(trees).max()), NODES)
+    prompts = inputs[np.asarray(owners)[filled]]
+    if len(set(owners)) == 1:
+      prompts = prompts[:1]
+    batch = candidate_tree.to_features(prompts, trees[filled], nodes)
+    found = np.asarray(self._score_fn(self.params, batch), np.float64)
+    return found.reshape(size, -1)[: len(trees)]
+
+  def warm(self) -> int:
+    """Compiles what lists need; says how many programs that took."""
+    inputs = np.stack([self.encoder_input("Anything.")] * 2)
+    length = int(features.padded_lengths(self.targets_length))
+    title = np.zeros(length, np.int32)
+    compiled = 0
+    for size in TREES:
+      for nodes in NODES:
+        # As many different prefixes as need so many nodes.
+        tree = np.resize(title, (_CANDIDATES, length)).copy()
+        tree[:, 0] = 2 if nodes == NODES[0] else np.arange(2, _CANDIDATES + 2)
+        tree[:, 1] = tree[:, 0]
+        trees = np.stack([tree] * size)
+        for several in (False, True) if size > 1 else (False,):
+          owners = [0] * (size - 1) + [int(several)]
+          self._score_trees(inputs, owners, trees)
+          compiled += 1
+    return compiled
+
+
+def _filled(count: int, sizes: Sequence[int]) -> int:
+  """The least of a few sizes that holds so many; itself where none does."""
+  return next((size for size in sizes if size >= count), count)

@@ -4,14 +4,19 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from instructrec import limits
 from instructrec.data import raw_file
-from instructrec.serving import run_ranker
+from instructrec.serving import constraints, reasons, run_ranker
+from instructrec.settings import ranking
 
-_FIELDS = ("history", "wish", "k", "candidates", "id")
+_LISTS = ("history", "candidates", "only", "exclude")
+_FIELDS = (
+  *("history", "wish", "k", "candidates", "id"),
+  *("only", "exclude", "max_price", "min_price"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +29,10 @@ class Request:
     candidates: titles or ids to rank; None for the catalogue but the history.
     k: how many places; None for as many as usual.
     id: what the answer is found by.
+    only: attributes of which an item must have one: categories, brands.
+    exclude: titles or ids that are not to be found.
+    max_price: the most that an item may cost.
+    min_price: the least.
   """
 
   history: tuple[str, ...] = ()
@@ -31,6 +40,50 @@ class Request:
   candidates: tuple[str, ...] | None = None
   k: int | None = None
   id: str | int | None = None
+  only: tuple[str, ...] = ()
+  exclude: tuple[str, ...] = ()
+  max_price: float | None = None
+  min_price: float | None = None
+
+  def of(
+    self,
+    ranker: run_ranker.Ranker,
+    *,
+    k: int,
+    on_unknown: ranking.OnUnknown = ranking.OnUnknown.error,
+  ) -> run_ranker.Request:
+    """It among the items of a run.
+
+    Args:
+      ranker: the run.
+      k: how many places where the request does not say.
+      on_unknown: what to do with titles that the catalogue does not have.
+
+    Returns:
+      What the run ranks.
+
+    Raises:
+      ValueError: see `Ranker.rank`; also for an attribute that no items have.
+    """
+    shelf, notes = ranker.shelf, list[str]()
+    asked = [shelf.named(constraints.Kind.AMONG, name) for name in self.only]
+    for kind, price in (
+      (constraints.Kind.MAX_PRICE, self.max_price),
+      (constraints.Kind.MIN_PRICE, self.min_price),
+    ):
+      if price is not None:
+        asked.append(constraints.Constraint(kind, number=price))
+    for item in ranker.items(self.exclude, on_unknown, notes):
+      asked.append(shelf.of_item(constraints.Kind.EXCLUDED, item))
+    found = ranker.request(
+      self.history,
+      self.wish,
+      k=k if self.k is None else self.k,
+      candidates=self.candidates,
+      on_unknown=on_unknown,
+      asked=asked,
+    )
+    return dataclasses.replace(found, notes=(*notes, *found.notes))
 
 
 def parse(line: bytes) -> Request:
@@ -59,12 +112,14 @@ def parse(line: bytes) -> Request:
       f"found the field {unknown[0]!r}, expected some of {', '.join(_FIELDS)}"
     )
   given = {name: value for name, value in found.items() if value is not None}
-  for name in ("history", "candidates"):
+  for name in _LISTS:
     if name in given:
       given[name] = _names(name, given[name])
   _check(given, "wish", str, "text")
   _check(given, "k", int, "a whole number")
   _check(given, "id", str | int, "text or a whole number")
+  _check(given, "max_price", int | float, "a number")
+  _check(given, "min_price", int | float, "a number")
   return Request(**given)
 
 
@@ -116,17 +171,24 @@ def _as_they_come(stream: IO[bytes]) -> Iterator[bytes]:
     yield line
 
 
-def answer(found: run_ranker.Ranking) -> dict[str, Any]:
+def answer(
+  found: run_ranker.Ranking,
+  explained: Sequence[reasons.Reasons] | None = None,
+) -> dict[str, Any]:
   """A ranking as JSON has it.
 
   Args:
     found: the ranking.
+    explained: why its places are there, where it was asked for.
 
   Returns:
     Its fields; those that it does not have are left out.
   """
-  return {
+  made = {
     name: value
     for name, value in dataclasses.asdict(found).items()
     if value is not None
   }
+  for place, why in zip(made["places"], explained or (), strict=False):
+    place["reasons"] = why.to_json()
+  return made

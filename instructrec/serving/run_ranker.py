@@ -5,21 +5,27 @@ catalogue by weighted parts, or likelihoods of titles alone.
 """
 
 import dataclasses
-import difflib
 import functools
 import os
 from collections.abc import Sequence
 from typing import Any, Self, overload
 
-from instructrec.serving import opened_run
+import numpy as np
+from jaxtyping import Float, Int
+
+from instructrec.serving import (
+  catalog_ranker,
+  constraints,
+  conversation,
+  item_lookup,
+  opened_run,
+  reasons,
+)
 from instructrec.serving import ranker as ranker_lib
 from instructrec.settings import option, ranking, run
 
 _ENDS = (".", "!", "?", "…", "。", "！", "？", "।", "؟", "۔")  # noqa: RUF001
 _CLOSING = "\"'”’»)]）」』"  # noqa: RUF001
-# Less alike than that, a title is another one and no slip.
-_ALIKE = 0.6
-_PREFIXES = ("id:", "title:")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +84,33 @@ class Ranking(Sequence[Place]):
     return self.places[index]
 
 
+class NothingLeftError(ValueError):
+  """No item meets all that is asked."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+  """A request, its items found in the catalogue.
+
+  Attributes:
+    history: ids, oldest first.
+    wish: as it is ranked; None where there is none.
+    k: how many places.
+    places: positions in the catalogue of what is ranked.
+    asked: beside the wish.
+    is_whole: whether the places are of the whole catalogue.
+    notes: what was corrected, left out or is not read.
+  """
+
+  history: tuple[str, ...]
+  wish: str | None
+  k: int
+  places: Int[np.ndarray, " candidates"]
+  asked: tuple[constraints.Constraint, ...]
+  is_whole: bool
+  notes: tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ranker:
   """A run that answers requests; the first one compiles, the others do not.
@@ -123,6 +156,7 @@ class Ranker:
     k: int = 10,
     candidates: Sequence[str] | None = None,
     on_unknown: ranking.OnUnknown | str = ranking.OnUnknown.error,
+    asked: Sequence[constraints.Constraint] = (),
   ) -> Ranking:
     """The best items for a history and a wish.
 
@@ -135,29 +169,116 @@ class Ranker:
       candidates: titles or ids to rank; None for the catalogue but the history.
       on_unknown: "error", "skip" or "nearest": what to do with titles that the
         catalogue does not have; what was done is among the notes.
+      asked: what is asked beside the wish. No item is ranked that breaks what
+        binds; see `constraints`.
 
     Returns:
       The places; ties keep the order of the catalogue, or of the candidates.
 
     Raises:
       TypeError: for a title that stands alone where several are expected.
+      NothingLeftError: where no item meets what is asked.
       ValueError: where there is neither history nor wish, an item is not known
         or there is no candidate, or k is below 1.
     """
+    request = self.request(
+      history,
+      wish,
+      k=k,
+      candidates=candidates,
+      on_unknown=on_unknown,
+      asked=asked,
+    )
+    (found,) = self.rank_all([request])
+    return found
+
+  def request(
+    self,
+    history: Sequence[str] = (),
+    wish: str | None = None,
+    *,
+    k: int = 10,
+    candidates: Sequence[str] | None = None,
+    on_unknown: ranking.OnUnknown | str = ranking.OnUnknown.error,
+    asked: Sequence[constraints.Constraint] = (),
+  ) -> "Request":
+    """A request, its items found in the catalogue; see `rank`."""
     if k < 1:
       raise ValueError(f"k is {k}, expected 1 or more")
     policy, notes = ranking.OnUnknown(on_unknown), list[str]()
+    items = self.opened.catalog
     taken = self.items(history, policy, notes)
     among = None
-    if candidates is not None:
+    if candidates is None:
+      allowed = np.ones(len(items), bool)
+      allowed[[items.index(item) for item in taken]] = False
+      places = np.flatnonzero(allowed)
+    else:
       among = self.items(candidates, policy, notes)
+      places = np.array([items.index(item) for item in among], np.int64)
+    if not len(places):
+      raise ValueError("there are no candidates to rank")
+    if asked:
+      places = places[self.shelf.allowed(asked)[places]]
+      if not len(places):
+        texts = ", ".join(one.text for one in asked if one.binds)
+        raise NothingLeftError(
+          f"no item that is ranked is known to meet all of this: {texts}; ask "
+          "for less"
+        )
     said = sentence(wish)
-    notes += self._unread(taken, said)
-    rank = self._matched if self.opened.ranks_catalogs else self._likely
-    found = rank(taken, said, among, k)
-    return dataclasses.replace(
-      found, history=tuple(taken), wish=said, notes=tuple(notes)
+    # What is asked may be all: a matching run then ranks for nobody.
+    if (
+      not taken and said is None and not (asked and self.opened.ranks_catalogs)
+    ):
+      raise ValueError("a request needs a history, a sentence, or both")
+    notes += self.unread(taken, said)
+    if warning := self.opened.weights_warning:
+      notes.append(warning)
+    return Request(
+      tuple(taken), said, k, places, tuple(asked), among is None, tuple(notes)
     )
+
+  def rank_all(self, requests: Sequence["Request"]) -> list[Ranking]:
+    """Ranks for several requests, in as few steps as the run can.
+
+    Args:
+      requests: what `request` gave.
+
+    Returns:
+      A ranking for each; see `rank`.
+
+    Raises:
+      ValueError: where one has neither history nor wish, or no candidate.
+    """
+    if not requests:
+      return []
+    rank = self._matched if self.opened.ranks_catalogs else self._likely
+    return [
+      dataclasses.replace(
+        found, history=one.history, wish=one.wish, notes=one.notes
+      )
+      for one, found in zip(requests, rank(requests), strict=True)
+    ]
+
+  @functools.cached_property
+  def shelf(self) -> constraints.Shelf:
+    """The items, asked for what they meet."""
+    return constraints.Shelf(self.opened.catalog, self.opened.parts.attributes)
+
+  @functools.cached_property
+  def conversations(self) -> conversation.Conversations:
+    """Reads conversations about the items.
+
+    What holds after some messages is ranked for by `rank(state.history,
+    state.wish, asked=state.kept)`.
+    """
+    return conversation.Conversations(self.shelf, self.opened.parts.reader)
+
+  @functools.cached_property
+  def lookup(self) -> item_lookup.ItemLookup:
+    """Finds items by titles and ids."""
+    return item_lookup.ItemLookup(self.opened.catalog)
 
   def items(
     self,
@@ -165,84 +286,11 @@ class Ranker:
     on_unknown: ranking.OnUnknown,
     notes: list[str],
   ) -> list[str]:
-    """The ids of items.
-
-    Args:
-      names: titles or ids.
-      on_unknown: what to do with those that the catalogue does not have.
-      notes: takes what was done about them.
-
-    Returns:
-      The ids.
-
-    Raises:
-      TypeError: for one title that stands alone.
-      ValueError: see `rank`.
-    """
-    if isinstance(names, str):
-      raise TypeError(f"found {names!r}, expected several titles or ids")
-    found = []
-    for name in names:
-      self._check_meant(name)
-      try:
-        found.append(self._item(name))
-      except ValueError as error:
-        nearest = None
-        if on_unknown == ranking.OnUnknown.nearest:
-          nearest = self._nearest(name)
-        if nearest is not None:
-          title = self.opened.catalog.title(nearest)
-          notes.append(f"{name!r} was read as {title!r}")
-          found.append(nearest)
-        elif on_unknown == ranking.OnUnknown.skip:
-          notes.append(f"left out: {error}")
-        else:
-          raise
-    return found
-
-  def _check_meant(self, name: str) -> None:
-    """Fails for the id of an item that is another one's title."""
-    items = self.opened.catalog
-    if name in items and self._titles.get(name, name) != name:
-      raise ValueError(
-        f"{name!r} is the id of {items.title(name)!r} and the title of the "
-        f"item {self._titles[name]!r}; write 'id:{name}' or 'title:{name}'"
-      )
-
-  def _item(self, name: str) -> str:
-    """The id of the item with a title or an id."""
-    items = self.opened.catalog
-    kind, colon, rest = name.partition(":")
-    marked = f"{kind}{colon}" in _PREFIXES
-    if name in items:
-      return name
-    if marked and name not in self._titles:
-      if kind == "title":
-        return items.find_title(rest)
-      if rest not in items:
-        raise ValueError(f"no item has the id {rest!r}")
-      return rest
-    return items.find_title(name)
-
-  def _nearest(self, name: str) -> str | None:
-    close = difflib.get_close_matches(
-      name.casefold(), self._folded, n=1, cutoff=_ALIKE
-    )
-    return self._folded[close[0]] if close else None
+    """The ids of items; see `ItemLookup.items`."""
+    return self.lookup.items(names, on_unknown, notes)
 
   @functools.cached_property
-  def _titles(self) -> dict[str, str]:
-    items = self.opened.catalog
-    return dict(zip(items.titles, items.item_ids, strict=True))
-
-  @functools.cached_property
-  def _folded(self) -> dict[str, str]:
-    # Of titles that differ in case alone, the first.
-    titles = reversed(self._titles.items())
-    return {title.casefold(): item for title, item in titles}
-
-  @functools.cached_property
-  def _instructions(self) -> ranker_lib.InstructionRanker:
+  def instructions(self) -> ranker_lib.InstructionRanker:
     """What ranks by likelihoods."""
     opened = self.opened.run
     return ranker_lib.InstructionRanker(
@@ -255,16 +303,24 @@ class Ranker:
       template_set=self.opened.template_set,
     )
 
-  def _unread(self, history: list[str], wish: str | None) -> list[str]:
-    """What of a request is longer than the model reads, in words."""
+  def unread(self, history: Sequence[str], wish: str | None) -> list[str]:
+    """What of a request is longer than the model reads, in words.
+
+    Args:
+      history: item ids, oldest first.
+      wish: what is wanted, as a sentence; None for nothing.
+
+    Returns:
+      A note for each thing that is not read.
+    """
     if not history and wish is None:
       return []
     if self.opened.ranks_catalogs:
       text = self.opened.parts.prompt(wish)
       read = self.opened.run.data.history_length
     else:
-      text = self._instructions.instruction(history, wish)
-      read = self._instructions.num_read(history, wish)
+      text = self.instructions.instruction(history, wish)
+      read = self.instructions.num_read(history, wish)
     notes = []
     if read < len(history):
       notes.append(
@@ -284,52 +340,104 @@ class Ranker:
       )
     return notes
 
-  def _matched(
-    self,
-    history: list[str],
-    wish: str | None,
-    candidates: list[str] | None,
-    k: int,
-  ) -> Ranking:
+  def _matched(self, requests: Sequence["Request"]) -> list[Ranking]:
     """The best by the weighted sum, with what each part adds."""
     ranker = self.opened.catalog_ranker
-    ranked = ranker.rank(history, wish, candidates, k)
-    return Ranking(
-      tuple(Place(p.item_id, p.title, p.score, p.parts) for p in ranked),
-      self._num_candidates(history, candidates),
-      ranker.weights.describe(ranker.kind(history, wish)),
-      understood=wish and ranker.understood(wish, history),
+    found = ranker.rank_all(
+      [
+        catalog_ranker.Asked(
+          one.history, one.wish, one.places, one.k, self._limits(one)
+        )
+        for one in requests
+      ]
+    )
+    return [
+      Ranking(
+        tuple(Place(p.item_id, p.title, p.score, p.parts) for p in placed),
+        len(one.places),
+        ranker.weights.describe(ranker.kind(one.history, one.wish)),
+        understood=one.wish and ranker.understood(one.wish, one.history),
+      )
+      for one, placed in zip(requests, found, strict=True)
+    ]
+
+  def explain(
+    self, request: "Request", found: Ranking
+  ) -> list[reasons.Reasons]:
+    """Why the places of a ranking are there.
+
+    Args:
+      request: what was asked.
+      found: its ranking.
+
+    Returns:
+      The reasons for each place; see `reasons`.
+    """
+    items = self.opened.catalog
+    ids = [place.item_id for place in found]
+    ranked = np.zeros(len(items), bool)
+    scores: reasons.Scores
+    if self.opened.ranks_catalogs:
+      ranked[request.places] = True
+      scores = self.opened.catalog_ranker.score_catalog
+    else:
+      ranked[[items.index(item) for item in ids]] = True
+      scores = functools.partial(self._likelihoods, ids)
+    explainer = reasons.Explainer(
+      self.shelf,
+      self.opened.parts.reader,
+      scores,
+      scores_nothing=self.opened.ranks_catalogs,
+    )
+    return explainer.explain(
+      request.history, request.wish, ids, request.asked, ranked
     )
 
-  def _likely(
+  def _likelihoods(
     self,
-    history: list[str],
-    wish: str | None,
-    candidates: list[str] | None,
-    k: int,
-  ) -> Ranking:
-    """The likeliest titles."""
-    ranker = self._instructions
-    if candidates is None:
-      ranked = ranker.top(history, wish, k)
+    ids: Sequence[str],
+    histories: Sequence[Sequence[str]],
+    wishes: Sequence[str | None],
+  ) -> Float[np.ndarray, "requests items"]:
+    """Of some items; those of the others are no numbers."""
+    items = self.opened.catalog
+    scores = np.full((len(histories), len(items)), np.nan)
+    for row, asked in enumerate(zip(histories, wishes, strict=True)):
+      for one in self.instructions.rank(*asked, ids):
+        scores[row, items.index(one.item_id)] = one.score
+    return scores
+
+  def _limits(self, request: "Request") -> Sequence[constraints.Limit]:
+    return self.shelf.limits(request.asked) if request.asked else ()
+
+  def _likely(self, requests: Sequence["Request"]) -> list[Ranking]:
+    """The likeliest titles, one request after another."""
+    return [self._likeliest(one) for one in requests]
+
+  def _likeliest(self, request: "Request") -> Ranking:
+    ranker, items = self.instructions, self.opened.catalog
+    limits = self._limits(request)
+    if request.is_whole:
+      allowed = np.zeros(len(items), bool)
+      allowed[request.places] = True
+      ranked = ranker.top(
+        request.history, request.wish, request.k, allowed=allowed, limits=limits
+      )
     else:
-      ranked = ranker.rank(history, wish, candidates)[:k]
+      ids = [items.item_ids[place] for place in request.places]
+      every = ranker.rank(request.history, request.wish, ids)
+      by_place = {items.index(one.item_id): one for one in every}
+      first = constraints.first(np.array([*by_place]), limits, request.k)
+      ranked = [by_place[place] for place in first.tolist()]
     return Ranking(
       tuple(
         Place(p.item_id, p.title, p.score, {"likelihood": p.score})
         for p in ranked
       ),
-      self._num_candidates(history, candidates),
+      len(request.places),
       "log-likelihood in nats",
-      instruction=ranker.instruction(history, wish),
+      instruction=ranker.instruction(request.history, request.wish),
     )
-
-  def _num_candidates(
-    self, history: list[str], candidates: list[str] | None
-  ) -> int:
-    if candidates is not None:
-      return len(candidates)
-    return len(self.opened.catalog) - len(set(history))
 
 
 def sentence(wish: str | None) -> str | None:

@@ -1,4 +1,7 @@
-"""A run as a retriever: the state after a history ranks the catalogue."""
+"""A run as a retriever: the state after a history ranks the catalogue.
+
+A request that comes with a wish is ranked under it.
+"""
 
 import dataclasses
 import pathlib
@@ -51,7 +54,7 @@ class RunRetriever(retriever.Retriever):
     self, requests: Sequence[request.RankingRequest]
   ) -> Float[np.ndarray, "requests items"]:
     return self.opened.catalog_ranker.score_catalog(
-      [r.history for r in requests], [None] * len(requests)
+      [r.history for r in requests], [r.intention for r in requests]
     )
 
   def _fit(

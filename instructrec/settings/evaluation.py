@@ -169,6 +169,14 @@ class EvaluationSettings(RunSettings):
       least=0,
     ),
   ] = 0
+  teacher: Annotated[
+    _Path | None,
+    Option(
+      "Folder of the fitted retriever whose lists control tasks teach: has the "
+      "run write lists for them as well, and reports how far they obey, beside "
+      "the retriever under a filter that always does; docs/control.md."
+    ),
+  ] = None
   num_histories: Annotated[
     int,
     Option(

@@ -35,6 +35,17 @@ class InstructionKind(enum.StrEnum):
 
   instructrec = "instructrec"
   genrec = "genrec"
+  control = "control"
+
+
+class AttributeName(enum.StrEnum):
+  """What control tasks ask for."""
+
+  category = "category"
+  brand = "brand"
+  price = "price"
+  decade = "decade"
+  keyphrase = "keyphrase"
 
 
 class TeacherName(enum.StrEnum):
@@ -100,12 +111,55 @@ class TeacherSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ControlSettings:
+  """How the rows of control tasks are made.
+
+  Raises:
+    ValueError: where there is nothing to ask for.
+  """
+
+  retriever: Annotated[
+    _Path | None,
+    Option(
+      "Of control: folder of `retrieve fit`, on the same data, whose lists are "
+      "the answers; SASRec in the paper."
+    ),
+  ] = None
+  num_epochs: Annotated[
+    int,
+    Option(
+      "Of control: how often histories, wishes and lengths are drawn anew for "
+      "each user.",
+      least=1,
+    ),
+  ] = 5
+  attributes: Annotated[
+    tuple[AttributeName, ...],
+    Option(
+      "Of control: what lists are asked for, the most important one first; "
+      "repeat it. What the catalogue lacks is left out.",
+      name="attribute",
+    ),
+  ] = (
+    AttributeName.category,
+    AttributeName.brand,
+    AttributeName.price,
+    AttributeName.decade,
+  )
+
+  def __post_init__(self) -> None:
+    """Checks that there is something to ask for."""
+    if not self.attributes:
+      raise ValueError("attributes is empty, expected one or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
   """Which prepared data become instructions, and how.
 
   Raises:
-    ValueError: where a number is too small, or the chat teacher is to work in
-      several processes.
+    ValueError: where a number is too small, the chat teacher is to work in
+      several processes, or control tasks have no retriever.
   """
 
   data: Annotated[_Path, Option("Folder that `prepare` wrote.")]
@@ -125,14 +179,16 @@ class GenerationSettings:
       "stated: a wish says what a person knows of what they want, attributes "
       "of the target but never its title; how much is measured in bits. "
       "strict: nothing of the target in preferences and intentions of tasks "
-      "with a user. paper: intentions from the target's review."
+      "with a user. paper: intentions from the target's review, and what "
+      "control tasks ask for from its categories."
     ),
   ] = Protocol.stated
   kinds: Annotated[
     tuple[InstructionKind, ...],
     Option(
-      "Whose instructions: instructrec (39 templates and ours) or genrec (a "
-      "history, and the title that follows); repeat it for both.",
+      "Whose instructions: instructrec (39 templates and ours), genrec (a "
+      "history, and the title that follows) or control (lists that do as they "
+      "are asked); repeat it for several.",
       name="kind",
     ),
   ] = (InstructionKind.instructrec,)
@@ -171,19 +227,42 @@ class GenerationSettings:
   num_workers: Annotated[
     int | None,
     Option(
-      "Processes; one a core if left out. The chat teacher has one.", least=1
+      "Processes; if left out one a core, as far as there are 2,048 requests "
+      "for each. The chat teacher has one.",
+      least=1,
     ),
   ] = None
   teaching: TeacherSettings = TeacherSettings()
+  control: ControlSettings = ControlSettings()
   overwrite: Annotated[bool, Option("Replace an existing output.")] = False
 
   def __post_init__(self) -> None:
-    """Checks the numbers, and that a chat teacher works alone."""
+    """Checks numbers, control's retriever, that a chat teacher works alone."""
     option.check_bounds(self)
+    option.check_bounds(self.control)
+    self._check_control()
     several = self.runner == Runner.beam or (self.num_workers or 1) > 1
     if self.teaching.teacher == TeacherName.chat and several:
       raise ValueError(
         "the chat teacher works in one process: it watches the budget, keeps "
         "the cache and has --teacher_concurrency requests on the way at once; "
         "leave out --runner=beam and --num_workers"
+      )
+
+  def _check_control(self) -> None:
+    """Checks what goes with control tasks, and what does not."""
+    wanted = InstructionKind.control in self.kinds
+    found = self.control.retriever
+    if wanted != (found is not None):
+      raise ValueError(
+        f"--retriever is {found}, but the kinds are {[*self.kinds]}; "
+        "--kind=control needs the folder of a fitted retriever, which nothing "
+        "else reads: `instructrec retrieve fit --data=... --method=sasrec "
+        "--output=FOLDER` makes one"
+      )
+    if self.kinds == (InstructionKind.control,) and self.template_files:
+      raise ValueError(
+        "--template_file is read in place of the templates of instructrec and "
+        "genrec, which --kind=control alone does not write; leave it out, or "
+        "name another --kind as well"
       )

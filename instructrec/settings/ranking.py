@@ -1,4 +1,4 @@
-"""What `instructrec rank` is told."""
+"""What `instructrec rank` and `instructrec recommend` are told."""
 
 import dataclasses
 import enum
@@ -6,6 +6,7 @@ import pathlib
 from typing import Annotated
 
 from instructrec.settings.option import Option
+from instructrec.settings.preparation import OnBadRow
 from instructrec.settings.run import RunSettings
 
 
@@ -72,3 +73,102 @@ class RankingSettings(RunSettings):
   def asks(self) -> bool:
     """Whether there is a request among the settings."""
     return bool(self.history or self.text or self.candidates)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecommendationSettings(RunSettings):
+  """For whom a run recommends, among which items, and where that is written.
+
+  Raises:
+    ValueError: where a number is too small, no run is named, or two, nothing is
+      asked for, or requests are named twice.
+  """
+
+  history: Annotated[
+    tuple[str, ...],
+    Option("Title or id of an item taken, oldest first; repeat it."),
+  ] = ()
+  wish: Annotated[
+    str | None, Option("What is wanted and what is not, in free words.")
+  ] = None
+  k: Annotated[int, Option("How many items.", least=1)] = 10
+  only: Annotated[
+    tuple[str, ...],
+    Option(
+      "Category, brand or other attribute that items must have; of several, "
+      "one of them; repeat it."
+    ),
+  ] = ()
+  max_price: Annotated[
+    float | None,
+    Option("The most that an item may cost; unknown prices are left out."),
+  ] = None
+  min_price: Annotated[
+    float | None, Option("The least that an item may cost, likewise.")
+  ] = None
+  exclude: Annotated[
+    tuple[str, ...], Option("Title or id that is left out; repeat it.")
+  ] = ()
+  reasons: Annotated[
+    bool,
+    Option(
+      "Say what of the history and of the wish raised each item, in nats, and "
+      "what it meets."
+    ),
+  ] = False
+  json: Annotated[bool, Option("Print a JSON object.")] = False
+  on_unknown: Annotated[
+    OnUnknown,
+    Option(
+      "What to do with titles that the catalogue does not have: stop, leave "
+      "them out, or take the nearest, and say which."
+    ),
+  ] = OnUnknown.error
+  input: Annotated[
+    pathlib.Path | None,
+    Option(
+      "Many requests, a JSON object a line: history, wish, k, only, exclude, "
+      "max_price, min_price, candidates, and an id; gzipped or not."
+    ),
+  ] = None
+  output: Annotated[
+    pathlib.Path | None,
+    Option(
+      "File for the answers to --input, a line for each. Where the command is "
+      "stopped, the same one goes on."
+    ),
+  ] = None
+  overwrite: Annotated[bool, Option("Replace an earlier output.")] = False
+  on_bad_row: Annotated[
+    OnBadRow,
+    Option(
+      "Stop at a line that is no request, or write what is wrong in its place "
+      "and go on."
+    ),
+  ] = OnBadRow.error
+
+  def __post_init__(self) -> None:
+    """Checks the numbers, and what is asked."""
+    super().__post_init__()
+    asks = bool(
+      self.history
+      or self.wish
+      or self.only
+      or self.exclude
+      or self.max_price is not None
+      or self.min_price is not None
+    )
+    if (self.input is None) != (self.output is None):
+      raise ValueError(
+        "--input and --output go together: requests, and where their answers "
+        "are written"
+      )
+    if self.input is not None and asks:
+      raise ValueError(
+        "--input has requests of its own; leave --history, --wish and the "
+        "like out"
+      )
+    if self.input is None and not (self.history or self.wish):
+      raise ValueError(
+        "nothing is asked for; pass --history, --wish or both, or --input"
+      )

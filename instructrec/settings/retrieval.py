@@ -62,18 +62,19 @@ class FitSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetrieverEvaluationSettings:
-  """Which retrievers to compare, and on which lists.
+  """Which retrievers and runs to compare, and on which lists.
 
   Raises:
-    ValueError: where a number is too small, or users are both drawn and given.
+    ValueError: where there are none of them, a number is too small, or users
+      are both drawn and given.
   """
 
   data: _Data
+  output: Annotated[_Path, Option("Folder of the report.")]
   retrievers: Annotated[
     tuple[_Path, ...],
     Option("Folder that `retrieve fit` wrote; repeat it.", name="retriever"),
-  ]
-  output: Annotated[_Path, Option("Folder of the report.")]
+  ] = ()
   model_dirs: Annotated[
     tuple[_Path, ...],
     Option(
@@ -112,6 +113,11 @@ class RetrieverEvaluationSettings:
   def __post_init__(self) -> None:
     """Checks the numbers, and that users come from one place."""
     option.check_bounds(self)
+    if not (self.retrievers or self.model_dirs):
+      raise ValueError(
+        "there is nothing to evaluate; pass --retriever (a folder of "
+        "`retrieve fit`) or --model_dir (of `train`)"
+      )
     checkpoint_steps.parse(self.step)
     if self.candidates and self.num_requests is not None:
       raise ValueError(

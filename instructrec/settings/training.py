@@ -72,8 +72,8 @@ class TrainingSettings:
   """Which gin, which data, and where the run is kept.
 
   Attributes:
-    bindings: over the gin files, such as "TRAIN_STEPS=100"; on the command line
-      --gin.TRAIN_STEPS=100.
+    bindings: over the gin files, such as "TRAIN_STEPS=500"; on the command line
+      --gin.TRAIN_STEPS=500.
   """
 
   gin_files: Annotated[

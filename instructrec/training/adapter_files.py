@@ -6,7 +6,7 @@ from typing import Any
 
 from instructrec import checkpoint_steps
 from instructrec.models.checkpoint import adapted, opening, peft_form, tensors
-from instructrec.training import run_dir
+from instructrec.training import own_checkpoints, run_dir
 from instructrec.training.adapted_network import AdaptedNetwork
 
 _Path = str | os.PathLike[str]
@@ -44,7 +44,7 @@ def open_adapted(
     return _of_peft(source, base, config)
   if (run := run_dir.holding(source, modules=modules)) is not None:
     own = run.parameters
-    assert isinstance(own, run_dir.OwnCheckpoints)
+    assert isinstance(own, own_checkpoints.OwnCheckpoints)
     if own.lora is None:
       raise tensors.CheckpointError(f"the run in {source} has no adapters")
     if step == checkpoint_steps.BEST:

@@ -211,16 +211,21 @@ def lead_first(name: str) -> Iterator[None]:
   Args:
     name: of the block; another one each time.
   """
-  wait = ocp.multihost.get_barrier_sync_fn()
-
-  def meet() -> None:
-    wait(key=f"lead_first/{name}", timeout_ms=_LEAD_SECONDS * 1000)
-
   if not is_lead():
-    meet()
+    meet(f"lead_first/{name}")
   yield
   if is_lead():
-    meet()
+    meet(f"lead_first/{name}")
+
+
+def meet(name: str) -> None:
+  """Waits until all processes are here, however long each takes.
+
+  Args:
+    name: of the place; another one each time.
+  """
+  wait = ocp.multihost.get_barrier_sync_fn()
+  wait(key=name, timeout_ms=_LEAD_SECONDS * 1000)
 
 
 def by_lead(name: str, check: Callable[[], None]) -> None:

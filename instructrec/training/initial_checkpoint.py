@@ -17,13 +17,14 @@ from flax import traverse_util
 from instructrec import checkpoint_steps
 from instructrec.models.checkpoint import (
   adapted,
+  names,
   opening,
   stacking,
   tensors,
 )
 from instructrec.models.networks import adapters
 
-NEW = "title_matching"
+NEW = names.TITLE_MATCHING
 """The part of a network that checkpoints may lack."""
 _LOG = logging.getLogger(__name__)
 

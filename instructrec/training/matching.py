@@ -20,8 +20,11 @@ from instructrec.models.scoring import features
 from instructrec.training import distributed, item_arrays, ragged
 from instructrec.training import mesh as mesh_lib
 
-# Titles and requests of a compiled batch.
-_TITLES, _REQUESTS = 4096, 256
+# Titles of a compiled batch, and sizes that few titles and requests are filled
+# up to: what comes later has the shape of something that came before.
+_TITLES = 4096
+SOME_TITLES = (16, 128, 1024)
+REQUESTS = (1, 4, 16, 64, 256)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +62,32 @@ class Matcher:
       mesh_config=self.mesh_config,
     )
 
+  def text_vectors(
+    self, tokens: Int[np.ndarray, "texts length"]
+  ) -> Float[np.ndarray, "texts embed"]:
+    """Vectors of titles that are no items.
+
+    Args:
+      tokens: pieces of each, without an end token, as wide as the items'.
+
+    Returns:
+      float32.
+    """
+    size = _filled(len(tokens), SOME_TITLES)
+    padded = np.zeros((-(-len(tokens) // size) * size, *tokens.shape[1:]), int)
+    padded[: len(tokens)] = tokens
+    found = [
+      title_vectors(
+        self.model,
+        self.params,
+        padded[start : start + size].astype(np.int32),
+        np.zeros(size, np.int32),
+        mesh_config=self.mesh_config,
+      )
+      for start in range(0, len(padded), size)
+    ]
+    return np.concatenate(found)[: len(tokens)]
+
   @functools.cached_property
   def popularity_weight(self) -> float:
     """What log popularity counted beside a match in training."""
@@ -87,10 +116,10 @@ class Matcher:
     """
     longest = int(texts.lengths[rows].max(initial=1))
     width = min(int(features.padded_lengths(longest)), inputs_length)
-    size = _rounded(_REQUESTS, self.mesh_config)
-    if len(rows) == 1 and self.mesh_config is None:
-      # Somebody waits: no repeats, and nothing to compile for another length.
-      size, width = 1, inputs_length
+    size = _rounded(_filled(len(rows), REQUESTS), self.mesh_config)
+    if size == 1:
+      # Somebody waits: nothing to compile for another length.
+      width = inputs_length
     found = []
     shown = size > 1 and distributed.is_lead()
     with (
@@ -181,6 +210,11 @@ def title_vectors(
       )
       found.append(np.asarray(vectors)[: stop - start])
   return np.concatenate(found)
+
+
+def _filled(count: int, sizes: tuple[int, ...]) -> int:
+  """The least of a few sizes that holds so many, or the largest."""
+  return next((size for size in sizes if size >= count), sizes[-1])
 
 
 def _rounded(size: int, config: mesh_lib.MeshConfig | None) -> int:

@@ -3,15 +3,13 @@
 `<model_dir>/run.json` says where its data are, under which versions it ran and
 with which settings from which step on; `config.gin` holds every binding of its
 newest part; `vocabulary/` a copy of the SentencePiece model; `items.parquet` a
-copy of the item table, where the run reads items; `SHA256SUMS` the hashes of
-these, which are checked when they are read (`run.json` holds its own);
-`checkpoints/`, `metrics.jsonl`, `tensorboard/` come from the runner; `run.lock`
-is there while a process trains.
+copy of the item table, where the run reads items or writes their titles;
+`SHA256SUMS` the hashes of these, which are checked when they are read
+(`run.json` holds its own); `checkpoints/`, `metrics.jsonl`, `tensorboard/` come
+from the runner; `run.lock` is there while a process trains.
 """
 
 import contextlib
-import dataclasses
-import json
 import logging
 import os
 import pathlib
@@ -20,37 +18,30 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from instructrec import (
-  checkpoint_steps,
   checksums,
   folder_lock,
-  recorded_folder,
-  records,
 )
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import evaluations as evaluations_lib
 from instructrec.models.checkpoint import storage
-from instructrec.models.networks import adapters
 from instructrec.training import (
-  adapted_network,
-  checkpoints,
   data_config,
   distributed,
   gin_config,
   item_table,
+  item_titles,
+  own_checkpoints,
   run_history,
+  run_record,
   runner,
   strict_gin,
   trained_run,
 )
 
 CONFIG = "config.gin"
-RECORD = "run.json"
 LOCK = "run.lock"
-CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
-_SEAL = "sha256"
-_BASE = "base_checkpoint"
 _LOG = logging.getLogger(__name__)
 _REMEDY = (
   "copy the run again; of one that is not finished, `instructrec train` writes "
@@ -86,11 +77,12 @@ def locked(
     def enter() -> None:
       if is_t5xs(folder):
         raise FileExistsError(
-          f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), whose "
-          "record would be overwritten; name another --model_dir"
+          f"{folder} holds a run of T5X ({CONFIG} without "
+          f"{run_record.FILE}), whose record would be overwritten; name "
+          "another --model_dir"
         )
       stack.enter_context(lock)
-      _check_checkpoints(folder / CHECKPOINTS)
+      _check_checkpoints(folder / own_checkpoints.FOLDER)
 
     distributed.by_lead("lock", enter)
     yield lock.check if distributed.is_lead() else lambda: None
@@ -101,7 +93,7 @@ def is_t5xs(directory: str | os.PathLike[str]) -> bool:
   folder = pathlib.Path(directory)
   return (
     (folder / CONFIG).is_file()
-    and not (folder / RECORD).is_file()
+    and not (folder / run_record.FILE).is_file()
     # Else it is a run of ours that lost its record.
     and checksums.listed(folder, CONFIG, _REMEDY) is None
   )
@@ -140,7 +132,7 @@ def save(
     vocabulary: the SentencePiece model of the data.
     record: what `run.json` holds; JSON values. The settings of gin and the
       starts of the run are added.
-    items: the item table of the data; None where the run reads no items.
+    items: the item table of the data; None where the run needs none.
     step: that training goes on from.
 
   Raises:
@@ -151,33 +143,14 @@ def save(
   _copy(vocabulary, folder, VOCABULARY.as_posix(), "another vocabulary")
   if items is not None:
     _copy(items, folder, item_table.FILE, "other items")
-  history = run_history.go_on(_record(folder), step, gin_config.bindings())
+  history = run_history.go_on(
+    run_record.read(folder), step, gin_config.bindings()
+  )
   # First what knows the past: a kill leaves it whole, and the config as it was.
-  _write_record(folder, {**record, **history})
-  _write(folder / CONFIG, gin_config.config_text())
+  run_record.write(folder, {**record, **history})
+  run_record.replace(folder / CONFIG, gin_config.config_text())
   names = [CONFIG, VOCABULARY.as_posix()]
   checksums.write(folder, [*names, *([item_table.FILE] if items else [])])
-
-
-def base_record(
-  checkpoint: str, directory: str | os.PathLike[str]
-) -> dict[str, str]:
-  """What the record says of the checkpoint that adapters are trained on.
-
-  Args:
-    checkpoint: its path, or a bucket's.
-    directory: the model folder.
-
-  Returns:
-    Entries of the record.
-  """
-  if "://" in checkpoint:
-    return {_BASE: checkpoint}
-  path = pathlib.Path(checkpoint)
-  # Of a single file, the folder, which is the same checkpoint.
-  return recorded_folder.record(
-    _BASE, path.parent if path.is_file() else path, directory
-  )
 
 
 def finish(
@@ -198,7 +171,7 @@ def finish(
       to its last one.
   """
   folder = pathlib.Path(directory)
-  record = _record(folder)
+  record = run_record.read(folder)
   if seconds is not None:
     record["train_seconds"] = round(seconds, 1)
   if evaluations is not None and evaluations.best is not None:
@@ -207,7 +180,7 @@ def finish(
     record["best_checkpoint"] = best
   if stopped_early is not None:
     record["stopped_early"] = stopped_early
-  _write_record(folder, record)
+  run_record.write(folder, record)
 
 
 def untrained_changes(directory: str | os.PathLike[str]) -> str:
@@ -220,39 +193,12 @@ def untrained_changes(directory: str | os.PathLike[str]) -> str:
     Their names and values in words; empty where there are none, or the folder
     has no record.
   """
-  known = _record(pathlib.Path(directory)).get(run_history.SETTINGS)
+  known = run_record.read(pathlib.Path(directory)).get(run_history.SETTINGS)
   if known is None:
     return ""
   return run_history.in_words(
     run_history.differences(known, gin_config.bindings())
   )
-
-
-def _record(folder: pathlib.Path) -> dict[str, Any]:
-  path = folder / RECORD
-  if not path.is_file():
-    return {}
-  remedy = (
-    "put back a copy of it, or remove it and train on, which loses what is "
-    "known of the run's settings so far"
-  )
-  checksums.verify_seal(path, remedy)
-  record = records.read(path, keys=[_SEAL], remedy=remedy)
-  return {name: value for name, value in record.items() if name != _SEAL}
-
-
-def _write_record(folder: pathlib.Path, record: dict[str, Any]) -> None:
-  # The last entry is the place for the file's own hash.
-  text = json.dumps({**record, _SEAL: checksums.UNSEALED}, indent=2)
-  _write(folder / RECORD, f"{text}\n", seal=True)
-
-
-def _write(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
-  temporary = path.with_name(f"{path.name}.tmp")
-  temporary.write_text(text)
-  if seal:
-    checksums.seal(temporary)
-  temporary.replace(path)
 
 
 def _copy(
@@ -285,91 +231,6 @@ def _listed(folder: pathlib.Path, name: str) -> str | None:
   return None if found is None else f"sha256:{found}"
 
 
-@dataclasses.dataclass(frozen=True)
-class OwnCheckpoints:
-  """The checkpoints in the folder of a run.
-
-  Attributes:
-    directory: the model folder.
-    lora: the adapters that they are of; None where they hold a network.
-  """
-
-  directory: pathlib.Path
-  lora: adapters.LoRA | None = None
-
-  @property
-  def folder(self) -> pathlib.Path:
-    """The folder of the checkpoints."""
-    return self.directory / CHECKPOINTS
-
-  def base(self) -> str:
-    """The checkpoint that the adapters were trained on.
-
-    Raises:
-      FileNotFoundError: where it is gone.
-    """
-    record = _record(self.directory)
-    path = record.get(_BASE, "")
-    if "://" in path:
-      return path
-    found = recorded_folder.find(
-      _BASE,
-      record,
-      self.directory,
-      option="instructrec checkpoint merge --base",
-    )
-    return str(found)
-
-  def adapted(
-    self, step: checkpoint_steps.Step, base: str | None = None
-  ) -> adapted_network.AdaptedNetwork:
-    """Adapters of a checkpoint, with their network.
-
-    Args:
-      step: which; whole ones alone.
-      base: the network's checkpoint; None for where it was.
-
-    Raises:
-      FileNotFoundError: where one of them is gone.
-    """
-    assert self.lora is not None
-    return adapted_network.AdaptedNetwork.of_run(
-      self.folder, step, self.lora, base or self.base()
-    )
-
-  def restore(
-    self, abstract: Any, step: checkpoint_steps.Step
-  ) -> tuple[Any, checkpoint_steps.Chosen]:
-    """Parameters of a checkpoint; adapters merged into their network.
-
-    Args:
-      abstract: shapes, dtypes and shardings of the parameters.
-      step: which; whole ones alone.
-
-    Returns:
-      The parameters, and which they are.
-
-    Raises:
-      FileNotFoundError: where there is no such checkpoint.
-      DamagedError: where it is damaged, or all of them are.
-      ValueError: where the processes see different ones.
-    """
-    store = checkpoints.Checkpoints(self.folder, keep=None)
-    try:
-      distributed.check_agreement(
-        {f"the list of checkpoints in {store.directory}": store.steps}
-      )
-      distributed.check_agreement(
-        {"the checkpoint that is wanted": store.order(step).steps}
-      )
-      chosen = store.whole(step)
-      if self.lora is None:
-        return store.restore_params(abstract, chosen.step), chosen
-      return self.adapted(chosen.step).place(abstract), chosen
-    finally:
-      store.close()
-
-
 def holding(
   path: str | os.PathLike[str], *, modules: Sequence[str] = ()
 ) -> trained_run.Run | None:
@@ -385,7 +246,10 @@ def holding(
   whole = pathlib.Path(path).resolve()
   for folder in (whole, *whole.parents[:2]):
     inside = whole.relative_to(folder).parts[:1]
-    if (folder / RECORD).is_file() and inside in ((), (CHECKPOINTS,)):
+    if (folder / run_record.FILE).is_file() and inside in (
+      (),
+      (own_checkpoints.FOLDER,),
+    ):
       return load(folder, modules=modules)
   return None
 
@@ -412,21 +276,21 @@ def load(
   folder = pathlib.Path(directory).absolute()
   if is_t5xs(folder):
     raise FileNotFoundError(
-      f"{folder} holds a run of T5X ({CONFIG} without {RECORD}), which "
-      "`evaluate` and `rank` open"
+      f"{folder} holds a run of T5X ({CONFIG} without {run_record.FILE}), "
+      "which `evaluate` and `rank` open"
     )
-  for name in (CONFIG, RECORD):
+  for name in (CONFIG, run_record.FILE):
     if not (folder / name).is_file():
       raise FileNotFoundError(
         f"{folder} holds no run ({name} is missing); `instructrec train "
         f"--model_dir={directory}` makes one"
       )
   checksums.verify(folder, _REMEDY, [CONFIG])
-  record = _record(folder)
+  record = run_record.read(folder)
   if missing := [name for name in _WHERE if name not in record]:
     raise ValueError(
-      f"{folder / RECORD} lacks {', '.join(missing)}, by which its data are "
-      "found: an earlier version wrote it; train the run again"
+      f"{folder / run_record.FILE} lacks {', '.join(missing)}, by which its "
+      "data are found: an earlier version wrote it; train the run again"
     )
   settings = strict_gin.StrictGin.open(folder / CONFIG, modules)
   data = settings.build(data_config.DataConfig)
@@ -439,13 +303,17 @@ def load(
   train = settings.build(runner.TrainConfig)
   if checksums.is_known(folder, VOCABULARY.as_posix(), _REMEDY):
     checksums.verify(folder, _REMEDY, [VOCABULARY])
+  vocabulary = folder / VOCABULARY
+  titles = item_titles.ItemTitles(folder, vocabulary, data.targets_length)
   return trained_run.Run(
     directory=folder,
-    model=train.model.merged(),
+    model=item_titles.bound(train.model.merged(), titles),
     data=data,
-    vocabulary=folder / VOCABULARY,
+    vocabulary=vocabulary,
     items=folder,
-    parameters=OwnCheckpoints(folder, train.model.network_config.adapter),
+    parameters=own_checkpoints.OwnCheckpoints(
+      folder, train.model.network_config.adapter
+    ),
     start=trained_run.Start(
       train.seed, train.initial_checkpoint, train.initial_embeddings
     ),

@@ -1,18 +1,16 @@
 """The embedded runner: trains a `RankingModel` with nothing but PyPI.
 
-One loop: take the batch of the step, update, and every so often log, evaluate
-on validation data, and save. Left out on purpose: any knowledge of tasks and
-tokens (`instructrec.training.batches` has it) and of what validation measures
-(`instructrec.training.validation`).
+Begins or goes on, and while `loop` takes the batch of each step and updates,
+logs, evaluates on validation data, and saves every so often. Left out on
+purpose: any knowledge of tasks and tokens (`instructrec.training.batches` has
+it) and of what validation measures (`instructrec.training.validation`).
 """
 
 import contextlib
 import dataclasses
-import functools
 import os
 import pathlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -31,7 +29,7 @@ from instructrec.training import (
   distributed,
   embedding_start,
   log_window,
-  optimizer,
+  loop,
   profiling,
   trackers,
   train_step,
@@ -50,10 +48,6 @@ from instructrec.training import (
 
 _UNWATCHED = training.WatchSettings(hang_seconds=0)
 INITIAL_EMBEDDINGS = ("random", "cooccurrence")
-
-
-class DivergedError(ValueError):
-  """Loss or parameters stopped being finite numbers: other settings mend it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -255,7 +249,7 @@ def train(
     output / "checkpoints", keep=config.keep_checkpoints
   )
   state, position, window = _begun(trainer, store, stream, embeddings)
-  validated = _validation(trainer, validation, lists, state, store)
+  validated = validation_lib.begun(trainer, validation, lists, state, store)
   start = int(state.step)
   stopped = validated is not None and validated.stops
   left = 0 if stopped else max(config.train_steps - start, 0)
@@ -278,38 +272,75 @@ def train(
       enabled=distributed.is_lead(),
     ) as line,
   ):
-    evaluated = None if validated is None else validated.evaluations
+    saves = _Saves(store, position, window, check)
     steps = range(start, start + left)
-    events = _loop(
+    events = loop.events(
       trainer, state, stream, steps, validated, window, dog, profile
     )
-    for step, state, split, values in events:
+    evaluated = None if validated is None else validated.evaluations
+    for step, state, event, values in events:
       dog.alive()
       is_best = False
-      if split in ("train", "validation"):
+      if event in ("train", "validation"):
         for log in logs:
-          log.write(step, split, values)
-      if split == "train":
+          log.write(step, event, values)
+      if event == "train":
         line.note(
           f"loss {values['loss']:.3f}, {values['tokens_per_s']:,.0f} tok/s"
         )
-      if split == "validation" and validated is not None:
+      if event == "validation" and validated is not None:
         is_best = validated.note(step, values)
         evaluated, stopped = validated.evaluations, validated.stops
         line.write(_in_words(step, values, is_best=is_best))
-      if split == "checkpoint" or is_best or (split == "step" and stopped):
-        check()
-        _save(store, state, position, window, evaluated)
-      if split == "step":
+      if event == "checkpoint" or is_best or (event == "step" and stopped):
+        saves(state, evaluated)
+      if event == "step":
         line.advance()
         if stop.reached(step):
-          check()
-          _save(store, state, position, window, evaluated)
+          saves(state, evaluated)
           store.wait()
           raise SystemExit(stop.status)
         if stopped:
           break
   return Outcome(state, evaluated, stopped)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Saves:
+  """Saves a run in its folder, while that is still its own.
+
+  Attributes:
+    store: where to.
+    position: whose checkpoints these are.
+    window: the open row of the training log.
+    check: raises where the folder is no longer this run's.
+  """
+
+  store: checkpoints.Checkpoints
+  position: dict[str, Any]
+  window: log_window.LogWindow
+  check: Callable[[], None]
+
+  def __call__(
+    self,
+    state: train_step.TrainState,
+    evaluated: evaluations_lib.Evaluations | None,
+  ) -> None:
+    """Saves, unless a run that goes on from there would be lost already."""
+    self.check()
+    if not _all_finite(state.params):
+      raise loop.DivergedError(
+        f"parameters are no finite numbers at step {int(state.step)}, which is "
+        "not saved; the last checkpoint is kept. Lower the learning rate or "
+        "train in float32"
+      )
+    self.store.save(state, self.position, self.window.saved(), evaluated)
+
+
+@jax.jit
+def _all_finite(params: Any) -> jax.Array:
+  leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
+  return jnp.stack(leaves).all()
 
 
 def _begun(
@@ -343,34 +374,6 @@ def _silent(line: str) -> None:
   """Leaves a line to the lead."""
 
 
-def _validation(
-  trainer: trainer_lib.Trainer,
-  stream: batches.BatchStream | None,
-  lists: validation_lists.ValidationLists | None,
-  state: train_step.TrainState,
-  store: checkpoints.Checkpoints,
-) -> validation_lib.Validation | None:
-  """Validation that is known to measure what is to choose.
-
-  With what it said before, of a run that goes on.
-  """
-  config = trainer.config
-  if stream is None:
-    if config.patience is not None:
-      raise ValueError(
-        f"TrainConfig.patience (PATIENCE) is {config.patience}, but the run "
-        "has no validation data; set DataConfig.validation_split, or no "
-        "patience"
-      )
-    return None
-  found = validation_lib.Validation(trainer, stream, lists)
-  with mesh_lib.use(trainer.mesh, config.mesh):
-    found.check(state.params)
-  if found.evaluations is not None and store.steps:
-    found.evaluations = store.evaluations(found.evaluations.metric)
-  return found
-
-
 def _in_words(step: int, values: dict[str, float], *, is_best: bool) -> str:
   """An evaluation for the screen."""
   found = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -399,87 +402,3 @@ def _with_best(config: TrainConfig) -> int | None:
   if config.keep_checkpoints is None or config.best_metric is None:
     return config.keep_checkpoints
   return config.keep_checkpoints + 1
-
-
-def _save(
-  store: checkpoints.Checkpoints,
-  state: train_step.TrainState,
-  position: dict[str, Any],
-  window: log_window.LogWindow,
-  evaluated: evaluations_lib.Evaluations | None,
-) -> None:
-  """Saves, unless a run that goes on from there would be lost already."""
-  if not _all_finite(state.params):
-    raise DivergedError(
-      f"parameters are no finite numbers at step {int(state.step)}, which is "
-      "not saved; the last checkpoint is kept. Lower the learning rate or "
-      "train in float32"
-    )
-  store.save(state, position, window.saved(), evaluated)
-
-
-@jax.jit
-def _all_finite(params: Any) -> jax.Array:
-  leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
-  return jnp.stack(leaves).all()
-
-
-def _loop(
-  trainer: trainer_lib.Trainer,
-  state: train_step.TrainState,
-  stream: batches.BatchStream,
-  steps: range,
-  validated: validation_lib.Validation | None,
-  window: log_window.LogWindow,
-  dog: watchdog.Watchdog,
-  profile: profiling.Profile,
-) -> Iterator[tuple[int, train_step.TrainState, str, dict[str, float]]]:
-  """Yields (step, state, event, values) as training goes; see `train`.
-
-  The step is counted here: reading it from the state would wait for the
-  device after every update. Its rows come before "step": who stops a run there
-  leaves none out.
-  """
-  config = trainer.config
-  rng = jax.random.key(config.seed)
-  since, time_0, compiled = 0, time.perf_counter(), False
-  made = batches.ahead(functools.partial(trainer.batch, stream), steps)
-  for step, batch in zip(steps, made, strict=True):
-    done = step + 1
-    profile.before(done)
-    # The first step is compiled.
-    with dog.paused() if step == steps[0] else contextlib.nullcontext():
-      state, metrics = trainer.step_fn(state, batch, rng)
-    dog.dispatched(done, metrics[train_step.GRAD_NORM].total)
-    profile.after(done, metrics)
-    window.add(metrics)
-    since += 1
-    last = done == config.train_steps
-    if done % config.log_period == 0 or last:
-      values = window.take()
-      seconds = time.perf_counter() - time_0
-      rate = optimizer.learning_rate(config.optimizer, step)
-      if rate is not None:
-        values["learning_rate"] = rate
-      values["steps_per_s"] = since / seconds
-      values["tokens_per_s"] = values.pop("target_tokens") / seconds
-      since, time_0 = 0, time.perf_counter()
-      if not np.isfinite(values["loss"]):
-        raise DivergedError(
-          f"the training loss is {values['loss']} between steps "
-          f"{done - config.log_period} and {done}; the last checkpoint is "
-          "kept. Lower the learning rate or train in float32"
-        )
-      yield done, state, "train", values
-    if validated is not None and (done % config.eval_period == 0 or last):
-      # The steps on the way are timed as such, and the validation is not.
-      jax.block_until_ready(state.step)
-      paused = time.perf_counter()
-      with contextlib.nullcontext() if compiled else dog.paused():
-        values = validated(state.params)
-      compiled = True
-      yield done, state, "validation", values
-      time_0 += time.perf_counter() - paused
-    if done % config.checkpoint_period == 0 or last:
-      yield done, state, "checkpoint", {}
-    yield done, state, "step", {}

@@ -24,6 +24,7 @@ from instructrec.training import (
   gin_config,
   gin_data,
   initial_checkpoint,
+  item_titles,
   run_dir,
   strict_gin,
   t5x_files,
@@ -299,15 +300,17 @@ class Settings:
         f"{words} has {size} ids, the network of {what} {model.vocab_size}; "
         "pass the --vocabulary that it was trained with"
       )
+    data, items = self._data(), pathlib.Path(tfds_data_dir).absolute()
+    titles = item_titles.ItemTitles(items, words, data.targets_length)
     return {
-      "model": model.merged(),
-      "data": self._data(),
+      "model": item_titles.bound(model.merged(), titles),
+      "data": data,
       "layout": mesh_lib.MeshConfig(
         model=math.prod(self.macro("MODEL_PARALLEL_SUBMESH") or ()),
         shard_parameters=self.macro("PARAMETER_PARTITIONING_DIMS") == 2,
       ),
       "vocabulary": words,
-      "items": pathlib.Path(tfds_data_dir).absolute(),
+      "items": items,
     }
 
 

@@ -15,6 +15,8 @@ from instructrec.models.generation import (
   catalog_trie,
   generation,
   leaf_intervals,
+  list_policy,
+  title_lists,
 )
 from instructrec.models.networks import reading
 from instructrec.models.scoring import features
@@ -158,40 +160,101 @@ class TitleWriter:
     return np.pad(values, ((0, 0), (0, missing)))
 
   def write_freely(
-    self, prompts: Prompts, k: int, *, label: str = "write freely"
+    self,
+    prompts: Prompts,
+    k: int,
+    *,
+    max_length: int = 0,
+    label: str = "write freely",
   ) -> Int[np.ndarray, "requests k length"]:
     """What the model writes without a catalogue: beam search over all tokens.
 
     Args:
       prompts: the requests.
       k: how many sequences, and beams.
+      max_length: tokens of a sequence; those of the longest title if 0.
       label: what the progress line says.
 
     Returns:
       Tokens with the end token, then 0; best first.
     """
-    search = _free_fn(self.model, k, self.trie.max_length)
+    search = _free_fn(self.model, k, max_length or self.trie.max_length)
 
     def run(chosen: np.ndarray, start: int, stop: int) -> np.ndarray:
       return search(self.params, prompts.batch(chosen, self.items))
 
     return self._batches(len(prompts), run, label)
 
-  def _batches(
+  def write_lists(
     self,
-    count: int,
-    run: Callable[[np.ndarray, int, int], np.ndarray],
-    label: str,
-  ) -> np.ndarray:
+    prompts: Prompts,
+    requests: list_policy.ListRequests,
+    policy: list_policy.ListPolicy,
+    *,
+    num_lists: int = 1,
+    temperature: float = 0.0,
+    seed: int = 0,
+    label: str = "write lists",
+  ) -> list_policy.TitleLists:
+    """Lists of titles, out of the catalogue or without it.
+
+    Args:
+      prompts: the requests.
+      requests: what they ask of lists, as NumPy arrays.
+      policy: how tokens have their probability.
+      num_lists: lists a request.
+      temperature: see `title_lists.write_lists`; 0 is greedy.
+      seed: of what is drawn.
+      label: what the progress line says.
+
+    Returns:
+      The lists, as NumPy arrays.
+
+    Raises:
+      ValueError: where the catalogue's titles cannot stand in lists.
+    """
+    policy.check(self.trie)
+    write = _lists_fn(self.model, policy, num_lists, temperature)
+    rng = jax.random.key(seed)
+
+    def wide(values: np.ndarray | None) -> np.ndarray | None:
+      return None if values is None else self._wide(values)
+
+    def run(
+      chosen: np.ndarray, start: int, stop: int
+    ) -> list_policy.TitleLists:
+      own = jax.tree.map(lambda x: x[chosen] if np.ndim(x) else x, requests)
+      conditions = own.conditions
+      own = own.replace(
+        conditions=conditions.replace(allowed=wide(conditions.allowed)),
+        quota=own.quota and own.quota.replace(items=wide(own.quota.items)),
+      )
+      return write(
+        self.params,
+        prompts.batch(chosen, self.items),
+        self._tables,
+        own,
+        jax.random.fold_in(rng, start),
+      )
+
+    return self._batches(len(prompts), run, label)
+
+  def _batches(
+    self, count: int, run: Callable[[np.ndarray, int, int], Any], label: str
+  ) -> Any:
     """All requests, the last batch filled up with repeats."""
     found = []
     with progress.Progress(count, label) as line:
       for start in range(0, count, self.batch_size):
         stop = min(start + self.batch_size, count)
         chosen = np.resize(np.arange(start, stop), self.batch_size)
-        found.append(np.asarray(run(chosen, start, stop))[: stop - start])
+        rows = slice(stop - start)
+        batch = run(chosen, start, stop)
+        found.append(
+          jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], batch)
+        )
         line.advance(stop - start)
-    return np.concatenate(found)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
 def _best(
@@ -250,3 +313,30 @@ def _free_fn(model: Any, k: int, max_length: int) -> Any:
     return found.sequences
 
   return jax.jit(search)
+
+
+@functools.lru_cache(maxsize=16)
+def _lists_fn(
+  model: Any,
+  policy: list_policy.ListPolicy,
+  num_lists: int,
+  temperature: float,
+) -> Any:
+  def write(
+    params: Any,
+    batch: dict[str, jax.Array],
+    trie: catalog_trie.CatalogTrie,
+    requests: list_policy.ListRequests,
+    rng: jax.Array,
+  ) -> list_policy.TitleLists:
+    return title_lists.write_lists(
+      reading.Reading(model.module, params, batch),
+      trie,
+      requests,
+      policy,
+      num_lists=num_lists,
+      temperature=temperature,
+      rng=rng,
+    )
+
+  return jax.jit(write)

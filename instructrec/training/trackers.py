@@ -1,31 +1,23 @@
 """Where the numbers of a run go.
 
-JSONL and TensorBoard event files always; Weights & Biases and MLflow where they
-are asked for, whose packages are imported then alone. Keys and addresses are
-theirs to find, in their own environment variables and files: we neither read
-nor pass them on.
+JSONL and TensorBoard event files always; the services of `tracking_services`
+where they are asked for.
 """
 
 import contextlib
-import importlib
 import json
 import os
 import pathlib
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer import record_writer
 
-from instructrec import records
-from instructrec.training import distributed
-
-_PROJECT = "instructrec"
-_IDS = "trackers.json"
+from instructrec.training import distributed, tracking_services
 
 
 class Tracker(Protocol):
@@ -155,174 +147,6 @@ class TensorBoardTracker:
     self._file.close()
 
 
-class _RunId:
-  """The id that a service knows a run by; kept in the run's folder.
-
-  Args:
-    directory: the run's folder.
-    service: its name.
-    resume_step: of a run that begins anew, an id of before does not count.
-  """
-
-  def __init__(
-    self, directory: str | os.PathLike[str], service: str, resume_step: int
-  ) -> None:
-    self._path = pathlib.Path(directory) / _IDS
-    self._service, self._resumed = service, resume_step > 0
-
-  def _known(self) -> dict[str, Any]:
-    if not self._path.exists():
-      return {}
-    return records.read(self._path, remedy="delete it; rows go to a new run")
-
-  def get(self) -> str | None:
-    """The id of the run that goes on; None for a new one."""
-    return self._known().get(self._service) if self._resumed else None
-
-  def keep(self, run_id: str) -> None:
-    """Writes the id down."""
-    text = json.dumps({**self._known(), self._service: run_id}, indent=2)
-    temporary = self._path.with_suffix(".tmp")
-    temporary.write_text(f"{text}\n")
-    temporary.replace(self._path)
-
-
-def _imported(name: str) -> ModuleType:
-  try:
-    return importlib.import_module(name)
-  except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-      f"--tracker={name} needs the package {error.name}, which is not "
-      f"installed: pip install 'instructrec[{name}]'"
-    ) from error
-
-
-class WandbTracker:
-  """Logs to Weights & Biases, or beside it with WANDB_MODE=offline.
-
-  WANDB_PROJECT and the other variables of wandb hold; what is printed, code and
-  the machine's settings are not sent. Steps that are done again after a kill
-  have the rows of before, and wandb drops them.
-
-  Args:
-    directory: the run's folder, in whose `wandb` its files lie.
-    resume_step: the step that the run goes on from.
-    config: settings of the run, by name.
-  """
-
-  def __init__(
-    self,
-    directory: str | os.PathLike[str],
-    *,
-    resume_step: int = 0,
-    config: Mapping[str, Any] | None = None,
-  ) -> None:
-    wandb = _imported("wandb")
-    kept = _RunId(directory, "wandb", resume_step)
-    folder = pathlib.Path(directory)
-    self._run = wandb.init(
-      project=os.environ.get("WANDB_PROJECT", _PROJECT),
-      name=folder.resolve().name,
-      dir=folder,
-      id=kept.get(),
-      resume="allow",
-      config=dict(config or {}),
-      settings=wandb.Settings(
-        console="off", save_code=False, disable_git=True, silent=True
-      ),
-    )
-    kept.keep(self._run.id)
-
-  def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-    """Logs values named `<split>/<name>`; see `Tracker.write`."""
-    named = {f"{split}/{name}": value for name, value in values.items()}
-    self._run.log(named, step=step)
-
-  def close(self) -> None:
-    """Sends what is left."""
-    self._run.finish(exit_code=int(sys.exc_info()[0] is not None))
-
-
-class MlflowTracker:
-  """Logs to MLflow: MLFLOW_TRACKING_URI says where.
-
-  MLFLOW_EXPERIMENT_NAME holds, too. MLflow keeps every row that it is given, so
-  that those of steps that are done again after a kill are left out. Its names
-  have no @: NDCG@10 is NDCG_at_10.
-
-  Args:
-    directory: the run's folder.
-    resume_step: the step that the run goes on from.
-    config: settings of the run, by name.
-  """
-
-  def __init__(
-    self,
-    directory: str | os.PathLike[str],
-    *,
-    resume_step: int = 0,
-    config: Mapping[str, Any] | None = None,
-  ) -> None:
-    mlflow = _imported("mlflow")
-    self._entities = mlflow.entities
-    self._client = mlflow.MlflowClient()
-    kept = _RunId(directory, "mlflow", resume_step)
-    self._id = kept.get() or self._new(directory, config or {})
-    kept.keep(self._id)
-    self._last: dict[str, int] = {}
-
-  def _new(
-    self, directory: str | os.PathLike[str], config: Mapping[str, Any]
-  ) -> str:
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
-    known = self._client.get_experiment_by_name(name)
-    experiment = (
-      known.experiment_id
-      if known is not None
-      else self._client.create_experiment(name)
-    )
-    made = self._client.create_run(
-      experiment, run_name=pathlib.Path(directory).resolve().name
-    ).info.run_id
-    for setting, value in config.items():
-      # A name has other limits there, and long values are cut.
-      self._client.log_param(made, _mlflow_name(setting), str(value)[:500])
-    return made
-
-  def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-    """Logs values named `<split>/<name>`; see `Tracker.write`."""
-    named = {
-      _mlflow_name(f"{split}/{name}"): value for name, value in values.items()
-    }
-    if split not in self._last:
-      history = self._client.get_metric_history(self._id, next(iter(named)))
-      self._last[split] = max((row.step for row in history), default=-1)
-    if step <= self._last[split]:
-      return
-    now = int(time.time() * 1000)
-    metric = self._entities.Metric
-    self._client.log_batch(
-      self._id,
-      metrics=[metric(name, value, now, step) for name, value in named.items()],
-    )
-    self._last[split] = step
-
-  def close(self) -> None:
-    """Says how the run ended."""
-    failed = sys.exc_info()[0] is not None
-    self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
-
-
-def _mlflow_name(name: str) -> str:
-  return name.replace("@", "_at_")
-
-
-_SERVICES: dict[str, Callable[..., Tracker]] = {
-  "wandb": WandbTracker,
-  "mlflow": MlflowTracker,
-}
-
-
 @contextlib.contextmanager
 def opened(
   directory: str | os.PathLike[str],
@@ -349,7 +173,7 @@ def opened(
     if distributed.is_lead():
       # First what may be missing.
       for name in services:
-        made = _SERVICES[name](
+        made = tracking_services.SERVICES[name](
           directory, resume_step=resume_step, config=config
         )
         logs.append(stack.enter_context(contextlib.closing(made)))

@@ -5,6 +5,7 @@ How it was trained, and with which runner, is not their concern:
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -130,7 +131,7 @@ class Run:
     )
     return dataclasses.replace(self, mesh=layout)
 
-  @property
+  @functools.cached_property
   def tokenizer(self) -> tokenizer.Tokenizer:
     """Of the run's vocabulary."""
     return tokenizer.Tokenizer(self.vocabulary)

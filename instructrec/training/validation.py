@@ -15,8 +15,13 @@ from instructrec.models.checkpoint import evaluations as evaluations_lib
 from instructrec.models.objectives import training_metrics
 from instructrec.training import (
   batches,
+  checkpoints,
+  train_step,
   trainer,
   validation_lists,
+)
+from instructrec.training import (
+  mesh as mesh_lib,
 )
 
 
@@ -121,3 +126,44 @@ class Validation:
       return False
     without = self.evaluations.num_without_gain(self._config.min_delta)
     return without >= patience
+
+
+def begun(
+  trained: trainer.Trainer,
+  stream: batches.BatchStream | None,
+  lists: validation_lists.ValidationLists | None,
+  state: train_step.TrainState,
+  store: checkpoints.Checkpoints,
+) -> Validation | None:
+  """Validation that is known to measure what is to choose.
+
+  With what it said before, of a run that goes on.
+
+  Args:
+    trained: the model and its settings.
+    stream: validation batches; None for none.
+    lists: validation lists, ranked beside the loss; None for none.
+    state: that training goes on from.
+    store: the run's checkpoints.
+
+  Returns:
+    The validation; None where there are no batches.
+
+  Raises:
+    ValueError: where it does not measure what is to choose.
+  """
+  config = trained.config
+  if stream is None:
+    if config.patience is not None:
+      raise ValueError(
+        f"TrainConfig.patience (PATIENCE) is {config.patience}, but the run "
+        "has no validation data; set DataConfig.validation_split, or no "
+        "patience"
+      )
+    return None
+  found = Validation(trained, stream, lists)
+  with mesh_lib.use(trained.mesh, config.mesh):
+    found.check(state.params)
+  if found.evaluations is not None and store.steps:
+    found.evaluations = store.evaluations(found.evaluations.metric)
+  return found

@@ -18,6 +18,7 @@ _TRAIN = {
   "LOG_PERIOD": 7,
   "EVAL_PERIOD": 25,
   "EVAL_STEPS": 2,
+  "EVAL_LISTS": 4,
   "CHECKPOINT_PERIOD": 16,
 }
 

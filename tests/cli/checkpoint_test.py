@@ -238,6 +238,7 @@ def run_fixture(hf, tmp_path_factory):
     "--gin.WARMUP_STEPS=0",
     "--gin.BATCH_SIZE=4",
     "--gin.EVAL_STEPS=1",
+    "--gin.EVAL_LISTS=4",
     f"--tfds_data_dir={work / 'instructions'}",
     f"--model_dir={work / 'model'}",
   )

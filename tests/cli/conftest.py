@@ -16,6 +16,7 @@ _TRAIN = [
   "--gin.BATCH_SIZE=4",
   "--gin.EVAL_PERIOD=3",
   "--gin.EVAL_STEPS=1",
+  "--gin.EVAL_LISTS=4",
   "--gin.CHECKPOINT_PERIOD=3",
   "--gin.LOG_PERIOD=2",
 ]

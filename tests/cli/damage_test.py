@@ -31,7 +31,7 @@ from instructrec.retrieval import (
   score_weights,
 )
 from instructrec.serving import instruction_folder
-from instructrec.training import checkpoints, item_table, run_dir
+from instructrec.training import checkpoints, item_table, run_dir, run_record
 
 pytestmark = pytest.mark.tf
 
@@ -396,7 +396,7 @@ def test_run_folders(work, copied, damage_all):
     )
 
   files = [n for n in below(folder) if not n.startswith("checkpoints/")]
-  assert {run_dir.CONFIG, run_dir.RECORD, run_weights.FILE} < set(files)
+  assert {run_dir.CONFIG, run_record.FILE, run_weights.FILE} < set(files)
   damage_all("run folders", Artefact(folder, read, files))
 
 

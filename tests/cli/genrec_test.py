@@ -2,11 +2,14 @@
 
 import json
 
+import jax
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from instructrec.cli import main
+from instructrec.training import item_table, run_dir
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -31,6 +34,7 @@ def genrec_fixture(work, tmp_path_factory):
   result = call(
     "train",
     "--gin_file=gin/genrec_tiny.gin",
+    "--gin_file=gin/overrides/catalog.gin",
     *(f"--gin.{name}={value}" for name, value in _SHORT.items()),
     f"--tfds_data_dir={folder / 'instructions'}",
     f"--model_dir={folder / 'model'}",
@@ -45,10 +49,25 @@ _SHORT = {
   "BATCH_SIZE": 8,
   "EVAL_PERIOD": 4,
   "EVAL_STEPS": 1,
+  "EVAL_LISTS": 4,
   "CHECKPOINT_PERIOD": 4,
   # Forty items are too few to begin with what occurs with what.
   "INITIAL_EMBEDDINGS": "'random'",
 }
+
+
+def test_the_run_generates_titles_of_its_items(genrec):
+  """By the decoder of its gin file, from its own folder alone."""
+  run = run_dir.load(genrec / "model")
+  params, _ = run.params()
+  words, table = run.tokenizer, item_table.ItemTable.load(run.directory)
+  prompt = words.encode("What would they like next?")
+  tokens, aux = jax.jit(run.model.predict_batch_with_aux)(
+    params, {"encoder_input_tokens": np.array([prompt], np.int32)}
+  )
+  texts = [words.decode(row[row > 0]) for row in np.asarray(tokens[0])]
+  assert len(set(texts)) == 10
+  assert texts == [table.titles[item - 1] for item in aux["items"][0]]
 
 
 def test_a_report_has_lists_and_written_titles(genrec):

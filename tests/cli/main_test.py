@@ -144,6 +144,56 @@ def test_ranking_prints_the_best_candidates(work):
 
 
 @pytest.mark.tf
+def test_recommending_filters_and_says_why(work):
+  items = pl.read_parquet(work / "prepared/items.parquet")
+  titles = items["title"].to_list()
+  run = f"--model_dir={work / 'model'}"
+  asked = (f"--history={titles[0]}", f"--history={titles[1]}")
+  filters = ("--only=Puzzles", "--max_price=40", f"--exclude={titles[2]}")
+  result = call(
+    "recommend", run, *asked, *filters, "--k=2", "--reasons", "--json"
+  )
+  assert result.exit_code == 0, result.output
+  found = json.loads(result.stdout)
+  assert found["num_candidates"] < len(titles) - 2
+  assert len(found["places"]) == 2
+  for place in found["places"]:
+    (item,) = items.filter(item_id=place["item_id"]).to_dicts()
+    assert "Puzzles" in item["categories"]
+    assert item["price"] <= 40
+    why = place["reasons"]
+    assert {e["words"] for e in why["effects"]} == set(titles[:2])
+    assert [c["meets"] for c in why["constraints"]] == [True, True, True]
+  # What is left of the history is another request.
+  effect = next(e for e in why["effects"] if e["words"] == titles[0])
+  other = call(
+    "rank",
+    run,
+    f"--history={titles[1]}",
+    f"--candidate={place['title']}",
+    "--json",
+  )
+  (alone,) = json.loads(other.stdout)["places"]
+  assert effect["without"] == pytest.approx(alone["score"], abs=1e-4)
+
+
+@pytest.mark.tf
+def test_requests_of_a_file_are_answered_into_a_file(work, tmp_path):
+  asked, output = tmp_path / "asked.jsonl", tmp_path / "answers.jsonl"
+  asked.write_text('{"wish": "a kite", "k": 1}\n{"wish": 7}\n')
+  options = (f"--model_dir={work / 'model'}", f"--input={asked}")
+  result = call(
+    "recommend", *options, f"--output={output}", "--on_bad_row=skip"
+  )
+  assert result.exit_code == 0, result.output
+  assert f"wrote {output}: 2 requests" in result.output
+  assert "line 2: wish is 7, expected text" in result.output
+  first, second = map(json.loads, output.read_text().splitlines())
+  assert len(first["places"]) == 1
+  assert second == {"line": 2, "error": "wish is 7, expected text"}
+
+
+@pytest.mark.tf
 @pytest.mark.parametrize("candidates", [2, 0])
 def test_ranking_with_a_saved_run_loads_no_tensorflow(work, candidates):
   """In a fresh process, from the command to the scores."""

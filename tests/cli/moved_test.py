@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from instructrec import checksums
 from instructrec.cli import main
-from instructrec.training import run_dir
+from instructrec.training import run_record
 
 pytestmark = pytest.mark.tf
 
@@ -61,7 +61,7 @@ def shop(work, tmp_path_factory):
     path = folder / name
     path.write_text(path.read_text().replace(str(work), str(folder)))
   checksums.write(folder / "instructions")
-  sealed(folder / "model" / run_dir.RECORD)
+  sealed(folder / "model" / run_record.FILE)
   return folder
 
 
@@ -154,7 +154,7 @@ def test_other_data_are_refused(work, prepared_dir, command):
 
 
 def test_records_name_both_places(work):
-  record = json.loads((work / "model" / run_dir.RECORD).read_text())
+  record = json.loads((work / "model" / run_record.FILE).read_text())
   manifest = json.loads((work / "instructions/manifest.json").read_text())
   assert record["tfds_data_dir"] == str(work / "instructions")
   assert record["tfds_data_dir_relative"] == "../instructions"

@@ -177,15 +177,11 @@ def test_the_run_is_a_retriever_beside_others(run, tmp_path):
     "--num_items=80",
     "--seed=1",
   )
-  fitted = tmp_path / "other_knn"
-  data = f"--data={other}"
-  call("retrieve", "fit", data, "--method=itemknn", f"--output={fitted}")
   with pytest.raises(ValueError, match="pass the --data that it was made from"):
     call(
       "retrieve",
       "evaluate",
-      data,
-      f"--retriever={fitted}",
+      f"--data={other}",
       f"--model_dir={run / 'model'}",
       f"--output={tmp_path / 'none'}",
     )

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 import typer
+import yaml
 
 from instructrec import limits
+from instructrec.alignment import wordings
 from instructrec.cli import main
 from instructrec.instructions import render, templates
 
@@ -29,6 +31,14 @@ def test_the_template_of_the_page_is_one(tmp_path):
   template = templates.load([path])["personal_gift_table"]
   assert render.Form(template, query="I1").intention == "I1"
   assert render.Form(template, query="I2", optional=True).preference == "P1+P2"
+
+
+def test_the_wording_of_the_page_is_one():
+  (entry,) = yaml.safe_load(
+    block("docs/control.md", "yaml", "  - id: control_wanted_evening")
+  )
+  wording = wordings.Wording.model_validate(entry)
+  assert wording.task is wordings.ControlTask.WANTED
 
 
 @pytest.mark.tf

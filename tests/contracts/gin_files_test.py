@@ -29,6 +29,7 @@ def _needs_t5x(name):
 
 _FILES = [name for name in _ALL if not _needs_t5x(name)]
 _LAUNCHES = [name for name in _FILES if name.count("/") == 1]
+_PREFIXES = ("instructrec_v1", "genrec_v1", "control_v1")
 
 
 def test_the_gin_folder_is_no_package():
@@ -53,7 +54,7 @@ def test_the_launch_builds_and_uses_all_its_bindings(name):
   data = gin_config.build(data_config.DataConfig)
   gin_config.check_all_used()
   assert train.model.module.config.vocab_size > 0
-  assert data.mixture.startswith(("instructrec_v1", "genrec_v1"))
+  assert data.mixture.startswith(_PREFIXES)
 
 
 @pytest.mark.parametrize("name", _LAUNCHES)

@@ -53,7 +53,7 @@ def _earned(row, direction, count=0, form=Form.MENDED, **more):
   found = rewards.rewards(
     _shown([row]), _asked(direction, count, **more), form=form
   )
-  return rewards.Rewards(*(each[0] for each in found))
+  return rewards.Earned(*(each[0] for each in found))
 
 
 @pytest.fixture(scope="module", name="batch")
@@ -96,7 +96,7 @@ def found_fixture(batch):
 def test_compiled_rewards_are_numpys(form, batch, found):
   compiled = _compiled()[form](*batch)
   for name, own, other in zip(
-    rewards.Rewards._fields, found[form], compiled, strict=True
+    rewards.Earned._fields, found[form], compiled, strict=True
   ):
     assert own.shape == other.shape
     np.testing.assert_allclose(other, own, rtol=2e-6, atol=2e-6, err_msg=name)
@@ -128,7 +128,7 @@ def test_an_entry_earns_minus_one_exactly_where_metrics_count_an_error(
 
 def test_a_list_earns_the_most_for_its_wish_exactly_where_it_obeys(batch):
   shown, asked = batch
-  own = rewards.rewards(shown, asked, alpha=0.0, scale=1.0).whole
+  own = rewards.rewards(shown, asked, alpha=0.0, scale=1.0).lists
   metric = np.empty(own.shape)
   for place in range(_GROUP):
     lists = control_lists.Lists(
@@ -163,7 +163,7 @@ def test_the_ranking_of_the_best_list_is_one():
   shown = rewards.Shown(np.array([[1, 5, 0, 6]]), np.zeros((1, 4), bool), ranks)
   asked = _asked(Direction.UNWANTED)
   earned = rewards.rewards(shown, asked, alpha=1.0, scale=1.0)
-  assert earned.whole == pytest.approx(1)
+  assert earned.lists == pytest.approx(1)
   assert earned.ranking[0] == pytest.approx(1 / np.log2([2, 3, 4, 5]))
 
 
@@ -222,14 +222,14 @@ def test_a_list_by_hand():
   first = 1 / math.log2(3)
   assert earned.ranking[:4] == pytest.approx([first, 1, -1, 0.5])
   assert earned.task[:4].tolist() == [1, 1, -1, 0]
-  assert earned.item[:4] == pytest.approx([(first + 1) / 2, 1, -1, 0.25])
+  assert earned.items[:4] == pytest.approx([(first + 1) / 2, 1, -1, 0.25])
   total = first + 1 / math.log2(3) - 1 + 0.5 / math.log2(5)
   ideal = sum(1 / math.log2(j + 1) ** 2 for j in range(1, 5))
   # Two others are missing.
-  assert earned.whole == pytest.approx(10 * (total / ideal / 2 + 1 / 3 / 2))
+  assert earned.lists == pytest.approx(10 * (total / ideal / 2 + 1 / 3 / 2))
   paper = _earned([5, 1, _NO, 0], Direction.AT_MOST, 1, Form.PAPER)
   # One too many.
-  assert paper.whole == pytest.approx(10 * (total / ideal / 2 + 1 / 2 / 2))
+  assert paper.lists == pytest.approx(10 * (total / ideal / 2 + 1 / 2 / 2))
 
 
 def test_places_of_the_teacher_by_hand():
@@ -310,8 +310,8 @@ def test_the_papers_rewards_are_those_of_a_loop(batch):
       _HAS,
       _HISTORY,
     )
-    assert found.item[row, place, : len(items)] == pytest.approx(expected)
-    assert found.whole[row, place] == pytest.approx(whole)
+    assert found.items[row, place, : len(items)] == pytest.approx(expected)
+    assert found.lists[row, place] == pytest.approx(whole)
 
 
 # The teacher's best that obeys, the target first where it may stand.
@@ -351,12 +351,12 @@ def test_no_hacking_list_beats_an_honest_one(direction, name):
   honest = _earned(_HONEST[direction], direction, count)
   hack = _earned(_HACKS[name], direction, count)
   assert hack.task.sum() <= honest.task.sum() == 4
-  assert hack.item.sum() < honest.item.sum()
-  assert hack.whole < honest.whole
+  assert hack.items.sum() < honest.items.sum()
+  assert hack.lists < honest.lists
   # Nor a list that does not listen.
   plain = _earned(_HONEST[Direction.PLAIN], direction, count)
-  assert plain.item.sum() <= honest.item.sum()
-  assert plain.whole <= honest.whole
+  assert plain.items.sum() <= honest.items.sum()
+  assert plain.lists <= honest.lists
 
 
 # Where the paper's own rewards prefer the first list to the second.
@@ -375,7 +375,7 @@ def test_the_papers_items_can_be_gamed_and_the_mended_not(
   direction, count, gamed, better
 ):
   def total(row, form):
-    return _earned(row, direction, count, form).item.sum()
+    return _earned(row, direction, count, form).items.sum()
 
   assert total(gamed, Form.PAPER) > total(better, Form.PAPER)
   assert total(gamed, Form.MENDED) <= total(better, Form.MENDED)
@@ -385,7 +385,7 @@ def test_the_papers_list_reward_pays_for_stopping():
   stopped, tried = [1], [1, _NO, 5, 6]
 
   def whole(row, form):
-    return _earned(row, Direction.AT_MOST, 1, form).whole
+    return _earned(row, Direction.AT_MOST, 1, form).lists
 
   assert whole(stopped, Form.PAPER) > whole(tried, Form.PAPER)
   assert whole(stopped, Form.MENDED) < whole(tried, Form.MENDED)

@@ -38,11 +38,14 @@ SIZES = ("small", "base", "large", "xl", "xxl")
 FINETUNE = (
   *(f"gin/instructrec_{size}.gin" for size in SIZES),
   "gin/genrec_xl.gin",
+  "gin/control_xl.gin",
+  "gin/genrec_llama_7b.gin",
 )
 _MODEL = ("gin/models/xl.gin",)
 _TINY = ("gin/overrides/tiny.gin",)
 _LORA = ("gin/runs/t5x_lora.gin",)
 _GENERATE = ("gin/overrides/generate.gin",)
+_CATALOG = (*_GENERATE, "gin/runs/t5x_catalog.gin")
 OBJECTIVES = sorted(
   f"gin/objectives/{path.name}"
   for path in (_ROOT / "gin" / "objectives").glob("*.gin")
@@ -77,6 +80,24 @@ RUNS = {
     for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
     for generate in ((), _GENERATE)
     for tiny in ((), _TINY)
+  },
+  **{
+    f"{name} llama": (
+      name,
+      "gin/models/llama_7b.gin",
+      "gin/runs/t5x_rows.gin",
+      "gin/overrides/lora.gin",
+      *_CATALOG,
+    )
+    for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
+  },
+  **{
+    f"{name} lists": (name, *_MODEL, *_GENERATE, "gin/runs/t5x_lists.gin")
+    for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
+  },
+  **{
+    f"{name} catalog": (name, *_MODEL, *_CATALOG)
+    for name in ("gin/instructrec_eval.gin", "gin/instructrec_infer.gin")
   },
   **{
     f"gin/instructrec_xl.gin {objective}{' tiny' * bool(tiny)}": (

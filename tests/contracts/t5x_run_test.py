@@ -5,11 +5,13 @@ import json
 import pathlib
 import re
 import socket
+import time
 
 import numpy as np
 import pytest
 
 from instructrec.evaluation import metrics
+from instructrec.training import item_table
 
 pytestmark = [pytest.mark.t5x, pytest.mark.slow, pytest.mark.tf]
 
@@ -216,6 +218,114 @@ def test_it_generates_texts_into_files_and_metrics(t5x, resumed, tmp_path):
     (path / "instructrec_v1_sequential_p1_i0-metrics.jsonl").read_text()
   )
   assert 0 <= row["exact_match"] <= row["listed"] <= 1
+
+
+def test_it_writes_titles_of_the_catalogue_alone(t5x, resumed, tmp_path):
+  """Ten items a request, by infer.py and into the metrics of eval.py."""
+  common = (
+    "--gin_file=gin/overrides/generate.gin",
+    "--gin_file=gin/runs/t5x_catalog.gin",
+    *EVALUATE,
+    f"--gin.CHECKPOINT_PATH='{resumed[0] / 'checkpoint_20'}'",
+    "--gin.MIXTURE_OR_TASK_NAME='instructrec_v1_sequential_p1_i0'",
+    "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
+  )
+  t5x.run(
+    "infer",
+    "--gin_file=gin/instructrec_infer.gin",
+    *common,
+    f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
+    devices=4,
+    checked=True,
+  )
+  table = item_table.ItemTable.load(t5x.data)
+  rows = lines(tmp_path / "infer", "sequential_p1_i0", "predict_with_aux")
+  assert len(rows) == 60
+  for row in rows:
+    assert len(set(row["prediction"])) == 10
+    assert row["prediction"] == [
+      table.titles[item - 1] for item in row["aux"]["items"]
+    ]
+  t5x.run(
+    "eval",
+    "--gin_file=gin/instructrec_eval.gin",
+    *common,
+    f"--gin.EVAL_OUTPUT_DIR='{tmp_path / 'eval'}'",
+    devices=4,
+  )
+  path = tmp_path / "eval" / "inference_eval"
+  row = json.loads(
+    (path / "instructrec_v1_sequential_p1_i0-metrics.jsonl").read_text()
+  )
+  hits = [r["inputs"]["targets_pretokenized"] in r["prediction"] for r in rows]
+  assert row["HR@10"] == pytest.approx(np.mean(hits))
+  assert 0 <= row["exact_match"] <= row["HR@5"] <= row["HR@10"]
+
+
+def test_a_decoder_only_network_is_killed_resumed_evaluated_and_writes(
+  t5x, tmp_path
+):
+  """Rows of prompt and answer, two ways of model parallelism."""
+  network = (
+    TINY,
+    "--gin_file=gin/models/llama_tiny.gin",
+    "--gin_file=gin/runs/t5x_rows.gin",
+    "--gin.ACTIVATION_DTYPE='float32'",
+    "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
+  )
+  folder = tmp_path / "model"
+  train = (
+    "--gin_file=gin/instructrec_xl.gin",
+    *network,
+    f"--gin.MODEL_DIR='{folder}'",
+    "--gin.EVALUATOR_NUM_EXAMPLES=8",
+  )
+  process = t5x.start("train", *train, devices=4)
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    output = pool.submit(process.communicate)
+    while process.poll() is None and not (folder / "checkpoint_10").is_dir():
+      time.sleep(0.05)
+    process.kill()
+    assert not (folder / "checkpoint_20").exists(), output.result()[0][-3000:]
+  output = t5x.run("train", *train, devices=4, checked=True)
+  assert "global_mesh devices shape: (2, 2)" in output
+  assert "Starting main loop over steps 10-20" in output
+  assert (folder / "checkpoint_20" / "state").is_dir()
+  losses = scalars(folder / "train")["loss"]
+  assert losses[20] < losses[5] - 0.5
+  common = (
+    *network,
+    f"--gin.CHECKPOINT_PATH='{folder / 'checkpoint_20'}'",
+  )
+  t5x.run(
+    "eval",
+    "--gin_file=gin/instructrec_eval.gin",
+    *common,
+    f"--gin.EVAL_OUTPUT_DIR='{tmp_path / 'eval'}'",
+    devices=4,
+  )
+  for task in TASKS:
+    # Training looked at a few of the lists, with the same parameters.
+    for row in (logged(folder, task), logged(tmp_path / "eval", task)):
+      assert row["step"] == 20
+      assert 0 <= row["HR@1"] <= row["NDCG@10"] <= row["HR@10"] == 1.0
+      assert row["num_nan"] == 0
+  t5x.run(
+    "infer",
+    "--gin_file=gin/instructrec_infer.gin",
+    *common,
+    "--gin_file=gin/overrides/generate.gin",
+    "--gin_file=gin/runs/t5x_catalog.gin",
+    "--gin.MIXTURE_OR_TASK_NAME='instructrec_v1_sequential_p1_i0'",
+    f"--gin.INFER_OUTPUT_DIR='{tmp_path / 'infer'}'",
+    devices=2,
+  )
+  titles = item_table.ItemTable.load(t5x.data).titles
+  rows = lines(tmp_path / "infer", "sequential_p1_i0", "predict_with_aux")
+  assert len(rows) == 60
+  for row in rows:
+    assert len(set(row["prediction"])) == 10
+    assert set(row["prediction"]) <= set(titles)
 
 
 def test_a_vocabulary_larger_than_the_network_stops_the_run(t5x, tmp_path):

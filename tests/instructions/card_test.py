@@ -44,6 +44,7 @@ def manifest(generated, counted):
       "titles_with_unknown": 4, "titles_alike": 0,
     },
     "max_history": 20,
+    "control": None,
     "seed": 0,
     "rows": rows,
     "templates": dict(counted.templates),

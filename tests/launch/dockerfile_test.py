@@ -1,4 +1,4 @@
-"""The Dockerfile: pinned, locked, not root, and copies what there is."""
+"""The Dockerfiles: pinned, locked, not root, and copy what there is."""
 
 import fnmatch
 import pathlib
@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
+FILES = ("Dockerfile", "launch/serve/Dockerfile")
 TEXT = (ROOT / "Dockerfile").read_text()
 
 
@@ -62,8 +63,9 @@ def faults(text, ignored):
 IGNORED = (ROOT / ".dockerignore").read_text()
 
 
-def test_the_dockerfile_has_no_fault():
-  assert faults(TEXT, IGNORED) == []
+@pytest.mark.parametrize("name", FILES)
+def test_a_dockerfile_has_no_fault(name):
+  assert faults((ROOT / name).read_text(), IGNORED) == []
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_two_processes_end_with_the_loss_of_one(shell, tmp_path):
           "LOG_PERIOD": 1,
           "EVAL_PERIOD": 3,
           "EVAL_STEPS": 1,
+          "EVAL_LISTS": 4,
           "CHECKPOINT_PERIOD": 3,
         }.items()
       ),

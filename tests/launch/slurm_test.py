@@ -107,6 +107,17 @@ def test_preemption_leaves_the_queue_to_slurm(shell):
   assert len(calls) == 1
 
 
+def test_a_step_that_hung_is_queued_again(shell):
+  code, calls, _ = job(shell, sent=None, srun="exit 75")
+  assert code == 0
+  assert calls[1:] == ["scontrol requeue 17"]
+  code, calls, output = job(
+    shell, "--max_restarts=2", sent=None, srun="exit 75", restarts="2"
+  )
+  assert code == 2
+  assert "queued again 2 times already (--max_restarts)" in output
+
+
 @pytest.mark.parametrize("status", [0, 3])
 def test_the_status_of_the_step_is_that_of_the_job(shell, status):
   code, calls, _ = job(shell, sent=None, srun=f"exit {status}")

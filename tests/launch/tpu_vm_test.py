@@ -176,8 +176,9 @@ def test_a_lost_connection_is_taken_up_again(cloud):
   assert done == [*ONE_GO, "install", "follow", "delete"]
 
 
-def test_a_run_that_saved_on_sigterm_starts_again(cloud):
-  done, _ = cloud("143 READY", "0 READY")
+@pytest.mark.parametrize("status", [75, 143])
+def test_a_run_that_hung_or_saved_on_sigterm_starts_again(cloud, status):
+  done, _ = cloud(f"{status} READY", "0 READY")
   assert done == [*ONE_GO, "install", "start", "follow", "delete"]
 
 

@@ -54,6 +54,7 @@ def data(prepared):
       "user_id",
       pl.lit(0).alias("label"),
       pl.lit("T2").alias("task_form"),
+      pl.lit("").alias("wish_text"),
     ).with_columns(pl.Series("candidate_ids", lists)),
     {},
   )
@@ -88,6 +89,16 @@ def test_lists_of_the_task_are_read_as_they_are(prepared, data):
     expected["history"].to_list()
   )
   assert block.where.all()
+
+
+def test_requests_carry_the_wishes_of_their_instructions(prepared, data):
+  from instructrec.pipelines import blocks
+
+  wishes = ["" if row % 3 else f"wish {row}" for row in range(len(data))]
+  wished = data.with_wishes(data.inputs, wishes)
+  chosen = np.array([4, 3, 0])
+  (block,) = blocks.blocks(wished, chosen, prepared)
+  assert [r.intention for r in block.requests] == [None, "wish 3", "wish 0"]
 
 
 def test_other_lists_bring_their_titles_and_scores(

@@ -224,6 +224,34 @@ def test_the_vocabulary_is_trained_on_training_rows_alone(
   assert set(part.texts) <= train
 
 
+@pytest.mark.parametrize(
+  ("chunk", "cores", "workers"), [(2048, 64, 1), (50, 64, 9), (50, 3, 3)]
+)
+def test_processes_are_as_many_as_are_worth_it(
+  spec, tmp_path, monkeypatch, chunk, cores, workers
+):
+  """443 requests are one unit, or nine."""
+  from instructrec.instructions import generate as instruction_generate
+  from instructrec.pipelines import generate, resumption
+
+  generator = spec.generator()
+  assert sum(generator.prepared.requests.counts.values()) == 443
+  monkeypatch.setattr(instruction_generate, "CHUNK", chunk)
+  monkeypatch.setattr(os, "cpu_count", lambda: cores)
+
+  class AskedError(Exception):
+    pass
+
+  def run(spec, wanted, num_workers, *, generator):
+    raise AskedError(num_workers)
+
+  monkeypatch.setattr(units, "run", run)
+  unfinished = resumption.Unfinished(tmp_path / "out", "key")
+  with pytest.raises(AskedError) as asked:
+    generate.produce_locally()(spec, generator, unfinished)
+  assert asked.value.args == (workers,)
+
+
 def test_the_manifest_counts_what_is_on_disk(data_dir):
   import tensorflow_datasets as tfds
 

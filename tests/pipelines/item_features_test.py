@@ -297,5 +297,5 @@ def test_the_table_is_found_where_tfds_reads_by_default(data_dir):
       builder=types.SimpleNamespace(data_dir=f"{folder}/"),
     )
   )
-  path, _ = item_features.Items(source)._place()
+  path, _ = item_features.place(source)
   assert path == str(data_dir / item_table.FILE)

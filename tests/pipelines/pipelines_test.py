@@ -253,20 +253,20 @@ def test_missing_data_and_splits_are_named(data_dir, registered, tmp_path):
 def test_of_two_that_tokenize_at_once_the_first_wins(
   registered, data_dir, monkeypatch
 ):
-  from instructrec.pipelines import token_cache
+  from instructrec.pipelines import token_cache, tokenized_task
 
-  build = token_cache._build
+  build = tokenized_task.read
   first = []
 
   def slower(*args):
     # While this process builds, another one starts and finishes.
-    monkeypatch.setattr(token_cache, "_build", build)
+    monkeypatch.setattr(tokenized_task, "read", build)
     first.append(
       token_cache.load("toy_v1_product_search_p0_i2", "test", data_dir)
     )
     return build(*args)
 
-  monkeypatch.setattr(token_cache, "_build", slower)
+  monkeypatch.setattr(tokenized_task, "read", slower)
   second = token_cache.load("toy_v1_product_search_p0_i2", "test", data_dir)
   np.testing.assert_array_equal(second.inputs.tokens, first[0].inputs.tokens)
   folders = list(
@@ -350,6 +350,32 @@ def test_rows_of_prompt_and_answer_are_those_of_the_stream(
   wanted = apart if loss_on_targets_only else joined
   for name, array in wanted.items():
     np.testing.assert_array_equal(array, [row[name] for row in plain], name)
+
+
+def test_prompts_of_a_row_begin_with_their_own_token_and_have_no_end():
+  import tensorflow as tf
+
+  from instructrec.pipelines import feature_converter
+
+  examples = tf.data.Dataset.from_tensors(
+    {"inputs": [5, 6, 2], "targets": [8, 2], "prompt": "as text"}
+  )
+  lengths = {"inputs": 4, "targets": 3}
+
+  def row(**settings):
+    found = feature_converter.RowFeatureConverter(prompt_bos_id=1, **settings)(
+      examples, lengths
+    )
+    (only,) = found.as_numpy_iterator()
+    return {name: array.tolist() for name, array in only.items()}
+
+  packed = row(pack=True)
+  assert packed["decoder_input_tokens"] == [1, 5, 6, 8, 0, 0, 0]
+  assert packed["decoder_target_tokens"] == [5, 6, 8, 2, 0, 0, 0]
+  assert packed["decoder_loss_weights"] == [0, 0, 1, 1, 0, 0, 0]
+  apart = row(pack=False)
+  assert apart["encoder_input_tokens"] == [1, 5, 6, 0]
+  assert apart["decoder_target_tokens"] == [8, 2, 0]
 
 
 def test_no_answer_is_cut_in_a_row(data_dir, registered):
@@ -466,6 +492,15 @@ def test_generation_is_compared_with_response_and_candidates(registered):
   ]
   (metric,) = task.metric_fns
   assert metric([target] * 4, texts) == {"exact_match": 0.25, "listed": 0.5}
+  # Several texts of a request: the first is the answer, all are a list.
+  lists = [[text, *"vwxyz"] for text in texts]
+  lists[1][3] = "A"
+  assert metric([target] * 4, lists) == {
+    "exact_match": 0.25,
+    "listed": 0.5,
+    "HR@5": 0.5,
+    "NDCG@5": pytest.approx((1 + 1 / np.log2(5)) / 4),
+  }
 
 
 def test_the_shipped_tasks_register_by_import():

@@ -8,14 +8,15 @@ import pytest
 from instructrec.evaluation import generated
 from instructrec.instructions import templates
 from instructrec.pipelines import written_rows
-from instructrec.retrieval import evaluate, run_weights
+from instructrec.retrieval import evaluate, run_weights, score_weights
 from instructrec.retrieval.methods import popularity
 from instructrec.serving import opened_run
 from instructrec.settings import evaluation
 
 pytestmark = pytest.mark.tf
 
-_WEIGHTS = {"likelihood": 0.5, "prior": -0.2, "match": 1.0, "popularity": 0.3}
+_PLAIN = {"likelihood": 0.5, "prior": -0.2, "match": 1.0, "popularity": 0.3}
+_WISHED = {"likelihood": 0.8, "match": 0.6, "wanted": 4.0, "unwanted": -3.0}
 
 
 @pytest.fixture(scope="module", name="opened")
@@ -32,12 +33,36 @@ def counts_fixture(matching):
   return found.fit(prepared.split.training_log, prepared.catalog)
 
 
+def weights(without_wish, with_wish):
+  """Weights as a fit leaves them, without the fit."""
+  log = score_weights.FitLog(
+    split="validation",
+    seed=0,
+    l2=1.0,
+    num_requests=9,
+    num_left_out=0,
+    nats_before=2.0,
+    nats_after=1.0,
+    num_clipped={},
+  )
+  kinds = {"without_wish": without_wish, "with_wish": with_wish}
+  return run_weights.RunWeights(
+    {
+      kind: score_weights.ScoreWeights(
+        tuple(found), tuple(found.values()), (1.0,) * len(found), log
+      )
+      for kind, found in kinds.items()
+    },
+    {},
+  )
+
+
 @pytest.fixture(scope="module", name="rows")
 def rows_fixture(opened, counts):
   # As many beams as there are items: nothing can be missed.
   return written_rows.WrittenRows(
     opened,
-    run_weights.RunWeights({}, _WEIGHTS),
+    weights(_PLAIN, _WISHED),
     {"popularity": counts},
     [len(opened.catalog)],
     num_exact=4,
@@ -61,20 +86,29 @@ def test_beams_that_are_as_many_as_items_find_what_scoring_all_does(evaluated):
 
 
 def test_the_order_is_that_of_the_weighted_sum(rows, matching, opened):
-  """Against the parts of the score, made as `rank` makes them."""
+  """Against the parts of the score, made as `rank` makes them.
+
+  Each request under its own wish, by the weights of its kind.
+  """
   requests = matching.block.requests[:4]
+  wishes = [one.intention for one in requests]
+  assert wishes[2] is None
+  assert wishes[1] is not None
   prompts = rows._prompts([matching.block])
   few = dataclasses.replace(
     prompts, rows=prompts.rows[:4], history=prompts.history[:4]
   )
-  written, _ = rows._written(requests, few)
+  written, what = rows._written(requests, few)
   likelihoods = rows._all_likelihoods([matching.block], 4)
-  found = opened.parts.of_catalog([r.history for r in requests], [None] * 4)
-  whole = (
-    _WEIGHTS["likelihood"] * likelihoods
-    + _WEIGHTS["prior"] * opened.parts.priors[1:]
-    + _WEIGHTS["match"] * found["match"]
-    + _WEIGHTS["popularity"] * found["popularity"]
+  found = opened.parts.of_catalog([r.history for r in requests], wishes)
+  found["likelihood"] = likelihoods
+  found["prior"] = np.tile(opened.parts.priors[1:], (4, 1))
+  assert found["unwanted"][1].any()
+  whole = np.stack(
+    [
+      sum(weight * found[name][row] for name, weight in own.items())
+      for row, own in enumerate([_WISHED, _WISHED, _PLAIN, _WISHED])
+    ]
   )
   for row, one in enumerate(requests):
     seen = [opened.catalog.index(i) for i in one.history if i != one.target]
@@ -89,6 +123,24 @@ def test_the_order_is_that_of_the_weighted_sum(rows, matching, opened):
     np.testing.assert_allclose(
       taken, -np.sort(-scores, 1)[:, : items.shape[1]], rtol=1e-5, atol=1e-4
     )
+  told = what["titles and matches, 60 beams"]
+  assert "-0.2 prior" in told.replace("- ", "-")
+  assert "4 wanted" in told
+
+
+def test_what_titles_count_nothing_for_is_not_led(matching, opened):
+  """For one kind of the requests is enough: a row is one score."""
+  requests = matching.block.requests[:4]
+  deaf = dict.fromkeys(_WISHED, 1.0) | {"likelihood": 0.0}
+  for with_wish, asked, leads in (
+    (_WISHED, requests, True),
+    (deaf, requests, False),
+    (deaf, requests[2:3], True),
+  ):
+    found = written_rows.WrittenRows(
+      opened, weights(_PLAIN, with_wish), {}, [10]
+    )
+    assert found._leads(asked) is leads
 
 
 def test_free_texts_are_looked_up_to_the_letter(rows, matching, opened):
@@ -128,9 +180,7 @@ def test_retrievers_rank_the_same_catalogue(evaluated, counts, matching):
 def test_a_run_that_never_learnt_to_write_is_refused(matching, opened):
   other = dataclasses.replace(opened, run=matching.parts("match").run)
   with pytest.raises(ValueError, match="never learnt to write"):
-    written_rows.WrittenRows(
-      other, run_weights.RunWeights({}, _WEIGHTS), {}, [10]
-    )
+    written_rows.WrittenRows(other, weights(_PLAIN, _WISHED), {}, [10])
 
 
 def test_fewer_beams_than_places_are_refused(tmp_path):

@@ -10,6 +10,7 @@ from instructrec.data import synthetic
 from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import t5, t5_config
 from instructrec.models.scoring import features
+from instructrec.serving import constraints
 from instructrec.serving import ranker as ranker_lib
 
 TEXT = "something to play with friends"
@@ -76,7 +77,7 @@ def test_candidates_are_ranked_by_their_scores(ranker):
 def test_long_lists_have_the_scores_of_short_ones(ranker, monkeypatch):
   ids = ranker.catalog.item_ids
   expected = ranker.rank(ids[:2], TEXT)
-  for name, value in (("_TREES", 2), ("_NODES", 30), ("_CANDIDATES", 5)):
+  for name, value in (("TREES", (1, 2)), ("NODES", (30,)), ("_CANDIDATES", 5)):
     monkeypatch.setattr(ranker_lib, name, value)
   found = ranker.rank(ids[:2], TEXT)
   assert len(found) == len(ids) - 2
@@ -132,3 +133,61 @@ def test_a_model_without_prefixes_is_told_what_the_top_needs(ranker):
   assert plain.rank([], TEXT, candidates) == ranker.rank([], TEXT, candidates)
   with pytest.raises(TypeError, match="Scorer cannot be asked prefix"):
     plain.top([], TEXT, 3)
+
+
+def test_lists_of_several_requests_have_their_own_scores(ranker):
+  ids = ranker.catalog.item_ids
+  asked = [(ids[:2], TEXT, ids[10:17]), (ids[5:9], None, ids[20:90])]
+  found = ranker.score_lists(
+    np.stack(
+      [ranker.encoder_input(ranker.instruction(h, t)) for h, t, _ in asked]
+    ),
+    [
+      ranker.tokenizer.encode_all([ranker.catalog.title(i) for i in those])
+      for *_, those in asked
+    ],
+  )
+  for scores, (history, text, candidates) in zip(found, asked, strict=True):
+    alone = {p.item_id: p.score for p in ranker.rank(history, text, candidates)}
+    np.testing.assert_allclose(
+      scores, [alone[item] for item in candidates], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_what_is_not_allowed_is_not_found(ranker):
+  allowed = np.zeros(len(ranker.catalog), bool)
+  allowed[[2, 30, 40, 41]] = True
+  ids = ranker.catalog.item_ids
+  found = ranker.top(ids[:3], TEXT, 3, allowed=allowed & ~np.isin(ids, ids[:3]))
+  among = ranker.rank(ids[:3], TEXT, [ids[30], ids[40], ids[41]])
+  assert [one.item_id for one in found] == [one.item_id for one in among]
+
+
+def test_warming_compiles_what_lists_need(ranker):
+  ranker.warm()
+  before = ranker._score_fn._cache_size()
+  ids = ranker.catalog.item_ids
+  for count in (1, 9, 60, 90):
+    ranker.rank(ids[:3], TEXT, ids[:count])
+  prompts = np.stack([ranker.encoder_input("A kite.")] * 3)
+  titles = ranker.tokenizer.encode_all(ranker.catalog.titles)
+  ranker.score_lists(prompts, [titles[:3], titles, titles[5:60]])
+  assert ranker._score_fn._cache_size() == before
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_the_best_within_a_limit_are_the_first_of_all_within_it(ranker, most):
+  items = ranker.catalog
+  having = np.arange(len(items)) % 2 > 0
+  limits = [constraints.Limit(having, most)]
+  allowed = np.arange(len(items)) % 5 > 0
+  every = [
+    found
+    for found in ranker.rank(items.item_ids[:1], TEXT)
+    if allowed[items.index(found.item_id)]
+  ]
+  order = np.array([items.index(found.item_id) for found in every])
+  expected = constraints.first(order, limits, 40)
+  found = ranker.top(items.item_ids[:1], TEXT, 40, allowed, limits=limits)
+  assert [items.index(one.item_id) for one in found] == expected.tolist()
+  assert sum(having[expected]) == most

@@ -16,6 +16,12 @@ def test_a_line_is_a_request():
     history=("a", "7"), wish="x", k=2, candidates=(), id=3
   )
   assert request_lines.parse(b'{"wish": null}') == request_lines.Request()
+  filters = (
+    b'{"only": ["kites"], "exclude": [7], "max_price": 3, "min_price": 1}'
+  )
+  assert request_lines.parse(filters) == request_lines.Request(
+    only=("kites",), exclude=("7",), max_price=3, min_price=1
+  )
 
 
 @pytest.mark.parametrize(
@@ -32,6 +38,9 @@ def test_a_line_is_a_request():
     ('{"wish": 3}', "wish is 3, expected text"),
     ('{"k": "3"}', "k is '3', expected a whole number"),
     ('{"k": true}', "k is True, expected a whole number"),
+    ('{"only": "kites"}', "only is 'kites', expected a list"),
+    ('{"max_price": "3"}', "max_price is '3', expected a number"),
+    ('{"min_price": true}', "min_price is True, expected a number"),
     ('{"id": [1]}', r"id is \[1\], expected text or a whole number"),
   ],
 )

@@ -25,6 +25,7 @@ def ranker_fixture(matching):
       catalog=parts.catalog,
       parts=parts,
       ranks_catalogs=True,
+      weights_warning=None,
       catalog_ranker=catalog_ranker.CatalogRanker(parts, weights),
     )
   )

@@ -47,6 +47,14 @@ def test_a_chat_server_needs_a_model():
     evaluation.ChatSettings(base_url="http://127.0.0.1:9/v1")
 
 
+def test_a_run_alone_is_evaluated_and_nothing_is_not():
+  where = {"data": _HERE, "output": _HERE}
+  found = retrieval.RetrieverEvaluationSettings(**where, model_dirs=(_HERE,))
+  assert found.retrievers == ()
+  with pytest.raises(ValueError, match=r"--retriever .* or --model_dir"):
+    retrieval.RetrieverEvaluationSettings(**where)
+
+
 def test_users_are_drawn_or_given():
   with pytest.raises(ValueError, match="pass one of them"):
     retrieval.RetrieverEvaluationSettings(

@@ -23,7 +23,7 @@ _ROOT = pathlib.Path(instructrec.__file__).parent.parent
 _SECONDS = 300
 
 # One process of a run of four devices. Run as a script, so it stands on its
-# own; the model and data are those of runner_test.
+# own; the model and data are those of copy_run.
 _SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -33,8 +33,8 @@ if int(count) > 1:
   distributed.initialize(address, int(count), int(index), 60)
 data, model = map(int, mesh.split('x'))
 distributed.check_devices(data * model)
-import runner_test as here
-here.run(folder, data=data, model=model, steps=int(steps),
+import copy_run
+copy_run.run(folder, data=data, model=model, steps=int(steps),
          delay=float(delay), seed=int(seed))
 """
 

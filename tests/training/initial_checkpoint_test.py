@@ -24,7 +24,7 @@ from instructrec.training import (
   initial_checkpoint,
   mesh,
   optimizer,
-  run_dir,
+  own_checkpoints,
   runner,
   trained_run,
 )
@@ -253,7 +253,7 @@ def test_what_is_evaluated_as_untrained_is_what_training_began_with(tmp_path):
     ),
     vocabulary=tmp_path,
     items=tmp_path,
-    parameters=run_dir.OwnCheckpoints(tmp_path),
+    parameters=own_checkpoints.OwnCheckpoints(tmp_path),
     start=trained_run.Start(trainer.config.seed, str(out)),
   )
   found, began = _flat(run.initial_params()), _flat(trainer.init().params)

@@ -35,7 +35,7 @@ def close(found, expected):
 def test_states_in_blocks_are_those_of_all_at_once(
   matching, matcher, history, states, monkeypatch, size
 ):
-  monkeypatch.setattr(matching_lib, "_REQUESTS", 5)
+  monkeypatch.setattr(matching_lib, "REQUESTS", (1, 5))
   prompts = matching.block.tokens.prompts
   rows = np.arange(len(history))
   found = [

@@ -9,7 +9,14 @@ import pytest
 
 from instructrec import checksums
 from instructrec.models import tokenizer
-from instructrec.training import data_config, item_table, run_dir, trained_run
+from instructrec.training import (
+  data_config,
+  item_table,
+  own_checkpoints,
+  run_dir,
+  run_record,
+  trained_run,
+)
 
 TITLES = ["red boat", "blue boat", "red train", "old map"]
 OTHERS = ["blue map", "red boat"]
@@ -55,7 +62,7 @@ def run_of(folder, num_items):
     data,
     vocabulary=folder / run_dir.VOCABULARY,
     items=folder,
-    parameters=run_dir.OwnCheckpoints(folder),
+    parameters=own_checkpoints.OwnCheckpoints(folder),
   )
 
 
@@ -86,8 +93,8 @@ def test_a_record_that_does_not_say_where_its_data_are_is_refused(tmp_path):
   (tmp_path / run_dir.CONFIG).write_text("")
   checksums.write(tmp_path, [run_dir.CONFIG])
   record = {"tfds_data_dir": "/data", "sha256": checksums.UNSEALED}
-  (tmp_path / run_dir.RECORD).write_text(json.dumps(record))
-  checksums.seal(tmp_path / run_dir.RECORD)
+  (tmp_path / run_record.FILE).write_text(json.dumps(record))
+  checksums.seal(tmp_path / run_record.FILE)
   with pytest.raises(
     ValueError, match="lacks tfds_data_dir_relative, instructions_fingerprint"
   ):

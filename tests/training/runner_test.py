@@ -1,9 +1,5 @@
-"""Resume, meshes and microbatches: the same run whatever its circumstances."""
+"""Resume and meshes: the same run whatever its circumstances."""
 
-import contextlib
-import dataclasses
-import functools
-import json
 import os
 import pathlib
 import signal
@@ -12,6 +8,7 @@ import sys
 import time
 import types
 
+import copy_run
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,25 +16,20 @@ import optax
 import pytest
 
 import instructrec
-from instructrec.models import ranking_model
-from instructrec.models.networks import t5, t5_config
 from instructrec.models.objectives import training_metrics
 from instructrec.training import (
-  batches,
   checkpoints,
   distributed,
   log_window,
+  loop,
   mesh,
   optimizer,
   profiling,
   runner,
   schedules,
-  token_dataset,
   train_step,
-  validation,
   watchdog,
 )
-from instructrec.training import ragged as ragged_lib
 from instructrec.training import (
   trainer as trainer_lib,
 )
@@ -46,15 +38,15 @@ _ROOT = pathlib.Path(instructrec.__file__).parent.parent
 
 # Runs as a script in other processes, so it stands on its own.
 SCRIPT = """
-import pathlib, sys, time
+import sys
 sys.path.insert(0, {tests!r})
-import runner_test as here
+import copy_run
 
 for argument in sys.argv[3:]:
   folder, shape, *flags = argument.split(',')
   data, model = map(int, shape.split('x'))
-  here.run(folder, data=data, model=model, steps=int(sys.argv[1]),
-           delay=float(sys.argv[2]), **{{flag: True for flag in flags}})
+  copy_run.run(folder, data=data, model=model, steps=int(sys.argv[1]),
+               delay=float(sys.argv[2]), **{{flag: True for flag in flags}})
 """
 # Meshes of four devices, and settings that hold on them.
 ON_FOUR = (
@@ -63,101 +55,6 @@ ON_FOUR = (
   ("2x2", "shard_parameters", "shard_sequence", "chunked_loss"),
   ("4x1", "shard_parameters"),
 )
-
-
-def dataset(seed=0, count=64):
-  """Targets that repeat the first input tokens: something to learn."""
-  import polars as pl
-
-  rng = np.random.default_rng(seed)
-  inputs = rng.integers(3, 60, (count, 8)).astype(np.int32)
-  inputs[:, -1] = 1
-  targets = np.concatenate([inputs[:, :4], inputs[:, -1:]], axis=1)
-
-  def ragged(rows):
-    return ragged_lib.Ragged(
-      rows.reshape(-1), np.arange(len(rows) + 1) * rows.shape[1]
-    )
-
-  return token_dataset.TokenDataset(
-    "copy/train",
-    ragged(inputs),
-    ragged(targets),
-    None,
-    pl.DataFrame(),
-    {"fingerprint": str(seed)},
-  )
-
-
-def stream(*, pack=False, seed=0):
-  return batches.BatchStream(
-    datasets={"copy": dataset()},
-    rates={"copy": 1.0},
-    batch_size=8,
-    inputs_length=16,
-    targets_length=12,
-    seed=seed,
-    pack=pack,
-  )
-
-
-def model(dropout=0.1, loss_chunks=1):
-  config = t5_config.T5Config(
-    vocab_size=64,
-    dtype="float32",
-    emb_dim=16,
-    num_heads=2,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-    head_dim=8,
-    mlp_dim=32,
-    dropout_rate=dropout,
-  )
-  return ranking_model.NetworkRankingModel(
-    t5.T5(config), loss_chunks=loss_chunks
-  )
-
-
-def train_config(
-  *,
-  steps,
-  data=1,
-  model_axis=1,
-  shard_parameters=False,
-  shard_sequence=False,
-  chunked_loss=False,
-  **changes,
-):
-  return runner.TrainConfig(
-    **{
-      "model": model(
-        changes.pop("dropout", 0.1), loss_chunks=4 if chunked_loss else 1
-      ),
-      "optimizer": optimizer.adamw(1e-2),
-      "train_steps": steps,
-      "mesh": mesh.MeshConfig(
-        data=data,
-        model=model_axis,
-        shard_parameters=shard_parameters,
-        shard_sequence=shard_sequence,
-      ),
-      "log_period": 1,
-      "checkpoint_period": 4,
-      "eval_period": 4,
-      "eval_steps": 2,
-      **changes,
-    }
-  )
-
-
-def run(directory, *, steps, data=1, model=1, delay=0.0, **changes):
-  source = stream(pack=True)
-  if delay:
-    # Gives the test time to kill the run between two checkpoints.
-    inner = type(source).batch
-    type(source).batch = lambda *args: (time.sleep(delay), inner(*args))[1]
-  config = train_config(steps=steps, data=data, model_axis=model, **changes)
-  return runner.train(config, source, stream(seed=1), directory)
 
 
 def spawn(runs, *, steps, devices=1, delay=0.0):
@@ -188,28 +85,6 @@ def finish(process):
   assert process.returncode == 0, err
 
 
-def losses(directory, split="train"):
-  lines = (pathlib.Path(directory) / "metrics.jsonl").read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  return {r["step"]: r["loss"] for r in rows if r["split"] == split}
-
-
-def params(directory, step):
-  shapes = {
-    "encoder_input_tokens": (8, 16),
-    "decoder_input_tokens": (8, 12),
-    "decoder_target_tokens": (8, 12),
-  }
-  config = train_config(steps=1)
-  trainer = trainer_lib.Trainer.create(config, shapes)
-  store = checkpoints.Checkpoints(pathlib.Path(directory) / "checkpoints")
-  return store.restore_params(trainer.abstract_state.params, step)
-
-
-def assert_trees_equal(a, b, **tolerance):
-  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
-
-
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
   directory = tmp_path_factory.mktemp("unbroken")
@@ -218,10 +93,10 @@ def unbroken(tmp_path_factory):
 
 
 def test_training_lowers_the_loss_and_validates(unbroken):
-  found = losses(unbroken)
+  found = copy_run.losses(unbroken)
   assert list(found) == list(range(1, 11))
   assert found[10] < found[1]
-  assert list(losses(unbroken, "validation")) == [4, 8, 10]
+  assert list(copy_run.losses(unbroken, "validation")) == [4, 8, 10]
 
 
 def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
@@ -241,8 +116,10 @@ def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
   assert "checkpoint_4" in saved
   assert "checkpoint_10" not in saved
   finish(spawn({tmp_path: ("1x1",)}, steps=10))
-  assert losses(tmp_path) == losses(unbroken)
-  assert_trees_equal(params(tmp_path, 10), params(unbroken, 10), rtol=0, atol=0)
+  assert copy_run.losses(tmp_path) == copy_run.losses(unbroken)
+  copy_run.assert_trees_equal(
+    copy_run.params(tmp_path, 10), copy_run.params(unbroken, 10), rtol=0, atol=0
+  )
 
 
 @pytest.mark.parametrize(
@@ -260,18 +137,8 @@ def test_a_signal_saves_and_is_the_exit_status(tmp_path, sent, status):
   process.communicate(timeout=120)
   assert process.returncode == status
   saved = list((tmp_path / "checkpoints").glob("checkpoint_*"))
-  last = max(losses(tmp_path))
+  last = max(copy_run.losses(tmp_path))
   assert max(int(p.name.split("_")[1]) for p in saved) >= last
-
-
-def rows(directory):
-  """The rows of the log, without what depends on the clock."""
-  lines = (pathlib.Path(directory) / "metrics.jsonl").read_text().splitlines()
-  found = [json.loads(line) for line in lines]
-  for row in found:
-    row.pop("steps_per_s", None)
-    row.pop("tokens_per_s", None)
-  return found
 
 
 class _Killed(Exception):
@@ -282,10 +149,10 @@ def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
   tmp_path, monkeypatch
 ):
   """Wherever it was stopped, and however rows and checkpoints lie."""
-  config = train_config(
+  config = copy_run.train_config(
     steps=16, log_period=3, eval_period=4, checkpoint_period=5
   )
-  source, validation = stream(pack=True), stream(seed=1)
+  source, validation = copy_run.stream(pack=True), copy_run.stream(seed=1)
   shapes = {name: x.shape for name, x in source.batch(0).items()}
   # Compiled once for all.
   trainer = trainer_lib.Trainer.create(config, shapes)
@@ -301,7 +168,7 @@ def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
 
   whole, broken = tmp_path / "whole", tmp_path / "broken"
   train(whole)
-  steps = [(row["step"], row["split"]) for row in rows(whole)]
+  steps = [(row["step"], row["split"]) for row in copy_run.rows(whole)]
   assert steps == sorted(
     [
       *((step, "train") for step in (3, 6, 9, 12, 15, 16)),
@@ -315,7 +182,7 @@ def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
     if last == 8:
       with pytest.raises(_Killed):
         train(broken, kill)
-      assert rows(broken)[-1]["step"] == 9
+      assert copy_run.rows(broken)[-1]["step"] == 9
   # Ctrl-C while the last checkpoint is written: it is.
   close = checkpoints.Checkpoints.close
   monkeypatch.setattr(
@@ -325,93 +192,49 @@ def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
   )
   train(broken)
   monkeypatch.undo()
-  assert rows(broken) == rows(whole)
-  assert_trees_equal(params(broken, 16), params(whole, 16), rtol=0, atol=0)
+  assert copy_run.rows(broken) == copy_run.rows(whole)
+  copy_run.assert_trees_equal(
+    copy_run.params(broken, 16), copy_run.params(whole, 16), rtol=0, atol=0
+  )
 
 
 @pytest.fixture(scope="module")
 def on_four(tmp_path_factory):
   """The folders of runs on four devices, all of one process."""
-  runs = {tmp_path_factory.mktemp("four"): found for found in ON_FOUR}
+  # What is trained is compared: nothing else is compiled.
+  runs = {
+    tmp_path_factory.mktemp("four"): (*found, "unvalidated")
+    for found in ON_FOUR
+  }
   finish(spawn(runs, steps=10, devices=4))
-  return {settings: folder for folder, settings in runs.items()}
+  return dict(zip(ON_FOUR, runs, strict=True))
 
 
 @pytest.mark.parametrize("settings", ON_FOUR, ids="-".join)
 def test_four_devices_give_the_losses_of_one(unbroken, on_four, settings):
-  one, four = losses(unbroken), losses(on_four[settings])
+  one, four = copy_run.losses(unbroken), copy_run.losses(on_four[settings])
   np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-5)
 
 
-def initial_state(transformation, batch):
-  shapes = {name: array.shape for name, array in batch.items()}
-  return jax.jit(
-    lambda rng: train_step.init_state(
-      model(dropout=0.0), transformation, rng, shapes
-    )
-  )(jax.random.key(0))
-
-
-def test_microbatches_add_up_to_the_whole_gradient():
-  batch = stream(pack=True).batch(0)
-  state = initial_state(optimizer.adamw(1e-2), batch)
-
-  def gradients(num_microbatches):
-    return jax.jit(
-      lambda params: train_step.compute_gradients(
-        model(dropout=0.0), params, batch, jax.random.key(1), num_microbatches
-      )
-    )(state.params)
-
-  whole, metrics = gradients(1)
-  parts, part_metrics = gradients(4)
-  assert_trees_equal(parts, whole, rtol=1e-4, atol=1e-5)
-  for name in metrics:
-    np.testing.assert_allclose(
-      part_metrics[name].compute(), metrics[name].compute(), rtol=1e-5
-    )
-
-
-def test_the_mean_over_tokens_is_the_sum_divided_by_their_number():
-  batch = stream(pack=True).batch(0)
-  descent = optax.sgd(1e-3)
-  state = initial_state(descent, batch)
-
-  def moved(**kwargs):
-    step = functools.partial(
-      train_step.train_step,
-      model=model(dropout=0.0),
-      optimizer=descent,
-      **kwargs,
-    )
-    after, _ = jax.jit(step)(state, batch, jax.random.key(1))
-    return jax.tree.map(jnp.subtract, after.params, state.params)
-
-  tokens = batch["decoder_loss_weights"].sum()
-  assert tokens > 1
-  mean = jax.tree.map(lambda step: step * tokens, moved())
-  assert_trees_equal(mean, moved(mean_loss=False), rtol=1e-2, atol=1e-4)
-
-
 def test_another_data_order_is_refused(unbroken):
-  config = train_config(steps=12)
+  config = copy_run.train_config(steps=12)
   with pytest.raises(
     checkpoints.CheckpointMismatchError, match=r"seed = 0, this run has 5"
   ):
-    runner.train(config, stream(pack=True, seed=5), None, unbroken)
+    runner.train(config, copy_run.stream(pack=True, seed=5), None, unbroken)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
-  config = train_config(
+  config = copy_run.train_config(
     steps=10, optimizer=optimizer.adamw(schedules.constant(float("nan")))
   )
-  with pytest.raises(runner.DivergedError, match="training loss is nan"):
-    runner.train(config, stream(), None, tmp_path)
+  with pytest.raises(loop.DivergedError, match="training loss is nan"):
+    runner.train(config, copy_run.stream(), None, tmp_path)
 
 
 def test_a_checkpoint_that_nothing_could_go_on_from_is_not_saved(tmp_path):
   """Also where the loss is looked at later than checkpoints are written."""
-  config = train_config(
+  config = copy_run.train_config(
     steps=6,
     log_period=6,
     checkpoint_period=2,
@@ -420,8 +243,8 @@ def test_a_checkpoint_that_nothing_could_go_on_from_is_not_saved(tmp_path):
       optax.scale_by_schedule(lambda step: jnp.where(step < 2, 1, jnp.nan)),
     ),
   )
-  with pytest.raises(runner.DivergedError, match="at step 4, which is not"):
-    runner.train(config, stream(), None, tmp_path)
+  with pytest.raises(loop.DivergedError, match="at step 4, which is not"):
+    runner.train(config, copy_run.stream(), None, tmp_path)
   assert checkpoints.Checkpoints(tmp_path / "checkpoints").steps == [2]
 
 
@@ -442,17 +265,17 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
     return {}
 
   monkeypatch.setattr(
-    runner, "time", types.SimpleNamespace(perf_counter=lambda: now)
+    loop, "time", types.SimpleNamespace(perf_counter=lambda: now)
   )
   trainer = types.SimpleNamespace(
-    config=train_config(steps=12, log_period=4, eval_period=3),
+    config=copy_run.train_config(steps=12, log_period=4, eval_period=3),
     batch=lambda stream, step: {},
     step_fn=step_fn,
   )
   window = log_window.LogWindow({})
   dog = watchdog.Watchdog(0)
   profile = profiling.Profile("", None, print)
-  events = runner._loop(
+  events = loop.events(
     trainer, state, None, range(12), validated, window, dog, profile
   )
   rows = [event for event in events if event[3]]
@@ -462,23 +285,18 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
-  config = train_config(steps=1, num_microbatches=3)
+  config = copy_run.train_config(steps=1, num_microbatches=3)
   with pytest.raises(ValueError, match="make the batch size a multiple of 3"):
-    runner.train(config, stream(), None, tmp_path)
+    runner.train(config, copy_run.stream(), None, tmp_path)
 
 
 def test_a_length_that_would_be_split_unevenly_is_refused(monkeypatch):
   made = jax.sharding.AbstractMesh((1, 8), ("data", "model"))
   monkeypatch.setattr(mesh, "make_mesh", lambda *unused: made)
-  config = train_config(steps=1, model_axis=8, shard_sequence=True)
+  config = copy_run.train_config(steps=1, model_axis=8, shard_sequence=True)
   shapes = {"encoder_input_tokens": (8, 16), "decoder_input_tokens": (8, 12)}
   with pytest.raises(ValueError, match="has the length 12, which does not"):
     trainer_lib.Trainer.create(config, shapes)
-
-
-def test_counts_must_be_positive():
-  with pytest.raises(ValueError, match=r"TrainConfig.log_period is 0"):
-    train_config(steps=1, log_period=0)
 
 
 def test_a_checkpoint_that_is_not_there_lists_those_that_are(unbroken):
@@ -487,100 +305,15 @@ def test_a_checkpoint_that_is_not_there_lists_those_that_are(unbroken):
     store.restore_params({"x": jnp.zeros(1)}, 3)
 
 
-_FORETOLD = {2: 0.9, 4: 0.5, 6: 0.7, 8: 0.6, 10: 0.55, 12: 0.8, 14: 0.4}
-"""Losses of validation by step: the best is 4 for long, and 14 at last."""
-
-
-@pytest.fixture
-def foretold(monkeypatch):
-  """Trains runs whose validation says what is foretold; compiled once."""
-  note = validation.Validation.note
-  monkeypatch.setattr(validation.Validation, "__call__", lambda *_: {"loss": 0})
-  monkeypatch.setattr(
-    validation.Validation,
-    "note",
-    lambda self, step, values: note(self, step, {"loss": _FORETOLD[step]}),
-  )
-  common = {
-    "steps": 14,
-    "eval_period": 2,
-    "checkpoint_period": 5,
-    "keep_checkpoints": 1,
-    "best_metric": "loss",
-  }
-  source = stream(pack=True)
-  shapes = {name: x.shape for name, x in source.batch(0).items()}
-  made = trainer_lib.Trainer.create(train_config(**common), shapes)
-  made.step_fn  # noqa: B018 - it is compiled for all.
-
-  def train(folder, **changes):
-    config = train_config(**{**common, **changes})
-    trainer = dataclasses.replace(made, config=config)
-    trainer.__dict__["step_fn"] = made.step_fn
-    monkeypatch.setattr(trainer_lib.Trainer, "create", lambda *_: trainer)
-    return runner.train(config, source, stream(seed=1), folder)
-
-  return train
-
-
-def kept(folder):
-  store = checkpoints.Checkpoints(folder / "checkpoints", keep=None)
-  return store.steps, store.evaluations("loss"), store.whole("best").step
-
-
-def test_the_best_is_that_of_an_unbroken_run_wherever_it_is_killed(
-  foretold, tmp_path, monkeypatch
-):
-  whole, broken = tmp_path / "whole", tmp_path / "broken"
-  foretold(whole, steps=12)
-  steps, evaluated, best = kept(whole)
-  assert (steps, best) == ([4, 12], 4)
-  assert evaluated.values == tuple(list(_FORETOLD.items())[:6])
-
-  def killed_at(*moments):
-    def reached(unused, step):
-      if step in moments:
-        raise _Killed
-
-    return reached
-
-  for moments in ((3,), (6,), (11,), ()):
-    monkeypatch.setattr(
-      distributed.StopOnSignal, "reached", killed_at(*moments)
-    )
-    with contextlib.suppress(_Killed):
-      foretold(broken, steps=12)
-    if moments == (11,):
-      assert kept(broken)[0] == [4, 10]
-  assert kept(broken) == (steps, evaluated, best)
-
-
-def test_a_run_ends_early_at_the_step_foretold_and_goes_on_with_patience(
-  foretold, tmp_path
-):
-  """The third evaluation without a gain since step 4 is that of step 10."""
-  found = foretold(tmp_path, patience=3)
-  assert (int(found.state.step), found.stopped_early) == (10, True)
-  assert found.evaluations.best == (4, 0.5)
-  assert kept(tmp_path)[0] == [4, 10]
-  # The same again trains nothing.
-  again = foretold(tmp_path, patience=3)
-  assert (int(again.state.step), again.stopped_early) == (10, True)
-  further = foretold(tmp_path, patience=9)
-  assert (int(further.state.step), further.stopped_early) == (14, False)
-  assert further.evaluations.best == (14, 0.4)
-  assert kept(tmp_path)[0] == [14]
-
-
 def test_rows_tell_the_rate_and_the_norm_of_the_gradient(tmp_path):
   """Before it is clipped, and without a change of what is learnt."""
   rate = schedules.cosine(1e-2, train_steps=4, warmup_steps=2)
-  config = train_config(
+  config = copy_run.train_config(
     steps=2, dropout=0.0, optimizer=optimizer.adamw(rate, max_grad_norm=1e-3)
   )
-  source = stream()
+  source = copy_run.stream()
   runner.train(config, source, None, tmp_path)
-  found = [row for row in rows(tmp_path) if row["split"] == "train"]
+  found = [row for row in copy_run.rows(tmp_path) if row["split"] == "train"]
   assert [row["learning_rate"] for row in found] == [0.0, pytest.approx(5e-3)]
   shapes = {name: x.shape for name, x in source.batch(0).items()}
   state = trainer_lib.Trainer.create(config, shapes).init()
@@ -601,7 +334,7 @@ def test_rows_tell_the_rate_and_the_norm_of_the_gradient(tmp_path):
 
   without, _ = step([])
   with_norm, metrics = step(["grad_norm"])
-  assert_trees_equal(without.params, with_norm.params, rtol=0, atol=0)
+  copy_run.assert_trees_equal(without.params, with_norm.params, rtol=0, atol=0)
   norm = float(metrics["grad_norm"].compute())
   assert norm > 1e-2
   assert found[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
@@ -614,6 +347,11 @@ def test_rows_tell_the_rate_and_the_norm_of_the_gradient(tmp_path):
   leaves = jax.tree.leaves(gradients)
   total = np.sqrt(sum(float((leaf**2).sum()) for leaf in leaves)) / tokens
   assert norm == pytest.approx(total, rel=1e-4)
+
+
+def test_counts_must_be_positive():
+  with pytest.raises(ValueError, match=r"TrainConfig.log_period is 0"):
+    copy_run.train_config(steps=1, log_period=0)
 
 
 @pytest.mark.parametrize(
@@ -629,4 +367,4 @@ def test_rows_tell_the_rate_and_the_norm_of_the_gradient(tmp_path):
 )
 def test_what_cannot_choose_is_refused(changes, message):
   with pytest.raises(ValueError, match=message):
-    train_config(steps=1, **changes)
+    copy_run.train_config(steps=1, **changes)

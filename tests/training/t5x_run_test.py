@@ -17,6 +17,7 @@ from instructrec.models.checkpoint import (
 from instructrec.models.networks import t5_config
 from instructrec.training import (
   gin_data,
+  item_titles,
   mesh,
   run_dir,
   strict_gin,
@@ -143,6 +144,25 @@ def test_other_settings_are_followed(folder, data, words):
   # The same rows, whose items the table knows.
   assert run.data.eval_mixture == "instructrec_v1_rerank"
   assert run.start == trained_run.Start(7, "gs://bucket/flan/checkpoint_1")
+
+
+def test_a_decoder_writes_the_items_of_the_instructions(folder, data, words):
+  """What T5X read them by lies in modules that are not opened."""
+  changed(
+    folder,
+    "import ranking_model",
+    "import ranking_model\n"
+    "from instructrec.models.generation import catalog_decoder\n"
+    "from instructrec.pipelines import task_catalog\n"
+    "ranking_model.NetworkRankingModel.decoder = "
+    "@catalog_decoder.CatalogDecoder()\n"
+    "catalog_decoder.CatalogDecoder.num_beams = 20\n"
+    "catalog_decoder.CatalogDecoder.catalog = @task_catalog.read\n"
+    "task_catalog.read.mixture_or_task_name = %MIXTURE_OR_TASK_NAME",
+  )
+  run = opened(folder, data, words)
+  assert run.model.decoder.num_beams == 20
+  assert run.model.decoder.catalog == item_titles.ItemTitles(data, words, 32)
 
 
 def test_the_parameters_are_those_of_its_checkpoints(folder, data, words):

@@ -26,6 +26,12 @@ LAYERS = ("unstacked", "stacked")
 OPTIMIZERS = ("adafactor", "none")
 
 
+_NO_PLACE = (
+  f"{names.TITLE_MATCHING}, for which Hugging Face has no place: what is "
+  "exported ranks by likelihoods alone, and reads histories as text"
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
   """How to write a checkpoint.
@@ -177,12 +183,15 @@ def convert(
     What became of every name.
 
   Raises:
-    CheckpointError: where the source is no complete T5, or not that of
+    CheckpointError: where the source is no complete network, or not that of
       `settings.config`; where numbers are too large for the type.
     FileExistsError: where the output exists.
   """
   config = opening.check(source, settings.config)
-  params = source.params
+  params, left = source.params, source.left
+  if settings.form == "huggingface":
+    left = left | {n: _NO_PLACE for n in params if names.matches_titles(n)}
+    params = {n: t for n, t in params.items() if not names.matches_titles(n)}
   if settings.dtype is not None:
     dtype = DTYPES[settings.dtype]
     params = {name: tensor.astype(dtype) for name, tensor in params.items()}
@@ -207,7 +216,7 @@ def convert(
       )
       for name, tensor in params.items()
     ],
-    left=source.left,
+    left=left,
     added=extra,
   )
 
@@ -261,10 +270,13 @@ def _fresh_optimizer(
   for name in list(axes):
     if found := names.split_layer(name):
       axes[f"{found[0]}/layers/{found[2]}"] = (stacking.AXIS, *axes[name])
+  # What matches titles is in no layer, where alone the names of axes count.
   return {
     ("state", "param_states", *name.split("/"), leaf): zeros
     for name, tensor in params.items()
-    for leaf, zeros in adafactor.fresh_state(tensor.shape, axes[name]).items()
+    for leaf, zeros in adafactor.fresh_state(
+      tensor.shape, axes.get(name, ())
+    ).items()
   }
 
 

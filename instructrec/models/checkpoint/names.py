@@ -21,14 +21,23 @@ __all__ = [
   "ARCHITECTURES",
   "EMBEDDING",
   "LOGITS",
+  "TITLE_MATCHING",
   "Parameter",
   "architecture",
   "infer_config",
+  "matches_titles",
   "parameters",
   "split_layer",
 ]
 
 ARCHITECTURES = (T5, LLAMA)
+TITLE_MATCHING = "title_matching"
+"""What a network of any kind may have beside its own parameters."""
+
+
+def matches_titles(name: str) -> bool:
+  """Whether a parameter is of `TITLE_MATCHING`, and so in no table here."""
+  return name.split("/", 1)[0] == TITLE_MATCHING
 
 
 def architecture(config: Any) -> Architecture:

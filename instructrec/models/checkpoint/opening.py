@@ -239,6 +239,9 @@ def check(
 ) -> network_config.NetworkConfig:
   """Makes sure that a checkpoint holds all of one network and no more.
 
+  What matches titles (`names.TITLE_MATCHING`) may be there or not, unless
+  `config` is that of a network without it.
+
   Args:
     checkpoint: what was opened.
     config: the network it must be, where that is known.
@@ -252,6 +255,8 @@ def check(
   """
   adapted.check_plain(checkpoint)
   shapes = {name: tensor.shape for name, tensor in checkpoint.params.items()}
+  if config is None or config.title_matching:
+    shapes = {n: x for n, x in shapes.items() if not names.matches_titles(n)}
   sizes_from = "the caller" if config else "config.json"
   if config:
     check_settings(checkpoint, config)

@@ -1,7 +1,7 @@
 """How a model writes items of a catalogue: settings, and what they start."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 from jaxtyping import PRNGKeyArray
 
@@ -16,6 +16,54 @@ from instructrec.models.networks import reading as reading_lib
 
 BEAM, GREEDY, SAMPLE = "beam", "greedy", "sample"
 METHODS = (BEAM, GREEDY, SAMPLE)
+
+
+class CatalogSource(Protocol):
+  """What makes a catalogue for a network, when it is asked."""
+
+  def __call__(
+    self, *, vocab_size: int, eos_id: int
+  ) -> catalog_trie.CatalogTrie:
+    """The catalogue, in the network's tokens."""
+
+
+def made(
+  catalog: catalog_trie.CatalogTrie | CatalogSource | None,
+  *,
+  vocab_size: int,
+  eos_id: int,
+) -> catalog_trie.CatalogTrie:
+  """The catalogue of a decoder's settings.
+
+  Args:
+    catalog: what they have.
+    vocab_size: token ids that the network knows.
+    eos_id: its end token.
+
+  Raises:
+    ValueError: where they have none.
+  """
+  if catalog is None:
+    raise ValueError(
+      "the decoder has no catalogue to write titles of; bind its `catalog`, or "
+      "call predict_items or predict_lists with one"
+    )
+  if isinstance(catalog, catalog_trie.CatalogTrie):
+    return catalog
+  return catalog(vocab_size=vocab_size, eos_id=eos_id)
+
+
+def check_vocabulary(
+  reading: reading_lib.Reading, trie: catalog_trie.CatalogTrie
+) -> None:
+  """Raises ValueError unless a catalogue is in a network's tokens."""
+  ours = (reading.vocab_size, reading.eos_id)
+  if (trie.vocab_size, trie.eos_id) != ours:
+    raise ValueError(
+      f"the catalogue was made for {trie.vocab_size} tokens and the end "
+      f"token {trie.eos_id}; the network has {ours[0]} and {ours[1]}: build "
+      "the tables for these"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,8 +81,8 @@ class CatalogDecoder:
     temperature: of "sample", above 0.
     exclude_history: whether the items of a batch's `history_items` are left
       out.
-    catalog: what is written where `predict_batch` is asked; None where
-      `predict_items` alone is, which is told.
+    catalog: what is written where `predict_batch` is asked, or what makes it
+      then; None where `predict_items` alone is, which is told.
   """
 
   method: str = BEAM
@@ -43,7 +91,7 @@ class CatalogDecoder:
   probability: str = catalog_walk.OPEN
   temperature: float = 1.0
   exclude_history: bool = True
-  catalog: catalog_trie.CatalogTrie | None = None
+  catalog: catalog_trie.CatalogTrie | CatalogSource | None = None
 
   def __post_init__(self) -> None:
     """Checks names and numbers.
@@ -73,19 +121,19 @@ class CatalogDecoder:
         "method 'greedy'"
       )
 
-  @property
-  def own_catalog(self) -> catalog_trie.CatalogTrie:
+  def own_catalog(
+    self, *, vocab_size: int, eos_id: int
+  ) -> catalog_trie.CatalogTrie:
     """The catalogue of the settings.
+
+    Args:
+      vocab_size: token ids that the network knows.
+      eos_id: its end token.
 
     Raises:
       ValueError: where they have none.
     """
-    if self.catalog is None:
-      raise ValueError(
-        "the decoder has no catalogue to write titles of; bind "
-        "CatalogDecoder.catalog, or call predict_items with one"
-      )
-    return self.catalog
+    return made(self.catalog, vocab_size=vocab_size, eos_id=eos_id)
 
   def __call__(
     self,
@@ -112,13 +160,7 @@ class CatalogDecoder:
       ValueError: where the catalogue is of another vocabulary, or "sample" has
         no key.
     """
-    ours = (reading.vocab_size, reading.eos_id)
-    if (trie.vocab_size, trie.eos_id) != ours:
-      raise ValueError(
-        f"the catalogue was made for {trie.vocab_size} tokens and the end "
-        f"token {trie.eos_id}; the network has {ours[0]} and {ours[1]}: build "
-        "the tables for these"
-      )
+    check_vocabulary(reading, trie)
     if self.exclude_history:
       conditions = conditions.without(reading.arrays.get("history_items"))
     common: dict[str, Any] = {

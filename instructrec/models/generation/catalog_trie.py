@@ -223,7 +223,10 @@ def _check(
   """Raises ValueError, naming an item, unless all titles are titles."""
   if len(starts) == 1:
     raise ValueError("the catalogue has no titles; expected at least one")
-  (empty,) = np.nonzero(np.diff(starts) == 0)
+  lengths = np.diff(starts)
+  (empty,) = np.nonzero(
+    (lengths == 0) | ((lengths == 1) & (tokens[starts[1:] - 1] == eos_id))
+  )
   if len(empty):
     raise ValueError(
       f"{_name(int(empty[0]) + 1, names)} has a title without tokens, one of "

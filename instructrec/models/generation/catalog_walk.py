@@ -168,7 +168,7 @@ class Walk:
 
   writer: Writer
   trie: catalog_trie.CatalogTrie
-  allowed: leaf_intervals.Allowed
+  allowed: leaf_intervals.Filter
   prior: leaf_intervals.Prior | None
   probability: str
   normalization: str

@@ -5,6 +5,8 @@ interval of leaves (`catalog_trie`), so that it is enough to know how many of
 any interval are allowed, and what speaks for them together.
 """
 
+from typing import Protocol
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -53,6 +55,15 @@ ANYTHING = Conditions()
 """Says nothing of items."""
 
 
+class Filter(Protocol):
+  """Which leaves may be reached."""
+
+  def narrow(
+    self, lows: Int[Array, "rows nodes"], highs: Int[Array, "rows nodes"]
+  ) -> tuple[Array, Array, Array]:
+    """How many leaves of each interval may be, and the part they lie in."""
+
+
 @flax.struct.dataclass
 class Allowed:
   """Which leaves may be returned.
@@ -79,14 +90,12 @@ class Allowed:
     allowed, excluded = conditions.allowed, conditions.excluded
     leaves = None
     if excluded is not None:
-      leaves = _distinct(
-        jnp.where(excluded > 0, trie.item_leaves[excluded - 1], -1)
-      )
+      leaves = _distinct(leaves_of(trie, excluded))
     if allowed is None:
       return cls(before=None, excluded=leaves)
     where = by_leaf(trie, allowed, False)
     if leaves is not None:
-      where = _set(where, leaves, False)  # Both at once are one filter.
+      where = put(where, leaves, False)  # Both at once are one filter.
     return cls(before=counts_before(where), excluded=None)
 
   def _inside(
@@ -172,7 +181,7 @@ class Prior:
     if allowed.before is not None:
       level = jnp.where(jnp.diff(allowed.before) > 0, level, -jnp.inf)
     if allowed.excluded is not None:
-      level = _set(level, allowed.excluded, -jnp.inf)
+      level = put(level, allowed.excluded, -jnp.inf)
     size = 1 << (trie.capacity - 1).bit_length()
     level = jnp.pad(
       level, ((0, 0), (0, size - trie.capacity)), constant_values=-jnp.inf
@@ -236,6 +245,13 @@ def by_leaf(
   return jnp.where(trie.leaf_items > 0, found, fill)
 
 
+def leaves_of(
+  trie: catalog_trie.CatalogTrie, items: Int[Array, "*dims"]
+) -> Int[Array, "*dims"]:
+  """Leaves of items by their numbers; -1 for 0, which is none."""
+  return jnp.where(items > 0, trie.item_leaves[items - 1], -1)
+
+
 def counts_before(
   where: Bool[Array, "*dims leaves"],
 ) -> Int[Array, "*dims leaves_plus_1"]:
@@ -253,7 +269,7 @@ def _distinct(leaves: Int[Array, "batch excluded"]) -> Array:
   return jnp.where(again, -1, ordered)
 
 
-def _set(rows: Array, leaves: Array, value: float | bool) -> Array:
+def put(rows: Array, leaves: Array, value: float | bool) -> Array:
   """Rows [batch, leaves] with a value at some leaves; -1 is none."""
   places = jnp.where(leaves < 0, rows.shape[1], leaves)
   return rows.at[jnp.arange(len(rows))[:, None], places].set(value, mode="drop")

@@ -213,6 +213,40 @@ def test_the_report_lists_every_name(
 
 
 @pytest.mark.parametrize("form", convert.FORMS)
+def test_what_matches_titles_stays_where_there_is_a_place_for_it(
+  form, tmp_path, flan, random_arrays, as_checkpoint
+):
+  more = {
+    "title_matching/factors": np.float32([0.5, 1.5]),
+    "title_matching/title_hidden/kernel": np.ones((24, 96), np.float32),
+  }
+  arrays = random_arrays(flan) | more
+  source = as_checkpoint(arrays)
+  cfg = dataclasses.replace(flan, title_matching=True)
+  for config in (None, cfg):
+    report = convert.convert(
+      source,
+      tmp_path / str(config is None),
+      convert.Settings(form=form, config=config),
+    )
+    found = opening.open_checkpoint(report.output)
+    opening.check(found)
+    if form == "huggingface":
+      assert report.left.keys() == more.keys()
+      assert "2 left: title_matching, for which Hugging" in report.text()
+      assert found.params.keys() == arrays.keys() - more.keys()
+    else:
+      assert not report.left
+      assert diff.diff(source, found) == []
+  # Of a network that has none, they are what does not belong there.
+  with pytest.raises(tensors.CheckpointError, match="title_matching/factors"):
+    convert.convert(
+      source, tmp_path / "other", convert.Settings(form=form, config=flan)
+    )
+  assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("form", convert.FORMS)
 def test_a_failure_in_the_middle_leaves_nothing(
   form, tmp_path, flan, random_arrays, as_checkpoint
 ):

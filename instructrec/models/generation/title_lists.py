@@ -1,0 +1,206 @@
+"""Answers that are lists of titles, whole on the device.
+
+In tokens a list is the tokens of each title, a separator between them and the
+end token last (`instructions.title_list`). Lists are written token by token, or
+given; either way `list_walk.ListWalk.options` says what may come next and how
+likely it is, so that both have the same log-probabilities.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from instructrec.models.generation import (
+  catalog_trie,
+  catalog_walk,
+  list_policy,
+  list_walk,
+)
+from instructrec.models.networks import network, reading
+
+
+class _Draft(NamedTuple):
+  """Lists as they are written."""
+
+  step: Int[Array, ""]
+  state: list_walk.State
+  newest: Int[Array, " lists"]
+  tokens: Int[Array, "lists length"]
+  log_probs: Float[Array, "lists length"]
+  cache: Any
+
+
+def write_lists(
+  writer: catalog_walk.Writer,
+  trie: catalog_trie.CatalogTrie,
+  requests: list_policy.ListRequests,
+  policy: list_policy.ListPolicy,
+  *,
+  num_lists: int = 1,
+  temperature: float = 0.0,
+  rng: PRNGKeyArray | None = None,
+) -> list_policy.TitleLists:
+  """Writes lists; the prompts are read once, whatever the number of lists.
+
+  Constrained lists have as many items as were asked for, or all that are
+  allowed where these are fewer. Each is of the catalogue, allowed, not
+  excluded, within the quota and in its list once, whatever the network says.
+  Neither the other rows of a batch nor padding change a row's lists.
+
+  Args:
+    writer: the network with a batch of prompts.
+    trie: the catalogue.
+    requests: what is asked.
+    policy: settings.
+    num_lists: lists a prompt, independent of each other.
+    temperature: what log-probabilities are divided by where tokens are drawn;
+      0 takes the likeliest one each time. At 1, lists are drawn with the
+      "closed" probabilities or, not constrained, with the "open" ones; the
+      reported ones are those of temperature 1.
+    rng: key of the draws; those of a list depend on it, on the place of its
+      prompt and its own, and on the prompt. None where the temperature is 0.
+
+  Returns:
+    The lists.
+
+  Raises:
+    ValueError: where a number is out of its range, or the key is missing.
+  """
+  if num_lists < 1 or temperature < 0.0:
+    raise ValueError(
+      f"num_lists is {num_lists} and temperature {temperature}; expected at "
+      "least 1 and 0"
+    )
+  if temperature and rng is None:
+    raise ValueError(
+      f"temperature is {temperature}, but there is no rng to draw with; give "
+      "one, or set the temperature to 0"
+    )
+  lists, state = list_walk.ListWalk.start(
+    writer, trie, requests, policy, num_lists
+  )
+  rows, length = len(lists.lengths), policy.length(trie)
+  noise = None if rng is None else _noise(rng, rows, num_lists)
+  memory, cache = writer.start_decoding(
+    sequences_per_prompt=num_lists, max_length=length
+  )
+
+  def unfinished(draft: _Draft) -> Array:
+    return (draft.step < length) & jnp.any(draft.state.going)
+
+  def advance(draft: _Draft) -> _Draft:
+    logits, cache = writer.decode_step(draft.newest, draft.cache, memory)
+    options = lists.options(draft.state, logits)
+    keys = options.log_probs
+    if noise is not None and temperature:
+      # Shares first: divided by a low temperature, sums lose the differences.
+      keys = lists.shares(options) / temperature
+      keys += noise(draft.step, keys.shape[1])
+    tokens = lists.chosen(options, keys)
+    tokens = jnp.where(draft.state.going, tokens, network.PAD_ID)
+    state, gained = lists.write(draft.state, options, tokens)
+    return _Draft(
+      step=draft.step + 1,
+      state=state,
+      newest=tokens,
+      tokens=draft.tokens.at[:, draft.step].set(tokens),
+      log_probs=draft.log_probs.at[:, draft.step].set(gained),
+      cache=cache,
+    )
+
+  last = jax.lax.while_loop(
+    unfinished,
+    advance,
+    _Draft(
+      step=jnp.zeros((), jnp.int32),
+      state=state,
+      newest=jnp.full(rows, network.PAD_ID, jnp.int32),
+      tokens=jnp.full((rows, length), network.PAD_ID, jnp.int32),
+      log_probs=jnp.zeros((rows, length), jnp.float32),
+      cache=cache,
+    ),
+  )
+  state = lists.cut(last.state)
+
+  def by_prompt(x: Array) -> Array:
+    return x.reshape(-1, num_lists, *x.shape[1:])
+
+  tokens, log_probs = by_prompt(last.tokens), by_prompt(last.log_probs)
+  return list_policy.TitleLists(
+    tokens=tokens,
+    items=by_prompt(state.items),
+    token_log_probs=log_probs,
+    log_probs=policy.by_item(log_probs, tokens),
+    num_items=by_prompt(state.place),
+    ended=by_prompt(state.ended),
+  )
+
+
+def _noise(
+  rng: PRNGKeyArray, rows: int, num_lists: int
+) -> Callable[[Array, int], Array]:
+  """Gumbel noise of a step for so many options of each list."""
+  prompts, own = jnp.divmod(jnp.arange(rows), num_lists)
+  keys = jax.vmap(
+    lambda prompt, place: jax.random.fold_in(
+      jax.random.fold_in(rng, prompt), place
+    )
+  )(prompts, own)
+
+  def noise(step: Array, count: int) -> Array:
+    step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
+    return jax.vmap(lambda key: jax.random.gumbel(key, (count,)))(step_keys)
+
+  return noise
+
+
+def token_log_probs(
+  reading: reading.Reading,
+  trie: catalog_trie.CatalogTrie,
+  requests: list_policy.ListRequests,
+  policy: list_policy.ListPolicy,
+  tokens: Int[Array, "batch lists length"],
+) -> Float[Array, "batch lists length"]:
+  """Log-probabilities of given lists, by the policy that writes such lists.
+
+  Has a gradient. Logits exist for one position of all lists at a time.
+
+  Args:
+    reading: the network with a batch of prompts.
+    trie: the catalogue.
+    requests: what was asked.
+    policy: settings.
+    tokens: of `TitleLists`.
+
+  Returns:
+    Nats; 0 where there is no token, and -inf where the policy never writes it.
+  """
+  batch, num_lists, length = tokens.shape
+  before = jnp.pad(tokens[..., :-1], ((0, 0), (0, 0), (1, 0)))
+  features = reading.features(before, tokens)
+  lists, state = list_walk.ListWalk.start(
+    reading, trie, requests, policy, num_lists
+  )
+
+  # What a position costs to compute again is its logits.
+  @jax.checkpoint
+  def follow(
+    state: list_walk.State, at: tuple[Array, Array]
+  ) -> tuple[list_walk.State, Array]:
+    features, newest = at
+    options = lists.options(state, reading.logits(features))
+    return lists.write(state, options, newest)
+
+  rows = batch * num_lists
+  _, found = jax.lax.scan(
+    follow,
+    state,
+    (
+      jnp.moveaxis(features.reshape(rows, length, -1), 1, 0),
+      tokens.reshape(rows, length).T,
+    ),
+  )
+  return found.T.reshape(tokens.shape)

@@ -1,0 +1,239 @@
+"""What a report says of the lists that a run writes for control tasks."""
+
+import dataclasses
+import pathlib
+from typing import Self
+
+import numpy as np
+from jaxtyping import Int
+
+from instructrec.alignment import asked, asking
+from instructrec.alignment.constraint import Constraint
+from instructrec.evaluation import (
+  category_answers,
+  control_lists,
+  control_report,
+  intervals,
+  markdown,
+)
+from instructrec.evaluation.control import Direction
+from instructrec.pipelines import control_methods, control_requests
+from instructrec.retrieval import methods, retriever
+from instructrec.serving import instruction_folder, opened_run
+from instructrec.settings import evaluation
+
+_SHOWN = (
+  (control_methods.FREE, "CorrectCount"),
+  (control_methods.MODEL, "TCP"),
+  (control_methods.MODEL, "TCP lift"),
+  (control_methods.MODEL, "CPA within one"),
+  (control_methods.ORACLE, "CPA"),
+  (control_methods.MODEL, "HR@10"),
+  (control_methods.TEACHER, "HR@10"),
+  (control_methods.ORACLE, "HR@10"),
+)
+"""Methods and columns of the table that all groups share."""
+
+
+def check_teacher(
+  folder: pathlib.Path, instructions: instruction_folder.InstructionFolder
+) -> None:
+  """Looks whether a retriever is the one whose lists the rows teach.
+
+  Args:
+    folder: what `retrieve fit` wrote.
+    instructions: with rows of control tasks.
+
+  Raises:
+    FileNotFoundError: where the folder holds no retriever.
+    ValueError: where it holds another.
+  """
+  found = retriever.fingerprint(folder)
+  made_by = instructions.manifest["control"]["retriever"]
+  if found != made_by["fingerprint"]:
+    raise ValueError(
+      f"--teacher={folder} holds the retriever {found}, the lists of "
+      f"{instructions.directory} are of {made_by['method']} in a folder "
+      f"{made_by['folder']!r}, {made_by['fingerprint']}; name the folder that "
+      "was given to `generate --retriever`"
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ControlEvaluation:
+  """Asks a run for lists, and says how far they obey.
+
+  Attributes:
+    methods: what writes the lists.
+    seed: of bootstrap and tests.
+    num_resamples: likewise.
+  """
+
+  methods: control_methods.ControlMethods
+  seed: int = 0
+  num_resamples: int = intervals.NUM_RESAMPLES
+
+  @classmethod
+  def of(
+    cls,
+    opened: opened_run.OpenedRun,
+    instructions: instruction_folder.InstructionFolder,
+    settings: evaluation.EvaluationSettings,
+    popularity: retriever.Retriever,
+  ) -> Self:
+    """An evaluation as it is asked for.
+
+    Args:
+      opened: the run with its parameters.
+      instructions: where the rows are.
+      settings: which of them; they name a teacher.
+      popularity: a retriever of what most people took.
+
+    Raises:
+      FileNotFoundError: where the teacher's folder holds no retriever.
+      ValueError: where it was fitted on other data.
+    """
+    requests = control_requests.ControlRequests(
+      opened,
+      instructions,
+      settings.split,
+      settings.num_requests,
+      settings.seed,
+    )
+    assert settings.teacher is not None
+    (teacher,) = methods.load_all(
+      [settings.teacher], instructions.prepared.fingerprint
+    ).values()
+    found = control_methods.ControlMethods(
+      opened, requests, teacher, popularity
+    )
+    return cls(found, settings.seed)
+
+  def sections(self) -> list[str]:
+    """Asks for all lists.
+
+    Returns:
+      Sections of the report, as lines of Markdown.
+    """
+    rows = [
+      (markdown.cell(name), what) for name, what in control_methods.WHAT.items()
+    ]
+    lines = ["## Control", "", markdown.table(("method", "lists"), rows), ""]
+    means, details = [], []
+    for group, places in self.methods.requests.lists.groups.items():
+      columns, section = self._section(group, places)
+      means.append((group, *_means(columns)))
+      details += section
+    head = ("mean", *(f"{name}: {column}" for name, column in _SHOWN))
+    lines += [markdown.table(head, means), ""]
+    return lines + details + self._categories()
+
+  def _section(
+    self, group: str, rows: Int[np.ndarray, " some"]
+  ) -> tuple[control_report.Columns, list[str]]:
+    """Columns of the rows of a group, and what the report says of them."""
+    opened, wishes = self.methods.opened, self.methods.asked.take(rows)
+    users = self.methods.requests.lists.frame["user_id"][rows]
+    counts = opened.prepared.split.training_log.item_counts
+    taken = np.array([counts.get(i, 0) for i in opened.catalog.item_ids])
+    columns, exposures = {}, {}
+    for name, method in self.methods.lists.items():
+      if not method.where[rows].all():
+        continue
+      lists = control_lists.Lists(method.items[rows], wishes.k, wishes.history)
+      without = None if method.without is None else method.without[rows]
+      columns[name] = columns_of(wishes, lists, without)
+      shown = lists.exposure(taken)
+      if shown is not None:
+        exposures[name] = shown
+    return columns, control_report.section(
+      group,
+      columns,
+      reader=self.methods.reader.name,
+      cases=wishes.cases,
+      exposures=exposures,
+      reference=control_methods.MODEL,
+      seed=self.seed,
+      num_resamples=self.num_resamples,
+      clusters=users.to_list(),
+    )
+
+  def _categories(self) -> list[str]:
+    """The reverse question."""
+    rows = self.methods.requests.categories
+    if rows is None:
+      return []
+    words = self.methods.opened.run.tokenizer
+    texts = self.methods.writer.write_freely(
+      rows.prompts, 1, max_length=int(rows.answers.lengths.max()), label="name"
+    )
+    said = [words.decode(text) for text in texts[:, 0]]
+    # As the vocabulary gives them back.
+    right = [
+      [words.decode(words.encode(name)) for name in map(_name, constraints)]
+      for constraints in rows.frame["constraints"].to_list()
+    ]
+    lines = []
+    for group, places in rows.groups.items():
+      lines += category_answers.section(
+        group,
+        [said[place] for place in places],
+        [right[place] for place in places],
+        seed=self.seed,
+        num_resamples=self.num_resamples,
+      )
+    return lines
+
+
+def columns_of(
+  wishes: asked.Asked,
+  lists: control_lists.Lists,
+  without: Int[np.ndarray, "lists places"] | None,
+) -> dict[str, np.ndarray]:
+  """Columns of one method's lists for the rows of one task.
+
+  Args:
+    wishes: what is asked.
+    lists: of the method.
+    without: its lists for the same users without a wish.
+
+  Returns:
+    As `control_lists.per_list`: without targets where the rows are about no
+    user, and without what is measured of wishes where they have none.
+  """
+  has_user = bool((wishes.targets != asked.NOBODY).all())
+  is_plain = bool((wishes.wish.direction == Direction.PLAIN).all())
+  plain = plain_has = None
+  if without is not None and has_user and not is_plain:
+    k = np.minimum(lists.k, asking.LIST_LENGTH)
+    plain = control_lists.Lists(without, k, lists.history)
+    plain_has = wishes.has(without)
+  columns = control_lists.per_list(
+    lists,
+    wishes.targets,
+    wishes.wish,
+    wishes.has(lists.items),
+    plain=plain,
+    plain_has=plain_has,
+    names=control_lists.ACCURACY if has_user else (),
+  )
+  if is_plain:
+    columns = {
+      name: column
+      for name, column in columns.items()
+      if not name.startswith(("TCP", "CPA"))
+    }
+  return columns
+
+
+def _means(columns: control_report.Columns) -> list[str]:
+  """What the first table shows of a group, "-" where there is none."""
+  found = [columns.get(name, {}).get(column) for name, column in _SHOWN]
+  return [
+    "-" if each is None or np.isnan(each).all() else f"{np.nanmean(each):.3f}"
+    for each in found
+  ]
+
+
+def _name(constraint: str) -> str:
+  return Constraint.parse(constraint).attribute.name

@@ -1,0 +1,429 @@
+"""What a conversation has come to: its messages are all the state there is.
+
+Messages are read from the first to the last, and a later one corrects the
+earlier ones. What is asked for stays as constraints, each with the words and
+the turn that it came from, and those that do not hold any more say which turn
+took them back. Reading the same messages again gives the same.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from instructrec import limits
+from instructrec.instructions import wish_reader
+from instructrec.instructions.attributes import Kind as AttributeKind
+from instructrec.serving import constraints, turn_reader
+from instructrec.serving.constraints import Constraint, Kind
+from instructrec.serving.messages import Message
+from instructrec.serving.turn_reader import Act, Do
+
+MAX_MESSAGES = 500
+MAX_TEXT = 4000
+"""Characters of one message of the user."""
+MAX_SAID, MAX_ANSWERED = 40_000, 400_000
+"""Characters of all messages of the user, and of all others."""
+_PRICES = (Kind.MAX_PRICE, Kind.MIN_PRICE)
+_WISHED = (Kind.WANTED, Kind.UNWANTED)
+_EXCLUSIVE = (AttributeKind.PRICE, AttributeKind.DECADE)
+"""An item has one of these, so that a later wish for another one corrects."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Said:
+  """A constraint, and where it came from.
+
+  Attributes:
+    constraint: what is asked.
+    words: that said it.
+    turn: of these words, counting the user's messages from 1.
+    dropped: turn that took it back or replaced it; None while it holds.
+  """
+
+  constraint: Constraint
+  words: str
+  turn: int
+  dropped: int | None = None
+
+  @property
+  def text(self) -> str:
+    """It in words."""
+    source = f"{self.constraint.text} (turn {self.turn}: {self.words!r})"
+    if self.dropped is None:
+      return source
+    return f"{source}, no more since turn {self.dropped}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NotUnderstood:
+  """Words that ask for something that is not known.
+
+  Attributes:
+    words: of a message.
+    turn: which.
+    why: where it can be said.
+  """
+
+  words: str
+  turn: int
+  why: str = ""
+
+  @property
+  def text(self) -> str:
+    """It in words."""
+    return f"{self.words!r} ({self.why})" if self.why else repr(self.words)
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+  """What a conversation has come to.
+
+  Attributes:
+    said: all constraints, in the order in which they were said.
+    taken: ids of items that were taken, oldest first.
+    wish: the wish that the model reads; None where nothing is wished for.
+    shown: ids of the items of the last answer, in its order.
+    not_understood: in the order of the words.
+    turns: how many messages of the user there are.
+  """
+
+  said: tuple[Said, ...] = ()
+  taken: tuple[str, ...] = ()
+  wish: str | None = None
+  shown: tuple[str, ...] = ()
+  not_understood: tuple[NotUnderstood, ...] = ()
+  turns: int = 0
+
+  @property
+  def kept(self) -> tuple[Constraint, ...]:
+    """The constraints that hold."""
+    return tuple(one.constraint for one in self.said if one.dropped is None)
+
+  @property
+  def history(self) -> tuple[str, ...]:
+    """What to rank for: items that were taken, then those that are liked."""
+    liked = [
+      one.item_id
+      for one in self.kept
+      if one.kind is Kind.LIKE and one.item_id is not None
+    ]
+    return (*(item for item in self.taken if item not in liked), *liked)
+
+  @property
+  def understood(self) -> str:
+    """What holds, and which words of the last message do not help."""
+    kept = ", ".join(constraint.text for constraint in self.kept)
+    parts = [kept or "nothing is asked for"]
+    dropped = [
+      one.constraint.text for one in self.said if one.dropped == self.turns
+    ]
+    if dropped:
+      parts.append(f"no more: {', '.join(dropped)}")
+    unclear = [o.text for o in self.not_understood if o.turn == self.turns]
+    if unclear:
+      parts.append(f"not understood: {', '.join(unclear)}")
+    return "; ".join(parts)
+
+  def to_json(self) -> dict[str, Any]:
+    """As structure: text and numbers alone."""
+    return {
+      "constraints": [_to_json(one) for one in self.said],
+      "history": list(self.history),
+      "wish": self.wish,
+      "not_understood": [dataclasses.asdict(o) for o in self.not_understood],
+      "text": self.understood,
+    }
+
+
+def _to_json(one: Said) -> dict[str, Any]:
+  return {
+    **one.constraint.to_json(),
+    "words": one.words,
+    "turn": one.turn,
+    "status": "kept" if one.dropped is None else "dropped",
+    "dropped_in_turn": one.dropped,
+  }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conversations:
+  """Reads conversations about the items of a catalogue.
+
+  Attributes:
+    shelf: the items.
+    wishes: reads wishes for what they have.
+  """
+
+  shelf: constraints.Shelf
+  wishes: wish_reader.WishReader
+
+  @functools.cached_property
+  def _turns(self) -> turn_reader.TurnReader:
+    return turn_reader.TurnReader(self.shelf, self.wishes)
+
+  def read(
+    self, messages: Sequence[Message], history: Sequence[str] = ()
+  ) -> State:
+    """Reads a conversation.
+
+    Args:
+      messages: from the first to the last.
+      history: ids of items that were taken before, oldest first.
+
+    Returns:
+      What it has come to.
+
+    Raises:
+      KeyError: for an id of the history that the catalogue does not have.
+      ValueError: where there is more than is read.
+    """
+    _check_size(messages)
+    for item in history:
+      self.shelf.catalog.index(item)
+    course = _Course(self, list(history))
+    for message in messages:
+      if message.role == "user":
+        course.hear(message.text)
+      elif message.role == "assistant":
+        course.answered(self._shown(message))
+    return course.state()
+
+  def _shown(self, message: Message) -> tuple[str, ...]:
+    """Ids of the items of an answer; names that are none are left out."""
+    items = self.shelf.catalog
+    if message.items:
+      named = []
+      for name in message.items:
+        item = name if name in items else self._turns.names.of_title(name)
+        if item is not None:
+          named.append(item)
+      return tuple(named)
+    lines = map(self._turns.names.in_line, message.text.splitlines())
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(lines)))
+
+  def wish(
+    self, kept: Sequence[Constraint], texts: Sequence[str]
+  ) -> str | None:
+    """What the model is to read for constraints that hold.
+
+    It is what was said, where one message said it all and nothing else; else
+    the constraints are said anew.
+
+    Args:
+      kept: what holds.
+      texts: messages that said some of it.
+
+    Returns:
+      The wish; None where nothing is wanted and nothing unwanted.
+    """
+    if len(texts) == 1 and len(texts[0]) <= limits.WISH_CHARS.value:
+      found = self.shelf.of_reading(self.wishes.read(texts[0]))
+      if set(found) == {c for c in kept if c.kind in _WISHED}:
+        return " ".join(texts[0].split())
+    return constraints.spoken(kept)
+
+
+def _check_size(messages: Sequence[Message]) -> None:
+  """Fails where there is more than is read."""
+  said = [len(m.text) for m in messages if m.role == "user"]
+  answered = sum(len(m.text) for m in messages) - sum(said)
+  for found, most, what in (
+    (len(messages), MAX_MESSAGES, "messages"),
+    (max(said, default=0), MAX_TEXT, "characters in a message"),
+    (sum(said), MAX_SAID, "characters of the user"),
+    (answered, MAX_ANSWERED, "characters of answers"),
+  ):
+    if found > most:
+      raise ValueError(
+        f"the conversation has {found:,} {what}, expected at most {most:,}; "
+        "begin a new one"
+      )
+
+
+class _Course:
+  """A conversation as it goes on."""
+
+  def __init__(self, owner: Conversations, taken: list[str]) -> None:
+    self._owner, self._taken = owner, taken
+    self._said: list[Said] = []
+    self._texts: dict[int, str] = {}
+    self._shown: tuple[str, ...] = ()
+    self._known: dict[str, None] = dict.fromkeys(taken)
+    self._unclear: list[NotUnderstood] = []
+    self._turn = 0
+
+  def answered(self, items: tuple[str, ...]) -> None:
+    self._shown = items
+    self._known |= dict.fromkeys(items)
+
+  def hear(self, text: str) -> None:
+    self._turn += 1
+    self._texts[self._turn] = text
+    acts = self._owner._turns.read(text, self._before())
+    flags = {act.do for act in acts}
+    if Do.INSTEAD in flags:
+      self._make_room(acts)
+    for act in acts:
+      self._do(act, added=Do.ALSO in flags)
+
+  def _before(self) -> turn_reader.Before:
+    find = self._owner.shelf.number
+    kept = {
+      find(one.attribute): one.kind
+      for one in self._kept()
+      if one.attribute is not None
+    }
+    bounds = {one.kind: one.number for one in self._kept()}
+    return turn_reader.Before(
+      self._shown,
+      tuple(self._known),
+      frozenset(kept),
+      frozenset(n for n, kind in kept.items() if kind is not Kind.WANTED),
+      bounds.get(Kind.MAX_PRICE) or math.inf,
+      bounds.get(Kind.MIN_PRICE) or 0.0,
+    )
+
+  def _kept(self) -> list[Constraint]:
+    return [one.constraint for one in self._said if one.dropped is None]
+
+  def _drop(self, fits: Any, *, before: int | None = None) -> None:
+    """Takes back what fits, of earlier turns alone where one is named."""
+    for place, one in enumerate(self._said):
+      if one.dropped is None and (before is None or one.turn < before):  # noqa: SIM102
+        if fits(one.constraint):
+          self._said[place] = dataclasses.replace(one, dropped=self._turn)
+
+  def _add(self, act: Act, constraint: Constraint) -> None:
+    if constraint not in self._kept():
+      self._said.append(Said(constraint, act.words, self._turn))
+
+  def _make_room(self, acts: Sequence[Act]) -> None:
+    """What was wanted of the same kind is not any more: "kites instead"."""
+    new = [
+      self._owner.shelf.attributes.attributes[act.attribute]
+      for act in acts
+      if act.do is Do.WANT and act.attribute is not None
+    ]
+    if not new:
+      return
+    kinds = {attribute.kind for attribute in new}
+    wanted = [c.attribute for c in self._kept() if c.kind is Kind.WANTED]
+    same = [a for a in wanted if a is not None and a.kind in kinds] or wanted
+    self._drop(
+      lambda c: (
+        c.kind is Kind.WANTED and c.attribute in same and c.attribute not in new
+      )
+    )
+
+  def _do(self, act: Act, *, added: bool) -> None:
+    shelf = self._owner.shelf
+    if act.do is Do.UNKNOWN:
+      self._unclear.append(NotUnderstood(act.words, self._turn, act.why))
+    elif act.do is Do.START_OVER:
+      self._drop(lambda c: True)
+    elif act.do is Do.UNDO:
+      self._undo()
+    elif act.do is Do.PRICE_OFF:
+      self._drop(_is_of_price)
+    elif act.do in (Do.MAX_PRICE, Do.MIN_PRICE):
+      kind = Kind[act.do.name]
+      made = Constraint(kind, number=act.number)
+      self._drop(
+        lambda c: (
+          c != made
+          and (c.kind is kind or (c.kind is Kind.WANTED and _is_of_price(c)))
+        )
+      )
+      self._add(act, made)
+    elif act.do is Do.TOOK:
+      assert act.item_id is not None
+      if act.item_id not in self._taken:
+        self._taken.append(act.item_id)
+    elif act.item_id is not None:
+      kind = Kind.LIKE if act.do is Do.LIKE else Kind.EXCLUDED
+      self._drop(lambda c: c.item_id == act.item_id and c.kind is not kind)
+      self._add(act, shelf.of_item(kind, act.item_id))
+    elif act.attribute is not None:
+      self._do_attribute(act, added=added)
+
+  def _do_attribute(self, act: Act, *, added: bool) -> None:
+    assert act.attribute is not None
+    attribute = self._owner.shelf.attributes.attributes[act.attribute]
+    kinds = {
+      Do.WANT: Kind.WANTED,
+      Do.UNWANT: Kind.UNWANTED,
+      Do.AT_MOST: Kind.AT_MOST,
+    }
+    if act.do not in kinds:  # It may be there, or is forgotten.
+      self._drop(
+        lambda c: (
+          c.attribute == attribute
+          and (act.do is Do.FORGET or c.kind is not Kind.WANTED)
+        )
+      )
+      return
+    made = Constraint(kinds[act.do], attribute, act.number)
+    # "At most two puzzles" are wanted as before.
+    limits = act.do is Do.AT_MOST and bool(act.number)
+    self._drop(
+      lambda c: (
+        c.attribute == attribute
+        and c != made
+        and not (limits and c.kind is Kind.WANTED)
+      )
+    )
+    if act.do is Do.WANT and attribute.kind in _EXCLUSIVE and not added:
+      self._drop(
+        lambda c: (
+          c.kind is Kind.WANTED
+          and c.attribute is not None
+          and c.attribute.kind is attribute.kind
+          and c.attribute != attribute
+        ),
+        before=self._turn,
+      )
+      if attribute.kind is AttributeKind.PRICE:
+        self._drop(lambda c: c.kind in _PRICES, before=self._turn)
+    self._add(act, made)
+
+  def _undo(self) -> None:
+    """What was said last goes; what it had taken back holds again."""
+    turns = {one.turn for one in self._said} | {
+      one.dropped for one in self._said if one.dropped is not None
+    }
+    if not turns:
+      return
+    last = max(turns)
+    for place, one in enumerate(self._said):
+      if one.turn == last and one.dropped is None:
+        self._said[place] = dataclasses.replace(one, dropped=self._turn)
+      elif one.dropped == last and one.turn < last:
+        self._said[place] = dataclasses.replace(one, dropped=None)
+
+  def state(self) -> State:
+    turns = sorted(
+      {
+        one.turn
+        for one in self._said
+        if one.dropped is None and one.constraint.kind in _WISHED
+      }
+    )
+    texts = [self._texts[turn] for turn in turns]
+    return State(
+      tuple(self._said),
+      tuple(self._taken),
+      self._owner.wish(self._kept(), texts),
+      self._shown,
+      tuple(self._unclear),
+      self._turn,
+    )
+
+
+def _is_of_price(constraint: Constraint) -> bool:
+  attribute = constraint.attribute
+  return constraint.kind in _PRICES or (
+    attribute is not None and attribute.kind is AttributeKind.PRICE
+  )

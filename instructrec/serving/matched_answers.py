@@ -1,0 +1,173 @@
+"""Answers by matches: many states in one step, each ranks what it is asked."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import special
+
+from instructrec.models.scoring import features
+from instructrec.serving import catalog_ranker, constraints, questions
+from instructrec.training import matching, ragged
+
+_VARIANTS = 16
+_Parts = dict[str, Float[np.ndarray, " candidates"]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MatchedAnswers:
+  """A run that matches titles.
+
+  Attributes:
+    ranker: of the run.
+    most_at_once: questions of a step, one of `matching.REQUESTS`.
+  """
+
+  ranker: catalog_ranker.CatalogRanker
+  most_at_once: int = 64
+
+  scale = (
+    "lift / (1 + lift): 0.5 is as probable as the catalogue's items are on "
+    "average, 0.9 nine times as probable; not calibrated"
+  )
+
+  @property
+  def _inputs_length(self) -> int:
+    return self.ranker.parts.run.data.inputs_length
+
+  @functools.cached_property
+  def _title_tokens(self) -> Int[np.ndarray, " items"]:
+    """How many each item's title has."""
+    items = self.ranker.parts.items
+    assert items is not None
+    return (items.title_tokens[1:] > 0).sum(1)
+
+  def bucket(self, question: questions.Question) -> tuple[int, int]:
+    """The width of the prompt, and the question's tokens."""
+    length = len(self.ranker.parts.prompt_tokens(question.wish))
+    width = min(int(features.padded_lengths(length)), self._inputs_length)
+    texts = sum(d.item is None for d in question.documents or ())
+    return width, width + texts * self._title_length
+
+  @property
+  def _title_length(self) -> int:
+    items = self.ranker.parts.items
+    assert items is not None
+    return items.title_tokens.shape[1]
+
+  def answer(
+    self, asked: Sequence[questions.Question]
+  ) -> list[questions.Answer]:
+    """Answers questions; see `questions.Answers`."""
+    every = [
+      document.text
+      for question in asked
+      for document in question.documents or ()
+      if document.item is None
+    ]
+    texts = list(dict.fromkeys(every))
+    parts, items = self.ranker.parts, len(self.ranker.parts.catalog)
+    histories = [question.history for question in asked]
+    wishes = [question.wish for question in asked]
+    found = parts.of_catalog(histories, wishes, texts)
+    scores = self.ranker.combined(histories, wishes, found)
+    lengths = self._title_tokens
+    if texts:
+      lengths = np.concatenate([lengths, parts.text_lengths(texts)])
+    # Texts have the columns behind the items.
+    columns = {text: items + place for place, text in enumerate(texts)}
+    return [
+      self._answer(
+        question,
+        {name: part[row] for name, part in found.items()},
+        scores[row],
+        self._columns(question, columns),
+        lengths,
+      )
+      for row, question in enumerate(asked)
+    ]
+
+  def _columns(
+    self, question: questions.Question, texts: dict[str, int]
+  ) -> Int[np.ndarray, " candidates"]:
+    """Where the candidates of a question stand."""
+    if question.documents is not None:
+      found = [
+        texts[one.text] if one.item is None else one.item
+        for one in question.documents
+      ]
+      return np.array(found, np.int64)
+    items = self.ranker.parts.catalog
+    kept = np.ones(len(items), bool)
+    if question.allowed is not None:
+      kept &= question.allowed
+    kept[[items.index(item) for item in question.history]] = False
+    return np.flatnonzero(kept)
+
+  def _answer(
+    self,
+    question: questions.Question,
+    found: _Parts,
+    scores: Float[np.ndarray, " columns"],
+    columns: Int[np.ndarray, " candidates"],
+    lengths: Int[np.ndarray, " columns"],
+  ) -> questions.Answer:
+    """One row of a step as an answer."""
+    parts = self.ranker.parts
+    limits = question.limits if question.documents is None else ()
+    order = questions.best(scores[columns], None if limits else question.k)
+    chosen = columns[order]
+    if limits:
+      chosen = constraints.first(chosen, limits, question.k)
+    kind = self.ranker.kind(question.history, question.wish)
+    weights = self.ranker.weights.of_kind(kind)
+    items = len(parts.catalog)
+    mean = special.logsumexp(scores[:items]) - np.log(items)
+    read = [len(parts.prompt_tokens(question.wish)), self._inputs_length]
+    tokens, cut = min(read), list[int]()
+    if question.documents is None:
+      order = chosen
+    else:
+      tokens += int(np.minimum(lengths[columns], self._title_length).sum())
+      too_long = (columns >= items) & (lengths[columns] > self._title_length)
+      cut = np.flatnonzero(too_long).tolist()
+    return questions.Answer(
+      places=tuple(order.tolist()),
+      raw=scores[chosen],
+      scores=special.expit(scores[chosen] - mean),
+      parts=tuple(
+        {n: float(w * found[n][i]) for n, w in weights.items() if w}
+        for i in chosen
+      ),
+      num_candidates=len(columns),
+      tokens=tokens,
+      cut=tuple(cut),
+      read_of_each=self._title_length,
+    )
+
+  def warm(self) -> int:
+    """Compiles each size and width; says how many programs that took."""
+    matcher, items = self.ranker.parts.matcher, self.ranker.parts.items
+    assert matcher is not None
+    assert items is not None
+    most = self._inputs_length
+    lengths = features.padded_lengths(np.arange(1, most + 1))
+    widths = np.unique(np.minimum(lengths, most)).tolist()
+    # Reasons take a few variants of one question at once.
+    most_rows = max(self.most_at_once, _VARIANTS)
+    sizes = [size for size in matching.REQUESTS if size <= most_rows]
+    shapes = [(size, width) for size in sizes for width in widths]
+    for size, width in shapes:
+      matcher.states(
+        ragged.Ragged.of([[1] * width]),
+        np.zeros(size, np.int64),
+        np.zeros((size, items.history_length), np.int32),
+        inputs_length=most,
+        label=None,
+      )
+    for size in matching.SOME_TITLES:
+      matcher.text_vectors(np.zeros((size, self._title_length), np.int32))
+    self.answer([questions.Question(wish="Anything.", k=1)])
+    return len(shapes) + len(matching.SOME_TITLES)

@@ -1,0 +1,90 @@
+"""The words of a message, their clauses, and the things and prices in them."""
+
+import re
+
+from instructrec.instructions import wish_reader
+from instructrec.serving import conversation_cues
+
+MARKS = frozenset(".,;:!?()\n")
+SIGNS = frozenset("$€£¥")
+
+
+class MessageWords:
+  """The words of one message.
+
+  Args:
+    text: of the message.
+    wishes: finds what items have.
+
+  Attributes:
+    text: as it was given.
+    tokens: words, numbers, signs and marks, in order.
+    words: the tokens as the tables of cues write them.
+    things: where names of attributes begin: their end and attribute.
+  """
+
+  def __init__(self, text: str, wishes: wish_reader.WishReader) -> None:
+    self.text = text
+    self.tokens: list[re.Match[str]] = conversation_cues.tokens(text)
+    self.words = [conversation_cues.word(token[0]) for token in self.tokens]
+    self.things: dict[int, tuple[int, int]] = {}
+    starts = {token.start(): i for i, token in enumerate(self.tokens)}
+    for piece in wishes.pieces(text):
+      if piece.thing is not None and piece.start in starts:
+        first = stop = starts[piece.start]
+        while stop < len(starts) and self.tokens[stop].start() < piece.stop:
+          stop += 1
+        self.things[first] = stop, piece.thing
+
+  def word(self, place: int) -> str:
+    """The word at a place; beyond the ends, a mark."""
+    return self.words[place] if 0 <= place < len(self.words) else "\n"
+
+  def is_end(self, place: int) -> bool:
+    """Whether a clause ends at a place."""
+    word = self.word(place)
+    return word in MARKS or word == "but"
+
+  def is_loose(self, place: int) -> bool:
+    """Whether what stands at a place says nothing of what came before."""
+    return self.is_end(place) or self.word(place) in conversation_cues.QUIET
+
+  def clause(self, place: int) -> range:
+    """The places of the clause around one."""
+    first = last = place
+    while not self.is_end(first - 1):
+      first -= 1
+    while not self.is_end(last):
+      last += 1
+    return range(first, last)
+
+  def said(self, start: int, stop: int) -> str:
+    """The text of some places."""
+    first, last = self.tokens[start], self.tokens[stop - 1]
+    return self.text[first.start() : last.end()]
+
+  def is_alone(self, start: int, stop: int) -> bool:
+    """Whether a clause says nothing beside what stands at some places."""
+    return all(
+      place in range(start, stop)
+      or self.words[place] in conversation_cues.QUIET
+      for place in self.clause(start)
+    )
+
+  def amount(self, place: int) -> tuple[float, int, bool] | None:
+    """The number at a place: its value, its end, whether it has a currency."""
+    signed = self.word(place) in SIGNS
+    value = conversation_cues.amount(self.word(place + signed))
+    if value is None:
+      return None
+    end = place + signed + 1
+    if self.word(end) in conversation_cues.CURRENCY | SIGNS:
+      return value, end + 1, True
+    return value, end, signed
+
+  def is_price(self, start: int, stop: int, has_currency: bool) -> bool:
+    """Whether an amount at some places is one of money."""
+    said = {self.words[place] for place in self.clause(start)}
+    if has_currency or said & conversation_cues.ABOUT_PRICE:
+      return True
+    return not said & conversation_cues.NO_PRICE and self.is_loose(stop)

@@ -1,0 +1,124 @@
+"""A request on its way: read in a thread, answered in a step, or given up."""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import anyio.to_thread
+from fastapi import requests
+
+from instructrec.serving import constraints, questions
+from instructrec.serving.server import (
+  batching,
+  errors,
+  lifecycle,
+  recommending,
+  served,
+)
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Asking:
+  """What routes need to ask the run that is served.
+
+  Attributes:
+    lifecycle: which run that is.
+    batcher: answers questions.
+  """
+
+  lifecycle: lifecycle.Lifecycle
+  batcher: batching.Batcher
+
+  async def prepared(
+    self, work: Callable[[served.Served], _T]
+  ) -> tuple[served.Served, _T]:
+    """Reads a request beside the event loop.
+
+    Args:
+      work: makes of a run what is asked of it.
+
+    Returns:
+      The run, and what was made.
+
+    Raises:
+      ApiError: 503 before there is a run, and what `work` raises.
+    """
+    run = self.lifecycle.current
+    began = time.perf_counter()
+    found = await anyio.to_thread.run_sync(work, run)
+    seconds = time.perf_counter() - began
+    self.batcher.metrics.prepared.observe(seconds)
+    return run, found
+
+  async def answers(
+    self, run: served.Served, asked: Sequence[questions.Question]
+  ) -> list[questions.Answer]:
+    """The answers of a run to some questions; see `Batcher.ask`."""
+    buckets = [run.answers.bucket(question) for question in asked]
+    found = await self.batcher.ask(run.answers, asked, buckets)
+    self.batcher.metrics.cut.inc(sum(len(one.cut) for one in found))
+    return found
+
+  async def explained(
+    self,
+    run: served.Served,
+    asked: questions.Question,
+    within: Sequence[constraints.Constraint],
+    reasons: bool,
+  ) -> tuple[questions.Answer, list[dict[str, Any]] | None]:
+    """The answer to a question about the catalogue, and why it is so.
+
+    Args:
+      run: what is asked.
+      asked: the question.
+      within: what is asked beside its wish.
+      reasons: whether they are wanted.
+
+    Returns:
+      The answer, and the reasons for each place; None where not wanted.
+    """
+    (found,) = await self.answers(run, [asked])
+    if not reasons:
+      return found, None
+    return found, await self.batcher.do(
+      lambda: recommending.explain(run, asked, found, within)
+    )
+
+
+async def unless_gone(
+  request: requests.Request, work: Coroutine[Any, Any, _T]
+) -> _T:
+  """Does some work unless the client goes, and ends it then.
+
+  Args:
+    request: of the client; its body has been read.
+    work: what it waits for.
+
+  Returns:
+    What the work gave.
+
+  Raises:
+    ApiError: 499 where the client has gone: for the log alone.
+  """
+  task = asyncio.ensure_future(work)
+  gone = asyncio.ensure_future(_disconnected(request))
+  try:
+    await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+      return task.result()
+    raise errors.ApiError(499, "the client has gone")
+  finally:
+    for one in (task, gone):
+      one.cancel()
+      with contextlib.suppress(asyncio.CancelledError, Exception):
+        await one
+
+
+async def _disconnected(request: requests.Request) -> None:
+  while (await request.receive())["type"] != "http.disconnect":
+    pass

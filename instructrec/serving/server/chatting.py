@@ -1,0 +1,178 @@
+"""From a conversation to the question that it has come to, and back."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from instructrec.serving import (
+  constraints,
+  conversation,
+  messages,
+  questions,
+  run_ranker,
+)
+from instructrec.serving.server import (
+  chat_schema,
+  errors,
+  recommending,
+  served,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Turn:
+  """What a conversation has come to.
+
+  Attributes:
+    state: as it was read.
+    question: what is asked; None where no item meets what is asked.
+    asked: the constraints that hold, those of filters among them.
+  """
+
+  state: conversation.State
+  question: questions.Question | None
+  asked: tuple[constraints.Constraint, ...]
+
+
+def turn(run: served.Served, request: chat_schema.ChatRequest) -> Turn:
+  """Reads a conversation.
+
+  Args:
+    run: what is asked.
+    request: the messages, and what goes with them.
+
+  Returns:
+    What it has come to.
+
+  Raises:
+    ApiError: 400 where nothing is said, 404 for another model, 422 for
+      messages that are none, and items and categories that are not known.
+  """
+  run.check_name(request.model)
+  history = run.items(request.history, "history")
+  try:
+    said = [messages.Message.from_json(one) for one in request.messages]
+    state = run.ranker.conversations.read(said, history)
+  except ValueError as error:
+    raise errors.ApiError(
+      422, f"messages: {error}", "messages", "invalid_messages"
+    ) from error
+  if not any(one.role == "user" and one.text.strip() for one in said):
+    raise errors.ApiError(
+      400, "no message of a user says anything", "messages", "empty"
+    )
+  asked = (*state.kept, *recommending.asked(request.filters))
+  wish = run_ranker.sentence(state.wish)
+  if not state.history and wish is None and not run.opened.ranks_catalogs:
+    raise errors.ApiError(
+      400,
+      "nothing was understood of the messages, and there is no history",
+      "messages",
+      "empty",
+    )
+  shelf = run.ranker.shelf
+  allowed = recommending.allowed(run, request.filters) & shelf.allowed(asked)
+  kept = allowed.copy()
+  kept[[run.catalog.index(item) for item in state.history]] = False
+  if not kept.any():
+    return Turn(state, None, asked)
+  question = questions.Question(
+    state.history,
+    wish,
+    None,
+    allowed,
+    request.k,
+    tuple(shelf.limits(asked)),
+  )
+  return Turn(state, question, asked)
+
+
+def nothing(run: served.Served, found: Turn, began: float) -> dict[str, Any]:
+  """The recommendation where no item meets what is asked."""
+  return {
+    "id": errors.new_id("rec"),
+    "object": "recommendations",
+    "model": run.name,
+    "results": [],
+    "meta": {
+      "warnings": ["no item is known to meet all of what is asked"],
+      "history": list(found.state.history),
+      "instruction": found.state.wish,
+      "num_candidates": 0,
+      "milliseconds": round(1000 * (time.perf_counter() - began), 3),
+    },
+  }
+
+
+def answer(
+  found: Turn, recommendation: dict[str, Any], tokens: int
+) -> dict[str, Any]:
+  """An answer in OpenAI's form.
+
+  Args:
+    found: what was asked.
+    recommendation: what is recommended.
+    tokens: that were read.
+
+  Returns:
+    What is sent as JSON.
+  """
+  recommendation["understood"] = found.state.to_json()
+  message = {"role": "assistant", "content": _content(recommendation)}
+  return {
+    "id": errors.new_id("chatcmpl"),
+    "object": "chat.completion",
+    "created": int(time.time()),
+    "model": recommendation["model"],
+    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+    "usage": {
+      "prompt_tokens": tokens,
+      "completion_tokens": 0,
+      "total_tokens": tokens,
+    },
+    "recommendation": recommendation,
+  }
+
+
+def _content(recommendation: dict[str, Any]) -> str:
+  """The answer in words: a title a line, so that the next turn finds it."""
+  lines = [f"Understood: {recommendation['understood']['text']}."]
+  for number, place in enumerate(recommendation["results"], 1):
+    lines.append(f"{number}. {place['title']}")
+    if why := place.get("reasons", {}).get("text"):
+      lines.append(f"   ({why})")
+  if not recommendation["results"]:
+    lines.append("No item is known to meet all of that; ask for less.")
+  return "\n".join(lines)
+
+
+def events(whole: dict[str, Any]) -> Iterator[str]:
+  """An answer as OpenAI streams it, a line of its text an event.
+
+  Args:
+    whole: what `answer` gave.
+
+  Yields:
+    Server-sent events; the last but one has the recommendation.
+  """
+  head = {key: whole[key] for key in ("id", "created", "model")}
+  head["object"] = "chat.completion.chunk"
+
+  def event(delta: dict[str, Any], end: str | None, **more: Any) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": end}
+    body = {**head, "choices": [choice], **more}
+    return f"data: {json.dumps(body, allow_nan=False)}\n\n"
+
+  yield event({"role": "assistant", "content": ""}, None)
+  content = whole["choices"][0]["message"]["content"]
+  for line in content.splitlines(keepends=True):
+    yield event({"content": line}, None)
+  yield event(
+    {},
+    "stop",
+    usage=whole["usage"],
+    recommendation=whole["recommendation"],
+  )
+  yield "data: [DONE]\n\n"

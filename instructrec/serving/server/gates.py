@@ -1,0 +1,168 @@
+"""What a request passes before it is read: its key, and its size.
+
+Plain ASGI, so that a body is refused while it comes, and answers can stream.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from starlette import types
+
+from instructrec import limits
+from instructrec.serving.server import errors
+
+API_KEYS, ADMIN_KEY = "INSTRUCTREC_API_KEYS", "INSTRUCTREC_ADMIN_KEY"
+_GUARDED = ("/v1/", "/v2/", "/rerank", "/info", "/models")
+_ADMIN = ("/v1/reload",)
+
+
+def _hashed(key: str) -> bytes:
+  return hashlib.sha256(key.encode()).digest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+  """The keys that open the routes; only their hashes are kept.
+
+  Attributes:
+    api: any of them will do; none asks for none.
+    admin: for what changes the server; None closes it.
+  """
+
+  api: tuple[bytes, ...] = ()
+  admin: bytes | None = None
+
+  @classmethod
+  def of(cls, environment: Mapping[str, str]) -> "Keys":
+    """The keys that environment variables name, several by commas.
+
+    Args:
+      environment: of the process.
+
+    Returns:
+      The keys.
+
+    Raises:
+      ValueError: where a variable is set, and holds no key.
+    """
+    found = {}
+    for name in (API_KEYS, ADMIN_KEY):
+      keys = [key.strip() for key in environment.get(name, "").split(",")]
+      if name in environment and not all(keys):
+        raise ValueError(
+          f"{name} holds an empty key; expected keys with commas between "
+          "them, or unset it to ask for none"
+        )
+      found[name] = tuple(_hashed(key) for key in keys if key)
+    if len(found[ADMIN_KEY]) > 1:
+      raise ValueError(f"{ADMIN_KEY} holds several keys, expected one")
+    return cls(found[API_KEYS], next(iter(found[ADMIN_KEY]), None))
+
+  def check(self, path: str, authorization: str) -> None:
+    """Refuses a request without the key that its path needs.
+
+    All keys are compared, each in a time that says nothing of it.
+
+    Args:
+      path: of the request.
+      authorization: its header of that name, "" where there is none.
+
+    Raises:
+      ApiError: 401 for a missing or wrong key, 403 where no key opens it.
+    """
+    if path.rstrip("/") in _ADMIN:
+      if self.admin is None:
+        raise errors.ApiError(
+          403,
+          f"no key opens {path}: the server was started without {ADMIN_KEY}",
+        )
+      wanted: tuple[bytes, ...] = (self.admin,)
+    else:
+      wanted = self.api
+    if not wanted or not path.startswith(_GUARDED):
+      return
+    kind, _, key = authorization.partition(" ")
+    given = _hashed(key.strip())
+    matches = [hmac.compare_digest(given, one) for one in wanted]
+    if kind.lower() != "bearer" or not any(matches):
+      raise errors.ApiError(
+        401,
+        "the key is missing or wrong; send it as 'Authorization: Bearer KEY'",
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Gates:
+  """ASGI: refuses requests without a key (401) or with too large a body (413).
+
+  Attributes:
+    app: what answers the others.
+    keys: that open it.
+    refused: counts what was refused, by reason.
+  """
+
+  app: types.ASGIApp
+  keys: Keys
+  refused: Any
+
+  async def __call__(
+    self, scope: types.Scope, receive: types.Receive, send: types.Send
+  ) -> None:
+    """Passes a request on, or refuses it."""
+    if scope["type"] != "http":
+      await self.app(scope, receive, send)
+      return
+    headers = {
+      name.lower(): value.decode("latin-1") for name, value in scope["headers"]
+    }
+    try:
+      self.keys.check(scope["path"], headers.get(b"authorization", ""))
+      body = await _whole(receive, headers.get(b"content-length", ""))
+    except errors.ApiError as error:
+      self.refused.labels("key" if error.status < 413 else "body").inc()
+      found = errors.response(error)
+      # What is still coming is not read: the connection ends here.
+      found.headers["Connection"] = "close"
+      await found(scope, receive, send)
+      return
+    messages = collections.deque([body])
+
+    async def read() -> types.Message:
+      return messages.popleft() if messages else await receive()
+
+    await self.app(scope, read, send)
+
+
+async def _whole(receive: types.Receive, length: str) -> types.Message:
+  """The whole body as one message, where it is not too large."""
+  limit = limits.BODY_BYTES
+  most = limit.value
+  if length.isascii() and length.isdigit() and int(length[:20]) > most:
+    raise _too_large(f"{length[:20]} bytes", limit)
+  chunks, size = [], 0
+  while True:
+    message = await receive()
+    if message["type"] != "http.request":
+      return message
+    chunks.append(message.get("body", b""))
+    size += len(chunks[-1])
+    if size > most:
+      raise _too_large("more", limit)
+    if not message.get("more_body"):
+      return {
+        "type": "http.request",
+        "body": b"".join(chunks),
+        "more_body": False,
+      }
+
+
+def _too_large(found: str, limit: limits.Limit) -> errors.ApiError:
+  return errors.ApiError(
+    413,
+    f"the body has {found}, expected at most {limit.value:,} bytes; send less "
+    f"at once, or have {limit.variable} set for the server",
+  )

@@ -1,0 +1,42 @@
+"""The page's files, with headers that keep the page to this server."""
+
+import pathlib
+from typing import Any
+
+from starlette import exceptions, responses, staticfiles
+
+FOLDER = pathlib.Path(__file__).parents[1] / "page"
+HEADERS = {
+  # Scripts, styles and answers come from here, and from nowhere else; nothing
+  # inline runs, whatever a title holds; no other site frames the page.
+  "Content-Security-Policy": (
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+  ),
+  "X-Content-Type-Options": "nosniff",
+  "Referrer-Policy": "no-referrer",
+  # Asked for again, and not sent again where nothing changed: the modules of
+  # two versions never meet.
+  "Cache-Control": "no-cache",
+}
+
+
+class PageFiles(staticfiles.StaticFiles):
+  """Serves the page, behind all routes.
+
+  Args:
+    routes: paths that answer other methods than the page's.
+  """
+
+  def __init__(self, routes: frozenset[str] = frozenset()) -> None:
+    super().__init__(directory=FOLDER, html=True)
+    self._routes = routes
+
+  async def get_response(self, path: str, scope: Any) -> responses.Response:
+    """A file, or 304 where the client has it; 404 where there is none."""
+    if scope["path"] in self._routes:
+      raise exceptions.HTTPException(405)
+    found = await super().get_response(path, scope)
+    found.headers.update(HEADERS)
+    return found

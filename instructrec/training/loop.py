@@ -1,0 +1,107 @@
+"""The loop of a run: update, and say what is due at each step.
+
+Left out on purpose: what is done with that. `runner` logs, saves and stops.
+"""
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from instructrec.training import (
+  batches,
+  log_window,
+  optimizer,
+  profiling,
+  train_step,
+  validation,
+  watchdog,
+)
+from instructrec.training import (
+  trainer as trainer_lib,
+)
+
+
+class DivergedError(ValueError):
+  """Loss or parameters stopped being finite numbers: other settings mend it."""
+
+
+def events(
+  trainer: trainer_lib.Trainer,
+  state: train_step.TrainState,
+  stream: batches.BatchStream,
+  steps: range,
+  validated: validation.Validation | None,
+  window: log_window.LogWindow,
+  dog: watchdog.Watchdog,
+  profile: profiling.Profile,
+) -> Iterator[tuple[int, train_step.TrainState, str, dict[str, float]]]:
+  """Trains, and says what is due.
+
+  The step is counted here: reading it from the state would wait for the
+  device after every update. Its rows come before "step": who stops a run there
+  leaves none out.
+
+  Args:
+    trainer: the compiled step, and the run's settings.
+    state: that training goes on from.
+    stream: training batches.
+    steps: those that are left, from 0.
+    validated: gives the rows of validation; None for none.
+    window: of the training log; takes the metrics of each step.
+    dog: is told what was done.
+    profile: is told of each step.
+
+  Yields:
+    (updates made, state, event, values): "train" and "validation" with a row,
+    "checkpoint" where one is due, and "step" after each.
+
+  Raises:
+    DivergedError: where the loss is no finite number.
+  """
+  config = trainer.config
+  rng = jax.random.key(config.seed)
+  since, time_0, compiled = 0, time.perf_counter(), False
+  made = batches.ahead(functools.partial(trainer.batch, stream), steps)
+  for step, batch in zip(steps, made, strict=True):
+    done = step + 1
+    profile.before(done)
+    # The first step is compiled.
+    with dog.paused() if step == steps[0] else contextlib.nullcontext():
+      state, metrics = trainer.step_fn(state, batch, rng)
+    dog.dispatched(done, metrics[train_step.GRAD_NORM].total)
+    profile.after(done, metrics)
+    window.add(metrics)
+    since += 1
+    last = done == config.train_steps
+    if done % config.log_period == 0 or last:
+      values = window.take()
+      seconds = time.perf_counter() - time_0
+      rate = optimizer.learning_rate(config.optimizer, step)
+      if rate is not None:
+        values["learning_rate"] = rate
+      values["steps_per_s"] = since / seconds
+      values["tokens_per_s"] = values.pop("target_tokens") / seconds
+      since, time_0 = 0, time.perf_counter()
+      if not np.isfinite(values["loss"]):
+        raise DivergedError(
+          f"the training loss is {values['loss']} between steps "
+          f"{done - config.log_period} and {done}; the last checkpoint is "
+          "kept. Lower the learning rate or train in float32"
+        )
+      yield done, state, "train", values
+    if validated is not None and (done % config.eval_period == 0 or last):
+      # The steps on the way are timed as such, and the validation is not.
+      jax.block_until_ready(state.step)
+      paused = time.perf_counter()
+      with contextlib.nullcontext() if compiled else dog.paused():
+        values = validated(state.params)
+      compiled = True
+      yield done, state, "validation", values
+      time_0 += time.perf_counter() - paused
+    if done % config.checkpoint_period == 0 or last:
+      yield done, state, "checkpoint", {}
+    yield done, state, "step", {}

@@ -1,0 +1,217 @@
+"""The report on lists of control tasks, of a network that learnt nothing."""
+
+import types
+
+import numpy as np
+import polars as pl
+import pytest
+
+from instructrec.alignment import asked
+from instructrec.alignment.constraint import Constraint
+from instructrec.alignment.wordings import ControlTask
+from instructrec.evaluation import control_lists, generated
+from instructrec.evaluation.control import Direction
+from instructrec.instructions import templates
+from instructrec.pipelines import (
+  control_evaluation,
+  control_methods,
+  control_requests,
+)
+from instructrec.retrieval.methods import item_knn, popularity
+from instructrec.serving import opened_run
+from instructrec.training import batches, title_writing
+
+pytestmark = pytest.mark.tf
+
+K, USERS = 4, 4
+_ASKED = (
+  (ControlTask.PLAIN, None),
+  (ControlTask.WANTED, Direction.WANTED),
+  (ControlTask.UNWANTED, Direction.UNWANTED),
+  (ControlTask.PROPORTION, Direction.ABOUT),
+  (ControlTask.COLD_WANTED, Direction.WANTED),
+)
+
+
+def _rows(matching, attribute):
+  """The same few requests under every task."""
+  requests = matching.block.requests[:USERS]
+  rows = []
+  for task, direction in _ASKED:
+    constraints = []
+    if direction is not None:
+      count = 2 if direction is Direction.ABOUT else None
+      constraints = [str(Constraint(attribute, direction, count))]
+    for one in requests:
+      cold = task is ControlTask.COLD_WANTED
+      rows.append(
+        {
+          "task": task.value,
+          "request_id": one.request_id,
+          "user_id": one.user_id,
+          "constraints": constraints,
+          "k": K,
+          "history_ids": [] if cold else list(one.history),
+          "label_ids": list(one.candidates[:K]),
+          "next_id": "" if cold else one.target,
+          "unseen": [],
+        }
+      )
+  schema = {"constraints": pl.List(pl.String), "unseen": pl.List(pl.String)}
+  return pl.DataFrame(rows, schema_overrides=schema)
+
+
+@pytest.fixture(scope="module", name="evaluation")
+def evaluation_fixture(matching):
+  opened = opened_run.OpenedRun(
+    matching.run, matching.params, matching.prepared, templates.load(), None, 4
+  )
+  items, block = opened.parts.items, matching.block
+  attributes = opened.parts.attributes
+  # Histories leave enough of it.
+  number = max(range(len(attributes)), key=lambda n: len(attributes.items(n)))
+  frame = _rows(matching, attributes.attributes[number])
+  places = np.tile(np.arange(USERS), len(_ASKED))
+  examples = np.asarray(block.examples)[places]
+  rows = control_requests.Rows(
+    frame,
+    title_writing.Prompts(
+      batches.instructions(block.tokens, items),
+      examples,
+      items.history(block.tokens, examples),
+      matching.run.data.inputs_length,
+    ),
+    block.tokens.targets.take(examples),
+  )
+  requests = types.SimpleNamespace(
+    lists=rows,
+    categories=None,
+    asked=lambda: asked.Asked.of(frame, opened.catalog),
+    instructions=types.SimpleNamespace(directory=matching.run.directory),
+  )
+  log = matching.prepared.split.training_log
+  return control_evaluation.ControlEvaluation(
+    control_methods.ControlMethods(
+      opened,
+      requests,
+      item_knn.ItemKNN().fit(log, opened.catalog),
+      popularity.Popularity().fit(log, opened.catalog),
+    ),
+    num_resamples=20,
+  )
+
+
+def _columns(evaluation, name, task):
+  methods = evaluation.methods
+  rows = methods.requests.lists.groups[f"{task}, seen"]
+  method, wishes = methods.lists[name], methods.asked.take(rows)
+  lists = control_lists.Lists(method.items[rows], wishes.k, wishes.history)
+  without = None if method.without is None else method.without[rows]
+  return control_evaluation.columns_of(wishes, lists, without)
+
+
+def test_the_trie_leaves_no_mistakes_and_the_filter_no_disobedience(evaluation):
+  """Whatever a network says that has learnt nothing."""
+  for task, direction in _ASKED:
+    names = [control_methods.MODEL, control_methods.POPULARITY]
+    if direction is not None:
+      names += [control_methods.FILTERED, control_methods.POPULAR_FILTERED]
+    if direction is not None and task is not ControlTask.COLD_WANTED:
+      names += [control_methods.FILTER_ONLY, control_methods.ORACLE]
+    for name in names:
+      columns = _columns(evaluation, name, task)
+      assert (columns["CorrectCount"] == 1).all(), (task, name)
+      for mistake in ("NonExist", "RepeatItem", "InHistory", "TooMany"):
+        assert not columns[mistake].any(), (task, name, mistake)
+      if "filter" in name:
+        assert (columns["CPA"] == 1).all(), (task, name)
+  free = _columns(evaluation, control_methods.FREE, ControlTask.PLAIN)
+  assert free["CorrectCount"].mean() < 1
+
+
+def test_filters_share_out_by_the_wish(evaluation):
+  shares = {
+    ControlTask.WANTED: 1.0,
+    ControlTask.UNWANTED: 0.0,
+    ControlTask.PROPORTION: 0.5,
+  }
+  for task, share in shares.items():
+    for name in (control_methods.FILTERED, control_methods.ORACLE):
+      columns = _columns(evaluation, name, task)
+      assert (columns["TCP"] == share).all()
+      np.testing.assert_allclose(
+        columns["TCP lift"], share - columns["TCP plain"]
+      )
+
+
+def test_a_ranker_that_hears_no_wish_has_no_lift_and_no_cost(evaluation):
+  for name in (control_methods.TEACHER, control_methods.POPULARITY):
+    columns = _columns(evaluation, name, ControlTask.WANTED)
+    assert not columns["TCP lift"].any()
+    assert not columns["control cost"].any()
+
+
+def test_lists_without_a_wish_are_those_of_the_plain_rows(evaluation):
+  methods = evaluation.methods
+  plain = methods.requests.lists.groups["plain, seen"]
+  wanted = methods.requests.lists.groups["wanted, seen"]
+  model = methods.lists[control_methods.MODEL]
+  np.testing.assert_array_equal(model.without[wanted], model.items[plain])
+  # The prompts differ in nothing here, so that nothing is obeyed either.
+  np.testing.assert_array_equal(model.items[wanted], model.items[plain])
+  only = methods.lists[control_methods.FILTER_ONLY].items[wanted]
+  np.testing.assert_array_equal(
+    only, methods.lists[control_methods.FILTERED].items[wanted]
+  )
+
+
+def test_each_group_has_what_can_be_said_of_it(evaluation):
+  page = "\n".join(evaluation.sections())
+  plain, cold = (
+    page.split(f"## Control: {name}, seen")[1].split("## ")[0]
+    for name in ("plain", "cold_wanted")
+  )
+  assert "strict reader" in page
+  (shared,) = [
+    line for line in page.splitlines() if line.startswith("| wanted, seen |")
+  ]
+  columns = _columns(evaluation, control_methods.MODEL, ControlTask.WANTED)
+  assert shared.split(" | ")[2] == f"{columns['TCP'].mean():.3f}"
+  assert shared.split(" | ")[5] == "1.000"  # The oracle obeys.
+  assert "TCP" not in plain
+  assert "HR@10" in plain
+  assert "filtered" not in plain
+  assert "CPA within one" in cold
+  assert "HR@10" not in cold
+  assert "\n| teacher " not in cold
+
+
+def test_columns_are_those_of_lists_worked_by_hand():
+  """Three items of ten are wanted; the second list has a mistake."""
+  mask = np.arange(10) < 3
+  count = np.zeros(2, np.int64)
+  wishes = asked.Asked(
+    k=np.array([2, 2]),
+    history=np.array([[9], [0]]),
+    targets=np.array([1, 7]),
+    wish=asked.control.Wish(
+      np.full(2, Direction.WANTED), count, np.array([3, 2]), np.array([6, 7])
+    ),
+    having=np.stack([mask, mask]),
+  )
+  lists = control_lists.Lists(
+    np.array([[2, 1], [0, generated.INVALID]]), wishes.k, wishes.history
+  )
+  without = np.array([[1, 5, 0], [7, 6, 5]])
+  found = control_evaluation.columns_of(wishes, lists, without)
+  for name, expected in {
+    "TCP": [1.0, 0.0],
+    "CPA": [1.0, 0.0],
+    "TCP plain": [0.5, 0.0],
+    "TCP lift": [0.5, 0.0],
+    "NonExist": [0.0, 1.0],
+    "InHistory": [0.0, 1.0],
+    "HR@10": [1.0, 0.0],
+    "control cost": [1 - 1 / np.log2(3), 1.0],
+  }.items():
+    np.testing.assert_allclose(found[name], expected, err_msg=name)

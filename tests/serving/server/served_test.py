@@ -1,0 +1,63 @@
+"""A run as it is served: its stock, and one that ranks by likelihoods."""
+
+import dataclasses
+
+import pytest
+
+from instructrec.instructions import templates
+from instructrec.serving import opened_run
+from instructrec.serving.server import served
+
+
+def test_the_stock_is_a_list_of_ids(run, tmp_path):
+  path = tmp_path / "stock.txt"
+  path.write_text("\ni3\n i5 \nunknown\n")
+  assert served._read_stock(path, run.catalog) == {"i3", "i5", "unknown"}
+  path.write_text("")
+  assert served._read_stock(path, run.catalog) == frozenset()
+  path.write_text("unknown\n")
+  with pytest.raises(ValueError, match="the catalogue none of them"):
+    served._read_stock(path, run.catalog)
+
+
+def test_a_run_is_called_as_its_folder_or_as_told(run, settings):
+  assert run.name == "shop"
+  told = dataclasses.replace(settings, model_name="games")
+  assert served.Served.over(run.opened, told).name == "games"
+
+
+def test_tables_are_made_before_they_are_asked_for(run):
+  fresh = dataclasses.replace(run)
+  fresh.make_tables()
+  assert {"_by_category", "_folded", "categories"} <= set(vars(fresh))
+
+
+def test_a_run_of_likelihoods_answers_too(matching, settings, serve):
+  """Documents, and the whole catalogue within filters."""
+  opened = opened_run.OpenedRun(
+    matching.parts("likelihood").run,
+    matching.params,
+    matching.prepared,
+    templates.load(),
+  )
+  likely = served.Served.over(opened, settings)
+  with serve(lambda number: likely) as server:
+    server.ready()
+    assert server.get("/info").json()["scores"] == "likelihoods"
+    body = {"query": "a kite", "documents": ["A kite", "A kite " * 40]}
+    found = server.post("/rerank", body).json()
+    assert {one["index"] for one in found["results"]} == {0, 1}
+    assert "documents.1 is longer" in found["meta"]["warnings"][0]
+    body = {
+      "instruction": "a kite",
+      "k": 2,
+      "filters": {"exclude": likely.catalog.item_ids[:-3]},
+    }
+    answer = server.post("/v1/recommendations", body).json()
+    assert {r["id"] for r in answer["results"]} <= set(
+      likely.catalog.item_ids[-3:]
+    )
+    assert answer["meta"]["num_candidates"] == 3
+    assert answer["understood"] is None
+    said = {"messages": [{"role": "user", "content": "Hello."}]}
+    assert server.post("/v1/chat/completions", said).status_code == 400
