@@ -52,6 +52,8 @@ _ALWAYS = (
   ControlTask.COMBINED,
   ControlTask.CATEGORY,
 )
+TEACHER_LENGTH = 100
+"""Of the retriever's best, that a row has: rewards know their ranks."""
 _EVALUATED = tuple(t for t in ControlTask if t is not ControlTask.PALR)
 _WHICH = 199
 """Salt of which tasks a moment has; the next ones are those of the tasks."""
@@ -250,7 +252,7 @@ class ControlRows:
         direction=asked.direction,
       )
     )
-    row = self._written(asked, at, wording, terms)
+    row = self._written(asked, at, ranking, wording, terms)
     self._check(row, asked, at)
     return row
 
@@ -258,6 +260,7 @@ class ControlRows:
     self,
     asked: asking.Question,
     at: moments.Moment,
+    ranking: labels.Ranking,
     wording: wordings.Wording,
     terms: asking.Terms,
   ) -> Control:
@@ -273,6 +276,7 @@ class ControlRows:
     variant = "/".join(terms.unseen or ("seen",))
     if at.split == "train":
       variant = str(at.epoch)
+    best = ranking.best(TEACHER_LENGTH) if has_user else ()
     led = has_user and asked.label[0] == at.target
     return Control(
       example_id=f"{at.request_id}/{asked.task}/{variant}",
@@ -298,6 +302,7 @@ class ControlRows:
       k=asked.k,
       label_ids=tuple(ids[item] for item in asked.label),
       next_id=ids[at.target] if has_user else "",
+      teacher_ids=tuple(ids[item] for item in best),
       epoch=at.epoch,
       unseen=terms.unseen,
     )

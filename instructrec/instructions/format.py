@@ -218,6 +218,8 @@ class Control(Instruction):
     k: titles that are asked for; 0 where the response is no list.
     label_ids: items of the response, in order.
     next_id: what the user took next; "" where the row is about no user.
+    teacher_ids: the retriever's best for the user's history, whatever is asked,
+      best first; empty where the row is about no user.
     epoch: of the draws; 0 in validation and test.
     unseen: what of the row no training row has: "wording", "threshold", "k".
   """
@@ -226,6 +228,7 @@ class Control(Instruction):
   k: int = 0
   label_ids: tuple[str, ...] = ()
   next_id: str = ""
+  teacher_ids: tuple[str, ...] = ()
   epoch: int = 0
   unseen: tuple[str, ...] = ()
 

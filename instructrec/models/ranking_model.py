@@ -364,6 +364,12 @@ class NetworkRankingModel(network_model.NetworkModel):
     reading = self._reading(params, batch)
     return self.decoder(reading, trie, rng=rng, requests=requests)
 
+  def learning(self, objective: objective_lib.Objective) -> Self:
+    """The model with another objective, as a copy."""
+    model = copy.copy(self)
+    model.objective = objective
+    return model
+
   def writing(
     self, catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource
   ) -> Self:

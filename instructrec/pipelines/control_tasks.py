@@ -3,10 +3,12 @@
 A task for each control task, such as `control_v1_wanted`, over the TFDS config
 of its rows. `control_v1_mixture` mixes them; `control_v1_general` adds a third
 of rows that name an item, InstructRec's and GenRec's, so that a model does not
-unlearn them. All have a second form ending in `_items`; see `registry.py`.
+unlearn them. `control_v1_lists` has the lists for a user's history alone, which
+can be rewarded (`alignment.list_objective`). All have a second form ending in
+`_items`; see `registry.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import seqio
 
@@ -27,6 +29,13 @@ WEIGHTS = {
 }
 """Of the mixture: about the rows that the paper has of each. Its baseline PALR
 is trained on its own task alone."""
+_REWARDED = (
+  ControlTask.PLAIN,
+  ControlTask.WANTED,
+  ControlTask.UNWANTED,
+  ControlTask.PROPORTION,
+  ControlTask.COMBINED,
+)
 GENERAL_SHARE = 0.5
 """Rows of other tasks for each control row, as the paper has of chats."""
 _SUFFIXES = ("", item_features.SUFFIX)
@@ -35,7 +44,7 @@ _SUFFIXES = ("", item_features.SUFFIX)
 def register(
   vocabulary: seqio.Vocabulary, *, prefix: str = "control"
 ) -> list[str]:
-  """Registers the tasks of control and their mixture.
+  """Registers the tasks of control and their mixtures.
 
   Args:
     vocabulary: of inputs and targets.
@@ -63,8 +72,10 @@ def register(
         ),
       )
   for suffix in _SUFFIXES:
-    names.append(f"{prefix}_mixture{suffix}")
-    seqio.MixtureRegistry.add(names[-1], _control(prefix, suffix))
+    for mixture, tasks in (("mixture", WEIGHTS), ("lists", _REWARDED)):
+      names.append(f"{prefix}_{mixture}{suffix}")
+      weighted = _control(prefix, suffix, tasks)
+      seqio.MixtureRegistry.add(names[-1], weighted)
   return names
 
 
@@ -97,5 +108,7 @@ def register_general(prefix: str, others: Mapping[str, str]) -> list[str]:
   return names
 
 
-def _control(prefix: str, suffix: str) -> list[tuple[str, float]]:
-  return [(f"{prefix}_{task}{suffix}", rate) for task, rate in WEIGHTS.items()]
+def _control(
+  prefix: str, suffix: str, tasks: Iterable[ControlTask] = tuple(WEIGHTS)
+) -> list[tuple[str, float]]:
+  return [(f"{prefix}_{task}{suffix}", WEIGHTS[task]) for task in tasks]

@@ -32,6 +32,7 @@ class Examples:
     config: data_config.DataConfig,
     items: item_arrays.ItemArrays | None = None,
     *,
+    lists: batches.ListSource | None = None,
     reads_rows: bool = False,
   ) -> batches.BatchStream:
     """Training batches of them.
@@ -39,6 +40,7 @@ class Examples:
     Args:
       config: the run's data settings, its lengths chosen.
       items: of a run that reads items.
+      lists: of a run that is rewarded for lists.
       reads_rows: whether the network reads prompt and answer in one row.
 
     Returns:
@@ -58,6 +60,7 @@ class Examples:
       joined=config.joins(reads_rows),
       loss_on_targets_only=config.loss_on_targets_only,
       items=items,
+      lists=lists,
     )
 
 

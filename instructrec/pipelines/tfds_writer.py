@@ -57,7 +57,7 @@ _FINE_GRAINED_TEXTS = (
 
 
 _CONTROL_TEXTS = ("next_id",)
-_CONTROL_TEXT_LISTS = ("constraints", "label_ids", "unseen")
+_CONTROL_TEXT_LISTS = ("constraints", "label_ids", "teacher_ids", "unseen")
 _CONTROL_NUMBERS = ("k", "epoch")
 
 

@@ -28,7 +28,13 @@ _COLUMNS = (
 )
 _LIST_COLUMNS = ("candidate_ids",)
 _CONTROL_COLUMNS = ("k", "epoch", "next_id")
-_CONTROL_LIST_COLUMNS = ("constraints", "label_ids", "unseen", "history_ids")
+_CONTROL_LIST_COLUMNS = (
+  "constraints",
+  "label_ids",
+  "teacher_ids",
+  "unseen",
+  "history_ids",
+)
 """Of rows of control tasks alone."""
 _ITEM_COLUMNS = (
   "prompt_pretokenized",

@@ -12,11 +12,13 @@ import jax
 import numpy as np
 
 from instructrec import recorded_folder
+from instructrec.alignment import list_arrays, list_objective
 from instructrec.evaluation import environment
-from instructrec.models import tokenizer
+from instructrec.instructions import title_list
+from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import adapters
 from instructrec.models.objectives import objective
-from instructrec.pipelines import streams, vocabulary
+from instructrec.pipelines import item_features, streams, vocabulary
 from instructrec.serving import instruction_folder
 from instructrec.settings import training
 from instructrec.training import (
@@ -61,6 +63,8 @@ def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
   distributed.check_agreement({"the gin config": gin_config.config_text()})
   with run_dir.locked(settings.model_dir, tell) as check:
     opened = _Data.open(settings.tfds_data_dir, config, data)
+    if data.list_length:
+      config = _rewarded(config, settings.tfds_data_dir, opened.vocabulary)
     gin_config.record(
       data_config.DataConfig,
       {f.field: f.width for f in opened.features if not f.given},
@@ -151,13 +155,22 @@ class _Data:
         list(samples.values()), data, items
       )
     made = [
-      found.stream(data, items, reads_rows=config.model.reads_rows)
+      found.stream(
+        data,
+        items,
+        reads_rows=config.model.reads_rows,
+        lists=_list_arrays(folder, data, found),
+      )
       for found in examples.values()
     ]
     return cls(
       vocabulary=model_file,
       items=items,
-      table=folder / item_table.FILE if data.reads_items or writes else None,
+      table=(
+        folder / item_table.FILE
+        if data.reads_items or writes or data.list_length
+        else None
+      ),
       stream=made[0],
       validation=made[1] if len(made) > 1 else None,
       lists=lists,
@@ -287,6 +300,34 @@ class _Record:
         f"the best is checkpoint_{found.best[0]}: {found.metric} of validation "
         f"{found.best[1]:.4g}"
       )
+
+
+def _list_arrays(
+  folder: pathlib.Path, data: data_config.DataConfig, found: streams.Examples
+) -> list_arrays.ListArrays | None:
+  """What rows ask of lists, where these are rewarded."""
+  if not data.list_length:
+    return None
+  items = item_features.read_catalog(str(folder / item_table.FILE))
+  return list_arrays.ListArrays.of(items, found.datasets, data.list_length)
+
+
+def _rewarded(
+  config: runner.TrainConfig, folder: pathlib.Path, vocabulary: pathlib.Path
+) -> runner.TrainConfig:
+  """The run's settings with the items of a folder in its objective."""
+  model = config.model
+  if not isinstance(model, ranking_model.NetworkRankingModel):
+    raise ValueError(
+      "LIST_LENGTH has batches say what is asked of lists, which a "
+      f"{type(model).__name__} does not read; set --gin.LIST_LENGTH=0"
+    )
+  trie = item_titles.ItemTitles(folder, vocabulary)(
+    vocab_size=model.vocab_size, eos_id=model.network_config.eos_id
+  )
+  separator = tokenizer.Tokenizer(vocabulary).separator_id(title_list.SENTINEL)
+  learnt = list_objective.bound(model.objective, trie, separator)
+  return dataclasses.replace(config, model=model.learning(learnt))
 
 
 def _parameter_shapes(

@@ -20,7 +20,7 @@ import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -32,6 +32,21 @@ Batch = dict[str, np.ndarray]
 Made = TypeVar("Made")
 
 _BLOCK = 4096
+
+
+class ListSource(Protocol):
+  """What rows ask of lists: `alignment.list_arrays.ListArrays`."""
+
+  @property
+  def identity(self) -> Any:
+    """What its arrays depend on beside the rows, as JSON values."""
+
+  def __call__(
+    self,
+    dataset: token_dataset.TokenDataset,
+    examples: Int[np.ndarray, " batch"],
+  ) -> Batch:
+    """Arrays of some rows of a data set, equally wide for all data sets."""
 
 
 def _generator(*key: int) -> np.random.Generator:
@@ -117,6 +132,7 @@ class BatchStream:
       decoder-only networks train on it; see `packing.join_features`.
     loss_on_targets_only: likewise.
     items: of a run that reads items; None for text alone.
+    lists: of a run that is rewarded for lists; None for no such arrays.
   """
 
   datasets: Mapping[str, token_dataset.TokenDataset]
@@ -129,6 +145,7 @@ class BatchStream:
   joined: bool = False
   loss_on_targets_only: bool = True
   items: item_arrays.ItemArrays | None = None
+  lists: ListSource | None = None
 
   def __post_init__(self) -> None:
     """Checks the parts against each other.
@@ -138,7 +155,8 @@ class BatchStream:
         tasks that do not tell their items where these are read, or items in
         packed rows.
     """
-    if self.items is not None and (self.pack or self.joined):
+    apart = self.items is not None or self.lists is not None
+    if apart and (self.pack or self.joined):
       raise ValueError(
         "rows of several examples (pack=True), or of prompt and answer, cannot "
         "hold items, which belong to one prompt each; train with pack=False, "
@@ -208,6 +226,8 @@ class BatchStream:
         "num_drawn": self.items.num_drawn,
         "table": self.items.fingerprint,
       }
+    if self.lists is not None:
+      found["lists"] = self.lists.identity
     return found
 
   @functools.cached_property
@@ -323,10 +343,11 @@ class BatchStream:
       Arrays `[rows, length]`; see `features.to_features`. Where items are
       read, `history_*` [rows, history, ...] and `choice_*` [rows, 1 + drawn,
       ...] as `features.item_arrays` makes them: a row's first choice is its
-      target (0 where it names no item), the others are drawn. Packed batches
-      add `encoder_segment_ids`, `encoder_positions` and the same for
-      the decoder (int32; segments count from 1, padding is 0). Joined ones
-      have the arrays of the decoder alone, as wide as both.
+      target (0 where it names no item), the others are drawn. Where lists are
+      rewarded, also what `lists` gives. Packed batches add
+      `encoder_segment_ids`, `encoder_positions` and the same for the decoder
+      (int32; segments count from 1, padding is 0). Joined ones have the arrays
+      of the decoder alone, as wide as both.
     """
     if rows is None:
       rows = np.arange(self.batch_size)
@@ -337,6 +358,7 @@ class BatchStream:
     width = 0 if self.items is None else self.items.history_length
     history = np.zeros((len(flat), width), np.int32)
     wanted = np.zeros(len(flat), np.int32)
+    asked: Batch = {}
     for name, dataset in self.datasets.items():
       (slots,) = np.nonzero([pair[0] == name for pair in flat])
       examples = np.array([flat[slot][1] for slot in slots], np.int64)
@@ -347,6 +369,10 @@ class BatchStream:
         assert dataset.target_items is not None
         history[slots] = self.items.history(dataset, examples)
         wanted[slots] = dataset.target_items[examples]
+      if self.lists is not None and len(slots):
+        for key, own in self.lists(dataset, examples).items():
+          shape = (len(flat), *own.shape[1:])
+          asked.setdefault(key, np.zeros(shape, own.dtype))[slots] = own
     batch = features.to_features(inputs, targets)
     if self.items is not None:
       batch |= self.items.history_arrays(history)
@@ -354,6 +380,7 @@ class BatchStream:
         drawn = self.items.draw(self.seed, step, rows)
         choices = np.concatenate([wanted[:, None], drawn], axis=1)
         batch |= self.items.choice_arrays(choices)
+    batch |= asked
     if self.joined:
       batch = packing.join_features(
         batch, loss_on_targets_only=self.loss_on_targets_only

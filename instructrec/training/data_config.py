@@ -30,6 +30,8 @@ class DataConfig:
       0 has it chosen from the data.
     num_drawn: items drawn beside the target of each row; 0 draws none, and
       batches do not say which item the target is.
+    list_length: titles of the longest list that is asked for, where lists are
+      rewarded; 0 leaves out of batches what that needs.
   """
 
   mixture: str
@@ -46,6 +48,7 @@ class DataConfig:
   history_length: int = 0
   title_length: int = 0
   num_drawn: int = 0
+  list_length: int = 0
 
   @property
   def unknown(self) -> tuple[str, ...]:
@@ -109,6 +112,7 @@ class DataConfig:
           "title_length",
           "history_length",
           "num_drawn",
+          "list_length",
         ),
         0,
       ),

@@ -21,6 +21,7 @@ _T = TypeVar("_T")
 # Making an object of their classes, or calling their functions, touches no file
 # and no server.
 _CLASSES = (
+  "instructrec.alignment.list_objective",
   "instructrec.models.generation",
   "instructrec.models.networks",
   "instructrec.models.objectives",

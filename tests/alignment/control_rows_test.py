@@ -116,6 +116,21 @@ def test_every_list_does_as_it_is_asked(which, request, prepared, having):
     assert f"{row.k} item{'s' * (row.k > 1)}" in row.inputs
 
 
+def test_rows_have_the_retrievers_best_whatever_they_ask(rows):
+  best = {}
+  for row in rows:
+    assert bool(row.teacher_ids) == bool(row.next_id)
+    assert len(set(row.teacher_ids)) == len(row.teacher_ids) <= 100
+    assert not set(row.teacher_ids) & set(row.history_ids)
+    if row.kind == ControlTask.PLAIN:
+      # The target first, and the best behind it.
+      others = [i for i in row.teacher_ids if i != row.next_id]
+      assert row.label_ids[1:] == tuple(others[: row.k - 1])
+    if row.next_id:
+      key = row.request_id, row.epoch, row.history_ids
+      assert best.setdefault(key, row.teacher_ids) == row.teacher_ids
+
+
 def test_the_target_leads_where_the_paper_puts_it(rows):
   for row in rows:
     in_list = row.next_id in row.label_ids

@@ -75,6 +75,22 @@ def test_a_network_learns_lists_beside_single_items(work, tmp_path):
   for group in ("plain", "wanted", "proportion", "cold_unwanted", "category"):
     assert f"## Control: {group}, seen" in page
   assert "| teacher, filtered - model |" in page
+  result = call(
+    "train",
+    "--gin_file=gin/align_cpu.gin",
+    *(f"--gin.{name}={value}" for name, value in _SHORT.items()),
+    f"--gin.INITIAL_CHECKPOINT_PATH='{tmp_path / 'model'}'",
+    f"--tfds_data_dir={tmp_path / 'instructions'}",
+    f"--model_dir={tmp_path / 'aligned'}",
+  )
+  assert result.exit_code == 0, result.output
+  assert "adapters alone are trained" in result.output
+  lines = (tmp_path / "aligned" / "metrics.jsonl").read_text().splitlines()
+  first = json.loads(lines[0])
+  # Of two steps, the first of which is of the network that is not to be left.
+  assert first["policy/ratio"] == pytest.approx(1.0, abs=1e-4)
+  assert first["lists/errors"] == 0.0
+  assert "best is checkpoint_4: reward/list" in result.output
 
 
 def test_a_report_asks_for_lists_of_the_rows_teacher_alone(work, tmp_path):

@@ -129,6 +129,15 @@ def test_mixtures_weigh_tasks(names):
   assert rates[f"{PREFIX}_plain"] == pytest.approx(
     rates[f"{PREFIX}_wanted"] + rates[f"{PREFIX}_unwanted"]
   )
+  # What can be rewarded: with a history, and answered by a list.
+  lists = token_cache.mixture_rates(f"{PREFIX}_lists")
+  assert set(lists) == {
+    f"{PREFIX}_{task}"
+    for task in ("plain", "wanted", "unwanted", "proportion", "combined")
+  }
+  assert lists[f"{PREFIX}_plain"] == pytest.approx(
+    lists[f"{PREFIX}_proportion"]
+  )
   forms = {f"{name}_items" for name in names if not name.endswith("_items")}
   assert forms == {name for name in names if name.endswith("_items")}
 

@@ -1,5 +1,6 @@
 """One batch, read by a network with its parameters."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from instructrec.models.networks import network, title_matching
+from instructrec.models.networks import adapters, network, title_matching
 
 
 class Reading:
@@ -20,6 +21,9 @@ class Reading:
     params: its parameters.
     arrays: the batch; see `models.protocol`.
     dropout_rng: None switches dropout off.
+
+  Attributes:
+    dropout_rng: likewise; what is drawn in a loss derives its keys from it.
   """
 
   def __init__(
@@ -34,12 +38,44 @@ class Reading:
     self.vocab_size: int = module.config.vocab_size
     self._module = module
     self._params = params
-    self._has_dropout = dropout_rng is not None
+    self.dropout_rng = dropout_rng
     self._plain = functools.partial(module.apply, {"params": params})
     self._apply = functools.partial(
       self._plain,
       enable_dropout=dropout_rng is not None,
       rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+    )
+
+  def without_dropout(self) -> "Reading":
+    """The same network and batch, read anew where there is dropout."""
+    if self.dropout_rng is None:
+      return self
+    return Reading(self._module, self._params, self.arrays)
+
+  @property
+  def has_adapters(self) -> bool:
+    """Whether the network has adapters."""
+    return self._module.config.adapter is not None
+
+  def without_adapters(self) -> "Reading":
+    """The batch as the network reads it that the adapters change.
+
+    Nothing in it has a gradient, and no second copy of the network exists.
+
+    Raises:
+      ValueError: where the network has no adapters.
+    """
+    if not self.has_adapters:
+      raise ValueError(
+        "the network has no adapters to leave out; train it with "
+        "gin/overrides/lora.gin"
+      )
+    config = dataclasses.replace(self._module.config, adapter=None)
+    _, params = adapters.split(self._params)
+    return Reading(
+      self._module.clone(config=config),
+      jax.lax.stop_gradient(params),
+      self.arrays,
     )
 
   def without_gradient(self) -> "Reading":
@@ -48,7 +84,7 @@ class Reading:
     Raises:
       ValueError: where the reading has dropout, which decoding has not.
     """
-    if self._has_dropout:
+    if self.dropout_rng is not None:
       raise ValueError(
         "the reading has dropout, and what is decoded would be of another "
         "network than what is scored; expected a dropout_rng of None"

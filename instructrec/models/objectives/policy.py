@@ -57,6 +57,10 @@ class Rewards(NamedTuple):
 class PolicyLoss(Protocol):
   """A loss over groups of sampled lists."""
 
+  @property
+  def divergence_weight(self) -> float:
+    """What a nat of divergence from the reference costs."""
+
   def __call__(
     self, samples: Samples, rewards: Rewards
   ) -> tuple[Float[Array, ""], dict[str, clu_metrics.Metric]]:

@@ -1,0 +1,307 @@
+"""Lists are drawn, rewarded and learnt from within one compiled step.
+
+An `Objective` like others: it reads a batch, draws lists of each prompt
+(`rollouts`), rewards them (`rewards`) and returns a policy's loss
+(`models.objectives.policy`). Its unit is a place of a drawn list, written or
+not, so that neither titles nor lists gain by their length.
+
+The policy that is not to be left is the same network without its adapters.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from clu import metrics as clu_metrics
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from instructrec.alignment import rewards, rollouts
+from instructrec.evaluation import control, generated
+from instructrec.models.generation import (
+  catalog_decoder,
+  catalog_trie,
+  catalog_walk,
+  leaf_intervals,
+  list_policy,
+  title_lists,
+)
+from instructrec.models.networks import network
+from instructrec.models.networks.reading import Reading
+from instructrec.models.objectives import item_grpo, objective
+from instructrec.models.objectives import policy as policy_lib
+
+ARRAYS = (
+  "list_sizes",
+  "list_wishes",
+  "list_has",
+  "list_history",
+  "list_targets",
+  "list_teacher",
+)
+"""What batches say of lists; see `list_arrays.ListArrays`."""
+_DRAWS = 1
+"""Salt of the draws; dropout has the key itself."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ListObjective:
+  """Policy gradient over lists of titles.
+
+  Draws are a function of the step's key and of a row's place in its
+  microbatch: other microbatches draw other lists of the same distribution.
+
+  Attributes:
+    separator_id: see `list_policy.ListPolicy`; None where `bound` is to give
+      it.
+    max_items: items of the longest list that is asked for.
+    num_lists: lists drawn of each prompt, which are compared; at least 2.
+    loss: what is learnt from them: `item_grpo.ItemGRPO`, `grpo.GRPO`.
+    constrained: see `list_policy.ListPolicy`; what constrained lists learn is
+      their order and what is in them, others also to have no errors.
+    max_length: tokens of a list that is not constrained.
+    form: whose rewards, the name of a `rewards.Form`.
+    alpha: how much the ranking counts beside the wish; see `rewards`.
+    seed: of draws where there is no dropout to have keys from: validation
+      draws the same noise each time.
+    catalog: what is written, or what makes it when it is asked; None where
+      `bound` is to give it.
+  """
+
+  separator_id: int | None = None
+  max_items: int = 10
+  num_lists: int = 8
+  loss: policy_lib.PolicyLoss = dataclasses.field(
+    default_factory=item_grpo.ItemGRPO
+  )
+  constrained: bool = True
+  max_length: int | None = None
+  form: str = rewards.Form.MENDED
+  alpha: float = rewards.ALPHA
+  seed: int = 0
+  catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource | None = (
+    None
+  )
+
+  def __post_init__(self) -> None:
+    """Checks names and numbers.
+
+    Raises:
+      ValueError: where one is out of its range, or they do not go together.
+    """
+    forms = [form.value for form in rewards.Form]
+    if self.form not in forms:
+      raise ValueError(
+        f"form is {self.form!r}; expected one of {', '.join(forms)}"
+      )
+    if self.num_lists < 2 or not 0.0 <= self.alpha <= 1.0:
+      raise ValueError(
+        f"num_lists is {self.num_lists} and alpha {self.alpha}; expected at "
+        "least 2, as a list is compared with others, and a number in [0, 1]"
+      )
+    if self.separator_id is not None:
+      self.policy  # noqa: B018  Checks the rest.
+
+  @property
+  def policy(self) -> list_policy.ListPolicy:
+    """How tokens have their probability when lists are drawn, and learnt."""
+    closed = catalog_walk.CLOSED
+    if self.separator_id is None:
+      raise ValueError(
+        "the objective of lists has no separator_id; set it, or have a run's "
+        "by list_objective.bound"
+      )
+    return list_policy.ListPolicy(
+      separator_id=self.separator_id,
+      max_items=self.max_items,
+      constrained=self.constrained,
+      probability=closed if self.constrained else catalog_walk.OPEN,
+      max_length=self.max_length,
+    )
+
+  @property
+  def trains(self) -> frozenset[str]:
+    """See `objective.Objective`."""
+    return frozenset((objective.LIKELIHOOD,))
+
+  def check(self, arrays: objective.Arrays, *, titles: bool) -> None:
+    """See `objective.Objective`."""
+    del titles
+    missing = [name for name in ARRAYS if name not in arrays]
+    if missing:
+      raise ValueError(
+        f"the objective of lists reads {', '.join(missing)}, which the batch "
+        f"lacks; it has {', '.join(sorted(arrays))}. In the embedded runner "
+        "set LIST_LENGTH, and take a mixture of control tasks that ask for "
+        "lists, such as 'control_v1_lists'"
+      )
+
+  def divisor(self, arrays: objective.Arrays) -> Float[Array, ""]:
+    """Places of all drawn lists, written or not."""
+    rows = arrays["list_sizes"].shape[0]
+    return jnp.asarray(rows * self.num_lists * self.max_items, jnp.float32)
+
+  def __call__(self, reading: Reading) -> objective.Outcome:
+    """See `objective.Objective`."""
+    if self.loss.divergence_weight and not reading.has_adapters:
+      raise ValueError(
+        f"divergence_weight is {self.loss.divergence_weight}, but the network "
+        "has no adapters without which it would be the policy that is not to "
+        "be left; train with gin/overrides/lora.gin, or set "
+        f"{type(self.loss).__name__}.divergence_weight = 0.0"
+      )
+    arrays, rng = reading.arrays, self._rng(reading)
+    reading = reading.without_dropout()
+    trie = self._catalog(reading)
+    requests = list_policy.ListRequests(
+      lengths=arrays["list_sizes"],
+      conditions=leaf_intervals.Conditions(excluded=arrays["list_history"]),
+    )
+    drawn = rollouts.draw(
+      reading, trie, requests, self.policy, num_lists=self.num_lists, rng=rng
+    )
+    earned = self._earned(drawn.items, arrays)
+    written = drawn.num_tokens > 0
+    samples = self._samples(reading, trie, requests, drawn.lists)
+    total, metrics = self.loss(
+      samples, policy_lib.Rewards(earned.items, earned.lists, written)
+    )
+    if not reading.has_adapters:
+      # There is nothing that it would be measured from.
+      del metrics["policy/divergence"]
+    metrics |= _report(drawn, earned, written)
+    return objective.Outcome(total, metrics)
+
+  def _rng(self, reading: Reading) -> PRNGKeyArray:
+    key = reading.dropout_rng
+    key = jax.random.key(self.seed) if key is None else key
+    return jax.random.fold_in(key, _DRAWS)
+
+  def _catalog(self, reading: Reading) -> catalog_trie.CatalogTrie:
+    trie = catalog_decoder.made(
+      self.catalog, vocab_size=reading.vocab_size, eos_id=reading.eos_id
+    )
+    catalog_decoder.check_vocabulary(reading, trie)
+    return trie
+
+  def _samples(
+    self,
+    reading: Reading,
+    trie: catalog_trie.CatalogTrie,
+    requests: list_policy.ListRequests,
+    lists: list_policy.TitleLists,
+  ) -> policy_lib.Samples:
+    """The drawn tokens, under the policy, that which drew, and without it."""
+
+    def log_probs(reading: Reading) -> Float[Array, "batch lists length"]:
+      return title_lists.token_log_probs(
+        reading, trie, requests, self.policy, lists.tokens
+      )
+
+    old = lists.token_log_probs
+    reference = old
+    if reading.has_adapters:
+      reference = log_probs(reading.without_adapters())
+    where = lists.tokens != network.PAD_ID
+    return policy_lib.Samples(
+      log_probs=log_probs(reading),
+      old=old,
+      reference=reference,
+      items=jnp.where(where, self.policy.places(lists.tokens), -1),
+    )
+
+  def _earned(
+    self, items: Int[Array, "batch lists places"], arrays: objective.Arrays
+  ) -> rewards.Earned:
+    """What drawn lists earn, by what their rows ask."""
+    has = control.at_places(arrays["list_has"][:, None], items)
+    shown = rewards.Shown(
+      items, has.astype(bool), _ranks(items, arrays["list_teacher"])
+    )
+    asked = rewards.Asked(
+      k=arrays["list_sizes"][:, None],
+      target=_places(arrays["list_targets"])[:, None],
+      history=_places(arrays["list_history"])[:, None],
+      wish=control.Wish(*jnp.moveaxis(arrays["list_wishes"], 1, 0)[..., None]),
+    )
+    return rewards.rewards(
+      shown, asked, form=rewards.Form(self.form), alpha=self.alpha
+    )
+
+
+def bound(
+  found: objective.Objective,
+  trie: catalog_trie.CatalogTrie,
+  separator_id: int,
+) -> objective.Objective:
+  """An objective with the catalogue and the separator of a run.
+
+  Args:
+    found: any; of those that write no lists, the same is returned.
+    trie: what lists are made of.
+    separator_id: the token between titles.
+
+  Returns:
+    The objective; what it has of both already, it keeps.
+
+  Raises:
+    ValueError: where titles cannot stand in lists.
+  """
+  if isinstance(found, objective.WeightedSum):
+    parts = [bound(part, trie, separator_id) for part in found.objectives]
+    return dataclasses.replace(found, objectives=tuple(parts))
+  if not isinstance(found, ListObjective):
+    return found
+  own = found.separator_id
+  made = dataclasses.replace(
+    found,
+    catalog=trie if found.catalog is None else found.catalog,
+    separator_id=separator_id if own is None else own,
+  )
+  made.policy.check(trie)
+  return made
+
+
+def _places(numbers: Int[Array, "*dims"]) -> Int[Array, "*dims"]:
+  """Items as rewards count them, from 0; -1 for none."""
+  return numbers - 1
+
+
+def _ranks(
+  items: Int[Array, "batch lists places"], teacher: Int[Array, "batch best"]
+) -> Int[Array, "batch lists places"]:
+  """Place of each item in the teacher's ranking, from 0.
+
+  Items that are not among its best all have the place behind them.
+  """
+  best = _places(teacher)[:, None, None]
+  found = (items[..., None] == best) & (best >= 0)
+  return jnp.where(found.any(-1), found.argmax(-1), teacher.shape[1])
+
+
+def _report(
+  drawn: rollouts.Rollout,
+  earned: rewards.Earned,
+  written: Bool[Array, "batch lists places"],
+) -> objective.Metrics:
+  """Means over places that were written, or over lists."""
+
+  def mean(values: Any, where: Array) -> clu_metrics.Metric:
+    total = jnp.where(where, values, 0.0).sum().astype(jnp.float32)
+    return clu_metrics.Average(
+      total=total, count=where.sum().astype(jnp.float32)
+    )
+
+  lists = jnp.ones(earned.lists.shape, bool)
+  items = drawn.items.reshape(len(drawn.items), -1)
+  first = (items >= 0) & ~generated.repeated(items)
+  return {
+    "reward/ranking": mean(earned.ranking, written),
+    "reward/task": mean(earned.task, written),
+    "reward/item": mean(earned.items, written),
+    "reward/list": mean(earned.lists, lists),
+    "lists/errors": mean(drawn.errors.any, written),
+    "lists/items": mean(drawn.lists.num_items, lists),
+    # Of the lists of one prompt: near 0 where they have become one list.
+    "lists/distinct": mean(first, items >= 0),
+  }

@@ -1,0 +1,242 @@
+"""Policy gradient over lists of titles, as a training step takes it."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from instructrec.alignment import list_objective, rollouts
+from instructrec.evaluation.control import Direction
+from instructrec.models import ranking_model
+from instructrec.models.generation import (
+  catalog_trie,
+  leaf_intervals,
+  list_policy,
+)
+from instructrec.models.networks import adapters, reading, t5
+from instructrec.models.networks.t5_config import T5Config
+from instructrec.models.objectives import (
+  grpo,
+  item_grpo,
+  objective,
+  token_likelihood,
+)
+from instructrec.training import train_step
+
+EOS, SEPARATOR = 1, 11
+TITLES = [[4, 1], [4, 5, 1], [6, 7, 1], [6, 8, 8, 1], [9, 1]]
+TRIE = catalog_trie.CatalogTrie.build(TITLES, eos_id=EOS, vocab_size=12)
+INPUTS = np.array([[5, 9, 4, 1, 0], [7, 3, 1, 0, 0]], np.int32)
+TARGET = np.array([[6, 7, 11, 9, 1, 0], [9, 1, 0, 0, 0, 0]], np.int32)
+# Two of items 2 and 4 are wanted, of which the teacher puts 4 first; one item
+# that is not 1, the target being 5.
+BATCH = {
+  "encoder_input_tokens": INPUTS,
+  "decoder_input_tokens": np.pad(TARGET, ((0, 0), (1, 0)))[:, :-1],
+  "decoder_target_tokens": TARGET,
+  "decoder_loss_weights": (TARGET > 0).astype(np.float32),
+  "list_sizes": np.array([2, 1], np.int32),
+  "list_wishes": np.array(
+    [[Direction.WANTED, 0, 2, 2], [Direction.UNWANTED, 0, 1, 4]], np.int32
+  ),
+  "list_has": np.array([[0, 1, 0, 1, 0], [1, 0, 0, 0, 0]], bool),
+  "list_history": np.array([[3], [0]], np.int32),
+  "list_targets": np.array([4, 5], np.int32),
+  "list_teacher": np.array([[4, 2, 5], [5, 4, 2]], np.int32),
+}
+BEST = [[4, 2], [5, 0]]
+CONFIG = T5Config(
+  vocab_size=12,
+  emb_dim=8,
+  num_heads=2,
+  num_encoder_layers=1,
+  num_decoder_layers=1,
+  head_dim=4,
+  mlp_dim=16,
+  dropout_rate=0.1,
+)
+LORA = adapters.LoRA(targets=".*/(query|wo)", rank=2, dropout_rate=0.1)
+LISTS = list_objective.ListObjective(
+  separator_id=SEPARATOR,
+  max_items=2,
+  num_lists=8,
+  loss=item_grpo.ItemGRPO(divergence_weight=0.0),
+  catalog=TRIE,
+)
+ANCHOR = token_likelihood.TokenLikelihood()
+BOTH = objective.WeightedSum((LISTS, ANCHOR), (1.0, 0.1))
+SHAPES = {name: array.shape for name, array in BATCH.items()}
+
+
+def _model(config, found):
+  return ranking_model.NetworkRankingModel(t5.T5(config), objective=found)
+
+
+@functools.cache
+def _params(config):
+  model = _model(config, None)
+  made = jax.jit(lambda key: model.get_initial_variables(key, SHAPES))
+  return made(jax.random.key(0))["params"]
+
+
+def _trained(config, found, steps, learning_rate=0.05, start=None):
+  """A model after some steps, and the metrics of each."""
+  model, optimizer = _model(config, found), optax.adam(learning_rate)
+  start = _params(config) if start is None else start
+  step = jax.jit(
+    functools.partial(train_step.train_step, model=model, optimizer=optimizer)
+  )
+  state = train_step.start_from(start, optimizer)
+  seen = []
+  for _ in range(steps):
+    state, metrics = step(state, BATCH, jax.random.key(1))
+    seen.append({name: m.compute() for name, m in metrics.items()})
+  return state.params, seen
+
+
+@pytest.fixture(scope="module", name="adapted")
+def adapted_fixture():
+  """Adapters are trained from zero, the divergence from what was counted."""
+  config = dataclasses.replace(CONFIG, adapter=LORA)
+  lists = dataclasses.replace(
+    LISTS, loss=item_grpo.ItemGRPO(divergence_weight=0.1)
+  )
+  return _params(config), *_trained(config, lists, 4)
+
+
+def test_a_first_step_has_the_ratio_one_and_no_divergence(adapted):
+  _, _, (first, *later) = adapted
+  assert first["policy/ratio"] == pytest.approx(1.0, abs=1e-5)
+  assert first["policy/divergence"] == pytest.approx(0.0, abs=1e-6)
+  assert first["policy/clipped"] == 0.0
+  # Drawn anew by the policy that is trained, which moves from the reference.
+  assert later[-1]["policy/ratio"] == pytest.approx(1.0, abs=1e-5)
+  assert later[-1]["policy/divergence"] > 1e-4
+
+
+def test_with_adapters_these_alone_change(adapted):
+  before, after, _ = adapted
+  before = traverse_util.flatten_dict(before, sep="/")
+  for name, value in traverse_util.flatten_dict(after, sep="/").items():
+    same = np.array_equal(value, before[name])
+    assert same != adapters.is_adapter(name), name
+
+
+def test_what_is_reported_is_of_the_lists_that_were_drawn(adapted):
+  _, _, (first, *_) = adapted
+  # Of two and of one item; constrained, none is wrong.
+  assert first["lists/items"] == 1.5
+  assert first["lists/errors"] == 0.0
+  assert 0.0 < first["lists/distinct"] < 1.0
+  assert 0.0 < first["reward/task"] < 1.0
+  assert first["policy/same_rewards"] in (0.0, 0.5)
+
+
+@pytest.mark.parametrize("loss", [item_grpo.ItemGRPO, grpo.GRPO])
+def test_the_best_list_is_approached(loss):
+  lists = dataclasses.replace(LISTS, loss=loss(divergence_weight=0.0))
+  params, seen = _trained(CONFIG, lists, 60)
+  assert "policy/divergence" not in seen[0]
+  assert seen[-1]["reward/list"] > seen[0]["reward/list"] + 1.0
+  drawn = _drawn(params)
+  share = (drawn == np.array(BEST)[:, None]).all(-1).mean(1)
+  before = _drawn(_params(CONFIG)) == np.array(BEST)[:, None]
+  assert (before.all(-1).mean(1) < 0.5).all()
+  assert (share > 0.75).all(), share
+
+
+@jax.jit
+def _drawn(params):
+  """Items of lists that a policy draws."""
+  requests = list_policy.ListRequests(
+    lengths=BATCH["list_sizes"],
+    conditions=leaf_intervals.Conditions(excluded=BATCH["list_history"]),
+  )
+  read = reading.Reading(
+    t5.T5(CONFIG), params, {"encoder_input_tokens": INPUTS}
+  )
+  return rollouts.draw(
+    read, TRIE, requests, LISTS.policy, num_lists=64, rng=jax.random.key(9)
+  ).lists.items
+
+
+@pytest.fixture(scope="module", name="gradients")
+def gradients_fixture():
+  """Of both objectives together, of each, and what the second reports."""
+  models = [_model(CONFIG, found) for found in (BOTH, LISTS, ANCHOR)]
+
+  @jax.jit
+  def gradients(params, batch):
+    found = [
+      jax.grad(model.loss_fn, has_aux=True)(params, batch, None)
+      for model in models
+    ]
+    return [gradient for gradient, _ in found], found[1][1]
+
+  return functools.partial(gradients, _params(CONFIG))
+
+
+def test_lists_that_are_worth_the_same_teach_nothing(gradients):
+  """All items are as wanted, and the teacher knows none of them."""
+  (_, lists, _), metrics = gradients(
+    {
+      **BATCH,
+      "list_has": np.ones((2, 5), bool),
+      "list_wishes": np.array([[Direction.WANTED, 0, 4, 0]] * 2, np.int32),
+      "list_targets": np.zeros(2, np.int32),
+      "list_teacher": np.zeros((2, 3), np.int32),
+    }
+  )
+  assert metrics["policy/same_rewards"].compute() == 1.0
+  assert not any(np.asarray(x).any() for x in jax.tree.leaves(lists))
+
+
+def test_an_anchor_counts_beside_it_by_its_weight(gradients):
+  found, metrics = gradients(BATCH)
+  assert metrics["policy/same_rewards"].compute() < 1.0
+  for both, lists, anchor in zip(*map(jax.tree.leaves, found), strict=True):
+    np.testing.assert_allclose(both, lists + 0.1 * anchor, atol=1e-5)
+  # Two rows, eight lists, two places.
+  assert _model(CONFIG, BOTH).loss_divisor(BATCH) == 32.0
+
+
+def test_a_divergence_needs_adapters():
+  model = _model(CONFIG, dataclasses.replace(LISTS, loss=item_grpo.ItemGRPO()))
+  with pytest.raises(ValueError, match=r"lora\.gin, or set ItemGRPO"):
+    jax.eval_shape(model.eval_fn, _params(CONFIG), BATCH)
+
+
+@pytest.mark.parametrize(
+  ("changed", "message"),
+  [
+    ({"form": "best"}, "expected one of mended, paper"),
+    ({"num_lists": 1}, "compared with others"),
+    ({"alpha": 2.0}, r"a number in \[0, 1\]"),
+    ({"max_length": 9}, "would cut constrained lists"),
+  ],
+)
+def test_wrong_settings_are_refused(changed, message):
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(LISTS, **changed)
+
+
+def test_a_batch_that_asks_for_no_lists_is_refused():
+  batch = {n: x for n, x in BATCH.items() if n != "list_teacher"}
+  model = _model(CONFIG, LISTS)
+  with pytest.raises(ValueError, match="list_teacher, which the batch lacks"):
+    model.loss_fn(_params(CONFIG), batch, None)
+
+
+def test_a_run_gives_its_catalogue_and_separator():
+  wants = dataclasses.replace(LISTS, catalog=None, separator_id=None)
+  both = objective.WeightedSum((wants, ANCHOR), (1.0, 0.1))
+  assert list_objective.bound(both, TRIE, SEPARATOR) == BOTH
+  assert list_objective.bound(ANCHOR, TRIE, SEPARATOR) is ANCHOR
+  with pytest.raises(ValueError, match="rename it, or choose another"):
+    list_objective.bound(both, TRIE, 8)
+  with pytest.raises(ValueError, match="has no separator_id"):
+    _ = wants.policy
