@@ -110,6 +110,7 @@ setuptools.setup(
       "*.txt",
       "*.yaml",
     ],
+    "instructrec.alignment": ["templates/*.yaml"],
     "instructrec.preflight": ["*.json"],
     "instructrec.serving": [
       "*.yaml",

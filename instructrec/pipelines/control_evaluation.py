@@ -116,7 +116,8 @@ class ControlEvaluation:
       Sections of the report, as lines of Markdown.
     """
     rows = [
-      (markdown.cell(name), what) for name, what in control_methods.WHAT.items()
+      (markdown.cell(name), control_methods.WHAT[name])
+      for name in self.methods.lists
     ]
     lines = ["## Control", "", markdown.table(("method", "lists"), rows), ""]
     means, details = [], []

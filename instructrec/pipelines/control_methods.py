@@ -6,7 +6,7 @@ its list for the plain row of the same request.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from instructrec.training import item_titles, title_writing
 
 MODEL, FREE = "model", "model, free"
 FILTERED, FILTER_ONLY = "model, filtered", "model, filter only"
+STATE, STATE_FILTERED = "state vector", "state vector, filtered"
 TEACHER, ORACLE = "teacher", "teacher, filtered"
 POPULARITY, POPULAR_FILTERED = "popularity", "popularity, filtered"
 LABELS = "labels"
@@ -43,6 +44,10 @@ WHAT = {
   FILTERED: "as model; a filter holds its lists to the wish",
   FILTER_ONLY: "likewise, but the model is asked for a plain list: it does not "
   "know the wish",
+  STATE: "what the state after the whole request, wish included, matches best, "
+  "with popularity by the model's own weight; no title is written",
+  STATE_FILTERED: "its best under a filter that holds lists to the wish "
+  "exactly",
   TEACHER: "the retriever's best, without the wish",
   ORACLE: "its best under a filter that holds lists to the wish exactly",
   POPULARITY: "what most people took, without the wish",
@@ -147,11 +152,8 @@ class ControlMethods:
         without,
       ),
     }
-    for plain, filtered, one, where in (
-      (TEACHER, ORACLE, self.teacher, has_user),
-      (POPULARITY, POPULAR_FILTERED, self.popularity, everywhere),
-    ):
-      best, kept = self._ranked(one, where)
+    for plain, filtered, ranked, where in self._rankers():
+      best, kept = self._ranked(ranked, where)
       found[plain] = Method(best, where, best[rows.plain])
       found[filtered] = Method(kept, where & wished, best[rows.plain])
     index = self.opened.catalog.index
@@ -216,25 +218,66 @@ class ControlMethods:
       readings.append(self.reader.read_entries(map(words.decode, entries)))
     return title_list.to_array(readings)
 
-  def _ranked(
+  def _rankers(
+    self,
+  ) -> Iterator[
+    tuple[str, str, Iterator[labels.Ranking], Bool[np.ndarray, " rows"]]
+  ]:
+    """What ranks the catalogue: its two names, rankings, and of which rows."""
+    everywhere = np.ones(len(self.asked), bool)
+    has_user = self.requests.lists.plain >= 0
+    if self.opened.ranks_catalogs:
+      yield STATE, STATE_FILTERED, self._matched(), everywhere
+    for plain, filtered, one, where in (
+      (TEACHER, ORACLE, self.teacher, has_user),
+      (POPULARITY, POPULAR_FILTERED, self.popularity, everywhere),
+    ):
+      yield plain, filtered, self._retrieved(one, where), where
+
+  def _matched(self) -> Iterator[labels.Ranking]:
+    """Rankings by the state after each row's own request."""
+    matcher, prompts = self.opened.parts.matcher, self.requests.lists.prompts
+    assert matcher is not None
+    assert prompts.history is not None
+    states = matcher.states(
+      prompts.texts,
+      prompts.rows,
+      prompts.history,
+      inputs_length=prompts.inputs_length,
+      label=STATE,
+    )
+    for start in range(0, len(states), retriever.CHUNK):
+      part = slice(start, start + retriever.CHUNK)
+      scores = matcher.catalog_logits(states[part])
+      for row, known in zip(scores, self.asked.history[part], strict=True):
+        unseen = np.ones(len(row), bool)
+        unseen[known[known >= 0]] = False
+        yield labels.Ranking(row, unseen)
+
+  def _retrieved(
     self, one: retriever.Retriever, where: Bool[np.ndarray, " rows"]
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """A retriever's best for each row, without and with the filter."""
-    frame, wishes = self.requests.lists.frame, self.asked
-    low, high = wishes.bounds
+  ) -> Iterator[labels.Ranking]:
+    """A retriever's rankings for the histories of some rows."""
     requests = [
       request.RankingRequest(name, user, tuple(history), ())
-      for name, user, history in frame.select(
+      for name, user, history in self.requests.lists.frame.select(
         "request_id", "user_id", "history_ids"
       )
       .filter(pl.Series(where))
       .iter_rows()
     ]
+    return labels.rankings(one, requests)
+
+  def _ranked(
+    self, rankings: Iterable[labels.Ranking], where: Bool[np.ndarray, " rows"]
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The best of rankings of some rows, without and with the filter."""
+    wishes = self.asked
+    low, high = wishes.bounds
     best: list[list[int]] = [[] for _ in where]
     kept: list[list[int]] = [[] for _ in where]
-    ranked = labels.rankings(one, requests)
     for row, ranking in zip(
-      np.flatnonzero(where).tolist(), ranked, strict=True
+      np.flatnonzero(where).tolist(), rankings, strict=True
     ):
       k = int(wishes.k[row])
       best[row] = ranking.best(k)

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ MAX_TEXT = 4000
 """Characters of one message of the user."""
 MAX_SAID, MAX_ANSWERED = 40_000, 400_000
 """Characters of all messages of the user, and of all others."""
+_NUMBERED = re.compile(r"\s*\d{1,3}[.):]\s")
+"""How a line of a numbered list begins."""
 _PRICES = (Kind.MAX_PRICE, Kind.MIN_PRICE)
 _WISHED = (Kind.WANTED, Kind.UNWANTED)
 _EXCLUSIVE = (AttributeKind.PRICE, AttributeKind.DECADE)
@@ -201,8 +204,20 @@ class Conversations:
         if item is not None:
           named.append(item)
       return tuple(named)
-    lines = map(self._turns.names.in_line, message.text.splitlines())
-    return tuple(dict.fromkeys(itertools.chain.from_iterable(lines)))
+    named_in = self._turns.names.in_line
+    lines = message.text.splitlines()
+    if numbered := [line for line in lines if _NUMBERED.match(line)]:
+      lines = numbered
+    found = [list(named_in(line)) for line in lines]
+    if len(numbered) > 1:
+      # What else a line of a list names is a reason, and has no number.
+      found = [items[:1] for items in found]
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(found)))
+
+  def bounds(self, wish: str) -> list[Constraint]:
+    """The bounds on prices that a wish has."""
+    kept = self.read([Message("user", wish[:MAX_TEXT])]).kept
+    return [one for one in kept if one.kind in _PRICES]
 
   def wish(
     self, kept: Sequence[Constraint], texts: Sequence[str]

@@ -84,9 +84,10 @@ class Effect:
   @property
   def text(self) -> str:
     """It in words."""
+    words = "words" if " " in self.words else "word"
     said = {
       Part.HISTORY: f"the history's {self.words!r}",
-      Part.WORDS: f"the words {self.words!r}",
+      Part.WORDS: f"the {words} {self.words!r}",
       Part.REFUSED: f"refusing {self.words!r}",
       Part.WISH: "the wish as a whole",
     }[self.part]

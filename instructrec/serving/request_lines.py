@@ -133,12 +133,17 @@ def _check(given: dict[str, Any], name: str, kind: Any, expected: str) -> None:
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
-  """Titles or ids; ids may be numbers."""
+  """Titles, ids or names of attributes; ids may be numbers."""
+  one_is, several = (
+    ("an attribute", "attributes")
+    if name == "only"
+    else ("a title or an id", "titles or ids")
+  )
   if not isinstance(value, list):
-    raise ValueError(f"{name} is {value!r}, expected a list of titles or ids")
+    raise ValueError(f"{name} is {value!r}, expected a list of {several}")
   for one in value:
     if not isinstance(one, str | int) or isinstance(one, bool):
-      raise ValueError(f"{name} has {one!r}, expected a title or an id")
+      raise ValueError(f"{name} has {one!r}, expected {one_is}")
   return tuple(map(str, value))
 
 

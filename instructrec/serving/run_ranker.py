@@ -233,6 +233,7 @@ class Ranker:
     ):
       raise ValueError("a request needs a history, a sentence, or both")
     notes += self.unread(taken, said)
+    notes += self.unbound(said, asked)
     if warning := self.opened.weights_warning:
       notes.append(warning)
     return Request(
@@ -339,6 +340,30 @@ class Ranker:
         f"model reads {most}, to '...{vocabulary.decode(tokens[:most])[-40:]}'"
       )
     return notes
+
+  def unbound(
+    self, wish: str | None, asked: Sequence[constraints.Constraint]
+  ) -> list[str]:
+    """Prices that a wish bounds in vain: nothing is filtered by words.
+
+    Args:
+      wish: what is wanted; None for nothing.
+      asked: what is filtered by.
+
+    Returns:
+      A note for each bound whose kind no filter has.
+    """
+    # Titles are read for it, which takes long for millions: only where a number
+    # stands.
+    if wish is None or not any(map(str.isdigit, wish)):
+      return []
+    filtered = {one.kind for one in asked}
+    return [
+      f"the wish asks for {one.text}, which filters nothing; give it as a "
+      "filter"
+      for one in self.conversations.bounds(wish)
+      if one.kind not in filtered
+    ]
 
   def _matched(self, requests: Sequence["Request"]) -> list[Ranking]:
     """The best by the weighted sum, with what each part adds."""

@@ -100,8 +100,8 @@ class DataConfig:
     """Checks the sizes.
 
     Raises:
-      ValueError: where one is too small or beyond its limit, or rows that are
-        packed are to hold items.
+      ValueError: where one is no number, too small or beyond its limit, or
+        rows that are packed are to hold items.
     """
     least = {
       "batch_size": 1,
@@ -118,13 +118,14 @@ class DataConfig:
       ),
     }
     for field, smallest in least.items():
-      if getattr(self, field) < smallest:
+      value = getattr(self, field)
+      if not isinstance(value, int) or value < smallest:
         raise ValueError(
-          f"DataConfig.{field} is {getattr(self, field)}, expected at least "
+          f"DataConfig.{field} is {value}, expected a number of at least "
           f"{smallest}"
         )
       if field != "batch_size":
-        limits.LENGTH.check(getattr(self, field), f"DataConfig.{field}")
+        limits.LENGTH.check(value, f"DataConfig.{field}")
     if self.pack and self.reads_items:
       raise ValueError(
         f"DataConfig.pack is True, history_length {self.history_length} and "

@@ -177,6 +177,20 @@ class Matcher:
     found += self.popularity_weight * self.items.logs[numbers, 0]
     return np.where(numbers > 0, found, -np.inf)
 
+  def catalog_logits(
+    self, states: Float[np.ndarray, "requests embed"]
+  ) -> Float[np.ndarray, "requests items"]:
+    """As `logits`, of all items.
+
+    Args:
+      states: of the requests.
+
+    Returns:
+      float64, in the order of the items.
+    """
+    found = (states @ self.vectors[1:].T).astype(np.float64)
+    return found + self.popularity_weight * self.items.logs[1:, 0]
+
 
 def title_vectors(
   model: Any,

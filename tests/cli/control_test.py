@@ -74,7 +74,8 @@ def test_a_network_learns_lists_beside_single_items(work, tmp_path):
   page = (tmp_path / "model" / "report" / "report.md").read_text()
   for group in ("plain", "wanted", "proportion", "cold_unwanted", "category"):
     assert f"## Control: {group}, seen" in page
-  assert "| teacher, filtered - model |" in page
+  for method in ("teacher, filtered", "state vector, filtered"):
+    assert f"| {method} - model |" in page
   result = call(
     "train",
     "--gin_file=gin/align_cpu.gin",

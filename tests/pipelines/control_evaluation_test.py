@@ -1,7 +1,9 @@
 """The report on lists of control tasks, of a network that learnt nothing."""
 
+import dataclasses
 import types
 
+import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -19,11 +21,17 @@ from instructrec.pipelines import (
 )
 from instructrec.retrieval.methods import item_knn, popularity
 from instructrec.serving import opened_run
-from instructrec.training import batches, title_writing
+from instructrec.training import batches, ragged, title_writing
 
 pytestmark = pytest.mark.tf
 
 K, USERS = 4, 4
+_WORDS = (
+  "something quiet",
+  "robots, puzzles and the ocean",
+  "by Oakline",
+  "for two",
+)
 _ASKED = (
   (ControlTask.PLAIN, None),
   (ControlTask.WANTED, Direction.WANTED),
@@ -113,9 +121,17 @@ def _columns(evaluation, name, task):
 def test_the_trie_leaves_no_mistakes_and_the_filter_no_disobedience(evaluation):
   """Whatever a network says that has learnt nothing."""
   for task, direction in _ASKED:
-    names = [control_methods.MODEL, control_methods.POPULARITY]
+    names = [
+      control_methods.MODEL,
+      control_methods.STATE,
+      control_methods.POPULARITY,
+    ]
     if direction is not None:
-      names += [control_methods.FILTERED, control_methods.POPULAR_FILTERED]
+      names += [
+        control_methods.FILTERED,
+        control_methods.STATE_FILTERED,
+        control_methods.POPULAR_FILTERED,
+      ]
     if direction is not None and task is not ControlTask.COLD_WANTED:
       names += [control_methods.FILTER_ONLY, control_methods.ORACLE]
     for name in names:
@@ -136,7 +152,11 @@ def test_filters_share_out_by_the_wish(evaluation):
     ControlTask.PROPORTION: 0.5,
   }
   for task, share in shares.items():
-    for name in (control_methods.FILTERED, control_methods.ORACLE):
+    for name in (
+      control_methods.FILTERED,
+      control_methods.STATE_FILTERED,
+      control_methods.ORACLE,
+    ):
       columns = _columns(evaluation, name, task)
       assert (columns["TCP"] == share).all()
       np.testing.assert_allclose(
@@ -165,6 +185,94 @@ def test_lists_without_a_wish_are_those_of_the_plain_rows(evaluation):
   )
 
 
+def _worded(evaluation):
+  """The methods, each task's rows in words of their own."""
+  methods = evaluation.methods
+  rows, words = methods.requests.lists, methods.opened.run.tokenizer
+  texts = [
+    words.encode(f"{task}: {_WORDS[row % USERS]}")
+    for row, task in enumerate(rows.frame["task"].to_list())
+  ]
+  prompts = dataclasses.replace(
+    rows.prompts, texts=ragged.Ragged.of(texts), rows=np.arange(len(texts))
+  )
+  lists = dataclasses.replace(rows, prompts=prompts)
+  return dataclasses.replace(
+    methods,
+    requests=types.SimpleNamespace(lists=lists, asked=methods.requests.asked),
+  )
+
+
+def test_the_state_after_a_rows_own_words_is_matched_with_all_titles(
+  evaluation, matching
+):
+  """Worked out from states, vectors and counts, and under the filter."""
+  methods = _worded(evaluation)
+  name, _, rankings, where = next(methods._rankers())
+  assert name == control_methods.STATE
+  assert where.all()
+  best, kept = methods._ranked(rankings, where)
+  prompts, items = methods.requests.lists.prompts, methods.opened.parts.items
+  model, params = matching.run.model, matching.params
+  batch = prompts.batch(np.arange(len(prompts)), items)
+  states = np.asarray(jax.jit(model.request_states)(params, batch))
+  numbers = np.arange(1, len(items.title_tokens))
+  vectors = np.asarray(
+    jax.jit(model.title_vectors)(params, items.title_tokens[1:], numbers)
+  )
+  log = matching.prepared.split.training_log
+  taken = np.array(
+    [log.item_counts.get(i, 0) + 1 for i in methods.opened.catalog.item_ids]
+  )
+  weight = float(model.popularity_weight(params))
+  assert weight == 1.0
+  scores = states @ vectors.T + weight * np.log(taken / taken.sum())
+  wishes = methods.asked
+  low, high = wishes.bounds
+  for row, known in enumerate(wishes.history):
+    scores[row, known[known >= 0]] = -np.inf
+    order = np.argsort(-scores[row])[: (scores[row] > -np.inf).sum()]
+    np.testing.assert_array_equal(best[row], order[:K])
+    # One after the other, while there is room for its kind.
+    obeying, room = [], {True: high[row], False: K - low[row]}
+    for item in order.tolist():
+      kind = bool(wishes.having[row, item])
+      if room[kind] and len(obeying) < K:
+        obeying.append(item)
+        room[kind] -= 1
+    np.testing.assert_array_equal(kept[row], obeying)
+  groups = methods.requests.lists.groups
+  plain, wanted = (groups[f"{name}, seen"] for name in ("plain", "wanted"))
+  # It is the words that make the difference.
+  assert (best[plain] != best[wanted]).any()
+  assert (kept[wanted] != best[wanted]).any()
+
+
+def test_the_state_has_plain_lists_of_its_own(evaluation):
+  methods = evaluation.methods
+  plain, wanted = (
+    methods.requests.lists.groups[f"{name}, seen"]
+    for name in ("plain", "wanted")
+  )
+  best = methods.lists[control_methods.STATE].items
+  for name in (control_methods.STATE, control_methods.STATE_FILTERED):
+    without = methods.lists[name].without
+    np.testing.assert_array_equal(without[wanted], best[plain])
+  written = methods.lists[control_methods.MODEL].items
+  assert (best[plain] != written[plain]).any()
+
+
+def test_a_run_that_matches_no_titles_has_no_state_vector(evaluation, matching):
+  opened = dataclasses.replace(
+    evaluation.methods.opened, run=matching.parts("likelihood").run
+  )
+  methods = dataclasses.replace(evaluation.methods, opened=opened)
+  assert [plain for plain, *_ in methods._rankers()] == [
+    control_methods.TEACHER,
+    control_methods.POPULARITY,
+  ]
+
+
 def test_each_group_has_what_can_be_said_of_it(evaluation):
   page = "\n".join(evaluation.sections())
   plain, cold = (
@@ -172,6 +280,9 @@ def test_each_group_has_what_can_be_said_of_it(evaluation):
     for name in ("plain", "cold_wanted")
   )
   assert "strict reader" in page
+  methods = page.split("| method | lists |")[1].split("\n\n")[0]
+  assert "\n| state vector, filtered | its best" in methods
+  assert "\n| state vector |" in cold
   (shared,) = [
     line for line in page.splitlines() if line.startswith("| wanted, seen |")
   ]

@@ -320,6 +320,35 @@ def test_answers_are_known_by_items_or_by_titles_in_their_text(shop):
     assert state.history == (ids[1],)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_titles_that_reasons_name_have_no_number(shop, count):
+  items = shop.shelf.catalog
+  liked, *shown = items.titles[2 : 3 + count]
+  lines = [f"Understood: puzzles, like {liked!r}."]
+  for number, title in enumerate(shown, 1):
+    lines.append(f"{number}. {title}")
+    lines.append(f"   (raised by the history's {liked!r})")
+  state = shop.read(
+    [Message("assistant", "\n".join(lines)), Message("user", "not the first")]
+  )
+  assert state.shown == tuple(items.item_ids[3 : 3 + count])
+  (kept,) = state.kept
+  assert kept.item_id == items.item_ids[3]
+
+
+def test_the_reason_in_a_line_of_a_list_has_no_number(shop):
+  items = shop.shelf.catalog
+  liked, *shown = items.titles[2:5]
+  text = "\n".join(
+    f"{number}) **{title}**, as you liked {liked}"
+    for number, title in enumerate(shown, 1)
+  )
+  state = shop.read(
+    [Message("assistant", text), Message("user", "more like the second")]
+  )
+  assert state.history == (items.item_ids[4],)
+
+
 def test_films_are_known_by_their_names_without_the_year(films):
   items = films.shelf.catalog
   state = films.read([Message("user", "something like Night Train 1")])

@@ -109,6 +109,7 @@ def test_words_raise_what_has_them(ranker):
   assert "robots" in first.words
   assert first.above_average > 1
   assert f"{first.above_average:+.2f}" in why.text
+  assert "the word 'robots'" in why.text
   assert "meets: Robot" in why.text
 
 

@@ -38,7 +38,7 @@ def test_a_line_is_a_request():
     ('{"wish": 3}', "wish is 3, expected text"),
     ('{"k": "3"}', "k is '3', expected a whole number"),
     ('{"k": true}', "k is True, expected a whole number"),
-    ('{"only": "kites"}', "only is 'kites', expected a list"),
+    ('{"only": "kites"}', "only is 'kites', expected a list of attributes"),
     ('{"max_price": "3"}', "max_price is '3', expected a number"),
     ('{"min_price": true}', "min_price is True, expected a number"),
     ('{"id": [1]}', r"id is \[1\], expected text or a whole number"),

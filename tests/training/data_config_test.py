@@ -1,5 +1,7 @@
 """Lengths of the features of `_items` tasks."""
 
+import pytest
+
 from instructrec.training import data_config
 
 
@@ -33,3 +35,9 @@ def test_lists_are_whole():
     inputs=60, targets=24, title_length=4, num_drawn=7, num_candidates=10
   )
   assert found == {"inputs": 60, "targets": (10, 24), "choices": (10, 4)}
+
+
+@pytest.mark.parametrize("value", [None, "64", -1])
+def test_a_length_that_is_no_number_is_named(value):
+  with pytest.raises(ValueError, match=f"targets_length is {value}, expected"):
+    data_config.DataConfig(mixture="some", batch_size=1, targets_length=value)

@@ -269,10 +269,11 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         asked = recommending.question(run, body)
-        return asked, run.notes(asked)
+        unbound = run.ranker.unbound(asked.wish, within)
+        return asked, [*run.notes(asked), *unbound]
 
-      run, (asked, notes) = await ask.prepared(read)
       within = recommending.asked(body.filters)
+      run, (asked, notes) = await ask.prepared(read)
       found, why = await ask.explained(run, asked, within, body.reasons)
       return recommending.answer(run, asked, found, notes, began, why)
 

@@ -1,6 +1,7 @@
 """One error body that the clients of all dialects can read."""
 
 import dataclasses
+import json
 import logging
 import re
 import uuid
@@ -24,7 +25,12 @@ _TYPES = {
   504: ("timeout_error", "deadline"),
 }
 _LONGEST = 500
+_SHOWN = 80
 _FIELD = re.compile(r"\w+")
+_NO_OBJECT = ("missing", "model_attributes_type")
+_EXPECTED_OBJECT = (
+  "the body is no JSON object; send one, with 'Content-Type: application/json'"
+)
 _log = logging.getLogger("instructrec.serving")
 
 
@@ -143,9 +149,16 @@ async def on_invalid(
   where = [str(part) for part in first["loc"][1:]]
   name = ".".join(filter(_FIELD.fullmatch, where)) or None
   message = first["msg"].removeprefix("Value error, ")
-  return response(
-    ApiError(422, f"{name}: {message}" if name else message, param=name)
-  )
+  found = first["input"]
+  if not name and first["type"] in _NO_OBJECT:
+    message = _EXPECTED_OBJECT
+  elif name and first["type"] == "extra_forbidden":
+    message = f"there is no field {name}; /docs lists them"
+  elif name and isinstance(found, str | int | float | None):
+    message = f"{name} is {json.dumps(found)[:_SHOWN]}: {message}"
+  elif name:
+    message = f"{name}: {message}"
+  return response(ApiError(422, message, param=name))
 
 
 async def on_fault(

@@ -27,6 +27,9 @@ class Filters(Strict):
     exclude: titles or ids that are left out.
   """
 
+  # Whoever misspells a filter must not be shown what it was to keep away.
+  model_config = pydantic.ConfigDict(strict=True, extra="forbid")
+
   category: Name | _Category | None = None
   price_max: (
     Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)] | None

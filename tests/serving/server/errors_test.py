@@ -134,6 +134,29 @@ def test_what_is_malformed_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
+  ("path", "body", "message"),
+  [
+    ("/rerank", "", "the body is no JSON object; send one"),
+    ("/rerank", "[]", "the body is no JSON object; send one"),
+    ("/v1/recommendations", "3", "the body is no JSON object; send one"),
+    ("/v1/recommendations", '{"k": 0}', "k is 0: "),
+    ("/v1/recommendations", '{"k": "3"}', 'k is "3": '),
+    (
+      "/v1/recommendations",
+      '{"filters": {"price_min": 3}}',
+      "there is no field filters.price_min",
+    ),
+    ("/rerank", '{"query": "a"}', "documents: Field required"),
+  ],
+)
+def test_what_was_found_is_said(server, path, body, message):
+  found = server.post(
+    path, content=body, headers={"Content-Type": "application/json"}
+  )
+  assert found.json()["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
   ("params", "name"),
   [
     ({"limit": 0}, "limit"),

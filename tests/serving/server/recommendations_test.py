@@ -89,6 +89,16 @@ def test_what_is_not_read_is_said(server, run):
   assert any("newest 4 of 9" in note for note in answer["meta"]["warnings"])
 
 
+@pytest.mark.parametrize(
+  ("filters", "warned"), [({}, True), ({"price_max": 500}, False)]
+)
+def test_a_price_in_words_filters_nothing_and_is_told(server, filters, warned):
+  wish = "Something about the ocean under 10 dollars"
+  answer = ask(server, instruction=wish, filters=filters)
+  told = "the wish asks for a price of at most 10, which filters nothing"
+  assert any(told in one for one in answer["meta"]["warnings"]) == warned
+
+
 def test_weights_of_another_checkpoint_are_told(serve, run):
   opened = dataclasses.replace(run.opened, step=7)
   weights = dataclasses.replace(
