@@ -21,7 +21,7 @@ def ranker(work):
 @pytest.fixture
 def call(ranker, work, monkeypatch):
   """Runs the command over one run that stays open."""
-  monkeypatch.setattr(rank_cli, "_open", lambda settings: ranker)
+  monkeypatch.setattr(rank_cli, "open_ranker", lambda settings, silent: ranker)
 
   def run(*args, **given):
     command = ["rank", f"--model_dir={work / 'model'}", *map(str, args)]
@@ -95,7 +95,7 @@ def test_a_title_that_is_nearly_one_is_corrected_where_asked(call, titles):
 def test_the_history_goes_before_the_wish(ranker):
   """What the model cannot read, and how far it reads."""
   most = ranker.opened.run.data.inputs_length
-  history = ranker.opened.catalog.item_ids * 3
+  history = ranker.opened.catalog.item_ids[1:] * 3
   found = ranker.rank(history, "some game", k=1)
   (note,) = found.notes
   assert f"of {len(history)} items are read" in note
@@ -108,7 +108,7 @@ def test_the_history_goes_before_the_wish(ranker):
 
 def test_the_second_question_compiles_nothing(ranker, titles):
   ranker.rank(titles[:1], "a")
-  search = ranker._instructions._search
+  search = ranker.instructions._search
   before = search._start._cache_size(), search._extend._cache_size()
   ranker.rank(titles[:12], "something for a long ride on a rainy day")
   ranker.rank((), "b")
