@@ -160,11 +160,16 @@ class ListObjective:
     drawn = rollouts.draw(
       reading, trie, requests, self.policy, num_lists=self.num_lists, rng=rng
     )
-    earned = self._earned(drawn.items, arrays)
+    asked = _asked(arrays)
+    earned = self._earned(drawn.items, arrays, asked)
     written = drawn.num_tokens > 0
     samples = self._samples(reading, trie, requests, drawn.lists)
+    missing = self._missing(drawn.items, asked)
     total, metrics = self.loss(
-      samples, policy_lib.Rewards(earned.items, earned.lists, written)
+      samples,
+      policy_lib.Rewards(
+        jnp.where(missing, -1.0, earned.items), earned.lists, written | missing
+      ),
     )
     if not reading.has_adapters:
       # There is nothing that it would be measured from.
@@ -211,22 +216,41 @@ class ListObjective:
     )
 
   def _earned(
-    self, items: Int[Array, "batch lists places"], arrays: objective.Arrays
+    self,
+    items: Int[Array, "batch lists places"],
+    arrays: objective.Arrays,
+    asked: rewards.Asked,
   ) -> rewards.Earned:
     """What drawn lists earn, by what their rows ask."""
     has = control.at_places(arrays["list_has"][:, None], items)
     shown = rewards.Shown(
       items, has.astype(bool), _ranks(items, arrays["list_teacher"])
     )
-    asked = rewards.Asked(
-      k=arrays["list_sizes"][:, None],
-      target=_places(arrays["list_targets"])[:, None],
-      history=_places(arrays["list_history"])[:, None],
-      wish=control.Wish(*jnp.moveaxis(arrays["list_wishes"], 1, 0)[..., None]),
-    )
     return rewards.rewards(
       shown, asked, form=rewards.Form(self.form), alpha=self.alpha
     )
+
+  def _missing(
+    self, items: Int[Array, "batch lists places"], asked: rewards.Asked
+  ) -> Bool[Array, "batch lists places"]:
+    """Places that a list lacks, as bad as errors where rewards are mended.
+
+    Otherwise whoever is not sure would learn to stop.
+    """
+    if self.form == rewards.Form.PAPER:
+      return jnp.zeros(items.shape, bool)
+    needed = jnp.minimum(asked.k, control.room(asked.wish))
+    return control.within(items, needed) & (items == generated.EMPTY)
+
+
+def _asked(arrays: objective.Arrays) -> rewards.Asked:
+  """What rows ask, for all lists of each."""
+  return rewards.Asked(
+    k=arrays["list_sizes"][:, None],
+    target=_places(arrays["list_targets"])[:, None],
+    history=_places(arrays["list_history"])[:, None],
+    wish=control.Wish(*jnp.moveaxis(arrays["list_wishes"], 1, 0)[..., None]),
+  )
 
 
 def bound(

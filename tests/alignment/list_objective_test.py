@@ -149,6 +149,32 @@ def test_the_best_list_is_approached(loss):
   assert (share > 0.75).all(), share
 
 
+def test_lists_of_any_text_learn_to_have_no_errors():
+  """From lists that were taught, one of which begins with the history."""
+  free = dataclasses.replace(LISTS, constrained=False, max_length=7)
+  start, _ = _trained(CONFIG, ANCHOR, 40)
+  _, seen = _trained(CONFIG, free, 30, start=start)
+  first, last = seen[0], seen[-1]
+  assert first["policy/ratio"] == pytest.approx(1.0, abs=1e-5)
+  assert first["lists/errors"] > 0.25
+  assert last["lists/errors"] < 0.5 * first["lists/errors"]
+  assert last["lists/items"] >= 1.0
+  assert last["reward/list"] > first["reward/list"] + 1.0
+
+
+def test_places_that_are_left_empty_are_as_bad_as_errors():
+  """As far as they were asked for, and the catalogue has so many."""
+  items = np.array([[[1, -2], [-2, -2]], [[4, -2], [-2, -2]]])
+  asked = list_objective._asked(BATCH)
+  missing = [[[0, 1], [1, 1]], [[0, 0], [1, 0]]]
+  np.testing.assert_array_equal(LISTS._missing(items, asked), missing)
+  few = asked._replace(wish=asked.wish._replace(pool=np.array([[1], [1]])))
+  missing = [[[0, 0], [1, 0]], [[0, 0], [1, 0]]]
+  np.testing.assert_array_equal(LISTS._missing(items, few), missing)
+  paper = dataclasses.replace(LISTS, form="paper")
+  assert not paper._missing(items, asked).any()
+
+
 @jax.jit
 def _drawn(params):
   """Items of lists that a policy draws."""

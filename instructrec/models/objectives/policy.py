@@ -44,9 +44,10 @@ class Rewards(NamedTuple):
   """What sampled lists are worth.
 
   Attributes:
-    items: of the item at each place; 0 where there is none.
+    items: of the item at each place.
     lists: of the whole list, beside its items.
-    where: the places that were written.
+    where: the places that earn something: those that were written, and those
+      whose lack is punished; the others earn 0.
   """
 
   items: Float[Array, "batch group places"]
