@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -109,12 +109,14 @@ def _print(
 def print_ranking(
   found: "run_ranker.Ranking",
   explained: "Sequence[reasons.Reasons] | None" = None,
+  prices: "Mapping[str, float] | None" = None,
 ) -> None:
   """Prints a ranking for people.
 
   Args:
     found: the ranking.
     explained: why its places are there; None where it was not asked for.
+    prices: of items by id, to be shown; None for none.
   """
   if found.instruction:
     typer.echo(f"instruction: {found.instruction}")
@@ -126,6 +128,8 @@ def print_ranking(
   typer.echo(f"{found.num_candidates} candidates:")
   for number, place in enumerate(found, start=1):
     line = f"{number:3d}. {place.score:9.3f}  {place.title}  [{place.item_id}]"
+    if prices is not None and place.item_id in prices:
+      line += f"  {prices[place.item_id]:.2f}"
     said = {n: f"{v:+.2f}" for n, v in place.parts.items() if round(v, 2)}
     if len(place.parts) > 1:
       line += "  (" + ", ".join(f"{n} {v}" for n, v in said.items()) + ")"

@@ -70,4 +70,12 @@ def _answer(
     # Escapes alone: what shows a terminal's text must leave it as it is.
     typer.echo(json.dumps(request_lines.answer(found, explained)))
     return
-  rank.print_ranking(found, explained)
+  prices = None
+  if settings.max_price is not None or settings.min_price is not None:
+    # Items without a price are left out by such filters.
+    shelf = ranker.shelf
+    prices = {
+      place.item_id: float(shelf.prices[shelf.catalog.index(place.item_id)])
+      for place in found
+    }
+  rank.print_ranking(found, explained, prices)

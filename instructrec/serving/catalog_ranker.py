@@ -187,7 +187,10 @@ class CatalogRanker:
         title=items.titles[i],
         item_id=items.item_ids[i],
         score=float(scores[i]),
-        parts={n: float(w * found[n][i]) for n, w in weights.items() if w},
+        # Adding zero makes -0.0, which a negative weight gives, 0.0.
+        parts={
+          n: float(w * found[n][i]) + 0.0 for n, w in weights.items() if w
+        },
       )
       for i in chosen.tolist()
     ]

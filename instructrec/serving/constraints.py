@@ -308,7 +308,11 @@ def spoken(constraints: Sequence[Constraint]) -> str | None:
   Returns:
     The wish; None where nothing is wanted and nothing unwanted.
   """
-  names: dict[Kind, list[str]] = {Kind.WANTED: [], Kind.UNWANTED: []}
+  names: dict[Kind, list[str]] = {
+    Kind.WANTED: [],
+    Kind.AMONG: [],
+    Kind.UNWANTED: [],
+  }
   for one in constraints:
     if one.kind in names and one.attribute is not None:
       # "Cheap" and "Robot" are no things; "cheap things" are.
@@ -318,6 +322,8 @@ def spoken(constraints: Sequence[Constraint]) -> str | None:
   sentences = []
   if names[Kind.WANTED]:
     sentences.append(f"I would like {_joined(names[Kind.WANTED], 'and')}.")
+  if names[Kind.AMONG]:
+    sentences.append(f"Only {_joined(names[Kind.AMONG], 'or')}.")
   if names[Kind.UNWANTED]:
     sentences.append(f"No {_joined(names[Kind.UNWANTED], 'or')}.")
   return " ".join(sentences) or None

@@ -10,13 +10,14 @@ import dataclasses
 import functools
 import itertools
 import math
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from instructrec import limits
+from instructrec.instructions import attributes as attributes_lib
 from instructrec.instructions import wish_reader
-from instructrec.instructions.attributes import Kind as AttributeKind
 from instructrec.serving import constraints, turn_reader
 from instructrec.serving.constraints import Constraint, Kind
 from instructrec.serving.messages import Message
@@ -30,8 +31,10 @@ MAX_SAID, MAX_ANSWERED = 40_000, 400_000
 _NUMBERED = re.compile(r"\s*\d{1,3}[.):]\s")
 """How a line of a numbered list begins."""
 _PRICES = (Kind.MAX_PRICE, Kind.MIN_PRICE)
-_WISHED = (Kind.WANTED, Kind.UNWANTED)
-_EXCLUSIVE = (AttributeKind.PRICE, AttributeKind.DECADE)
+_FOR = (Kind.WANTED, Kind.AMONG)
+_WISHED = (*_FOR, Kind.UNWANTED)
+_AGAINST = (Kind.UNWANTED, Kind.AT_MOST)
+_EXCLUSIVE = (attributes_lib.Kind.PRICE, attributes_lib.Kind.DECADE)
 """An item has one of these, so that a later wish for another one corrects."""
 
 
@@ -204,14 +207,12 @@ class Conversations:
         if item is not None:
           named.append(item)
       return tuple(named)
-    named_in = self._turns.names.in_line
-    lines = message.text.splitlines()
-    if numbered := [line for line in lines if _NUMBERED.match(line)]:
-      lines = numbered
-    found = [list(named_in(line)) for line in lines]
-    if len(numbered) > 1:
-      # What else a line of a list names is a reason, and has no number.
-      found = [items[:1] for items in found]
+    # What else an answer names was understood, or is a reason.
+    found = [
+      itertools.islice(self._turns.names.in_line(line), 1)
+      for line in message.text.splitlines()
+      if _NUMBERED.match(line)
+    ]
     return tuple(dict.fromkeys(itertools.chain.from_iterable(found)))
 
   def bounds(self, wish: str) -> list[Constraint]:
@@ -236,7 +237,7 @@ class Conversations:
     """
     if len(texts) == 1 and len(texts[0]) <= limits.WISH_CHARS.value:
       found = self.shelf.of_reading(self.wishes.read(texts[0]))
-      if set(found) == {c for c in kept if c.kind in _WISHED}:
+      if set(found) == {_as_read(c) for c in kept if c.kind in _WISHED}:
         return " ".join(texts[0].split())
     return constraints.spoken(kept)
 
@@ -279,8 +280,8 @@ class _Course:
     self._texts[self._turn] = text
     acts = self._owner._turns.read(text, self._before())
     flags = {act.do for act in acts}
-    if Do.INSTEAD in flags:
-      self._make_room(acts)
+    if Do.INSTEAD in flags or Do.ALSO not in flags:
+      self._make_room(acts, instead=Do.INSTEAD in flags)
     for act in acts:
       self._do(act, added=Do.ALSO in flags)
 
@@ -296,7 +297,7 @@ class _Course:
       self._shown,
       tuple(self._known),
       frozenset(kept),
-      frozenset(n for n, kind in kept.items() if kind is not Kind.WANTED),
+      frozenset(n for n, kind in kept.items() if kind in _AGAINST),
       bounds.get(Kind.MAX_PRICE) or math.inf,
       bounds.get(Kind.MIN_PRICE) or 0.0,
     )
@@ -315,23 +316,44 @@ class _Course:
     if constraint not in self._kept():
       self._said.append(Said(constraint, act.words, self._turn))
 
-  def _make_room(self, acts: Sequence[Act]) -> None:
-    """What was wanted of the same kind is not any more: "kites instead"."""
+  def _make_room(self, acts: Sequence[Act], *, instead: bool) -> None:
+    """What was wanted of the same kind is not any more: "only kites".
+
+    Args:
+      acts: of the message.
+      instead: whether all that is wanted here stands for what was wanted
+        before, and for all of that where nothing is of the same kind.
+    """
+    only = [act for act in acts if act.do is Do.ONLY]
     new = [
       self._owner.shelf.attributes.attributes[act.attribute]
       for act in acts
-      if act.do is Do.WANT and act.attribute is not None
+      if act.attribute is not None
+      and (act in only or (instead and act.do is Do.WANT))
     ]
     if not new:
       return
     kinds = {attribute.kind for attribute in new}
-    wanted = [c.attribute for c in self._kept() if c.kind is Kind.WANTED]
-    same = [a for a in wanted if a is not None and a.kind in kinds] or wanted
+    wanted = [c.attribute for c in self._kept() if c.kind in _FOR]
+    same = [a for a in wanted if a is not None and a.kind in kinds]
+    if instead and not same:
+      same = [a for a in wanted if a is not None]
     self._drop(
       lambda c: (
-        c.kind is Kind.WANTED and c.attribute in same and c.attribute not in new
+        c.kind in _FOR and c.attribute in same and c.attribute not in new
       )
     )
+    if only:
+      self._loosen(only[0], but=new)
+
+  def _loosen(
+    self, act: Act, but: Sequence[attributes_lib.Attribute] = ()
+  ) -> None:
+    """What alone was wanted is wanted as anything is."""
+    for one in self._kept():
+      if one.kind is Kind.AMONG and one.attribute not in but:
+        self._drop(functools.partial(operator.eq, one))
+        self._add(act, _as_read(one))
 
   def _do(self, act: Act, *, added: bool) -> None:
     shelf = self._owner.shelf
@@ -341,6 +363,8 @@ class _Course:
       self._drop(lambda c: True)
     elif act.do is Do.UNDO:
       self._undo()
+    elif act.do is Do.NOT_ONLY:
+      self._loosen(act)
     elif act.do is Do.PRICE_OFF:
       self._drop(_is_of_price)
     elif act.do in (Do.MAX_PRICE, Do.MIN_PRICE):
@@ -348,8 +372,7 @@ class _Course:
       made = Constraint(kind, number=act.number)
       self._drop(
         lambda c: (
-          c != made
-          and (c.kind is kind or (c.kind is Kind.WANTED and _is_of_price(c)))
+          c != made and (c.kind is kind or (c.kind in _FOR and _is_of_price(c)))
         )
       )
       self._add(act, made)
@@ -369,6 +392,7 @@ class _Course:
     attribute = self._owner.shelf.attributes.attributes[act.attribute]
     kinds = {
       Do.WANT: Kind.WANTED,
+      Do.ONLY: Kind.AMONG,
       Do.UNWANT: Kind.UNWANTED,
       Do.AT_MOST: Kind.AT_MOST,
     }
@@ -376,33 +400,45 @@ class _Course:
       self._drop(
         lambda c: (
           c.attribute == attribute
-          and (act.do is Do.FORGET or c.kind is not Kind.WANTED)
+          and (act.do is Do.FORGET or c.kind in _AGAINST)
         )
       )
       return
     made = Constraint(kinds[act.do], attribute, act.number)
+    if act.do is Do.WANT and self._is_bound(attribute, added=added):
+      made = dataclasses.replace(made, kind=Kind.AMONG)
     # "At most two puzzles" are wanted as before.
     limits = act.do is Do.AT_MOST and bool(act.number)
     self._drop(
       lambda c: (
         c.attribute == attribute
         and c != made
-        and not (limits and c.kind is Kind.WANTED)
+        and not (limits and c.kind in _FOR)
       )
     )
-    if act.do is Do.WANT and attribute.kind in _EXCLUSIVE and not added:
+    wishes = act.do in (Do.WANT, Do.ONLY)
+    if wishes and attribute.kind in _EXCLUSIVE and not added:
       self._drop(
         lambda c: (
-          c.kind is Kind.WANTED
+          c.kind in _FOR
           and c.attribute is not None
           and c.attribute.kind is attribute.kind
           and c.attribute != attribute
         ),
         before=self._turn,
       )
-      if attribute.kind is AttributeKind.PRICE:
+      if attribute.kind is attributes_lib.Kind.PRICE:
         self._drop(lambda c: c.kind in _PRICES, before=self._turn)
     self._add(act, made)
+
+  def _is_bound(
+    self, attribute: attributes_lib.Attribute, *, added: bool
+  ) -> bool:
+    """Whether what is wanted is, or comes to, what alone is wanted."""
+    among = [c.attribute for c in self._kept() if c.kind is Kind.AMONG]
+    return attribute in among or (
+      added and any(a is not None and a.kind is attribute.kind for a in among)
+    )
 
   def _undo(self) -> None:
     """What was said last goes; what it had taken back holds again."""
@@ -437,8 +473,15 @@ class _Course:
     )
 
 
+def _as_read(constraint: Constraint) -> Constraint:
+  """As a wish says it: what alone is wanted is wanted."""
+  if constraint.kind is Kind.AMONG:
+    return dataclasses.replace(constraint, kind=Kind.WANTED)
+  return constraint
+
+
 def _is_of_price(constraint: Constraint) -> bool:
   attribute = constraint.attribute
   return constraint.kind in _PRICES or (
-    attribute is not None and attribute.kind is AttributeKind.PRICE
+    attribute is not None and attribute.kind is attributes_lib.Kind.PRICE
   )

@@ -21,11 +21,11 @@ class Cue(enum.Enum):
   CHEAPER = "a lower price than that of items that were shown"
   PRICIER = "a higher price"
   COUNT = "so many follow at most, of something"
+  BETWEEN = "two amounts follow"
   MAX = "the amount that follows is the most to pay"
   MAX_AFTER = "the amount before is the most to pay"
   MIN = "the amount that follows is the least to pay"
   MIN_AFTER = "the amount before is the least to pay"
-  BETWEEN = "two amounts follow"
   FEWER = "half of what was shown of something"
   LIKE = "the item that follows is liked"
   EXCLUDE = "the item that follows is not wanted"
@@ -33,7 +33,11 @@ class Cue(enum.Enum):
   RELEASE_BEFORE = "what follows may be shown again"
   RELEASE_AFTER = "what was named before may be shown again"
   FORGET = "what follows is neither wanted nor unwanted"
-  INSTEAD = "what is wanted here stands for what was wanted before"
+  NOT_ONLY = "nothing else is kept out any more"
+  ONLY = "nothing is shown but what follows"
+  ONLY_AFTER = "nothing is shown but what was named just before"
+  INSTEAD = "nothing is shown but what is wanted here, and not as before"
+  RATHER = "what is wanted here stands for what was wanted before"
   ALSO = "what is wanted here comes to what was wanted before"
 
 
@@ -53,9 +57,9 @@ def _load() -> tuple[dict[tuple[str, ...], tuple[Cue, ...]], dict[str, str]]:
 
 CUES, _WORDS = _load()
 LONGEST = max(map(len, CUES))
-CURRENCY, ABOUT_PRICE, NO_PRICE, _QUIET = (
+HUNDREDTH, CURRENCY, ABOUT_PRICE, NO_PRICE, _QUIET = (
   frozenset(_WORDS[name].split())
-  for name in ("currency", "about_price", "no_price", "quiet")
+  for name in ("hundredth", "currency", "about_price", "no_price", "quiet")
 )
 KINDS = {
   word: kind

@@ -1,12 +1,14 @@
 """The words of a message, their clauses, and the things and prices in them."""
 
 import re
+from collections.abc import Collection
 
 from instructrec.instructions import wish_reader
 from instructrec.serving import conversation_cues
 
 MARKS = frozenset(".,;:!?()\n")
 SIGNS = frozenset("$€£¥")
+_DASHES = frozenset("-\u2013\u2014")
 
 
 class MessageWords:
@@ -78,9 +80,49 @@ class MessageWords:
     if value is None:
       return None
     end = place + signed + 1
-    if self.word(end) in conversation_cues.CURRENCY | SIGNS:
+    if self.word(end) in conversation_cues.HUNDREDTH:
+      return value / 100, end + 1, True
+    # The second sign of "$5-$10" is that of the next amount.
+    is_sign = self.word(end) in SIGNS and not (signed or self._gap(end))
+    if is_sign or self.word(end) in conversation_cues.CURRENCY:
       return value, end + 1, True
     return value, end, signed
+
+  def span(
+    self, place: int, joined_by: Collection[str]
+  ) -> tuple[tuple[float, int], tuple[float, int], bool] | None:
+    """Two amounts that are joined by a word or a dash, the lower one first.
+
+    Args:
+      place: of the first.
+      joined_by: the words.
+
+    Returns:
+      The value and the end of each, and whether one has a currency.
+    """
+    first = self.amount(place)
+    if first is None:
+      return None
+    value, end, has_currency = first
+    if self.word(end) in joined_by:
+      second = self.amount(end + 1)
+    elif end < len(self.tokens) and self._gap(end) in _DASHES:
+      second = self.amount(end)
+    else:
+      return None
+    if second is None:
+      return None
+    if not has_currency and (
+      self.word(second[1] - 1) in conversation_cues.HUNDREDTH
+    ):
+      value /= 100
+    low, high = sorted((value, second[0]))
+    return (low, end), (high, second[1]), has_currency or second[2]
+
+  def _gap(self, place: int) -> str:
+    """What is no token between one and that before it."""
+    start, stop = self.tokens[place - 1].end(), self.tokens[place].start()
+    return self.text[start:stop].strip()
 
   def is_price(self, start: int, stop: int, has_currency: bool) -> bool:
     """Whether an amount at some places is one of money."""

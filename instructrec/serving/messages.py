@@ -16,7 +16,7 @@ class Message:
       not about items.
     text: what was said.
     items: titles or ids of an answer's items, the best first; where there are
-      none, the titles in its text count, line by line.
+      none, the first title of each number of a list in its text counts.
   """
 
   role: str

@@ -45,6 +45,8 @@ class Do(enum.Enum):
   FORGET = "an attribute is neither wanted nor unwanted"
   WANT = "an attribute is wanted"
   UNWANT = "an attribute is not wanted"
+  ONLY = "no item without an attribute, or another of these, is wanted"
+  NOT_ONLY = "other items are wanted as well"
   INSTEAD = "what is wanted here stands for what was wanted before"
   ALSO = "what is wanted here comes to what was wanted before"
   UNKNOWN = "words that are not understood"
@@ -133,6 +135,7 @@ class _Message:
     self._taken = [False] * len(self._message.tokens)
     self._acts: list[Act] = []
     self._items_at: dict[int, item_names.Named | None] = {}
+    self._binding: set[int] = set()  # First letters of things.
 
   def acts(self) -> list[Act]:
     place = 0
@@ -178,10 +181,18 @@ class _Message:
       return self._forget(start, stop)
     if cue in (Cue.RELEASE_BEFORE, Cue.RELEASE_AFTER):
       return self._release(cue, start, stop)
-    if cue in (Cue.INSTEAD, Cue.ALSO):
+    if cue is Cue.NOT_ONLY:
+      return self._add(Do.NOT_ONLY, start, stop)
+    if cue in (Cue.ONLY, Cue.ONLY_AFTER):
+      return self._only(cue, start, stop)
+    if cue in (Cue.INSTEAD, Cue.RATHER, Cue.ALSO):
       if self._message.word(stop) in ("of", "than", "not"):
         return 0
-      self._acts.append(self._act(Do[cue.name], start, stop))
+      do = Do.ALSO if cue is Cue.ALSO else Do.INSTEAD
+      self._acts.append(self._act(do, start, stop))
+      if cue is Cue.INSTEAD:
+        places = set(self._message.clause(start))
+        self._bind(min(places & set(self._message.things), default=start))
     return 0
 
   def _act(self, do: Do, start: int, stop: int, **values: object) -> Act:
@@ -214,23 +225,37 @@ class _Message:
     return self._price(do, found[0], start, found[1])
 
   def _between(self, start: int, stop: int) -> int:
-    low = self._message.amount(stop)
-    if low is None or self._message.word(low[1]) not in ("and", "to"):
+    found = self._message.span(stop, ("and", "to"))
+    if found is None:
       return 0
-    high = self._message.amount(low[1] + 1)
-    if high is None or not self._message.is_price(
-      start, high[1], low[2] or high[2]
-    ):
+    (low, middle), (high, end), has_currency = found
+    if not self._message.is_price(start, end, has_currency):
       return 0
-    if end := self._price(Do.MIN_PRICE, low[0], start, low[1]):
-      self._price(Do.MAX_PRICE, high[0], low[1], high[1])
-    return high[1] if end else 0
+    self._price(Do.MIN_PRICE, low, start, middle)
+    return self._price(Do.MAX_PRICE, high, middle, end)
+
+  def _range(self, start: int) -> int:
+    """Two amounts of money that no word announces: "5 to 10 dollars"."""
+    found = self._message.span(start, ("to",))
+    if found is None:
+      return 0
+    _, (_, end), has_currency = found
+    said = {self._message.words[i] for i in self._message.clause(start)}
+    of_price = (
+      said & conversation_cues.ABOUT_PRICE
+      and not said & conversation_cues.NO_PRICE
+      and self._message.is_loose(end)
+    )
+    # "5-10" alone may be ages.
+    return self._between(start, start) if has_currency or of_price else 0
 
   def _counted_or_priced(self, place: int) -> int:
     """What begins with a number: "20 or less", "two puzzles at most"."""
     found = self._message.amount(place)
     if found is None:
       return 0
+    if end := self._range(place):
+      return end
     thing = self._message.things.get(found[1])
     end = found[1] if thing is None else thing[0]
     for size, cue in conversation_cues.at(self._message.words, end):
@@ -393,6 +418,39 @@ class _Message:
       self._add(Do.RELEASE, first, end, attribute=attribute)
     return end
 
+  # What alone is wanted.
+
+  def _only(self, cue: Cue, start: int, stop: int) -> int:
+    """Marks what stands beside "only"; its words are part of the wish."""
+    if cue is Cue.ONLY:
+      while self._message.word(stop) in _SKIPPED:
+        stop += 1
+      self._bind(stop)
+    elif self._message.is_loose(stop):
+      # "Kites only under 20 dollars" says it of the price.
+      ends = {end: place for place, (end, _) in self._message.things.items()}
+      while start in ends:
+        start = ends[start]
+        self._binding.add(self._message.tokens[start].start())
+        while self._message.word(start - 1) in _LISTED:
+          start -= 1
+        if self._message.word(start) not in _LISTED:
+          break
+    return 0
+
+  def _bind(self, place: int) -> None:
+    """Marks a list of things: of "dinosaur kites or puzzles" the last words."""
+    things = self._message.things
+    while place in things:
+      while things[place][0] in things:
+        place = things[place][0]
+      self._binding.add(self._message.tokens[place].start())
+      place = things[place][0]
+      if self._message.word(place) not in _LISTED:
+        break
+      while self._message.word(place) in _LISTED | _SKIPPED:
+        place += 1
+
   # Wishes, and the rest.
 
   def _read_wishes(self) -> None:
@@ -405,7 +463,9 @@ class _Message:
     titles = [items.title(item) for item in self._before.known]
     read = self._reader.wishes.read(rest, titles)
     for span in read.spans:
-      do = Do.UNWANT if span.unwanted else Do.WANT
+      do = Do.ONLY if span.start in self._binding else Do.WANT
+      if span.unwanted:
+        do = Do.UNWANT
       words = self._clause_of(span.start)
       self._acts.append(Act(do, words, span.start, span.number))
     self._acts += self._not_understood(rest, titles, read)

@@ -164,6 +164,10 @@ def test_recommending_filters_and_says_why(work):
     why = place["reasons"]
     assert {e["words"] for e in why["effects"]} == set(titles[:2])
     assert [c["meets"] for c in why["constraints"]] == [True, True, True]
+  shown = call("recommend", run, *asked, *filters, "--k=2")
+  for place in found["places"]:
+    price = items.filter(item_id=place["item_id"])["price"].item()
+    assert f"[{place['item_id']}]  {price:.2f}" in shown.output
   # What is left of the history is another request.
   effect = next(e for e in why["effects"] if e["words"] == titles[0])
   other = call(

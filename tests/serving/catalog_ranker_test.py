@@ -1,5 +1,7 @@
 """Rankings of whole catalogues by weighted parts."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,8 @@ def test_each_kind_of_request_has_its_weights(ranker, untuned, history):
   assert "Ocean" in with_wish.title
   without, *_ = ranker.rank(history)
   assert set(without.parts) == {"match", "popularity"}
+  # Nothing is unwanted: less nothing is nothing.
+  assert math.copysign(1.0, with_wish.parts["unwanted"]) == 1.0
   asked, *_ = untuned.rank(history, WISH)
   assert set(asked.parts) == {"match", "popularity"}
 

@@ -1,5 +1,6 @@
 """Conversations of ten turns keep and drop what is said."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -94,10 +95,10 @@ SHOP = (
   ),
   (
     "Kites instead.",
-    {"kites", "dinosaur", "a price of at most 30", "like 1"},
+    {"among kites", "dinosaur", "a price of at most 30", "like 1"},
   ),
-  ("Forget the price.", {"kites", "dinosaur", "like 1"}),
-  ("not the first one", {"kites", "dinosaur", "like 1", "not 0"}),
+  ("Forget the price.", {"among kites", "dinosaur", "like 1"}),
+  ("not the first one", {"among kites", "dinosaur", "like 1", "not 0"}),
   ("Start over. Robots, but no science kits.", {"robot", "no science kits"}),
   (
     "at most two vehicles",
@@ -203,7 +204,44 @@ def test_ten_turns_keep_and_drop_what_is_said(name, script, request):
     ("19.99 tops", "a price of at most 19.99"),
     ("my budget is twenty", "a price of at most 20"),
     ("at least 5 euros", "a price of at least 5"),
+    ("under 50 cents", "a price of at most 0.5"),
+    ("at least fifty pence", "a price of at least 0.5"),
+    *(
+      (said, "a price of at least 5, a price of at most 10")
+      for said in (
+        "5 to 10 dollars",
+        "5-10 dollars",
+        "5 \u2013 10 euros",
+        "$5-$10",
+        "$5-10",
+        "from 5 to 10 dollars",
+        "between 5-10",
+        "10 to 5 dollars",
+        "a price of 5-10",
+      )
+    ),
+    ("50-99 cents", "a price of at least 0.5, a price of at most 0.99"),
+    ("cheap for 2-4 players", "cheap; not understood: '2-4 players'"),
+    ("for kids 5-10", "not understood: 'kids 5-10'"),
     ("only two kites", "at most 2 of kites"),
+    ("only kites", "among kites"),
+    ("just kites, please", "among kites"),
+    ("nothing but kites", "among kites"),
+    ("kites only", "among kites"),
+    ("kites and nothing else", "among kites"),
+    ("solely kites", "among kites"),
+    ("only show me kites", "among kites"),
+    ("show me kites instead", "among kites"),
+    ("only kites or puzzles", "among kites, among puzzles"),
+    ("kites and puzzles only", "among kites, among puzzles"),
+    ("only dinosaur kites", "Dinosaur, among kites"),
+    ("only kites under $20", "among kites, a price of at most 20"),
+    ("only kites, no puzzles", "among kites, no puzzles"),
+    ("kites only under $20", "kites, a price of at most 20"),
+    ("I just want kites", "kites"),
+    ("not only kites", "kites"),
+    ("just no kites", "no kites"),
+    ("kites instead of puzzles", "kites, no puzzles"),
     ("one kite at most", "at most 1 of kites"),
     ("fewer puzzles", "at most 0 of puzzles"),
     ("under 90 minutes", "not understood: 'under 90 minutes'"),
@@ -277,7 +315,7 @@ def test_a_conversation_is_read_the_same_again_and_in_parts(shop):
 
 def test_undo_takes_back_the_last_turn_alone(shop):
   talk = [Message("user", "puzzles"), Message("user", "kites instead")]
-  assert kept(shop.read(talk)) == {"kites"}
+  assert kept(shop.read(talk)) == {"among kites"}
   undone = shop.read([*talk, Message("user", "undo that")])
   assert kept(undone) == {"puzzles"}
   fresh = shop.read([Message("user", "undo that")])
@@ -307,9 +345,6 @@ def test_answers_are_known_by_items_or_by_titles_in_their_text(shop):
   )
   for answer in (
     Message("assistant", text),
-    Message(
-      "assistant", f"I would take {titles[0]}, {titles[1]} or {titles[2]}."
-    ),
     Message("assistant", "", (ids[0], titles[1].upper(), ids[2])),
     Message.from_json(
       {"role": "assistant", "content": None, "items": [{"id": i} for i in ids]}
@@ -349,6 +384,57 @@ def test_the_reason_in_a_line_of_a_list_has_no_number(shop):
   assert state.history == (items.item_ids[4],)
 
 
+@pytest.mark.parametrize(
+  "answer",
+  [
+    "Understood: like {!r}.\nNo item is known to meet all of that.",
+    "I would take {}.",
+  ],
+)
+def test_titles_outside_a_list_have_no_number(shop, answer):
+  text = answer.format(shop.shelf.catalog.titles[2])
+  state = shop.read(
+    [Message("assistant", text), Message("user", "not the first")]
+  )
+  assert not state.shown
+  assert not state.kept
+  assert state.understood == (
+    "nothing is asked for; not understood: 'not the first' (0 items were shown)"
+  )
+
+
+@pytest.mark.parametrize(
+  ("turns", "expected"),
+  [
+    (("other things are fine too",), {"kites"}),
+    (("not only kites",), {"kites"}),
+    (("others are ok",), {"kites"}),
+    (("Forget about kites.",), set()),
+    (("undo that",), set()),
+    (("no kites",), {"no kites"}),
+    (("I love kites",), {"among kites"}),
+    (("kites are fine",), {"among kites"}),
+    (("at most two kites",), {"among kites", "at most 2 of kites"}),
+    (("just puzzles",), {"among puzzles"}),
+    (("puzzles too",), {"among kites", "among puzzles"}),
+    (("only Oakline",), {"kites", "among Oakline"}),
+    (("I'd rather have puzzles",), {"puzzles"}),
+    (("puzzles instead", "undo that"), {"among kites"}),
+  ],
+)
+def test_what_alone_is_wanted_holds_until_it_is_taken_back(
+  shop, turns, expected
+):
+  talk = [Message("user", text) for text in ("only kites", *turns)]
+  assert kept(shop.read(talk)) == expected
+
+
+def test_only_replaces_what_was_wanted_of_the_kind_alone(films):
+  talk = [Message("user", "a comedy from the 90s")]
+  only = films.read([*talk, Message("user", "only horror")])
+  assert kept(only) == {"among horror", "1990s"}
+
+
 def test_films_are_known_by_their_names_without_the_year(films):
   items = films.shelf.catalog
   state = films.read([Message("user", "something like Night Train 1")])
@@ -366,6 +452,10 @@ def test_what_binds_keeps_items_out(shop):
   assert allowed.tolist() == expected
   wanted = shop.read([Message("user", "puzzles")])
   assert shelf.allowed(wanted.kept).all()
+  only = shop.read([Message("user", "only puzzles")])
+  assert shelf.allowed(only.kept).tolist() == [
+    "Puzzles" in items[i].categories for i in items.item_ids
+  ]
   at_most = shop.read([Message("user", "at most two puzzles")])
   order = np.arange(len(items))
   first = constraints.first(order, shelf.limits(at_most.kept), 100)
@@ -390,6 +480,11 @@ def test_constraints_said_anew_are_read_as_they_are(name, request):
     text = constraints.spoken(asked)
     read = conversations.wishes.read(text)
     assert conversations.shelf.of_reading(read) == asked, text
+    asked[0] = dataclasses.replace(asked[0], kind=constraints.Kind.AMONG)
+    text = constraints.spoken(asked)
+    state = conversations.read([Message("user", text)])
+    assert list(state.kept) == asked, text
+    assert state.wish == text
 
 
 @pytest.mark.parametrize(
