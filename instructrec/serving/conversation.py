@@ -1,4 +1,4 @@
-"""What a conversation has come to: its messages are all the state there is.
+"""Reads conversations, whose messages are all the state there is.
 
 Messages are read from the first to the last, and a later one corrects the
 earlier ones. What is asked for stays as constraints, each with the words and
@@ -20,8 +20,13 @@ from instructrec.instructions import attributes as attributes_lib
 from instructrec.instructions import wish_reader
 from instructrec.serving import constraints, turn_reader
 from instructrec.serving.constraints import Constraint, Kind
+from instructrec.serving.conversation_state import (
+  NotUnderstood,
+  Said,
+  State,
+)
 from instructrec.serving.messages import Message
-from instructrec.serving.turn_reader import Act, Do
+from instructrec.serving.turn_acts import Act, Before, Do
 
 MAX_MESSAGES = 500
 MAX_TEXT = 4000
@@ -36,122 +41,6 @@ _WISHED = (*_FOR, Kind.UNWANTED)
 _AGAINST = (Kind.UNWANTED, Kind.AT_MOST)
 _EXCLUSIVE = (attributes_lib.Kind.PRICE, attributes_lib.Kind.DECADE)
 """An item has one of these, so that a later wish for another one corrects."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Said:
-  """A constraint, and where it came from.
-
-  Attributes:
-    constraint: what is asked.
-    words: that said it.
-    turn: of these words, counting the user's messages from 1.
-    dropped: turn that took it back or replaced it; None while it holds.
-  """
-
-  constraint: Constraint
-  words: str
-  turn: int
-  dropped: int | None = None
-
-  @property
-  def text(self) -> str:
-    """It in words."""
-    source = f"{self.constraint.text} (turn {self.turn}: {self.words!r})"
-    if self.dropped is None:
-      return source
-    return f"{source}, no more since turn {self.dropped}"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NotUnderstood:
-  """Words that ask for something that is not known.
-
-  Attributes:
-    words: of a message.
-    turn: which.
-    why: where it can be said.
-  """
-
-  words: str
-  turn: int
-  why: str = ""
-
-  @property
-  def text(self) -> str:
-    """It in words."""
-    return f"{self.words!r} ({self.why})" if self.why else repr(self.words)
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-  """What a conversation has come to.
-
-  Attributes:
-    said: all constraints, in the order in which they were said.
-    taken: ids of items that were taken, oldest first.
-    wish: the wish that the model reads; None where nothing is wished for.
-    shown: ids of the items of the last answer, in its order.
-    not_understood: in the order of the words.
-    turns: how many messages of the user there are.
-  """
-
-  said: tuple[Said, ...] = ()
-  taken: tuple[str, ...] = ()
-  wish: str | None = None
-  shown: tuple[str, ...] = ()
-  not_understood: tuple[NotUnderstood, ...] = ()
-  turns: int = 0
-
-  @property
-  def kept(self) -> tuple[Constraint, ...]:
-    """The constraints that hold."""
-    return tuple(one.constraint for one in self.said if one.dropped is None)
-
-  @property
-  def history(self) -> tuple[str, ...]:
-    """What to rank for: items that were taken, then those that are liked."""
-    liked = [
-      one.item_id
-      for one in self.kept
-      if one.kind is Kind.LIKE and one.item_id is not None
-    ]
-    return (*(item for item in self.taken if item not in liked), *liked)
-
-  @property
-  def understood(self) -> str:
-    """What holds, and which words of the last message do not help."""
-    kept = ", ".join(constraint.text for constraint in self.kept)
-    parts = [kept or "nothing is asked for"]
-    dropped = [
-      one.constraint.text for one in self.said if one.dropped == self.turns
-    ]
-    if dropped:
-      parts.append(f"no more: {', '.join(dropped)}")
-    unclear = [o.text for o in self.not_understood if o.turn == self.turns]
-    if unclear:
-      parts.append(f"not understood: {', '.join(unclear)}")
-    return "; ".join(parts)
-
-  def to_json(self) -> dict[str, Any]:
-    """As structure: text and numbers alone."""
-    return {
-      "constraints": [_to_json(one) for one in self.said],
-      "history": list(self.history),
-      "wish": self.wish,
-      "not_understood": [dataclasses.asdict(o) for o in self.not_understood],
-      "text": self.understood,
-    }
-
-
-def _to_json(one: Said) -> dict[str, Any]:
-  return {
-    **one.constraint.to_json(),
-    "words": one.words,
-    "turn": one.turn,
-    "status": "kept" if one.dropped is None else "dropped",
-    "dropped_in_turn": one.dropped,
-  }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -285,7 +174,7 @@ class _Course:
     for act in acts:
       self._do(act, added=Do.ALSO in flags)
 
-  def _before(self) -> turn_reader.Before:
+  def _before(self) -> Before:
     find = self._owner.shelf.number
     kept = {
       find(one.attribute): one.kind
@@ -293,7 +182,7 @@ class _Course:
       if one.attribute is not None
     }
     bounds = {one.kind: one.number for one in self._kept()}
-    return turn_reader.Before(
+    return Before(
       self._shown,
       tuple(self._known),
       frozenset(kept),

@@ -8,7 +8,7 @@ from typing import Any
 
 from instructrec.serving import (
   constraints,
-  conversation,
+  conversation_state,
   messages,
   questions,
   run_ranker,
@@ -31,7 +31,7 @@ class Turn:
     asked: the constraints that hold, those of filters among them.
   """
 
-  state: conversation.State
+  state: conversation_state.State
   question: questions.Question | None
   asked: tuple[constraints.Constraint, ...]
 
