@@ -9,11 +9,9 @@ The policy that is not to be left is the same network without its adapters.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from clu import metrics as clu_metrics
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from instructrec.alignment import rewards, rollouts
@@ -28,7 +26,11 @@ from instructrec.models.generation import (
 )
 from instructrec.models.networks import network
 from instructrec.models.networks.reading import Reading
-from instructrec.models.objectives import item_grpo, objective
+from instructrec.models.objectives import (
+  item_grpo,
+  objective,
+  training_metrics,
+)
 from instructrec.models.objectives import policy as policy_lib
 
 ARRAYS = (
@@ -309,13 +311,7 @@ def _report(
   written: Bool[Array, "batch lists places"],
 ) -> objective.Metrics:
   """Means over places that were written, or over lists."""
-
-  def mean(values: Any, where: Array) -> clu_metrics.Metric:
-    total = jnp.where(where, values, 0.0).sum().astype(jnp.float32)
-    return clu_metrics.Average(
-      total=total, count=where.sum().astype(jnp.float32)
-    )
-
+  mean = training_metrics.mean
   lists = jnp.ones(earned.lists.shape, bool)
   items = drawn.items.reshape(len(drawn.items), -1)
   first = (items >= 0) & ~generated.repeated(items)

@@ -92,30 +92,6 @@ def draw(
   )
 
 
-def log_probs(
-  reading: reading_lib.Reading,
-  trie: catalog_trie.CatalogTrie,
-  requests: list_policy.ListRequests,
-  policy: list_policy.ListPolicy,
-  tokens: Int[Array, "batch lists length"],
-) -> Float[Array, "batch lists places"]:
-  """Log-probability of each item of given lists, with a gradient.
-
-  Args:
-    reading: as of `draw`.
-    trie: likewise.
-    requests: likewise.
-    policy: likewise.
-    tokens: of the lists.
-
-  Returns:
-    Nats: sums over the tokens of each title and what stands behind it; 0 where
-    there is no item.
-  """
-  found = title_lists.token_log_probs(reading, trie, requests, policy, tokens)
-  return policy.by_item(found, tokens)
-
-
 def indices(items: Int[Array, "*dims"]) -> Int[Array, "*dims"]:
   """Numbers of items, from 1, as metrics and rewards count: from 0.
 

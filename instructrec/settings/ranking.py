@@ -18,6 +18,15 @@ class OnUnknown(enum.StrEnum):
   nearest = "nearest"
 
 
+_OnUnknown = Annotated[
+  OnUnknown,
+  Option(
+    "What to do with titles that the catalogue does not have: stop, leave them "
+    "out, or take the nearest, and say which."
+  ),
+]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RankingSettings(RunSettings):
   """For whom a run ranks, and what.
@@ -51,13 +60,7 @@ class RankingSettings(RunSettings):
       "without any request, you are asked."
     ),
   ] = None
-  on_unknown: Annotated[
-    OnUnknown,
-    Option(
-      "What to do with titles that the catalogue does not have: stop, leave "
-      "them out, or take the nearest, and say which."
-    ),
-  ] = OnUnknown.error
+  on_unknown: _OnUnknown = OnUnknown.error
   json: Annotated[bool, Option("Print a JSON object for each request.")] = False
 
   def __post_init__(self) -> None:
@@ -117,13 +120,7 @@ class RecommendationSettings(RunSettings):
     ),
   ] = False
   json: Annotated[bool, Option("Print a JSON object.")] = False
-  on_unknown: Annotated[
-    OnUnknown,
-    Option(
-      "What to do with titles that the catalogue does not have: stop, leave "
-      "them out, or take the nearest, and say which."
-    ),
-  ] = OnUnknown.error
+  on_unknown: _OnUnknown = OnUnknown.error
   input: Annotated[
     pathlib.Path | None,
     Option(

@@ -4,6 +4,7 @@ Their packages are imported then alone. Keys and addresses are theirs to find,
 in their own environment variables and files: we neither read nor pass them on.
 """
 
+import abc
 import importlib
 import json
 import os
@@ -22,7 +23,7 @@ _AT_ONCE = 100
 """Settings that a server of MLflow takes in one request."""
 
 
-class _Service:
+class _Service(abc.ABC):
   """A service whose run goes on where ours does.
 
   The id that it knows the run by is kept in the run's folder; of a run that
@@ -69,6 +70,7 @@ class _Service:
         f"installed: pip install 'instructrec[{self.name}]'"
       ) from error
 
+  @abc.abstractmethod
   def _open(
     self,
     package: ModuleType,
@@ -77,11 +79,10 @@ class _Service:
     config: dict[str, Any],
   ) -> str:
     """Goes on with the run of an id, or begins one; returns its id."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def _log(self, step: int, split: str, named: Mapping[str, float]) -> None:
     """Takes a row whose values are named `<split>/<name>`."""
-    raise NotImplementedError
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
     """Logs values named `<split>/<name>`; see `trackers.Tracker.write`."""

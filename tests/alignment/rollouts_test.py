@@ -14,6 +14,7 @@ from instructrec.models.generation import (
   catalog_trie,
   leaf_intervals,
   list_policy,
+  title_lists,
 )
 from instructrec.models.networks import llama, reading, t5
 from instructrec.models.networks.llama_config import LlamaConfig
@@ -77,7 +78,9 @@ def drawn_fixture(request):
         asked, trie, ASKED, policy, num_lists=NUM_LISTS, rng=jax.random.key(2)
       )
       tokens = jnp.where(held.any(), held, drawn.lists.tokens)
-      found = rollouts.log_probs(asked, trie, ASKED, policy, tokens)
+      found = policy.by_item(
+        title_lists.token_log_probs(asked, trie, ASKED, policy, tokens), tokens
+      )
       return (weights * found).sum(), (drawn, found)
 
     return [

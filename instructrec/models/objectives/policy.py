@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Bool, Float, Int
 
+from instructrec.models.objectives import training_metrics
+
 MOST_LOG_RATIO = 20.0
 """Log-ratios are cut here, in nats: their exponentials would overflow."""
 
@@ -138,20 +140,12 @@ def report(
     policy/ratio, policy/clipped and policy/divergence: means over units;
     policy/same_rewards: share of groups whose lists are all worth the same.
   """
-  count = where.sum().astype(jnp.float32)
-
-  def mean(values: Array) -> clu_metrics.Metric:
-    total = jnp.where(where, values, 0.0).sum()
-    return clu_metrics.Average(total=total, count=count)
-
-  same = (~spread).astype(jnp.float32)
+  mean = training_metrics.mean
   return {
-    "policy/ratio": mean(exp(log_ratio)),
-    "policy/clipped": mean(clipped.astype(jnp.float32)),
-    "policy/divergence": mean(divergence),
-    "policy/same_rewards": clu_metrics.Average(
-      total=same.sum(), count=jnp.ones_like(same).sum()
-    ),
+    "policy/ratio": mean(exp(log_ratio), where),
+    "policy/clipped": mean(clipped, where),
+    "policy/divergence": mean(divergence, where),
+    "policy/same_rewards": mean(~spread, jnp.ones_like(spread)),
   }
 
 

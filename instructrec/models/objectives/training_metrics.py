@@ -7,7 +7,7 @@ from typing import Any
 import flax.struct
 import jax.numpy as jnp
 from clu import metrics as clu_metrics
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from instructrec.models.objectives import token_loss
 
@@ -39,6 +39,21 @@ class Sum(clu_metrics.Metric):
   def compute(self) -> Float[Array, ""]:
     """The total."""
     return self.total
+
+
+def mean(
+  values: Float[Array, "*dims"], where: Bool[Array, "*dims"]
+) -> clu_metrics.Average:
+  """The mean of what counts, as a metric; its types are those of a merge.
+
+  Args:
+    values: of each unit.
+    where: the units that count.
+  """
+  return clu_metrics.Average(
+    total=jnp.where(where, values, 0.0).sum().astype(jnp.float32),
+    count=where.sum().astype(jnp.float32),
+  )
 
 
 def of_objective(
