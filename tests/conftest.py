@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import pathlib
+import sys
 import tempfile
 import threading
 import zlib
@@ -20,6 +21,8 @@ import pytest
 from instructrec.data import candidates, dataset, splits, synthetic
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
+# What tests of several folders share; see `tests/training/conftest.py`.
+sys.path.insert(0, str(_ROOT / "tests"))
 
 # Compiling is most of the work of many tests, and they compile the same. What
 # one compiled serves the others, in any process of this run, but in no other

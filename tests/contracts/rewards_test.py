@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import hacking_lists
 import jax
 import numpy as np
 import pytest
@@ -314,47 +315,17 @@ def test_the_papers_rewards_are_those_of_a_loop(batch):
     assert found.lists[row, place] == pytest.approx(whole)
 
 
-# The teacher's best that obeys, the target first where it may stand.
-_HONEST = {
-  Direction.PLAIN: [1, 5, 0, 6],
-  Direction.WANTED: [1, 0, 2, 3],
-  Direction.UNWANTED: [5, 6, 7, 8],
-  Direction.AT_MOST: [1, 5, 6, 7],
-  Direction.AT_LEAST: [1, 5, 0, 6],
-  Direction.ABOUT: [1, 5, 0, 6],
-}
-_COUNT = {Direction.AT_MOST: 1, Direction.AT_LEAST: 2, Direction.ABOUT: 2}
-_HACKS = {
-  "all of the category": [2, 3, 4, 0],
-  "none of the category": [6, 7, 8, 9],
-  "all popular": [9, 8, 7, 4],
-  "history echoed": [10, 11, 10, 11],
-  "one item k times": [0, 0, 0, 0],
-  "the target k times": [1, 1, 1, 1],
-  "nothing": [],
-  "the target alone": [1],
-  "too short": [1, 5],
-  "too long": [1, 5, 0, 6, 2, 3, 7, 8],
-  "the wish met, and more": [1, 5, 0, 6, 7],
-  "invented titles": [_NO, _NO, _NO, _NO],
-  "invented behind the target": [1, _NO, _NO, _NO],
-  "separators alone": [_BLANK, _BLANK, _BLANK, _BLANK],
-  "the category last": [6, 7, 0, 2],
-  "the category first": [0, 2, 6, 7],
-}
-
-
 @pytest.mark.parametrize("direction", list(Direction))
-@pytest.mark.parametrize("name", _HACKS)
+@pytest.mark.parametrize("name", hacking_lists.HACKS)
 def test_no_hacking_list_beats_an_honest_one(direction, name):
-  count = _COUNT.get(direction, 0)
-  honest = _earned(_HONEST[direction], direction, count)
-  hack = _earned(_HACKS[name], direction, count)
+  count = hacking_lists.COUNT.get(direction, 0)
+  honest = _earned(hacking_lists.HONEST[direction], direction, count)
+  hack = _earned(hacking_lists.HACKS[name], direction, count)
   assert hack.task.sum() <= honest.task.sum() == 4
   assert hack.items.sum() < honest.items.sum()
   assert hack.lists < honest.lists
   # Nor a list that does not listen.
-  plain = _earned(_HONEST[Direction.PLAIN], direction, count)
+  plain = _earned(hacking_lists.HONEST[Direction.PLAIN], direction, count)
   assert plain.items.sum() <= honest.items.sum()
   assert plain.lists <= honest.lists
 
