@@ -230,3 +230,25 @@ def test_seqio_measures_categories(folder, names):
     "exact_match": 0.25,
     "any_level": 0.5,
   }
+
+
+def test_lists_are_measured_as_seqio_measures_them(folder, names):
+  """The labels obey; without a history nobody can be hit."""
+  import seqio
+
+  for name, hits in (("unwanted", True), ("cold_wanted", False)):
+    task = seqio.TaskRegistry.get(f"{PREFIX}_{name}")
+    task.source.tfds_dataset.override_data_dir(str(folder))
+    rows = [*task.get_dataset(split="test").as_numpy_iterator()]
+    texts = [row["targets_pretokenized"].decode() for row in rows]
+    wanted = [
+      task.postprocess_fn(text, example=row, is_target=True)
+      for text, row in zip(texts, rows, strict=True)
+    ]
+    found = task.metric_fns[0](wanted, texts)
+    assert found["CorrectCount"] == 1.0
+    assert found["NonExist"] == found["InHistory"] == 0.0
+    assert ("HR@10" in found) == hits
+    worse = task.metric_fns[0](wanted, ["nothing of the kind"] * len(rows))
+    assert worse["NonExist"] == 1.0
+    assert worse["CorrectCount"] < 1.0
