@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -37,7 +37,7 @@ class Asked:
   having: Bool[np.ndarray, "rows items"]
 
   @classmethod
-  def of(cls, rows: pl.DataFrame, items: catalog.Catalog) -> Self:
+  def of(cls, rows: pl.DataFrame, items: catalog.Catalog) -> "Asked":
     """Reads rows.
 
     Args:

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from instructrec.alignment import asked
 from instructrec.data.catalog import Catalog
+from instructrec.evaluation import control
 from instructrec.training import token_dataset
 
 COLUMNS = (*asked.COLUMNS, "teacher_ids")
@@ -21,11 +22,13 @@ class ListArrays:
 
   Attributes:
     reader: reads what is asked.
+    list_length: items of the longest list that may be asked for.
     history_length: items of the longest history.
     teacher_length: items of the longest list of a retriever's best.
   """
 
   reader: asked.Reader
+  list_length: int
   history_length: int
   teacher_length: int
 
@@ -58,7 +61,10 @@ class ListArrays:
       return max(1, *(int(found.to_numpy().max()) for found in lengths))
 
     return cls(
-      asked.Reader(items), longest("history_ids"), longest("teacher_ids")
+      asked.Reader(items),
+      list_length,
+      longest("history_ids"),
+      longest("teacher_ids"),
     )
 
   @property
@@ -105,9 +111,11 @@ class ListArrays:
       items have what it speaks of. All others are int32.
 
     Raises:
-      ValueError: for histories or lists that are longer than the widths, and
-        as of `asked.Reader`.
+      ValueError: where no list can be drawn for a row, for histories or lists
+        that are longer than the widths, and as of `asked.Reader`.
     """
+    shown = [*map(len, rows["teacher_ids"])]
+    _check_rows("a row", rows["k"], shown, self.list_length)
     found = self.reader(rows)
     teacher = self.reader.places(rows["teacher_ids"])
     return {
@@ -118,6 +126,35 @@ class ListArrays:
       "list_targets": (found.targets + 1).astype(np.int32),
       "list_teacher": _numbers("teacher's list", teacher, self.teacher_length),
     }
+
+
+def zeros(
+  rows: int, *, items: int, history: int, teacher: int
+) -> dict[str, np.ndarray]:
+  """Arrays of the shapes and types of those of a batch.
+
+  Args:
+    rows: of the batch.
+    items: of the catalogue.
+    history: of the longest history.
+    teacher: of the longest list of a retriever's best.
+
+  Returns:
+    Arrays by name; see `ListArrays.of_rows`.
+  """
+  shapes: dict[str, tuple[int, ...]] = {
+    "list_sizes": (rows,),
+    "list_wishes": (rows, len(control.Wish._fields)),
+    "list_has": (rows, items),
+    "list_history": (rows, history),
+    "list_targets": (rows,),
+    "list_teacher": (rows, teacher),
+  }
+  types = {"list_has": bool}
+  return {
+    name: np.zeros(shape, types.get(name, np.int32))
+    for name, shape in shapes.items()
+  }
 
 
 def _numbers(
@@ -145,15 +182,26 @@ def _check(
       "'control_v1_lists', and make the data with `instructrec generate "
       "--kind=control`"
     )
-  least, most = columns["k"].min(), columns["k"].max()
+  shown = columns["teacher_ids"].list.len()
+  _check_rows(name, columns["k"], shown, list_length)
+
+
+def _check_rows(
+  what: str,
+  sizes: Sequence[int],
+  shown: Sequence[int],
+  list_length: int,
+) -> None:
+  """As `_check`, by the sizes of lists and how many items a retriever shows."""
+  least, most = min(sizes), max(sizes)
   if least < 1 or most > list_length:
     raise ValueError(
-      f"{name} asks for {least} to {most} titles, expected 1 to {list_length} "
+      f"{what} asks for {least} to {most} titles, expected 1 to {list_length} "
       "(LIST_LENGTH); where a row asks for none, leave the task out, as "
       "'control_v1_lists' does"
     )
-  if columns["teacher_ids"].list.len().min() < 1:
+  if not min(shown):
     raise ValueError(
-      f"{name} has rows without a user, whom a retriever shows nothing; leave "
-      "the task out, as 'control_v1_lists' does"
+      f"{what} is about no user, whom a retriever shows nothing; leave the "
+      "task out, as 'control_v1_lists' does"
     )

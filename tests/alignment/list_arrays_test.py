@@ -125,7 +125,7 @@ def test_batches_have_them_beside_the_tokens_of_their_rows(source):
   [
     ([([], 0, [1], 2, [3])], "asks for 0 to 0 titles, expected 1 to 10"),
     ([([], 12, [1], 2, [3])], "asks for 12 to 12 titles"),
-    ([([], 3, [1], 2, [])], "rows without a user"),
+    ([([], 3, [1], 2, [])], "is about no user"),
   ],
 )
 def test_rows_that_no_list_can_be_drawn_for_are_refused(rows, message):

@@ -39,6 +39,7 @@ FINETUNE = (
   *(f"gin/instructrec_{size}.gin" for size in SIZES),
   "gin/genrec_xl.gin",
   "gin/control_xl.gin",
+  "gin/align_xl.gin",
   "gin/genrec_llama_7b.gin",
 )
 _MODEL = ("gin/models/xl.gin",)
