@@ -57,7 +57,10 @@ class Catalog:
   teacher: int = 100
 
   def trie(self, *, vocab_size: int, eos_id: int) -> catalog_trie.CatalogTrie:
-    """As many titles of random tokens, the longest as long as is said."""
+    """As many titles of random tokens, the longest as long as is said.
+
+    Tokens of low ids are the commoner ones, as in vocabularies.
+    """
     rng = np.random.default_rng(0)
     # The last token is left to be the one between titles.
     numbers = np.arange(2, vocab_size - 1)
@@ -67,7 +70,8 @@ class Catalog:
     titles = {}
     while len(titles) < self.items:
       size = int(lengths[len(titles)])
-      titles[(*rng.choice(numbers, size).tolist(), eos_id)] = None
+      places = (len(numbers) * rng.random(size) ** 4).astype(np.int64)
+      titles[(*numbers[places].tolist(), eos_id)] = None
     return catalog_trie.CatalogTrie.build(
       [*titles], eos_id=eos_id, vocab_size=vocab_size
     )
