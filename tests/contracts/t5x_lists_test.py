@@ -8,8 +8,10 @@ import json
 import numpy as np
 import pytest
 
+from instructrec.alignment import list_objective
 from instructrec.models.checkpoint import convert, opening
 from instructrec.models.networks import adapters
+from instructrec.training import t5x_run
 
 pytestmark = [pytest.mark.t5x, pytest.mark.slow, pytest.mark.tf]
 
@@ -56,7 +58,17 @@ def trained(t5x_lists, tmp_path_factory):
   return folder
 
 
-def test_lists_are_learnt_written_and_measured(trained):
+def opened(t5x_lists, folder):
+  """A MODEL_DIR as `instructrec evaluate` opens it."""
+  return t5x_run.load(
+    folder,
+    tfds_data_dir=t5x_lists.data,
+    vocabulary=t5x_lists.data / "vocabulary" / "sentencepiece.model",
+  )
+
+
+def test_lists_are_learnt_written_and_measured(t5x_lists, trained):
+  assert opened(t5x_lists, trained).data.mixture == "control_v1_mixture"
   losses = scalars(trained / "train")["loss"]
   assert losses[10] < losses[1] - 0.5
   for task in TASKS:
@@ -110,6 +122,11 @@ def test_rewarded_lists_are_learnt_from_and_resumed(
   assert whole["policy/ratio"][11] == pytest.approx(1.0, abs=1e-5)
   assert whole["policy/divergence"][11] == pytest.approx(0.0, abs=1e-6)
   assert whole["policy/divergence"][30] > 1e-6
+  run = opened(t5x_lists, tmp_path / "parts")
+  assert run.data.mixture == "control_v1_lists"
+  assert isinstance(
+    run.model.objective.objectives[0], list_objective.ListObjective
+  )
   first = opening.open_checkpoint(trained, 10).params
   last = opening.open_checkpoint(tmp_path / "parts", 30).params
   changed = set()
