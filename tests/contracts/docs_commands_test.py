@@ -80,7 +80,7 @@ _BEFORE = {
     """,
   "docs/control.md": "mkdir control; ln -s instructions control/lists",
   "docs/evaluation.md": """
-    mkdir -p docs copy elsewhere work/seed_{0,1,2} runs/{s,l}{0,1} work/{a,b}
+    mkdir -p docs copy elsewhere work/{a,b,s1} runs/{s,l}{0,1}
     cp -r $DOCUMENTS/docs/results* docs
     cp -r work/model copy
     cp -r work/{prepared,instructions} elsewhere
@@ -93,7 +93,9 @@ _BEFORE = {
     for run in work/{a,b,s1} runs/{s,l}{0,1}; do
       cp -r work/s0/report $run
     done
-    cp -r work/s0/report/. work/seed_0
+    for seed in 0 1 2; do
+      cp -r work/s0/report work/seed_$seed
+    done
     """,
   "docs/generation.md": "mkdir amazon_toys; cp *.tsv amazon_toys",
   "docs/instructions.md": """
