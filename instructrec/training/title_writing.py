@@ -226,7 +226,10 @@ class TitleWriter:
       own = jax.tree.map(lambda x: x[chosen] if np.ndim(x) else x, requests)
       conditions = own.conditions
       own = own.replace(
-        conditions=conditions.replace(allowed=wide(conditions.allowed)),
+        conditions=conditions.replace(
+          allowed=wide(conditions.allowed),
+          item_scores=wide(conditions.item_scores),
+        ),
         quota=own.quota and own.quota.replace(items=wide(own.quota.items)),
       )
       return write(
