@@ -227,12 +227,12 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   ) -> responses.Response:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
-        asked = reranking.question(run, body)
-        return asked, run.notes(asked)
+        state, asked, told = reranking.question(run, body)
+        return state, asked, [*run.notes(asked), *told]
 
-      run, (asked, notes) = await ask.prepared(read)
+      run, (state, asked, notes) = await ask.prepared(read)
       (found,) = await ask.answers(run, [asked])
-      return reranking.answer(run, body, found, version, notes)
+      return reranking.answer(run, body, state, found, version, notes)
 
     return responses.JSONResponse(await asking.unless_gone(request, work()))
 
@@ -255,6 +255,31 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
 def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   """From the whole catalogue."""
 
+  async def found(
+    request: fastapi.Request,
+    body: Any,
+    turn: Callable[[served.Served, Any], recommending.Turn],
+  ) -> tuple[dict[str, Any], int]:
+    """The answer to a request as JSON, and the tokens that were read for it."""
+    began = time.perf_counter()
+
+    def read(run: served.Served) -> Any:
+      made = turn(run, body)
+      asked = made.question
+      return made, [] if asked is None else run.notes(asked)
+
+    async def work() -> tuple[dict[str, Any], int]:
+      run, (made, notes) = await ask.prepared(read)
+      if made.question is None:
+        return recommending.nothing(run, made, began), 0
+      best, why = await ask.explained(
+        run, made.question, made.asked, body.reasons
+      )
+      answer = recommending.answer(run, made, best, notes, began, why)
+      return answer, best.tokens
+
+    return await asking.unless_gone(request, work())
+
   @app.post(
     "/v1/recommendations",
     response_model=recommendation_schema.Recommendations,
@@ -264,46 +289,15 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     body: recommendation_schema.RecommendationsRequest,
   ) -> Any:
     """The best items for a history and an instruction."""
-    began = time.perf_counter()
-
-    async def work() -> Any:
-      def read(run: served.Served) -> Any:
-        asked = recommending.question(run, body)
-        unbound = run.ranker.unbound(asked.wish, within)
-        return asked, [*run.notes(asked), *unbound]
-
-      within = recommending.asked(body.filters)
-      run, (asked, notes) = await ask.prepared(read)
-      found, why = await ask.explained(run, asked, within, body.reasons)
-      return recommending.answer(run, asked, found, notes, began, why)
-
-    return responses.JSONResponse(await asking.unless_gone(request, work()))
+    answer, _ = await found(request, body, recommending.single)
+    return responses.JSONResponse(answer)
 
   @app.post("/v1/chat/completions", response_model=chat_schema.ChatAnswer)
   async def chat(
     request: fastapi.Request, body: chat_schema.ChatRequest
   ) -> Any:
     """The best items under all that was said, turn after turn."""
-    began = time.perf_counter()
-
-    async def work() -> Any:
-      def read(run: served.Served) -> Any:
-        found = chatting.turn(run, body)
-        asked = found.question
-        return found, [] if asked is None else run.notes(asked)
-
-      run, (turn, notes) = await ask.prepared(read)
-      if turn.question is None:
-        return chatting.answer(turn, chatting.nothing(run, turn, began), 0)
-      found, why = await ask.explained(
-        run, turn.question, turn.asked, body.reasons
-      )
-      recommendation = recommending.answer(
-        run, turn.question, found, notes, began, why
-      )
-      return chatting.answer(turn, recommendation, found.tokens)
-
-    answer = await asking.unless_gone(request, work())
+    answer = chatting.answer(*await found(request, body, chatting.turn))
     if body.stream:
       return responses.StreamingResponse(
         chatting.events(answer), media_type="text/event-stream"

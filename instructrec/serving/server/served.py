@@ -182,24 +182,6 @@ class Served:
       text, None if item is None else self.catalog.index(item)
     )
 
-  def understood(self, asked: questions.Question) -> dict[str, Any] | None:
-    """What is read of a question's wish; None where nothing reads it."""
-    if asked.wish is None or not self.opened.ranks_catalogs:
-      return None
-    parts = self.opened.parts
-    titles = [self.catalog.title(item) for item in asked.history]
-    read = parts.reader.read(asked.wish, titles)
-    known = parts.attributes.attributes
-    wanted, unwanted = (
-      [{"kind": known[n].kind.value, "name": known[n].name} for n in numbers]
-      for numbers in (read.wanted, read.unwanted)
-    )
-    return {
-      "text": parts.reader.explain(read),
-      "wanted": wanted,
-      "unwanted": unwanted,
-    }
-
   def attributes(self, place: int) -> dict[str, Any]:
     """What the catalogue knows of an item, by its position."""
     row = self.catalog.frame.row(place, named=True)

@@ -58,6 +58,6 @@ def test_a_run_of_likelihoods_answers_too(matching, settings, serve):
       likely.catalog.item_ids[-3:]
     )
     assert answer["meta"]["num_candidates"] == 3
-    assert answer["understood"] is None
-    said = {"messages": [{"role": "user", "content": "Hello."}]}
+    assert answer["meta"]["instruction"] == "a kite."
+    said = {"messages": [{"role": "user", "content": "Start over."}]}
     assert server.post("/v1/chat/completions", said).status_code == 400
