@@ -27,10 +27,9 @@ def turn(
     What it has come to.
 
   Raises:
-    ApiError: 400 where nothing is said, 404 for another model, 422 for
+    ApiError: 400 where nothing is said, 422 for
       messages that are none, and items and categories that are not known.
   """
-  run.check_name(request.model)
   history = run.items(request.history, "history")
   try:
     said = [messages.Message.from_json(one) for one in request.messages]

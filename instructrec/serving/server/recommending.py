@@ -39,10 +39,8 @@ def single(
   """What a request without a conversation asks; see `turn`.
 
   Raises:
-    ApiError: 400 where it says nothing, 404 for another model, 422 for items
-      that are not known.
+    ApiError: 400 where it says nothing, 422 for items that are not known.
   """
-  run.check_name(request.model)
   history = run.items(request.history, "history")
   if not history and not (request.instruction or "").strip():
     raise errors.ApiError(

@@ -38,10 +38,9 @@ def question(
     What its words say, the question, and notes on documents that break it.
 
   Raises:
-    ApiError: 400 where there is nothing to rank, or to rank by; 404 for
-      another model; 422 for a document or item that is none.
+    ApiError: 400 where there is nothing to rank, or to rank by; 422 for a
+      document or item that is none.
   """
-  run.check_name(request.model)
   said = [request.instruction, request.query]
   wish = " ".join(filter(None, map(run_ranker.sentence, said))) or None
   history = run.items(request.history, "history")

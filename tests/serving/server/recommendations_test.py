@@ -200,6 +200,12 @@ def test_the_server_says_what_it_has(server, run):
 
 def test_the_schema_has_every_route(server):
   paths = server.get("/openapi.json").json()["paths"]
+  docs = server.get("/docs")
+  assert all(f" {path}</h2>" in docs.text for path in paths)
+  assert "<code>top_n</code>: integer or null, or None" in docs.text
+  assert "<script" not in docs.text
+  assert "http" not in docs.text
+  assert "default-src 'none'" in docs.headers["Content-Security-Policy"]
   assert {"/rerank", "/v1/rerank", "/v2/rerank"} <= set(paths)
   assert {"/v1/recommendations", "/v1/items", "/v1/models"} <= set(paths)
   for found in paths.values():
