@@ -230,6 +230,8 @@ class Launch:
         teacher=self.catalog.teacher,
       )
       arrays["list_keys"] = np.zeros((rows, 2), np.int32)
+    if step == "train" and choices:
+      arrays["choice_follows"] = np.zeros((rows, 1), np.int32)
     return {
       name: jax.ShapeDtypeStruct(array.shape, array.dtype)
       for name, array in arrays.items()
