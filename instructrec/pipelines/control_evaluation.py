@@ -15,6 +15,7 @@ from instructrec.evaluation import (
   control_report,
   intervals,
   markdown,
+  published,
 )
 from instructrec.evaluation.control import Direction
 from instructrec.pipelines import (
@@ -125,11 +126,12 @@ class ControlEvaluation:
     found = control_methods.ControlMethods(writer, teacher, popularity, lead)
     return cls(found, settings.seed)
 
-  def sections(self) -> list[str]:
+  def sections(self) -> tuple[list[str], list[published.Table]]:
     """Asks for all lists.
 
     Returns:
-      Sections of the report, as lines of Markdown.
+      Sections of the report, as lines of Markdown; and the means of each group
+      as data.
     """
     rows = [
       (markdown.cell(name), control_methods.WHAT[name])
@@ -138,18 +140,19 @@ class ControlEvaluation:
     lines = ["## Control", "", markdown.table(("method", "lists"), rows), ""]
     if self.methods.lead is not None:
       lines += [control_lead.description(self.methods.lead), ""]
-    means, details = [], []
+    means, details, tables = [], [], []
     for group, places in self.methods.writer.requests.lists.groups.items():
       columns, section = self._section(group, places)
       means.append((group, *_means(columns)))
-      details += section
+      details += section.lines
+      tables.append(section.table)
     head = ("mean", *(f"{name}: {column}" for name, column in _SHOWN))
     lines += [markdown.table(head, means), ""]
-    return lines + details + self._categories()
+    return lines + details + self._categories(), tables
 
   def _section(
     self, group: str, rows: Int[np.ndarray, " some"]
-  ) -> tuple[control_report.Columns, list[str]]:
+  ) -> tuple[control_report.Columns, control_report.Section]:
     """Columns of the rows of a group, and what the report says of them."""
     writer = self.methods.writer
     opened, wishes = writer.opened, writer.asked.take(rows)

@@ -230,7 +230,7 @@ class TitleWriter:
       conditions, scores = own.conditions, None
       if lead is not None:
         scores = lead(slice(start, stop)).astype(np.float32)
-        scores = wide(scores)[chosen - start]
+        scores = self._wide(scores)[chosen - start]
       own = own.replace(
         conditions=conditions.replace(
           allowed=wide(conditions.allowed), item_scores=scores

@@ -314,7 +314,8 @@ def test_a_run_that_matches_no_titles_has_no_state_vector(evaluation, matching):
 
 
 def test_each_group_has_what_can_be_said_of_it(evaluation):
-  page = "\n".join(evaluation.sections())
+  lines, tables = evaluation.sections()
+  page = "\n".join(lines)
   plain, cold = (
     page.split(f"## Control: {name}, seen")[1].split("## ")[0]
     for name in ("plain", "cold_wanted")
@@ -333,6 +334,9 @@ def test_each_group_has_what_can_be_said_of_it(evaluation):
   assert "HR@10" in plain
   assert "filtered" not in plain
   assert "CPA within one" in cold
+  named = {table.name: table for table in tables}
+  figures = named["control: wanted, seen"].row(control_methods.MODEL).metrics
+  assert figures["TCP"].mean == columns["TCP"].mean()
   assert "HR@10" not in cold
   assert "\n| teacher " not in cold
 
