@@ -5,7 +5,6 @@ lies what `train` does. The run that is aligned stays as it is.
 """
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -108,16 +107,15 @@ def align(
     run, str(start), settings.gin_files, settings.bindings
   )
   tell(f"before: lists of {chosen} of {run.directory}")
-  before = _Lists.of(settings, instructions, run, params)
-  _ = before.columns
+  before = _Lists.ask(settings, instructions, run, params)
   _train(settings, instructions, run, bindings, tell)
   aligned = run_dir.load(settings.output)
   params, reached = aligned.params()
   tell(f"after: lists of {reached} of {aligned.directory}")
-  after = _Lists.of(settings, instructions, aligned, params)
+  after = _Lists.ask(settings, instructions, aligned, params)
   found = before.compared(after)
   decision = _decision(found, thresholds)
-  _judge(settings, run, decision.to_json())
+  _judge(settings, run, {**decision.to_json(), "checkpoint": reached.step})
   context = alignment_report.Context(
     title=f"Alignment report: {aligned.directory.name}",
     command=command,
@@ -125,21 +123,31 @@ def align(
     facts={
       "before": f"{chosen} of {run.directory}",
       "after": f"{reached} of {aligned.directory}",
-      "split": _SPLIT,
-      "requests": settings.num_requests,
-      "instructions fingerprint": instructions.manifest["fingerprint"],
-      "seed of requests and intervals": settings.seed,
-      "seed of training": aligned.start.seed if aligned.start else None,
+      **_facts(settings, instructions, aligned),
     },
     environment=environment.describe(),
     training_log=loss_log.read(settings.output / run_dir.LOG),
     config=aligned.config,
   )
-  path = alignment_report.write(
-    settings.output / REPORT, found, decision, context
-  )
+  folder = settings.output / REPORT
+  path = alignment_report.write(folder, found, decision, context)
   tell(f"{decision}\nreport: {path}")
   return decision
+
+
+def _facts(
+  settings: alignment.AlignmentSettings,
+  instructions: instruction_folder.InstructionFolder,
+  aligned: trained_run.Run,
+) -> dict[str, Any]:
+  """What the report says of data and seeds."""
+  return {
+    "split": _SPLIT,
+    "requests asked for": settings.num_requests,
+    "instructions fingerprint": instructions.manifest["fingerprint"],
+    "seed of requests and intervals": settings.seed,
+    "seed of training": aligned.start.seed if aligned.start else None,
+  }
 
 
 def _train(
@@ -194,40 +202,37 @@ def _decision(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Lists:
-  """What a run says to validation requests, of which runs get the same.
+  """What a run says to validation requests.
 
   Attributes:
     writer: the run, and the rows.
+    columns: by method and metric a value for each row, NaN where it has none.
   """
 
   writer: control_writing.ControlWriter
+  columns: dict[str, dict[str, np.ndarray]]
 
   @classmethod
-  def of(
+  def ask(
     cls,
     settings: alignment.AlignmentSettings,
     instructions: instruction_folder.InstructionFolder,
     run: trained_run.Run,
     params: Any,
   ) -> Self:
-    """Lists of a run with some parameters."""
+    """Asks a run with some parameters; of all runs the same."""
     os.environ[tokenizer.ENVIRONMENT_VARIABLE] = str(run.tokenizer.path)
     opened = opened_run.OpenedRun.over(run, params, instructions)
     requests = control_requests.ControlRequests(
       opened, instructions, _SPLIT, settings.num_requests, settings.seed
     )
-    return cls(control_writing.ControlWriter(opened, requests))
-
-  @functools.cached_property
-  def columns(self) -> dict[str, dict[str, np.ndarray]]:
-    """By method and metric a value for each row, NaN where it has none."""
-    writer = self.writer
+    writer = control_writing.ControlWriter(opened, requests)
     every = np.arange(len(writer.asked))
     items = {
       control_methods.MODEL: writer.constrained(control_methods.MODEL, every),
       control_methods.FREE: writer.free(control_methods.FREE),
     }
-    if writer.opened.ranks_catalogs:
+    if opened.ranks_catalogs:
       sizes = writer.asked.k.tolist()
       items[control_methods.STATE] = control_writing.padded(
         [
@@ -235,22 +240,9 @@ class _Lists:
           for ranking, k in zip(writer.matched(), sizes, strict=True)
         ]
       )
-    return {name: self._of(one) for name, one in items.items()}
-
-  def _of(self, items: Int[np.ndarray, "rows places"]) -> dict[str, np.ndarray]:
-    """Columns of one method, group by group."""
-    found: dict[str, np.ndarray] = {}
-    rows = self.writer.requests.lists
-    # Rows without a user read whatever plain list, which nobody looks at.
-    without = items[rows.plain]
-    for group in rows.groups.values():
-      wishes = self.writer.asked.take(group)
-      lists = control_lists.Lists(items[group], wishes.k, wishes.history)
-      columns = control_evaluation.columns_of(wishes, lists, without[group])
-      for name, column in before_after.with_mistakes(columns).items():
-        whole = found.setdefault(name, np.full(len(items), np.nan))
-        whole[group] = column
-    return found
+    return cls(
+      writer, {name: _columns(writer, one) for name, one in items.items()}
+    )
 
   def compared(self, after: "_Lists") -> before_after.BeforeAfter:
     """These before, those of another run after.
@@ -273,3 +265,21 @@ class _Lists:
       after=after.columns,
       seed=self.writer.requests.seed,
     )
+
+
+def _columns(
+  writer: control_writing.ControlWriter, items: Int[np.ndarray, "rows places"]
+) -> dict[str, np.ndarray]:
+  """Metrics of one method's lists, group by group."""
+  found: dict[str, np.ndarray] = {}
+  rows = writer.requests.lists
+  # Rows without a user read whatever plain list, which nobody looks at.
+  without = items[rows.plain]
+  for group in rows.groups.values():
+    wishes = writer.asked.take(group)
+    lists = control_lists.Lists(items[group], wishes.k, wishes.history)
+    columns = control_evaluation.columns_of(wishes, lists, without[group])
+    for name, column in before_after.with_mistakes(columns).items():
+      whole = found.setdefault(name, np.full(len(items), np.nan))
+      whole[group] = column
+  return found
