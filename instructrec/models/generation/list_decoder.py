@@ -35,8 +35,8 @@ class ListDecoder:
     temperature: of "sample", above 0.
     max_length: tokens of a list that is not constrained; None for as many as a
       constrained one may have.
-    exclude_history: whether the items of a batch's `history_items` are left
-      out.
+    exclude_history: whether the items of a batch's `history_items` or
+      `list_history` are left out.
     catalog: what is written where `predict_batch` is asked, or what makes it
       then; None where `predict_lists` alone is, which is told.
   """
@@ -133,7 +133,8 @@ class ListDecoder:
     if requests is None:
       requests = list_policy.ListRequests(self._lengths(reading))
     if self.exclude_history:
-      requests = requests.without(reading.arrays.get("history_items"))
+      for name in ("history_items", "list_history"):
+        requests = requests.without(reading.arrays.get(name))
     return title_lists.write_lists(
       reading,
       trie,
