@@ -4,12 +4,15 @@ On four devices, two of which share each copy of the weights.
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from instructrec.alignment import list_objective
 from instructrec.models.checkpoint import convert, opening
 from instructrec.models.networks import adapters
+from instructrec.training import t5x_run
 
 pytestmark = [pytest.mark.t5x, pytest.mark.slow, pytest.mark.tf]
 
@@ -56,7 +59,17 @@ def trained(t5x_lists, tmp_path_factory):
   return folder
 
 
-def test_lists_are_learnt_written_and_measured(trained):
+def opened(t5x_lists, folder):
+  """A MODEL_DIR as `instructrec evaluate` opens it."""
+  return t5x_run.load(
+    folder,
+    tfds_data_dir=t5x_lists.data,
+    vocabulary=t5x_lists.data / "vocabulary" / "sentencepiece.model",
+  )
+
+
+def test_lists_are_learnt_written_and_measured(t5x_lists, trained):
+  assert opened(t5x_lists, trained).data.mixture == "control_v1_mixture"
   losses = scalars(trained / "train")["loss"]
   assert losses[10] < losses[1] - 0.5
   for task in TASKS:
@@ -77,41 +90,50 @@ def test_lists_are_learnt_written_and_measured(trained):
 def test_rewarded_lists_are_learnt_from_and_resumed(
   t5x_lists, trained, tmp_path
 ):
-  """Twenty steps from what was taught, unbroken and in two starts."""
+  """Twenty steps from what was taught; the last ten again, from the middle."""
   convert.convert(
     opening.open_checkpoint(trained, 10),
     tmp_path / "start",
     convert.Settings(form="t5x_legacy", step=10),
   )
 
-  def align(folder, steps):
-    t5x_lists.run(
+  def align(folder):
+    return t5x_lists.run(
       "train",
       *COMMON,
       "--gin_file=gin/runs/t5x_align.gin",
       f"--gin.MODEL_DIR='{folder}'",
       f"--gin.INITIAL_CHECKPOINT_PATH='{tmp_path / 'start' / 'checkpoint_10'}'",
-      f"--gin.TRAIN_STEPS={steps}",
+      "--gin.TRAIN_STEPS=30",
       "--gin.NUM_LISTS=2",
-      "--gin.EVALUATOR_NUM_EXAMPLES=4",
+      # None meanwhile: that of lists is tested above.
+      "--gin.EVAL_PERIOD=100",
       devices=4,
       checked=True,
     )
 
-  align(tmp_path / "whole", 30)
-  align(tmp_path / "parts", 20)
-  align(tmp_path / "parts", 30)
-  whole, parts = (
-    scalars(tmp_path / name / "train") for name in ("whole", "parts")
+  align(tmp_path / "whole")
+  left = shutil.ignore_patterns("checkpoint_30", "train")
+  shutil.copytree(tmp_path / "whole", tmp_path / "again", ignore=left)
+  output = align(tmp_path / "again")
+  assert "Starting main loop over steps 20-30" in output
+  whole, again = (
+    scalars(tmp_path / name / "train") for name in ("whole", "again")
   )
-  assert list(parts["loss"]) == list(range(11, 31))
+  assert list(whole["loss"]) == list(range(11, 31))
   for name in ("loss", "reward/list", "policy/divergence", "lists/distinct"):
-    assert parts[name] == whole[name], name
+    last_ten = {step: whole[name][step] for step in range(21, 31)}
+    assert again[name] == last_ten, name
   assert whole["policy/ratio"][11] == pytest.approx(1.0, abs=1e-5)
   assert whole["policy/divergence"][11] == pytest.approx(0.0, abs=1e-6)
   assert whole["policy/divergence"][30] > 1e-6
+  run = opened(t5x_lists, tmp_path / "again")
+  assert run.data.mixture == "control_v1_lists"
+  assert isinstance(
+    run.model.objective.objectives[0], list_objective.ListObjective
+  )
   first = opening.open_checkpoint(trained, 10).params
-  last = opening.open_checkpoint(tmp_path / "parts", 30).params
+  last = opening.open_checkpoint(tmp_path / "again", 30).params
   changed = set()
   for name, tensor in last.items():
     if name in first:

@@ -24,8 +24,8 @@ class ListDecoder:
   """Writes lists of a catalogue's titles (`title_lists`).
 
   Attributes:
-    separator_id: the token between titles: of T5's vocabulary 32099, which is
-      `<extra_id_0>`.
+    separator_id: the token between titles: `<extra_id_0>`, which is 32099 in
+      T5's vocabulary.
     max_items: titles of the longest list; who asks for more gets so many.
     method: "greedy" takes the likeliest token each time, "sample" draws it.
     num_decodes: lists a request; of "greedy" there is one.
@@ -41,7 +41,7 @@ class ListDecoder:
       then; None where `predict_lists` alone is, which is told.
   """
 
-  separator_id: int
+  separator_id: int = 32099
   max_items: int = 10
   method: str = GREEDY
   num_decodes: int = 1
