@@ -67,7 +67,7 @@ class Catalog:
     numbers = numbers[numbers != eos_id]
     lengths = rng.integers(3, self.title_length, self.items)
     lengths[0] = self.title_length - 1
-    titles = {}
+    titles: dict[tuple[int, ...], None] = {}
     while len(titles) < self.items:
       size = int(lengths[len(titles)])
       places = (len(numbers) * rng.random(size) ** 4).astype(np.int64)
