@@ -36,7 +36,8 @@ _HOW = (
   "Each metric of the same validation requests before and after, with 95% "
   "bootstrap intervals over users. A difference is after - before: with its "
   "interval, the p-value of a paired randomisation test, the effect size, and "
-  "how many requests rise and fall; bold where test and interval agree. "
+  "how many requests rise and fall; bold where test and interval agree. Of "
+  "metrics that are 0 before and after, mistakes alone are shown. "
   "docs/evaluation.md says what each metric is. The best checkpoint was chosen "
   "by rewards of validation rows: figures to publish are those of the test "
   "rows, of `instructrec evaluate --teacher`."
@@ -175,6 +176,7 @@ def _group(
     )
     for method, metrics in methods.items()
     for name, each in metrics.items()
+    if name == before_after.MISTAKES or each.before.mean or each.after.mean
   ]
   head = ("metric", "before", "after", "difference")
   return [

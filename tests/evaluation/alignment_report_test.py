@@ -66,6 +66,8 @@ def test_the_page_says_the_decision_and_both_sides(folder):
   ]
   assert "+0.000 [+0.000, +0.000]" in free
   assert "![" in text
+  # Nobody had it, before or after.
+  assert "model: NDCG@10" not in text
 
 
 def test_the_figures_are_json_that_is_hashed(folder):
