@@ -61,9 +61,8 @@ def write_lists(
       "closed" probabilities or, not constrained, with the "open" ones; the
       reported ones are those of temperature 1.
     rng: key of the draws; those of a list depend on it, on the place of its
-      prompt and its own, and on the prompt. Or a key of each prompt [batch],
-      in whose place that of the prompt counts for nothing. None where the
-      temperature is 0.
+      prompt and its own, and on the prompt. Or a key of each prompt [batch];
+      then where it stands does not matter. None where the temperature is 0.
 
   Returns:
     The lists.
@@ -146,12 +145,11 @@ def _noise(
 ) -> Callable[[Array, int], Array]:
   """Gumbel noise of a step for so many options of each list."""
   prompts, own = jnp.divmod(jnp.arange(rows), num_lists)
-  each = jax.vmap(jax.random.fold_in)
   if _of_prompts(rng):
     keys = rng[prompts]
   else:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, prompts)
-  keys = each(keys, own)
+  keys = jax.vmap(jax.random.fold_in)(keys, own)
 
   def noise(step: Array, count: int) -> Array:
     step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
@@ -161,7 +159,7 @@ def _noise(
 
 
 def _of_prompts(rng: PRNGKeyArray) -> bool:
-  """Whether keys are one a prompt; of old, one key is an array of numbers."""
+  """Whether keys are one a prompt: one of the old kind is an array, too."""
   return jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) and rng.ndim == 1
 
 
