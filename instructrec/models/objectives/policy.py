@@ -138,11 +138,14 @@ def report(
 
   Returns:
     policy/ratio, policy/clipped and policy/divergence: means over units;
+    policy/ratio_max and policy/ratio_min: extremes of the ratio;
     policy/same_rewards: share of groups whose lists are all worth the same.
   """
-  mean = training_metrics.mean
+  mean, ratio = training_metrics.mean, exp(log_ratio)
   return {
-    "policy/ratio": mean(exp(log_ratio), where),
+    "policy/ratio": mean(ratio, where),
+    "policy/ratio_max": training_metrics.Largest.of(ratio, where),
+    "policy/ratio_min": training_metrics.Smallest.of(ratio, where),
     "policy/clipped": mean(clipped, where),
     "policy/divergence": mean(divergence, where),
     "policy/same_rewards": mean(~spread, jnp.ones_like(spread)),

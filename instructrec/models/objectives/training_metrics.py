@@ -41,6 +41,71 @@ class Sum(clu_metrics.Metric):
     return self.total
 
 
+@flax.struct.dataclass
+class Largest(clu_metrics.Metric):
+  """The largest value over microbatches, steps and hosts.
+
+  Attributes:
+    value: float32; minus infinity of nothing.
+  """
+
+  value: Any
+
+  @classmethod
+  def empty(cls) -> "Largest":
+    """The largest of nothing."""
+    return cls(value=jnp.full((), -jnp.inf, jnp.float32))
+
+  @classmethod
+  def of(
+    cls, values: Float[Array, "*dims"], where: Bool[Array, "*dims"]
+  ) -> "Largest":
+    """The largest of what counts.
+
+    Args:
+      values: of each unit.
+      where: the units that count.
+    """
+    found = jnp.where(where, values, -jnp.inf).max()
+    return cls(value=found.astype(jnp.float32))
+
+  def merge(self, other: "Largest") -> "Largest":
+    """That of both together."""
+    return type(self)(value=jnp.maximum(self.value, other.value))
+
+  def compute(self) -> Float[Array, ""]:
+    """The value."""
+    return self.value
+
+
+@flax.struct.dataclass
+class Smallest(clu_metrics.Metric):
+  """The smallest value, likewise; infinity of nothing."""
+
+  value: Any
+
+  @classmethod
+  def empty(cls) -> "Smallest":
+    """The smallest of nothing."""
+    return cls(value=jnp.full((), jnp.inf, jnp.float32))
+
+  @classmethod
+  def of(
+    cls, values: Float[Array, "*dims"], where: Bool[Array, "*dims"]
+  ) -> "Smallest":
+    """The smallest of what counts; see `Largest.of`."""
+    found = jnp.where(where, values, jnp.inf).min()
+    return cls(value=found.astype(jnp.float32))
+
+  def merge(self, other: "Smallest") -> "Smallest":
+    """That of both together."""
+    return type(self)(value=jnp.minimum(self.value, other.value))
+
+  def compute(self) -> Float[Array, ""]:
+    """The value."""
+    return self.value
+
+
 def mean(
   values: Float[Array, "*dims"], where: Bool[Array, "*dims"]
 ) -> clu_metrics.Average:

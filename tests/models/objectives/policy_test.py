@@ -151,6 +151,8 @@ def test_the_first_step_has_ratio_1_and_no_divergence(loss):
   values = {name: float(m.compute()) for name, m in metrics.items()}
   assert values == {
     "policy/ratio": 1.0,
+    "policy/ratio_max": 1.0,
+    "policy/ratio_min": 1.0,
     "policy/clipped": 0.0,
     "policy/divergence": 0.0,
     "policy/same_rewards": 0.0,
