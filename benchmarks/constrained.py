@@ -159,8 +159,10 @@ def compare(
     if not left_out:
       theirs = runs["Hugging Face"](True)
       record |= _agreement(first, *theirs, numbers)
-    seconds = side_by_side.take_turns(runs, args.repeats)
+    watched, cpu = side_by_side.with_cpu(runs)
+    seconds = side_by_side.take_turns(watched, args.repeats)
     record["seconds"] = {name: min(times) for name, times in seconds.items()}
+    record["cpu"] = {name: min(times) for name, times in cpu.items()}
     found.append(record)
   return found
 
@@ -302,29 +304,25 @@ def print_comparison(args: argparse.Namespace, found: list[dict]) -> None:
   """Prints what `compare` found."""
   rows = []
   for record in found:
-    seconds = record["seconds"]
-    theirs = seconds.get("Hugging Face")
-    rows.append(
-      [
-        str(record["batch"]),
-        f"{1e3 * seconds['ours']:,.0f}",
-        "-" if theirs is None else f"{1e3 * theirs:,.0f}",
-        "-" if theirs is None else f"{theirs / seconds['ours']:,.1f}",
-        "-"
-        if theirs is None
-        else f"{record['same']} of {record['valid']} valid, "
+    seconds, cpu = record["seconds"], record["cpu"]
+    row = [str(record["batch"]), f"{1e3 * seconds['ours']:,.0f}"]
+    if theirs := seconds.get("Hugging Face"):
+      row += [
+        f"{1e3 * theirs:,.0f}",
+        f"{theirs / seconds['ours']:,.1f}",
+        f"{cpu['Hugging Face'] / cpu['ours']:,.1f}",
+        f"{record['same']} of {record['valid']} valid, "
         f"{record['sequences']} in all",
-        "-" if theirs is None else str(record["missed"]),
-        "-"
-        if theirs is None
-        else f"{record['nats']:.2f}, {record['their_nats']:.2f}",
+        str(record["missed"]),
+        f"{record['nats']:.2f}, {record['their_nats']:.2f}",
       ]
-    )
+    rows.append(row + ["-"] * (8 - len(row)))
   head = [
     "requests",
     "ours, ms",
     "Hugging Face, ms",
     "times as fast",
+    "by the processor's time",
     "their items that ours are",
     "likelier ones that ours lack",
     "mean nats of an item, ours, theirs",
