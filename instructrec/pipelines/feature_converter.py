@@ -108,6 +108,8 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       shapes[f"{name}_tokens"] = size
       shapes[f"{name}_items"] = size[:1]
       shapes[f"{name}_logs"] = (size[0], 2)
+      if name == "choice" and isinstance(lengths.get("targets"), int):
+        shapes["choice_follows"] = (1,)
     if missing := set(shapes) - set(ds.element_spec):
       raise ValueError(
         f"the examples have no {sorted(missing)}; name a task or mixture that "

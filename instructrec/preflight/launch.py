@@ -153,6 +153,8 @@ class Launch:
           np.zeros((1, self.title_length), np.int32),
           np.zeros((1, 2), np.float32),
         )
+    if step == "train" and choices:
+      arrays["choice_follows"] = np.zeros((rows, 1), np.int32)
     return {
       name: jax.ShapeDtypeStruct(array.shape, array.dtype)
       for name, array in arrays.items()

@@ -358,6 +358,7 @@ class BatchStream:
     width = 0 if self.items is None else self.items.history_length
     history = np.zeros((len(flat), width), np.int32)
     wanted = np.zeros(len(flat), np.int32)
+    listed = np.zeros(len(flat), bool)
     asked: Batch = {}
     for name, dataset in self.datasets.items():
       (slots,) = np.nonzero([pair[0] == name for pair in flat])
@@ -366,9 +367,10 @@ class BatchStream:
       inputs[slots] = texts.pad(examples, self.inputs_length)
       targets[slots] = dataset.targets.pad(examples, self.targets_length)
       if self.items is not None:
-        assert dataset.target_items is not None
         history[slots] = self.items.history(dataset, examples)
-        wanted[slots] = dataset.target_items[examples]
+        wanted[slots], listed[slots] = self.items.targets(
+          dataset, examples, self.seed, step, rows[slots]
+        )
       if self.lists is not None and len(slots):
         for key, own in self.lists(dataset, examples).items():
           shape = (len(flat), *own.shape[1:])
@@ -380,6 +382,7 @@ class BatchStream:
         drawn = self.items.draw(self.seed, step, rows)
         choices = np.concatenate([wanted[:, None], drawn], axis=1)
         batch |= self.items.choice_arrays(choices)
+        batch["choice_follows"] = (~listed[:, None]).astype(np.int32)
     batch |= asked
     if self.joined:
       batch = packing.join_features(

@@ -120,6 +120,47 @@ def test_the_token_cache_keeps_what_evaluation_needs(folder, names):
   assert {len(unseen) for unseen in columns["unseen"].to_list()} == {0, 1}
 
 
+def test_requests_learn_items_of_their_lists_and_not_of_questions(
+  folder, names
+):
+  """By the embedded runner's cache and by SeqIO alike."""
+  import seqio
+
+  from instructrec.pipelines import feature_converter, token_cache
+  from instructrec.training import item_table
+
+  seqio.set_tfds_data_dir_override(str(folder))
+  numbers = item_table.ItemTable.load(folder).numbers
+  lengths = {"inputs": 64, "targets": 64, "choices": (3, 8)}
+  for task in (ControlTask.COLD_WANTED, ControlTask.CATEGORY):
+    data = token_cache.load(f"{PREFIX}_{task}", "train", folder)
+    lists = [
+      numbers(ids).tolist() for ids in data.columns["label_ids"].to_list()
+    ]
+    converted = seqio.get_dataset(
+      f"{PREFIX}_{task}_items",
+      lengths,
+      dataset_split="train",
+      shuffle=False,
+      seed=0,
+      feature_converter=feature_converter.RankingFeatureConverter(pack=False),
+    )
+    rows = list(converted.take(40).as_numpy_iterator())
+    first = [int(row["choice_items"][0]) for row in rows]
+    follows = {int(row["choice_follows"][0]) for row in rows}
+    if task is ControlTask.CATEGORY:
+      assert data.answers is None
+      assert (follows, set(first)) == ({1}, {0})
+      continue
+    assert data.answers.lengths.tolist() == data.columns["k"].to_list()
+    assert data.answers.tokens.tolist() == [n for row in lists for n in row]
+    assert follows == {0}
+    assert all(item in own for item, own in zip(first, lists, strict=False))
+    # Not always the same place of the list.
+    longer = [own[0] for own in lists[:40] if len(own) > 1]
+    assert sum(item in longer for item in first) < len(longer)
+
+
 def test_mixtures_weigh_tasks(names):
   from instructrec.pipelines import token_cache
 

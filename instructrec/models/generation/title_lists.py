@@ -94,7 +94,7 @@ def write_lists(
   def advance(draft: _Draft) -> _Draft:
     logits, cache = writer.decode_step(draft.newest, draft.cache, memory)
     options = lists.options(draft.state, logits)
-    keys = options.log_probs
+    keys = options.keys
     if noise is not None and temperature:
       # Shares first: divided by a low temperature, sums lose the differences.
       keys = lists.shares(options) / temperature
