@@ -369,8 +369,8 @@ class ModelParts:
     said = [wish or "" for wish in wishes]
     read, unread = self._read(said, titles, every, texts)
     plain = match.copy()
-    asked = np.flatnonzero([bool(wish) for wish in wishes])
-    if len(asked):
+    asked = [row for row, wish in enumerate(wishes) if wish]
+    if asked:
       taken = [histories[row] for row in asked]
       plain[asked] = self._all_matches(taken, [None] * len(asked), vectors)
     return {
