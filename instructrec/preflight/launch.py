@@ -222,6 +222,8 @@ class Launch:
           np.zeros((1, self.title_length), np.int32),
           np.zeros((1, 2), np.float32),
         )
+    if step == "train" and choices:
+      arrays["choice_follows"] = np.zeros((rows, 1), np.int32)
     if step == "train" and self.catalog is not None:
       arrays |= list_arrays.zeros(
         rows,
@@ -230,8 +232,6 @@ class Launch:
         teacher=self.catalog.teacher,
       )
       arrays["list_keys"] = np.zeros((rows, 2), np.int32)
-    if step == "train" and choices:
-      arrays["choice_follows"] = np.zeros((rows, 1), np.int32)
     return {
       name: jax.ShapeDtypeStruct(array.shape, array.dtype)
       for name, array in arrays.items()
