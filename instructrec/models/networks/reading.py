@@ -133,6 +133,17 @@ class Reading:
     """Rows and matrix whose product the logits are."""
     return self._plain(features, method="logit_factors")
 
+  @property
+  def has_values(self) -> bool:
+    """Whether the network has a value head."""
+    return self._module.config.value_head
+
+  def values(
+    self, features: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims"]:
+    """See `network.Network.values`."""
+    return self._plain(features, method="values")
+
   def start_decoding(
     self, *, sequences_per_prompt: int, max_length: int
   ) -> tuple[network.Memory, network.Cache]:
