@@ -40,5 +40,7 @@ class GRPO(policy.GroupPolicy):
     losses += self.divergence_weight * divergence
     lengths = jnp.maximum(where.sum(-1), 1)
     means = jnp.where(where, losses, 0.0).sum(-1) / lengths
-    metrics = policy.report(where, log_ratio, clipped, divergence, spread)
+    units = policy.Units(where, log_ratio, advantages[..., None], clipped)
+    metrics = policy.report(samples, num_places, units)
+    metrics["policy/same_rewards"] = policy.same_rewards(spread)
     return num_places * means.sum(), metrics

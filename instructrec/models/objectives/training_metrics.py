@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Bool, Float
@@ -39,6 +40,58 @@ class Sum(clu_metrics.Metric):
   def compute(self) -> Float[Array, ""]:
     """The total."""
     return self.total
+
+
+@flax.struct.dataclass
+class Greatest(clu_metrics.Metric):
+  """The greatest value of microbatches, steps and hosts.
+
+  Attributes:
+    value: float32; -inf of nothing.
+  """
+
+  value: Any
+
+  @classmethod
+  def empty(cls) -> "Greatest":
+    """Of nothing."""
+    return cls(value=jnp.full((), -jnp.inf, jnp.float32))
+
+  @classmethod
+  def of(
+    cls, values: Float[Array, "*dims"], where: Bool[Array, "*dims"]
+  ) -> "Greatest":
+    """Of what counts.
+
+    Args:
+      values: of each unit.
+      where: the units that count.
+    """
+    return cls(value=jnp.where(where, values, -jnp.inf).max())
+
+  def merge(self, other: "Greatest") -> "Greatest":
+    """Of both together."""
+    return type(self)(value=jnp.maximum(self.value, other.value))
+
+  def compute(self) -> Float[Array, ""]:
+    """The value."""
+    return self.value
+
+
+@flax.struct.dataclass
+class Least(Greatest):
+  """The least value: the negative of the greatest negative one."""
+
+  @classmethod
+  def of(
+    cls, values: Float[Array, "*dims"], where: Bool[Array, "*dims"]
+  ) -> "Least":
+    """See `Greatest.of`."""
+    return cls(value=jnp.where(where, -values, -jnp.inf).max())
+
+  def compute(self) -> Float[Array, ""]:
+    """The value."""
+    return -self.value
 
 
 def mean(
@@ -104,6 +157,24 @@ def of_batch(
     "z_loss": clu_metrics.Average(total=loss.z_loss, count=count),
     "accuracy": clu_metrics.Average(total=loss.correct, count=count),
     "target_tokens": target_tokens,
+  }
+
+
+def nothing(
+  shapes: Mapping[str, clu_metrics.Metric],
+) -> dict[str, clu_metrics.Metric]:
+  """Metrics of nothing, to which others can be merged in a compiled loop.
+
+  Args:
+    shapes: metrics, or shapes and types of theirs.
+  """
+  return {
+    name: jax.tree.map(
+      lambda empty, like: jnp.asarray(empty, like.dtype),
+      type(metric).empty(),
+      metric,
+    )
+    for name, metric in shapes.items()
   }
 
 
