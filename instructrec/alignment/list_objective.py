@@ -12,9 +12,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from instructrec.alignment import rewards, rollouts
+from instructrec.alignment import list_metrics, rewards, rollouts
 from instructrec.evaluation import control, generated
 from instructrec.models.generation import (
   catalog_decoder,
@@ -26,11 +27,7 @@ from instructrec.models.generation import (
 )
 from instructrec.models.networks import network
 from instructrec.models.networks.reading import Reading
-from instructrec.models.objectives import (
-  item_grpo,
-  objective,
-  training_metrics,
-)
+from instructrec.models.objectives import item_grpo, objective
 from instructrec.models.objectives import policy as policy_lib
 
 ARRAYS = (
@@ -74,6 +71,8 @@ class ListObjective:
       draws the same noise each time.
     catalog: what is written, or what makes it when it is asked; None where
       `bound` is to give it.
+    popularity: of each item, in [0, 1], for what is reported; None leaves it
+      out, or has `bound` give it.
   """
 
   separator_id: int | None = None
@@ -91,6 +90,9 @@ class ListObjective:
   seed: int = 0
   catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource | None = (
     None
+  )
+  popularity: Float[np.ndarray, " items"] | None = dataclasses.field(
+    default=None, compare=False, repr=False
   )
 
   def __post_init__(self) -> None:
@@ -193,10 +195,12 @@ class ListObjective:
         jnp.where(missing, -1.0, earned.items), earned.lists, written | missing
       ),
     )
-    if not reading.has_adapters:
+    metrics |= list_metrics.of_lists(drawn, earned, self.popularity)
+    if reading.has_adapters:
+      metrics["policy/log_ratio"] = list_metrics.log_ratio(samples)
+    else:
       # There is nothing that it would be measured from.
-      del metrics["policy/divergence"], metrics["policy/divergence_k1"]
-    metrics |= _report(drawn, earned, written)
+      del metrics["policy/divergence"]
     return objective.Outcome(total, metrics)
 
   @property
@@ -328,6 +332,7 @@ def bound(
   found: objective.Objective,
   trie: catalog_trie.CatalogTrie,
   separator_id: int,
+  popularity: Float[np.ndarray, " items"] | None = None,
 ) -> objective.Objective:
   """An objective with the catalogue and the separator of a run.
 
@@ -335,15 +340,18 @@ def bound(
     found: any; of those that write no lists, the same is returned.
     trie: what lists are made of.
     separator_id: the token between titles.
+    popularity: of each item, in [0, 1].
 
   Returns:
-    The objective; what it has of both already, it keeps.
+    The objective; what it has of them already, it keeps.
 
   Raises:
     ValueError: where titles cannot stand in lists.
   """
   if isinstance(found, objective.WeightedSum):
-    parts = [bound(part, trie, separator_id) for part in found.objectives]
+    parts = [
+      bound(part, trie, separator_id, popularity) for part in found.objectives
+    ]
     return dataclasses.replace(found, objectives=tuple(parts))
   if not isinstance(found, ListObjective):
     return found
@@ -352,6 +360,7 @@ def bound(
     found,
     catalog=trie if found.catalog is None else found.catalog,
     separator_id=separator_id if own is None else own,
+    popularity=popularity if found.popularity is None else found.popularity,
   )
   made.policy.check(trie)
   return made
@@ -372,25 +381,3 @@ def _ranks(
   best = _places(teacher)[:, None, None]
   found = (items[..., None] == best) & (best >= 0)
   return jnp.where(found.any(-1), found.argmax(-1), teacher.shape[1])
-
-
-def _report(
-  drawn: rollouts.Rollout,
-  earned: rewards.Earned,
-  written: Bool[Array, "batch lists places"],
-) -> objective.Metrics:
-  """Means over places that were written, or over lists."""
-  mean = training_metrics.mean
-  lists = jnp.ones(earned.lists.shape, bool)
-  items = drawn.items.reshape(len(drawn.items), -1)
-  first = (items >= 0) & ~generated.repeated(items)
-  return {
-    "reward/ranking": mean(earned.ranking, written),
-    "reward/task": mean(earned.task, written),
-    "reward/item": mean(earned.items, written),
-    "reward/list": mean(earned.lists, lists),
-    "lists/errors": mean(drawn.errors.any, written),
-    "lists/items": mean(drawn.lists.num_items, lists),
-    # Of the lists of one prompt: near 0 where they have become one list.
-    "lists/distinct": mean(first, items >= 0),
-  }

@@ -273,6 +273,24 @@ def exposure(
   )
 
 
+def popularity_ranks(
+  item_counts: Int[np.ndarray, " items"],
+) -> Float[np.ndarray, " items"]:
+  """How popular each item is among the others, whatever the counts' scale.
+
+  Args:
+    item_counts: training interactions of each.
+
+  Returns:
+    Share of the other items that were taken less often, ties half; the mean
+    is 1 / 2.
+  """
+  ordered = np.sort(item_counts)
+  below = np.searchsorted(ordered, item_counts, side="left")
+  upto = np.searchsorted(ordered, item_counts, side="right")
+  return (below + upto - 1) / 2 / max(1, len(ordered) - 1)
+
+
 def gini(amounts: Int[np.ndarray, " items"]) -> float:
   """Gini coefficient: half the mean absolute difference over the mean.
 

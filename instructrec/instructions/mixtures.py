@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 from instructrec.instructions import plans, render, templates
 from instructrec.instructions.format import TaskForm, TaskType
+from instructrec.instructions.template import Template
 
 
 def weights(
   template_set: templates.TemplateSet,
-  keep: Callable[[templates.Template], bool] = lambda template: True,
+  keep: Callable[[Template], bool] = lambda template: True,
 ) -> dict[str, float]:
   """Tasks with the number of training templates behind each.
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from instructrec.instructions import format as instruction_format
-from instructrec.instructions import templates
 from instructrec.instructions.format import Intention, Preference
+from instructrec.instructions.template import QUERY_SLOTS, Segment, Template
 
 HISTORY_MARK = "[history]"
 """Stands in a prompt where the instruction has the history."""
@@ -73,7 +73,7 @@ class Form:
 
   def __init__(
     self,
-    template: templates.Template,
+    template: Template,
     *,
     query: str | None = None,
     optional: bool = False,
@@ -84,11 +84,11 @@ class Form:
         f"one of {template.query or None}"
       )
     self.template = template
-    self._stand_in = {"query": templates.QUERY_SLOTS.get(query or "")}
+    self._stand_in = {"query": QUERY_SLOTS.get(query or "")}
     filled = {self._resolve(slot) for slot in template.required}
     if "own_preference" in filled:
       filled.add("preference")  # The same taste is not told twice.
-    self._inputs: list[templates.Segment] = []
+    self._inputs: list[Segment] = []
     for number, part in enumerate(template.parts):
       slots = [self._resolve(name) for _, name in part if name]
       if number % 2 == 0 or (optional and not filled & set(slots)):

@@ -13,7 +13,7 @@ import numpy as np
 
 from instructrec import recorded_folder
 from instructrec.alignment import list_arrays, list_objective
-from instructrec.evaluation import environment
+from instructrec.evaluation import bias, environment
 from instructrec.instructions import title_list
 from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import adapters
@@ -326,7 +326,10 @@ def _rewarded(
     vocab_size=model.vocab_size, eos_id=model.network_config.eos_id
   )
   separator = tokenizer.Tokenizer(vocabulary).separator_id(title_list.SENTINEL)
-  learnt = list_objective.bound(model.objective, trie, separator)
+  counts = item_table.ItemTable.load(folder).counts
+  learnt = list_objective.bound(
+    model.objective, trie, separator, bias.popularity_ranks(counts)
+  )
   return dataclasses.replace(config, model=model.learning(learnt))
 
 

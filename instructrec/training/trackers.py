@@ -6,6 +6,7 @@ where they are asked for.
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import socket
@@ -81,8 +82,10 @@ class JsonlTracker:
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
     """Appends a row; see `Tracker.write`."""
-    row = {"step": step, "split": split, **values}
-    self._file.write(json.dumps(row) + "\n")
+    # JSON has no NaN; the mean of nothing is one.
+    known = {n: v if math.isfinite(v) else None for n, v in values.items()}
+    row = {"step": step, "split": split, **known}
+    self._file.write(json.dumps(row, allow_nan=False) + "\n")
     self._file.flush()
 
   def close(self) -> None:

@@ -141,3 +141,9 @@ def test_exposure_by_hand():
     bias.exposure(np.array([[4]]), counts)
   with pytest.raises(ValueError, match=r"shape \(0, 2\)"):
     bias.exposure(np.zeros((0, 2), int), counts)
+
+
+def test_popularity_is_the_share_of_items_taken_less_often():
+  found = bias.popularity_ranks(np.array([7, 0, 2, 2, 900]))
+  np.testing.assert_allclose(found, [0.75, 0.0, 0.375, 0.375, 1.0])
+  assert bias.popularity_ranks(np.array([3])) == [0.0]

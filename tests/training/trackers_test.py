@@ -17,6 +17,15 @@ def test_jsonl_rows_hold_step_split_and_values(tmp_path):
   assert rows(log.path) == [{"step": 5, "split": "train", "loss": 1.5}]
 
 
+def test_what_is_no_number_is_null(tmp_path):
+  log = trackers.JsonlTracker(tmp_path)
+  log.write(1, "train", {"loss": 2.0, "of_nothing": float("nan")})
+  log.close()
+  text = (tmp_path / "metrics.jsonl").read_text()
+  row = {"step": 1, "split": "train", "loss": 2.0, "of_nothing": None}
+  assert json.loads(text, parse_constant=pytest.fail) == row
+
+
 def test_a_resumed_log_drops_later_rows_and_a_cut_line(tmp_path):
   log = trackers.JsonlTracker(tmp_path)
   for step in (10, 20, 30):

@@ -42,8 +42,7 @@ class ItemGRPO(policy.GroupPolicy):
       policy.k3(samples.log_probs, samples.reference), samples.items, num_places
     )
     losses += self.divergence_weight * divergence
-    units = policy.Units(written, log_ratio, advantages, clipped)
-    metrics = policy.report(samples, num_places, units)
+    metrics = policy.report(samples, written, log_ratio, clipped, divergence)
     metrics["policy/same_rewards"] = policy.same_rewards(spread)
     return jnp.where(written, losses, 0.0).sum(), metrics
 

@@ -126,64 +126,35 @@ class GroupPolicy:
     return clipped(log_ratio, advantage, low=self.clip_low, high=self.clip_high)
 
 
-class Units(NamedTuple):
-  """What a policy loss is a sum over: tokens, or items.
-
-  Attributes:
-    where: those that there are.
-    log_ratio: of each, to the policy that wrote it.
-    advantages: how much better each is than what was expected.
-    clipped: whether it has no gradient.
-  """
-
-  where: Bool[Array, "*dims"]
-  log_ratio: Float[Array, "*dims"]
-  advantages: Float[Array, "*dims"]
-  clipped: Bool[Array, "*dims"]
-
-
 def report(
-  samples: Samples, num_places: int, units: Units
+  samples: Samples,
+  where: Bool[Array, "*dims"],
+  log_ratio: Float[Array, "*dims"],
+  clipped: Bool[Array, "*dims"],
+  divergence: Float[Array, "*dims"],
 ) -> dict[str, clu_metrics.Metric]:
   """What every policy loss reports.
 
   Args:
     samples: the lists.
-    num_places: places of the longest list.
-    units: what the loss is a sum over.
+    where: the units (tokens, items) that there are.
+    log_ratio: of each, to the policy that wrote it.
+    clipped: whether it has no gradient.
+    divergence: from the reference, in nats.
 
   Returns:
-    Of units: policy/ratio, ratio_min, ratio_max, and clipped_low and
-    clipped_high, the shares of those without gradient that are worse and
-    better than expected. Means over items, in nats: policy/divergence (k3)
-    and divergence_k1 from the reference, policy/entropy, and entropy/place_1
-    and so on. Mean over tokens: policy/moved (k3) from what wrote the lists.
+    policy/ratio, policy/clipped and policy/divergence: means over units;
+    policy/ratio_max and policy/ratio_min: extremes of the ratio;
+    policy/moved: divergence (k3) from what drew the lists, of a token.
   """
-  mean, where = training_metrics.mean, samples.where
-  ratio = exp(units.log_ratio)
-  better = units.advantages > 0.0
-  written = item_sums(where, samples.items, num_places) > 0
-
-  def of_items(values: Float[Array, "batch group length"]) -> Array:
-    return item_sums(values, samples.items, num_places)
-
-  entropy = of_items(samples.entropies)
-  moved = k3(samples.old, samples.log_probs)
-  divergence = k3(samples.log_probs, samples.reference)
-  plain = samples.log_probs - samples.reference
+  mean, ratio = training_metrics.mean, exp(log_ratio)
   return {
-    "policy/ratio": mean(ratio, units.where),
-    "policy/ratio_min": training_metrics.Least.of(ratio, units.where),
-    "policy/ratio_max": training_metrics.Greatest.of(ratio, units.where),
-    "policy/clipped_low": mean(units.clipped & ~better, units.where),
-    "policy/clipped_high": mean(units.clipped & better, units.where),
-    "policy/divergence": mean(of_items(divergence), written),
-    "policy/divergence_k1": mean(of_items(plain), written),
-    MOVED: mean(moved, where),
-    "policy/entropy": mean(entropy, written),
-  } | {
-    f"entropy/place_{place + 1}": mean(entropy[..., place], written[..., place])
-    for place in range(num_places)
+    "policy/ratio": mean(ratio, where),
+    "policy/ratio_max": training_metrics.Largest.of(ratio, where),
+    "policy/ratio_min": training_metrics.Smallest.of(ratio, where),
+    "policy/clipped": mean(clipped, where),
+    "policy/divergence": mean(divergence, where),
+    MOVED: mean(k3(samples.old, samples.log_probs), samples.where),
   }
 
 

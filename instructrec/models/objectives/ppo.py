@@ -98,9 +98,8 @@ class PPO:
     lengths = jnp.maximum(where.sum(-1), 1)
     means = jnp.where(where, losses, 0.0).sum(-1) / lengths
     num_places = rewards.items.shape[-1]
-    metrics = policy.report(
-      samples, num_places, policy.Units(where, log_ratio, advantages, clipped)
-    )
+    divergence = policy.k3(samples.log_probs, samples.reference)
+    metrics = policy.report(samples, where, log_ratio, clipped, divergence)
     metrics |= {
       "value/loss": training_metrics.mean(errors, where),
       "value/mean": training_metrics.mean(values, where),

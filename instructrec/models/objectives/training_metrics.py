@@ -43,34 +43,35 @@ class Sum(clu_metrics.Metric):
 
 
 @flax.struct.dataclass
-class Greatest(clu_metrics.Metric):
-  """The greatest value of microbatches, steps and hosts.
+class Largest(clu_metrics.Metric):
+  """The largest value over microbatches, steps and hosts.
 
   Attributes:
-    value: float32; -inf of nothing.
+    value: float32; minus infinity of nothing.
   """
 
   value: Any
 
   @classmethod
-  def empty(cls) -> "Greatest":
-    """Of nothing."""
+  def empty(cls) -> "Largest":
+    """The largest of nothing."""
     return cls(value=jnp.full((), -jnp.inf, jnp.float32))
 
   @classmethod
   def of(
     cls, values: Float[Array, "*dims"], where: Bool[Array, "*dims"]
-  ) -> "Greatest":
-    """Of what counts.
+  ) -> "Largest":
+    """The largest of what counts.
 
     Args:
       values: of each unit.
       where: the units that count.
     """
-    return cls(value=jnp.where(where, values, -jnp.inf).max())
+    found = jnp.where(where, values, -jnp.inf).max()
+    return cls(value=found.astype(jnp.float32))
 
-  def merge(self, other: "Greatest") -> "Greatest":
-    """Of both together."""
+  def merge(self, other: "Largest") -> "Largest":
+    """That of both together."""
     return type(self)(value=jnp.maximum(self.value, other.value))
 
   def compute(self) -> Float[Array, ""]:
@@ -79,19 +80,31 @@ class Greatest(clu_metrics.Metric):
 
 
 @flax.struct.dataclass
-class Least(Greatest):
-  """The least value: the negative of the greatest negative one."""
+class Smallest(clu_metrics.Metric):
+  """The smallest value, likewise; infinity of nothing."""
+
+  value: Any
+
+  @classmethod
+  def empty(cls) -> "Smallest":
+    """The smallest of nothing."""
+    return cls(value=jnp.full((), jnp.inf, jnp.float32))
 
   @classmethod
   def of(
     cls, values: Float[Array, "*dims"], where: Bool[Array, "*dims"]
-  ) -> "Least":
-    """See `Greatest.of`."""
-    return cls(value=jnp.where(where, -values, -jnp.inf).max())
+  ) -> "Smallest":
+    """The smallest of what counts; see `Largest.of`."""
+    found = jnp.where(where, values, jnp.inf).min()
+    return cls(value=found.astype(jnp.float32))
+
+  def merge(self, other: "Smallest") -> "Smallest":
+    """That of both together."""
+    return type(self)(value=jnp.minimum(self.value, other.value))
 
   def compute(self) -> Float[Array, ""]:
     """The value."""
-    return -self.value
+    return self.value
 
 
 def mean(
