@@ -182,11 +182,16 @@ def test_a_trainer_that_updates_once_is_refused_several_updates():
 @pytest.mark.parametrize("loss", [item_grpo.ItemGRPO, grpo.GRPO, ppo.PPO])
 def test_the_best_list_is_approached(loss):
   lists = dataclasses.replace(LISTS, loss=loss(divergence_weight=0.0))
-  config, steps = CONFIG, 60
+  config, steps, rate = CONFIG, 60, 0.05
   if loss is ppo.PPO:
-    config, steps = dataclasses.replace(CONFIG, value_head=True), 30
+    # Four updates a draw, which would settle for less at a higher rate.
+    config, steps, rate = (
+      dataclasses.replace(CONFIG, value_head=True),
+      30,
+      0.02,
+    )
     lists = dataclasses.replace(lists, num_updates=4)
-  params, seen = _trained(config, lists, steps)
+  params, seen = _trained(config, lists, steps, rate)
   assert "policy/divergence" not in seen[0]
   assert seen[-1]["reward/list"] > seen[0]["reward/list"] + 1.0
   drawn = _drawn(params)
