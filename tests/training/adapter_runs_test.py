@@ -178,7 +178,11 @@ def test_adapters_and_critic_alone_are_in_optimizer_and_checkpoint(trained):
   found = opening.open_checkpoint(trained.run)
   saved = set(found.params)
   assert all(map(adapters.is_trained, saved))
-  assert not any("kernel" in name or "embedding" in name for name in found.left)
+  for name in heads:
+    value = _flat(trained.state.params)[name]
+    np.testing.assert_array_equal(found.params[name].read(), value)
+  others = [name for name in found.left if "value_head" not in name]
+  assert not any("kernel" in name or "embedding" in name for name in others)
   single = {adapters.without_number(name) for name in saved}
   assert single == {adapters.without_number(name) for name in names}
 
