@@ -12,8 +12,8 @@ from instructrec import foreign_text
 
 _T = TypeVar("_T")
 _LOG_SECONDS = 15.0
-_LOG_LINE = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt} {unit}"
-_LOG_COUNT = "{desc}: {n_fmt} {unit}"
+_LOG_LINE = "{desc}: {percentage:.0f}%, {n:,} of {total:,}{unit}"
+_LOG_COUNT = "{desc}: {n:,}{unit}"
 _LOG_TIMES = " in {elapsed}, {remaining} left, {rate_fmt}{postfix}"
 
 
@@ -40,7 +40,7 @@ class Progress:
   Args:
     total: how much there is to do; None where it is not known.
     label: what is being done; None shows nothing.
-    unit: what is counted.
+    unit: what is counted, in the plural; of seconds ("s") there is no rate.
     initial: what was done before (a resumed run).
     enabled: whether anything is shown.
   """
@@ -50,18 +50,20 @@ class Progress:
     total: int | None,
     label: str | None,
     *,
-    unit: str = "row",
+    unit: str = "rows",
     initial: int = 0,
     enabled: bool = True,
   ) -> None:
     live = sys.stderr.isatty()
     counted = _LOG_COUNT if total is None else _LOG_LINE
     times = _LOG_TIMES if total else " in {elapsed}, {rate_fmt}{postfix}"
+    if unit == "s":
+      times = "{postfix}"
     self._bar = tqdm.tqdm(
       total=total,
       initial=initial,
       desc=foreign_text.printable(label or ""),
-      unit=unit,
+      unit=f" {unit}",
       disable=not enabled or label is None,
       mininterval=0.2 if live else _LOG_SECONDS,
       maxinterval=1.0 if live else _LOG_SECONDS,
@@ -96,7 +98,7 @@ def track(
   label: str,
   *,
   total: int | None = None,
-  unit: str = "row",
+  unit: str = "rows",
 ) -> Iterator[_T]:
   """Yields `items`, counting them on a progress line.
 
@@ -104,7 +106,7 @@ def track(
     items: anything iterable.
     label: what is being done.
     total: how many there are, where known.
-    unit: what is counted.
+    unit: what is counted, in the plural.
 
   Yields:
     The items.

@@ -14,7 +14,8 @@ def test_a_log_has_lines_of_words_and_none_of_what_is_soon_done(monkeypatch):
     line.advance(3)
   assert written.getvalue() == ""
   monkeypatch.setattr(progress, "_LOG_SECONDS", 0.01)
-  for total, start in ((2, "long: 50%, 1 of 2 row"), (None, "long: 1 row")):
+  starts = ((2, "long: 50%, 1 of 2 rows in "), (None, "long: 1 rows in "))
+  for total, start in starts:
     written.truncate(0)
     written.seek(0)
     with progress.Progress(total, "long") as line:
@@ -28,3 +29,13 @@ def test_a_log_has_lines_of_words_and_none_of_what_is_soon_done(monkeypatch):
     assert last.endswith("loss 3")
     assert "\r" not in written.getvalue()
     assert "|" not in written.getvalue()
+
+
+def test_a_clock_has_no_rate(monkeypatch):
+  written = io.StringIO()
+  monkeypatch.setattr(sys, "stderr", written)
+  monkeypatch.setattr(progress, "_LOG_SECONDS", 0.01)
+  with progress.Progress(None, "train a vocabulary", unit="s") as line:
+    time.sleep(0.02)
+    line.advance(1200)
+  assert set(written.getvalue().splitlines()) == {"train a vocabulary: 1,200 s"}

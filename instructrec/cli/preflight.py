@@ -56,7 +56,9 @@ def preflight(
   ] = None,
   price_per_chip_hour: Annotated[
     float | None,
-    typer.Option(help="Says what the run costs at least, in its currency."),
+    typer.Option(
+      help="Says what the run costs at least, in its currency.", min=0.0
+    ),
   ] = None,
   score_batch_size: Annotated[
     int | None,
@@ -132,10 +134,7 @@ def preflight(
       results.append(result)
       typer.echo(report.text(result))
       if price_per_chip_hour is not None:
-        typer.echo(
-          report.cost(result, price_per_chip_hour)
-          or f"no estimate of cost: the time of the {name} step is not known"
-        )
+        typer.echo(report.cost(result, price_per_chip_hour))
       typer.echo()
       if json is not None:
         # Written after each: compiling the next may take minutes.

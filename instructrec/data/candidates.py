@@ -154,7 +154,7 @@ def sample_candidates(
   keys = request_keys(requests["request_id"].to_list(), seed)
   found = [np.zeros((0, num_negatives), np.int64)]
   with progress.Progress(
-    len(keys), "candidates", unit="request", enabled=len(keys) > _LONG
+    len(keys), "candidates", unit="requests", enabled=len(keys) > _LONG
   ) as line:
     for i in range(0, len(keys), _CHUNK):
       part = slice(i, i + _CHUNK)

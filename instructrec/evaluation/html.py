@@ -32,6 +32,7 @@ h1, h2, h3 { line-height: 1.25; margin: 2rem 0 0.75rem; }
 h1 { margin-top: 0.5rem; }
 h2 { padding-top: 1rem; border-top: 1px solid var(--line); }
 a { color: var(--link); }
+summary { cursor: pointer; }
 nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; padding: 0;
   list-style: none; }
 blockquote { margin: 1rem 0; padding: 0.25rem 1rem; background: var(--soft);
@@ -59,6 +60,9 @@ td { min-width: 3.5rem; }
 """
 # "[0.332, 0.418]", "p <0.001" and "d +0.13".
 _FIGURES = re.compile(r"\[[+-]?[\d.]+, [+-]?[\d.]+\]|\b[pd] [<+-]?\d[\d.]*")
+# More sections than these are folded: on a phone their names
+# would fill the screen.
+_MOST_LINKS = 12
 _PAGE_OF_DOCS = re.compile(r"(?!//)(?:[^:<>?#]*/)?docs/\w+\.md|[\w.-]+\.svg")
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -140,7 +144,11 @@ def _contents(tokens: Sequence[token.Token]) -> str:
   if not links:
     return ""
   items = "\n".join(links)
-  return f'<nav aria-label="Sections"><ul>\n{items}\n</ul></nav>\n'
+  found = f"<ul>\n{items}\n</ul>"
+  if len(links) > _MOST_LINKS:
+    summary = f"<summary>{len(links)} sections</summary>"
+    found = f"<details>{summary}\n{found}</details>"
+  return f'<nav aria-label="Sections">{found}</nav>\n'
 
 
 def _image(found: token.Token, folder: pathlib.Path) -> str:

@@ -161,7 +161,7 @@ class ChatRows:
         f"the cache), about {limit.describe(estimate.tokens)}"
       )
       limit.check(estimate)
-      with progress.Progress(estimate.calls, "ask", unit="call") as line:
+      with progress.Progress(estimate.calls, "ask", unit="calls") as line:
         self._client.on_reply = line.advance
         yield
     finally:

@@ -84,7 +84,7 @@ def produce_locally(num_workers: int | None = None) -> Produce:
     total = sum(counts.values())
     left = sum(unit.stop - unit.start for unit in rest)
     with progress.Progress(
-      total, "generate", unit="request", initial=total - left
+      total, "generate", unit="requests", initial=total - left
     ) as line:
       worth = min(os.cpu_count() or 1, -(-left // generate.CHUNK))
       workers = num_workers or worth
@@ -159,7 +159,7 @@ def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
       generator.text_requests(),
       "estimate",
       total=len(units.units(generator.prepared.requests.counts)),
-      unit="batch",
+      unit="batches",
     )
     estimate = teacher.estimate(batches)
     budget = teacher.config.budget
@@ -169,7 +169,7 @@ def with_estimate(produce: Produce, tell: Callable[[str], None]) -> Produce:
     )
     budget.check(estimate)
     try:
-      with progress.Progress(estimate.calls, "ask", unit="call") as line:
+      with progress.Progress(estimate.calls, "ask", unit="calls") as line:
         teacher.on_reply = line.advance
         return produce(spec, generator, unfinished)
     finally:

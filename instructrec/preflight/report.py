@@ -72,31 +72,48 @@ def verdict(result: check.Result) -> str:
   limit = f"{result.limit_bytes / _GIB:.2f} GiB"
   if result.fits:
     share = result.figures.needed_bytes / result.limit_bytes
-    return f"{place} fits: it needs {needed}, {share:.0%} of {limit}"
+    percent = f"{share:.0%}" if share >= 0.01 else "under 1%"
+    return f"{place} fits: it needs {needed}, {percent} of {limit}"
   remedy = _remedy(result)[0].strip()
   return f"{place} does not fit: it needs {needed} of {limit}; {remedy}"
 
 
-def cost(result: check.Result, price_per_chip_hour: float) -> str | None:
-  """What the run costs at least, where its time is known; None elsewhere.
+def cost(result: check.Result, price_per_chip_hour: float) -> str:
+  """What a run costs at least, in a sentence, or why that is not known.
 
   Args:
-    result: of `check.run`.
+    result: of `check.run`; where it does not fit, the settings that do count.
     price_per_chip_hour: of one chip, in any currency.
   """
-  chip, work = result.topology.chip, result.figures.cost
-  if result.step != "train" or chip is None or work is None:
-    return None
-  steps = result.launch.config.train_steps
-  hours = steps * roofline.bounds(work, chip).seconds / 3600
-  chips_ = result.topology.num_devices // chip.devices_per_chip
+  if result.step != "train":
+    return f"no estimate of cost: the {result.step} step has no number of times"
+  if result.topology.chip is None:
+    return "no estimate of cost: how fast these devices are, nothing says"
+  runs = result if result.fits else result.remedied
+  if runs is None or runs.figures.cost is None:
+    return "no estimate of cost: no settings are known to fit"
+  chip = result.topology.chip
+  steps = runs.launch.config.train_steps
+  seconds = steps * roofline.bounds(runs.figures.cost, chip).seconds
+  count = result.topology.num_devices // chip.devices_per_chip
+  chip_hours = seconds / 3600 * count
   return (
-    f"{steps:,} steps take at least {hours:,.2f} h on {chips_:,} chips, "
-    f"{hours * chips_:,.1f} chip-hours: "
-    f"{hours * chips_ * price_per_chip_hour:,.2f} at {price_per_chip_hour:g} "
-    "a chip-hour, without starts, compiling, "
-    "evaluation and checkpoints"
+    f"{steps:,} steps take at least {_duration(seconds)} on {count:,} chips, "
+    f"{_amount(chip_hours)} chip-hours: "
+    f"{_amount(chip_hours * price_per_chip_hour)} at {price_per_chip_hour:g} "
+    "a chip-hour, without starts, compiling, evaluation and checkpoints"
   )
+
+
+def _duration(seconds: float) -> str:
+  for size, unit in ((3600, "h"), (60, "min")):
+    if seconds >= size:
+      return f"{_amount(seconds / size)} {unit}"
+  return f"{_amount(seconds)} s"
+
+
+def _amount(value: float) -> str:
+  return f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def text(result: check.Result) -> str:
@@ -209,7 +226,7 @@ def _rate(result: check.Result) -> float:
 
 def _remedy(result: check.Result) -> list[str]:
   if not result.attempts:
-    return ["  it does not fit; --search looks for settings that do"]
+    return ["  --search looks for settings that do"]
   found = result.remedy
   if found is None:
     return [f"  no other setting was found to fit ({_tried(result)})"]

@@ -144,7 +144,7 @@ class SequentialRetriever(retriever.Retriever, abc.ABC):
     opt_state = _optimizer(self.learning_rate).init(params)
     best, best_score, waited = params, -1.0, 0
     self.epochs: list[tuple[float, float | None]] = []
-    with progress.Progress(self.max_epochs, self.name, unit="epoch") as line:
+    with progress.Progress(self.max_epochs, self.name, unit="epochs") as line:
       for epoch in range(self.max_epochs):
         params, opt_state, loss = self._epoch(params, opt_state, known, epoch)
         self._params = params

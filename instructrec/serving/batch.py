@@ -153,7 +153,7 @@ class _Batch:
     count, index = jax.process_count(), jax.process_index()
     number = -1
     with progress.Progress(
-      total, "recommend", unit="request", enabled=distributed.is_lead()
+      total, "recommend", unit="requests", enabled=distributed.is_lead()
     ) as shown:
       for number, unit in enumerate(_units(file)):
         if number % count == index:

@@ -268,7 +268,7 @@ def train(
     progress.Progress(
       config.train_steps,
       "train",
-      unit="step",
+      unit="steps",
       initial=start,
       enabled=distributed.is_lead(),
     ) as line,

@@ -348,7 +348,7 @@ def score_lists(
     progress.Progress(
       len(examples),
       label,
-      unit="list",
+      unit="lists",
       enabled=distributed.is_lead(),
     ) as line,
   ):

@@ -4,7 +4,8 @@ import pathlib
 
 from instructrec.evaluation import published_page
 
-_DOCS = pathlib.Path(__file__).parents[2] / "docs"
+_ROOT = pathlib.Path(__file__).parents[2]
+_DOCS = _ROOT / "docs"
 
 
 def test_page_and_files_hold_together():
@@ -13,6 +14,13 @@ def test_page_and_files_hold_together():
   found = published_page.load_all(_DOCS / "results")
   assert published_page.filled(text, found) == text
   assert published_page.named(text) == set(found)
+
+
+def test_the_readme_shows_published_figures():
+  text = (_ROOT / "README.md").read_text(encoding="utf-8")
+  found = published_page.load_all(_DOCS / "results")
+  assert published_page.filled(text, found, "docs/results") == text
+  assert published_page.named(text) == {"games_random9"}
 
 
 def test_files_are_small_and_say_how_they_were_made():

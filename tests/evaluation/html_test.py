@@ -207,3 +207,12 @@ def test_only_pages_of_documentation_are_linked(address):
   assert not Reader(pages.page(f"[x](<{address}>)", "t")).all("a")
   found = Reader(pages.page("[x](<../docs/evaluation.md>)", "t")).all("a")
   assert found == [{"href": "../docs/evaluation.md"}]
+
+
+@pytest.mark.parametrize(("sections", "folded"), [(12, 0), (13, 1)])
+def test_many_sections_are_folded(sections, folded):
+  text = "# Report\n\n" + "## One of them\n\n" * sections
+  reader = Reader(pages.page(text, "t"))
+  assert len(reader.all("details")) == folded
+  assert reader.text.count("13 sections") == folded
+  assert len(reader.all("a")) == sections

@@ -13,6 +13,7 @@ from instructrec.preflight import (
   check,
   chips,
   compiled,
+  cost,
   launch,
   launch_files,
   report,
@@ -309,6 +310,74 @@ def test_bindings_for_both_runners():
     "--gin.NUM_MICROBATCHES=2",
     '--gin.REMAT_POLICY=\\"minimal\\"',
   ]
+
+
+def _on_eight_chips(tiny, gib, step="train", attempts=()):
+  """As if a step took an hour's thousandth of computing on v5e."""
+  chip = chips.parse("v5e-8").chip
+  work = cost.Cost(
+    flops=3.6 * chip.peak_flops,
+    hbm_bytes=1.0,
+    collectives={},
+    cycles=0.0,
+    opaque={},
+    loops=False,
+  )
+  return check.Result(
+    launch=tiny,
+    step=step,
+    topology=chips.parse("v5e-8"),
+    limit_bytes=16 * 2**30,
+    figures=dataclasses.replace(_figures(gib * 2**30), cost=work),
+    attempts=attempts,
+  )
+
+
+def test_the_verdict_is_a_sentence(tiny):
+  place = "the train step on v5e-8 (v5e:2x4)"
+  assert report.verdict(_on_eight_chips(tiny, 4)) == (
+    f"{place} fits: it needs 4.00 GiB a device, 25% of 16.00 GiB"
+  )
+  assert report.verdict(_on_eight_chips(tiny, 0)).endswith(
+    "it needs 0.00 GiB a device, under 1% of 16.00 GiB"
+  )
+  assert report.verdict(_on_eight_chips(tiny, 32)) == (
+    f"{place} does not fit: it needs 32.00 GiB a device of 16.00 GiB; --search "
+    "looks for settings that do"
+  )
+
+
+def test_a_run_costs_its_steps_on_all_chips(tiny):
+  """A thousand steps of a thousandth of an hour on eight chips."""
+  assert tiny.config.train_steps == 1000
+  found = report.cost(_on_eight_chips(tiny, 4), 1.5)
+  assert "1,000 steps take at least 1.00 h on 8 chips" in found
+  assert "8.00 chip-hours: 12.00 at 1.5 a chip-hour" in found
+  assert "8.00 chip-hours: 0.008 at 0.001" in report.cost(
+    _on_eight_chips(tiny, 4), 0.001
+  )
+
+
+def test_what_has_no_cost_says_why(tiny):
+  too_large = _on_eight_chips(tiny, 32)
+  assert "no settings are known to fit" in report.cost(too_large, 1.5)
+  score = _on_eight_chips(tiny, 4, step="score")
+  assert "the score step has no number of times" in report.cost(score, 1.5)
+  here = dataclasses.replace(score, step="train", topology=LOCAL)
+  assert "how fast these devices are" in report.cost(here, 1.5)
+
+
+def test_the_cost_is_of_the_settings_that_fit(tiny):
+  fitting = _on_eight_chips(tiny, 4).figures
+  attempt = search.Attempt(
+    settings=dataclasses.replace(tiny.settings, num_microbatches=2),
+    fits=True,
+    state_bytes=0,
+    needed_bytes=fitting.needed_bytes,
+    figures=fitting,
+  )
+  found = report.cost(_on_eight_chips(tiny, 32, attempts=(attempt,)), 1.5)
+  assert "8.00 chip-hours: 12.00 at 1.5 a chip-hour" in found
 
 
 def _command(*args):

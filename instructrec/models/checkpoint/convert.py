@@ -202,7 +202,7 @@ def convert(
   if settings.layers == "stacked":
     params = stacking.stack(params)
   step = source.step if settings.step is None else settings.step
-  with progress.Progress(len(params), "convert", unit="tensor") as line:
+  with progress.Progress(len(params), "convert", unit="tensors") as line:
     counted = {n: _counted(tensor, line) for n, tensor in params.items()}
     path, extra = _write(counted, config, output, step, settings)
   table = names.parameters(config)

@@ -65,7 +65,7 @@ def diff(
       found.append(Difference(name, "only in second", str(shape)))
     else:
       both.append(name)
-  for name in progress.track(both, "compare", total=len(both), unit="tensor"):
+  for name in progress.track(both, "compare", total=len(both), unit="tensors"):
     difference = _compare(
       name, first.params[name], second.params[name], atol, rtol
     )
