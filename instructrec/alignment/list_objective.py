@@ -37,20 +37,19 @@ ARRAYS = (
   "list_history",
   "list_targets",
   "list_teacher",
+  "list_keys",
 )
-"""What batches say of lists; see `list_arrays.ListArrays`."""
+"""What batches say of lists; see `batches.BatchStream.batch`."""
 _DRAWN, _REFERENCE, _VALUES = "drawn_", "drawn_reference", "drawn_values"
 """What `ListObjective.draw` adds to batches: fields of lists, and more."""
-_DRAWS = 1
-"""Salt of the draws; dropout has the key itself."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ListObjective:
   """Policy gradient over lists of titles.
 
-  Draws are a function of the step's key and of a row's place in its
-  microbatch: other microbatches draw other lists of the same distribution.
+  Draws are a function of the prompt and of `list_keys`, a key a row that the
+  batch brings: other microbatches, devices and trainers draw the same lists.
 
   Attributes:
     separator_id: see `list_policy.ListPolicy`; None where `bound` is to give
@@ -67,8 +66,6 @@ class ListObjective:
     max_length: tokens of a list that is not constrained.
     form: whose rewards, the name of a `rewards.Form`.
     alpha: how much the ranking counts beside the wish; see `rewards`.
-    seed: of draws where there is no dropout to have keys from: validation
-      draws the same noise each time.
     catalog: what is written, or what makes it when it is asked; None where
       `bound` is to give it.
     popularity: of each item, in [0, 1], for what is reported; None leaves it
@@ -87,7 +84,6 @@ class ListObjective:
   max_length: int | None = None
   form: str = rewards.Form.MENDED
   alpha: float = rewards.ALPHA
-  seed: int = 0
   catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource | None = (
     None
   )
@@ -167,8 +163,8 @@ class ListObjective:
         "be left; train with gin/overrides/lora.gin, or set "
         f"{type(self.loss).__name__}.divergence_weight = 0.0"
       )
-    arrays, rng = reading.arrays, self._rng(reading)
-    trains = reading.dropout_rng is not None
+    arrays = reading.arrays
+    trains = reading.has_dropout
     reading = reading.without_dropout()
     if _REFERENCE not in arrays:
       if self.repeats is not None and trains:
@@ -176,7 +172,7 @@ class ListObjective:
           f"num_updates is {self.num_updates}, but this trainer makes one "
           "update of each draw; set ListObjective.num_updates = 1"
         )
-      arrays = {**arrays, **self._written(reading, rng)}
+      arrays = {**arrays, **self._written(reading)}
     drawn = rollouts.Rollout.of(
       list_policy.TitleLists(
         *(arrays[_DRAWN + name] for name in list_policy.TitleLists._fields)
@@ -214,14 +210,14 @@ class ListObjective:
 
   def draw(self, reading: Reading) -> objective.Arrays:
     """See `objective.DrawingObjective`."""
-    rng, reading = self._rng(reading), reading.without_dropout()
-    found = self._written(reading, rng)
+    reading = reading.without_dropout()
+    found = self._written(reading)
     if reading.has_values:
       features = self._follow(reading, found[_DRAWN + "tokens"]).features
       found[_VALUES] = reading.values(features)
     return jax.lax.stop_gradient(found)
 
-  def _written(self, reading: Reading, rng: PRNGKeyArray) -> dict[str, Array]:
+  def _written(self, reading: Reading) -> dict[str, Array]:
     """Lists that are drawn, with their probabilities under the reference."""
     drawn = rollouts.draw(
       reading,
@@ -229,7 +225,7 @@ class ListObjective:
       _requests(reading.arrays),
       self.policy,
       num_lists=self.num_lists,
-      rng=rng,
+      rng=keys(reading.arrays),
     )
     found = {_DRAWN + n: x for n, x in drawn.lists._asdict().items()}
     reference = drawn.lists.token_log_probs
@@ -249,11 +245,6 @@ class ListObjective:
       self.policy,
       tokens,
     )
-
-  def _rng(self, reading: Reading) -> PRNGKeyArray:
-    key = reading.dropout_rng
-    key = jax.random.key(self.seed) if key is None else key
-    return jax.random.fold_in(key, _DRAWS)
 
   def _catalog(self, reading: Reading) -> catalog_trie.CatalogTrie:
     trie = catalog_decoder.made(
@@ -316,6 +307,14 @@ def _requests(arrays: objective.Arrays) -> list_policy.ListRequests:
     lengths=arrays["list_sizes"],
     conditions=leaf_intervals.Conditions(excluded=arrays["list_history"]),
   )
+
+
+def keys(arrays: objective.Arrays) -> PRNGKeyArray:
+  """The key of each row's draws [batch], from the bits in a batch."""
+  bits = jax.lax.bitcast_convert_type(arrays["list_keys"], jnp.uint32)
+  # Whichever generator a run has its dropout from: of many keys, those of TPUs
+  # (`rbg`) take the first alone.
+  return jax.random.wrap_key_data(bits, impl="threefry2x32")
 
 
 def _asked(arrays: objective.Arrays) -> rewards.Asked:

@@ -204,17 +204,13 @@ class NetworkRankingModel(network_model.NetworkModel):
     return None
 
   def drawn(
-    self,
-    params: protocol.Params,
-    batch: protocol.Batch,
-    rng: PRNGKeyArray | None,
+    self, params: protocol.Params, batch: protocol.Batch
   ) -> dict[str, Array]:
     """A batch with what the objective draws, for several calls of `loss_fn`.
 
     Args:
       params: of the network that draws.
       batch: see `protocol`.
-      rng: as of `loss_fn`.
 
     Returns:
       The batch and more arrays, by row.
@@ -222,8 +218,7 @@ class NetworkRankingModel(network_model.NetworkModel):
     arrays = self._checked(batch, trees=False)
     if isinstance(self.objective, objective_lib.DrawingObjective):
       self.objective.check(arrays, titles=self.matches_titles)
-      reading = self._reading(params, arrays, rng)
-      arrays |= self.objective.draw(reading)
+      arrays |= self.objective.draw(self._reading(params, arrays))
     return arrays
 
   def loss_divisor(self, batch: protocol.Batch) -> Float[Array, ""]:

@@ -196,8 +196,7 @@ def train_step(
   if model.repeats is None:
     learnt, metrics = update(*learnt, batch, rng)
   else:
-    drawing, rng = jax.random.split(rng)
-    batch = _drawn(model, state.params, batch, drawing, num_microbatches)
+    batch = _drawn(model, state.params, batch, num_microbatches)
     learnt, metrics = _repeated(
       functools.partial(update, batch=batch),
       learnt,
@@ -224,22 +223,17 @@ def _drawn(
   model: protocol.RankingModel,
   params: Any,
   batch: Batch,
-  rng: PRNGKeyArray,
   num_microbatches: int,
 ) -> Batch:
   """A batch with what its objective draws, a microbatch at a time."""
   if num_microbatches == 1:
-    return dict(model.drawn(params, batch, rng))
-
-  def draw(xs: tuple[Batch, Array]) -> Batch:
-    microbatch, index = xs
-    key = jax.random.fold_in(rng, index)
-    return dict(model.drawn(params, microbatch, key))
-
-  parts = _split(batch, num_microbatches), jnp.arange(num_microbatches)
+    return dict(model.drawn(params, batch))
+  parts = jax.lax.map(
+    lambda part: dict(model.drawn(params, part)),
+    _split(batch, num_microbatches),
+  )
   return jax.tree.map(
-    lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]),
-    jax.lax.map(draw, parts),
+    lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), parts
   )
 
 

@@ -78,10 +78,9 @@ class Follower:
   def __init__(self, number, limit):
     self.repeats = objective.Repeats(number, "moved", limit)
 
-  def drawn(self, params, batch, rng):
+  def drawn(self, params, batch):
     start = jnp.broadcast_to(params["x"], batch["weights"].shape)
-    noise = jax.random.uniform(rng)
-    return {**batch, "start": start, "noise": start * 0 + noise}
+    return {**batch, "start": start, "row": -batch["weights"]}
 
   def loss_divisor(self, batch):
     return batch["weights"].sum()
@@ -91,8 +90,7 @@ class Follower:
     ones = jnp.ones_like(weights, bool)
     metrics = {
       "moved": training_metrics.mean(jnp.abs(x - batch["start"]), ones),
-      "noise": training_metrics.Largest.of(batch["noise"], ones),
-      "quiet": training_metrics.Smallest.of(batch["noise"], ones),
+      "other": training_metrics.mean(batch["row"] != -weights, ones),
     }
     return (weights * 0.5 * (x - 1.0) ** 2).sum(), metrics
 
@@ -126,10 +124,8 @@ def test_what_was_drawn_once_is_learnt_from_until_it_is_too_far(
   assert int(state.step) == 1
   assert 1.0 - state.params["x"] == left
   assert metrics[train_step.UPDATES].compute() == made
-  noise = metrics["noise"].compute(), metrics["quiet"].compute()
-  # Each microbatch has draws of its own, which stay through all updates.
-  assert (noise[0] > noise[1]) == (num_microbatches == 2)
+  # What was drawn of a row stays with it.
+  assert metrics["other"].compute() == 0.0
   # The next step begins where it stands, with its own rate.
-  state, metrics = step(state, batch, jax.random.key(0))
+  state, _ = step(state, batch, jax.random.key(0))
   assert state.params["x"] == 1.0
-  assert metrics["noise"].compute() != noise[0]
