@@ -48,6 +48,8 @@ def write_lists(
   Constrained lists have as many items as were asked for, or all that are
   allowed where these are fewer. Each is of the catalogue, allowed, not
   excluded, within the quota and in its list once, whatever the network says.
+  Where scores of items lead them, a token counts with what speaks for the items
+  below it that the list may still have.
   Neither the other rows of a batch nor padding change a row's lists.
 
   Args:
