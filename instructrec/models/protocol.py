@@ -26,6 +26,8 @@ for its row, the target first:
   history_items, choice_items  [batch, titles] int32, from 1; 0 is none
   history_logs, choice_logs    [batch, titles, 2] float32: log popularity, and
     log sampling rate up to a constant
+  choice_follows  [batch, 1] int32: 1 where the target is what came next after
+    the history, 0 where it is of a list that does as the request asks
 
 Candidate lists may come as trees of prefixes (`candidate_tree`), for
 `score_batch` alone:
@@ -124,6 +126,13 @@ class RankingModel(Protocol):
 
   def loss_divisor(self, batch: Batch) -> Any:
     """What the loss of a whole batch is divided by for its mean (ours)."""
+
+  @property
+  def repeats(self) -> Any:
+    """An `objective.Repeats`, of what is drawn once (ours); None for none."""
+
+  def drawn(self, params: Params, batch: Batch) -> Batch:
+    """The batch with what the objective learns from several times (ours)."""
 
   def eval_fn(self, params: Params, batch: Batch) -> tuple[Any, Metrics]:
     """Loss and metrics without dropout."""
