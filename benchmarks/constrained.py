@@ -42,6 +42,7 @@ from instructrec.models.networks import t5
 from instructrec.models.networks.reading import Reading
 
 _NEEDS = {"Hugging Face": ["torch", "transformers"]}
+_NATS = 1e-3
 
 
 def draw_titles(count: int, vocab_size: int, seed: int) -> list[list[int]]:
@@ -70,8 +71,13 @@ def by_hugging_face(
   titles: list[list[int]],
   inputs: np.ndarray,
   num_beams: int,
-) -> Callable[[], np.ndarray]:
-  """`generate` of transformers over a trie of dictionaries."""
+) -> Callable[..., Any]:
+  """`generate` of transformers over a trie of dictionaries.
+
+  Returns:
+    Runs it; gives tokens [requests, beams, length] and, with True, their
+    log-likelihoods in nats.
+  """
   import torch
 
   import hf_t5
@@ -92,7 +98,7 @@ def by_hugging_face(
   tokens = torch.tensor(inputs, dtype=torch.long)
 
   @torch.inference_mode()
-  def run() -> np.ndarray:
+  def run(scores: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
     found = network.generate(
       input_ids=tokens,
       attention_mask=(tokens != 0).long(),
@@ -102,8 +108,12 @@ def by_hugging_face(
       do_sample=False,
       max_new_tokens=max(map(len, titles)),
       prefix_allowed_tokens_fn=allowed,
+      return_dict_in_generate=True,
+      output_scores=scores,
     )
-    return found.numpy().reshape(len(inputs), num_beams, -1)[:, :, 1:]
+    shape = (len(inputs), num_beams, -1)
+    nats = found.sequences_scores.numpy().reshape(shape) if scores else None
+    return found.sequences.numpy().reshape(shape)[:, :, 1:], nats
 
   return run
 
@@ -140,33 +150,54 @@ def compare(
       runs["Hugging Face"] = by_hugging_face(
         model, params, titles, inputs, args.num_beams
       )
-    first = {name: run() for name, run in runs.items()}
+    first = runs["ours"]()
     record: dict[str, Any] = {
       "batch": batch,
-      "steps": int(first["ours"].num_steps),
+      "steps": int(first.num_steps),
       "left_out": left_out,
     }
     if not left_out:
-      record |= _agreement(first["ours"], first["Hugging Face"], numbers)
-    seconds = side_by_side.take_turns(runs, args.repeats)
+      theirs = runs["Hugging Face"](True)
+      record |= _agreement(first, *theirs, numbers)
+    watched, cpu = side_by_side.with_cpu(runs)
+    seconds = side_by_side.take_turns(watched, args.repeats)
     record["seconds"] = {name: min(times) for name, times in seconds.items()}
+    record["cpu"] = {name: min(times) for name, times in cpu.items()}
     found.append(record)
   return found
 
 
 def _agreement(
-  ours: Any, theirs: np.ndarray, numbers: dict[tuple[int, ...], int]
-) -> dict[str, int]:
-  """How many of their sequences are titles, and how many of these ours."""
-  valid = same = 0
-  for items, rows in zip(np.asarray(ours.items), theirs, strict=True):
-    for row in rows.tolist():
+  ours: Any,
+  theirs: np.ndarray,
+  nats: np.ndarray,
+  numbers: dict[tuple[int, ...], int],
+) -> dict[str, float]:
+  """How many of their sequences are titles, and how many of these ours.
+
+  Beams may lose items, of either side: those of theirs that ours lack are no
+  likelier than our last one, unless they are counted as missed.
+  """
+  valid = same = missed = 0
+  rows = zip(
+    np.asarray(ours.items), np.asarray(ours.scores), theirs, nats, strict=True
+  )
+  for items, scores, sequences, likelihoods in rows:
+    for row, value in zip(sequences.tolist(), likelihoods[:, 0], strict=True):
       end = row.index(tokenizer.EOS_ID) + 1 if tokenizer.EOS_ID in row else 0
       item = numbers.get(tuple(row[:end]))
       valid += item is not None
-      same += item in set(items.tolist())
-  return {"sequences": theirs.shape[0] * theirs.shape[1], "valid": valid,
-          "same": same}  # fmt: skip
+      found = item in set(items.tolist())
+      same += found
+      missed += item is not None and not found and value > scores[-1] + _NATS
+  return {
+    "sequences": theirs.shape[0] * theirs.shape[1],
+    "valid": valid,
+    "same": same,
+    "missed": missed,
+    "nats": float(np.mean(ours.scores)),
+    "their_nats": float(nats.mean()),
+  }
 
 
 @flax.struct.dataclass
@@ -273,26 +304,28 @@ def print_comparison(args: argparse.Namespace, found: list[dict]) -> None:
   """Prints what `compare` found."""
   rows = []
   for record in found:
-    seconds = record["seconds"]
-    theirs = seconds.get("Hugging Face")
-    rows.append(
-      [
-        str(record["batch"]),
-        f"{1e3 * seconds['ours']:,.0f}",
-        "-" if theirs is None else f"{1e3 * theirs:,.0f}",
-        "-" if theirs is None else f"{theirs / seconds['ours']:,.1f}",
-        "-"
-        if theirs is None
-        else f"{record['same']} of {record['valid']} valid, "
+    seconds, cpu = record["seconds"], record["cpu"]
+    row = [str(record["batch"]), f"{1e3 * seconds['ours']:,.0f}"]
+    if theirs := seconds.get("Hugging Face"):
+      row += [
+        f"{1e3 * theirs:,.0f}",
+        f"{theirs / seconds['ours']:,.1f}",
+        f"{cpu['Hugging Face'] / cpu['ours']:,.1f}",
+        f"{record['same']} of {record['valid']} valid, "
         f"{record['sequences']} in all",
+        str(record["missed"]),
+        f"{record['nats']:.2f}, {record['their_nats']:.2f}",
       ]
-    )
+    rows.append(row + ["-"] * (8 - len(row)))
   head = [
     "requests",
     "ours, ms",
     "Hugging Face, ms",
     "times as fast",
+    "by the processor's time",
     "their items that ours are",
+    "likelier ones that ours lack",
+    "mean nats of an item, ours, theirs",
   ]
   print(markdown.table(head, rows))
   for name, libraries in found[0]["left_out"].items():

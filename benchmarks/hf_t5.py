@@ -1,4 +1,4 @@
-"""Our network as Hugging Face's, with the same weights."""
+"""Our network as Hugging Face's, with the same weights, and its scores."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import transformers
 from flax import traverse_util
+from transformers import modeling_outputs
 
 from instructrec.models.checkpoint import names
 from instructrec.models.networks import t5_config
@@ -46,3 +47,53 @@ def build(
   if missing or unexpected:
     raise ValueError(f"weights do not fit: {missing}, {unexpected}")
   return model
+
+
+def naive_scores(
+  model: transformers.T5ForConditionalGeneration,
+  inputs: torch.Tensor,
+  targets: torch.Tensor,
+) -> torch.Tensor:
+  """Log-likelihoods of candidates, the instruction read for each of them.
+
+  Args:
+    model: the network.
+    inputs: instruction tokens, [1, inputs].
+    targets: candidate tokens, [candidates, length], 0 where padded.
+
+  Returns:
+    Nats, [candidates].
+  """
+  logits = model(
+    input_ids=inputs.repeat(len(targets), 1),
+    decoder_input_ids=_shifted(targets),
+    use_cache=False,
+  ).logits
+  return _sums(logits, targets)
+
+
+def reused_scores(
+  model: transformers.T5ForConditionalGeneration,
+  inputs: torch.Tensor,
+  targets: torch.Tensor,
+) -> torch.Tensor:
+  """`naive_scores` by one encoder pass; its output is expanded, not copied."""
+  encoded = model.encoder(input_ids=inputs).last_hidden_state
+  logits = model(
+    encoder_outputs=modeling_outputs.BaseModelOutput(
+      encoded.expand(len(targets), -1, -1)
+    ),
+    decoder_input_ids=_shifted(targets),
+    use_cache=False,
+  ).logits
+  return _sums(logits, targets)
+
+
+def _shifted(targets: torch.Tensor) -> torch.Tensor:
+  return torch.nn.functional.pad(targets[:, :-1], (1, 0))
+
+
+def _sums(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+  log_probs = logits.log_softmax(-1)
+  found = log_probs.gather(-1, targets[..., None])[..., 0]
+  return (found * (targets != 0)).sum(-1)

@@ -131,60 +131,32 @@ def t5x(work: Work) -> Run:
   return lambda: np.asarray(score(work.params, batch))
 
 
-def _torch_scores(logits: Any, targets: Any) -> Any:
-  log_probs = logits.log_softmax(-1)
-  found = log_probs.gather(-1, targets[..., None])[..., 0]
-  return (found * (targets != 0)).sum(-1)
+def _hugging_face(work: Work, name: str) -> Run:
+  """A function of `hf_t5` over the request."""
+  import torch
+
+  import hf_t5
+
+  model = hf_t5.build(work.config, work.params)
+  score = getattr(hf_t5, name)
+  inputs = torch.tensor(work.inputs, dtype=torch.long)
+  targets = torch.tensor(work.targets[0], dtype=torch.long)
+
+  @torch.inference_mode()
+  def run() -> Any:
+    return score(model, inputs, targets)
+
+  return run
 
 
 def hugging_face_naive(work: Work) -> Run:
   """The instruction repeated for each candidate."""
-  import torch
-
-  import hf_t5
-
-  model = hf_t5.build(work.config, work.params)
-  batch = work.one_example_a_candidate
-  inputs = torch.tensor(batch["encoder_input_tokens"], dtype=torch.long)
-  targets = torch.tensor(batch["decoder_target_tokens"], dtype=torch.long)
-  shifted = torch.tensor(batch["decoder_input_tokens"], dtype=torch.long)
-
-  @torch.inference_mode()
-  def run() -> Any:
-    logits = model(
-      input_ids=inputs, decoder_input_ids=shifted, use_cache=False
-    ).logits
-    return _torch_scores(logits, targets)
-
-  return run
+  return _hugging_face(work, "naive_scores")
 
 
 def hugging_face_reused(work: Work) -> Run:
-  """One encoder pass; its output is expanded, not copied."""
-  import torch
-  from transformers import modeling_outputs
-
-  import hf_t5
-
-  model = hf_t5.build(work.config, work.params)
-  batch = work.one_example_a_candidate
-  inputs = torch.tensor(work.inputs, dtype=torch.long)
-  targets = torch.tensor(batch["decoder_target_tokens"], dtype=torch.long)
-  shifted = torch.tensor(batch["decoder_input_tokens"], dtype=torch.long)
-
-  @torch.inference_mode()
-  def run() -> Any:
-    encoded = model.encoder(input_ids=inputs).last_hidden_state
-    logits = model(
-      encoder_outputs=modeling_outputs.BaseModelOutput(
-        encoded.expand(len(targets), -1, -1)
-      ),
-      decoder_input_ids=shifted,
-      use_cache=False,
-    ).logits
-    return _torch_scores(logits, targets)
-
-  return run
+  """One encoder pass for all candidates."""
+  return _hugging_face(work, "reused_scores")
 
 
 def cross_encoder(work: Work) -> Run:

@@ -85,6 +85,27 @@ async def requests(port: int, count: int, seed: int) -> list[bytes]:
   ]
 
 
+async def answered(
+  port: int, path: str, bodies: list[bytes], clients: int, seconds: float
+) -> tuple[list[float], float]:
+  """Milliseconds of each request of some clients, and the seconds of all."""
+  times: list[float] = []
+  began = time.perf_counter()
+  end = began + seconds
+
+  async def client(number: int) -> None:
+    async with Connection(port) as connection:
+      place = number
+      while (start := time.perf_counter()) < end:
+        body = bodies[place % len(bodies)]
+        await connection.ask("POST", path, body)
+        times.append(1000 * (time.perf_counter() - start))
+        place += clients
+
+  await asyncio.gather(*(client(number) for number in range(clients)))
+  return times, time.perf_counter() - began
+
+
 async def load(
   port: int, bodies: list[bytes], clients: int, seconds: float
 ) -> dict[str, float]:
@@ -92,21 +113,10 @@ async def load(
 
   Times are milliseconds.
   """
-  times: list[float] = []
-  end = time.perf_counter() + seconds
-
-  async def client(number: int) -> None:
-    async with Connection(port) as connection:
-      place = number
-      while (began := time.perf_counter()) < end:
-        body = bodies[place % len(bodies)]
-        await connection.ask("POST", "/v1/recommendations", body)
-        times.append(1000 * (time.perf_counter() - began))
-        place += clients
-
-  began, cpu = time.perf_counter(), await cpu_seconds(port)
-  await asyncio.gather(*(client(number) for number in range(clients)))
-  spent = time.perf_counter() - began
+  cpu = await cpu_seconds(port)
+  times, spent = await answered(
+    port, "/v1/recommendations", bodies, clients, seconds
+  )
   cpu = await cpu_seconds(port) - cpu
   cuts = statistics.quantiles(times, n=100)
   return {
@@ -137,24 +147,30 @@ async def measure(
   ]
 
 
-def start(model_dir: str, most_at_once: int) -> tuple[subprocess.Popen, int]:
-  """A server, and its port."""
-  process = subprocess.Popen(
-    [
-      *(sys.executable, "-m", "instructrec.cli.main", "serve"),
-      f"--model_dir={model_dir}",
-      "--port=0",
-      f"--most_at_once={most_at_once}",
-    ],
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+def ours(*options: str) -> list[str]:
+  """The command of our server."""
+  return [
+    *(sys.executable, "-m", "instructrec.cli.main", "serve", "--port=0"),
+    *options,
+  ]
+
+
+def start(
+  command: list[str], ready: str = " is ready: "
+) -> tuple[subprocess.Popen, int]:
+  """A server, and its port.
+
+  Args:
+    command: starts it.
+    ready: what it prints when it is.
+  """
+  process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
   port, end = None, time.monotonic() + _READY
   assert process.stderr is not None
   for line in process.stderr:
     if found := re.search(r"running on http://127.0.0.1:(\d+)", line):
       port = int(found[1])
-    if " is ready: " in line and port is not None:
+    if ready in line and port is not None:
       print(line.strip(), file=sys.stderr)
       return process, port
     if time.monotonic() > end:
@@ -174,7 +190,9 @@ def main() -> None:
   bodies, rows = None, {}
   print(f"load of the machine before: {os.getloadavg()[0]:.1f}")
   for most_at_once in (1, 64):
-    process, port = start(given.model_dir, most_at_once)
+    process, port = start(
+      ours(f"--model_dir={given.model_dir}", f"--most_at_once={most_at_once}")
+    )
     try:
       bodies, rows[most_at_once] = asyncio.run(
         measure(port, bodies, given.seconds, given.seed)

@@ -1,6 +1,7 @@
 """Rows of a benchmark beside each other: in turns, as a table, on record."""
 
 import contextlib
+import functools
 import importlib.util
 import json
 import multiprocessing
@@ -48,6 +49,31 @@ def take_turns(
       run()
       seconds[name].append(time.perf_counter() - start)
   return seconds
+
+
+def with_cpu(
+  runs: Mapping[str, Callable[[], Any]],
+) -> tuple[dict[str, Callable[[], Any]], dict[str, list[float]]]:
+  """Rows that also keep the processor's time of all their threads.
+
+  Other load on the machine lengthens what takes long more than what does not;
+  this is what it leaves alone.
+
+  Args:
+    runs: what to time.
+
+  Returns:
+    The same, and the seconds of each call so far, by row.
+  """
+  seconds: dict[str, list[float]] = {name: [] for name in runs}
+
+  def watched(name: str) -> Any:
+    start = time.process_time()
+    found = runs[name]()
+    seconds[name].append(time.process_time() - start)
+    return found
+
+  return {name: functools.partial(watched, name) for name in runs}, seconds
 
 
 def _serve(

@@ -267,8 +267,10 @@ class Asker:
       self._attributes.mask(number),
       draws.pick(counts[count]),
       k,
-      draws,
+      first=direction is not Direction.AT_MOST,
     )
+    if self._from_target:
+      label = draws.shuffled(label)
     constraint = Constraint(
       self._attributes.attributes[number],
       direction,

@@ -135,7 +135,8 @@ def proportion(
   having: Bool[np.ndarray, " items"],
   count: int,
   k: int,
-  draws: Draws,
+  *,
+  first: bool = True,
 ) -> list[int]:
   """So many of the best items that have an attribute, and of the others.
 
@@ -144,13 +145,13 @@ def proportion(
     having: which items have the attribute.
     count: how many of them.
     k: length.
-    draws: of the order.
+    first: whether they come first, or the others do.
 
   Returns:
-    The list, in random order.
+    The list, the one kind behind the other.
   """
-  items = ranking.best(count, having) + ranking.best(k - count, ~having)
-  return draws.shuffled(items)
+  parts = ranking.best(count, having), ranking.best(k - count, ~having)
+  return [*parts[0], *parts[1]] if first else [*parts[1], *parts[0]]
 
 
 def members(

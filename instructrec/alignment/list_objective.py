@@ -37,18 +37,17 @@ ARRAYS = (
   "list_history",
   "list_targets",
   "list_teacher",
+  "list_keys",
 )
-"""What batches say of lists; see `list_arrays.ListArrays`."""
-_DRAWS = 1
-"""Salt of the draws; dropout has the key itself."""
+"""What batches say of lists; see `batches.BatchStream.batch`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ListObjective:
   """Policy gradient over lists of titles.
 
-  Draws are a function of the step's key and of a row's place in its
-  microbatch: other microbatches draw other lists of the same distribution.
+  Draws are a function of the prompt and of `list_keys`, a key a row that the
+  batch brings: other microbatches, devices and trainers draw the same lists.
 
   Attributes:
     separator_id: see `list_policy.ListPolicy`; None where `bound` is to give
@@ -61,8 +60,6 @@ class ListObjective:
     max_length: tokens of a list that is not constrained.
     form: whose rewards, the name of a `rewards.Form`.
     alpha: how much the ranking counts beside the wish; see `rewards`.
-    seed: of draws where there is no dropout to have keys from: validation
-      draws the same noise each time.
     catalog: what is written, or what makes it when it is asked; None where
       `bound` is to give it.
     popularity: of each item, in [0, 1], for what is reported; None leaves it
@@ -79,7 +76,6 @@ class ListObjective:
   max_length: int | None = None
   form: str = rewards.Form.MENDED
   alpha: float = rewards.ALPHA
-  seed: int = 0
   catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource | None = (
     None
   )
@@ -154,15 +150,19 @@ class ListObjective:
         "be left; train with gin/overrides/lora.gin, or set "
         f"{type(self.loss).__name__}.divergence_weight = 0.0"
       )
-    arrays, rng = reading.arrays, self._rng(reading)
-    reading = reading.without_dropout()
+    arrays, reading = reading.arrays, reading.without_dropout()
     trie = self._catalog(reading)
     requests = list_policy.ListRequests(
       lengths=arrays["list_sizes"],
       conditions=leaf_intervals.Conditions(excluded=arrays["list_history"]),
     )
     drawn = rollouts.draw(
-      reading, trie, requests, self.policy, num_lists=self.num_lists, rng=rng
+      reading,
+      trie,
+      requests,
+      self.policy,
+      num_lists=self.num_lists,
+      rng=keys(arrays),
     )
     asked = _asked(arrays)
     earned = self._earned(drawn.items, arrays, asked)
@@ -182,11 +182,6 @@ class ListObjective:
       # There is nothing that it would be measured from.
       del metrics["policy/divergence"]
     return objective.Outcome(total, metrics)
-
-  def _rng(self, reading: Reading) -> PRNGKeyArray:
-    key = reading.dropout_rng
-    key = jax.random.key(self.seed) if key is None else key
-    return jax.random.fold_in(key, _DRAWS)
 
   def _catalog(self, reading: Reading) -> catalog_trie.CatalogTrie:
     trie = catalog_decoder.made(
@@ -247,6 +242,14 @@ class ListObjective:
       return jnp.zeros(items.shape, bool)
     needed = jnp.minimum(asked.k, control.room(asked.wish))
     return control.within(items, needed) & (items == generated.EMPTY)
+
+
+def keys(arrays: objective.Arrays) -> PRNGKeyArray:
+  """The key of each row's draws [batch], from the bits in a batch."""
+  bits = jax.lax.bitcast_convert_type(arrays["list_keys"], jnp.uint32)
+  # Whichever generator a run has its dropout from: of many keys, those of TPUs
+  # (`rbg`) take the first alone.
+  return jax.random.wrap_key_data(bits, impl="threefry2x32")
 
 
 def _asked(arrays: objective.Arrays) -> rewards.Asked:

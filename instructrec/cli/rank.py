@@ -15,7 +15,12 @@ from instructrec.settings import ranking
 from instructrec.settings import run as run_settings
 
 if TYPE_CHECKING:
-  from instructrec.serving import reasons, request_lines, run_ranker
+  from instructrec.serving import (
+    rankings,
+    reasons,
+    request_lines,
+    run_ranker,
+  )
 
 _HOW = (
   "Say what you wish for, and Enter. +TITLE puts an item into the history, "
@@ -84,7 +89,7 @@ def _tell(
 
 
 def _print(
-  found: "run_ranker.Ranking",
+  found: "rankings.Ranking",
   settings: ranking.RankingSettings,
   named: dict[str, Any] | None = None,
 ) -> None:
@@ -107,7 +112,7 @@ def _print(
 
 
 def print_ranking(
-  found: "run_ranker.Ranking",
+  found: "rankings.Ranking",
   explained: "Sequence[reasons.Reasons] | None" = None,
   prices: "Mapping[str, float] | None" = None,
 ) -> None:
@@ -175,7 +180,7 @@ def _ranked(
   ranker: "run_ranker.Ranker",
   settings: ranking.RankingSettings,
   request: "request_lines.Request",
-) -> "run_ranker.Ranking":
+) -> "rankings.Ranking":
   asked = request.of(ranker, k=settings.top, on_unknown=settings.on_unknown)
   (found,) = ranker.rank_all([asked])
   return found

@@ -71,7 +71,7 @@ def _answer(
     typer.echo(json.dumps(request_lines.answer(found, explained)))
     return
   prices = None
-  if settings.max_price is not None or settings.min_price is not None:
+  if any(one.bounds_price for one in request.asked):
     # Items without a price are left out by such filters.
     shelf = ranker.shelf
     prices = {

@@ -1,5 +1,6 @@
 """What a report says of lists that were asked for with a wish."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from instructrec.evaluation import (
   differences,
   intervals,
   markdown,
+  published,
 )
 
 MISTAKES = (
@@ -36,6 +38,19 @@ Columns = Mapping[str, Mapping[str, Float[np.ndarray, " lists"]]]
 """Of each method, as `control_lists.per_list` gives them."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """What a report says of a group.
+
+  Attributes:
+    lines: of Markdown.
+    table: the means of all methods, as data.
+  """
+
+  lines: list[str]
+  table: published.Table
+
+
 def section(
   group: str,
   columns: Columns,
@@ -47,7 +62,7 @@ def section(
   seed: int = 0,
   num_resamples: int = intervals.NUM_RESAMPLES,
   clusters: Sequence[Any] | None = None,
-) -> list[str]:
+) -> Section:
   """Tables of obedience, mistakes and differences, a row for each method.
 
   Args:
@@ -62,7 +77,7 @@ def section(
     clusters: the users, where they repeat.
 
   Returns:
-    Lines of Markdown.
+    The section.
 
   Raises:
     ValueError: where the reference is none of the methods.
@@ -79,6 +94,7 @@ def section(
   names = list(
     dict.fromkeys(name for each in columns.values() for name in each)
   )
+  table = _table(f"control: {group}", names, found, columns)
   names = [name for name in names if name not in MISTAKES]
   lines = [f"## Control: {group}", "", _requests(columns, reader, cases), ""]
   for chosen in (names, MISTAKES):
@@ -103,7 +119,34 @@ def section(
     lines += [markdown.table(("difference", *names), rows), ""]
   if exposures:
     lines += [markdown.exposure_table(exposures), ""]
-  return lines
+  return Section(lines, table)
+
+
+def _table(
+  name: str,
+  metrics: Sequence[str],
+  means: Mapping[str, Mapping[str, intervals.Interval | None]],
+  columns: Columns,
+) -> published.Table:
+  rows = [
+    published.Row(
+      name=method,
+      metrics={
+        metric: published.Figure(one.mean, one.low, one.high)
+        for metric, one in each.items()
+        if one is not None
+      },
+    )
+    for method, each in means.items()
+  ]
+  count = _count(columns)
+  return published.Table(
+    name=name, metrics=list(metrics), rows=rows, num_requests=count
+  )
+
+
+def _count(columns: Columns) -> int:
+  return len(next(iter(next(iter(columns.values())).values())))
 
 
 def _requests(
@@ -112,7 +155,7 @@ def _requests(
   cases: Int[np.ndarray, " lists"] | None,
 ) -> str:
   """How many requests there are, and of what kind."""
-  count = len(next(iter(next(iter(columns.values())).values())))
+  count = _count(columns)
   text = f"{count:,} requests; lists were read by the {reader} reader."
   if cases is None:
     return text

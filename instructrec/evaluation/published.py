@@ -365,6 +365,22 @@ def _table(record: Any, place: str) -> Table:
   return table
 
 
+def read_table(record: Any, place: str) -> Table:
+  """A table of a JSON record, checked.
+
+  Args:
+    record: as `dataclasses.asdict` makes it.
+    place: where it stands, for messages.
+
+  Returns:
+    The table.
+
+  Raises:
+    PublishedError: where it is not as the schema says; what is wrong is named.
+  """
+  return _table(_rounded(record), place)
+
+
 def _read(record: Any, path: pathlib.Path) -> dict[str, Any]:
   """The fields of `Published`, checked."""
   if not isinstance(record, Mapping):

@@ -1,5 +1,6 @@
 """What is published of a report: the figures, without single requests."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -29,13 +30,15 @@ def from_folder(
   """Takes the figures of a report that was written before.
 
   The reports of `evaluate`, `retrieve evaluate` and `compare` are all alike;
-  that of `compare --seeds` has several training seeds in one row.
+  that of `compare --seeds` has several training seeds in one row. Tables of
+  further sections, as of control, have no reference.
 
   Args:
     folder: of the report.
     name: of the file to publish.
     title: a line on what it shows; None for the report's own.
-    groups: which groups become tables; empty for all.
+    groups: which groups become tables, or tables of further sections; empty
+      for all groups.
     rows: name on the page -> method in the report, in the order of the page;
       None for all methods under their own names.
     metrics: which; empty for all that the report has.
@@ -51,7 +54,11 @@ def from_folder(
   """
   record = report.read(folder)
   found = [results.EvaluationResult.from_json(r) for r in record["results"]]
-  own = [result.group for result in found]
+  further = [
+    published.read_table(each, f"{folder}, figures {i}")
+    for i, each in enumerate(record.get("figures", ()))
+  ]
+  own = [result.group for result in found] + [each.name for each in further]
   if unknown := sorted(set(groups) - set(own)):
     raise PublishedError(f"{folder} has no groups {unknown}; it has {own}")
   tables = [
@@ -59,7 +66,39 @@ def from_folder(
     for result in found
     if not groups or result.group in groups
   ]
+  chosen = [each for each in further if each.name in groups]
+  known = {row.name for each in chosen for row in each.rows}
+  # Of groups, some have no filter, say; but what none has is a mistake.
+  if chosen and rows and (unknown := sorted({*rows.values()} - known)):
+    raise PublishedError(
+      f"{[each.name for each in chosen]} lack the methods {unknown}; they have "
+      f"{sorted(known)}"
+    )
+  tables += [_some(each, rows, metrics) for each in chosen]
   return _published(record, name, title, tables)
+
+
+def _some(
+  found: published.Table,
+  rows: Mapping[str, str] | None,
+  metrics: Sequence[str],
+) -> published.Table:
+  """Some rows and metrics of a table; those that it has not are left out."""
+  chosen = [m for m in metrics or found.metrics if m in found.metrics]
+  names = [row.name for row in found.rows]
+  taken = rows or {name: name for name in names}
+  kept = [
+    dataclasses.replace(
+      found.row(method),
+      name=name,
+      metrics={
+        m: v for m, v in found.row(method).metrics.items() if m in chosen
+      },
+    )
+    for name, method in taken.items()
+    if method in names
+  ]
+  return dataclasses.replace(found, metrics=chosen, rows=kept)
 
 
 def following(

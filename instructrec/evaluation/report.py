@@ -21,6 +21,7 @@ from instructrec.evaluation import (
   markdown,
   per_request,
   plots,
+  published,
   results,
   trec,
 )
@@ -51,6 +52,7 @@ class Context:
     training_log: rows of the run's `metrics.jsonl`; see `loss_log.read`.
     wall_seconds: how long each stage took.
     sections: further sections, as lines of Markdown behind the results.
+    figures: what their tables show, as data.
     following: how far wishes are followed; None where it was not measured.
     model: the method that the report is about; None where there is no such.
     baselines: methods that the page's first lines hold against it.
@@ -69,6 +71,7 @@ class Context:
   training_log: Sequence[Mapping[str, Any]]
   wall_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
   sections: Sequence[str] = ()
+  figures: Sequence[published.Table] = ()
   following: following_lib.Following | None = None
   model: str | None = None
   baselines: Sequence[str] = ()

@@ -9,6 +9,9 @@ from instructrec.instructions.wish_cues import Cue
 
 _PIECES = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|&|[^\w\s]|\n|_")
 _DASH = re.compile(r"\s[-\u2013\u2014]+\s|\u2014|--+")
+_TAG = re.compile(r"<(?:[/!]?[A-Za-z]|!--)[^<>]*>")
+_ARROW = re.compile(r"[-=]>")
+_QUOTATION = re.compile(r"^[^\S\n]*>|>=", re.MULTILINE)
 _STOPS = frozenset(".;:!?\n()")
 _QUOTED = re.compile(
   rf"(?:\b(?:{'|'.join(wish_cues.NAMES_FOLLOW)})\s+)"
@@ -80,11 +83,18 @@ def _blank(found: re.Match[str]) -> str:
   return "_" * len(found[0])
 
 
+def _spaces(found: re.Match[str]) -> str:
+  return " " * len(found[0])
+
+
 def pieces(text: str) -> list[Piece]:
   """Words and marks; dashes between words are stops, other marks nothing.
 
-  "+kites -puzzles" is "; kites minus puzzles".
+  "+kites -puzzles" is "; kites minus puzzles", and "kites > puzzles" is "kites
+  over puzzles". Tags and the ">" of a quotation say nothing; "->" is a stop.
   """
+  text = _TAG.sub(_spaces, text)
+  text = _QUOTATION.sub(_spaces, _ARROW.sub("; ", text))
   dashes = {found.start() for found in _DASH.finditer(text)}
   result: list[Piece] = []
   for found in _PIECES.finditer(text):

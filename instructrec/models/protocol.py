@@ -26,6 +26,8 @@ for its row, the target first:
   history_items, choice_items  [batch, titles] int32, from 1; 0 is none
   history_logs, choice_logs    [batch, titles, 2] float32: log popularity, and
     log sampling rate up to a constant
+  choice_follows  [batch, 1] int32: 1 where the target is what came next after
+    the history, 0 where it is of a list that does as the request asks
 
 Candidate lists may come as trees of prefixes (`candidate_tree`), for
 `score_batch` alone:

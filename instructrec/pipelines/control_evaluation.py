@@ -15,9 +15,15 @@ from instructrec.evaluation import (
   control_report,
   intervals,
   markdown,
+  published,
 )
 from instructrec.evaluation.control import Direction
-from instructrec.pipelines import control_methods, control_requests
+from instructrec.pipelines import (
+  control_lead,
+  control_methods,
+  control_requests,
+  control_writing,
+)
 from instructrec.retrieval import methods, retriever
 from instructrec.serving import instruction_folder, opened_run
 from instructrec.settings import evaluation
@@ -100,41 +106,57 @@ class ControlEvaluation:
       settings.num_requests,
       settings.seed,
     )
+    lead = None
+    if opened.ranks_catalogs:
+      validation = control_requests.ControlRequests(
+        opened,
+        instructions,
+        "validation",
+        control_lead.NUM_REQUESTS,
+        settings.seed,
+      )
+      lead = control_lead.fitted(
+        control_writing.ControlWriter(opened, validation)
+      )
     assert settings.teacher is not None
     (teacher,) = methods.load_all(
       [settings.teacher], instructions.prepared.fingerprint
     ).values()
-    found = control_methods.ControlMethods(
-      opened, requests, teacher, popularity
-    )
+    writer = control_writing.ControlWriter(opened, requests)
+    found = control_methods.ControlMethods(writer, teacher, popularity, lead)
     return cls(found, settings.seed)
 
-  def sections(self) -> list[str]:
+  def sections(self) -> tuple[list[str], list[published.Table]]:
     """Asks for all lists.
 
     Returns:
-      Sections of the report, as lines of Markdown.
+      Sections of the report, as lines of Markdown; and the means of each group
+      as data.
     """
     rows = [
       (markdown.cell(name), control_methods.WHAT[name])
       for name in self.methods.lists
     ]
     lines = ["## Control", "", markdown.table(("method", "lists"), rows), ""]
-    means, details = [], []
-    for group, places in self.methods.requests.lists.groups.items():
+    if self.methods.lead is not None:
+      lines += [control_lead.description(self.methods.lead), ""]
+    means, details, tables = [], [], []
+    for group, places in self.methods.writer.requests.lists.groups.items():
       columns, section = self._section(group, places)
       means.append((group, *_means(columns)))
-      details += section
+      details += section.lines
+      tables.append(section.table)
     head = ("mean", *(f"{name}: {column}" for name, column in _SHOWN))
     lines += [markdown.table(head, means), ""]
-    return lines + details + self._categories()
+    return lines + details + self._categories(), tables
 
   def _section(
     self, group: str, rows: Int[np.ndarray, " some"]
-  ) -> tuple[control_report.Columns, list[str]]:
+  ) -> tuple[control_report.Columns, control_report.Section]:
     """Columns of the rows of a group, and what the report says of them."""
-    opened, wishes = self.methods.opened, self.methods.asked.take(rows)
-    users = self.methods.requests.lists.frame["user_id"][rows]
+    writer = self.methods.writer
+    opened, wishes = writer.opened, writer.asked.take(rows)
+    users = writer.requests.lists.frame["user_id"][rows]
     counts = opened.prepared.split.training_log.item_counts
     taken = np.array([counts.get(i, 0) for i in opened.catalog.item_ids])
     columns, exposures = {}, {}
@@ -150,7 +172,7 @@ class ControlEvaluation:
     return columns, control_report.section(
       group,
       columns,
-      reader=self.methods.reader.name,
+      reader=writer.reader.name,
       cases=wishes.cases,
       exposures=exposures,
       reference=control_methods.MODEL,
@@ -161,11 +183,12 @@ class ControlEvaluation:
 
   def _categories(self) -> list[str]:
     """The reverse question."""
-    rows = self.methods.requests.categories
+    writer = self.methods.writer
+    rows = writer.requests.categories
     if rows is None:
       return []
-    words = self.methods.opened.run.tokenizer
-    texts = self.methods.writer.write_freely(
+    words = writer.opened.run.tokenizer
+    texts = writer.titles.write_freely(
       rows.prompts, 1, max_length=int(rows.answers.lengths.max()), label="name"
     )
     said = [words.decode(text) for text in texts[:, 0]]

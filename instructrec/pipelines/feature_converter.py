@@ -6,7 +6,8 @@
 - `targets` of rank 2 give the same three, [candidates, targets];
 - of tasks that end in `_items`, the length `history`, a pair, gives `history_*`
   and takes `encoder_input_tokens` from the prompt; the length `choices` gives
-  `choice_*`.
+  `choice_*`;
+- of tasks that end in `_asked`, the length `lists` gives `list_*`.
 
 T5X takes one converter class for training and evaluation, so this one looks at
 the data: single targets go the way of `seqio.EncDecFeatureConverter` (packing
@@ -22,9 +23,9 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from instructrec.pipelines import item_features
+from instructrec.pipelines import item_features, list_features
 
-Lengths = Mapping[str, int | tuple[int, int]]
+Lengths = Mapping[str, int | tuple[int, ...]]
 
 
 class RankingFeatureConverter(seqio.EncDecFeatureConverter):
@@ -48,12 +49,13 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       Examples with the model's features.
 
     Raises:
-      ValueError: where the lengths do not fit the data, or candidate lists or
-        items are to be packed.
+      ValueError: where the lengths do not fit the data, or candidate lists,
+        items or lists that are asked for are to be packed.
     """
     rank = ds.element_spec["targets"].shape.rank
     length = task_feature_lengths.get("targets")
     items = self._item_shapes(ds, task_feature_lengths)
+    items |= self._list_shapes(ds, task_feature_lengths)
     is_single = rank == 1 and isinstance(length, int)
     if is_single and not items:
       return super().__call__(ds, task_feature_lengths)
@@ -67,8 +69,8 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       )
     if self.pack:
       raise ValueError(
-        "candidate lists and items cannot be packed, as they belong to one "
-        "example each; use pack=False"
+        "candidate lists, items and what is asked of lists cannot be packed, "
+        "as they belong to one example each; use pack=False"
       )
     inputs = task_feature_lengths.get("inputs")
     if not isinstance(inputs, int):
@@ -108,6 +110,8 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       shapes[f"{name}_tokens"] = size
       shapes[f"{name}_items"] = size[:1]
       shapes[f"{name}_logs"] = (size[0], 2)
+      if name == "choice" and isinstance(lengths.get("targets"), int):
+        shapes["choice_follows"] = (1,)
     if missing := set(shapes) - set(ds.element_spec):
       raise ValueError(
         f"the examples have no {sorted(missing)}; name a task or mixture that "
@@ -115,6 +119,21 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
         f"{' and '.join(item_features.LENGTHS)} out of the lengths"
       )
     return shapes
+
+  def _list_shapes(
+    self, ds: tf.data.Dataset, lengths: Lengths
+  ) -> dict[str, tuple[int, ...]]:
+    """Shapes of what is asked of lists, where the lengths ask for it."""
+    if list_features.lengths(lengths) is None:
+      return {}
+    names = list_features.ARRAYS
+    if missing := set(names) - set(ds.element_spec):
+      raise ValueError(
+        f"the examples have no {sorted(missing)}; name a task or mixture that "
+        f"ends in {list_features.SUFFIX}, or leave {list_features.LENGTH} out "
+        "of the lengths"
+      )
+    return {name: tuple(ds.element_spec[name].shape) for name in names}
 
 
 class RowFeatureConverter(RankingFeatureConverter):

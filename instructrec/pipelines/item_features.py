@@ -159,15 +159,15 @@ def output_features() -> dict[str, seqio.Feature]:
   """The features that these tasks have beside those of text."""
   numbers = seqio.PassThroughVocabulary(2**31 - 1)
   ranks = {"items": 1, "tokens": 2, "logs": 2}
-  return {
-    f"{name}_{part}": seqio.Feature(
-      numbers,
-      add_eos=False,
-      rank=rank,
-      dtype=tf.float32 if part == "logs" else tf.int32,
-    )
+  found = {
+    f"{name}_{part}": (rank, tf.float32 if part == "logs" else tf.int32)
     for name in ("history", "choice")
     for part, rank in ranks.items()
+  }
+  found["choice_follows"] = 1, tf.int32
+  return {
+    name: seqio.Feature(numbers, add_eos=False, rank=rank, dtype=dtype)
+    for name, (rank, dtype) in found.items()
   }
 
 
@@ -186,6 +186,8 @@ class Items:
 
   def numbers(self, ds: tf.data.Dataset) -> tf.data.Dataset:
     """Adds `history_items`, `target_item` and `candidate_items` (int32).
+
+    Of tasks whose responses are lists also `answer_items`.
 
     Args:
       ds: tokenized rows.
@@ -216,11 +218,17 @@ class Items:
       shown = row["prompt_pretokenized"] != row["inputs_pretokenized"]
       count = tf.where(shown, tf.size(row["history_ids"]), 0)
       is_item = tf.cast(row["task_form"] != TaskForm.T0.value, tf.int32)
+      answers = {}
+      if "label_ids" in row:
+        # Without a number of items, they are what is asked about.
+        listed = tf.where(row["k"] > 0, tf.size(row["label_ids"]), 0)
+        answers["answer_items"] = lookup[row["label_ids"]][:listed]
       return {
         **row,
         "history_items": lookup[row["history_ids"]][:count],
         "target_item": lookup[row["target_id"]],
         "candidate_items": lookup[row["candidate_ids"]] * is_item,
+        **answers,
       }
 
     return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
@@ -263,14 +271,17 @@ class Items:
       if history:
         shown = shown[-history[0] :]
         shown = tf.pad(shown, [[history[0] - tf.size(shown), 0]])
+      found = dict(row)
       if not is_list:
-        chosen = tf.concat([row["target_item"][None], draw(seed)], axis=0)
+        target, listed = _target(row, seed)
+        chosen = tf.concat([target[None], draw(seed)], axis=0)
+        found["choice_follows"] = tf.cast(~listed, tf.int32)[None]
       else:
+        found["choice_follows"] = tf.ones(1, tf.int32)
         chosen = row["candidate_items"]
         if choices:
           chosen = chosen[: choices[0]]
           chosen = tf.pad(chosen, [[0, choices[0] - tf.size(chosen)]])
-      found = dict(row)
       for name, items in (("history", shown), ("choice", chosen)):
         found[f"{name}_items"] = items
         found[f"{name}_tokens"] = tf.gather(titles[name], items)
@@ -278,6 +289,20 @@ class Items:
       return found
 
     return seqio.map_over_dataset(convert, num_seeds=1)(ds)
+
+
+def _target(row: Row, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """As `ItemArrays.targets`, from other seeds."""
+  if "answer_items" not in row:
+    return row["target_item"], tf.constant(False)
+  answers = row["answer_items"]
+  count = tf.size(answers)
+  own = tf.random.experimental.stateless_fold_in(seed, 1)
+  number = tf.random.stateless_uniform([], own, dtype=tf.float64)
+  place = tf.cast(number * tf.cast(count, tf.float64), tf.int32)
+  # The target stands behind an empty list.
+  either = tf.concat([answers, row["target_item"][None]], axis=0)
+  return either[place], count > 0
 
 
 def _draw_fn(

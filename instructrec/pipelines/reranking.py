@@ -12,7 +12,7 @@ from instructrec import checkpoint_steps
 from instructrec.data import request
 from instructrec.evaluation import examples as examples_lib
 from instructrec.evaluation import following as following_lib
-from instructrec.evaluation import results
+from instructrec.evaluation import published, results
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import opening
 from instructrec.models.scoring import candidate_scores
@@ -50,7 +50,8 @@ class Reranking:
     retrievers: fitted ones by name, as further rows.
     tell: shows a line, such as what the chat model will take.
     sections: lines of the report on what each part of the score adds; filled
-      by a call, as is `examples`.
+      by a call, as are `figures` and `examples`.
+    figures: what their tables show, as data.
     examples: some requests with what was ranked first, by group.
   """
 
@@ -64,6 +65,7 @@ class Reranking:
   )
   tell: Callable[[str], None] = print
   sections: list[str] = dataclasses.field(default_factory=list)
+  figures: list[published.Table] = dataclasses.field(default_factory=list)
   examples: dict[str, list[examples_lib.Example]] = dataclasses.field(
     default_factory=dict
   )
@@ -177,7 +179,9 @@ class Reranking:
       asked = control_evaluation.ControlEvaluation.of(
         opened, self.instructions, self.settings, counted
       )
-      self.sections.extend(asked.sections())
+      lines, figures = asked.sections()
+      self.sections.extend(lines)
+      self.figures.extend(figures)
     if not found:
       raise ValueError(
         f"no request of the {self.settings.split} split of {self._tasks.names} "

@@ -71,6 +71,7 @@ def context(
     ],
     training_log=training_log,
     sections=evaluated.sections,
+    figures=evaluated.figures,
     following=evaluated.following(),
     model=reranking_rows.MODEL,
     baselines=evaluated.baselines,

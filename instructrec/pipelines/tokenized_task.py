@@ -145,6 +145,7 @@ class _Items:
     self._prompts: list[list[int]] = []
     self._histories: list[list[str]] = []
     self._targets: list[str] = []
+    self._answers: list[list[str]] = []
     self._candidates: list[str] = []
     self._told = True
 
@@ -160,6 +161,7 @@ class _Items:
     eos = self._vocabulary.eos_id
     self._prompts += [[*self._vocabulary.encode(p), eos] for p in prompts]
     self._targets += targets
+    self._answers += _answers(batch)
     for prompt, text, history in zip(
       prompts, inputs, _text_lists(batch["history_ids"]), strict=True
     ):
@@ -185,9 +187,26 @@ class _Items:
       "history": _ragged_rows(numbers(history), self._histories),
       "target_items": numbers(self._targets),
     }
+    if any(self._answers):
+      found["answers"] = _ragged_rows(
+        numbers(itertools.chain.from_iterable(self._answers)), self._answers
+      )
     if is_list:
       found["candidate_items"] = numbers(self._candidates)
     return found
+
+
+def _answers(batch: Mapping[str, Any]) -> list[list[str]]:
+  """Items of responses that are lists."""
+  if "label_ids" not in batch:
+    return [[]] * len(batch["label"])
+  # Without a number of items, they are what is asked about.
+  return [
+    ids if k else []
+    for ids, k in zip(
+      _text_lists(batch["label_ids"]), batch["k"].numpy(), strict=True
+    )
+  ]
 
 
 def _ragged_rows(

@@ -19,7 +19,12 @@ import jax
 import instructrec
 from instructrec import limits, output_folder, progress
 from instructrec.data import raw_file
-from instructrec.serving import answer_units, request_lines, run_ranker
+from instructrec.serving import (
+  answer_units,
+  rankings,
+  request_lines,
+  run_ranker,
+)
 from instructrec.settings import preparation, ranking
 from instructrec.training import distributed
 
@@ -172,7 +177,7 @@ class _Batch:
   def _answered(self, lines: list[Line]) -> Iterator[dict[str, Any]]:
     """The answers to some lines, scored together, in their order."""
     named: list[dict[str, Any]] = []
-    requests: dict[int, run_ranker.Request] = {}
+    requests: dict[int, rankings.Request] = {}
     for line in lines:
       named.append({"line": line.number})
       try:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from instructrec.retrieval import run_weights
 from instructrec.serving import constraints, model_parts, questions
@@ -42,6 +42,7 @@ class Asked:
     places: positions in the catalogue of the items to rank.
     k: how many are wanted; None for all.
     limits: how many items may have what, see `constraints.first`.
+    breaking: which of the places stand behind the others; None for none.
   """
 
   history: tuple[str, ...]
@@ -49,6 +50,7 @@ class Asked:
   places: Int[np.ndarray, " candidates"]
   k: int | None = None
   limits: Sequence[constraints.Limit] = ()
+  breaking: Bool[np.ndarray, " candidates"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -178,6 +180,7 @@ class CatalogRanker:
   ) -> list[Placed]:
     weights = self.weights.of_kind(self.kind(asked.history, asked.wish))
     items = self.parts.catalog
+    scores = questions.lowered(scores, asked.places, asked.breaking)
     order = questions.best(
       scores[asked.places], None if asked.limits else asked.k
     )
@@ -194,9 +197,3 @@ class CatalogRanker:
       )
       for i in chosen.tolist()
     ]
-
-  def understood(self, wish: str, history: Sequence[str] = ()) -> str:
-    """What is read in a wish, in words."""
-    titles = [self.parts.catalog.title(item) for item in history]
-    reader = self.parts.reader
-    return reader.explain(reader.read(wish, titles))

@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,11 @@ class Constraint:
     return self.kind not in _SOFT
 
   @property
+  def bounds_price(self) -> bool:
+    """Whether it is a bound on prices."""
+    return self.kind in (Kind.MAX_PRICE, Kind.MIN_PRICE)
+
+  @property
   def text(self) -> str:
     """It in words: "no puzzles", "at most 20"."""
     name = self.attribute.name if self.attribute else repr(self.title)
@@ -97,6 +102,7 @@ class Constraint:
       "item_id": self.item_id,
       "title": self.title,
       "text": self.text,
+      "binds": self.binds,
     }
 
 
@@ -213,7 +219,7 @@ class Shelf:
     kind = constraint.kind
     if kind is Kind.EXCLUDED:
       return self.catalog.item_ids[index] != constraint.item_id
-    if kind in (Kind.MAX_PRICE, Kind.MIN_PRICE):
+    if constraint.bounds_price:
       price = float(self.prices[index])
       if np.isnan(price):
         return None
@@ -229,16 +235,18 @@ class Shelf:
     return found != (kind is Kind.UNWANTED)
 
   def allowed(
-    self, constraints: Sequence[Constraint]
+    self, constraints: Sequence[Constraint], *, unknown: bool = False
   ) -> Bool[np.ndarray, " items"]:
     """The items that break nothing that binds.
 
-    Prices that are not known meet no bound. Items of which nothing is known
-    are not kept out by what is unwanted. Where several things are asked for by
-    `AMONG`, an item must have one of them.
+    Items of which nothing is known are not kept out by what is unwanted. Where
+    several things are asked for by `AMONG`, an item must have one of them.
 
     Args:
       constraints: what is asked.
+      unknown: what is said of items of which it is not known: of those without
+        a price where a price is asked, of those without any attribute where
+        `AMONG` asks for one.
 
     Returns:
       A truth value for each item of the catalogue.
@@ -249,13 +257,55 @@ class Shelf:
         assert one.item_id is not None
         kept[self.catalog.index(one.item_id)] = False
       elif one.kind is Kind.MAX_PRICE:
-        kept &= self.prices <= one.number
+        kept &= (self.prices <= one.number) | self._no_price & unknown
       elif one.kind is Kind.MIN_PRICE:
-        kept &= self.prices >= one.number
+        kept &= (self.prices >= one.number) | self._no_price & unknown
       elif one.kind is Kind.UNWANTED:
         kept &= ~self._having(one)
     among = [self._having(one) for one in constraints if one.kind is Kind.AMONG]
-    return kept & np.any(among, axis=0) if among else kept
+    if among:
+      kept &= np.any(among, axis=0) | self._bare & unknown
+    return kept
+
+  @functools.cached_property
+  def _no_price(self) -> Bool[np.ndarray, " items"]:
+    return np.isnan(self.prices)
+
+  @functools.cached_property
+  def _bare(self) -> Bool[np.ndarray, " items"]:
+    """Items without any attribute."""
+    having = np.zeros(len(self.catalog), bool)
+    for items in self._items_of.values():
+      having[items] = True
+    return ~having
+
+  def allows_text(
+    self, constraints: Sequence[Constraint], named: Collection[int]
+  ) -> bool:
+    """Whether a text that is no item breaks nothing that binds.
+
+    What it names it has; of what it costs nothing is known.
+
+    Args:
+      constraints: what is asked.
+      named: numbers of the attributes that it names.
+
+    Returns:
+      Whether it is not known to break anything.
+    """
+    binding = (Kind.UNWANTED, Kind.AMONG)
+    found = {
+      kind: {
+        self.number(one.attribute)
+        for one in constraints
+        if one.kind is kind and one.attribute is not None
+      }
+      for kind in binding
+    }
+    among = found[Kind.AMONG]
+    if among and named and among.isdisjoint(named):
+      return False
+    return found[Kind.UNWANTED].isdisjoint(named)
 
   def _having(self, one: Constraint) -> Bool[np.ndarray, " items"]:
     assert one.attribute is not None
@@ -297,6 +347,37 @@ def first(
       for i in touched:
         left[i] -= 1
   return np.array(kept, np.int64)
+
+
+def told(
+  constraints: Sequence[Constraint],
+  breaking: Bool[np.ndarray, " candidates"],
+  what: str,
+) -> list[str]:
+  """What is done with candidates that all have a place, in words.
+
+  Args:
+    constraints: what a wish asks.
+    breaking: which candidates break something that binds.
+    what: the candidates are called.
+
+  Returns:
+    Notes; none where nothing was done.
+  """
+  binding = [one for one in constraints if one.binds]
+  of_list = [one.text for one in binding if one.kind is Kind.AT_MOST]
+  texts = [one.text for one in binding if one.kind is not Kind.AT_MOST]
+  notes = []
+  if count := int(breaking.sum()):
+    notes.append(
+      f"{count} of {len(breaking)} {what} break what the wish asks "
+      f"({', '.join(texts)}) and stand behind the others"
+    )
+  if of_list:
+    notes.append(
+      f"all {what} are ranked, so that this does not hold: {', '.join(of_list)}"
+    )
+  return notes
 
 
 def spoken(constraints: Sequence[Constraint]) -> str | None:

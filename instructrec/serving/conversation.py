@@ -104,10 +104,19 @@ class Conversations:
     ]
     return tuple(dict.fromkeys(itertools.chain.from_iterable(found)))
 
-  def bounds(self, wish: str) -> list[Constraint]:
-    """The bounds on prices that a wish has."""
-    kept = self.read([Message("user", wish[:MAX_TEXT])]).kept
-    return [one for one in kept if one.kind in _PRICES]
+  def read_wish(self, wish: str, history: Sequence[str] = ()) -> State:
+    """Reads a wish that stands alone: a conversation of one message.
+
+    Args:
+      wish: what is wanted, in words, as many as the caller allows.
+      history: see `read`.
+
+    Returns:
+      What is asked.
+    """
+    course = _Course(self, list(history))
+    course.hear(wish)
+    return course.state()
 
   def wish(
     self, kept: Sequence[Constraint], texts: Sequence[str]
@@ -159,6 +168,7 @@ class _Course:
     self._known: dict[str, None] = dict.fromkeys(taken)
     self._unclear: list[NotUnderstood] = []
     self._turn = 0
+    self._unread = 0  # Turn of the last words that only the model can read.
 
   def answered(self, items: tuple[str, ...]) -> None:
     self._shown = items
@@ -173,6 +183,10 @@ class _Course:
       self._make_room(acts, instead=Do.INSTEAD in flags)
     for act in acts:
       self._do(act, added=Do.ALSO in flags)
+    if any(act.do is Do.UNKNOWN and not act.why for act in acts):
+      self._unread = self._turn
+    elif not acts:  # "Thanks" is none where there was one.
+      self._unread = self._unread or self._turn
 
   def _before(self) -> Before:
     find = self._owner.shelf.number
@@ -250,6 +264,7 @@ class _Course:
       self._unclear.append(NotUnderstood(act.words, self._turn, act.why))
     elif act.do is Do.START_OVER:
       self._drop(lambda c: True)
+      self._unread = 0
     elif act.do is Do.UNDO:
       self._undo()
     elif act.do is Do.NOT_ONLY:
@@ -334,9 +349,10 @@ class _Course:
     turns = {one.turn for one in self._said} | {
       one.dropped for one in self._said if one.dropped is not None
     }
-    if not turns:
+    last = max(turns, default=0)
+    if self._unread > last:
+      self._unread = 0
       return
-    last = max(turns)
     for place, one in enumerate(self._said):
       if one.turn == last and one.dropped is None:
         self._said[place] = dataclasses.replace(one, dropped=self._turn)
@@ -351,11 +367,17 @@ class _Course:
         if one.dropped is None and one.constraint.kind in _WISHED
       }
     )
-    texts = [self._texts[turn] for turn in turns]
+    if self._turn == 1 and (turns or self._unread):
+      wish: str | None = " ".join(self._texts[1].split()) or None
+    elif turns:
+      texts = [self._texts[turn] for turn in turns]
+      wish = self._owner.wish(self._kept(), texts)
+    else:
+      wish = " ".join(self._texts.get(self._unread, "").split()) or None
     return State(
       tuple(self._said),
       tuple(self._taken),
-      self._owner.wish(self._kept(), texts),
+      wish,
       self._shown,
       tuple(self._unclear),
       self._turn,

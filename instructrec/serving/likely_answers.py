@@ -79,6 +79,7 @@ class LikelyAnswers:
     raw: Float[np.ndarray, " documents"],
   ) -> questions.Answer:
     most = self.ranker.targets_length
+    raw = questions.lowered(raw, np.arange(len(raw)), question.breaking)
     order = questions.best(raw, question.k)
     return self._answer(
       order.tolist(),

@@ -117,14 +117,15 @@ class MatchedAnswers:
     """One row of a step as an answer."""
     parts = self.ranker.parts
     limits = question.limits if question.documents is None else ()
+    items = len(parts.catalog)
+    mean = special.logsumexp(scores[:items]) - np.log(items)
+    scores = questions.lowered(scores, columns, question.breaking)
     order = questions.best(scores[columns], None if limits else question.k)
     chosen = columns[order]
     if limits:
       chosen = constraints.first(chosen, limits, question.k)
     kind = self.ranker.kind(question.history, question.wish)
     weights = self.ranker.weights.of_kind(kind)
-    items = len(parts.catalog)
-    mean = special.logsumexp(scores[:items]) - np.log(items)
     read = [len(parts.prompt_tokens(question.wish)), self._inputs_length]
     tokens, cut = min(read), list[int]()
     if question.documents is None:

@@ -13,6 +13,10 @@ from jaxtyping import Bool, Float, Int
 
 from instructrec.serving import constraints
 
+BREAKING = -50.0
+"""Nats that a document gets which breaks what was asked: more than the scores
+of documents lie apart."""
+
 
 class NotFiniteError(ArithmeticError):
   """A score is not a number: nothing is ranked by it."""
@@ -44,6 +48,8 @@ class Question:
     k: how many places; None for all.
     limits: how many items of the catalogue may have what; see
       `constraints.first`. They say nothing of documents.
+    breaking: which documents break what the wish binds them to, and are ranked
+      behind the others; None for none.
   """
 
   history: tuple[str, ...] = ()
@@ -52,6 +58,7 @@ class Question:
   allowed: Bool[np.ndarray, " items"] | None = None
   k: int | None = None
   limits: tuple[constraints.Limit, ...] = ()
+  breaking: Bool[np.ndarray, " documents"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +71,7 @@ class Answer:
     raw: what they are ranked by: the weighted sum, or log-likelihoods.
     scores: the same from 0 to 1, whatever else is ranked with it; see `scale`
       of what answers.
-    parts: what each part adds to each of them.
+    parts: what each part adds to each of them, `BREAKING` aside.
     num_candidates: how many were ranked.
     tokens: that were read for it, without padding.
     cut: documents that are longer than what is read of each.
@@ -119,6 +126,28 @@ class Answers(Protocol):
 
   def warm(self) -> int:
     """Compiles all that questions need; says how many programs."""
+
+
+def lowered(
+  scores: Float[np.ndarray, " scores"],
+  places: Int[np.ndarray, " candidates"],
+  breaking: Bool[np.ndarray, " candidates"] | None,
+) -> Float[np.ndarray, " scores"]:
+  """Scores, those of candidates that break something behind all others.
+
+  Args:
+    scores: in nats.
+    places: of the candidates among the scores.
+    breaking: which candidates; None for none.
+
+  Returns:
+    The scores that rank.
+  """
+  if breaking is None:
+    return scores
+  scores = scores.copy()
+  scores[places[breaking]] += BREAKING
+  return scores
 
 
 def best(

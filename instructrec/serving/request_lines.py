@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from instructrec import limits
 from instructrec.data import raw_file
-from instructrec.serving import constraints, reasons, run_ranker
+from instructrec.serving import constraints, rankings, reasons, run_ranker
 from instructrec.settings import ranking
 
 _LISTS = ("history", "candidates", "only", "exclude")
@@ -51,7 +51,7 @@ class Request:
     *,
     k: int,
     on_unknown: ranking.OnUnknown = ranking.OnUnknown.error,
-  ) -> run_ranker.Request:
+  ) -> rankings.Request:
     """It among the items of a run.
 
     Args:
@@ -177,7 +177,7 @@ def _as_they_come(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def answer(
-  found: run_ranker.Ranking,
+  found: rankings.Ranking,
   explained: Sequence[reasons.Reasons] | None = None,
 ) -> dict[str, Any]:
   """A ranking as JSON has it.

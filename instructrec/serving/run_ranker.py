@@ -7,8 +7,8 @@ catalogue by weighted parts, or likelihoods of titles alone.
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
-from typing import Any, Self, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,8 +17,11 @@ from instructrec.serving import (
   catalog_ranker,
   constraints,
   conversation,
+  conversation_state,
   item_lookup,
   opened_run,
+  questions,
+  rankings,
   reasons,
 )
 from instructrec.serving import ranker as ranker_lib
@@ -26,89 +29,6 @@ from instructrec.settings import option, ranking, run
 
 _ENDS = (".", "!", "?", "…", "。", "！", "？", "।", "؟", "۔")  # noqa: RUF001
 _CLOSING = "\"'”’»)]）」』"  # noqa: RUF001
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-  """One place of a ranking.
-
-  Attributes:
-    item_id: the item.
-    title: what it is called.
-    score: what it is ranked by: log-likelihood in nats, or the weighted sum.
-    parts: what each part adds to it.
-  """
-
-  item_id: str
-  title: str
-  score: float
-  parts: dict[str, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Ranking(Sequence[Place]):
-  """The best places for one request, best first.
-
-  Attributes:
-    places: at most as many as were asked for.
-    num_candidates: how many items were ranked.
-    score: what the score is, in words.
-    history: ids of the items that it is ranked for, oldest first.
-    wish: what was read as the wish; None where there was none.
-    understood: what of the wish is known of items, in words; None where the
-      run reads no wishes by rule.
-    instruction: what the model was told; None where it reads histories item by
-      item.
-    notes: what was corrected, left out or not read.
-  """
-
-  places: tuple[Place, ...]
-  num_candidates: int
-  score: str
-  history: tuple[str, ...] = ()
-  wish: str | None = None
-  understood: str | None = None
-  instruction: str | None = None
-  notes: tuple[str, ...] = ()
-
-  def __len__(self) -> int:
-    return len(self.places)
-
-  @overload
-  def __getitem__(self, index: int) -> Place: ...
-
-  @overload
-  def __getitem__(self, index: slice) -> Sequence[Place]: ...
-
-  def __getitem__(self, index: int | slice) -> Place | Sequence[Place]:
-    return self.places[index]
-
-
-class NothingLeftError(ValueError):
-  """No item meets all that is asked."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Request:
-  """A request, its items found in the catalogue.
-
-  Attributes:
-    history: ids, oldest first.
-    wish: as it is ranked; None where there is none.
-    k: how many places.
-    places: positions in the catalogue of what is ranked.
-    asked: beside the wish.
-    is_whole: whether the places are of the whole catalogue.
-    notes: what was corrected, left out or is not read.
-  """
-
-  history: tuple[str, ...]
-  wish: str | None
-  k: int
-  places: Int[np.ndarray, " candidates"]
-  asked: tuple[constraints.Constraint, ...]
-  is_whole: bool
-  notes: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,20 +71,25 @@ class Ranker:
   def rank(
     self,
     history: Sequence[str] = (),
-    wish: str | None = None,
+    wish: str | conversation_state.State | None = None,
     *,
     k: int = 10,
     candidates: Sequence[str] | None = None,
     on_unknown: ranking.OnUnknown | str = ranking.OnUnknown.error,
     asked: Sequence[constraints.Constraint] = (),
-  ) -> Ranking:
+  ) -> rankings.Ranking:
     """The best items for a history and a wish.
+
+    A wish is read as the one message of a conversation. What it wants moves
+    items up; what binds in it (prices, "only", what is refused) keeps items out
+    of the catalogue, and stands behind the others where candidates are given.
 
     Args:
       history: titles or ids of what was taken, oldest first; may be empty.
         `id:7` and `title:7` say which of the two is meant.
-      wish: what is wanted, in words; a full stop is put behind it where it has
-        none, as the sentences of training do.
+      wish: what is wanted, in words, or what `conversations` read of several
+        messages. To the model, a full stop is put behind it where it has none,
+        as the sentences of training do.
       k: how many places.
       candidates: titles or ids to rank; None for the catalogue but the history.
       on_unknown: "error", "skip" or "nearest": what to do with titles that the
@@ -195,21 +120,26 @@ class Ranker:
   def request(
     self,
     history: Sequence[str] = (),
-    wish: str | None = None,
+    wish: str | conversation_state.State | None = None,
     *,
     k: int = 10,
     candidates: Sequence[str] | None = None,
     on_unknown: ranking.OnUnknown | str = ranking.OnUnknown.error,
     asked: Sequence[constraints.Constraint] = (),
-  ) -> "Request":
+  ) -> rankings.Request:
     """A request, its items found in the catalogue; see `rank`."""
     if k < 1:
       raise ValueError(f"k is {k}, expected 1 or more")
     policy, notes = ranking.OnUnknown(on_unknown), list[str]()
     items = self.opened.catalog
-    taken = self.items(history, policy, notes)
-    among = None
+    state = self.read(self.items(history, policy, notes), wish)
+    taken, said = state.history, sentence(state.wish)
+    every = (*state.kept, *asked)
+    among = breaking = None
     if candidates is None:
+      asked = every
+      if texts := [one.text for one in state.kept if one.binds]:
+        notes.append(f"what the wish asks binds: {', '.join(texts)}")
       allowed = np.ones(len(items), bool)
       allowed[[items.index(item) for item in taken]] = False
       places = np.flatnonzero(allowed)
@@ -218,29 +148,76 @@ class Ranker:
       places = np.array([items.index(item) for item in among], np.int64)
     if not len(places):
       raise ValueError("there are no candidates to rank")
-    if asked:
-      places = places[self.shelf.allowed(asked)[places]]
-      if not len(places):
-        texts = ", ".join(one.text for one in asked if one.binds)
-        raise NothingLeftError(
-          f"no item that is ranked is known to meet all of this: {texts}; ask "
-          "for less"
-        )
-    said = sentence(wish)
+    places = self._meeting(places, asked)
+    if among is not None:
+      breaking = ~self.shelf.allowed(state.kept, unknown=True)[places]
+      notes += constraints.told(state.kept, breaking, "candidates")
     # What is asked may be all: a matching run then ranks for nobody.
     if (
-      not taken and said is None and not (asked and self.opened.ranks_catalogs)
+      not taken and said is None and not (every and self.opened.ranks_catalogs)
     ):
       raise ValueError("a request needs a history, a sentence, or both")
     notes += self.unread(taken, said)
-    notes += self.unbound(said, asked)
     if warning := self.opened.weights_warning:
       notes.append(warning)
-    return Request(
-      tuple(taken), said, k, places, tuple(asked), among is None, tuple(notes)
+    return rankings.Request(
+      tuple(taken),
+      said,
+      k,
+      places,
+      every,
+      among is None,
+      tuple(notes),
+      tuple(self.shelf.limits(asked)) if asked else (),
+      breaking,
+      state.understood if wish else None,
     )
 
-  def rank_all(self, requests: Sequence["Request"]) -> list[Ranking]:
+  def read(
+    self,
+    history: Sequence[str],
+    wish: str | conversation_state.State | None,
+  ) -> conversation_state.State:
+    """What a request asks, its history among it.
+
+    Args:
+      history: ids, oldest first.
+      wish: see `rank`.
+
+    Returns:
+      As of a conversation of one message. Where nothing but the words is left
+      to rank by, they are the wish of a run that ranks by likelihoods.
+    """
+    if isinstance(wish, conversation_state.State):
+      before = [item for item in history if item not in wish.taken]
+      return dataclasses.replace(wish, taken=(*before, *wish.taken))
+    if wish is None or not wish.strip():
+      return conversation_state.State(taken=tuple(history))
+    state = self.conversations.read_wish(wish, history)
+    if state.history or state.wish or self.opened.ranks_catalogs:
+      return state
+    return dataclasses.replace(state, wish=wish)
+
+  def _meeting(
+    self,
+    places: Int[np.ndarray, " places"],
+    asked: Sequence[constraints.Constraint],
+  ) -> Int[np.ndarray, " meeting"]:
+    """Those of some items that break nothing; fails where there is none."""
+    if not asked:
+      return places
+    places = places[self.shelf.allowed(asked)[places]]
+    if not len(places):
+      texts = ", ".join(one.text for one in asked if one.binds)
+      raise rankings.NothingLeftError(
+        f"no item that is ranked is known to meet all of this: {texts}; ask "
+        "for less"
+      )
+    return places
+
+  def rank_all(
+    self, requests: Sequence[rankings.Request]
+  ) -> list[rankings.Ranking]:
     """Ranks for several requests, in as few steps as the run can.
 
     Args:
@@ -257,7 +234,11 @@ class Ranker:
     rank = self._matched if self.opened.ranks_catalogs else self._likely
     return [
       dataclasses.replace(
-        found, history=one.history, wish=one.wish, notes=one.notes
+        found,
+        history=one.history,
+        wish=one.wish,
+        understood=one.understood,
+        notes=one.notes,
       )
       for one, found in zip(requests, rank(requests), strict=True)
     ]
@@ -271,8 +252,7 @@ class Ranker:
   def conversations(self) -> conversation.Conversations:
     """Reads conversations about the items.
 
-    What holds after some messages is ranked for by `rank(state.history,
-    state.wish, asked=state.kept)`.
+    What they come to is ranked for by `rank(wish=state)`.
     """
     return conversation.Conversations(self.shelf, self.opened.parts.reader)
 
@@ -341,53 +321,32 @@ class Ranker:
       )
     return notes
 
-  def unbound(
-    self, wish: str | None, asked: Sequence[constraints.Constraint]
-  ) -> list[str]:
-    """Prices that a wish bounds in vain: nothing is filtered by words.
-
-    Args:
-      wish: what is wanted; None for nothing.
-      asked: what is filtered by.
-
-    Returns:
-      A note for each bound whose kind no filter has.
-    """
-    # Titles are read for it, which takes long for millions: only where a number
-    # stands.
-    if wish is None or not any(map(str.isdigit, wish)):
-      return []
-    filtered = {one.kind for one in asked}
-    return [
-      f"the wish asks for {one.text}, which filters nothing; give it as a "
-      "filter"
-      for one in self.conversations.bounds(wish)
-      if one.kind not in filtered
-    ]
-
-  def _matched(self, requests: Sequence["Request"]) -> list[Ranking]:
+  def _matched(
+    self, requests: Sequence[rankings.Request]
+  ) -> list[rankings.Ranking]:
     """The best by the weighted sum, with what each part adds."""
     ranker = self.opened.catalog_ranker
     found = ranker.rank_all(
       [
         catalog_ranker.Asked(
-          one.history, one.wish, one.places, one.k, self._limits(one)
+          one.history, one.wish, one.places, one.k, one.limits, one.breaking
         )
         for one in requests
       ]
     )
     return [
-      Ranking(
-        tuple(Place(p.item_id, p.title, p.score, p.parts) for p in placed),
+      rankings.Ranking(
+        tuple(
+          rankings.Place(p.item_id, p.title, p.score, p.parts) for p in placed
+        ),
         len(one.places),
         ranker.weights.describe(ranker.kind(one.history, one.wish)),
-        understood=one.wish and ranker.understood(one.wish, one.history),
       )
       for one, placed in zip(requests, found, strict=True)
     ]
 
   def explain(
-    self, request: "Request", found: Ranking
+    self, request: rankings.Request, found: rankings.Ranking
   ) -> list[reasons.Reasons]:
     """Why the places of a ranking are there.
 
@@ -432,16 +391,18 @@ class Ranker:
         scores[row, items.index(one.item_id)] = one.score
     return scores
 
-  def _limits(self, request: "Request") -> Sequence[constraints.Limit]:
-    return self.shelf.limits(request.asked) if request.asked else ()
-
-  def _likely(self, requests: Sequence["Request"]) -> list[Ranking]:
+  def _likely(
+    self, requests: Sequence[rankings.Request]
+  ) -> list[rankings.Ranking]:
     """The likeliest titles, one request after another."""
     return [self._likeliest(one) for one in requests]
 
-  def _likeliest(self, request: "Request") -> Ranking:
-    ranker, items = self.instructions, self.opened.catalog
-    limits = self._limits(request)
+  def _likeliest(self, request: rankings.Request) -> rankings.Ranking:
+    ranker, items, limits = (
+      self.instructions,
+      self.opened.catalog,
+      request.limits,
+    )
     if request.is_whole:
       allowed = np.zeros(len(items), bool)
       allowed[request.places] = True
@@ -451,18 +412,33 @@ class Ranker:
     else:
       ids = [items.item_ids[place] for place in request.places]
       every = ranker.rank(request.history, request.wish, ids)
+      if request.breaking is not None:
+        every = _behind(every, dict(zip(ids, request.breaking, strict=True)))
       by_place = {items.index(one.item_id): one for one in every}
       first = constraints.first(np.array([*by_place]), limits, request.k)
       ranked = [by_place[place] for place in first.tolist()]
-    return Ranking(
+    return rankings.Ranking(
       tuple(
-        Place(p.item_id, p.title, p.score, {"likelihood": p.score})
+        rankings.Place(p.item_id, p.title, p.score, {"likelihood": p.score})
         for p in ranked
       ),
       len(request.places),
       "log-likelihood in nats",
       instruction=ranker.instruction(request.history, request.wish),
     )
+
+
+def _behind(
+  ranked: Sequence[ranker_lib.Ranked], breaking: Mapping[str, bool]
+) -> list[ranker_lib.Ranked]:
+  """A ranking with what breaks something behind the others."""
+  found = [
+    dataclasses.replace(one, score=one.score + questions.BREAKING)
+    if breaking[one.item_id]
+    else one
+    for one in ranked
+  ]
+  return sorted(found, key=lambda one: -one.score)
 
 
 def sentence(wish: str | None) -> str | None:

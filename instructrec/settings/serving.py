@@ -28,6 +28,13 @@ class ServingSettings(RunSettings):
     str | None,
     Option("What clients call the model; the name of its folder if left out."),
   ] = None
+  beside: Annotated[
+    tuple[str, ...],
+    Option(
+      "Folder of another run that is served as well, or NAME=FOLDER; repeat "
+      "it. Requests choose by `model`."
+    ),
+  ] = ()
   stock: Annotated[
     pathlib.Path | None,
     Option(
@@ -66,3 +73,24 @@ class ServingSettings(RunSettings):
       least=0,
     ),
   ] = 2
+
+  @property
+  def name(self) -> str:
+    """What clients call the model."""
+    folder = self.model_dir or pathlib.Path(self.checkpoint or "model")
+    return self.model_name or folder.absolute().name
+
+  def others(self) -> list["ServingSettings"]:
+    """The settings of the runs beside this one."""
+    found = []
+    for text in self.beside:
+      name, _, folder = text.rpartition("=")
+      found.append(
+        dataclasses.replace(
+          self,
+          model_dir=pathlib.Path(folder),
+          model_name=name or None,
+          beside=(),
+        )
+      )
+    return found

@@ -330,6 +330,13 @@ class BatchStream:
       for row in rows.tolist()
     ]
 
+  def _keys(self, step: int) -> Int[np.ndarray, "batch 2"]:
+    """Random bits of each row of the global batch."""
+    bits = _generator(self.seed, 2, step).integers(
+      2**32, size=(self.batch_size, 2), dtype=np.uint32
+    )
+    return bits.view(np.int32)
+
   def batch(
     self, step: int, rows: Int[np.ndarray, " rows"] | None = None
   ) -> Batch:
@@ -344,7 +351,8 @@ class BatchStream:
       read, `history_*` [rows, history, ...] and `choice_*` [rows, 1 + drawn,
       ...] as `features.item_arrays` makes them: a row's first choice is its
       target (0 where it names no item), the others are drawn. Where lists are
-      rewarded, also what `lists` gives. Packed batches add
+      rewarded, also what `lists` gives, and `list_keys` [rows, 2] (int32): the
+      bits of a key of JAX a row, for what is drawn of it. Packed batches add
       `encoder_segment_ids`, `encoder_positions` and the same for the decoder
       (int32; segments count from 1, padding is 0). Joined ones have the arrays
       of the decoder alone, as wide as both.
@@ -358,6 +366,7 @@ class BatchStream:
     width = 0 if self.items is None else self.items.history_length
     history = np.zeros((len(flat), width), np.int32)
     wanted = np.zeros(len(flat), np.int32)
+    listed = np.zeros(len(flat), bool)
     asked: Batch = {}
     for name, dataset in self.datasets.items():
       (slots,) = np.nonzero([pair[0] == name for pair in flat])
@@ -366,9 +375,10 @@ class BatchStream:
       inputs[slots] = texts.pad(examples, self.inputs_length)
       targets[slots] = dataset.targets.pad(examples, self.targets_length)
       if self.items is not None:
-        assert dataset.target_items is not None
         history[slots] = self.items.history(dataset, examples)
-        wanted[slots] = dataset.target_items[examples]
+        wanted[slots], listed[slots] = self.items.targets(
+          dataset, examples, self.seed, step, rows[slots]
+        )
       if self.lists is not None and len(slots):
         for key, own in self.lists(dataset, examples).items():
           shape = (len(flat), *own.shape[1:])
@@ -380,7 +390,9 @@ class BatchStream:
         drawn = self.items.draw(self.seed, step, rows)
         choices = np.concatenate([wanted[:, None], drawn], axis=1)
         batch |= self.items.choice_arrays(choices)
-    batch |= asked
+        batch["choice_follows"] = (~listed[:, None]).astype(np.int32)
+    if self.lists is not None:
+      batch |= {**asked, "list_keys": self._keys(step)[rows]}
     if self.joined:
       batch = packing.join_features(
         batch, loss_on_targets_only=self.loss_on_targets_only

@@ -94,6 +94,8 @@ class DataConfig:
         found[f"{name}_tokens"] = (rows, count, self.title_length)
         found[f"{name}_items"] = (rows, count)
         found[f"{name}_logs"] = (rows, count, 2)
+    if self.num_drawn:
+      found["choice_follows"] = (rows, 1)
     return found
 
   def __post_init__(self) -> None:

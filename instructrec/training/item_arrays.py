@@ -10,7 +10,7 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from instructrec.models import tokenizer
 from instructrec.models.scoring import features
@@ -26,6 +26,26 @@ def _mix(x: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
   x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
   x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
   return x ^ (x >> np.uint64(31))
+
+
+def _bits(
+  seed: int,
+  step: int,
+  rows: Int[np.ndarray, " rows"],
+  slots: Int[np.ndarray, " slots"],
+) -> Int[np.ndarray, "rows slots"]:
+  """64 random bits for each slot of some rows of a step."""
+  with np.errstate(over="ignore"):
+    key = _mix(np.array([seed % 2**64], np.uint64) + _GOLDEN)
+    key = _mix(key + np.uint64(step) + _GOLDEN)
+    place = np.asarray(rows, np.uint64)[:, None] << np.uint64(32)
+    place = place | slots.astype(np.uint64)
+    return _mix(_mix(key + _GOLDEN * (place + np.uint64(1))))
+
+
+def _uniform(bits: Int[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+  """From 0 up to 1, of the highest 53 bits."""
+  return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,15 +121,10 @@ class ItemArrays:
     Returns:
       Item numbers, int32; the target and the history may be among them.
     """
-    with np.errstate(over="ignore"):
-      key = _mix(np.array([seed % 2**64], np.uint64) + _GOLDEN)
-      key = _mix(key + np.uint64(step) + _GOLDEN)
-      place = np.asarray(rows, np.uint64)[:, None] << np.uint64(32)
-      place = place | np.arange(self.num_drawn, dtype=np.uint64)
-      bits = _mix(_mix(key + _GOLDEN * (place + np.uint64(1))))
+    bits = _bits(seed, step, rows, np.arange(self.num_drawn))
     # The lowest bit says how an item is drawn, the highest 53 which.
     where = (bits & np.uint64(1)).astype(bool)
-    draws = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    draws = _uniform(bits)
     count = len(self.shares)
     total = self._cumulative[-1]
     found = np.array(draws * count, np.int32)
@@ -117,6 +132,43 @@ class ItemArrays:
       self._cumulative, draws[where] * total, side="right"
     )
     return np.minimum(found, count - 1) + 1
+
+  def targets(
+    self,
+    dataset: token_dataset.TokenDataset,
+    examples: Int[np.ndarray, " batch"],
+    seed: int,
+    step: int,
+    rows: Int[np.ndarray, " batch"],
+  ) -> tuple[Int[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
+    """What the state after the whole request is to match.
+
+    Of a response that is a list, any of its items: which one is drawn anew
+    each step, so that the state learns the list and what was asked of it.
+
+    Args:
+      dataset: the examples.
+      examples: which of them.
+      seed: of the run.
+      step: the training step.
+      rows: their numbers in the global batch.
+
+    Returns:
+      Item numbers, int32, 0 for none; and whether they are of lists, which say
+      what the request asks for and not what came next.
+    """
+    assert dataset.target_items is not None
+    found = dataset.target_items[examples]
+    if dataset.answers is None:
+      return found, np.zeros(len(found), bool)
+    counts = dataset.answers.lengths[examples]
+    # The slot behind those of `draw`.
+    slot = np.array([self.num_drawn])
+    draws = _uniform(_bits(seed, step, rows, slot))[:, 0]
+    listed = counts > 0
+    place = dataset.answers.offsets[examples] + (draws * counts).astype(int)
+    of_lists = dataset.answers.tokens[np.where(listed, place, 0)]
+    return np.where(listed, of_lists, found), listed
 
   def history(
     self,

@@ -191,6 +191,7 @@ class TitleWriter:
     requests: list_policy.ListRequests,
     policy: list_policy.ListPolicy,
     *,
+    lead: Callable[[slice], Float[np.ndarray, "some items"]] | None = None,
     num_lists: int = 1,
     temperature: float = 0.0,
     seed: int = 0,
@@ -202,6 +203,8 @@ class TitleWriter:
       prompts: the requests.
       requests: what they ask of lists, as NumPy arrays.
       policy: how tokens have their probability.
+      lead: of a range of the requests, the scores of items that lead their
+        lists (`Conditions.item_scores`); None where nothing does.
       num_lists: lists a request.
       temperature: see `title_lists.write_lists`; 0 is greedy.
       seed: of what is drawn.
@@ -224,9 +227,14 @@ class TitleWriter:
       chosen: np.ndarray, start: int, stop: int
     ) -> list_policy.TitleLists:
       own = jax.tree.map(lambda x: x[chosen] if np.ndim(x) else x, requests)
-      conditions = own.conditions
+      conditions, scores = own.conditions, None
+      if lead is not None:
+        scores = lead(slice(start, stop)).astype(np.float32)
+        scores = self._wide(scores)[chosen - start]
       own = own.replace(
-        conditions=conditions.replace(allowed=wide(conditions.allowed)),
+        conditions=conditions.replace(
+          allowed=wide(conditions.allowed), item_scores=scores
+        ),
         quota=own.quota and own.quota.replace(items=wide(own.quota.items)),
       )
       return write(

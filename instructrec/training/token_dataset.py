@@ -9,8 +9,8 @@ to end) and `<feature>.offsets.npy` (int64, rows + 1); for candidate lists also
 `<feature>.lists.npy` (int64, examples + 1: which rows belong to which
 example); `columns.parquet` with the examples' other fields; `meta.json`; and
 the `SHA256SUMS` of all of them.
-Where the data set has an item table, also `prompts` and `history` (item
-numbers) as features are, `target_items.npy` and, for lists,
+Where the data set has an item table, also `prompts`, `history` and `answers`
+(item numbers) as features are, `target_items.npy` and, for lists,
 `candidate_items.npy` (int32).
 """
 
@@ -27,10 +27,10 @@ from jaxtyping import Bool, Int
 from instructrec import checksums, records
 from instructrec.training import ragged
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 META = "meta.json"
 """A file that no other kind of output has; see `output_folder.check`."""
-_RAGGED = ("inputs", "targets", "prompts", "history")
+_RAGGED = ("inputs", "targets", "prompts", "history", "answers")
 _ARRAYS = {
   "lists": "targets.lists.npy",
   "target_items": "target_items.npy",
@@ -56,6 +56,8 @@ class TokenDataset:
       history. This and the following are None where they are not known.
     history: one row an example: numbers of the items that the mark stands
       for, oldest first.
+    answers: one row an example: numbers of the items of a response that is a
+      list of titles, empty where it is none.
     target_items: number of the item that the response names, 0 for none.
     candidate_items: number of the item of each row of `targets`, 0 for none.
   """
@@ -68,6 +70,7 @@ class TokenDataset:
   meta: dict[str, Any]
   prompts: ragged.Ragged | None = None
   history: ragged.Ragged | None = None
+  answers: ragged.Ragged | None = None
   target_items: Int[np.ndarray, " examples"] | None = None
   candidate_items: Int[np.ndarray, " rows"] | None = None
 
@@ -116,6 +119,7 @@ class TokenDataset:
       columns=self.columns[examples],
       prompts=None if self.prompts is None else self.prompts.take(examples),
       history=None if self.history is None else self.history.take(examples),
+      answers=None if self.answers is None else self.answers.take(examples),
       target_items=None if items_of is None else items_of[examples],
       candidate_items=items,
     )
@@ -141,6 +145,7 @@ class TokenDataset:
       columns=self.columns[examples],
       prompts=None if self.prompts is None else self.prompts.take(examples),
       history=None if self.history is None else self.history.take(examples),
+      answers=None if self.answers is None else self.answers.take(examples),
       target_items=of(self.target_items, examples),
       candidate_items=of(self.candidate_items, rows),
     )

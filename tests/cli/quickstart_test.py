@@ -137,12 +137,15 @@ def test_an_evaluation_that_fits_nothing_takes_the_stored_weights(
 
 
 def test_ranking_says_what_it_understood_and_why(run):
-  items = pl.read_parquet(run / "prepared/items.parquet")["title"].to_list()
+  table = pl.read_parquet(run / "prepared/items.parquet")
+  items = table["title"].to_list()
   command = ("rank", f"--model_dir={run / 'model'}", f"--history={items[0]}")
   lines = call(*command, "--text=a puzzle, but no Oakline", "--top=3")
-  assert "understood: wants: puzzles; not: Oakline" in lines
+  assert "understood: puzzles, no Oakline" in lines
+  assert "note: what the wish asks binds: no Oakline" in lines
   assert "fitted on" in lines
-  assert f"\n{len(items) - 1} candidates:" in lines
+  others = table[1:].filter(pl.col("brand") != "Oakline").height
+  assert f"\n{others} candidates:" in lines
   places = re.findall(r"^ +\d\. .*$", lines, re.MULTILINE)
   assert [line.split(".")[0].strip() for line in places] == ["1", "2", "3"]
   for line in places:

@@ -60,16 +60,22 @@ def test_the_mixture_in_twenty_lines_registers(tmp_path, monkeypatch):
   assert list(rates.values()) == pytest.approx([0.4, 0.4, 0.2])
 
 
-def _commands():
-  """Each `instructrec ...` of the documents, with where it stands."""
+def _lines():
+  """Each line of the documents' shell blocks, with where it stands."""
   for document in (*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")):
     fenced = re.findall(
       r"^```(\w*)\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE
     )
     for shell in (text for language, text in fenced if not language):
       for line in shell.replace("\\\n", " ").splitlines():
-        if found := re.search(r"(?<!import )\binstructrec ([a-z].*)", line):
-          yield document.name, found[1].split("#")[0].split()
+        yield document.name, line
+
+
+def _commands():
+  """Each `instructrec ...` of the documents, with where it stands."""
+  for document, line in _lines():
+    if found := re.search(r"(?<!import )\binstructrec ([a-z].*)", line):
+      yield document, found[1].split("#")[0].split()
 
 
 def test_named_commands_and_options_exist():
@@ -86,6 +92,27 @@ def test_named_commands_and_options_exist():
       if name.startswith("--") and not name.startswith("--gin."):
         assert name in options, f"{document}: {command.name} {name}"
   assert {"train", "evaluate", "candidates", "export", "preflight"} <= seen
+
+
+def _benchmark(path):
+  """The text of a benchmark, and of what it shares with others."""
+  text = path.read_text()
+  for name in re.findall(r"^import (\w+)$", text, re.MULTILINE):
+    if (shared := path.with_name(f"{name}.py")).exists():
+      text += _benchmark(shared)
+  return text
+
+
+def test_named_options_of_benchmarks_exist():
+  """By their text: they are no package, and have libraries of their own."""
+  seen = set()
+  for document, line in _lines():
+    for name, words in re.findall(r"\bbenchmarks/(\w+)\.py(.*)", line):
+      text = _benchmark(_ROOT / "benchmarks" / f"{name}.py")
+      seen.add(name)
+      for option in re.findall(r"--(\w+)", words):
+        assert re.search(rf'"(--)?{option}"', text), f"{document}: {option}"
+  assert {"alignment", "constrained", "scoring", "serving_peer"} <= seen
 
 
 def test_the_limits_of_the_page_are_those_that_hold():

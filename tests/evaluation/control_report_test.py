@@ -36,7 +36,8 @@ def columns_fixture():
 
 def test_methods_stand_in_rows_and_metrics_in_columns(columns):
   cases = np.array([Case.ORDINARY] * 37 + [Case.CONFLICT] * 3)
-  lines = control_report.section("wanted", columns, cases=cases, **_SETTINGS)
+  found = control_report.section("wanted", columns, cases=cases, **_SETTINGS)
+  lines = found.lines
   text = "\n".join(lines)
   assert "## Control: wanted" in text
   assert "40 requests; lists were read by the strict reader." in text
@@ -50,12 +51,18 @@ def test_methods_stand_in_rows_and_metrics_in_columns(columns):
   assert mistakes["CorrectCount"] == "1.000 [1.000, 1.000]"
   assert mistakes["NonExist"] == "-"
   assert "difference" not in text
+  # The same as data, with what no list has left out.
+  assert (found.table.name, found.table.num_requests) == ("control: wanted", 40)
+  model = found.table.row("model").metrics
+  assert model["CPA"].mean == 0.75
+  assert "TCP lift" not in found.table.row("teacher").metrics
+  assert list(model) == found.table.metrics
 
 
 def test_differences_are_paired_and_tested(columns):
   lines = control_report.section(
     "wanted", columns, reference="teacher", **_SETTINGS
-  )
+  ).lines
   gap = _cells(lines, "| model - teacher")
   # Over the thirty requests that all of them have.
   assert gap["CPA"].startswith("**+1.000 [+1.000, +1.000]** p ")
@@ -69,5 +76,5 @@ def test_what_is_shown_stands_below(columns):
   exposures = {"model": bias.Exposure(10, 0.5, 0.25, 7.0)}
   lines = control_report.section(
     "wanted", columns, exposures=exposures, **_SETTINGS
-  )
+  ).lines
   assert "| model | 10 a request | 50.0% | 0.250 | 7.0 |" in "\n".join(lines)

@@ -26,6 +26,20 @@ COUNT = 80
 LABELS = np.random.default_rng(0).integers(0, 6, COUNT)
 
 
+FURTHER = Table(
+  name="control: wanted",
+  metrics=["TCP", "CPA"],
+  rows=[
+    Row(
+      name=name,
+      metrics={"TCP": Figure(0.5, 0.25, 0.75)},
+    )
+    for name in ("model", "model, led")
+  ],
+  num_requests=4,
+)
+
+
 def written(folder, seed=0, groups=("sequential", "search")):
   scores = np.random.default_rng(seed).normal(size=(COUNT, 6))
   better = scores.copy()
@@ -58,9 +72,32 @@ def written(folder, seed=0, groups=("sequential", "search")):
     "",
     ["few requests"],
     [],
+    figures=[FURTHER],
   )
   report.write(folder, found, context)
   return folder
+
+
+def test_tables_of_further_sections_are_published_where_they_are_named(
+  tmp_path,
+):
+  folder = written(tmp_path / "report")
+  found = published_report.from_folder(
+    folder,
+    "toy",
+    groups=["control: wanted"],
+    rows={"led": "model, led"},
+    metrics=["HR@10", "TCP"],
+  )
+  found.save(tmp_path / "toy.json")
+  (table,) = Published.load(tmp_path / "toy.json").tables
+  assert (table.name, table.metrics) == ("control: wanted", ["TCP"])
+  assert [row.name for row in table.rows] == ["led"]
+  assert table.row("led").metrics == {"TCP": Figure(0.5, 0.25, 0.75)}
+  with pytest.raises(PublishedError, match=r"lack the methods \['none'\]"):
+    published_report.from_folder(
+      folder, "toy", groups=["control: wanted"], rows={"a": "none"}
+    )
 
 
 def test_a_report_is_kept_without_its_requests(tmp_path):

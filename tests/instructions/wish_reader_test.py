@@ -178,6 +178,25 @@ def test_says_what_it_read(shop):
   assert "nothing" in reader.explain(reader.read("hello there"))
 
 
+@pytest.mark.parametrize(
+  ("text", "expected"),
+  [
+    ("I like <img src=x onerror=alert(1)> kites", "kites"),
+    ("<b>kites</b>", "kites"),
+    ("<a href='no'>kites</a>, no puzzles", "kites; puzzles"),
+    ("<!-- no --> kites", "kites"),
+    ("> kites\n> and puzzles", "kites, puzzles"),
+    ("-> kites", "kites"),
+    ("no puzzles -> kites", "kites; puzzles"),
+    ("I <3 kites", "kites"),
+    ("kites > puzzles", "kites; puzzles"),
+    ("+kites -puzzles", "kites; puzzles"),
+  ],
+)
+def test_markup_is_no_negation(text, expected, shop):
+  assert _agrees(shop, text, expected)
+
+
 def test_spans_point_into_the_text(shop):
   reader, found = shop
   text = "Café-style: BOARD  Games, but no “puzzles”!"

@@ -16,8 +16,10 @@ from instructrec.evaluation.control import Direction
 from instructrec.instructions import templates
 from instructrec.pipelines import (
   control_evaluation,
+  control_lead,
   control_methods,
   control_requests,
+  control_writing,
 )
 from instructrec.retrieval.methods import item_knn, popularity
 from instructrec.serving import opened_run
@@ -100,10 +102,10 @@ def evaluation_fixture(matching):
   log = matching.prepared.split.training_log
   return control_evaluation.ControlEvaluation(
     control_methods.ControlMethods(
-      opened,
-      requests,
+      control_writing.ControlWriter(opened, requests),
       item_knn.ItemKNN().fit(log, opened.catalog),
       popularity.Popularity().fit(log, opened.catalog),
+      lead=1.0,
     ),
     num_resamples=20,
   )
@@ -111,8 +113,8 @@ def evaluation_fixture(matching):
 
 def _columns(evaluation, name, task):
   methods = evaluation.methods
-  rows = methods.requests.lists.groups[f"{task}, seen"]
-  method, wishes = methods.lists[name], methods.asked.take(rows)
+  rows = methods.writer.requests.lists.groups[f"{task}, seen"]
+  method, wishes = methods.lists[name], methods.writer.asked.take(rows)
   lists = control_lists.Lists(method.items[rows], wishes.k, wishes.history)
   without = None if method.without is None else method.without[rows]
   return control_evaluation.columns_of(wishes, lists, without)
@@ -123,6 +125,7 @@ def test_the_trie_leaves_no_mistakes_and_the_filter_no_disobedience(evaluation):
   for task, direction in _ASKED:
     names = [
       control_methods.MODEL,
+      control_methods.LED,
       control_methods.STATE,
       control_methods.POPULARITY,
     ]
@@ -173,8 +176,8 @@ def test_a_ranker_that_hears_no_wish_has_no_lift_and_no_cost(evaluation):
 
 def test_lists_without_a_wish_are_those_of_the_plain_rows(evaluation):
   methods = evaluation.methods
-  plain = methods.requests.lists.groups["plain, seen"]
-  wanted = methods.requests.lists.groups["wanted, seen"]
+  plain = methods.writer.requests.lists.groups["plain, seen"]
+  wanted = methods.writer.requests.lists.groups["wanted, seen"]
   model = methods.lists[control_methods.MODEL]
   np.testing.assert_array_equal(model.without[wanted], model.items[plain])
   # The prompts differ in nothing here, so that nothing is obeyed either.
@@ -188,7 +191,8 @@ def test_lists_without_a_wish_are_those_of_the_plain_rows(evaluation):
 def _worded(evaluation):
   """The methods, each task's rows in words of their own."""
   methods = evaluation.methods
-  rows, words = methods.requests.lists, methods.opened.run.tokenizer
+  writer = methods.writer
+  rows, words = writer.requests.lists, writer.opened.run.tokenizer
   texts = [
     words.encode(f"{task}: {_WORDS[row % USERS]}")
     for row, task in enumerate(rows.frame["task"].to_list())
@@ -197,10 +201,13 @@ def _worded(evaluation):
     rows.prompts, texts=ragged.Ragged.of(texts), rows=np.arange(len(texts))
   )
   lists = dataclasses.replace(rows, prompts=prompts)
-  return dataclasses.replace(
-    methods,
-    requests=types.SimpleNamespace(lists=lists, asked=methods.requests.asked),
+  requests = types.SimpleNamespace(
+    lists=lists,
+    asked=writer.requests.asked,
+    instructions=writer.requests.instructions,
   )
+  writer = control_writing.ControlWriter(writer.opened, requests)
+  return dataclasses.replace(methods, writer=writer)
 
 
 def test_the_state_after_a_rows_own_words_is_matched_with_all_titles(
@@ -212,7 +219,8 @@ def test_the_state_after_a_rows_own_words_is_matched_with_all_titles(
   assert name == control_methods.STATE
   assert where.all()
   best, kept = methods._ranked(rankings, where)
-  prompts, items = methods.requests.lists.prompts, methods.opened.parts.items
+  opened = methods.writer.opened
+  prompts, items = methods.writer.requests.lists.prompts, opened.parts.items
   model, params = matching.run.model, matching.params
   batch = prompts.batch(np.arange(len(prompts)), items)
   states = np.asarray(jax.jit(model.request_states)(params, batch))
@@ -222,12 +230,12 @@ def test_the_state_after_a_rows_own_words_is_matched_with_all_titles(
   )
   log = matching.prepared.split.training_log
   taken = np.array(
-    [log.item_counts.get(i, 0) + 1 for i in methods.opened.catalog.item_ids]
+    [log.item_counts.get(i, 0) + 1 for i in opened.catalog.item_ids]
   )
   weight = float(model.popularity_weight(params))
   assert weight == 1.0
   scores = states @ vectors.T + weight * np.log(taken / taken.sum())
-  wishes = methods.asked
+  wishes = methods.writer.asked
   low, high = wishes.bounds
   for row, known in enumerate(wishes.history):
     scores[row, known[known >= 0]] = -np.inf
@@ -241,17 +249,46 @@ def test_the_state_after_a_rows_own_words_is_matched_with_all_titles(
         obeying.append(item)
         room[kind] -= 1
     np.testing.assert_array_equal(kept[row], obeying)
-  groups = methods.requests.lists.groups
+  groups = methods.writer.requests.lists.groups
   plain, wanted = (groups[f"{name}, seen"] for name in ("plain", "wanted"))
   # It is the words that make the difference.
   assert (best[plain] != best[wanted]).any()
   assert (kept[wanted] != best[wanted]).any()
 
 
+def test_matches_that_count_enough_lead_to_what_the_state_ranks(evaluation):
+  """Title by title, what is written is the best that is left."""
+  methods = _worded(evaluation)
+  best, _ = methods._ranked(
+    methods.writer.matched(), np.ones(len(methods.writer.asked), bool)
+  )
+  rows = np.arange(len(best))
+  led = methods.writer.constrained("led", rows, lead=1e5)
+  np.testing.assert_array_equal(led, best)
+  # And it is the best known by what is taught, where that is what is taught.
+  assert control_lead.shared(led, best) == 1.0
+  assert control_lead.shared(led[:, : K // 2], best) == 0.5
+  ids = methods.writer.opened.catalog.item_ids
+  lists = methods.writer.requests.lists
+  taught = [[ids[place] for place in row] for row in best.tolist()]
+  methods.writer.requests.lists = dataclasses.replace(
+    lists, frame=lists.frame.with_columns(label_ids=pl.Series(taught))
+  )
+  weight = control_lead.fitted(methods.writer)
+  found = {
+    each: control_lead.shared(
+      methods.writer.constrained("led", rows, lead=each), best
+    )
+    for each in control_lead.WEIGHTS
+  }
+  assert found[weight] == max(found.values()) > min(found.values())
+  assert control_lead.description(weight).count(f"{weight:g}") > 1
+
+
 def test_the_state_has_plain_lists_of_its_own(evaluation):
   methods = evaluation.methods
   plain, wanted = (
-    methods.requests.lists.groups[f"{name}, seen"]
+    methods.writer.requests.lists.groups[f"{name}, seen"]
     for name in ("plain", "wanted")
   )
   best = methods.lists[control_methods.STATE].items
@@ -263,10 +300,13 @@ def test_the_state_has_plain_lists_of_its_own(evaluation):
 
 
 def test_a_run_that_matches_no_titles_has_no_state_vector(evaluation, matching):
+  writer = evaluation.methods.writer
   opened = dataclasses.replace(
-    evaluation.methods.opened, run=matching.parts("likelihood").run
+    writer.opened, run=matching.parts("likelihood").run
   )
-  methods = dataclasses.replace(evaluation.methods, opened=opened)
+  methods = dataclasses.replace(
+    evaluation.methods, writer=dataclasses.replace(writer, opened=opened)
+  )
   assert [plain for plain, *_ in methods._rankers()] == [
     control_methods.TEACHER,
     control_methods.POPULARITY,
@@ -274,7 +314,8 @@ def test_a_run_that_matches_no_titles_has_no_state_vector(evaluation, matching):
 
 
 def test_each_group_has_what_can_be_said_of_it(evaluation):
-  page = "\n".join(evaluation.sections())
+  lines, tables = evaluation.sections()
+  page = "\n".join(lines)
   plain, cold = (
     page.split(f"## Control: {name}, seen")[1].split("## ")[0]
     for name in ("plain", "cold_wanted")
@@ -293,6 +334,9 @@ def test_each_group_has_what_can_be_said_of_it(evaluation):
   assert "HR@10" in plain
   assert "filtered" not in plain
   assert "CPA within one" in cold
+  named = {table.name: table for table in tables}
+  figures = named["control: wanted, seen"].row(control_methods.MODEL).metrics
+  assert figures["TCP"].mean == columns["TCP"].mean()
   assert "HR@10" not in cold
   assert "\n| teacher " not in cold
 

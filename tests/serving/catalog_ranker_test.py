@@ -145,7 +145,3 @@ def test_what_cannot_be_ranked_is_named(ranker, history):
     ranker.rank(history, None, [])
   with pytest.raises(KeyError, match="nowhere"):
     ranker.rank(history, None, ["nowhere"])
-
-
-def test_what_is_understood_is_said(ranker, history):
-  assert "ocean" in ranker.understood(WISH, history).lower()

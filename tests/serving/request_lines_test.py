@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from instructrec import limits
-from instructrec.serving import request_lines, run_ranker
+from instructrec.serving import rankings, request_lines
 
 
 def test_a_line_is_a_request():
@@ -79,8 +79,8 @@ def test_a_line_without_an_end_fills_no_memory(monkeypatch):
 
 
 def test_an_answer_is_the_ranking():
-  place = run_ranker.Place("i1", "Red Ball", 1.5, {"match": 1.5})
-  found = run_ranker.Ranking((place,), 9, "1 match", history=("i2",), wish="a.")
+  place = rankings.Place("i1", "Red Ball", 1.5, {"match": 1.5})
+  found = rankings.Ranking((place,), 9, "1 match", history=("i2",), wish="a.")
   assert json.loads(json.dumps(request_lines.answer(found))) == {
     "places": [
       {

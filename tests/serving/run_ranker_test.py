@@ -7,7 +7,8 @@ import pytest
 
 from instructrec.data import catalog
 from instructrec.retrieval import run_weights
-from instructrec.serving import catalog_ranker, run_ranker
+from instructrec.serving import catalog_ranker, rankings, run_ranker
+from instructrec.serving.messages import Message
 from instructrec.settings import ranking
 from instructrec.training import matching as matching_lib
 
@@ -77,6 +78,43 @@ def test_candidates_are_the_ones_that_are_ranked(ranker):
   found = ranker.rank([], "something nice", candidates=titles)
   assert sorted(place.title for place in found) == sorted(titles)
   assert found.num_candidates == 4
+
+
+def test_what_binds_filters_the_catalogue_and_lowers_candidates(ranker):
+  items = ranker.opened.catalog
+  brands = items.frame["brand"].to_list()
+  wish = f"Something nice, nothing by {brands[5]}"
+  mine = [
+    i
+    for i, brand in zip(items.item_ids, brands, strict=True)
+    if brand != brands[5]
+  ]
+  whole = ranker.rank([], wish, k=len(items))
+  assert {place.item_id for place in whole} == set(mine)
+  assert whole.understood == f"no {brands[5]}"
+  assert whole.notes == (f"what the wish asks binds: no {brands[5]}",)
+  some = items.item_ids[3:9]
+  found = ranker.rank([], wish, candidates=some, k=len(some))
+  kept = [item for item in some if item in mine]
+  assert {place.item_id for place in found[: len(kept)]} == set(kept)
+  assert sorted(place.item_id for place in found) == sorted(some)
+  assert found[len(kept)].score < found[len(kept) - 1].score - 30
+  (note,) = found.notes
+  assert note == (
+    f"{len(some) - len(kept)} of {len(some)} candidates break what the wish "
+    f"asks (no {brands[5]}) and stand behind the others"
+  )
+
+
+def test_a_conversation_is_ranked_for_as_what_it_has_come_to(ranker):
+  """Its last wish is not read again: what was taken back stays so."""
+  said = ["Something under 1 dollar with an ocean.", "Forget the price."]
+  state = ranker.conversations.read([Message("user", one) for one in said])
+  assert "under 1 dollar" in state.wish
+  found = ranker.rank(wish=state, k=3)
+  assert found.num_candidates == len(ranker.opened.catalog)
+  with pytest.raises(rankings.NothingLeftError, match="a price of at most 1"):
+    ranker.rank(wish=said[0])
 
 
 def test_the_second_request_compiles_nothing(ranker):

@@ -186,6 +186,7 @@ def _batch(rng):
     batch[f"{name}_tokens"] = rng.integers(2, 40, (2, count, 4))
     batch[f"{name}_items"] = rng.integers(1, 9, (2, count))
     batch[f"{name}_logs"] = rng.standard_normal((2, count, 2))
+  batch["choice_follows"] = np.ones((2, 1), int)
   kinds = {"i": np.int32, "f": np.float32}
   return {name: x.astype(kinds[x.dtype.kind]) for name, x in batch.items()}
 

@@ -197,13 +197,44 @@ def test_without_items_batches_are_as_they_were(items):
 def test_each_part_can_be_left_out(table, vocabulary, changes, names):
   batch = stream(arrays(table, vocabulary, **changes)).batch(3)
   plain = stream(None).batch(3)
-  assert set(batch) - set(plain) == {
-    f"{names}_{part}" for part in ("tokens", "items", "logs")
-  }
+  parts = ["tokens", "items", "logs", *["follows"] * (names == "choice")]
+  assert set(batch) - set(plain) == {f"{names}_{part}" for part in parts}
   same = np.array_equal(
     batch["encoder_input_tokens"], plain["encoder_input_tokens"]
   )
   assert same == (names == "choice")
+
+
+def test_requests_learn_any_item_of_the_lists_that_answer_them(items):
+  """Drawn anew each step, alike often, of each row's own list."""
+  lists = [[7, 3, 9], [], [5], [2, 8]]
+  data = dataclasses.replace(
+    dataset("lists", 4, 5),
+    answers=ragged(lists),
+    target_items=np.array([7, 4, 0, 0], np.int32),
+  )
+  rows = np.array([9, 2, 5, 30, 12, 1])
+  examples = np.array([0, 1, 2, 3, 0, 0])
+  drawn = np.array(
+    [items.targets(data, examples, 3, step, rows)[0] for step in range(600)]
+  )
+  for place, example in enumerate(examples.tolist()):
+    found, counts = np.unique(drawn[:, place], return_counts=True)
+    options = sorted(lists[example]) or [4]
+    assert found.tolist() == options
+    wanted = 600 / len(options)
+    assert (np.abs(counts - wanted) < 5 * np.sqrt(wanted)).all()
+  # Each row draws for itself, whichever others are made with it.
+  assert (drawn[:, 0] != drawn[:, 4]).mean() > 0.5
+  some = items.targets(data, examples[3:5], 3, 17, rows[3:5])
+  np.testing.assert_array_equal(some[0], drawn[17, 3:5])
+  assert some[1].all()
+  # Nothing of it came next, but what is no list.
+  found = stream(items, datasets={"task0": data}, rates={"task0": 1.0})
+  batch = found.batch(2)
+  for row, ((_, example),) in enumerate(found.examples(2)):
+    assert batch["choice_follows"][row, 0] == (example == 1)
+    assert batch["choice_items"][row, 0] in (lists[example] or [4])
 
 
 def test_half_is_drawn_alike_and_half_by_popularity(table, vocabulary):
@@ -330,12 +361,16 @@ def test_items_are_saved_with_the_examples(tmp_path):
   for number, lists in enumerate((False, True)):
     data = dataset("some", 20, 5, lists=lists)
     if number:
-      data = dataclasses.replace(data, history=ragged([[] for _ in range(20)]))
+      data = dataclasses.replace(
+        data,
+        history=ragged([[] for _ in range(20)]),
+        answers=ragged([[row] * (row % 3) for row in range(20)]),
+      )
     folder = tmp_path / str(number)
     folder.mkdir()
     data.save(folder)
     found = token_dataset.TokenDataset.load(folder)
-    for name in ("prompts", "history"):
+    for name in ("prompts", "history", *["answers"] * number):
       for part in ("tokens", "offsets"):
         np.testing.assert_array_equal(
           getattr(getattr(found, name), part),

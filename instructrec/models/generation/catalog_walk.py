@@ -169,7 +169,7 @@ class Walk:
   writer: Writer
   trie: catalog_trie.CatalogTrie
   allowed: leaf_intervals.Filter
-  prior: leaf_intervals.Prior | None
+  prior: leaf_intervals.Weights | None
   probability: str
   normalization: str
   num_ways: int

@@ -64,6 +64,15 @@ class Filter(Protocol):
     """How many leaves of each interval may be, and the part they lie in."""
 
 
+class Weights(Protocol):
+  """What speaks for leaves."""
+
+  def over(
+    self, lows: Int[Array, "rows nodes"], highs: Int[Array, "rows nodes"]
+  ) -> Float[Array, "rows nodes"]:
+    """The log weight of all leaves of each interval that may be reached."""
+
+
 @flax.struct.dataclass
 class Allowed:
   """Which leaves may be returned.
@@ -182,9 +191,15 @@ class Prior:
       level = jnp.where(jnp.diff(allowed.before) > 0, level, -jnp.inf)
     if allowed.excluded is not None:
       level = put(level, allowed.excluded, -jnp.inf)
-    size = 1 << (trie.capacity - 1).bit_length()
+    return cls.of_leaves(level)
+
+  @classmethod
+  def of_leaves(cls, level: Float[Array, "batch leaves"]) -> "Prior":
+    """As `of`, from the log weight of each leaf; -inf is nothing."""
+    count = level.shape[1]
+    size = 1 << (count - 1).bit_length()
     level = jnp.pad(
-      level, ((0, 0), (0, size - trie.capacity)), constant_values=-jnp.inf
+      level, ((0, 0), (0, size - count)), constant_values=-jnp.inf
     )
     levels = [level]
     while level.shape[1] > 1:
@@ -193,6 +208,19 @@ class Prior:
     # Nothing is node 0.
     levels.append(jnp.full_like(level, -jnp.inf))
     return cls(tree=jnp.concatenate(levels[::-1], axis=1))
+
+  def without(self, leaves: Int[Array, " batch"]) -> "Prior":
+    """The same where one leaf of each row weighs nothing; -1 is none."""
+    tree = self.tree
+    rows, half = jnp.arange(len(tree)), tree.shape[1] // 2
+    node = jnp.where(leaves < 0, 0, leaves + half)  # Nothing is node 0.
+    tree = tree.at[rows, node].set(-jnp.inf)
+    while half > 1:
+      node, half = node // 2, half // 2
+      below = [_take(tree, 2 * node[:, None] + side)[:, 0] for side in (0, 1)]
+      both = jnp.where(node > 0, jnp.logaddexp(*below), -jnp.inf)
+      tree = tree.at[rows, node].set(both)
+    return Prior(tree=tree)
 
   def at(
     self, leaves: Int[Array, "batch nodes"]

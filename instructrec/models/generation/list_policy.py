@@ -123,7 +123,8 @@ class ListRequests:
 
   Attributes:
     lengths: how many items, at most `ListPolicy.max_items`.
-    conditions: what they say of items, without `item_scores`.
+    conditions: what they say of items. `item_scores` lead constrained lists,
+      whose log-probabilities stay the network's.
     quota: what they say of a kind of items; None for nothing.
   """
 

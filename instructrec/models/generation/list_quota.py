@@ -5,12 +5,15 @@ intervals. Items are of one or two kinds; each has room for a number of items,
 and counts for nothing once the room is used up. What a list has already is
 taken off the counts one by one, so that nothing of the catalogue's size changes
 while lists are written, and the lists of a prompt share its counts.
+
+Where something speaks for items beside their titles, each list has a prior of
+its own, which loses what is listed.
 """
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.generation import catalog_trie, leaf_intervals
 
@@ -46,12 +49,15 @@ class Remaining:
     room: how many more items of each kind a list may have.
     listed: leaves that it has, in order; -1 for none.
     kinds: of those.
+    prior: what speaks for what may be listed, a row for each list and kind;
+      None for nothing.
   """
 
   before: Int[Array, "batch kinds leaves_plus_1"]
   room: Int[Array, "lists kinds"]
   listed: Int[Array, "lists places"]
   kinds: Int[Array, "lists places"]
+  prior: leaf_intervals.Prior | None = None
 
   @classmethod
   def of(
@@ -66,19 +72,11 @@ class Remaining:
 
     Args:
       trie: the catalogue.
-      conditions: what requests say of items, without scores.
+      conditions: what requests say of items.
       quota: what they say of a kind of them.
       lengths: items of each list.
       num_places: the most there are.
-
-    Raises:
-      ValueError: where the conditions have scores of items.
     """
-    if conditions.item_scores is not None:
-      raise ValueError(
-        "the conditions have item_scores, which lead single items and no "
-        "lists; leave them out"
-      )
     shape = (len(lengths), trie.capacity)
     allowed = conditions.allowed
     if allowed is None:
@@ -95,12 +93,19 @@ class Remaining:
       room = jnp.stack([quota.at_most, lengths - quota.at_least], axis=1)
     else:
       where = where[:, None]
+    prior = None
+    if conditions.item_scores is not None:
+      scores = conditions.item_scores * conditions.item_weight
+      level = leaf_intervals.by_leaf(trie, scores, -jnp.inf)[:, None]
+      level = jnp.where(where, level, -jnp.inf)
+      prior = leaf_intervals.Prior.of_leaves(level.reshape(-1, trie.capacity))
     nothing = jnp.full((len(lengths), num_places), -1, jnp.int32)
     return cls(
       before=leaf_intervals.counts_before(where),
       room=jnp.maximum(room, 0),
       listed=nothing,
       kinds=jnp.zeros_like(nothing),
+      prior=prior,
     )
 
   @property
@@ -110,7 +115,13 @@ class Remaining:
 
   def repeat(self, num_lists: int) -> "Remaining":
     """The same for so many lists a prompt."""
+    prior = self.prior
+    if prior is not None:
+      by_prompt = prior.tree.reshape(*self.room.shape, -1)
+      trees = jnp.repeat(by_prompt, num_lists, axis=0)
+      prior = leaf_intervals.Prior(trees.reshape(-1, trees.shape[-1]))
     return self.replace(  # type: ignore[attr-defined]
+      prior=prior,
       room=jnp.repeat(self.room, num_lists, axis=0),
       listed=jnp.repeat(self.listed, num_lists, axis=0),
       kinds=jnp.repeat(self.kinds, num_lists, axis=0),
@@ -127,6 +138,19 @@ class Remaining:
     leaves = jnp.where(gone, self.listed, -1)[:, None, :]
     inside = (leaves >= lows[..., None]) & (leaves < highs[..., None])
     return count - inside.sum(axis=-1), lows, highs
+
+  def over(
+    self, lows: Int[Array, "lists nodes"], highs: Int[Array, "lists nodes"]
+  ) -> Float[Array, "lists nodes"]:
+    """The log weight of the leaves of each interval that may follow."""
+    assert self.prior is not None
+    num_kinds = self.room.shape[1]
+    found = self.prior.over(
+      *(jnp.repeat(ends, num_kinds, axis=0) for ends in (lows, highs))
+    )
+    found = found.reshape(-1, num_kinds, lows.shape[1])
+    found = jnp.where(self.room[..., None] > 0, found, -jnp.inf)
+    return jax.nn.logsumexp(found, axis=1)
 
   def _counted(
     self, leaves: Int[Array, "lists nodes"]
@@ -157,7 +181,13 @@ class Remaining:
     rows = jnp.arange(len(place))
     place = jnp.where(where, place, self.listed.shape[1])  # Past the end: none.
     used = (kind[:, None] == jnp.arange(self.room.shape[1])) & where[:, None]
+    prior = self.prior
+    if prior is not None:
+      # Of the other kind the leaf weighs nothing already.
+      gone = jnp.broadcast_to(jnp.where(where[:, None], leaf, -1), used.shape)
+      prior = prior.without(gone.reshape(-1))
     return self.replace(  # type: ignore[attr-defined]
+      prior=prior,
       room=self.room - used,
       listed=self.listed.at[rows, place].set(leaf[:, 0], mode="drop"),
       kinds=self.kinds.at[rows, place].set(kind, mode="drop"),

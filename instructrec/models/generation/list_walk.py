@@ -46,10 +46,12 @@ class Options(NamedTuple):
     children: of the trie; of lists that are not constrained, what would still
       be a title.
     log_probs: of each child, or of each token.
+    keys: the same, and what speaks for the items below.
   """
 
   children: catalog_walk.Children
   log_probs: Float[Array, "lists options"]
+  keys: Float[Array, "lists options"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,8 @@ class ListWalk:
     """The walk to what lists may still have."""
     if not self.policy.constrained:
       return self.walk
-    return dataclasses.replace(self.walk, allowed=remaining)
+    prior = None if remaining.prior is None else remaining
+    return dataclasses.replace(self.walk, allowed=remaining, prior=prior)
 
   def root(self, remaining: list_quota.Remaining) -> Ways:
     """Where titles begin."""
@@ -135,9 +138,14 @@ class ListWalk:
       children = walk.children(
         ways, logits[:, None], state.depth, slots, ends_with[:, None]
       )
-      return Options(children, children.ways.log_probs)
+      found = children.ways
+      keys = found.log_probs
+      if walk.prior is not None:
+        keys += found.priors
+      return Options(children, found.log_probs, keys)
     log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-    return Options(walk.edges(ways, state.depth, slots), log_probs)
+    edges = walk.edges(ways, state.depth, slots)
+    return Options(edges, log_probs, log_probs)
 
   def shares(self, options: Options) -> Float[Array, "lists options"]:
     """The log-probabilities by which options are drawn."""
@@ -145,7 +153,7 @@ class ListWalk:
       return options.log_probs
     children = options.children
     return self.walk.log_shares(
-      options.log_probs, children.parents, children.ways.exists
+      options.keys, children.parents, children.ways.exists
     )
 
   def chosen(

@@ -61,7 +61,8 @@ def write_lists(
       "closed" probabilities or, not constrained, with the "open" ones; the
       reported ones are those of temperature 1.
     rng: key of the draws; those of a list depend on it, on the place of its
-      prompt and its own, and on the prompt. None where the temperature is 0.
+      prompt and its own, and on the prompt. Or a key of each prompt [batch];
+      then where it stands does not matter. None where the temperature is 0.
 
   Returns:
     The lists.
@@ -94,7 +95,7 @@ def write_lists(
   def advance(draft: _Draft) -> _Draft:
     logits, cache = writer.decode_step(draft.newest, draft.cache, memory)
     options = lists.options(draft.state, logits)
-    keys = options.log_probs
+    keys = options.keys
     if noise is not None and temperature:
       # Shares first: divided by a low temperature, sums lose the differences.
       keys = lists.shares(options) / temperature
@@ -144,17 +145,22 @@ def _noise(
 ) -> Callable[[Array, int], Array]:
   """Gumbel noise of a step for so many options of each list."""
   prompts, own = jnp.divmod(jnp.arange(rows), num_lists)
-  keys = jax.vmap(
-    lambda prompt, place: jax.random.fold_in(
-      jax.random.fold_in(rng, prompt), place
-    )
-  )(prompts, own)
+  if _of_prompts(rng):
+    keys = rng[prompts]
+  else:
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, prompts)
+  keys = jax.vmap(jax.random.fold_in)(keys, own)
 
   def noise(step: Array, count: int) -> Array:
     step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
     return jax.vmap(lambda key: jax.random.gumbel(key, (count,)))(step_keys)
 
   return noise
+
+
+def _of_prompts(rng: PRNGKeyArray) -> bool:
+  """Whether keys are one a prompt: one of the old kind is an array, too."""
+  return jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) and rng.ndim == 1
 
 
 def token_log_probs(

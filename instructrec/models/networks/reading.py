@@ -21,9 +21,6 @@ class Reading:
     params: its parameters.
     arrays: the batch; see `models.protocol`.
     dropout_rng: None switches dropout off.
-
-  Attributes:
-    dropout_rng: likewise; what is drawn in a loss derives its keys from it.
   """
 
   def __init__(
@@ -38,7 +35,7 @@ class Reading:
     self.vocab_size: int = module.config.vocab_size
     self._module = module
     self._params = params
-    self.dropout_rng = dropout_rng
+    self._dropout_rng = dropout_rng
     self._plain = functools.partial(module.apply, {"params": params})
     self._apply = functools.partial(
       self._plain,
@@ -48,7 +45,7 @@ class Reading:
 
   def without_dropout(self) -> "Reading":
     """The same network and batch, read anew where there is dropout."""
-    if self.dropout_rng is None:
+    if self._dropout_rng is None:
       return self
     return Reading(self._module, self._params, self.arrays)
 
@@ -84,7 +81,7 @@ class Reading:
     Raises:
       ValueError: where the reading has dropout, which decoding has not.
     """
-    if self.dropout_rng is not None:
+    if self._dropout_rng is not None:
       raise ValueError(
         "the reading has dropout, and what is decoded would be of another "
         "network than what is scored; expected a dropout_rng of None"

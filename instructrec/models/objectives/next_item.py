@@ -26,6 +26,7 @@ _KEYS = (
   "choice_tokens",
   "choice_items",
   "choice_logs",
+  "choice_follows",
 )
 # Beside a finite logit, exactly nothing in float32.
 _NEVER = -1e9
@@ -85,7 +86,8 @@ class NextItem:
     """Of each query, in the order of `_queries`."""
     history = arrays["history_items"] > 0
     wanted = arrays["choice_items"][:, :1] > 0
-    follows = jnp.concatenate([history[:, 1:], wanted], axis=1)
+    is_next = wanted & (arrays["choice_follows"] > 0)
+    follows = jnp.concatenate([history[:, 1:], is_next], axis=1)
     after_items = (history & follows).astype(jnp.float32)
     after_request = self.request_weight * wanted.astype(jnp.float32)
     return jnp.concatenate([after_items, after_request], axis=1).reshape(-1)

@@ -231,20 +231,15 @@ function sameName(one, other) {
 }
 
 /**
- * What was understood: of a conversation its constraints with the turns that
- * said them, of a single sentence what is wanted and what is not. What went and
+ * What was understood: constraints with the turns that said them. What went and
  * what was not understood is that of the last turn.
  */
 function reading(understood, last) {
-  const { text, constraints, not_understood: unclear = [], ...of } = understood;
-  const all = constraints ?? [
-    ...of.wanted.map(({ name }) => ({ text: name, kind: "wanted" })),
-    ...of.unwanted.map(({ name }) => ({ text: `no ${name}`, kind: "unwanted" })),
-  ];
+  const { text, constraints, not_understood: unclear } = understood;
   return {
     text,
-    kept: all.filter(({ status }) => status !== "dropped").map(chip),
-    dropped: all
+    kept: constraints.filter(({ status }) => status !== "dropped").map(chip),
+    dropped: constraints
       .filter((one) => one.status === "dropped" && one.dropped_in_turn === last)
       .map(chip),
     unclear: unclear

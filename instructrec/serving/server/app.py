@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import fastapi
 from fastapi import exceptions, responses
 from starlette import exceptions as starlette_exceptions
+from starlette import routing
 
 import instructrec
 from instructrec import limits
@@ -26,6 +27,7 @@ from instructrec.serving.server import (
   page_files,
   recommendation_schema,
   recommending,
+  reference,
   rerank_schema,
   reranking,
   served,
@@ -101,6 +103,9 @@ def create(
     version=instructrec.__version__,
     lifespan=lifespan,
     responses=_ERRORS,
+    # Theirs come with scripts of another server.
+    docs_url=None,
+    redoc_url=None,
   )
   app.state.lifecycle, app.state.batcher = life, batcher
   ask = asking.Asking(life, batcher)
@@ -116,17 +121,18 @@ def create(
     (Exception, errors.on_fault),
   ):
     app.add_exception_handler(kind, handler)
-  routes = frozenset(
-    route.path
-    for route in app.routes
-    if isinstance(route, fastapi.routing.APIRoute)
-  )
+  routes: dict[str, set[str]] = {}
+  for route in app.routes:
+    if isinstance(route, routing.Route):
+      routes.setdefault(route.path, set()).update(route.methods or ())
   app.mount("/", page_files.PageFiles(routes))
   chosen = gates.Keys.of(os.environ) if keys is None else keys
   # The last one that is added stands first.
   app.add_middleware(gates.Gates, keys=chosen, refused=counted.rejected)
   app.add_middleware(lifecycle.Farewell, life=life)
-  app.add_middleware(metrics.Measured, metrics=counted, routes=routes)
+  app.add_middleware(
+    metrics.Measured, metrics=counted, routes=frozenset(routes)
+  )
   return app
 
 
@@ -153,6 +159,12 @@ def _add_operations(
       counted.text(), media_type="text/plain; version=1.0.0; charset=utf-8"
     )
 
+  @app.get("/docs", include_in_schema=False)
+  async def docs() -> responses.Response:
+    """The routes, for people."""
+    page = reference.page(app.openapi())
+    return responses.HTMLResponse(page, headers=page_files.HEADERS)
+
   @app.post("/v1/reload", responses={403: {"model": rerank_schema.Error}})
   async def reload() -> dict[str, Any]:
     """Opens the run anew; the old one stays where that fails."""
@@ -172,14 +184,20 @@ def _add_lists(app: fastapi.FastAPI, life: lifecycle.Lifecycle) -> None:
   @app.get("/v1/models")
   @app.get("/models", include_in_schema=False)
   async def models() -> dict[str, Any]:
-    """The model, as OpenAI lists it."""
-    model = {
-      "id": life.current.name,
-      "object": "model",
-      "created": 0,
-      "owned_by": "instructrec",
+    """The models, as OpenAI lists them; the first is the usual one."""
+    run = life.current
+    return {
+      "object": "list",
+      "data": [
+        {
+          "id": one.name,
+          "object": "model",
+          "created": 0,
+          "owned_by": "instructrec",
+        }
+        for one in (run, *run.beside)
+      ],
     }
-    return {"object": "list", "data": [model]}
 
   @app.get("/info")
   async def info() -> dict[str, Any]:
@@ -227,12 +245,12 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   ) -> responses.Response:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
-        asked = reranking.question(run, body)
-        return asked, run.notes(asked)
+        state, asked, told = reranking.question(run, body)
+        return state, asked, [*run.notes(asked), *told]
 
-      run, (asked, notes) = await ask.prepared(read)
+      run, (state, asked, notes) = await ask.prepared(read, body.model)
       (found,) = await ask.answers(run, [asked])
-      return reranking.answer(run, body, found, version, notes)
+      return reranking.answer(run, body, state, found, version, notes)
 
     return responses.JSONResponse(await asking.unless_gone(request, work()))
 
@@ -255,6 +273,31 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
 def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   """From the whole catalogue."""
 
+  async def found(
+    request: fastapi.Request,
+    body: Any,
+    turn: Callable[[served.Served, Any], recommending.Turn],
+  ) -> tuple[dict[str, Any], int]:
+    """The answer to a request as JSON, and the tokens that were read for it."""
+    began = time.perf_counter()
+
+    def read(run: served.Served) -> Any:
+      made = turn(run, body)
+      asked = made.question
+      return made, [] if asked is None else run.notes(asked)
+
+    async def work() -> tuple[dict[str, Any], int]:
+      run, (made, notes) = await ask.prepared(read, body.model)
+      if made.question is None:
+        return recommending.nothing(run, made, began), 0
+      best, why = await ask.explained(
+        run, made.question, made.asked, body.reasons
+      )
+      answer = recommending.answer(run, made, best, notes, began, why)
+      return answer, best.tokens
+
+    return await asking.unless_gone(request, work())
+
   @app.post(
     "/v1/recommendations",
     response_model=recommendation_schema.Recommendations,
@@ -264,46 +307,15 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     body: recommendation_schema.RecommendationsRequest,
   ) -> Any:
     """The best items for a history and an instruction."""
-    began = time.perf_counter()
-
-    async def work() -> Any:
-      def read(run: served.Served) -> Any:
-        asked = recommending.question(run, body)
-        unbound = run.ranker.unbound(asked.wish, within)
-        return asked, [*run.notes(asked), *unbound]
-
-      within = recommending.asked(body.filters)
-      run, (asked, notes) = await ask.prepared(read)
-      found, why = await ask.explained(run, asked, within, body.reasons)
-      return recommending.answer(run, asked, found, notes, began, why)
-
-    return responses.JSONResponse(await asking.unless_gone(request, work()))
+    answer, _ = await found(request, body, recommending.single)
+    return responses.JSONResponse(answer)
 
   @app.post("/v1/chat/completions", response_model=chat_schema.ChatAnswer)
   async def chat(
     request: fastapi.Request, body: chat_schema.ChatRequest
   ) -> Any:
     """The best items under all that was said, turn after turn."""
-    began = time.perf_counter()
-
-    async def work() -> Any:
-      def read(run: served.Served) -> Any:
-        found = chatting.turn(run, body)
-        asked = found.question
-        return found, [] if asked is None else run.notes(asked)
-
-      run, (turn, notes) = await ask.prepared(read)
-      if turn.question is None:
-        return chatting.answer(turn, chatting.nothing(run, turn, began), 0)
-      found, why = await ask.explained(
-        run, turn.question, turn.asked, body.reasons
-      )
-      recommendation = recommending.answer(
-        run, turn.question, found, notes, began, why
-      )
-      return chatting.answer(turn, recommendation, found.tokens)
-
-    answer = await asking.unless_gone(request, work())
+    answer = chatting.answer(*await found(request, body, chatting.turn))
     if body.stream:
       return responses.StreamingResponse(
         chatting.events(answer), media_type="text/event-stream"

@@ -35,20 +35,22 @@ class Asking:
   batcher: batching.Batcher
 
   async def prepared(
-    self, work: Callable[[served.Served], _T]
+    self, work: Callable[[served.Served], _T], model: str | None
   ) -> tuple[served.Served, _T]:
     """Reads a request beside the event loop.
 
     Args:
       work: makes of a run what is asked of it.
+      model: the name of the run; None for the first.
 
     Returns:
       The run, and what was made.
 
     Raises:
-      ApiError: 503 before there is a run, and what `work` raises.
+      ApiError: 503 before there is a run, 404 where none has the name, and
+        what `work` raises.
     """
-    run = self.lifecycle.current
+    run = self.lifecycle.current.named(model)
     began = time.perf_counter()
     found = await anyio.to_thread.run_sync(work, run)
     seconds = time.perf_counter() - began

@@ -1,6 +1,6 @@
 """Requests and answers of `/v1/chat/completions`."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -62,22 +62,6 @@ class ChatUsage(Usage):
   completion_tokens: int
 
 
-class Understood(pydantic.BaseModel):
-  """What the conversation has come to; see docs/conversation.md."""
-
-  text: str
-  constraints: list[dict[str, Any]]
-  history: list[str]
-  wish: str | None
-  not_understood: list[dict[str, Any]]
-
-
-class ChatRecommendation(Recommendations):
-  """As of `/v1/recommendations`, under all that was said."""
-
-  understood: Annotated[Understood, Field()]  # type: ignore[assignment]
-
-
 class ChatAnswer(pydantic.BaseModel):
   """OpenAI's answer, and what it says as structure."""
 
@@ -87,4 +71,4 @@ class ChatAnswer(pydantic.BaseModel):
   model: str
   choices: list[Choice]
   usage: ChatUsage
-  recommendation: ChatRecommendation
+  recommendation: Recommendations

@@ -1,18 +1,11 @@
 """From a conversation to the question that it has come to, and back."""
 
-import dataclasses
 import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from instructrec.serving import (
-  constraints,
-  conversation_state,
-  messages,
-  questions,
-  run_ranker,
-)
+from instructrec.serving import messages
 from instructrec.serving.server import (
   chat_schema,
   errors,
@@ -21,22 +14,9 @@ from instructrec.serving.server import (
 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Turn:
-  """What a conversation has come to.
-
-  Attributes:
-    state: as it was read.
-    question: what is asked; None where no item meets what is asked.
-    asked: the constraints that hold, those of filters among them.
-  """
-
-  state: conversation_state.State
-  question: questions.Question | None
-  asked: tuple[constraints.Constraint, ...]
-
-
-def turn(run: served.Served, request: chat_schema.ChatRequest) -> Turn:
+def turn(
+  run: served.Served, request: chat_schema.ChatRequest
+) -> recommending.Turn:
   """Reads a conversation.
 
   Args:
@@ -47,10 +27,9 @@ def turn(run: served.Served, request: chat_schema.ChatRequest) -> Turn:
     What it has come to.
 
   Raises:
-    ApiError: 400 where nothing is said, 404 for another model, 422 for
+    ApiError: 400 where nothing is said, 422 for
       messages that are none, and items and categories that are not known.
   """
-  run.check_name(request.model)
   history = run.items(request.history, "history")
   try:
     said = [messages.Message.from_json(one) for one in request.messages]
@@ -63,63 +42,26 @@ def turn(run: served.Served, request: chat_schema.ChatRequest) -> Turn:
     raise errors.ApiError(
       400, "no message of a user says anything", "messages", "empty"
     )
-  asked = (*state.kept, *recommending.asked(request.filters))
-  wish = run_ranker.sentence(state.wish)
-  if not state.history and wish is None and not run.opened.ranks_catalogs:
+  if not (state.history or state.wish or run.opened.ranks_catalogs):
     raise errors.ApiError(
       400,
       "nothing was understood of the messages, and there is no history",
       "messages",
       "empty",
     )
-  shelf = run.ranker.shelf
-  allowed = recommending.allowed(run, request.filters) & shelf.allowed(asked)
-  kept = allowed.copy()
-  kept[[run.catalog.index(item) for item in state.history]] = False
-  if not kept.any():
-    return Turn(state, None, asked)
-  question = questions.Question(
-    state.history,
-    wish,
-    None,
-    allowed,
-    request.k,
-    tuple(shelf.limits(asked)),
-  )
-  return Turn(state, question, asked)
+  return recommending.turn(run, state, request.filters, request.k)
 
 
-def nothing(run: served.Served, found: Turn, began: float) -> dict[str, Any]:
-  """The recommendation where no item meets what is asked."""
-  return {
-    "id": errors.new_id("rec"),
-    "object": "recommendations",
-    "model": run.name,
-    "results": [],
-    "meta": {
-      "warnings": ["no item is known to meet all of what is asked"],
-      "history": list(found.state.history),
-      "instruction": found.state.wish,
-      "num_candidates": 0,
-      "milliseconds": round(1000 * (time.perf_counter() - began), 3),
-    },
-  }
-
-
-def answer(
-  found: Turn, recommendation: dict[str, Any], tokens: int
-) -> dict[str, Any]:
+def answer(recommendation: dict[str, Any], tokens: int) -> dict[str, Any]:
   """An answer in OpenAI's form.
 
   Args:
-    found: what was asked.
-    recommendation: what is recommended.
+    recommendation: what is recommended, as JSON.
     tokens: that were read.
 
   Returns:
     What is sent as JSON.
   """
-  recommendation["understood"] = found.state.to_json()
   message = {"role": "assistant", "content": _content(recommendation)}
   return {
     "id": errors.new_id("chatcmpl"),

@@ -27,6 +27,8 @@ _TYPES = {
 _LONGEST = 500
 _SHOWN = 80
 _FIELD = re.compile(r"\w+")
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-")
+"""The header of Trace Context."""
 _NO_OBJECT = ("missing", "model_attributes_type")
 _EXPECTED_OBJECT = (
   "the body is no JSON object; send one, with 'Content-Type: application/json'"
@@ -166,6 +168,9 @@ async def on_fault(
 ) -> responses.Response:
   """Answers a fault of ours: the log has what it was, the client its id."""
   number = new_id("err")
-  _log.error("%s %s: %s", number, request.url.path, error, exc_info=error)
+  traced = _TRACE.match(request.headers.get("traceparent", ""))
+  trace = f" trace {traced[1]}" if traced else ""
+  path = request.url.path
+  _log.error("%s%s %s: %s", number, trace, path, error, exc_info=error)
   message = f"the server failed; its log says why under {number}"
   return responses.JSONResponse(body(500, message, number=number), 500)

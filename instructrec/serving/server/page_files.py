@@ -1,6 +1,7 @@
 """The page's files, with headers that keep the page to this server."""
 
 import pathlib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette import exceptions, responses, staticfiles
@@ -26,17 +27,21 @@ class PageFiles(staticfiles.StaticFiles):
   """Serves the page, behind all routes.
 
   Args:
-    routes: paths that answer other methods than the page's.
+    routes: paths that are not the page's, with the methods that they answer.
   """
 
-  def __init__(self, routes: frozenset[str] = frozenset()) -> None:
+  def __init__(
+    self, routes: Mapping[str, Collection[str]] | None = None
+  ) -> None:
     super().__init__(directory=FOLDER, html=True)
-    self._routes = routes
+    self._routes = routes or {}
 
   async def get_response(self, path: str, scope: Any) -> responses.Response:
     """A file, or 304 where the client has it; 404 where there is none."""
-    if scope["path"] in self._routes:
-      raise exceptions.HTTPException(405)
+    methods = self._routes.get(scope["path"], ("GET", "HEAD"))
+    if scope["path"] in self._routes or scope["method"] not in methods:
+      allow = ", ".join(sorted(methods))
+      raise exceptions.HTTPException(405, headers={"Allow": allow})
     found = await super().get_response(path, scope)
     found.headers.update(HEADERS)
     return found

@@ -10,6 +10,7 @@ from instructrec.serving.server.rerank_schema import (
   History,
   Name,
   Strict,
+  Understood,
   Wish,
 )
 
@@ -67,14 +68,6 @@ class Place(pydantic.BaseModel):
   attributes: dict[str, Any]
   parts: dict[str, float]
   reasons: dict[str, Any] | None = None
-
-
-class Understood(pydantic.BaseModel):
-  """What was read of the instruction."""
-
-  text: str
-  wanted: list[dict[str, str]]
-  unwanted: list[dict[str, str]]
 
 
 class Meta(pydantic.BaseModel):

@@ -1,5 +1,6 @@
 """From a request for recommendations to its question, and back."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -7,36 +8,71 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from instructrec.serving import constraints, questions, run_ranker
+from instructrec.serving import (
+  constraints,
+  conversation_state,
+  questions,
+  rankings,
+  run_ranker,
+)
 from instructrec.serving.server import errors, recommendation_schema, served
 
 
-def question(
+@dataclasses.dataclass(frozen=True, eq=False)
+class Turn:
+  """What a request comes to.
+
+  Attributes:
+    state: what it says, as it was read.
+    question: what is asked; None where no item meets what is asked.
+    asked: the constraints that hold, those of filters among them.
+  """
+
+  state: conversation_state.State
+  question: questions.Question | None
+  asked: tuple[constraints.Constraint, ...]
+
+
+def single(
   run: served.Served, request: recommendation_schema.RecommendationsRequest
-) -> questions.Question:
-  """What a request asks.
-
-  Args:
-    run: what is asked.
-    request: for whom, and what.
-
-  Returns:
-    The question.
+) -> Turn:
+  """What a request without a conversation asks; see `turn`.
 
   Raises:
-    ApiError: 400 where it says nothing, 404 for another model, 422 for items
-      and categories that are not known, and where filters leave nothing.
+    ApiError: 400 where it says nothing, 422 for items that are not known.
   """
-  run.check_name(request.model)
   history = run.items(request.history, "history")
-  wish = run_ranker.sentence(request.instruction)
-  if not history and wish is None:
+  if not history and not (request.instruction or "").strip():
     raise errors.ApiError(
       400, "a request needs a history, an instruction, or both", code="empty"
     )
-  within = allowed(run, request.filters)
-  kept = within.copy()
-  kept[[run.catalog.index(item) for item in history]] = False
+  state = run.ranker.read(history, request.instruction)
+  return turn(run, state, request.filters, request.k)
+
+
+def turn(
+  run: served.Served,
+  state: conversation_state.State,
+  filters: recommendation_schema.Filters,
+  k: int,
+) -> Turn:
+  """What is asked after all that was said.
+
+  Args:
+    run: what is asked.
+    state: what was said.
+    filters: what may be recommended beside it.
+    k: how many.
+
+  Returns:
+    What it comes to.
+
+  Raises:
+    ApiError: 422 for categories and items that are not known, and where filters
+      leave nothing.
+  """
+  kept = allowed(run, filters)
+  kept[[run.catalog.index(item) for item in state.history]] = False
   if not kept.any():
     raise errors.ApiError(
       422,
@@ -44,7 +80,20 @@ def question(
       "filters",
       "no_candidates",
     )
-  return questions.Question(history, wish, None, within, request.k)
+  shelf = run.ranker.shelf
+  every = (*state.kept, *asked(filters))
+  kept &= shelf.allowed(every)
+  if not kept.any():
+    return Turn(state, None, every)
+  question = questions.Question(
+    state.history,
+    run_ranker.sentence(state.wish),
+    None,
+    kept,
+    k,
+    tuple(shelf.limits(every)),
+  )
+  return Turn(state, question, every)
 
 
 def allowed(
@@ -92,7 +141,7 @@ def explain(
   if asked_for.allowed is not None:
     kept &= asked_for.allowed
   kept[[run.catalog.index(item) for item in asked_for.history]] = False
-  request = run_ranker.Request(
+  request = rankings.Request(
     history=asked_for.history,
     wish=asked_for.wish,
     k=len(found.places),
@@ -102,18 +151,24 @@ def explain(
     notes=(),
   )
   places = tuple(
-    run_ranker.Place(ids[place], titles[place], score, parts)
+    rankings.Place(ids[place], titles[place], score, parts)
     for place, score, parts in zip(
       found.places, found.raw.tolist(), found.parts, strict=True
     )
   )
-  ranking = run_ranker.Ranking(places, found.num_candidates, "")
+  ranking = rankings.Ranking(places, found.num_candidates, "")
   return [why.to_json() for why in run.ranker.explain(request, ranking)]
+
+
+def nothing(run: served.Served, found: Turn, began: float) -> dict[str, Any]:
+  """The answer where no item meets what is asked, as JSON."""
+  warnings = ["no item is known to meet all of what is asked"]
+  return _answer(run, found, [], warnings, 0, began)
 
 
 def answer(
   run: served.Served,
-  asked: questions.Question,
+  turn: Turn,
   found: questions.Answer,
   notes: list[str],
   began: float,
@@ -123,7 +178,7 @@ def answer(
 
   Args:
     run: what was asked.
-    asked: the question.
+    turn: for what.
     found: the answer.
     notes: what was not read of the instruction and the history.
     began: when the request came, by `time.perf_counter`.
@@ -140,17 +195,29 @@ def answer(
   ]
   for place, why in zip(places, reasons or (), strict=False):
     place["reasons"] = why
+  return _answer(run, turn, places, notes, found.num_candidates, began)
+
+
+def _answer(
+  run: served.Served,
+  turn: Turn,
+  places: list[dict[str, Any]],
+  notes: list[str],
+  num_candidates: int,
+  began: float,
+) -> dict[str, Any]:
+  state = turn.state
   return {
     "id": errors.new_id("rec"),
     "object": "recommendations",
     "model": run.name,
     "results": places,
-    "understood": run.understood(asked),
+    "understood": state.to_json() if state.turns else None,
     "meta": {
       "warnings": notes,
-      "history": list(asked.history),
-      "instruction": asked.wish,
-      "num_candidates": found.num_candidates,
+      "history": list(state.history),
+      "instruction": run_ranker.sentence(state.wish),
+      "num_candidates": num_candidates,
       "milliseconds": round(1000 * (time.perf_counter() - began), 3),
     },
   }

@@ -110,6 +110,16 @@ class Meta(pydantic.BaseModel):
   warnings: list[str]
 
 
+class Understood(pydantic.BaseModel):
+  """What was read of words; see docs/conversation.md."""
+
+  text: str
+  constraints: list[dict[str, Any]]
+  history: list[str]
+  wish: str | None
+  not_understood: list[dict[str, Any]]
+
+
 class RerankAnswer(pydantic.BaseModel):
   """The answer to `documents`; `document` is there only if asked for."""
 
@@ -118,6 +128,7 @@ class RerankAnswer(pydantic.BaseModel):
   created: int
   model: str
   results: list[Result]
+  understood: Understood | None
   usage: Usage
   meta: Meta
 

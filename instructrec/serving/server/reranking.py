@@ -2,11 +2,19 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pydantic
+from jaxtyping import Bool
 
-from instructrec.serving import questions, run_ranker
+from instructrec.serving import (
+  constraints,
+  conversation_state,
+  questions,
+  run_ranker,
+)
 from instructrec.serving.server import errors, rerank_schema, served
 
 _UNITS = 100
@@ -19,7 +27,7 @@ _TEXT = pydantic.TypeAdapter(
 def question(
   run: served.Served,
   request: rerank_schema.DocumentsRequest | rerank_schema.TextsRequest,
-) -> questions.Question:
+) -> tuple[conversation_state.State, questions.Question, list[str]]:
   """What a request asks.
 
   Args:
@@ -27,13 +35,12 @@ def question(
     request: in any dialect.
 
   Returns:
-    The question.
+    What its words say, the question, and notes on documents that break it.
 
   Raises:
-    ApiError: 400 where there is nothing to rank, or to rank by; 404 for
-      another model; 422 for a document or item that is none.
+    ApiError: 400 where there is nothing to rank, or to rank by; 422 for a
+      document or item that is none.
   """
-  run.check_name(request.model)
   said = [request.instruction, request.query]
   wish = " ".join(filter(None, map(run_ranker.sentence, said))) or None
   history = run.items(request.history, "history")
@@ -55,7 +62,36 @@ def question(
       documents.append(_document(run, document, fields, param))
   if not documents:
     raise errors.ApiError(400, f"there are no {name} to rank", name, "empty")
-  return questions.Question(history, wish, tuple(documents), k=top)
+  state = run.ranker.read(history, wish)
+  breaking = _breaking(run, documents, state.kept)
+  asked = questions.Question(
+    state.history,
+    run_ranker.sentence(state.wish),
+    tuple(documents),
+    k=top,
+    breaking=breaking,
+  )
+  return state, asked, constraints.told(state.kept, breaking, name)
+
+
+def _breaking(
+  run: served.Served,
+  documents: Sequence[questions.Document],
+  asked: Sequence[constraints.Constraint],
+) -> Bool[np.ndarray, " documents"]:
+  """Which documents are known to break what binds."""
+  if not any(one.binds for one in asked):
+    return np.zeros(len(documents), bool)
+  shelf, reader = run.ranker.shelf, run.opened.parts.reader
+  allowed = shelf.allowed(asked, unknown=True)
+  return ~np.array(
+    [
+      shelf.allows_text(asked, reader.named(one.text))
+      if one.item is None
+      else allowed[one.item]
+      for one in documents
+    ]
+  )
 
 
 def _document(
@@ -101,6 +137,7 @@ def _check_echo(document: Any, param: str) -> None:
 def answer(
   run: served.Served,
   request: rerank_schema.DocumentsRequest | rerank_schema.TextsRequest,
+  state: conversation_state.State,
   found: questions.Answer,
   version: str,
   notes: list[str],
@@ -110,9 +147,10 @@ def answer(
   Args:
     run: what was asked.
     request: what was asked for.
+    state: what its words say.
     found: the answer.
     version: of Cohere's interface, by the route.
-    notes: what was not read of the query and the history.
+    notes: what was not read of the query and the history, and what broke it.
 
   Returns:
     What is sent as JSON.
@@ -146,6 +184,7 @@ def answer(
     "created": int(time.time()),
     "model": run.name,
     "results": results,
+    "understood": state.to_json() if state.turns else None,
     "usage": {"prompt_tokens": found.tokens, "total_tokens": found.tokens},
     "meta": {
       "api_version": {"version": version},

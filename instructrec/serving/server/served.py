@@ -39,6 +39,7 @@ class Served:
     generation: counts those of this process from 1.
     compiled: programs that were made ready.
     seconds: that opening took.
+    beside: other runs that are served; requests choose by name.
   """
 
   name: str
@@ -48,10 +49,11 @@ class Served:
   generation: int = 1
   compiled: int = 0
   seconds: float = 0.0
+  beside: tuple["Served", ...] = ()
 
   @classmethod
   def open(cls, settings: serving.ServingSettings, generation: int = 1) -> Self:
-    """Opens a run and compiles what it needs.
+    """Opens a run, and those beside it, and compiles what they need.
 
     Args:
       settings: which run.
@@ -62,8 +64,15 @@ class Served:
 
     Raises:
       FileNotFoundError: see `OpenedRun.open`; where the stock is gone.
-      ValueError: likewise; where no item of the stock is known.
+      ValueError: likewise; where no item of the stock is known, or two runs
+        have one name.
     """
+    names = [one.name for one in (settings, *settings.others())]
+    if len(set(names)) < len(names):
+      raise ValueError(
+        f"the runs are called {', '.join(names)}; give each a name of its own, "
+        "with --model_name and --beside=NAME=FOLDER"
+      )
     began = time.perf_counter()
     opened = opened_run.OpenedRun.open(settings)
     stock = None
@@ -72,8 +81,13 @@ class Served:
     found = cls.over(opened, settings, stock, generation)
     compiled = found.answers.warm()
     found.make_tables()
-    seconds = time.perf_counter() - began
-    return dataclasses.replace(found, compiled=compiled, seconds=seconds)
+    beside = tuple(cls.open(one, generation) for one in settings.others())
+    return dataclasses.replace(
+      found,
+      compiled=compiled + sum(one.compiled for one in beside),
+      seconds=time.perf_counter() - began,
+      beside=beside,
+    )
 
   @classmethod
   def over(
@@ -94,7 +108,6 @@ class Served:
     Returns:
       It.
     """
-    folder = settings.model_dir or pathlib.Path(settings.checkpoint or "model")
     ranker = run_ranker.Ranker(opened)
     answers: questions.Answers
     if opened.ranks_catalogs:
@@ -103,8 +116,7 @@ class Served:
       )
     else:
       answers = likely_answers.LikelyAnswers(ranker.instructions)
-    name = settings.model_name or folder.absolute().name
-    return cls(name, ranker, answers, stock, generation)
+    return cls(settings.name, ranker, answers, stock, generation)
 
   def make_tables(self) -> None:
     """Makes what the first of all requests would wait for."""
@@ -131,22 +143,29 @@ class Served:
     """What is ranked."""
     return self.opened.catalog
 
-  def check_name(self, name: str | None) -> None:
-    """Refuses another model's name.
+  def named(self, name: str | None) -> "Served":
+    """The run that a request names.
 
     Args:
-      name: the one that a request names; None for whatever is served.
+      name: of this one, or of one beside it; None or "" for this one.
+
+    Returns:
+      The run.
 
     Raises:
-      ApiError: 404.
+      ApiError: 404 where there is none.
     """
-    if name and name != self.name:
+    every = {one.name: one for one in (self, *self.beside)}
+    found = every.get(name or self.name)
+    if found is None:
       raise errors.ApiError(
         404,
-        f"there is no model {name[:80]!r}; this server has {self.name!r}",
+        f"there is no model {(name or '')[:80]!r}; this server has "
+        f"{', '.join(map(repr, every))}",
         "model",
         "model_not_found",
       )
+    return found
 
   def items(self, names: Sequence[str], param: str) -> tuple[str, ...]:
     """The ids of items.
@@ -181,24 +200,6 @@ class Served:
     return questions.Document(
       text, None if item is None else self.catalog.index(item)
     )
-
-  def understood(self, asked: questions.Question) -> dict[str, Any] | None:
-    """What is read of a question's wish; None where nothing reads it."""
-    if asked.wish is None or not self.opened.ranks_catalogs:
-      return None
-    parts = self.opened.parts
-    titles = [self.catalog.title(item) for item in asked.history]
-    read = parts.reader.read(asked.wish, titles)
-    known = parts.attributes.attributes
-    wanted, unwanted = (
-      [{"kind": known[n].kind.value, "name": known[n].name} for n in numbers]
-      for numbers in (read.wanted, read.unwanted)
-    )
-    return {
-      "text": parts.reader.explain(read),
-      "wanted": wanted,
-      "unwanted": unwanted,
-    }
 
   def attributes(self, place: int) -> dict[str, Any]:
     """What the catalogue knows of an item, by its position."""

@@ -21,6 +21,8 @@ from instructrec.models.generation import (
 from instructrec.models.networks import reading
 
 EOS, SEPARATOR, MAX_ITEMS, ROWS, COUNT = 1, 22, 5, 50, 58
+WEIGHT = 0.75
+"""Of the scores of items."""
 SMALL = [
   [4, 9, 1],
   [4, 9, 8, 1],
@@ -72,16 +74,19 @@ def _trie(titles, vocab_size=23):
   )
 
 
-def _requests(rng, rows=ROWS, count=COUNT):
+def _requests(rng, rows=ROWS, count=COUNT, *, led=False):
   """Of all kinds: short of items, excluded ones twice, quotas that clash."""
   share = rng.choice([0.02, 0.1, 0.5, 1.0], (rows, 1))
   numbers = rng.integers(0, MAX_ITEMS + 1, (3, rows), np.int32)
   free = rng.random(rows) < 0.3
+  scores = 4.0 * rng.spawn(1)[0].standard_normal((rows, count))
   return list_policy.ListRequests(
     lengths=numbers[0],
     conditions=leaf_intervals.Conditions(
       allowed=rng.random((rows, count)) < share,
       excluded=rng.integers(0, count + 1, (rows, 4), np.int32),
+      item_scores=scores if led else None,
+      item_weight=WEIGHT,
     ),
     quota=list_quota.Quota(
       items=rng.random((rows, count)) < 0.4,
@@ -110,8 +115,11 @@ def _pool(requests, row):
   return ours, list(rooms), min(length, possible)
 
 
-def _plain(titles, ours, rooms, length, logits_after):
-  """One greedy list, by dictionaries, with both probabilities of its items."""
+def _plain(titles, ours, rooms, length, logits_after, lead=None):
+  """One greedy list, by dictionaries, with both probabilities of its items.
+
+  With `lead`, what speaks for items below a token counts for the token.
+  """
   tokens, items, closed, open_ = [], [], [], []
   pools = [set(own) for own in ours]
   while len(items) < length:
@@ -126,7 +134,11 @@ def _plain(titles, ours, rooms, length, logits_after):
           children.setdefault(title[len(prefix)], []).append(i)
       logits = np.asarray(logits_after(tokens), np.float64)
       ids = sorted(children)
-      token = max(ids, key=lambda t: logits[t])
+      keys = {token: logits[token] for token in ids}
+      if lead is not None:
+        for below in ids:
+          keys[below] += np.logaddexp.reduce(lead[children[below]])
+      token = max(ids, key=lambda t: keys[t])
       sums += logits[token] - np.array(
         [np.logaddexp.reduce(logits[ids]), np.logaddexp.reduce(logits)]
       )
@@ -144,10 +156,11 @@ def _plain(titles, ours, rooms, length, logits_after):
   return tokens, items, closed, open_
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_greedy_lists_are_those_of_a_plain_walk(catalogs, seed):
+@pytest.mark.parametrize("led", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_greedy_lists_are_those_of_a_plain_walk(catalogs, seed, led):
   titles, table = _titles(catalogs, seed), catalogs.table(ROWS, seed)
-  requests = _requests(np.random.default_rng(seed))
+  requests = _requests(np.random.default_rng(seed), led=led)
   found = _write()(catalogs.writer(table), _trie(titles), requests)
   seen = set()
   for row in range(ROWS):
@@ -156,6 +169,7 @@ def test_greedy_lists_are_those_of_a_plain_walk(catalogs, seed):
       titles,
       *_pool(requests, row),
       lambda before, logits=logits: logits[before[-1] if before else 0],
+      WEIGHT * requests.conditions.item_scores[row] if led else None,
     )
     for lists, log_probs in zip(found, expected, strict=True):
       written = np.trim_zeros(lists.tokens[row, 0], "b").tolist()
@@ -186,7 +200,8 @@ def test_no_model_breaks_what_was_asked(catalogs):
     kind = rng.integers(0, 8, table.shape)
     for number, value in enumerate((np.inf, -np.inf, np.nan)):
       table[kind == number] = value
-    requests = _requests(rng)
+    # Half of them led by matches.
+    requests = _requests(rng, led=bool(seed % 2))
     found = _write()(catalogs.writer(jnp.asarray(table)), trie, requests)
     for lists in found:
       for row, items in enumerate(np.asarray(lists.items)[:, 0].tolist()):
@@ -426,17 +441,6 @@ def test_lists_that_are_never_written_have_no_probability(tiny):
 
   found = score(tiny.params, tokens)[0].sum(axis=-1)
   assert np.isfinite(found).tolist() == list(given.values())
-
-
-def test_scores_of_items_are_refused(catalogs):
-  asked = list_policy.ListRequests(
-    lengths=np.array([1], np.int32),
-    conditions=leaf_intervals.Conditions(item_scores=np.zeros((1, 6))),
-  )
-  with pytest.raises(ValueError, match="item_scores, which lead single items"):
-    title_lists.write_lists(
-      catalogs.writer(catalogs.table(1)), _trie(SMALL), asked, CLOSED
-    )
 
 
 @pytest.mark.slow

@@ -72,6 +72,8 @@ def draw_batch(rows=4, seed=0):
     batch[f"{side}_items"] = items.astype(np.int32)
     batch[f"{side}_tokens"] = tokens[items].astype(np.int32)
     batch[f"{side}_logs"] = logs[items].astype(np.float32)
+  # The last one's target is of a list: nothing that came next.
+  batch["choice_follows"] = (np.arange(rows)[:, None] < rows - 1).astype(int)
   return batch
 
 
@@ -121,6 +123,8 @@ def test_next_item_is_the_formula_written_as_loops(setup):
       wanted = slots[1][row, at]
       if wanted == 0 or (k < HISTORY and slots[1][row, k] == 0):
         continue
+      if k == HISTORY - 1 and not batch["choice_follows"][row, 0]:
+        continue  # What the request learns alone.
       logits = []
       for number, (item, vector, logs) in enumerate(pool):
         mine = number == row * (HISTORY + CHOICES) + at

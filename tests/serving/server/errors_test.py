@@ -171,7 +171,16 @@ def test_queries_of_items_are_checked(server, params, name):
 
 def test_what_is_not_there_is_404_or_405(server):
   assert "/docs" in check(server.get("/nowhere"), 404)["message"]
-  check(server.get("/rerank"), 405)
+  for method, path, allowed in (
+    ("GET", "/rerank", "POST"),
+    ("DELETE", "/v1/items", "GET"),
+    ("POST", "/openapi.json", "GET, HEAD"),
+    ("POST", "/", "GET, HEAD"),
+    ("PUT", "/page.css", "GET, HEAD"),
+  ):
+    found = server.run(server.client.request(method, path))
+    check(found, 405)
+    assert found.headers["Allow"] == allowed, path
 
 
 @pytest.mark.parametrize(

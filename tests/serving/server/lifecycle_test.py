@@ -128,14 +128,17 @@ def test_what_ends_still_answers_but_is_not_ready(serve):
     assert found.headers["Connection"] == "close"
 
 
-def test_scores_that_are_no_numbers_are_a_fault(serve, run):
+def test_scores_that_are_no_numbers_are_a_fault(serve, run, caplog):
+  traced = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
   broken = weighted(run, match=float("nan"))
   with serve(lambda number: broken) as server:
     server.ready()
     for path, body in (("/rerank", BODY), ("/v1/recommendations", WISH)):
-      found = server.post(path, body)
+      found = server.post(path, body, headers=traced)
       assert found.status_code == 500
-      assert found.json()["id"] in found.json()["message"]
+      number = found.json()["id"]
+      assert number in found.json()["message"]
+      assert f"{number} trace {'ab' * 16} {path}: " in caplog.text
       assert "nan" not in found.text.lower()
 
 

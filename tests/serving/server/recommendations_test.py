@@ -35,11 +35,10 @@ def test_the_best_of_the_catalogue_come_with_what_is_known(server, run):
   assert answer["meta"]["history"] == history
   assert answer["meta"]["instruction"] == f"{WISH}."
   assert answer["meta"]["num_candidates"] == len(run.catalog) - 2
-  wanted = answer["understood"]["wanted"]
-  assert {"kind": "keyphrase", "name": "Ocean"} in wanted or any(
-    one["name"] == "Ocean" for one in wanted
-  )
-  assert answer["understood"]["text"].startswith("wants: ")
+  (wanted,) = answer["understood"]["constraints"]
+  assert wanted["attribute"]["name"] == wanted["text"] == "Ocean"
+  assert (wanted["kind"], wanted["binds"]) == ("wanted", False)
+  assert answer["understood"]["text"] == "Ocean; not understood: 'trip'"
 
 
 def test_a_history_alone_has_nothing_to_understand(server, run):
@@ -89,14 +88,49 @@ def test_what_is_not_read_is_said(server, run):
   assert any("newest 4 of 9" in note for note in answer["meta"]["warnings"])
 
 
-@pytest.mark.parametrize(
-  ("filters", "warned"), [({}, True), ({"price_max": 500}, False)]
-)
-def test_a_price_in_words_filters_nothing_and_is_told(server, filters, warned):
-  wish = "Something about the ocean under 10 dollars"
-  answer = ask(server, instruction=wish, filters=filters)
-  told = "the wish asks for a price of at most 10, which filters nothing"
-  assert any(told in one for one in answer["meta"]["warnings"]) == warned
+def test_a_wish_binds_as_it_does_in_a_conversation(server, run, table):
+  most = float(table["price"].median())
+  brand, liked = table["brand"][0], table["title"][1]
+  wish = (
+    f"About the ocean under {most:.2f} dollars, nothing by {brand}, more like "
+    f"{liked}"
+  )
+  answer = ask(server, instruction=wish, k=60)
+  turn = {"messages": [{"role": "user", "content": wish}], "k": 60}
+  chat = server.post("/v1/chat/completions", turn).json()["recommendation"]
+  assert answer["results"] == chat["results"]
+  assert answer["understood"] == chat["understood"]
+  kinds = {one["kind"] for one in answer["understood"]["constraints"]}
+  assert kinds == {"wanted", "unwanted", "max_price", "like"}
+  assert answer["meta"]["history"] == [run.catalog.item_ids[1]]
+  found = {one["id"] for one in answer["results"]}
+  assert found == {
+    row["item_id"]
+    for row in table.iter_rows(named=True)
+    if (row["price"] or 1e9) <= most
+    and row["brand"] != brand
+    and row["title"] != liked
+  }
+
+
+def test_a_wish_and_a_filter_both_bind(server, table):
+  low, high = sorted(table["price"].drop_nulls())[5:30:24]
+  for said, filtered in ((low, high), (high, low)):
+    answer = ask(
+      server,
+      instruction=f"under {said:.2f} dollars",
+      filters={"price_max": filtered},
+      k=60,
+    )
+    prices = [one["attributes"]["price"] for one in answer["results"]]
+    assert max(prices) == low
+
+
+def test_a_wish_that_nothing_meets_has_no_results(server):
+  answer = ask(server, instruction="Something for under 1 cent")
+  assert answer["results"] == []
+  assert answer["meta"]["num_candidates"] == 0
+  assert "no item is known to meet" in answer["meta"]["warnings"][0]
 
 
 def test_weights_of_another_checkpoint_are_told(serve, run):
@@ -166,6 +200,12 @@ def test_the_server_says_what_it_has(server, run):
 
 def test_the_schema_has_every_route(server):
   paths = server.get("/openapi.json").json()["paths"]
+  docs = server.get("/docs")
+  assert all(f" {path}</h2>" in docs.text for path in paths)
+  assert "<code>top_n</code>: integer or null, or None" in docs.text
+  assert "<script" not in docs.text
+  assert "http" not in docs.text
+  assert "default-src 'none'" in docs.headers["Content-Security-Policy"]
   assert {"/rerank", "/v1/rerank", "/v2/rerank"} <= set(paths)
   assert {"/v1/recommendations", "/v1/items", "/v1/models"} <= set(paths)
   for found in paths.values():

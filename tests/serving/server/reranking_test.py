@@ -49,6 +49,39 @@ def test_documents_are_answered_as_cohere_has_it(
   }
 
 
+def test_documents_that_break_the_wish_stand_behind_the_others(server, run):
+  """By price where they are items, by what they name where they are texts."""
+  frame = run.catalog.frame
+  priced = frame.drop_nulls("price").sort("price")
+  cheap, dear = priced["item_id"][0], priced["item_id"][-1]
+  brand = frame["brand"][0]
+  texts = [f"An ocean puzzle by {brand}", "A train", "A kite"]
+  documents = [{"item_id": dear}, *texts, {"item_id": cheap}]
+  body = {"query": "About the ocean, under 1000 dollars"}
+  plain = server.post("/rerank", body | {"documents": documents}).json()
+  assert plain["meta"]["warnings"] == []
+  most = priced["price"][-1] - 0.01
+  query = f"About the ocean, nothing by {brand}, under {most:.2f} dollars"
+  body = {"query": query, "documents": documents}
+  answer = server.post("/rerank", body).json()
+  places = [one["index"] for one in answer["results"]]
+  scores = {r["index"]: r["relevance_score"] for r in answer["results"]}
+  lowered = {0, 1} | ({4} if priced["brand"][0] == brand else set())
+  assert set(places[-len(lowered) :]) == lowered
+  assert sorted(places) == list(range(5))
+  before = {r["index"]: r["relevance_score"] for r in plain["results"]}
+  for place in range(5):
+    assert 0 < scores[place] <= 1
+    assert (scores[place] < 1e-12) == (place in lowered)
+    assert before[place] > 1e-6
+  (warning,) = answer["meta"]["warnings"]
+  assert warning.startswith(
+    f"{len(lowered)} of 5 documents break what the wish"
+  )
+  kinds = [one["kind"] for one in answer["understood"]["constraints"]]
+  assert sorted(kinds) == ["max_price", "unwanted", "wanted"]
+
+
 def test_texts_are_answered_as_tei_has_it(server, expected):
   found = server.post("/rerank", {"query": QUERY, "texts": TEXTS}).json()
   assert [one["index"] for one in found] == list(expected.places)

@@ -26,21 +26,60 @@ def test_a_run_is_called_as_its_folder_or_as_told(run, settings):
   assert served.Served.over(run.opened, told).name == "games"
 
 
+def test_runs_beside_it_have_names_of_their_own(settings):
+  told = dataclasses.replace(settings, beside=("a/toys", "films=b/shop"))
+  assert [one.name for one in told.others()] == ["toys", "films"]
+  assert [str(one.model_dir) for one in told.others()] == ["a/toys", "b/shop"]
+  same = dataclasses.replace(settings, beside=("b/shop",))
+  with pytest.raises(ValueError, match="called shop, shop; give each a name"):
+    served.Served.open(same)
+
+
 def test_tables_are_made_before_they_are_asked_for(run):
   fresh = dataclasses.replace(run)
   fresh.make_tables()
   assert {"_by_category", "_folded", "categories"} <= set(vars(fresh))
 
 
-def test_a_run_of_likelihoods_answers_too(matching, settings, serve):
-  """Documents, and the whole catalogue within filters."""
+@pytest.fixture(scope="module")
+def likely(matching, settings):
   opened = opened_run.OpenedRun(
     matching.parts("likelihood").run,
     matching.params,
     matching.prepared,
     templates.load(),
   )
-  likely = served.Served.over(opened, settings)
+  return served.Served.over(opened, settings)
+
+
+def test_requests_choose_among_runs(run, likely, serve):
+  both = dataclasses.replace(
+    run, beside=(dataclasses.replace(likely, name="likely"),)
+  )
+  with serve(lambda number: both) as server:
+    server.ready()
+    models = server.get("/v1/models").json()["data"]
+    assert [one["id"] for one in models] == ["shop", "likely"]
+    body = {"query": "a kite", "documents": ["A kite", "A puzzle"]}
+    scores = {}
+    for name in (None, "shop", "likely"):
+      found = server.post("/rerank", body | {"model": name}).json()
+      assert found["model"] == (name or "shop")
+      scores[name] = {
+        one["index"]: one["relevance_score"] for one in found["results"]
+      }
+    assert scores[None] == pytest.approx(scores["shop"])
+    assert scores["likely"] != pytest.approx(scores["shop"])
+    asked = {"instruction": "a kite", "k": 1, "model": "likely"}
+    (place,) = server.post("/v1/recommendations", asked).json()["results"]
+    assert set(place["parts"]) == {"likelihood"}
+    refused = server.post("/rerank", body | {"model": "none"})
+    assert refused.status_code == 404
+    assert "has 'shop', 'likely'" in refused.json()["message"]
+
+
+def test_a_run_of_likelihoods_answers_too(likely, serve):
+  """Documents, and the whole catalogue within filters."""
   with serve(lambda number: likely) as server:
     server.ready()
     assert server.get("/info").json()["scores"] == "likelihoods"
@@ -58,6 +97,6 @@ def test_a_run_of_likelihoods_answers_too(matching, settings, serve):
       likely.catalog.item_ids[-3:]
     )
     assert answer["meta"]["num_candidates"] == 3
-    assert answer["understood"] is None
-    said = {"messages": [{"role": "user", "content": "Hello."}]}
+    assert answer["meta"]["instruction"] == "a kite."
+    said = {"messages": [{"role": "user", "content": "Start over."}]}
     assert server.post("/v1/chat/completions", said).status_code == 400
