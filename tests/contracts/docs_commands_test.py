@@ -33,6 +33,10 @@ _PUBLISHED = "real data, which are not part of the project"
 _CHAT = "a chat server"
 # By page, the beginnings of blocks that are not run, and what they need.
 _LEFT_OUT = {
+  "docs/alignment.md": {
+    "instructrec align": "lists before and after it, for minutes",
+    "instructrec checkpoint export --source=work/control_xl": _T5X,
+  },
   "docs/baselines.md": {
     "instructrec retrieve evaluate --data=games": _PUBLISHED,
   },
@@ -62,6 +66,9 @@ _LEFT_OUT = {
     "\\\n  --candidates=lists.tsv": _PUBLISHED,
   },
   "docs/results.md": {"": _PUBLISHED},
+  "docs/serving.md": {
+    "instructrec train --gin_file=gin/quickstart_token.gin": "PyTorch",
+  },
   "docs/t5x.md": {
     "instructrec preflight": _TPU,
     "instructrec prepare": _T5X,
