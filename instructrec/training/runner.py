@@ -83,9 +83,10 @@ class TrainConfig:
     keep_checkpoints: how many newest stay beside the best; None keeps all.
     initial_checkpoint: where to start from, of any form that `instructrec
       checkpoint` reads; its parameters alone are taken, and training begins
-      at step 0 with a fresh optimizer. What it lacks of `title_matching` is
-      drawn. None starts from random parameters. A network with adapters is
-      trained on it: every start of the run reads it, and must find the same.
+      at step 0 with a fresh optimizer. What it lacks of `title_matching` and
+      of the value head is drawn. None starts from random parameters. A network
+      with adapters is trained on it: every start of the run reads it, and must
+      find the same.
     initial_embeddings: of a run from scratch: "random", or "cooccurrence" for
       those of `embedding_start`, which `train` is given.
   """

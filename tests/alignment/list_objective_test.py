@@ -26,6 +26,7 @@ from instructrec.models.objectives import (
   grpo,
   item_grpo,
   objective,
+  ppo,
   token_likelihood,
 )
 from instructrec.training import mesh as mesh_lib
@@ -145,10 +146,61 @@ def test_what_is_reported_is_of_the_lists_that_were_drawn(adapted):
   assert first["policy/same_rewards"] in (0.0, 0.5)
 
 
-@pytest.mark.parametrize("loss", [item_grpo.ItemGRPO, grpo.GRPO])
+@pytest.fixture(scope="module", name="critical")
+def critical_fixture():
+  """Adapters and a critic, trained by PPO three times a draw."""
+  config = dataclasses.replace(CONFIG, adapter=LORA, value_head=True)
+  lists = dataclasses.replace(
+    LISTS, loss=ppo.PPO(), num_updates=3, most_moved=10.0
+  )
+  return _params(config), *_trained(config, lists, 2)
+
+
+def test_beside_adapters_a_critic_is_trained_and_nothing_else(critical):
+  before, after, _ = critical
+  before = traverse_util.flatten_dict(before, sep="/")
+  names = set()
+  for name, value in traverse_util.flatten_dict(after, sep="/").items():
+    if not np.array_equal(value, before[name]):
+      names.add(name)
+  assert names == {name for name in before if adapters.is_trained(name)}
+  heads = {name for name in names if name.startswith("value_head/")}
+  assert len(heads) == 3
+
+
+def test_lists_that_were_drawn_once_are_learnt_from_several_times(critical):
+  _, _, (first, _) = critical
+  assert first["updates"] == 3.0
+  # The first update is of the policy that drew, the others of those after it.
+  assert first["policy/ratio_min"] < 1.0 - 1e-3
+  assert first["policy/ratio_max"] > 1.0 + 1e-3
+  assert 1e-5 < first["policy/moved"] < 0.5
+  assert first["policy/divergence"] > 0.0
+  assert first["value/loss"] > 0.0
+
+
+def test_a_trainer_that_updates_once_is_refused_several_updates():
+  several = dataclasses.replace(LISTS, num_updates=2)
+  model = _model(CONFIG, several)
+  with pytest.raises(ValueError, match="num_updates = 1"):
+    jax.eval_shape(model.loss_fn, _params(CONFIG), BATCH, jax.random.key(0))
+  # Validation learns nothing, and draws by itself.
+  jax.eval_shape(model.eval_fn, _params(CONFIG), BATCH)
+
+
+@pytest.mark.parametrize("loss", [item_grpo.ItemGRPO, grpo.GRPO, ppo.PPO])
 def test_the_best_list_is_approached(loss):
   lists = dataclasses.replace(LISTS, loss=loss(divergence_weight=0.0))
-  params, seen = _trained(CONFIG, lists, 60)
+  config, steps, rate = CONFIG, 60, 0.05
+  if loss is ppo.PPO:
+    # Four updates a draw, which would settle for less at a higher rate.
+    config, steps, rate = (
+      dataclasses.replace(CONFIG, value_head=True),
+      30,
+      0.02,
+    )
+    lists = dataclasses.replace(lists, num_updates=4)
+  params, seen = _trained(config, lists, steps, rate)
   assert "policy/divergence" not in seen[0]
   assert seen[-1]["reward/list"] > seen[0]["reward/list"] + 1.0
   drawn = _drawn(params, BATCH)
@@ -266,12 +318,13 @@ def _compare_steps():
   mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig())
   assert mesh.shape["data"] == 4
   split = jax.device_put(rows, mesh_lib.batch_sharding(mesh))
+  params = _params(CONFIG)
 
   @functools.partial(jax.jit, static_argnames="parts")
   def gradients(batch, parts):
     model = _model(dataclasses.replace(CONFIG, dropout_rate=0.0), BOTH)
     found, metrics = train_step.compute_gradients(
-      model, _params(CONFIG), batch, jax.random.key(5), parts
+      model, params, batch, jax.random.key(5), parts
     )
     return found, {name: m.compute() for name, m in metrics.items()}
 
@@ -302,6 +355,8 @@ def test_a_divergence_needs_adapters():
   [
     ({"form": "best"}, "expected one of mended, paper"),
     ({"num_lists": 1}, "compared with others"),
+    ({"num_updates": 0}, "expected at least 1"),
+    ({"most_moved": 0.0}, "a number above 0"),
     ({"alpha": 2.0}, r"a number in \[0, 1\]"),
     ({"max_length": 9}, "would cut constrained lists"),
   ],

@@ -43,6 +43,11 @@ class Reading:
       rngs=None if dropout_rng is None else {"dropout": dropout_rng},
     )
 
+  @property
+  def has_dropout(self) -> bool:
+    """Whether the network is read as in training."""
+    return self._dropout_rng is not None
+
   def without_dropout(self) -> "Reading":
     """The same network and batch, read anew where there is dropout."""
     if self._dropout_rng is None:
@@ -129,6 +134,17 @@ class Reading:
   ) -> tuple[Float[Array, "*dims embed"], Float[Array, "embed vocab"]]:
     """Rows and matrix whose product the logits are."""
     return self._plain(features, method="logit_factors")
+
+  @property
+  def has_values(self) -> bool:
+    """Whether the network has a value head."""
+    return self._module.config.value_head
+
+  def values(
+    self, features: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims"]:
+    """See `network.Network.values`."""
+    return self._plain(features, method="values")
 
   def start_decoding(
     self, *, sequences_per_prompt: int, max_length: int
