@@ -1,7 +1,8 @@
 """What control rows ask of lists, as formulas and decoders take it."""
 
 import dataclasses
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,8 @@ from instructrec.evaluation import control
 
 NOBODY = -1
 """The target of a row that is about no user."""
+COLUMNS = ("constraints", "k", "history_ids", "next_id")
+"""What rows say."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,7 +37,7 @@ class Asked:
   having: Bool[np.ndarray, "rows items"]
 
   @classmethod
-  def of(cls, rows: pl.DataFrame, items: catalog.Catalog) -> Self:
+  def of(cls, rows: pl.DataFrame, items: catalog.Catalog) -> "Asked":
     """Reads rows.
 
     Args:
@@ -48,19 +51,7 @@ class Asked:
     Raises:
       ValueError: see `wish_arrays.WishArrays.of`.
     """
-    histories = [
-      [items.index(item) for item in dict.fromkeys(ids)]
-      for ids in rows["history_ids"].to_list()
-    ]
-    longest = max(map(len, histories), default=0)
-    history = np.full((rows.height, longest), -1, np.int64)
-    for row, places in zip(history, histories, strict=True):
-      row[: len(places)] = places
-    k = rows["k"].to_numpy().astype(np.int64)
-    arrays = wish_arrays.WishArrays(items)
-    wish, having = arrays.of(rows["constraints"].to_list(), k, history)
-    targets = [items.index(i) if i else NOBODY for i in rows["next_id"]]
-    return cls(k, history, np.array(targets, np.int64), wish, having)
+    return Reader(items)({name: rows[name].to_list() for name in COLUMNS})
 
   def __len__(self) -> int:
     return len(self.k)
@@ -94,3 +85,58 @@ class Asked:
   ) -> Bool[np.ndarray, "rows places"]:
     """Which places hold an item that has what the row speaks of."""
     return control.at_places(self.having, items)
+
+
+class Reader:
+  """Reads rows of control tasks against a catalogue.
+
+  Args:
+    items: the catalogue that the rows are about.
+  """
+
+  def __init__(self, items: catalog.Catalog) -> None:
+    self._items = items
+    self._wishes = wish_arrays.WishArrays(items)
+
+  def __len__(self) -> int:
+    return len(self._items)
+
+  def __call__(self, rows: Mapping[str, Sequence[Any]]) -> Asked:
+    """What some rows ask.
+
+    Args:
+      rows: the columns `COLUMNS`, equally long.
+
+    Returns:
+      The same by places in the catalogue, none of a history twice.
+
+    Raises:
+      KeyError: for an item that the catalogue lacks.
+      ValueError: see `wish_arrays.WishArrays.of`.
+    """
+    history = self.places([dict.fromkeys(ids) for ids in rows["history_ids"]])
+    k = np.array(rows["k"], np.int64)
+    wish, having = self._wishes.of(rows["constraints"], k, history)
+    targets = [self._items.index(i) if i else NOBODY for i in rows["next_id"]]
+    return Asked(k, history, np.array(targets, np.int64), wish, having)
+
+  def places(
+    self, rows: Sequence[Iterable[str]]
+  ) -> Int[np.ndarray, "rows longest"]:
+    """Places of items in the catalogue, -1 where a row has fewer.
+
+    Args:
+      rows: ids of items.
+
+    Returns:
+      As wide as the longest row.
+
+    Raises:
+      KeyError: for an item that the catalogue lacks.
+    """
+    found = [[*map(self._items.index, row)] for row in rows]
+    width = max(map(len, found), default=0)
+    result = np.full((len(found), width), -1, np.int64)
+    for place, row in zip(result, found, strict=True):
+      place[: len(row)] = row
+    return result

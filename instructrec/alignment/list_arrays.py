@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from instructrec.alignment.wish_arrays import WishArrays
+from instructrec.alignment import asked
 from instructrec.data.catalog import Catalog
+from instructrec.evaluation import control
 from instructrec.training import token_dataset
 
-_COLUMNS = ("k", "constraints", "history_ids", "next_id", "teacher_ids")
+COLUMNS = (*asked.COLUMNS, "teacher_ids")
+"""What the arrays are made of."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,14 +21,14 @@ class ListArrays:
   """Makes the arrays of rows; `batches.ListSource`.
 
   Attributes:
-    wishes: reads constraints.
-    numbers: of items, by id, from 1; 0 for "".
+    reader: reads what is asked.
+    list_length: items of the longest list that may be asked for.
     history_length: items of the longest history.
     teacher_length: items of the longest list of a retriever's best.
   """
 
-  wishes: WishArrays
-  numbers: Mapping[str, int]
+  reader: asked.Reader
+  list_length: int
   history_length: int
   teacher_length: int
 
@@ -58,10 +60,9 @@ class ListArrays:
       lengths = [d.columns[column].list.len() for d in datasets.values()]
       return max(1, *(int(found.to_numpy().max()) for found in lengths))
 
-    numbers = {item: i for i, item in enumerate(items.item_ids, start=1)}
     return cls(
-      WishArrays(items),
-      {"": 0, **numbers},
+      asked.Reader(items),
+      list_length,
       longest("history_ids"),
       longest("teacher_ids"),
     )
@@ -70,7 +71,7 @@ class ListArrays:
   def identity(self) -> dict[str, int]:
     """See `batches.ListSource`."""
     return {
-      "items": len(self.numbers) - 1,
+      "items": len(self.reader),
       "history_length": self.history_length,
       "teacher_length": self.teacher_length,
     }
@@ -87,7 +88,22 @@ class ListArrays:
       examples: which of them.
 
     Returns:
-      By item number, padded with 0: `list_history` [batch, history],
+      See `of_rows`.
+
+    Raises:
+      ValueError: likewise.
+    """
+    rows = dataset.columns[examples]
+    return self.of_rows({name: rows[name].to_list() for name in COLUMNS})
+
+  def of_rows(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+    """The arrays of some rows.
+
+    Args:
+      rows: the columns `COLUMNS`, equally long.
+
+    Returns:
+      By item number, from 1 and padded with 0: `list_history` [batch, history],
       `list_targets` [batch], what the user took next, and `list_teacher`
       [batch, best], what the retriever shows, best first. `list_sizes`
       [batch]: how many items are asked for. `list_wishes` [batch, 4]: the
@@ -95,32 +111,63 @@ class ListArrays:
       items have what it speaks of. All others are int32.
 
     Raises:
-      ValueError: for constraints that cannot be read; see `WishArrays.of`.
+      ValueError: where no list can be drawn for a row, for histories or lists
+        that are longer than the widths, and as of `asked.Reader`.
     """
-    rows = dataset.columns[examples]
-    history = self._padded(rows["history_ids"].to_list(), self.history_length)
-    sizes = rows["k"].to_numpy()
-    wish, has = self.wishes.of(
-      rows["constraints"].to_list(), sizes, history - 1
-    )
-    teacher = self._padded(rows["teacher_ids"].to_list(), self.teacher_length)
-    targets = np.array([self.numbers[i] for i in rows["next_id"]], np.int32)
+    shown = [*map(len, rows["teacher_ids"])]
+    _check_rows("a row", rows["k"], shown, self.list_length)
+    found = self.reader(rows)
+    teacher = self.reader.places(rows["teacher_ids"])
     return {
-      "list_sizes": sizes.astype(np.int32),
-      "list_wishes": np.stack(wish, axis=1).astype(np.int32),
-      "list_has": has,
-      "list_history": history,
-      "list_targets": targets,
-      "list_teacher": teacher,
+      "list_sizes": found.k.astype(np.int32),
+      "list_wishes": np.stack(found.wish, axis=1).astype(np.int32),
+      "list_has": found.having,
+      "list_history": _numbers("history", found.history, self.history_length),
+      "list_targets": (found.targets + 1).astype(np.int32),
+      "list_teacher": _numbers("teacher's list", teacher, self.teacher_length),
     }
 
-  def _padded(
-    self, rows: Sequence[Sequence[str]], width: int
-  ) -> Int[np.ndarray, "rows width"]:
-    found = np.zeros((len(rows), width), np.int32)
-    for place, row in zip(found, rows, strict=True):
-      place[: len(row)] = [self.numbers[item] for item in row]
-    return found
+
+def zeros(
+  rows: int, *, items: int, history: int, teacher: int
+) -> dict[str, np.ndarray]:
+  """Arrays of the shapes and types of those of a batch.
+
+  Args:
+    rows: of the batch.
+    items: of the catalogue.
+    history: of the longest history.
+    teacher: of the longest list of a retriever's best.
+
+  Returns:
+    Arrays by name; see `ListArrays.of_rows`.
+  """
+  shapes: dict[str, tuple[int, ...]] = {
+    "list_sizes": (rows,),
+    "list_wishes": (rows, len(control.Wish._fields)),
+    "list_has": (rows, items),
+    "list_history": (rows, history),
+    "list_targets": (rows,),
+    "list_teacher": (rows, teacher),
+  }
+  types = {"list_has": bool}
+  return {
+    name: np.zeros(shape, types.get(name, np.int32))
+    for name, shape in shapes.items()
+  }
+
+
+def _numbers(
+  what: str, places: Int[np.ndarray, "rows longest"], width: int
+) -> Int[np.ndarray, "rows width"]:
+  """Item numbers of places, 0 for none, so and so wide."""
+  longest = places.shape[1]
+  if longest > width:
+    raise ValueError(
+      f"a {what} has {longest} items, and there is room for {width}; make the "
+      "length larger"
+    )
+  return np.pad(places + 1, ((0, 0), (0, width - longest))).astype(np.int32)
 
 
 def _check(
@@ -128,22 +175,33 @@ def _check(
 ) -> None:
   """Refuses rows that no list can be drawn for."""
   columns: Any = dataset.columns
-  if missing := [c for c in _COLUMNS if c not in columns.columns]:
+  if missing := [c for c in COLUMNS if c not in columns.columns]:
     raise ValueError(
       f"{name} lacks {', '.join(missing)}, which lists are rewarded by; "
       "expected control tasks: set MIXTURE_OR_TASK_NAME to "
       "'control_v1_lists', and make the data with `instructrec generate "
       "--kind=control`"
     )
-  least, most = columns["k"].min(), columns["k"].max()
+  shown = columns["teacher_ids"].list.len()
+  _check_rows(name, columns["k"], shown, list_length)
+
+
+def _check_rows(
+  what: str,
+  sizes: Sequence[int],
+  shown: Sequence[int],
+  list_length: int,
+) -> None:
+  """As `_check`, by the sizes of lists and how many items a retriever shows."""
+  least, most = min(sizes), max(sizes)
   if least < 1 or most > list_length:
     raise ValueError(
-      f"{name} asks for {least} to {most} titles, expected 1 to {list_length} "
+      f"{what} asks for {least} to {most} titles, expected 1 to {list_length} "
       "(LIST_LENGTH); where a row asks for none, leave the task out, as "
       "'control_v1_lists' does"
     )
-  if columns["teacher_ids"].list.len().min() < 1:
+  if not min(shown):
     raise ValueError(
-      f"{name} has rows without a user, whom a retriever shows nothing; leave "
-      "the task out, as 'control_v1_lists' does"
+      f"{what} is about no user, whom a retriever shows nothing; leave the "
+      "task out, as 'control_v1_lists' does"
     )

@@ -37,32 +37,35 @@ ARRAYS = (
   "list_history",
   "list_targets",
   "list_teacher",
+  "list_keys",
 )
-"""What batches say of lists; see `list_arrays.ListArrays`."""
-_DRAWS = 1
-"""Salt of the draws; dropout has the key itself."""
+"""What batches say of lists; see `batches.BatchStream.batch`."""
+_DRAWN, _REFERENCE, _VALUES = "drawn_", "drawn_reference", "drawn_values"
+"""What `ListObjective.draw` adds to batches: fields of lists, and more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ListObjective:
   """Policy gradient over lists of titles.
 
-  Draws are a function of the step's key and of a row's place in its
-  microbatch: other microbatches draw other lists of the same distribution.
+  Draws are a function of the prompt and of `list_keys`, a key a row that the
+  batch brings: other microbatches, devices and trainers draw the same lists.
 
   Attributes:
     separator_id: see `list_policy.ListPolicy`; None where `bound` is to give
       it.
     max_items: items of the longest list that is asked for.
     num_lists: lists drawn of each prompt, which are compared; at least 2.
-    loss: what is learnt from them: `item_grpo.ItemGRPO`, `grpo.GRPO`.
+    loss: what is learnt from them: `item_grpo.ItemGRPO`, `grpo.GRPO` or
+      `ppo.PPO`.
+    num_updates: how often is learnt from what was drawn once.
+    most_moved: in nats a token, how far the policy may move from what drew the
+      lists before they are left.
     constrained: see `list_policy.ListPolicy`; what constrained lists learn is
       their order and what is in them, others also to have no errors.
     max_length: tokens of a list that is not constrained.
     form: whose rewards, the name of a `rewards.Form`.
     alpha: how much the ranking counts beside the wish; see `rewards`.
-    seed: of draws where there is no dropout to have keys from: validation
-      draws the same noise each time.
     catalog: what is written, or what makes it when it is asked; None where
       `bound` is to give it.
     popularity: of each item, in [0, 1], for what is reported; None leaves it
@@ -75,11 +78,12 @@ class ListObjective:
   loss: policy_lib.PolicyLoss = dataclasses.field(
     default_factory=item_grpo.ItemGRPO
   )
+  num_updates: int = 1
+  most_moved: float = 0.05
   constrained: bool = True
   max_length: int | None = None
   form: str = rewards.Form.MENDED
   alpha: float = rewards.ALPHA
-  seed: int = 0
   catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource | None = (
     None
   )
@@ -102,6 +106,11 @@ class ListObjective:
       raise ValueError(
         f"num_lists is {self.num_lists} and alpha {self.alpha}; expected at "
         "least 2, as a list is compared with others, and a number in [0, 1]"
+      )
+    if self.num_updates < 1 or not self.most_moved > 0.0:
+      raise ValueError(
+        f"num_updates is {self.num_updates} and most_moved {self.most_moved}; "
+        "expected at least 1, and a number above 0"
       )
     if self.separator_id is not None:
       self.policy  # noqa: B018  Checks the rest.
@@ -154,20 +163,27 @@ class ListObjective:
         "be left; train with gin/overrides/lora.gin, or set "
         f"{type(self.loss).__name__}.divergence_weight = 0.0"
       )
-    arrays, rng = reading.arrays, self._rng(reading)
+    arrays = reading.arrays
+    trains = reading.has_dropout
     reading = reading.without_dropout()
-    trie = self._catalog(reading)
-    requests = list_policy.ListRequests(
-      lengths=arrays["list_sizes"],
-      conditions=leaf_intervals.Conditions(excluded=arrays["list_history"]),
-    )
-    drawn = rollouts.draw(
-      reading, trie, requests, self.policy, num_lists=self.num_lists, rng=rng
+    if _REFERENCE not in arrays:
+      if self.repeats is not None and trains:
+        raise ValueError(
+          f"num_updates is {self.num_updates}, but this trainer makes one "
+          "update of each draw; set ListObjective.num_updates = 1"
+        )
+      arrays = {**arrays, **self._written(reading)}
+    drawn = rollouts.Rollout.of(
+      list_policy.TitleLists(
+        *(arrays[_DRAWN + name] for name in list_policy.TitleLists._fields)
+      ),
+      _requests(arrays),
+      self.policy,
     )
     asked = _asked(arrays)
     earned = self._earned(drawn.items, arrays, asked)
     written = drawn.num_tokens > 0
-    samples = self._samples(reading, trie, requests, drawn.lists)
+    samples = self._samples(reading, arrays)
     missing = self._missing(drawn.items, asked)
     total, metrics = self.loss(
       samples,
@@ -183,10 +199,52 @@ class ListObjective:
       del metrics["policy/divergence"]
     return objective.Outcome(total, metrics)
 
-  def _rng(self, reading: Reading) -> PRNGKeyArray:
-    key = reading.dropout_rng
-    key = jax.random.key(self.seed) if key is None else key
-    return jax.random.fold_in(key, _DRAWS)
+  @property
+  def repeats(self) -> objective.Repeats | None:
+    """See `objective.DrawingObjective`."""
+    if self.num_updates == 1:
+      return None
+    return objective.Repeats(
+      self.num_updates, policy_lib.MOVED, self.most_moved
+    )
+
+  def draw(self, reading: Reading) -> objective.Arrays:
+    """See `objective.DrawingObjective`."""
+    reading = reading.without_dropout()
+    found = self._written(reading)
+    if reading.has_values:
+      features = self._follow(reading, found[_DRAWN + "tokens"]).features
+      found[_VALUES] = reading.values(features)
+    return jax.lax.stop_gradient(found)
+
+  def _written(self, reading: Reading) -> dict[str, Array]:
+    """Lists that are drawn, with their probabilities under the reference."""
+    drawn = rollouts.draw(
+      reading,
+      self._catalog(reading),
+      _requests(reading.arrays),
+      self.policy,
+      num_lists=self.num_lists,
+      rng=keys(reading.arrays),
+    )
+    found = {_DRAWN + n: x for n, x in drawn.lists._asdict().items()}
+    reference = drawn.lists.token_log_probs
+    if reading.has_adapters:
+      reference = self._follow(
+        reading.without_adapters(), drawn.lists.tokens
+      ).log_probs
+    return found | {_REFERENCE: reference}
+
+  def _follow(
+    self, reading: Reading, tokens: Int[Array, "batch lists length"]
+  ) -> title_lists.Followed:
+    return title_lists.follow(
+      reading,
+      self._catalog(reading),
+      _requests(reading.arrays),
+      self.policy,
+      tokens,
+    )
 
   def _catalog(self, reading: Reading) -> catalog_trie.CatalogTrie:
     trie = catalog_decoder.made(
@@ -196,29 +254,23 @@ class ListObjective:
     return trie
 
   def _samples(
-    self,
-    reading: Reading,
-    trie: catalog_trie.CatalogTrie,
-    requests: list_policy.ListRequests,
-    lists: list_policy.TitleLists,
+    self, reading: Reading, arrays: objective.Arrays
   ) -> policy_lib.Samples:
     """The drawn tokens, under the policy, that which drew, and without it."""
-
-    def log_probs(reading: Reading) -> Float[Array, "batch lists length"]:
-      return title_lists.token_log_probs(
-        reading, trie, requests, self.policy, lists.tokens
-      )
-
-    old = lists.token_log_probs
-    reference = old
-    if reading.has_adapters:
-      reference = log_probs(reading.without_adapters())
-    where = lists.tokens != network.PAD_ID
+    tokens = arrays[_DRAWN + "tokens"]
+    followed = self._follow(reading, tokens)
+    values = None
+    if reading.has_values:
+      values = reading.values(followed.features)
+    places = self.policy.places(tokens)
     return policy_lib.Samples(
-      log_probs=log_probs(reading),
-      old=old,
-      reference=reference,
-      items=jnp.where(where, self.policy.places(lists.tokens), -1),
+      log_probs=followed.log_probs,
+      old=arrays[_DRAWN + "token_log_probs"],
+      reference=arrays[_REFERENCE],
+      entropies=followed.entropies,
+      items=jnp.where(tokens != network.PAD_ID, places, -1),
+      values=values,
+      old_values=arrays.get(_VALUES),
     )
 
   def _earned(
@@ -247,6 +299,22 @@ class ListObjective:
       return jnp.zeros(items.shape, bool)
     needed = jnp.minimum(asked.k, control.room(asked.wish))
     return control.within(items, needed) & (items == generated.EMPTY)
+
+
+def _requests(arrays: objective.Arrays) -> list_policy.ListRequests:
+  """What rows ask of lists while they are written."""
+  return list_policy.ListRequests(
+    lengths=arrays["list_sizes"],
+    conditions=leaf_intervals.Conditions(excluded=arrays["list_history"]),
+  )
+
+
+def keys(arrays: objective.Arrays) -> PRNGKeyArray:
+  """The key of each row's draws [batch], from the bits in a batch."""
+  bits = jax.lax.bitcast_convert_type(arrays["list_keys"], jnp.uint32)
+  # Whichever generator a run has its dropout from: of many keys, those of TPUs
+  # (`rbg`) take the first alone.
+  return jax.random.wrap_key_data(bits, impl="threefry2x32")
 
 
 def _asked(arrays: objective.Arrays) -> rewards.Asked:

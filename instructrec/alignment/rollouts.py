@@ -41,6 +41,35 @@ class Rollout(NamedTuple):
   num_tokens: Float[Array, "batch lists places"]
   errors: control.Errors
 
+  @classmethod
+  def of(
+    cls,
+    lists: list_policy.TitleLists,
+    requests: list_policy.ListRequests,
+    policy: list_policy.ListPolicy,
+  ) -> "Rollout":
+    """What is known of lists that were drawn.
+
+    Args:
+      lists: several a prompt.
+      requests: what was asked; what they exclude is the history.
+      policy: that wrote them.
+    """
+    items = indices(lists.items)
+    history = requests.conditions.excluded
+    if history is None:
+      history = jnp.zeros((len(items), 1), jnp.int32)
+    return cls(
+      lists=lists,
+      items=items,
+      num_tokens=policy.by_item(jnp.ones(lists.tokens.shape), lists.tokens),
+      errors=control.errors(
+        items,
+        jnp.asarray(requests.lengths)[:, None],
+        jnp.asarray(history)[:, None] - 1,
+      ),
+    )
+
 
 def draw(
   reading: reading_lib.Reading,
@@ -76,20 +105,7 @@ def draw(
     temperature=1.0,
     rng=rng,
   )
-  items = indices(lists.items)
-  history = requests.conditions.excluded
-  if history is None:
-    history = jnp.zeros((len(items), 1), jnp.int32)
-  return Rollout(
-    lists=lists,
-    items=items,
-    num_tokens=policy.by_item(jnp.ones(lists.tokens.shape), lists.tokens),
-    errors=control.errors(
-      items,
-      jnp.asarray(requests.lengths)[:, None],
-      jnp.asarray(history)[:, None] - 1,
-    ),
-  )
+  return Rollout.of(lists, requests, policy)
 
 
 def indices(items: Int[Array, "*dims"]) -> Int[Array, "*dims"]:

@@ -18,6 +18,7 @@ import typer.core
 import instructrec
 from instructrec import cache
 from instructrec.cli import (
+  align,
   candidates,
   checkpoint,
   compare,
@@ -139,6 +140,7 @@ for _function in (
 ):
   _add(app, _function)
 _add(app, train.train, takes_gin=True)
+_add(app, align.align, takes_gin=True)
 _add(app, preflight.preflight, takes_gin=True)
 _add(app, evaluate.evaluate, takes_gin=True)
 _add(app, rank.rank, takes_gin=True)

@@ -67,6 +67,21 @@ def preflight(
   num_candidates: Annotated[
     int | None, typer.Option(help="Candidates of a list.", min=1)
   ] = None,
+  num_items: Annotated[
+    int | None,
+    typer.Option(
+      help="Items of the catalogue, where lists are rewarded; 10,000 if left "
+      "out.",
+      min=2,
+    ),
+  ] = None,
+  title_length: Annotated[
+    int | None,
+    typer.Option(
+      help="Tokens of its longest title, its end included; 16 if left out.",
+      min=4,
+    ),
+  ] = None,
   cache_dir: Annotated[
     pathlib.Path | None,
     typer.Option(
@@ -118,6 +133,8 @@ def preflight(
     bindings,
     score_batch_size=score_batch_size,
     num_candidates=num_candidates,
+    num_items=num_items,
+    title_length=title_length,
   )
   options = check.Options(
     hbm_gib=hbm_gib,

@@ -81,7 +81,10 @@ def sample(
   }
   ids = requests["request_id"].to_list()
   rows = candidates.request_keys(ids, seed)
-  columns = candidates.request_keys(items.item_ids, seed + 1)[by_rank]
+  # Mixed once more: the random baseline ranks by `pair_uniforms`, and with the
+  # same seed its last items would be the negatives.
+  columns = candidates.mix(candidates.request_keys(items.item_ids, seed + 1))
+  columns = columns[by_rank]
   target = np.array([items.index(i) for i in requests["target"]], np.int64)
   found = np.zeros((len(ids), num_negatives), np.int64)
   num_widened = 0

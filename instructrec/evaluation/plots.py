@@ -187,13 +187,14 @@ def strata_lines(
   return True
 
 
-def _points(
-  rows: Sequence[Mapping[str, Any]], split: str
+def _series(
+  rows: Sequence[Mapping[str, Any]], split: str, name: str
 ) -> tuple[list[float], list[float]]:
+  """Steps at which a metric is known, and its values."""
   found = [
-    row for row in rows if row["split"] == split and row.get("loss") is not None
+    row for row in rows if row["split"] == split and row.get(name) is not None
   ]
-  return [row["step"] for row in found], [row["loss"] for row in found]
+  return [row["step"] for row in found], [row[name] for row in found]
 
 
 @mpl.rc_context(_LOOK)
@@ -209,7 +210,7 @@ def loss_curve(
   Raises:
     ValueError: where no row holds a training loss.
   """
-  steps, losses = _points(rows, "train")
+  steps, losses = _series(rows, "train", "loss")
   if not steps:
     raise ValueError("metrics.jsonl holds no training loss to plot")
   figure = Figure(figsize=(8, 4))
@@ -223,7 +224,7 @@ def loss_curve(
     marker="." if len(steps) < 30 else None,
     label="training",
   )
-  steps, losses = _points(rows, "validation")
+  steps, losses = _series(rows, "validation", "loss")
   if np.isfinite(losses).any():
     best = int(np.nanargmin(losses))
     axes.plot(
@@ -242,6 +243,64 @@ def loss_curve(
   axes.spines[["top", "right"]].set_visible(False)
   axes.legend()
   _save(figure, path)
+
+
+@mpl.rc_context(_LOOK)
+def training_curves(
+  rows: Sequence[Mapping[str, Any]],
+  panels: Mapping[str, Sequence[str]],
+  path: str | os.PathLike[str],
+) -> bool:
+  """Metrics of training and of validation against the step, a panel each.
+
+  Args:
+    rows: rows of a run's `metrics.jsonl`.
+    panels: by title, the metrics that share a panel; those that no row has are
+      left out, and so are panels without any.
+    path: the SVG to write.
+
+  Returns:
+    Whether there was anything to draw.
+  """
+  drawn = {
+    title: found
+    for title, names in panels.items()
+    if (found := [n for n in names if _series(rows, "train", n)[0]])
+  }
+  if not drawn:
+    return False
+  columns = min(2, len(drawn))
+  height = -(-len(drawn) // columns)
+  figure = Figure(figsize=(10, 2.8 * height), layout="constrained")
+  axes_of = figure.subplots(height, columns, squeeze=False).flatten()
+  for axes, (title, names) in zip(axes_of, drawn.items(), strict=False):
+    for number, name in enumerate(names):
+      colour = _COLOURS[number % len(_COLOURS)]
+      axes.plot(
+        *_series(rows, "train", name),
+        color=colour,
+        linestyle=_LINES[number // len(_COLOURS) % len(_LINES)],
+        linewidth=1.3,
+        label=_label(name),
+      )
+      axes.plot(
+        *_series(rows, "validation", name),
+        color=colour,
+        linestyle="none",
+        marker=_MARKERS[number % len(_MARKERS)],
+        markersize=4,
+      )
+    axes.set_title(title, fontsize="medium")
+    axes.set_xlabel("training step")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    axes.grid()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize="small")
+  for axes in axes_of[len(drawn) :]:
+    axes.set_visible(False)
+  figure.suptitle("Lines: training; points: validation", fontsize="medium")
+  _save(figure, path)
+  return True
 
 
 def wish_label(condition: str) -> str:

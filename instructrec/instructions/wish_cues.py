@@ -51,6 +51,34 @@ CONDITIONAL: Mapping[str, frozenset[str]] = {
 
 BEATS = frozenset("beat beats over trump trumps".split())
 """Those of them that always do so between two things."""
+QUESTIONS = frozenset(
+  (
+    "arent cant couldnt didnt doesnt dont hasnt havent isnt shouldnt wasnt "
+    "wont wouldnt"
+  ).split()
+)
+"""Words that deny nothing where a question begins with them."""
+PERSONS = frozenset(
+  (
+    "aunt baby boss boy boys boyfriend brother brothers child children "
+    "colleague cousin dad daughter daughters family father fiance friend "
+    "friends girl girlfriend girls grandchild grandchildren granddaughter "
+    "grandkids grandma grandpa grandson guests husband kid kids lad mom mother "
+    "mum neighbour neighbor nephew nephews niece nieces parents partner "
+    "roommate sister sisters son sons spouse students toddler uncle wife"
+  ).split()
+)
+"""Behind "my" and the like they are read as "me"."""
+OWNERS = frozenset("my our his her their the".split())
+ANYTHING = frozenset(
+  (
+    "albums anything articles books everything films games gear items movies "
+    "music none nothing one ones products something stuff things toys"
+  ).split()
+)
+"""Words that a price may follow behind a comma: "nothing, top of the range"."""
+ITS = frozenset("it its that thats theyre".split())
+"""Behind the comma of "the one thing I hate, it's puzzles"."""
 UNIVERSAL = frozenset(
   "all any anybody anyone every everybody everyone everywhere".split()
 )
@@ -61,15 +89,16 @@ EMPHASIS = frozenset(
     "definitely entirely especially even ever exactly frankly fully honestly "
     "just much overly particularly personally pretty quite really remotely "
     "right seriously simply strictly slightly so somewhat terribly that "
-    "thoroughly too totally truly utterly very well"
+    "thoroughly too totally truly utterly very well whatsoever"
   ).split()
 )
 """Words that may stand between the words of a cue."""
 SEPARABLE = frozenset(
   (
-    "boot call chuck clear count cross cut drive filter get give keep kept "
-    "kick lay leave leaving left let lock pack push put rule screen send shove "
-    "shut store strike take throw toss turn wave weed write"
+    "boot call chuck clear count cross cut cutting drive filter filtering get "
+    "give keep keeping kept kick lay leave leaving left let lock pack phase "
+    "push put puts putting rule ruling screen send shove shut store strike "
+    "take taking throw throwing toss turn wave weed weeding write"
   ).split()
 )
 HAVING = frozenset("bought got has have own owned".split())
@@ -84,7 +113,9 @@ EXCHANGES = frozenset(
 )
 FOR = frozenset("for into to with".split())
 """Behind what is exchanged: "swap puzzles for kites"."""
-INTERJECTIONS = frozenset("bleh boo ew eww meh ugh yikes yuck".split())
+INTERJECTIONS = frozenset(
+  ("adieu bleh boo bye ew eww farewell goodbye meh ugh yikes yuck").split()
+)
 """They may be about what comes after their comma."""
 BESIDE_THING = frozenset(("over", "why"))
 """Of the words that begin clauses, those that need their thing at once."""
@@ -119,6 +150,10 @@ LINKS = frozenset(
   ).split()
 )
 """Words that say of a thing what it is or does."""
+FINDS = frozenset(
+  "call called consider considers find finds found think thought".split()
+)
+"""Words before a thing that say of it what follows: "I find kites dull"."""
 AUXILIARIES = frozenset(
   (
     "am are be been can could did do does had has have is just may might "
@@ -128,8 +163,9 @@ AUXILIARIES = frozenset(
 """Words between a thing and what is denied of it."""
 FILLERS = frozenset(
   (
-    "again all and any anymore anyway at ever for forever honestly i im it me "
-    "more now of one ones personally please really simply sorry thank "
+    "again ah all and any anymore anyway at ever for forever god gosh honestly "
+    "i im it jeez lord me more now of oh one ones personally please really "
+    "simply sorry thank "
     "thanks that the them these they this those to today too us we you"
   ).split()
 )

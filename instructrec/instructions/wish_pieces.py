@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from instructrec.instructions import spoken, wish_cues
 from instructrec.instructions.wish_cues import Cue
@@ -101,8 +101,8 @@ def pieces(text: str) -> list[Piece]:
     start, stop = found.span()
     words = spoken.words(found[0])
     before = text[:start][-1:]
-    if before == "-" and words == ["free"]:
-      result.append(Piece("-free", start, stop))
+    if before == "-" and words in (["free"], ["less"]):
+      result.append(Piece(f"-{words[0]}", start, stop))
     elif words:
       result += [Piece(word, start, stop) for word in words]
     elif found[0] in _STOPS or found[0] == ",":
@@ -113,6 +113,33 @@ def pieces(text: str) -> list[Piece]:
       result.append(Piece("minus" if found[0] == "-" else ";", start, stop))
     elif start in dashes or start - 1 in dashes:
       result.append(Piece("--", start, stop))
+  return result
+
+
+def with_persons(
+  pieces: Sequence[Piece], is_thing: Callable[[str], bool]
+) -> list[Piece]:
+  """Joins "my son" and the like to one word, "me".
+
+  Args:
+    pieces: words and marks.
+    is_thing: whether a word is a name of the catalogue.
+
+  Returns:
+    What is wished for by or for somebody else is read as if for oneself.
+  """
+  result: list[Piece] = []
+  for piece in pieces:
+    owner = result[-1] if result else None
+    if (
+      owner is not None
+      and owner.text in wish_cues.OWNERS
+      and piece.text in wish_cues.PERSONS
+      and not is_thing(piece.text)
+    ):
+      result[-1] = Piece("me", owner.start, piece.stop)
+    else:
+      result.append(piece)
   return result
 
 
@@ -144,8 +171,10 @@ def cue_at(pieces: Sequence[Piece], place: int) -> tuple[int, Cue | None]:
     size, cue = _longest([words[at] for at in kept])
     if cue is not None and kept[size - 1] + 1 > found[0]:
       found = kept[size - 1] + 1, cue
-  if found[1] is Cue.NEUTRAL and words[found[0] - 1] == "no":
-    # "I have no kites" is a lack, "I have no interest in kites" is not.
+  lacks = found[1] is Cue.NEUTRAL and words[found[0] - 1] == "no"
+  if lacks or (found[1] is Cue.BACKWARD and found[0] > 1):
+    # "I have no kites" is a lack, "I have no interest in kites" is not;
+    # "kites, please don't", but "please don't bother me with kites".
     rest = pieces[place + found[0] - 1 :][: wish_cues.LONGEST]
     if _longest([piece.text for piece in rest])[0] > 1:
       return 0, None

@@ -1,5 +1,6 @@
 """Which things of a wish are turned around: the rules of `wish_reader`."""
 
+import itertools
 from collections.abc import Sequence
 
 from instructrec.instructions import wish_cues
@@ -10,6 +11,8 @@ _FAR = 6
 """So many words may lie between a negation and what it is about."""
 _FAR_NEXT = 2
 """So many words that say nothing may lie within what is turned around."""
+_FAR_OUT = 4
+"""So many may lie between "anything" and "but"."""
 _WITHIN = (Cue.LAST_ONLY, Cue.AT_START, Cue.BAD, Cue.CONTINUES, Cue.SOUR)
 """Cues that do not part the things around them."""
 
@@ -43,8 +46,8 @@ class _Polarity:
     """For each piece whether it is a thing that is not wanted."""
     start = 0
     for place, piece in enumerate(self._pieces):
-      if piece.text == ":" and self._is_waiting():
-        continue  # "I do not want: puzzles."
+      if self._is_waiting() and self._names_it(place):
+        continue
       if piece.text == "but" and self._takes_out(place):
         self._take(place, Cue.NEGATES)
       elif piece.text == "," and self._is_interjected(place):
@@ -53,7 +56,8 @@ class _Polarity:
         self._clause = range(start, place)
         self._end_of_clause()
         start = place + 1
-        self._before = self._clause
+        if not self._says_nothing(self._clause):
+          self._before = self._clause  # "Puzzles? Oh, no."
         if piece.text != "," or not self._list_goes_on(place):
           self._negative = False
         self._commas += 1
@@ -73,13 +77,24 @@ class _Polarity:
     self._end_of_clause()
     return self._turned
 
+  def _says_nothing(self, clause: range) -> bool:
+    return all(_is_filler(self._pieces[place]) for place in clause)
+
   def _is_waiting(self) -> bool:
     """Whether a negation just came, and its thing has not."""
     return self._negative and not self._heard and not self._gap
 
+  def _names_it(self, place: int) -> bool:
+    """Whether it is "What I hate: puzzles." or "What I hate, it is ..."."""
+    after = self._pieces[place + 1 : place + 2]
+    text = self._pieces[place].text
+    return text == ":" or (
+      text == "," and any(piece.text in wish_cues.ITS for piece in after)
+    )
+
   def _takes_out(self, place: int) -> bool:
     """Whether "but" stands behind "any colour" or "everyone"."""
-    for piece in reversed(self._pieces[max(0, place - _FAR_NEXT) : place]):
+    for piece in reversed(self._pieces[max(0, place - _FAR_OUT) : place]):
       if piece.text in wish_cues.UNIVERSAL:
         return True
       if piece.thing is not None or piece.cue is not None or piece.is_mark:
@@ -90,7 +105,12 @@ class _Polarity:
     return place > 0 and self._pieces[place - 1].cue is Cue.NEXT_ONLY
 
   def _is_interjected(self, comma: int) -> bool:
-    return self._is_waiting() and self._cue == comma - 1 and self._is_disgust()
+    if not self._is_waiting() or self._cue != comma - 1:
+      return False
+    denies = self._pieces[self._cue].cue is Cue.BACKWARD
+    return self._is_disgust() or (
+      denies and _ends_with_thing(self._pieces[comma:])
+    )
 
   def _is_disgust(self) -> bool:
     return self._pieces[self._cue].text in wish_cues.INTERJECTIONS
@@ -102,17 +122,18 @@ class _Polarity:
       self._take_within(place)
     elif cue is Cue.BAD:
       if not governed:
-        self._turn_subject(place)
+        self._take_bad(place)
       self._negative = False
     elif cue is Cue.LAST_ONLY:
-      if place and self._pieces[place - 1].thing is not None:
-        self._turned[place - 1] = True
+      self._turn_last(place)
     elif cue in (Cue.NEGATES, Cue.EXCEPTS, Cue.DISLIKES, Cue.AT_START):
       if governed and text == "than":
         self._begin(place, False)  # "Nothing is better than kites."
         return
       if cue is not Cue.AT_START and not self._holds(place):
         self._pass(place)
+        return
+      if cue is Cue.NEGATES and self._asks(place):
         return
       twice = (
         governed
@@ -121,7 +142,7 @@ class _Polarity:
       )
       self._begin(place, not twice)
     elif cue is Cue.BACKWARD:
-      if self._is_about_next(place):
+      if self._is_about_next(place) or self._is_heading(place):
         self._begin(place, True)
         return
       found = governed or self._turn_back(place)
@@ -138,6 +159,38 @@ class _Polarity:
       self._negative = False
     elif cue is Cue.POSITIVE:
       self._take_positive(place, governed)
+
+  def _take_bad(self, place: int) -> None:
+    """Turns around what something bad is said of."""
+    things = self._things(range(self._clause.start, place))
+    lacks = self._pieces[self._cue].text == "without"
+    if things and lacks and self._cue in self._clause:
+      for thing in things:  # "Without kites it is no fun."
+        self._turned[thing] = False
+    elif self._clause.start == place:
+      after = self._pieces[place + 1 : place + 2]
+      if not after or after[0].is_mark:
+        self._turn_back(place)  # "Puzzles? Boring."
+    else:
+      self._turn_subject(place)
+
+  def _turn_last(self, place: int) -> None:
+    """Turns around the thing of "a puzzle-free list"."""
+    place -= 1
+    while place >= 0 and self._pieces[place].text in wish_cues.CONTINUES:
+      place -= 1
+    if place >= 0 and self._pieces[place].thing is not None:
+      self._turned[place] = True
+
+  def _asks(self, place: int) -> bool:
+    """Whether a question begins here: "Wouldn't a kite be nice?"."""
+    if self._pieces[place].text not in wish_cues.QUESTIONS:
+      return False
+    before = self._pieces[place - 1 : place]
+    if before and not before[0].is_mark:
+      return False
+    stops = (piece.text for piece in self._pieces[place:] if piece.is_stop)
+    return next(stops, "") == "?"
 
   def _turn_sour(self) -> None:
     """Turns around what was named in a clause without another cue."""
@@ -200,7 +253,10 @@ class _Polarity:
     if self._things(range(self._clause.start, place)):
       return False
     gap = 0
-    for piece in self._pieces[place + 1 :]:
+    rest = self._pieces[place + 1 :]
+    if [piece.text for piece in rest[:1]] == [","] and _ends_with_thing(rest):
+      return True  # "Not today, kites."
+    for piece in rest:
       if piece.thing is not None:
         return True
       gap += piece.text not in wish_cues.CONTINUES
@@ -209,6 +265,12 @@ class _Polarity:
       if not open_ended and (piece.cue is not None or gap > _FAR_NEXT):
         return False
     return False
+
+  def _is_heading(self, place: int) -> bool:
+    """Whether it is "Unwanted: kites."."""
+    after = self._pieces[place + 1 : place + 2]
+    alone = self._clause.start == place
+    return alone and any(piece.text == ":" for piece in after)
 
   def _holds(self, place: int) -> bool:
     """Whether "than", "over" and "to" compare here."""
@@ -340,15 +402,27 @@ class _Polarity:
     Returns:
       Whether something was.
     """
-    own = self._things(range(self._clause.start, place))
+    own, turned = self._things(range(self._clause.start, place)), True
     if not own:
       between = self._pieces[self._clause.start : place]
       if not all(p.cue is Cue.POSITIVE or _is_filler(p) for p in between):
         return False
       own = self._things(self._before)
+      condition = self._condition()
+      if condition is not None:
+        # "If it is not a kite, I do not want it."
+        own, turned = own if condition == "unless" else [], False
     for thing in own:
-      self._turned[thing] = True
+      self._turned[thing] = turned
     return bool(own)
+
+  def _condition(self) -> str | None:
+    """The word of "unless it is a kite, ..." and "if it is not a kite, ..."."""
+    for piece in self._pieces[self._before.start : self._before.stop]:
+      if piece.cue in (Cue.EXCEPTS, Cue.NEUTRAL):
+        word = piece.text.split()[0]
+        return word if word in ("if", "unless") else None
+    return None
 
   def _turn_subject(self, place: int) -> None:
     """Turns around what a clause says something bad of."""
@@ -360,6 +434,8 @@ class _Polarity:
         break
       linked |= not wish_cues.LINKS.isdisjoint(piece.text.split())
       place -= 1
+    found = self._pieces[max(place - 1, 0) : max(place, 0)]
+    linked |= any(piece.text in wish_cues.FINDS for piece in found)
     while linked and place >= self._clause.start:
       piece = self._pieces[place]
       if piece.thing is not None:
@@ -381,6 +457,13 @@ class _Polarity:
       ):
         found = []
     return found
+
+
+def _ends_with_thing(pieces: Sequence[Piece]) -> bool:
+  """Whether a thing is all that is said behind a comma."""
+  rest = itertools.takewhile(lambda piece: not piece.is_stop, pieces[1:])
+  kept = [p for p in rest if p.text not in wish_cues.CONTINUES]
+  return len(kept) == 1 and kept[0].thing is not None
 
 
 def _is_filler(piece: Piece) -> bool:

@@ -30,7 +30,7 @@ from instructrec.instructions import (
   wish_pieces,
   wish_polarity,
 )
-from instructrec.instructions.attributes import Attributes
+from instructrec.instructions.attributes import Attributes, Kind
 from instructrec.instructions.wish_pieces import Piece
 
 _LONG_WORD = 5
@@ -106,6 +106,11 @@ class WishReader:
       for number, a in enumerate(attributes.attributes)
       if "," in a.name
     }
+    self._prices = frozenset(
+      number
+      for number, a in enumerate(attributes.attributes)
+      if a.kind is Kind.PRICE
+    )
     self._by_chance = wish_evidence.is_needed(attributes.spoken)
     self._misspelt: dict[str, tuple[str, ...]] = {}
     self._known = (
@@ -164,7 +169,24 @@ class WishReader:
     pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
     for piece in pieces:
       piece.text = self._cue_word(piece.text)
-    return self._elements(pieces)
+    pieces = wish_pieces.with_persons(pieces, self._is_name)
+    return self._without_price_commas(self._elements(pieces))
+
+  def _without_price_commas(self, pieces: Sequence[Piece]) -> list[Piece]:
+    """Reads "nothing, top of the range" as one phrase."""
+
+    def parts(place: int) -> bool:
+      before = pieces[place - 1 : place]
+      if pieces[place].text != "," or not before:
+        return False
+      if before[0].text not in wish_cues.ANYTHING:
+        return False
+      words = wish_cues.CONTINUES | wish_cues.FOR
+      rest = (p for p in pieces[place + 1 :] if p.text not in words)
+      found = next(rest, None)
+      return found is not None and found.thing in self._prices
+
+    return [piece for place, piece in enumerate(pieces) if not parts(place)]
 
   def scores(
     self, read: ReadWish, items: Int[np.ndarray, " items"] | None = None
@@ -271,6 +293,9 @@ class WishReader:
       )
       place += size
     return result
+
+  def _is_name(self, word: str) -> bool:
+    return (spoken.singular(word),) in self._attributes.spoken
 
   def _cue_word(self, word: str) -> str:
     """A word of a cue for its misspelling, any other word as it is."""

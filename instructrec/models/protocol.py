@@ -127,6 +127,13 @@ class RankingModel(Protocol):
   def loss_divisor(self, batch: Batch) -> Any:
     """What the loss of a whole batch is divided by for its mean (ours)."""
 
+  @property
+  def repeats(self) -> Any:
+    """An `objective.Repeats`, of what is drawn once (ours); None for none."""
+
+  def drawn(self, params: Params, batch: Batch) -> Batch:
+    """The batch with what the objective learns from several times (ours)."""
+
   def eval_fn(self, params: Params, batch: Batch) -> tuple[Any, Metrics]:
     """Loss and metrics without dropout."""
 

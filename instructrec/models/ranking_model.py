@@ -196,6 +196,31 @@ class NetworkRankingModel(network_model.NetworkModel):
       metrics |= self._throughput(arrays)
     return loss, metrics
 
+  @property
+  def repeats(self) -> objective_lib.Repeats | None:
+    """How often the objective learns from what it draws; None for once."""
+    if isinstance(self.objective, objective_lib.DrawingObjective):
+      return self.objective.repeats
+    return None
+
+  def drawn(
+    self, params: protocol.Params, batch: protocol.Batch
+  ) -> dict[str, Array]:
+    """A batch with what the objective draws, for several calls of `loss_fn`.
+
+    Args:
+      params: of the network that draws.
+      batch: see `protocol`.
+
+    Returns:
+      The batch and more arrays, by row.
+    """
+    arrays = self._checked(batch, trees=False)
+    if isinstance(self.objective, objective_lib.DrawingObjective):
+      self.objective.check(arrays, titles=self.matches_titles)
+      arrays |= self.objective.draw(self._reading(params, arrays))
+    return arrays
+
   def loss_divisor(self, batch: protocol.Batch) -> Float[Array, ""]:
     """How many of the objective's units a batch holds.
 

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import seqio
 
-from instructrec.alignment import wish_arrays
+from instructrec.alignment import asked
 from instructrec.alignment.constraint import Constraint
-from instructrec.evaluation import control, control_lists, generated
+from instructrec.evaluation import control_lists, generated
 from instructrec.instructions import title_list
 from instructrec.pipelines import item_features, registry
 
 _TEXTS, _TEXT_LISTS = ("next_id",), ("constraints", "history_ids")
 
 
-def asked(
+def wanted(
   output: str, *, example: Mapping[str, Any], is_target: bool, **unused: Any
 ) -> Any:
   """Postprocessor of the tasks whose responses are lists.
@@ -103,21 +103,15 @@ def of_lists(source: seqio.TfdsDataSource) -> registry.Measured:
   def control_metrics(
     targets: Sequence[Mapping[str, Any]], predictions: Sequence[str]
   ) -> dict[str, float]:
-    catalogue, arrays, reader = _opened(*item_features.place(source))
-    places = {item: i for i, item in enumerate(catalogue.item_ids)}
-    found = [reader.read(text).items for text in predictions]
-    histories = [[places[i] for i in t["history_ids"]] for t in targets]
-    lists = control_lists.Lists(
-      _padded(found, generated.EMPTY),
-      np.array([target["k"] for target in targets]),
-      _padded(histories, -1),
-    )
-    wish, has = arrays.of(
-      [target["constraints"] for target in targets], lists.k, lists.history
-    )
-    wanted = np.array([places.get(t["next_id"], 0) for t in targets])
+    asks, titles = _opened(*item_features.place(source))
+    rows = asks({name: [t[name] for t in targets] for name in asked.COLUMNS})
+    found = [titles.read(text).items for text in predictions]
+    items = _padded(found)
     columns = control_lists.per_list(
-      lists, wanted, wish, control.at_places(has, lists.items).astype(bool)
+      control_lists.Lists(items, rows.k, rows.history),
+      rows.targets,
+      rows.wish,
+      rows.has(items),
     )
     if not any(target["next_id"] for target in targets):
       columns = {
@@ -131,23 +125,19 @@ def of_lists(source: seqio.TfdsDataSource) -> registry.Measured:
       if np.isfinite(column).any()
     }
 
-  return asked, control_metrics
+  return wanted, control_metrics
 
 
 @functools.lru_cache(maxsize=2)
 def _opened(path: str, written: int) -> Any:
-  """The catalogue beside the rows, and what reads wishes and lists of it."""
+  """What reads wishes and lists of the catalogue beside the rows."""
   del written  # Another file under the same name is read anew.
   items = item_features.read_catalog(path)
-  return (
-    items,
-    wish_arrays.WishArrays(items),
-    title_list.Reader(items.titles),
-  )
+  return asked.Reader(items), title_list.Reader(items.titles)
 
 
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> np.ndarray:
-  result = np.full((len(rows), max(1, *map(len, rows))), filler)
-  for row, found in zip(result, rows, strict=True):
+def _padded(lists: Sequence[Sequence[int]]) -> np.ndarray:
+  result = np.full((len(lists), max(1, *map(len, lists))), generated.EMPTY)
+  for row, found in zip(result, lists, strict=True):
     row[: len(found)] = found
   return result

@@ -5,7 +5,8 @@ of its rows. `control_v1_mixture` mixes them; `control_v1_general` adds a third
 of rows that name an item, InstructRec's and GenRec's, so that a model does not
 unlearn them. `control_v1_lists` has the lists for a user's history alone, which
 can be rewarded (`alignment.list_objective`). All have a second form ending in
-`_items`; see `registry.py`.
+`_items`, see `registry.py`, and those of `control_v1_lists` a third ending in
+`_asked`, which says what is asked of lists: `list_features.py`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,12 @@ import seqio
 from instructrec.alignment.wordings import ControlTask
 from instructrec.instructions import format as instruction_format
 from instructrec.instructions import mixtures, templates
-from instructrec.pipelines import control_metrics, item_features, registry
+from instructrec.pipelines import (
+  control_metrics,
+  item_features,
+  list_features,
+  registry,
+)
 
 WEIGHTS = {
   ControlTask.PLAIN: 1.0,
@@ -57,14 +63,16 @@ def register(
     ValueError: for names registered before.
   """
   names = []
-  for suffix in _SUFFIXES:
-    for task in ControlTask:
+  for suffix in (*_SUFFIXES, list_features.SUFFIX):
+    asks_lists = suffix == list_features.SUFFIX
+    for task in _REWARDED if asks_lists else ControlTask:
       names.append(f"{prefix}_{task}{suffix}")
       registry.add_answers(
         names[-1],
         f"{instruction_format.CONTROL}_{task}",
         vocabulary,
-        with_items=bool(suffix),
+        with_items=suffix == item_features.SUFFIX,
+        asks_lists=asks_lists,
         measured=(
           control_metrics.of_categories
           if task is ControlTask.CATEGORY
@@ -76,6 +84,9 @@ def register(
       names.append(f"{prefix}_{mixture}{suffix}")
       weighted = _control(prefix, suffix, tasks)
       seqio.MixtureRegistry.add(names[-1], weighted)
+  asked = _control(prefix, list_features.SUFFIX, _REWARDED)
+  names.append(f"{prefix}_lists{list_features.SUFFIX}")
+  seqio.MixtureRegistry.add(names[-1], asked)
   return names
 
 

@@ -6,7 +6,8 @@
 - `targets` of rank 2 give the same three, [candidates, targets];
 - of tasks that end in `_items`, the length `history`, a pair, gives `history_*`
   and takes `encoder_input_tokens` from the prompt; the length `choices` gives
-  `choice_*`.
+  `choice_*`;
+- of tasks that end in `_asked`, the length `lists` gives `list_*`.
 
 T5X takes one converter class for training and evaluation, so this one looks at
 the data: single targets go the way of `seqio.EncDecFeatureConverter` (packing
@@ -22,9 +23,9 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from instructrec.pipelines import item_features
+from instructrec.pipelines import item_features, list_features
 
-Lengths = Mapping[str, int | tuple[int, int]]
+Lengths = Mapping[str, int | tuple[int, ...]]
 
 
 class RankingFeatureConverter(seqio.EncDecFeatureConverter):
@@ -48,14 +49,17 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       Examples with the model's features.
 
     Raises:
-      ValueError: where the lengths do not fit the data, or candidate lists or
-        items are to be packed.
+      ValueError: where the lengths do not fit the data, or candidate lists,
+        items or lists that are asked for are to be packed.
     """
     rank = ds.element_spec["targets"].shape.rank
     length = task_feature_lengths.get("targets")
     items = self._item_shapes(ds, task_feature_lengths)
+    lists: dict[str, tuple[int, ...]] = {}
+    if list_features.lengths(task_feature_lengths) is not None:
+      lists = list_features.shapes(ds.element_spec)
     is_single = rank == 1 and isinstance(length, int)
-    if is_single and not items:
+    if is_single and not items and not lists:
       return super().__call__(ds, task_feature_lengths)
     if not is_single and (
       rank != 2 or isinstance(length, int) or length is None
@@ -67,8 +71,8 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
       )
     if self.pack:
       raise ValueError(
-        "candidate lists and items cannot be packed, as they belong to one "
-        "example each; use pack=False"
+        "candidate lists, items and what is asked of lists cannot be packed, "
+        "as they belong to one example each; use pack=False"
       )
     inputs = task_feature_lengths.get("inputs")
     if not isinstance(inputs, int):
@@ -89,6 +93,10 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
         **{
           name: tf.ensure_shape(example[name], found)
           for name, found in items.items()
+        },
+        **{
+          name: tf.reshape(example[name], found)
+          for name, found in lists.items()
         },
       }
 

@@ -24,7 +24,12 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from instructrec.instructions import mixtures, plans, templates
-from instructrec.pipelines import item_features, metrics, tfds_writer
+from instructrec.pipelines import (
+  item_features,
+  list_features,
+  metrics,
+  tfds_writer,
+)
 
 RERANK = "_rerank"
 _APPEND_EOS = seqio.preprocessors.append_eos_after_trim
@@ -163,7 +168,8 @@ def add_answers(
   config: str,
   vocabulary: seqio.Vocabulary,
   *,
-  with_items: bool,
+  with_items: bool = False,
+  asks_lists: bool = False,
   measured: Callable[[seqio.TfdsDataSource], Measured] = _generation,
 ) -> None:
   """Registers a task of instructions and their responses.
@@ -173,6 +179,8 @@ def add_answers(
     config: TFDS config of its rows.
     vocabulary: of inputs and targets.
     with_items: whether it says which items its rows are about.
+    asks_lists: whether it says what its rows ask of lists; see
+      `list_features.py`.
     measured: what its answers are measured by, which may need its source.
 
   Raises:
@@ -182,6 +190,7 @@ def add_answers(
   items = {"prompt": text, **item_features.output_features()}
   features = {"inputs": text, "targets": text}
   features |= items if with_items else {}
+  features |= list_features.output_features() if asks_lists else {}
   _add(name, config, features, measured)
 
 
@@ -198,6 +207,7 @@ def _add(
   items = None
   if "prompt" in output_features:
     items = item_features.Items(source)
+  asks_lists = list_features.KEYS in output_features
   steps = [
     _candidates_as_targets if is_list else None,
     seqio.preprocessors.tokenize,
@@ -207,6 +217,7 @@ def _add(
     _end_and_densify if is_list else None,
     item_features.append_eos if items else _APPEND_EOS,
     items and items.arrays,
+    list_features.Lists(source).arrays if asks_lists else None,
   ]
   seqio.TaskRegistry.add(
     name,

@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -39,14 +39,21 @@ from instructrec.training import (
 )
 
 _Tell = Callable[[str], None]
+_NOTHING: Mapping[str, Any] = {}
 
 
-def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
+def train(
+  settings: training.TrainingSettings,
+  tell: _Tell = print,
+  *,
+  known: Mapping[str, Any] = _NOTHING,
+) -> None:
   """Trains a run, or goes on with it.
 
   Args:
     settings: gin files, data and the run's folder.
     tell: shows a line.
+    known: further entries of the run's record.
 
   Raises:
     FileNotFoundError: where gin files or data are missing.
@@ -73,7 +80,7 @@ def train(settings: training.TrainingSettings, tell: _Tell = print) -> None:
       opened.describe(tell)
       if config.model.network_config.adapter is not None:
         tell(adapters.in_words(_parameter_shapes(config, opened.stream)))
-    record = _Record(settings, config, opened, tell)
+    record = _Record(settings, config, opened, known, tell)
     outcome = runner.train(
       config,
       opened.stream,
@@ -224,6 +231,7 @@ class _Record:
     settings: training.TrainingSettings,
     config: runner.TrainConfig,
     data: _Data,
+    known: Mapping[str, Any],
     tell: _Tell,
   ) -> None:
     self._settings, self._config = settings, config
@@ -238,6 +246,7 @@ class _Record:
       ),
       "instructions_fingerprint": data.fingerprint,
       **_base(config, settings),
+      **known,
       "environment": environment.describe(),
     }
     self._started, self._first = time.perf_counter(), 0

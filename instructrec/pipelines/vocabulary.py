@@ -54,6 +54,11 @@ class _Named(seqio.SentencePieceVocabulary):
     return seqio.SentencePieceVocabulary, (path, self.extra_ids)
 
 
+def separator_id() -> int:
+  """The token between titles of a list in that vocabulary: `<extra_id_0>`."""
+  return default().vocab_size - 1
+
+
 def default() -> seqio.SentencePieceVocabulary:
   """The vocabulary of the tasks: the file that is named, each time.
 

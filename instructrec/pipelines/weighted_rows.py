@@ -37,6 +37,7 @@ _OF_CATALOG = {
   model_parts.POPULARITY,
   model_parts.WANTED,
   model_parts.UNWANTED,
+  model_parts.PLAIN,
   model_parts.UNREAD,
 }
 _ALONE = (model_parts.WANTED, model_parts.UNWANTED)

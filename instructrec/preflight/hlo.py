@@ -265,20 +265,54 @@ def _turns(
   assert condition is not None
   assert body is not None
   inside = program.computations[condition]
-  test = inside.root
-  if test.opcode == "compare" and test.attribute("direction") == "LT":
-    counter = inside.instructions[test.operands[0]]
+  found = []
+  for counter, limit in _limits(program, inside, loops):
     index = counter.attribute("index")
-    limit = _constant(program, inside, test.operands[1], loops)
-    if index is not None and limit is not None:
+    if index is not None:
       step = _step(program.computations[body], int(index))
       start = _constant_element(program, loops, int(index))
       if step is not None and start is not None:
-        return max(0, math.ceil((limit - start) / step))
+        found.append(max(0, math.ceil((limit - start) / step)))
+  if found:
+    return min(found)
   raise ValueError(
     f"cannot tell how often the loop {loop.name} turns; its condition ends in "
-    f"{test.opcode}({test.argument})"
+    f"{inside.root.opcode}({inside.root.argument})"
   )
+
+
+def _limits(
+  program: Program,
+  inside: Computation,
+  loops: tuple[tuple[Computation, Instruction], ...],
+) -> Iterator[tuple[Instruction, int]]:
+  """What a loop's condition holds below a number, and the number.
+
+  A condition may ask for more: a loop that can end before its last turn is
+  taken not to, for costs are to be upper bounds.
+  """
+  where, outer = inside, {}
+  if inside.root.opcode == "fusion":
+    where = program.computations[inside.root.attribute("calls") or ""]
+    # What a fusion takes, by the names inside it.
+    outer = {
+      x.name: inside.root.operands[int(x.argument)]
+      for x in where.instructions.values()
+      if x.opcode == "parameter"
+    }
+  tests = [where.root]
+  while tests:
+    test = tests.pop()
+    if test.opcode == "and":
+      tests += [where.instructions[name] for name in test.operands]
+    if test.opcode != "compare" or test.attribute("direction") != "LT":
+      continue
+    counter, end = (outer.get(name, name) for name in test.operands)
+    limit = _constant(
+      program, inside if end in inside.instructions else where, end, loops
+    )
+    if counter in inside.instructions and limit is not None:
+      yield inside.instructions[counter], limit
 
 
 def _step(body: Computation, index: int) -> int | None:

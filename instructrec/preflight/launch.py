@@ -10,6 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from instructrec.alignment import list_arrays, list_objective
+from instructrec.models.generation import catalog_trie
+from instructrec.models.objectives import objective
 from instructrec.models.scoring import features
 from instructrec.training import packing, runner
 
@@ -38,6 +41,43 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Catalog:
+  """The data of a run that is rewarded for lists, which nobody has here.
+
+  Attributes:
+    items: how many there are.
+    title_length: tokens of the longest title, its end included.
+    history: items of the longest history.
+    teacher: items of the longest list of a retriever's best.
+  """
+
+  items: int = 10_000
+  title_length: int = 16
+  history: int = 20
+  teacher: int = 100
+
+  def trie(self, *, vocab_size: int, eos_id: int) -> catalog_trie.CatalogTrie:
+    """As many titles of random tokens, the longest as long as is said.
+
+    Tokens of low ids are the commoner ones, as in vocabularies.
+    """
+    rng = np.random.default_rng(0)
+    # The last token is left to be the one between titles.
+    numbers = np.arange(2, vocab_size - 1)
+    numbers = numbers[numbers != eos_id]
+    lengths = rng.integers(3, self.title_length, self.items)
+    lengths[0] = self.title_length - 1
+    titles: dict[tuple[int, ...], None] = {}
+    while len(titles) < self.items:
+      size = int(lengths[len(titles)])
+      places = (len(numbers) * rng.random(size) ** 4).astype(np.int64)
+      titles[(*numbers[places].tolist(), eos_id)] = None
+    return catalog_trie.CatalogTrie.build(
+      [*titles], eos_id=eos_id, vocab_size=vocab_size
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Launch:
   """A training run as far as it decides what is compiled.
 
@@ -53,6 +93,7 @@ class Launch:
     history_length: titles of a history that are read item by item.
     title_length: width of such a title, in tokens.
     num_drawn: items drawn beside the target of each row.
+    catalog: of a run that is rewarded for lists.
     rng_impl: JAX's name of the random generator; None for its default.
     t5x: whether the files are for T5X.
   """
@@ -68,6 +109,7 @@ class Launch:
   history_length: int = 0
   title_length: int = 24
   num_drawn: int = 0
+  catalog: Catalog | None = None
   rng_impl: str | None = None
   t5x: bool = False
 
@@ -76,6 +118,33 @@ class Launch:
     """The sizes of the network."""
     model: Any = self.config.model
     return model.module.config
+
+  @property
+  def objectives(self) -> list[objective.Objective]:
+    """Those of training, sums taken apart."""
+    model: Any = self.config.model
+    if isinstance(model.objective, objective.WeightedSum):
+      return list(model.objective.objectives)
+    return [model.objective]
+
+  @property
+  def lists(self) -> list_objective.ListObjective | None:
+    """That which is rewarded for lists, if any is."""
+    found = list_objective.ListObjective
+    return next((x for x in self.objectives if isinstance(x, found)), None)
+
+  def with_catalog(self, catalog: Catalog) -> "Launch":
+    """The same run on a catalogue of some size, where it writes lists."""
+    if self.lists is None:
+      return self
+    model: Any = self.config.model
+    vocab_size = model.vocab_size
+    trie = catalog.trie(
+      vocab_size=vocab_size, eos_id=model.network_config.eos_id
+    )
+    bound = list_objective.bound(model.objective, trie, vocab_size - 1)
+    config = dataclasses.replace(self.config, model=model.learning(bound))
+    return dataclasses.replace(self, config=config, catalog=catalog)
 
   @property
   def joined(self) -> bool:
@@ -155,6 +224,14 @@ class Launch:
         )
     if step == "train" and choices:
       arrays["choice_follows"] = np.zeros((rows, 1), np.int32)
+    if step == "train" and self.catalog is not None:
+      arrays |= list_arrays.zeros(
+        rows,
+        items=self.catalog.items,
+        history=self.catalog.history,
+        teacher=self.catalog.teacher,
+      )
+      arrays["list_keys"] = np.zeros((rows, 2), np.int32)
     return {
       name: jax.ShapeDtypeStruct(array.shape, array.dtype)
       for name, array in arrays.items()

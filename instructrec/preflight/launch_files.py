@@ -53,6 +53,8 @@ def read(
   *,
   score_batch_size: int | None = None,
   num_candidates: int | None = None,
+  num_items: int | None = None,
+  title_length: int | None = None,
 ) -> launch_lib.Launch:
   """The launch of gin files.
 
@@ -62,6 +64,8 @@ def read(
     score_batch_size: candidate lists scored at once; None takes the files'
       (T5X), or 32.
     num_candidates: candidates of a list; None takes the files', or 10.
+    num_items: of the catalogue, where lists are rewarded; None takes 10,000.
+    title_length: tokens of its longest title, likewise; None takes 16.
 
   Returns:
     The launch.
@@ -94,6 +98,11 @@ def read(
       score_batch_size=32,
       num_candidates=10,
     )
+  if launch.lists is not None:
+    given = {"items": num_items, "title_length": title_length}
+    said = {name: size for name, size in given.items() if size is not None}
+    catalog = launch.catalog or launch_lib.Catalog()
+    launch = launch.with_catalog(dataclasses.replace(catalog, **said))
   return dataclasses.replace(
     launch,
     score_batch_size=score_batch_size or launch.score_batch_size,

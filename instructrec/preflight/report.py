@@ -53,9 +53,16 @@ def _batch(result: check.Result) -> str:
       f"{launch.score_batch_size} lists of {launch.num_candidates} candidates, "
       f"{launch.inputs_length} + {launch.targets_length} tokens"
     )
-  return (
+  rows = (
     f"{launch.batch_size} rows of {launch.inputs_length} + "
     f"{launch.targets_length} tokens{', packed' if launch.pack else ''}"
+  )
+  if launch.lists is None or launch.catalog is None:
+    return rows
+  return (
+    f"{rows}; {launch.lists.num_lists} lists drawn of each, of up to "
+    f"{launch.lists.max_items} of {launch.catalog.items:,} titles, the longest "
+    f"of {launch.catalog.title_length} tokens"
   )
 
 

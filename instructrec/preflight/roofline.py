@@ -1,8 +1,9 @@
 """The least time a step can take, and the work that its model asks for."""
 
 import dataclasses
-from typing import Any
 
+from instructrec.alignment import list_objective
+from instructrec.models.generation import catalog_trie
 from instructrec.models.objectives import listwise, objective
 from instructrec.preflight import chips, cost, network_flops
 from instructrec.preflight import launch as launch_lib
@@ -18,21 +19,15 @@ def _title_flops(launch: launch_lib.Launch) -> float:
   )
 
 
-def _parts(launch: launch_lib.Launch) -> list[Any]:
-  """The objectives of training, sums taken apart."""
-  model: Any = launch.config.model
-  if isinstance(model.objective, objective.WeightedSum):
-    return list(model.objective.objectives)
-  return [model.objective]
-
-
 def _decoded(launch: launch_lib.Launch, step: str) -> list[tuple[int, int]]:
   """Targets of a row and positions of each, for each pass of the decoder."""
   if step == "score":
     return [(launch.num_candidates, launch.targets_length)]
   found = []
-  for part in _parts(launch):
-    if isinstance(part, listwise.Listwise):
+  for part in launch.objectives:
+    if isinstance(part, list_objective.ListObjective):
+      found.append((part.num_lists, _list_length(part)))
+    elif isinstance(part, listwise.Listwise):
       # Titles and their ends.
       found.append((1 + launch.num_drawn, launch.title_length + 1))
     elif objective.LIKELIHOOD in part.trains:
@@ -72,9 +67,39 @@ def model_flops(launch: launch_lib.Launch, step: str) -> float:
     )
   if not train:
     return total
-  if any(objective.MATCH in part.trains for part in _parts(launch)):
+  if any(objective.MATCH in part.trains for part in launch.objectives):
     total += _title_flops(launch)
-  return passes * total
+  return passes * total + _rollout_flops(launch, positions)
+
+
+def _list_length(part: list_objective.ListObjective) -> int:
+  """Tokens of the longest list."""
+  trie = part.catalog
+  assert isinstance(trie, catalog_trie.CatalogTrie)
+  return part.policy.length(trie)
+
+
+def _rollout_flops(launch: launch_lib.Launch, positions: int) -> float:
+  """Passes without a gradient: lists are drawn, and read by the reference.
+
+  That reads the prompts by itself, for they are other without adapters.
+  """
+  part = launch.lists
+  if part is None:
+    return 0.0
+  network, rows = launch.network, launch.batch_size
+  lists = network_flops.answer_flops(
+    network,
+    rows=rows,
+    inputs_length=positions,
+    targets_length=_list_length(part),
+    candidates=part.num_lists,
+  )
+  if network.adapter is None:
+    return lists
+  return 2 * lists + network_flops.prompt_flops(
+    network, rows=rows, inputs_length=positions
+  )
 
 
 def tokens(launch: launch_lib.Launch, step: str) -> int:

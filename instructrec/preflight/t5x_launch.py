@@ -18,6 +18,7 @@ from instructrec.training import gin_data, mesh, optimizer, runner, t5x_files
 _CALLED = (
   "instructrec.models.networks.",
   "instructrec.models.objectives.",
+  "instructrec.alignment.list_objective",
   "instructrec.training.data_config",
 )
 
@@ -76,7 +77,15 @@ class Bindings:
     bound = self.of(name)
     if reference.scopes:
       bound |= self.of(name, scope="/".join(reference.scopes))
+    bound = {k: v for k, v in bound.items() if not _of_data(v)}
     return getattr(importlib.import_module(module), name)(**bound)
+
+
+def _of_data(value: Any) -> bool:
+  """Whether a value comes from data, which nobody has here."""
+  return isinstance(value, gin_data.Reference) and value.selector.startswith(
+    "instructrec.pipelines."
+  )
 
 
 # Parameters that say where data and rates come from, not what is computed.
@@ -86,6 +95,7 @@ _NOT_COMPILED = {
   "feature_converter_cls",
   "optimizer_def",
   "throughput",
+  "decoder",
 }
 
 
@@ -166,8 +176,9 @@ def _mesh(bindings: Bindings) -> mesh.MeshConfig:
 
 def _candidates(rerank: Mapping[str, Any]) -> int:
   """Longest list of a reranking evaluation; 10 where there is none."""
-  lengths = rerank.get("task_feature_lengths") or {"targets": (10, 0)}
-  return lengths["targets"][0]
+  targets = (rerank.get("task_feature_lengths") or {}).get("targets")
+  # Others than pairs are of texts that are written.
+  return targets[0] if isinstance(targets, tuple) else 10
 
 
 def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
@@ -197,6 +208,7 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
       "infer. Give those of a training run; --step=score compiles its scoring"
     )
   history, choices = lengths.get("history"), lengths.get("choices")
+  _, *sizes = lengths.get("lists", (0, 0, 0))
   model: Any = _model(found)
   trainer = found.of("Trainer", "num_microbatches", "learning_rate_fn")
   return launch_lib.Launch(
@@ -219,6 +231,9 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> launch_lib.Launch:
     history_length=history[0] if history else 0,
     title_length=(history or choices or (0, 24))[1],
     num_drawn=choices[0] - 1 if choices else 0,
+    catalog=launch_lib.Catalog(history=sizes[0], teacher=sizes[1])
+    if "lists" in lengths
+    else None,
     score_batch_size=rerank.get("batch_size", 32),
     num_candidates=_candidates(rerank),
     # T5X's name for what USE_HARDWARE_RNG switches on.

@@ -7,18 +7,21 @@ What ranks is a weighted sum of parts (`retrieval/score_weights.py`):
 - match: state of the request times vector of the title;
 - popularity: log of how often the item was taken;
 - wanted, unwanted: what of the wish, read by rule, the item has;
+- plain: the match without the wish, for requests that have one. What a network
+  makes of a wish it makes of anybody's; beside this part, the weights say how
+  much of it is believed.
 - unread: where nothing was read of a wish, the match without it less the match
   with it. At the weight of the match, such a wish is no wish.
 
-The encoder runs once a request; vectors and priors belong to the catalogue and
-are made once.
+The encoder runs once a request, and once more without the wish where there is
+one; vectors and priors belong to the catalogue and are made once.
 """
 
 import dataclasses
 import enum
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,13 +44,14 @@ from instructrec.training import (
   trained_run,
 )
 
-LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED, UNREAD = (
+LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED, PLAIN, UNREAD = (
   "likelihood",
   "prior",
   "match",
   "popularity",
   "wanted",
   "unwanted",
+  "plain",
   "unread",
 )
 Scores = Float[np.ndarray, "requests candidates"]
@@ -232,7 +236,7 @@ class ModelParts:
     """The parts that requests with a wish have beside the others."""
     if self.matcher is None or not self.swaps_wishes:
       return WANTED, UNWANTED
-    return WANTED, UNWANTED, UNREAD
+    return WANTED, UNWANTED, PLAIN, UNREAD
 
   def of_block(self, block: Requests, wish: Wish) -> dict[str, Scores]:
     """The parts of a block's candidates.
@@ -270,29 +274,26 @@ class ModelParts:
       ]
       parts, unread = self._read(texts, titles, numbers)
       found |= parts
-      if UNREAD in self.wish_parts:
-        plain = functools.partial(self._plain_matches, block, numbers)
-        found[UNREAD] = _unread(found[MATCH], unread, plain)
+      if PLAIN in self.wish_parts:
+        found[PLAIN] = self._plain_matches(block, numbers)
+        found[UNREAD] = _unread(found[MATCH], found[PLAIN], unread)
     return found
 
   def _plain_matches(
-    self,
-    block: Requests,
-    numbers: Int[np.ndarray, "requests candidates"],
-    rows: Int[np.ndarray, " some"],
+    self, block: Requests, numbers: Int[np.ndarray, "requests candidates"]
   ) -> Scores:
-    """Matches of some requests of a block without their wishes."""
+    """Matches of the requests of a block without their wishes."""
     assert self.matcher is not None
     assert self.items is not None
     data, examples = self._under(Wish.NONE, block)
     states = self.matcher.states(
       batches.instructions(data, self.items),
-      examples[rows],
-      self.items.history(data, examples[rows]),
+      examples,
+      self.items.history(data, examples),
       inputs_length=self.run.data.inputs_length,
-      label="match, unread wishes",
+      label="match, without the wish",
     )
-    return self.matcher.scores(states, numbers[rows])
+    return self.matcher.scores(states, numbers)
 
   def _read(
     self,
@@ -367,16 +368,17 @@ class ModelParts:
     match = self._all_matches(histories, wishes, vectors)
     said = [wish or "" for wish in wishes]
     read, unread = self._read(said, titles, every, texts)
-
-    def plain(rows: Int[np.ndarray, " some"]) -> Scores:
-      taken = [histories[row] for row in rows]
-      return self._all_matches(taken, [None] * len(rows), vectors)
-
+    plain = match.copy()
+    asked = [row for row, wish in enumerate(wishes) if wish]
+    if asked:
+      taken = [histories[row] for row in asked]
+      plain[asked] = self._all_matches(taken, [None] * len(asked), vectors)
     return {
       MATCH: match,
       POPULARITY: np.broadcast_to(popularity, match.shape),
       **read,
-      UNREAD: _unread(match, unread, plain),
+      PLAIN: plain,
+      UNREAD: _unread(match, plain, unread),
     }
 
   def _text_tokens(
@@ -473,22 +475,15 @@ def _idle_words(number: int) -> str:
 
 
 def _unread(
-  match: Scores,
-  unread: Bool[np.ndarray, " requests"],
-  plain: Callable[[Int[np.ndarray, " some"]], Scores],
+  match: Scores, plain: Scores, unread: Bool[np.ndarray, " requests"]
 ) -> Scores:
   """What the match would be without a wish less what it is.
 
   Args:
-    match: with the wishes.
+    match: with the wishes; minus infinity where there is no candidate.
+    plain: without them.
     unread: of which wishes nothing was read; the others get zeros.
-    plain: matches of some rows without their wishes.
   """
-  found = np.where(np.isfinite(match), 0.0, -np.inf)
-  rows = np.flatnonzero(unread)
-  if len(rows):
-    valid = np.isfinite(match[rows])
-    found[rows] = np.where(
-      valid, plain(rows) - np.where(valid, match[rows], 0.0), -np.inf
-    )
-  return found
+  valid = np.isfinite(match)
+  gap = np.where(valid, plain, 0.0) - np.where(valid, match, 0.0)
+  return np.where(valid, np.where(unread[:, None], gap, 0.0), -np.inf)

@@ -330,6 +330,13 @@ class BatchStream:
       for row in rows.tolist()
     ]
 
+  def _keys(self, step: int) -> Int[np.ndarray, "batch 2"]:
+    """Random bits of each row of the global batch."""
+    bits = _generator(self.seed, 2, step).integers(
+      2**32, size=(self.batch_size, 2), dtype=np.uint32
+    )
+    return bits.view(np.int32)
+
   def batch(
     self, step: int, rows: Int[np.ndarray, " rows"] | None = None
   ) -> Batch:
@@ -344,7 +351,8 @@ class BatchStream:
       read, `history_*` [rows, history, ...] and `choice_*` [rows, 1 + drawn,
       ...] as `features.item_arrays` makes them: a row's first choice is its
       target (0 where it names no item), the others are drawn. Where lists are
-      rewarded, also what `lists` gives. Packed batches add
+      rewarded, also what `lists` gives, and `list_keys` [rows, 2] (int32): the
+      bits of a key of JAX a row, for what is drawn of it. Packed batches add
       `encoder_segment_ids`, `encoder_positions` and the same for the decoder
       (int32; segments count from 1, padding is 0). Joined ones have the arrays
       of the decoder alone, as wide as both.
@@ -383,7 +391,8 @@ class BatchStream:
         choices = np.concatenate([wanted[:, None], drawn], axis=1)
         batch |= self.items.choice_arrays(choices)
         batch["choice_follows"] = (~listed[:, None]).astype(np.int32)
-    batch |= asked
+    if self.lists is not None:
+      batch |= {**asked, "list_keys": self._keys(step)[rows]}
     if self.joined:
       batch = packing.join_features(
         batch, loss_on_targets_only=self.loss_on_targets_only

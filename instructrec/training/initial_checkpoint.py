@@ -1,8 +1,8 @@
 """Parameters from a checkpoint of any form, laid out for a run.
 
-Public checkpoints lack what `networks/title_matching` adds. Where a run begins
-with one, those parameters alone are drawn; anything else that is missing is an
-error, under T5X as in the embedded runner.
+Public checkpoints lack what `networks/title_matching` and `networks/value_head`
+add. Where a run begins with one, those parameters alone are drawn; anything
+else that is missing is an error, under T5X as in the embedded runner.
 """
 
 import logging
@@ -24,8 +24,6 @@ from instructrec.models.checkpoint import (
 )
 from instructrec.models.networks import adapters
 
-NEW = names.TITLE_MATCHING
-"""The part of a network that checkpoints may lack."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,8 +44,8 @@ def load_params(
     path: what `opening.open_checkpoint` takes.
     abstract_params: shapes, dtypes and shardings (`ShapeDtypeStruct`s).
     step: which of a folder of checkpoints; see `opening.open_checkpoint`.
-    draw_new: draws the parameters of `NEW`, of which the checkpoint may lack
-      some; None where it must have them.
+    draw_new: draws what `new_part` gives, of which the checkpoint may lack
+      some; None where it must have all.
     config: of the network, held against what the checkpoint says of its own;
       None for no comparison.
 
@@ -75,7 +73,12 @@ def place(
   if config is not None:
     opening.check_settings(found, config)
   wanted = traverse_util.flatten_dict(abstract_params, sep="/")
-  params = found.params
+  params = {
+    name: tensor
+    for name, tensor in found.params.items()
+    # What a critic learnt is left where no critic is trained.
+    if name in wanted or not names.is_head(name, (names.VALUE_HEAD,))
+  }
   if stacking.is_stacked(wanted):
     params = stacking.stack(params)
   new = []
@@ -93,10 +96,19 @@ def place(
   }
   if new:
     assert draw_new is not None
-    drawn = traverse_util.flatten_dict({NEW: draw_new()}, sep="/")
+    drawn = traverse_util.flatten_dict(draw_new(), sep="/")
     loaded |= {name: drawn[name] for name in new}
     _say(new)
   return traverse_util.unflatten_dict(loaded, sep="/")
+
+
+def new_part(params: Mapping[str, Any]) -> dict[str, Any]:
+  """The part of a network's parameters that checkpoints may lack.
+
+  Args:
+    params: a tree of anything.
+  """
+  return {name: params[name] for name in names.HEADS if name in params}
 
 
 def _place(tensor: tensors.Tensor, like: jax.ShapeDtypeStruct) -> jax.Array:
@@ -194,7 +206,7 @@ def new_parameters(
   *,
   is_resuming: bool = False,
 ) -> Mapping[str, Any]:
-  """Lets `NEW` and adapters be missing in T5X's initial checkpoint, no more.
+  """Lets heads and adapters be missing in T5X's initial checkpoint, no more.
 
   For `RestoreCheckpointConfig.state_transformation_fns`, beside
   `fallback_to_scratch`, which would draw whatever is missing.
@@ -218,7 +230,7 @@ def new_parameters(
     listed = ", ".join(others[:8]) + (" ..." if others[8:] else "")
     raise tensors.CheckpointError(
       f"the initial checkpoint lacks {len(others)} arrays of this run other "
-      f"than {NEW} and adapters: {listed}"
+      f"than {', '.join(names.HEADS)} and adapters: {listed}"
     )
   _say(
     name
@@ -238,7 +250,7 @@ def _has(tree: Any, name: str) -> bool:
 
 
 def _is_new(name: str) -> bool:
-  return not {NEW, adapters.A, adapters.B}.isdisjoint(name.split("/"))
+  return not {*names.HEADS, adapters.A, adapters.B}.isdisjoint(name.split("/"))
 
 
 def _say(names: Iterable[str]) -> None:

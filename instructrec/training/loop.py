@@ -6,7 +6,7 @@ Left out on purpose: what is done with that. `runner` logs, saves and stops.
 import contextlib
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -27,6 +27,10 @@ from instructrec.training import (
 
 class DivergedError(ValueError):
   """Loss or parameters stopped being finite numbers: other settings mend it."""
+
+
+class CollapsedError(DivergedError):
+  """A value of the training log fell below its floor."""
 
 
 def events(
@@ -61,6 +65,8 @@ def events(
 
   Raises:
     DivergedError: where the loss is no finite number.
+    CollapsedError: where a value is below its floor.
+    ValueError: where there is no value that a floor is of.
   """
   config = trainer.config
   rng = jax.random.key(config.seed)
@@ -92,7 +98,9 @@ def events(
           f"{done - config.log_period} and {done}; the last checkpoint is "
           "kept. Lower the learning rate or train in float32"
         )
+      # The row that shows it is kept.
       yield done, state, "train", values
+      _check_floors(config.floors, values, done)
     if validated is not None and (done % config.eval_period == 0 or last):
       # The steps on the way are timed as such, and the validation is not.
       jax.block_until_ready(state.step)
@@ -105,3 +113,27 @@ def events(
     if done % config.checkpoint_period == 0 or last:
       yield done, state, "checkpoint", {}
     yield done, state, "step", {}
+
+
+def _check_floors(
+  floors: Mapping[str, float], values: Mapping[str, float], step: int
+) -> None:
+  """Fails for a row of the training log that is below a floor."""
+  if missing := sorted(floors.keys() - values.keys()):
+    raise ValueError(
+      f"TrainConfig.floors (FLOORS) names {', '.join(missing)}, which the "
+      f"training log does not have; expected some of {', '.join(values)}"
+    )
+  # NaN is below nothing, and above nothing.
+  low = [name for name, floor in floors.items() if not values[name] >= floor]
+  if low:
+    found = ", ".join(
+      f"{name} is {values[name]:.4g} and its floor {floors[name]:g}"
+      for name in low
+    )
+    row = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    raise CollapsedError(
+      f"the policy has collapsed by step {step}: {found}. The last checkpoint "
+      "is kept; lower the learning rate or train for fewer steps, into another "
+      f"folder (floors: FLOORS). The row of the training log: {row}"
+    )

@@ -14,7 +14,7 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from instructrec import (
@@ -41,6 +41,8 @@ from instructrec.training import (
 CONFIG = "config.gin"
 LOCK = "run.lock"
 LOG = "metrics.jsonl"
+PROMOTION = "promotion"
+"""Entry of the record of a run that was aligned: whether it is to be used."""
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
 _LOG = logging.getLogger(__name__)
 _REMEDY = (
@@ -181,6 +183,21 @@ def finish(
   if stopped_early is not None:
     record["stopped_early"] = stopped_early
   run_record.write(folder, record)
+
+
+def judge(
+  directory: str | os.PathLike[str], decision: Mapping[str, Any]
+) -> None:
+  """Writes down whether a run is to be used; training on forgets it.
+
+  Args:
+    directory: the model folder.
+    decision: `promoted`, `reasons`, `model_dir` (what it began with) and more;
+      JSON values.
+  """
+  folder = pathlib.Path(directory)
+  record = run_record.read(folder)
+  run_record.write(folder, {**record, PROMOTION: dict(decision)})
 
 
 def untrained_changes(directory: str | os.PathLike[str]) -> str:

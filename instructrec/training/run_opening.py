@@ -1,7 +1,11 @@
 """Opens a run for evaluation and ranking, whichever runner trained it."""
 
+import logging
+
 from instructrec.settings import run as run_settings
 from instructrec.training import run_dir, t5x_run, trained_run
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_run(settings: run_settings.RunSettings) -> trained_run.Run:
@@ -49,4 +53,19 @@ def open_run(settings: run_settings.RunSettings) -> trained_run.Run:
       f"--vocabulary={settings.vocabulary}: the run in {folder} has a copy of "
       "its vocabulary"
     )
-  return run_dir.load(folder, modules=settings.modules)
+  run = run_dir.load(folder, modules=settings.modules)
+  _warn_of_refusal(run)
+  return run
+
+
+def _warn_of_refusal(run: trained_run.Run) -> None:
+  """Says that a run was aligned and is not to be used."""
+  decision = run.record.get(run_dir.PROMOTION)
+  if decision is None or decision["promoted"]:
+    return
+  _LOG.warning(
+    "%s was aligned and not promoted (%s); use the run that it began with, %s",
+    run.directory,
+    "; ".join(decision["reasons"]),
+    decision["model_dir"],
+  )

@@ -77,13 +77,16 @@ class TrainConfig:
       for none.
     min_delta: by how much `best_metric` must be better than at the last gain to
       be one.
+    floors: values of the training log, by name, below which the run has
+      collapsed and ends; a value that is no number is below any.
     checkpoint_period: steps between checkpoints.
     keep_checkpoints: how many newest stay beside the best; None keeps all.
     initial_checkpoint: where to start from, of any form that `instructrec
       checkpoint` reads; its parameters alone are taken, and training begins
-      at step 0 with a fresh optimizer. What it lacks of `title_matching` is
-      drawn. None starts from random parameters. A network with adapters is
-      trained on it: every start of the run reads it, and must find the same.
+      at step 0 with a fresh optimizer. What it lacks of `title_matching` and
+      of the value head is drawn. None starts from random parameters. A network
+      with adapters is trained on it: every start of the run reads it, and must
+      find the same.
     initial_embeddings: of a run from scratch: "random", or "cooccurrence" for
       those of `embedding_start`, which `train` is given.
   """
@@ -105,6 +108,7 @@ class TrainConfig:
   best_metric: str | None = None
   patience: int | None = None
   min_delta: float = 0.0
+  floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
   checkpoint_period: int = 500
   keep_checkpoints: int | None = 3
   initial_checkpoint: str | None = None
@@ -233,6 +237,7 @@ def train(
   Raises:
     DivergedError: where loss or parameters are not finite; the last checkpoint
       stays, and holds finite ones.
+    CollapsedError: where a value is below its floor; likewise.
     CheckpointMismatchError: where the folder holds another run.
     OSError: where the disk has no room for a checkpoint.
     ValueError: where the processes mean different runs, or validation does not
@@ -376,7 +381,11 @@ def _silent(line: str) -> None:
 
 def _in_words(step: int, values: dict[str, float], *, is_best: bool) -> str:
   """An evaluation for the screen."""
-  found = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+  # Those of single places are in the log.
+  shown = {
+    n: v for n, v in values.items() if not n.rpartition("_")[2].isdecimal()
+  }
+  found = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
   return f"step {step}: validation {found}{' (the best)' if is_best else ''}"
 
 

@@ -46,6 +46,8 @@ _OPTIMIZER = "optimizer_def"
 _TASKS = "instructrec.pipelines.tasks_v1"
 # Of SeqIO tasks that name their items; the same rows are evaluated without.
 _ITEMS = "_items"
+# Likewise of tasks that say what is asked of lists.
+_ASKED = "_asked"
 # Lengths of texts, where files say none.
 _DEFAULTS = "gin/mixtures/instructrec_rerank.gin"
 _Path = str | os.PathLike[str]
@@ -259,7 +261,7 @@ class Settings:
       "RERANK_MIXTURE_OR_TASK_NAME", "instructrec_v1_rerank"
     )
     return data_config.DataConfig(
-      mixture=self.macro("MIXTURE_OR_TASK_NAME"),
+      mixture=self.macro("MIXTURE_OR_TASK_NAME").removesuffix(_ASKED),
       eval_mixture=evaluated.removesuffix(_ITEMS),
       inputs_length=lengths["inputs"],
       targets_length=targets if isinstance(targets, int) else targets[-1],

@@ -227,7 +227,8 @@ class TitleWriter:
       chosen: np.ndarray, start: int, stop: int
     ) -> list_policy.TitleLists:
       own = jax.tree.map(lambda x: x[chosen] if np.ndim(x) else x, requests)
-      conditions, scores = own.conditions, None
+      conditions = own.conditions
+      scores = wide(conditions.item_scores)
       if lead is not None:
         scores = lead(slice(start, stop)).astype(np.float32)
         scores = self._wide(scores)[chosen - start]

@@ -1,5 +1,6 @@
 """The one training step: loss, gradient, update, as a pure function."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,11 @@ from jaxtyping import Array, PRNGKeyArray
 
 from instructrec.models import protocol
 from instructrec.models.networks import adapters
-from instructrec.models.objectives import training_metrics
+from instructrec.models.objectives import objective, training_metrics
 
 Batch = dict[str, Any]
 Metrics = dict[str, Any]
-GRAD_NORM = "grad_norm"
+GRAD_NORM, UPDATES = "grad_norm", "updates"
 
 
 @flax.struct.dataclass
@@ -150,7 +151,7 @@ def train_step(
   num_microbatches: int = 1,
   mean_loss: bool = True,
 ) -> tuple[TrainState, Metrics]:
-  """One update.
+  """One update; or some, where the objective draws what it learns from.
 
   The summed gradient is divided by what the model's objective counts in the
   global batch (target tokens, lists, positions), so neither microbatches nor
@@ -172,23 +173,128 @@ def train_step(
     The state after the update, and the batch's metrics, with the global norm
     of the gradient before any clipping.
   """
-  dropout_rng = jax.random.fold_in(rng, state.step)
-  grads, metrics = compute_gradients(
-    model, state.params, batch, dropout_rng, num_microbatches
-  )
+  rng = jax.random.fold_in(rng, state.step)
+  divisor = None
   if mean_loss:
     divisor = jnp.maximum(model.loss_divisor(batch), 1.0)
-    grads = jax.tree.map(lambda g: g / divisor, grads)
-  metrics = metrics | {
-    GRAD_NORM: clu_metrics.Average(
-      total=optax.tree.norm(grads), count=jnp.ones((), jnp.float32)
-    )
-  }
   trained, frozen = adapters.split(state.params)
-  updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+
+  def update(
+    trained: Any, opt_state: Any, batch: Batch, rng: PRNGKeyArray
+  ) -> tuple[tuple[Any, Any], Metrics]:
+    params = adapters.joined(trained, frozen)
+    grads, metrics = compute_gradients(
+      model, params, batch, rng, num_microbatches
+    )
+    if divisor is not None:
+      grads = jax.tree.map(lambda g: g / divisor, grads)
+    metrics = metrics | {GRAD_NORM: _average(optax.tree.norm(grads))}
+    updates, opt_state = optimizer.update(grads, opt_state, trained)
+    return (optax.apply_updates(trained, updates), opt_state), metrics
+
+  learnt = trained, state.opt_state
+  if model.repeats is None:
+    learnt, metrics = update(*learnt, batch, rng)
+  else:
+    batch = _drawn(model, state.params, batch, num_microbatches)
+    learnt, metrics = _repeated(
+      functools.partial(update, batch=batch),
+      learnt,
+      model.repeats,
+      step=state.step,
+      rng=rng,
+    )
+  trained, opt_state = learnt
   state = TrainState(
     step=state.step + 1,
-    params=adapters.joined(optax.apply_updates(trained, updates), frozen),
+    params=adapters.joined(trained, frozen),
     opt_state=opt_state,
   )
   return state, metrics
+
+
+def _average(value: Array) -> clu_metrics.Average:
+  return clu_metrics.Average(
+    total=value.astype(jnp.float32), count=jnp.ones((), jnp.float32)
+  )
+
+
+def _drawn(
+  model: protocol.RankingModel,
+  params: Any,
+  batch: Batch,
+  num_microbatches: int,
+) -> Batch:
+  """A batch with what its objective draws, a microbatch at a time."""
+  if num_microbatches == 1:
+    return dict(model.drawn(params, batch))
+  parts = jax.lax.map(
+    lambda part: dict(model.drawn(params, part)),
+    _split(batch, num_microbatches),
+  )
+  return jax.tree.map(
+    lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), parts
+  )
+
+
+def _repeated(
+  update: Callable[..., tuple[tuple[Any, Any], Metrics]],
+  learnt: tuple[Any, Any],
+  repeats: objective.Repeats,
+  *,
+  step: Array,
+  rng: PRNGKeyArray,
+) -> tuple[tuple[Any, Any], Metrics]:
+  """Updates until there were enough, or one that would go too far.
+
+  Args:
+    update: one, of parameters and the optimizer's state.
+    learnt: both, before.
+    repeats: how many, and what ends them.
+    step: the learning rate is that of the step in each of them.
+    rng: key of the dropout.
+
+  Returns:
+    Both, after; and the metrics of all, with the number of updates.
+  """
+
+  def once(learnt: tuple[Any, Any], index: Array) -> Any:
+    trained, opt_state = learnt
+    key = jax.random.fold_in(rng, index)
+    return update(trained, _at_step(opt_state, step), rng=key)
+
+  def unfinished(carry: Any) -> Array:
+    index, going, _, _ = carry
+    return going & (index < repeats.number)
+
+  def advance(carry: Any) -> Any:
+    index, _, before, metrics = carry
+    after, found = once(before, index)
+    going = found[repeats.metric].compute() <= repeats.limit
+    learnt = jax.tree.map(
+      lambda new, old: jnp.where(going, new, old), after, before
+    )
+    merged = training_metrics.merge(metrics, found)
+    return index + going, going, learnt, merged
+
+  start = jnp.zeros((), jnp.int32)
+  _, shapes = jax.eval_shape(once, learnt, start)
+  number, _, learnt, metrics = jax.lax.while_loop(
+    unfinished,
+    advance,
+    (start, jnp.ones((), bool), learnt, training_metrics.nothing(shapes)),
+  )
+  return learnt, metrics | {UPDATES: _average(number)}
+
+
+def _at_step(opt_state: Any, step: Array) -> Any:
+  """The optimizer's state, its learning rates those of a step."""
+
+  def is_schedule(x: Any) -> bool:
+    return isinstance(x, optax.ScaleByScheduleState)
+
+  return jax.tree.map(
+    lambda x: x._replace(count=step) if is_schedule(x) else x,
+    opt_state,
+    is_leaf=is_schedule,
+  )

@@ -201,7 +201,7 @@ class Run:
     start = self.start
     if start is None:
       return None
-    abstract, new = self._abstract_params(), initial_checkpoint.NEW
+    abstract, new = self._abstract_params(), initial_checkpoint.new_part
     shardings = jax.tree.map(lambda x: x.sharding, abstract)
     if start.checkpoint is None:
       return jax.jit(lambda: self._drawn(start.seed), out_shardings=shardings)()
@@ -210,8 +210,8 @@ class Run:
         start.checkpoint,
         abstract,
         draw_new=jax.jit(
-          lambda: self._drawn(start.seed)[new],
-          out_shardings=shardings.get(new),
+          lambda: new(self._drawn(start.seed)),
+          out_shardings=new(shardings),
         ),
       )
     except FileNotFoundError as error:

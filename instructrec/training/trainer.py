@@ -160,7 +160,7 @@ class Trainer:
 
   def _draw_new(self) -> Any:
     """The parameters that an initial checkpoint may lack, as `init` draws."""
-    return self._draw(lambda params: params[initial_checkpoint.NEW])
+    return self._draw(initial_checkpoint.new_part)
 
   def _draw_adapters(self) -> Any:
     return self._draw(lambda params: adapters.split(params)[0])

@@ -98,9 +98,14 @@ def test_batches_have_them_beside_the_tokens_of_their_rows(source):
     seed=0,
     lists=source,
   )
-  seen = set()
+  seen, keys = set(), set()
   for step in range(2):
     batch = stream.batch(step)
+    keys |= set(map(tuple, batch["list_keys"].tolist()))
+    some = np.array([4, 1])
+    part = stream.batch(step, some)
+    for name, array in batch.items():
+      np.testing.assert_array_equal(part[name], array[some])
     for row, ((name, example),) in enumerate(stream.examples(step)):
       expected = source(DATASETS[name], np.array([example]))
       for key, (value,) in expected.items():
@@ -108,6 +113,8 @@ def test_batches_have_them_beside_the_tokens_of_their_rows(source):
       assert batch["encoder_input_tokens"][row, 0] == 5 + example
       seen.add(name)
   assert seen == set(DATASETS)
+  # One a row and step, in whichever process.
+  assert len(keys) == 12
   assert stream.identity["lists"] == source.identity
   with pytest.raises(ValueError, match="cannot hold items"):
     dataclasses.replace(stream, pack=True)
@@ -118,12 +125,18 @@ def test_batches_have_them_beside_the_tokens_of_their_rows(source):
   [
     ([([], 0, [1], 2, [3])], "asks for 0 to 0 titles, expected 1 to 10"),
     ([([], 12, [1], 2, [3])], "asks for 12 to 12 titles"),
-    ([([], 3, [1], 2, [])], "rows without a user"),
+    ([([], 3, [1], 2, [])], "is about no user"),
   ],
 )
 def test_rows_that_no_list_can_be_drawn_for_are_refused(rows, message):
   with pytest.raises(ValueError, match=message):
     list_arrays.ListArrays.of(ITEMS, {"odd": _dataset("odd", rows)}, 10)
+
+
+def test_rows_that_are_longer_than_the_widths_are_refused(source):
+  narrow = dataclasses.replace(source, history_length=2)
+  with pytest.raises(ValueError, match=r"has 3 items, .* room for 2"):
+    narrow(WANTED, np.array([0]))
 
 
 def test_rows_of_other_tasks_are_refused():

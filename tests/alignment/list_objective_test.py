@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -23,8 +26,10 @@ from instructrec.models.objectives import (
   grpo,
   item_grpo,
   objective,
+  ppo,
   token_likelihood,
 )
+from instructrec.training import mesh as mesh_lib
 from instructrec.training import train_step
 
 EOS, SEPARATOR = 1, 11
@@ -47,6 +52,7 @@ BATCH = {
   "list_history": np.array([[3], [0]], np.int32),
   "list_targets": np.array([4, 5], np.int32),
   "list_teacher": np.array([[4, 2, 5], [5, 4, 2]], np.int32),
+  "list_keys": np.array([[1, 2], [-3, 4]], np.int32),
 }
 BEST = [[4, 2], [5, 0]]
 CONFIG = T5Config(
@@ -92,8 +98,12 @@ def _trained(config, found, steps, learning_rate=0.05, start=None):
   )
   state = train_step.start_from(start, optimizer)
   seen = []
+  rng = np.random.default_rng(0)
   for _ in range(steps):
-    state, metrics = step(state, BATCH, jax.random.key(1))
+    keys = rng.integers(2**31, size=(2, 2)).astype(np.int32)
+    state, metrics = step(
+      state, {**BATCH, "list_keys": keys}, jax.random.key(1)
+    )
     seen.append({name: m.compute() for name, m in metrics.items()})
   return state.params, seen
 
@@ -136,15 +146,66 @@ def test_what_is_reported_is_of_the_lists_that_were_drawn(adapted):
   assert first["policy/same_rewards"] in (0.0, 0.5)
 
 
-@pytest.mark.parametrize("loss", [item_grpo.ItemGRPO, grpo.GRPO])
+@pytest.fixture(scope="module", name="critical")
+def critical_fixture():
+  """Adapters and a critic, trained by PPO three times a draw."""
+  config = dataclasses.replace(CONFIG, adapter=LORA, value_head=True)
+  lists = dataclasses.replace(
+    LISTS, loss=ppo.PPO(), num_updates=3, most_moved=10.0
+  )
+  return _params(config), *_trained(config, lists, 2)
+
+
+def test_beside_adapters_a_critic_is_trained_and_nothing_else(critical):
+  before, after, _ = critical
+  before = traverse_util.flatten_dict(before, sep="/")
+  names = set()
+  for name, value in traverse_util.flatten_dict(after, sep="/").items():
+    if not np.array_equal(value, before[name]):
+      names.add(name)
+  assert names == {name for name in before if adapters.is_trained(name)}
+  heads = {name for name in names if name.startswith("value_head/")}
+  assert len(heads) == 3
+
+
+def test_lists_that_were_drawn_once_are_learnt_from_several_times(critical):
+  _, _, (first, _) = critical
+  assert first["updates"] == 3.0
+  # The first update is of the policy that drew, the others of those after it.
+  assert first["policy/ratio_min"] < 1.0 - 1e-3
+  assert first["policy/ratio_max"] > 1.0 + 1e-3
+  assert 1e-5 < first["policy/moved"] < 0.5
+  assert first["policy/divergence"] > 0.0
+  assert first["value/loss"] > 0.0
+
+
+def test_a_trainer_that_updates_once_is_refused_several_updates():
+  several = dataclasses.replace(LISTS, num_updates=2)
+  model = _model(CONFIG, several)
+  with pytest.raises(ValueError, match="num_updates = 1"):
+    jax.eval_shape(model.loss_fn, _params(CONFIG), BATCH, jax.random.key(0))
+  # Validation learns nothing, and draws by itself.
+  jax.eval_shape(model.eval_fn, _params(CONFIG), BATCH)
+
+
+@pytest.mark.parametrize("loss", [item_grpo.ItemGRPO, grpo.GRPO, ppo.PPO])
 def test_the_best_list_is_approached(loss):
   lists = dataclasses.replace(LISTS, loss=loss(divergence_weight=0.0))
-  params, seen = _trained(CONFIG, lists, 60)
+  config, steps, rate = CONFIG, 60, 0.05
+  if loss is ppo.PPO:
+    # Four updates a draw, which would settle for less at a higher rate.
+    config, steps, rate = (
+      dataclasses.replace(CONFIG, value_head=True),
+      30,
+      0.02,
+    )
+    lists = dataclasses.replace(lists, num_updates=4)
+  params, seen = _trained(config, lists, steps, rate)
   assert "policy/divergence" not in seen[0]
   assert seen[-1]["reward/list"] > seen[0]["reward/list"] + 1.0
-  drawn = _drawn(params)
+  drawn = _drawn(params, BATCH)
   share = (drawn == np.array(BEST)[:, None]).all(-1).mean(1)
-  before = _drawn(_params(CONFIG)) == np.array(BEST)[:, None]
+  before = _drawn(_params(CONFIG), BATCH) == np.array(BEST)[:, None]
   assert (before.all(-1).mean(1) < 0.5).all()
   assert (share > 0.75).all(), share
 
@@ -176,17 +237,20 @@ def test_places_that_are_left_empty_are_as_bad_as_errors():
 
 
 @jax.jit
-def _drawn(params):
+def _drawn(params, batch):
   """Items of lists that a policy draws."""
   requests = list_policy.ListRequests(
-    lengths=BATCH["list_sizes"],
-    conditions=leaf_intervals.Conditions(excluded=BATCH["list_history"]),
+    lengths=batch["list_sizes"],
+    conditions=leaf_intervals.Conditions(excluded=batch["list_history"]),
   )
-  read = reading.Reading(
-    t5.T5(CONFIG), params, {"encoder_input_tokens": INPUTS}
-  )
+  prompts = {"encoder_input_tokens": batch["encoder_input_tokens"]}
   return rollouts.draw(
-    read, TRIE, requests, LISTS.policy, num_lists=64, rng=jax.random.key(9)
+    reading.Reading(t5.T5(CONFIG), params, prompts),
+    TRIE,
+    requests,
+    LISTS.policy,
+    num_lists=64,
+    rng=list_objective.keys(batch),
   ).lists.items
 
 
@@ -221,6 +285,55 @@ def test_lists_that_are_worth_the_same_teach_nothing(gradients):
   assert not any(np.asarray(x).any() for x in jax.tree.leaves(lists))
 
 
+def test_what_is_drawn_of_a_row_follows_the_key_that_it_brings():
+  """Wherever the row stands."""
+  keys, back = BATCH["list_keys"], {n: x[::-1] for n, x in BATCH.items()}
+  params = _params(CONFIG)
+  first = _drawn(params, BATCH)
+  np.testing.assert_array_equal(_drawn(params, back), first[::-1])
+  others = _drawn(params, {**BATCH, "list_keys": keys + np.array([[0], [1]])})
+  np.testing.assert_array_equal(others[0], first[0])
+  assert (others[1] != first[1]).any()
+
+
+@pytest.mark.slow
+def test_neither_microbatches_nor_devices_change_a_step():
+  devices = "--xla_force_host_platform_device_count=4"
+  subprocess.run(
+    [sys.executable, __file__],
+    env=os.environ
+    | {
+      "JAX_PLATFORMS": "cpu",
+      "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {devices}",
+    },
+    check=True,
+    timeout=600,
+  )
+
+
+def _compare_steps():
+  """One of eight rows, eight of one, and four devices; the same dropout key."""
+  rows = {name: np.concatenate([array] * 4) for name, array in BATCH.items()}
+  rows["list_keys"] = np.arange(16, dtype=np.int32).reshape(8, 2)
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig())
+  assert mesh.shape["data"] == 4
+  split = jax.device_put(rows, mesh_lib.batch_sharding(mesh))
+
+  @functools.partial(jax.jit, static_argnames="parts")
+  def gradients(batch, parts):
+    model = _model(dataclasses.replace(CONFIG, dropout_rate=0.0), BOTH)
+    found, metrics = train_step.compute_gradients(
+      model, _params(CONFIG), batch, jax.random.key(5), parts
+    )
+    return found, {name: m.compute() for name, m in metrics.items()}
+
+  whole = gradients(rows, 1)
+  assert any(np.abs(x).max() > 0.1 for x in jax.tree.leaves(whole[0]))
+  for other in (gradients(rows, 8), gradients(split, 1)):
+    for a, b in zip(*map(jax.tree.leaves, (whole, other)), strict=True):
+      np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def test_an_anchor_counts_beside_it_by_its_weight(gradients):
   found, metrics = gradients(BATCH)
   assert metrics["policy/same_rewards"].compute() < 1.0
@@ -241,6 +354,8 @@ def test_a_divergence_needs_adapters():
   [
     ({"form": "best"}, "expected one of mended, paper"),
     ({"num_lists": 1}, "compared with others"),
+    ({"num_updates": 0}, "expected at least 1"),
+    ({"most_moved": 0.0}, "a number above 0"),
     ({"alpha": 2.0}, r"a number in \[0, 1\]"),
     ({"max_length": 9}, "would cut constrained lists"),
   ],
@@ -266,3 +381,7 @@ def test_a_run_gives_its_catalogue_and_separator():
     list_objective.bound(both, TRIE, 8)
   with pytest.raises(ValueError, match="has no separator_id"):
     _ = wants.policy
+
+
+if __name__ == "__main__":
+  _compare_steps()

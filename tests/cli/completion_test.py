@@ -28,6 +28,7 @@ def test_commands_and_options_are_completed_without_what_they_run():
       "instructrec retrieve evaluate --metr",
       "instructrec prepare --num_us",
       "instructrec train --gin_fi",
+      "instructrec align --num_re",
     ],
     capture_output=True,
     text=True,
@@ -39,5 +40,6 @@ def test_commands_and_options_are_completed_without_what_they_run():
     "--metrics",
     "--num_users",
     "--gin_file",
+    "--num_requests",
     "heavy:",
   ]

@@ -1,11 +1,17 @@
 """Control tasks from prepared data to a network, by the command line."""
 
 import json
+import subprocess
+import sys
+import time
 
+import jax
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from instructrec.cli import main
+from instructrec.cli import align, main
+from instructrec.training import loop, run_dir, run_record
 
 pytestmark = pytest.mark.tf
 
@@ -27,71 +33,158 @@ _SHORT = {
 }
 
 
+def _gin(**settings):
+  found = {**_SHORT, **settings}
+  return [f"--gin.{name}={value}" for name, value in found.items()]
+
+
+@pytest.fixture(scope="module", name="taught")
+def taught_fixture(work, tmp_path_factory):
+  """A network that was taught lists, with its teacher and its rows."""
+  folder = tmp_path_factory.mktemp("control")
+  for args in (
+    (
+      "retrieve",
+      "fit",
+      f"--data={work / 'prepared'}",
+      "--method=itemknn",
+      "--num_trials=1",
+      f"--output={folder / 'itemknn'}",
+    ),
+    (
+      "generate",
+      f"--data={work / 'prepared'}",
+      *(f"--kind={kind}" for kind in ("control", "instructrec", "genrec")),
+      f"--retriever={folder / 'itemknn'}",
+      "--num_epochs=2",
+      "--vocab_size=500",
+      "--num_workers=1",
+      f"--output={folder / 'instructions'}",
+    ),
+    (
+      "train",
+      "--gin_file=gin/control_cpu.gin",
+      *_gin(),
+      f"--tfds_data_dir={folder / 'instructions'}",
+      f"--model_dir={folder / 'model'}",
+    ),
+  ):
+    result = call(*args)
+    assert result.exit_code == 0, result.output
+    if args[0] == "generate":
+      assert "control_wanted: " in result.output
+  return folder
+
+
 @pytest.mark.slow
-def test_a_network_learns_lists_beside_single_items(work, tmp_path):
-  result = call(
-    "retrieve",
-    "fit",
-    f"--data={work / 'prepared'}",
-    "--method=itemknn",
-    "--num_trials=1",
-    f"--output={tmp_path / 'itemknn'}",
-  )
-  assert result.exit_code == 0, result.output
-  result = call(
-    "generate",
-    f"--data={work / 'prepared'}",
-    *(f"--kind={kind}" for kind in ("control", "instructrec", "genrec")),
-    f"--retriever={tmp_path / 'itemknn'}",
-    "--num_epochs=2",
-    "--vocab_size=500",
-    "--num_workers=1",
-    f"--output={tmp_path / 'instructions'}",
-  )
-  assert result.exit_code == 0, result.output
-  assert "control_wanted: " in result.output
-  result = call(
-    "train",
-    "--gin_file=gin/control_cpu.gin",
-    *(f"--gin.{name}={value}" for name, value in _SHORT.items()),
-    f"--tfds_data_dir={tmp_path / 'instructions'}",
-    f"--model_dir={tmp_path / 'model'}",
-  )
-  assert result.exit_code == 0, result.output
-  lines = (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()
+def test_a_network_learns_lists_beside_single_items(taught, tmp_path):
+  lines = (taught / "model" / "metrics.jsonl").read_text().splitlines()
   losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
   assert losses
   assert losses[-1] < losses[0]
   result = call(
     "evaluate",
-    f"--model_dir={tmp_path / 'model'}",
-    f"--teacher={tmp_path / 'itemknn'}",
+    f"--model_dir={taught / 'model'}",
+    f"--teacher={taught / 'itemknn'}",
+    f"--output={tmp_path}",
     "--num_requests=6",
     "--num_validation=20",
     "--num_histories=0",
   )
   assert result.exit_code == 0, result.output
-  page = (tmp_path / "model" / "report" / "report.md").read_text()
+  page = (tmp_path / "report.md").read_text()
   for group in ("plain", "wanted", "proportion", "cold_unwanted", "category"):
     assert f"## Control: {group}, seen" in page
   for method in ("teacher, filtered", "state vector, filtered"):
     assert f"| {method} - model |" in page
-  result = call(
-    "train",
-    "--gin_file=gin/align_cpu.gin",
-    *(f"--gin.{name}={value}" for name, value in _SHORT.items()),
-    f"--gin.INITIAL_CHECKPOINT_PATH='{tmp_path / 'model'}'",
-    f"--tfds_data_dir={tmp_path / 'instructions'}",
-    f"--model_dir={tmp_path / 'aligned'}",
+
+
+@pytest.mark.slow
+def test_lists_are_rewarded_and_what_is_no_better_is_refused(taught, tmp_path):
+  """After four steps nothing is better for certain."""
+  aligned = tmp_path / "aligned"
+  command = (
+    "align",
+    *_gin(NUM_LISTS=2),
+    f"--model_dir={taught / 'model'}",
+    f"--teacher={taught / 'itemknn'}",
+    f"--output={aligned}",
+    "--num_requests=6",
   )
-  assert result.exit_code == 0, result.output
+  result = call(*command)
+  assert result.exit_code == align.REFUSED, result.output
   assert "adapters alone are trained" in result.output
-  lines = (tmp_path / "aligned" / "metrics.jsonl").read_text().splitlines()
-  first = json.loads(lines[0])
+  assert "best is checkpoint_4: reward/list" in result.output
+  assert "no metric of control is better for certain" in result.output
+  first = json.loads((aligned / "metrics.jsonl").read_text().splitlines()[0])
   # Of two steps, the first of which is of the network that is not to be left.
   assert first["policy/ratio"] == pytest.approx(1.0, abs=1e-4)
   assert first["lists/errors"] == 0.0
-  assert "best is checkpoint_4: reward/list" in result.output
+  assert 0.0 < first["lists/popularity"] < 1.0
+  judged = run_record.read(aligned)["promotion"]
+  assert judged["promoted"] is False
+  assert judged["model_dir"] == str(taught / "model")
+  report = json.loads((aligned / "alignment" / "report.json").read_text())
+  methods = report["groups"]["plain, seen"]["methods"]
+  assert list(methods) == ["model", "model, free", "state vector"]
+  # With the trie on there are no mistakes, before or after.
+  mistakes = methods["model"]["mistakes"]
+  assert mistakes["before"]["mean"] == mistakes["after"]["mean"] == 0.0
+  # A floor that every policy is below: the run goes on, and collapses.
+  result = call(
+    *command, "--gin.TRAIN_STEPS=6", "--gin.FLOORS={'entropy/item': 1e9}"
+  )
+  assert isinstance(result.exception, loop.CollapsedError), result.output
+  (reason,) = run_record.read(aligned)["promotion"]["reasons"]
+  assert "the policy has collapsed by step 6: entropy/item is" in reason
+
+
+def _rewarded(taught, folder):
+  """A process in which lists are rewarded."""
+  return subprocess.Popen(
+    [
+      *(sys.executable, "-m", "instructrec.cli.main", "train"),
+      "--gin_file=gin/align_cpu.gin",
+      *_gin(TRAIN_STEPS=30, CHECKPOINT_PERIOD=2, EVAL_PERIOD=30, NUM_LISTS=2),
+      f"--gin.INITIAL_CHECKPOINT_PATH='{taught / 'model'}'",
+      f"--tfds_data_dir={taught / 'instructions'}",
+      f"--model_dir={folder}",
+    ],
+    stderr=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
+    text=True,
+  )
+
+
+@pytest.mark.slow
+def test_killed_while_lists_are_rewarded_it_ends_as_if_unbroken(
+  taught, tmp_path
+):
+  killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+  process = _rewarded(taught, killed)
+  deadline = time.monotonic() + 400
+  while not (killed / "checkpoints" / "checkpoint_2").is_dir():
+    assert process.poll() is None, process.communicate()
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  process.kill()
+  process.communicate()
+  assert not (killed / "checkpoints" / "checkpoint_30").exists()
+  for folder in (killed, unbroken):
+    process = _rewarded(taught, folder)
+    _, told = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+  ended = [run_dir.load(folder).params(30)[0] for folder in (killed, unbroken)]
+  for one, other in zip(*map(jax.tree.leaves, ended), strict=True):
+    np.testing.assert_array_equal(one, other)
+  one, other = (
+    [
+      {n: v for n, v in json.loads(line).items() if not n.endswith("_per_s")}
+      for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+    for folder in (killed, unbroken)
+  )
+  assert one == other
 
 
 def test_a_report_asks_for_lists_of_the_rows_teacher_alone(work, tmp_path):

@@ -434,7 +434,7 @@ def test_more_test_requests_need_global_time(tmp_path):
 
 def test_help_names_every_command_and_option():
   text = call("--help").output
-  for name in ("prepare", "generate", "train", "evaluate", "rank"):
+  for name in ("prepare", "generate", "train", "align", "evaluate", "rank"):
     assert name in text
   assert "--on_bad_row" in call("prepare", "--help").output
 

@@ -90,7 +90,7 @@ def test_the_weights_lie_beside_the_run(run):
   plain = {"match", "popularity"}
   assert set(weights) == set(run_weights.KINDS)
   assert set(weights[run_weights.WITHOUT_WISH]) == plain
-  read = {"wanted", "unwanted", "unread"}
+  read = {"wanted", "unwanted", "plain", "unread"}
   assert set(weights[run_weights.WITH_WISH]) == plain | read
 
 

@@ -99,24 +99,59 @@ def t5x_root() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def t5x(t5x_root, tmp_path_factory) -> T5x:
-  """T5X over a small synthetic data set."""
-  from instructrec.cli import generate, prepare
-  from instructrec.settings import generation, preparation
+def prepared(tmp_path_factory) -> pathlib.Path:
+  """A small synthetic data set."""
+  from instructrec.cli import prepare
+  from instructrec.settings import preparation
 
-  folder = tmp_path_factory.mktemp("t5x_data")
+  folder = tmp_path_factory.mktemp("t5x_prepared") / "prepared"
   prepare.run(
     preparation.PrepareSettings(
       raw=preparation.SourceSettings(
         source=preparation.Source.synthetic, num_users=60, num_items=40
       ),
-      output=folder / "prepared",
+      output=folder,
       min_interactions=1,
     )
   )
+  return folder
+
+
+@pytest.fixture(scope="session")
+def t5x(t5x_root, prepared, tmp_path_factory) -> T5x:
+  """T5X over instructions of it."""
+  from instructrec.cli import generate
+  from instructrec.settings import generation
+
+  folder = tmp_path_factory.mktemp("t5x_data") / "data"
   generate.run(
-    generation.GenerationSettings(
-      data=folder / "prepared", output=folder / "data", vocab_size=600
-    )
+    generation.GenerationSettings(data=prepared, output=folder, vocab_size=600)
+  )
+  return T5x(t5x_root, folder)
+
+
+@pytest.fixture(scope="session")
+def t5x_lists(t5x_root, prepared, tmp_path_factory) -> T5x:
+  """T5X over rows of control tasks of it, whose teacher is popularity."""
+  from instructrec.alignment import control_rows
+  from instructrec.data import dataset
+  from instructrec.instructions import units
+  from instructrec.pipelines import generate
+  from instructrec.retrieval import methods
+
+  folder, found = tmp_path_factory.mktemp("t5x_lists"), dataset.load(prepared)
+  methods.METHODS["popularity"]().fit(
+    found.split.training_log, found.catalog
+  ).save(folder / "teacher", record={"prepared_fingerprint": found.fingerprint})
+  spec = units.Spec(
+    prepared_dir=str(prepared),
+    kinds=(),
+    eval_templates=(),
+    control=control_rows.ControlSpec(
+      retriever=str(folder / "teacher"), num_epochs=2
+    ),
+  )
+  generate.write(
+    spec, folder / "data", produce=generate.produce_locally(1), vocab_size=600
   )
   return T5x(t5x_root, folder / "data")

@@ -33,7 +33,7 @@ _MAY_IMPORT = {
     "retrieval",
     "training",
   },
-  "preflight": {"models", "training"},
+  "preflight": {"models", "training", "alignment"},
   "serving": {
     "settings",
     "data",

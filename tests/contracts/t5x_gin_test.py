@@ -59,6 +59,12 @@ ITEMS = {
 RUNS = {
   **{f"{name}": (name,) for name in FINETUNE},
   **{f"{name} tiny": (name, *_TINY) for name in FINETUNE},
+  "gin/align_xl.gin": ("gin/align_xl.gin",),
+  "gin/control_xl.gin align tiny": (
+    "gin/control_xl.gin",
+    *_TINY,
+    "gin/runs/t5x_align.gin",
+  ),
   "gin/instructrec_xl.gin lora": ("gin/instructrec_xl.gin", *_LORA),
   "gin/instructrec_xl.gin lora tiny": (
     "gin/instructrec_xl.gin",

@@ -11,12 +11,15 @@ device.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 import pytest
 from flax import traverse_util
 
+from instructrec.alignment import list_arrays, list_objective
+from instructrec.instructions import title_list
 from instructrec.models import ranking_model, tokenizer
 from instructrec.models.checkpoint import opening, orbax_form
 from instructrec.models.networks import (
@@ -36,6 +39,7 @@ from instructrec.training import (
   data_config,
   item_arrays,
   item_table,
+  item_titles,
   optimizer,
   runner,
 )
@@ -59,7 +63,7 @@ class Case:
 
   Attributes:
     objective: None for the default.
-    gin: the file of gin/objectives/, if any.
+    gin: the files behind the launch, if any.
     steps: updates to compare.
     data: of `DataConfig`; the numbers of the gin file.
     network: file of gin/models/, behind whose sizes come those below.
@@ -67,11 +71,16 @@ class Case:
   """
 
   objective: objective.Objective | None
-  gin: str | None
+  gin: Sequence[str]
   steps: int
   data: dict[str, int]
   network: str = "tiny"
   adapter: adapters.LoRA | None = None
+
+  @property
+  def lists(self) -> bool:
+    """Whether lists are rewarded."""
+    return "list_length" in self.data
 
   @property
   def titles(self) -> bool:
@@ -80,26 +89,44 @@ class Case:
 
 
 _NEXT = {"history_length": 16, "title_length": 20, "num_drawn": 8}
+# As gin/overrides/lora.gin has it.
+_LORA = adapters.LoRA(targets=".*/(query|value)")
+
+
+def _items(name):
+  return "runs/t5x_items", f"objectives/{name}"
+
+
 CASES = {
-  "token": Case(None, None, 5, {}),
+  "token": Case(None, (), 5, {}),
   # Packed rows of prompt and answer.
-  "llama": Case(None, None, 5, {}, "llama_tiny"),
-  # As gin/overrides/lora.gin has it.
-  "lora": Case(
-    None, None, 3, {}, adapter=adapters.LoRA(targets=".*/(query|value)")
+  "llama": Case(None, (), 5, {}, "llama_tiny"),
+  "lora": Case(None, ("runs/t5x_lora",), 3, {}, adapter=_LORA),
+  "lists": Case(
+    objective.WeightedSum(
+      (
+        list_objective.ListObjective(num_lists=4),
+        token_likelihood.TokenLikelihood(),
+      ),
+      (1.0, 0.1),
+    ),
+    ("runs/t5x_align",),
+    3,
+    {"list_length": 10},
+    adapter=_LORA,
   ),
   "listwise": Case(
     listwise.Listwise(),
-    "listwise",
+    _items("listwise"),
     3,
     {"title_length": 32, "num_drawn": 8},
   ),
-  "next_item": Case(next_item.NextItem(), "next_item", 3, _NEXT),
+  "next_item": Case(next_item.NextItem(), _items("next_item"), 3, _NEXT),
   "next_item_and_token": Case(
     objective.WeightedSum(
       (next_item.NextItem(), token_likelihood.TokenLikelihood()), (1.0, 0.1)
     ),
-    "next_item_and_token",
+    _items("next_item_and_token"),
     3,
     _NEXT,
   ),
@@ -143,6 +170,46 @@ class _StartingAt(ranking_model.NetworkRankingModel):
     )
     assert all(jax.tree.leaves(same))
     return {**variables, "params": self._params}
+
+
+@pytest.fixture(scope="module")
+def open_lists(t5x_lists):
+  """Batches of rows that ask for lists, and what completes an objective."""
+  import seqio
+
+  from instructrec.pipelines import control_tasks, item_features, streams
+
+  path = t5x_lists.data / "vocabulary" / "sentencepiece.model"
+  control_tasks.register(
+    seqio.SentencePieceVocabulary(str(path), extra_ids=tokenizer.EXTRA_IDS),
+    prefix="losses_control",
+  )
+
+  def open_with(data):
+    config = data_config.DataConfig(
+      mixture="losses_control_lists",
+      inputs_length=256,
+      targets_length=192,
+      batch_size=16,
+      modules=(),
+      **data,
+    )
+    examples = streams.load(config, "train", t5x_lists.data)
+    items = item_features.read_catalog(str(t5x_lists.data / item_table.FILE))
+    return examples.stream(
+      config,
+      lists=list_arrays.ListArrays.of(
+        items, examples.datasets, config.list_length
+      ),
+    )
+
+  def bound(found):
+    titles = item_titles.ItemTitles(t5x_lists.data, path)
+    separator = tokenizer.Tokenizer(path).separator_id(title_list.SENTINEL)
+    trie = titles(vocab_size=2176, eos_id=tokenizer.EOS_ID)
+    return list_objective.bound(found, trie, separator)
+
+  return open_with, bound
 
 
 @pytest.fixture(scope="module")
@@ -229,10 +296,7 @@ def _t5x_losses(t5x, stream, case, folder):
     "gin/overrides/tiny.gin",
     f"gin/models/{case.network}.gin",
   ]
-  if case.adapter:
-    files += ["gin/runs/t5x_lora.gin"]
-  if case.gin:
-    files += ["gin/runs/t5x_items.gin", f"gin/objectives/{case.gin}.gin"]
+  files += [f"gin/{name}.gin" for name in case.gin]
   t5x.run(
     "train",
     *(f"--gin_file={name}" for name in files),
@@ -245,6 +309,7 @@ def _t5x_losses(t5x, stream, case, folder):
     "--gin.DROPOUT_RATE=0.0",
     "--gin.ACTIVATION_DTYPE='float32'",
     "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
+    *(["--gin.NUM_LISTS=4"] if case.lists else []),
     devices=4,
     python_path=[folder],
   )
@@ -266,16 +331,23 @@ def _t5x_losses(t5x, stream, case, folder):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_losses_agree(name, t5x, open_stream, tmp_path):
+def test_losses_agree(name, request, tmp_path):
   case = CASES[name]
-  module = _module(case)
-  stream = open_stream(case.data, module.reads_rows)
+  module, learnt = _module(case), case.objective
+  if case.lists:
+    t5x = request.getfixturevalue("t5x_lists")
+    opened, bound = request.getfixturevalue("open_lists")
+    stream, learnt = opened(case.data), bound(learnt)
+  else:
+    t5x = request.getfixturevalue("t5x")
+    opened = request.getfixturevalue("open_stream")
+    stream = opened(case.data, module.reads_rows)
   theirs, params = _t5x_losses(t5x, stream, case, tmp_path)
   assert ("title_matching" in params) == case.titles
   frozen = adapters.split(params)[1]
   runner.train(
     runner.TrainConfig(
-      model=_StartingAt(module, params, case.objective),
+      model=_StartingAt(module, params, learnt),
       initial_checkpoint=_saved(frozen, tmp_path) if frozen else None,
       optimizer=optimizer.adafactor(
         LEARNING_RATE, multiply_by_parameter_scale=not frozen

@@ -4,7 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from instructrec.data import matched_candidates, splits, synthetic
+from instructrec.data import (
+  candidates,
+  matched_candidates,
+  splits,
+  synthetic,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +103,15 @@ def test_no_requests_are_no_lists(shop):
   none = split.requests.filter(pl.lit(False))
   found, widened = draw(shop, requests=none)
   assert (found.height, widened) == (0, 0)
+
+
+def test_the_random_baseline_of_the_same_seed_is_at_chance(shop):
+  found, _ = draw(shop, seed=0)
+  _, items, _ = shop
+  scores = candidates.pair_uniforms(
+    found["request_id"].to_list(), items.item_ids, 0
+  )
+  listed = np.array([[items.index(i) for i in c] for c in found["candidates"]])
+  own = np.take_along_axis(scores, listed, axis=1)
+  hits = own.argmax(axis=1) == found["label"].to_numpy()
+  assert 0.05 < hits.mean() < 0.15  # 300 lists of ten.

@@ -109,6 +109,25 @@ def test_validation_may_be_missing(tmp_path, axes):
   assert len(axes[0].lines) == 1
 
 
+def test_curves_have_a_panel_for_what_the_log_has(tmp_path, axes):
+  rows = [
+    {"step": 1, "split": "train", "a": 3.0, "b": 1.0},
+    {"step": 2, "split": "train", "a": 4.0, "b": None},
+    {"step": 2, "split": "validation", "a": 3.5},
+  ]
+  panels = {"first": ("a", "b"), "second": ("c",), "third": ("b",)}
+  assert plots.training_curves(rows, panels, tmp_path / "x.svg")
+  first, third = axes[0].figure.axes
+  assert (first.get_title(), third.get_title()) == ("first", "third")
+  training, validation, other, none = first.lines
+  assert list(training.get_ydata()) == [3.0, 4.0]
+  assert list(validation.get_xdata()) == [2]
+  assert list(other.get_xdata()) == [1]
+  assert not len(none.get_xdata())
+  assert not plots.training_curves(rows, {"x": ("c",)}, tmp_path / "y.svg")
+  assert not (tmp_path / "y.svg").exists()
+
+
 def test_pictures_leave_pyplot_alone(tmp_path):
   """A global state keeps figures alive and may want a display."""
   import subprocess

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -271,3 +272,97 @@ def test_seqio_measures_categories(folder, names):
     "exact_match": 0.25,
     "any_level": 0.5,
   }
+
+
+def test_seqio_says_what_is_asked_as_the_embedded_runner_does(folder, names):
+  """The converter's arrays, row by row; keys are of the row and the epoch."""
+  import seqio
+  import tensorflow as tf
+
+  from instructrec.alignment import list_arrays
+  from instructrec.pipelines import (
+    feature_converter,
+    item_features,
+    list_features,
+    token_cache,
+  )
+
+  lengths = {"inputs": 64, "targets": 64, "lists": (10, 20, 100)}
+  mixture = seqio.get_mixture_or_task(f"{PREFIX}_lists_asked")
+  assert len(mixture.tasks) == 5
+  task = seqio.TaskRegistry.get(f"{PREFIX}_proportion_asked")
+  task.source.tfds_dataset.override_data_dir(str(folder))
+
+  def rows_of(seed):
+    ds = task.get_dataset(lengths, split="train", shuffle=False, seed=seed)
+    ids = [row["example_id"].decode() for row in ds.as_numpy_iterator()]
+    made = feature_converter.RankingFeatureConverter(pack=False)(ds, lengths)
+    return ids, made
+
+  ids, made = rows_of(seed=3)
+  found = [*made.as_numpy_iterator()]
+  data = token_cache.load(f"{PREFIX}_proportion", "train", folder)
+  source = list_arrays.ListArrays(
+    list_features._reader(*item_features.place(task.source)), 10, 20, 100
+  )
+  places = {name: i for i, name in enumerate(data.columns["example_id"])}
+  assert len(found) == len(ids) == len(data) > 50
+  for name, row in zip(ids, found, strict=True):
+    for key, (value,) in source(data, np.array([places[name]])).items():
+      np.testing.assert_array_equal(row[key], value)
+      assert row[key].dtype == value.dtype
+  keys = {tuple(row["list_keys"].tolist()) for row in found}
+  assert len(keys) == len(found)
+  _, other = rows_of(seed=4)
+  other = {tuple(r["list_keys"].tolist()) for r in other.as_numpy_iterator()}
+  assert not keys & other
+  # A run that is resumed goes on with the same keys.
+  rows = iter(made)
+  for _ in range(5):
+    next(rows)
+  path = tf.train.Checkpoint(rows=rows).save(str(folder / "iterator" / "at"))
+  expected = next(rows)["list_keys"].numpy()
+  again = iter(made)
+  tf.train.Checkpoint(rows=again).restore(path)
+  np.testing.assert_array_equal(next(again)["list_keys"].numpy(), expected)
+
+
+@pytest.mark.parametrize(
+  ("lists", "message"),
+  [
+    ((10, 20), "expected three numbers"),
+    ((10, 1, 100), "a history has"),
+    ((3, 20, 100), "asks for 10 to 10 titles"),
+    ((10, 20, 5), "a teacher's list has"),
+  ],
+)
+def test_rows_without_room_are_refused(folder, names, lists, message):
+  import seqio
+
+  task = seqio.TaskRegistry.get(f"{PREFIX}_proportion_asked")
+  task.source.tfds_dataset.override_data_dir(str(folder))
+  lengths = {"inputs": 64, "targets": 64, "lists": lists}
+  with pytest.raises(Exception, match=message):
+    [*task.get_dataset(lengths, split="train").as_numpy_iterator()]
+
+
+def test_lists_are_measured_as_seqio_measures_them(folder, names):
+  """The labels obey; without a history nobody can be hit."""
+  import seqio
+
+  for name, hits in (("unwanted", True), ("cold_wanted", False)):
+    task = seqio.TaskRegistry.get(f"{PREFIX}_{name}")
+    task.source.tfds_dataset.override_data_dir(str(folder))
+    rows = [*task.get_dataset(split="test").as_numpy_iterator()]
+    texts = [row["targets_pretokenized"].decode() for row in rows]
+    wanted = [
+      task.postprocess_fn(text, example=row, is_target=True)
+      for text, row in zip(texts, rows, strict=True)
+    ]
+    found = task.metric_fns[0](wanted, texts)
+    assert found["CorrectCount"] == 1.0
+    assert found["NonExist"] == found["InHistory"] == 0.0
+    assert ("HR@10" in found) == hits
+    worse = task.metric_fns[0](wanted, ["nothing of the kind"] * len(rows))
+    assert worse["NonExist"] == 1.0
+    assert worse["CorrectCount"] < 1.0

@@ -12,7 +12,7 @@ from instructrec.retrieval.methods import item_knn
 from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
 from instructrec.serving.model_parts import Wish
 
-READ = {"wanted", "unwanted", "unread"}
+READ = {"wanted", "unwanted", "plain", "unread"}
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,61 @@ def test_a_loop_that_nobody_can_count_is_an_error():
     list(program.runs())
 
 
+# As lists are drawn: until none goes on, or a number of tokens is written.
+DRAWN = """HloModule cut
+
+%fused (a: pred[], b: s32[]) -> pred[] {
+  %b = s32[] parameter(1)
+  %seven = s32[] constant(7)
+  %below = pred[] compare(%b, %seven), direction=LT
+  %a = pred[] parameter(0)
+  ROOT %both = pred[] and(%below, %a)
+}
+
+%condition (s: (s32[], f32[4,4], pred[])) -> pred[] {
+  %s = (s32[], f32[4,4]{1,0}, pred[]) parameter(0)
+  %count = s32[] get-tuple-element(%s), index=0
+  %going = pred[] get-tuple-element(%s), index=2
+  %end = s32[] constant(7)
+  %less = pred[] compare(%count, %end), direction=LT
+  ROOT %root = CONDITION
+}
+
+%body (t: (s32[], f32[4,4], pred[])) -> (s32[], f32[4,4], pred[]) {
+  %t = (s32[], f32[4,4]{1,0}, pred[]) parameter(0)
+  %so_far = s32[] get-tuple-element(%t), index=0
+  %one = s32[] constant(1)
+  %more = s32[] add(%so_far, %one)
+  %x = f32[4,4]{1,0} get-tuple-element(%t), index=1
+  %dot = f32[4,4]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %still = pred[] get-tuple-element(%t), index=2
+  ROOT %next = (s32[], f32[4,4]{1,0}, pred[]) tuple(%more, %dot, %still)
+}
+
+ENTRY %main (p: f32[4,4], q: pred[]) -> (s32[], f32[4,4], pred[]) {
+  %p = f32[4,4]{1,0} parameter(0)
+  %q = pred[] parameter(1)
+  %none = s32[] constant(0)
+  %first = (s32[], f32[4,4]{1,0}, pred[]) tuple(%none, %p, %q)
+  ROOT %loop = (s32[], f32[4,4]{1,0}, pred[]) while(%first), condition=%condition, body=%body
+}
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize(
+  "condition",
+  [
+    "pred[] and(%less, %going)",
+    "pred[] fusion(%going, %count), kind=kLoop, calls=%fused",
+  ],
+)
+def test_a_loop_that_may_end_early_counts_as_if_it_did_not(condition):
+  text = DRAWN.replace("CONDITION", condition)
+  found = cost.analyze(hlo.Program.parse(text), 1)
+  assert found.loops
+  assert found.flops == 7 * 2 * 4**3
+
+
 def test_text_that_is_no_program():
   with pytest.raises(ValueError, match="no ENTRY"):
     hlo.Program.parse("nothing")

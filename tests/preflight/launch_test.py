@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from instructrec.alignment import list_objective
 from instructrec.preflight import (
   launch,
   launch_files,
@@ -317,3 +318,55 @@ def test_model_flops_are_those_of_the_objective():
   assert roofline.tokens(matching, "train") == 64 * (512 + 16)
   both = of("next_item_and_token")
   assert roofline.model_flops(both, "train") > found + 3 * decoder
+
+
+def test_a_launch_that_is_rewarded_for_lists_is_read_with_a_catalogue():
+  found = launch_files.read(
+    ["gin/align_xl.gin"],
+    ["LIST_HISTORY=7", "NUM_LISTS=4", "BATCH_SIZE=32"],
+    num_items=300,
+    title_length=10,
+  )
+  lists, batch = found.lists, found.batch("train")
+  assert (lists.num_lists, lists.max_items, lists.separator_id) == (
+    4,
+    10,
+    found.network.vocab_size - 1,
+  )
+  assert int(lists.catalog.num_items) == 300
+  # Ten tokens, the end included, are rounded up.
+  assert lists.catalog.summary()["longest_title"] == 10
+  assert batch["list_has"].shape == (32, 300)
+  assert batch["list_has"].dtype == bool
+  assert batch["list_history"].shape == (32, 7)
+  assert batch["list_keys"].shape == (32, 2)
+  assert set(list_objective.ARRAYS) <= set(batch)
+  assert "encoder_segment_ids" not in batch
+  assert not set(list_objective.ARRAYS) & set(found.batch("score"))
+  # As of the embedded runner, whose files name no catalogue either.
+  own = launch_files.read(["gin/align_cpu.gin"], [*LENGTHS, "TITLE_LENGTH=24"])
+  assert own.batch("train")["list_has"].shape == (16, 10_000)
+
+
+def test_flops_of_rewarded_lists_count_each_pass():
+  found = launch_files.read(["gin/align_xl.gin"], num_items=100, title_length=8)
+  prompts = network_flops.prompt_flops(
+    found.network, rows=64, inputs_length=512
+  )
+
+  def answers(length, candidates):
+    return network_flops.answer_flops(
+      found.network,
+      rows=64,
+      inputs_length=512,
+      targets_length=length,
+      candidates=candidates,
+    )
+
+  # With adapters two passes, of prompts, lists and the anchor; lists are drawn,
+  # and read by the reference, which reads the prompts as well.
+  lists = answers(10 * 8, 8)
+  assert roofline.model_flops(found, "train") == pytest.approx(
+    2 * (prompts + lists + answers(512, 1)) + 2 * lists + prompts
+  )
+  assert roofline.tokens(found, "train") == 64 * (512 + 8 * 80 + 512)

@@ -13,7 +13,7 @@ from instructrec.serving.model_parts import Wish
 from instructrec.training import scoring
 
 PARTS = {"likelihood", "prior", "match", "popularity"}
-READ = {"wanted", "unwanted", "unread"}
+READ = {"wanted", "unwanted", "plain", "unread"}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,19 @@ def test_wishes_are_read_into_attributes(matching, parts, own):
     np.testing.assert_allclose(own["unwanted"][row], unwanted[numbers])
   assert own["wanted"].any()
   assert own["unwanted"].any()
+
+
+def test_the_match_without_the_wish_stands_beside_it(
+  matching, parts, own, none
+):
+  np.testing.assert_allclose(own["plain"], none["match"], rtol=1e-4, atol=1e-4)
+  assert "plain" not in none
+  history = list(matching.block.requests[0].history)
+  found = parts.of_catalog([history] * 2, ["Something with robots.", None])
+  for row in (0, 1):
+    np.testing.assert_allclose(
+      found["plain"][row], found["match"][1], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_what_is_unread_of_a_wish_is_told_from_no_wish(matching, parts, none):
@@ -217,7 +230,7 @@ def test_runs_have_the_parts_that_they_trained(matching):
     "match": 1.0,
     "popularity": pytest.approx(matched.matcher.popularity_weight),
   }
-  assert "unread" in matched.wish_parts
+  assert {"plain", "unread"} < set(matched.wish_parts)
   likely = matching.parts("likelihood")
   assert "unread" not in likely.wish_parts
   assert likely.matcher is None

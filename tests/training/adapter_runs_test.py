@@ -62,7 +62,13 @@ LORA = adapters.LoRA(
 def _model(name, adapter=LORA, **changes):
   cls, config = CONFIGS[name]
   # T5 scanned, LLaMA layer by layer.
-  changes = {"scan_layers": name == "t5", "adapter": adapter, **changes}
+  changes = {
+    "scan_layers": name == "t5",
+    "adapter": adapter,
+    # T5 with a critic, which is trained beside adapters.
+    "value_head": name == "t5" and adapter is not None,
+    **changes,
+  }
   return ranking_model.NetworkRankingModel(
     cls(dataclasses.replace(config, **changes))
   )
@@ -162,15 +168,21 @@ def _flat(tree):
   return traverse_util.flatten_dict(tree, sep="/")
 
 
-def test_adapters_alone_are_in_optimizer_and_checkpoint(trained):
-  names = {n for n in _flat(trained.state.params) if adapters.is_adapter(n)}
-  assert names
+def test_adapters_and_critic_alone_are_in_optimizer_and_checkpoint(trained):
+  names = {n for n in _flat(trained.state.params) if adapters.is_trained(n)}
+  heads = {n for n in names if n.startswith("value_head/")}
+  assert bool(heads) == (trained.name == "t5")
+  assert names > heads
   moments = optax.tree_utils.tree_get(trained.state.opt_state, "mu")
   assert set(_flat(moments)) == names
   found = opening.open_checkpoint(trained.run)
   saved = set(found.params)
-  assert all(map(adapters.is_adapter, saved))
-  assert not any("kernel" in name or "embedding" in name for name in found.left)
+  assert all(map(adapters.is_trained, saved))
+  for name in heads:
+    value = _flat(trained.state.params)[name]
+    np.testing.assert_array_equal(found.params[name].read(), value)
+  others = [name for name in found.left if "value_head" not in name]
+  assert not any("kernel" in name or "embedding" in name for name in others)
   single = {adapters.without_number(name) for name in saved}
   assert single == {adapters.without_number(name) for name in names}
 

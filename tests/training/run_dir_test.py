@@ -9,11 +9,13 @@ import pytest
 
 from instructrec import checksums
 from instructrec.models import tokenizer
+from instructrec.settings import run as run_settings
 from instructrec.training import (
   data_config,
   item_table,
   own_checkpoints,
   run_dir,
+  run_opening,
   run_record,
   trained_run,
 )
@@ -108,3 +110,27 @@ def test_a_model_folder_that_orbax_takes_for_a_pattern_is_refused(tmp_path):
     run_dir.locked(tmp_path / "[2023]", print),
   ):
     raise AssertionError("the folder is not to be entered")
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_whoever_opens_a_run_that_was_refused_is_told(
+  tmp_path, monkeypatch, caplog, promoted
+):
+  """The decision stays until the run is trained further."""
+  run_record.write(tmp_path, {"seed": 1})
+  reasons = ["CPA 0.400 -> 0.300"]
+  run_dir.judge(
+    tmp_path,
+    {"promoted": promoted, "reasons": reasons, "model_dir": "/shop/taught"},
+  )
+  record = run_record.read(tmp_path)
+  assert record["seed"] == 1
+  run = types.SimpleNamespace(directory=tmp_path, record=record)
+  monkeypatch.setattr(run_dir, "load", lambda folder, modules: run)
+  opened = run_opening.open_run(run_settings.RunSettings(model_dir=tmp_path))
+  assert opened is run
+  told = [line.getMessage() for line in caplog.records]
+  assert len(told) == (0 if promoted else 1)
+  if not promoted:
+    assert "not promoted (CPA 0.400 -> 0.300); use" in told[0]
+    assert told[0].endswith("/shop/taught")

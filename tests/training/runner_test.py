@@ -284,6 +284,53 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
     assert (values["steps_per_s"], values["tokens_per_s"]) == (1.0, 1.0)
 
 
+def _rows_until_the_end(floors, values):
+  """Rows of a log whose metric has these values, a step each."""
+  seen = iter(values)
+
+  def step_fn(state, batch, rng):
+    one = training_metrics.Sum(jnp.ones(()))
+    found = training_metrics.Sum(jnp.asarray(next(seen)))
+    names = ("loss", "target_tokens", "grad_norm")
+    return state, {**dict.fromkeys(names, one), "lists/distinct": found}
+
+  trainer = types.SimpleNamespace(
+    config=copy_run.train_config(
+      steps=len(values), log_period=1, floors=floors
+    ),
+    batch=lambda stream, step: {},
+    step_fn=step_fn,
+  )
+  yield from loop.events(
+    trainer,
+    train_step.TrainState(jnp.zeros((), jnp.int32), {}, {}),
+    None,
+    range(len(values)),
+    None,
+    log_window.LogWindow({}),
+    watchdog.Watchdog(0),
+    profiling.Profile("", None, print),
+  )
+
+
+@pytest.mark.parametrize("last", [0.04, float("nan")])
+def test_a_value_below_its_floor_ends_the_run_with_what_was_seen(last):
+  """The row that shows it is there, and no checkpoint of that step."""
+  events = _rows_until_the_end({"lists/distinct": 0.05}, [0.5, 0.05, last, 1.0])
+  seen = []
+  with pytest.raises(
+    loop.CollapsedError, match=r"by step 3: lists/distinct is .* floor 0\.05"
+  ):
+    seen.extend((step, event) for step, _, event, _ in events)
+  assert seen[-2:] == [(2, "step"), (3, "train")]
+
+
+def test_a_floor_is_of_something_that_is_logged():
+  events = _rows_until_the_end({"lists/distnct": 0.05}, [1.0])
+  with pytest.raises(ValueError, match="names lists/distnct, which the train"):
+    list(events)
+
+
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
   config = copy_run.train_config(steps=1, num_microbatches=3)
   with pytest.raises(ValueError, match="make the batch size a multiple of 3"):

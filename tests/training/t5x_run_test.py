@@ -364,7 +364,7 @@ adapters.LoRA.rank = 2
 adapters.LoRA.alpha = 6.0
 optimizers.MultiOptimizer.traversals_and_optimizers = \\
     [(@traverse_util.ModelParamTraversal(), @adafactor.Adafactor())]
-traverse_util.ModelParamTraversal.filter_fn = @adapters.is_adapter
+traverse_util.ModelParamTraversal.filter_fn = @adapters.is_trained
 """
 
 

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
+from instructrec.models.objectives import objective, training_metrics
 from instructrec.training import (
   optimizer,
   train_step,
@@ -68,3 +70,62 @@ def test_the_mean_over_tokens_is_the_sum_divided_by_their_number():
   copy_run.assert_trees_equal(
     mean, moved(mean_loss=False), rtol=1e-2, atol=1e-4
   )
+
+
+class Follower:
+  """Draws once where it stands, and then goes from there to 1."""
+
+  def __init__(self, number, limit):
+    self.repeats = objective.Repeats(number, "moved", limit)
+
+  def drawn(self, params, batch):
+    start = jnp.broadcast_to(params["x"], batch["weights"].shape)
+    return {**batch, "start": start, "row": -batch["weights"]}
+
+  def loss_divisor(self, batch):
+    return batch["weights"].sum()
+
+  def loss_fn(self, params, batch, rng):
+    weights, x = batch["weights"], params["x"]
+    ones = jnp.ones_like(weights, bool)
+    metrics = {
+      "moved": training_metrics.mean(jnp.abs(x - batch["start"]), ones),
+      "other": training_metrics.mean(batch["row"] != -weights, ones),
+    }
+    return (weights * 0.5 * (x - 1.0) ** 2).sum(), metrics
+
+
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize(
+  ("number", "limit", "made", "left"),
+  [
+    (3, 9.0, 3, 1 / 8),
+    # After two updates it has moved by 3/4, and no more are made.
+    (5, 0.6, 2, 1 / 4),
+    (5, 0.1, 1, 1 / 2),
+  ],
+)
+def test_what_was_drawn_once_is_learnt_from_until_it_is_too_far(
+  number, limit, made, left, num_microbatches
+):
+  """Each update halves what is left; the rate is the same in all of a step."""
+  descent = optax.sgd(lambda step: jnp.where(step == 0, 0.5, 1.0))
+  step = jax.jit(
+    functools.partial(
+      train_step.train_step,
+      model=Follower(number, limit),
+      optimizer=descent,
+      num_microbatches=num_microbatches,
+    )
+  )
+  state = train_step.start_from({"x": jnp.zeros(())}, descent)
+  batch = {"weights": jnp.asarray([1.0, 3.0, 2.0, 2.0])}
+  state, metrics = step(state, batch, jax.random.key(0))
+  assert int(state.step) == 1
+  assert 1.0 - state.params["x"] == left
+  assert metrics[train_step.UPDATES].compute() == made
+  # What was drawn of a row stays with it.
+  assert metrics["other"].compute() == 0.0
+  # The next step begins where it stands, with its own rate.
+  state, _ = step(state, batch, jax.random.key(0))
+  assert state.params["x"] == 1.0

@@ -53,11 +53,11 @@ def check_plain(checkpoint: Checkpoint) -> None:
 
 
 def network_of(checkpoint: Checkpoint) -> Checkpoint:
-  """What a checkpoint holds beside adapters."""
+  """What a checkpoint holds beside what is trained in adapters' place."""
   params = {
     name: tensor
     for name, tensor in checkpoint.params.items()
-    if not adapters.is_adapter(name)
+    if not adapters.is_trained(name)
   }
   return dataclasses.replace(checkpoint, params=params)
 

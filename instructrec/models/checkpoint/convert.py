@@ -27,8 +27,8 @@ OPTIMIZERS = ("adafactor", "none")
 
 
 _NO_PLACE = (
-  f"{names.TITLE_MATCHING}, for which Hugging Face has no place: what is "
-  "exported ranks by likelihoods alone, and reads histories as text"
+  "{head}, for which Hugging Face has no place: what is exported ranks by "
+  "likelihoods alone, and reads histories as text"
 )
 
 
@@ -190,8 +190,12 @@ def convert(
   config = opening.check(source, settings.config)
   params, left = source.params, source.left
   if settings.form == "huggingface":
-    left = left | {n: _NO_PLACE for n in params if names.matches_titles(n)}
-    params = {n: t for n, t in params.items() if not names.matches_titles(n)}
+    left = left | {
+      name: _NO_PLACE.format(head=name.partition("/")[0])
+      for name in params
+      if names.is_head(name)
+    }
+    params = {n: t for n, t in params.items() if not names.is_head(n)}
   if settings.dtype is not None:
     dtype = DTYPES[settings.dtype]
     params = {name: tensor.astype(dtype) for name, tensor in params.items()}

@@ -4,7 +4,7 @@ Hugging Face keeps every matrix transposed, except the token embedding. A
 network joins by an `Architecture` in `ARCHITECTURES`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructrec.models.checkpoint.architecture import (
@@ -16,28 +16,37 @@ from instructrec.models.checkpoint.architecture import (
 )
 from instructrec.models.checkpoint.llama_architecture import LLAMA
 from instructrec.models.checkpoint.t5_architecture import T5
+from instructrec.models.networks import adapters
 
 __all__ = [
   "ARCHITECTURES",
   "EMBEDDING",
+  "HEADS",
   "LOGITS",
   "TITLE_MATCHING",
+  "VALUE_HEAD",
   "Parameter",
   "architecture",
   "infer_config",
-  "matches_titles",
+  "is_head",
   "parameters",
   "split_layer",
 ]
 
 ARCHITECTURES = (T5, LLAMA)
-TITLE_MATCHING = "title_matching"
+TITLE_MATCHING, VALUE_HEAD = "title_matching", adapters.VALUE_HEAD
+HEADS = (TITLE_MATCHING, VALUE_HEAD)
 """What a network of any kind may have beside its own parameters."""
 
 
-def matches_titles(name: str) -> bool:
-  """Whether a parameter is of `TITLE_MATCHING`, and so in no table here."""
-  return name.split("/", 1)[0] == TITLE_MATCHING
+def is_head(name: str, heads: Sequence[str] = HEADS) -> bool:
+  """Whether a parameter is of one of `HEADS`, and so in no table here.
+
+  Args:
+    name: of the parameter.
+    heads: those that are asked about.
+  """
+  return name.split("/", 1)[0] in heads
 
 
 def architecture(config: Any) -> Architecture:

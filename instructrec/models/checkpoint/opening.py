@@ -240,7 +240,7 @@ def check(
   """Makes sure that a checkpoint holds all of one network and no more.
 
   What matches titles (`names.TITLE_MATCHING`) may be there or not, unless
-  `config` is that of a network without it.
+  `config` is that of a network without it; a value head always.
 
   Args:
     checkpoint: what was opened.
@@ -255,8 +255,9 @@ def check(
   """
   adapted.check_plain(checkpoint)
   shapes = {name: tensor.shape for name, tensor in checkpoint.params.items()}
-  if config is None or config.title_matching:
-    shapes = {n: x for n, x in shapes.items() if not names.matches_titles(n)}
+  both = config is None or config.title_matching
+  heads = names.HEADS if both else (names.VALUE_HEAD,)
+  shapes = {n: x for n, x in shapes.items() if not names.is_head(n, heads)}
   sizes_from = "the caller" if config else "config.json"
   if config:
     check_settings(checkpoint, config)

@@ -24,8 +24,8 @@ class ListDecoder:
   """Writes lists of a catalogue's titles (`title_lists`).
 
   Attributes:
-    separator_id: the token between titles: of T5's vocabulary 32099, which is
-      `<extra_id_0>`.
+    separator_id: the token between titles: `<extra_id_0>`, which is 32099 in
+      T5's vocabulary.
     max_items: titles of the longest list; who asks for more gets so many.
     method: "greedy" takes the likeliest token each time, "sample" draws it.
     num_decodes: lists a request; of "greedy" there is one.
@@ -35,13 +35,13 @@ class ListDecoder:
     temperature: of "sample", above 0.
     max_length: tokens of a list that is not constrained; None for as many as a
       constrained one may have.
-    exclude_history: whether the items of a batch's `history_items` are left
-      out.
+    exclude_history: whether the items of a batch's `history_items` or
+      `list_history` are left out.
     catalog: what is written where `predict_batch` is asked, or what makes it
       then; None where `predict_lists` alone is, which is told.
   """
 
-  separator_id: int
+  separator_id: int = 32099
   max_items: int = 10
   method: str = GREEDY
   num_decodes: int = 1
@@ -133,7 +133,8 @@ class ListDecoder:
     if requests is None:
       requests = list_policy.ListRequests(self._lengths(reading))
     if self.exclude_history:
-      requests = requests.without(reading.arrays.get("history_items"))
+      for name in ("history_items", "list_history"):
+        requests = requests.without(reading.arrays.get(name))
     return title_lists.write_lists(
       reading,
       trie,

@@ -48,6 +48,8 @@ def write_lists(
   Constrained lists have as many items as were asked for, or all that are
   allowed where these are fewer. Each is of the catalogue, allowed, not
   excluded, within the quota and in its list once, whatever the network says.
+  Where scores of items lead them, a token counts with what speaks for the items
+  below it that the list may still have.
   Neither the other rows of a batch nor padding change a row's lists.
 
   Args:
@@ -61,7 +63,8 @@ def write_lists(
       "closed" probabilities or, not constrained, with the "open" ones; the
       reported ones are those of temperature 1.
     rng: key of the draws; those of a list depend on it, on the place of its
-      prompt and its own, and on the prompt. None where the temperature is 0.
+      prompt and its own, and on the prompt. Or a key of each prompt [batch];
+      then where it stands does not matter. None where the temperature is 0.
 
   Returns:
     The lists.
@@ -144,11 +147,11 @@ def _noise(
 ) -> Callable[[Array, int], Array]:
   """Gumbel noise of a step for so many options of each list."""
   prompts, own = jnp.divmod(jnp.arange(rows), num_lists)
-  keys = jax.vmap(
-    lambda prompt, place: jax.random.fold_in(
-      jax.random.fold_in(rng, prompt), place
-    )
-  )(prompts, own)
+  if _of_prompts(rng):
+    keys = rng[prompts]
+  else:
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, prompts)
+  keys = jax.vmap(jax.random.fold_in)(keys, own)
 
   def noise(step: Array, count: int) -> Array:
     step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
@@ -157,14 +160,35 @@ def _noise(
   return noise
 
 
-def token_log_probs(
+def _of_prompts(rng: PRNGKeyArray) -> bool:
+  """Whether keys are one a prompt: one of the old kind is an array, too."""
+  return jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) and rng.ndim == 1
+
+
+class Followed(NamedTuple):
+  """What a policy makes of given lists, token by token.
+
+  Attributes:
+    log_probs: in nats; 0 where there is no token, and -inf where the policy
+      never writes it.
+    entropies: of what might have been written instead, in nats; 0 where there
+      is no token.
+    features: what each token is predicted from.
+  """
+
+  log_probs: Float[Array, "batch lists length"]
+  entropies: Float[Array, "batch lists length"]
+  features: Float[Array, "batch lists length embed"]
+
+
+def follow(
   reading: reading.Reading,
   trie: catalog_trie.CatalogTrie,
   requests: list_policy.ListRequests,
   policy: list_policy.ListPolicy,
   tokens: Int[Array, "batch lists length"],
-) -> Float[Array, "batch lists length"]:
-  """Log-probabilities of given lists, by the policy that writes such lists.
+) -> Followed:
+  """Reads given lists as the policy that writes such lists.
 
   Has a gradient. Logits exist for one position of all lists at a time.
 
@@ -176,7 +200,8 @@ def token_log_probs(
     tokens: of `TitleLists`.
 
   Returns:
-    Nats; 0 where there is no token, and -inf where the policy never writes it.
+    Log-probabilities and entropies; the latter are of "closed" probabilities
+    or of lists that are not constrained.
   """
   batch, num_lists, length = tokens.shape
   before = jnp.pad(tokens[..., :-1], ((0, 0), (0, 0), (1, 0)))
@@ -187,20 +212,46 @@ def token_log_probs(
 
   # What a position costs to compute again is its logits.
   @jax.checkpoint
-  def follow(
+  def advance(
     state: list_walk.State, at: tuple[Array, Array]
-  ) -> tuple[list_walk.State, Array]:
+  ) -> tuple[list_walk.State, tuple[Array, Array]]:
     features, newest = at
     options = lists.options(state, reading.logits(features))
-    return lists.write(state, options, newest)
+    state, gained = lists.write(state, options, newest)
+    return state, (gained, _entropy(options.log_probs, newest))
 
   rows = batch * num_lists
-  _, found = jax.lax.scan(
-    follow,
+  _, (log_probs, entropies) = jax.lax.scan(
+    advance,
     state,
     (
       jnp.moveaxis(features.reshape(rows, length, -1), 1, 0),
       tokens.reshape(rows, length).T,
     ),
   )
-  return found.T.reshape(tokens.shape)
+  return Followed(
+    log_probs.T.reshape(tokens.shape),
+    entropies.T.reshape(tokens.shape),
+    features,
+  )
+
+
+def _entropy(
+  log_probs: Float[Array, "lists options"], newest: Int[Array, " lists"]
+) -> Float[Array, " lists"]:
+  """Of what may be written, where something is."""
+  possible = jnp.isfinite(log_probs) & (newest != network.PAD_ID)[:, None]
+  # Zero times infinity has no gradient.
+  known = jnp.where(possible, log_probs, 0.0)
+  return -jnp.where(possible, jnp.exp(known) * known, 0.0).sum(axis=1)
+
+
+def token_log_probs(
+  reading: reading.Reading,
+  trie: catalog_trie.CatalogTrie,
+  requests: list_policy.ListRequests,
+  policy: list_policy.ListPolicy,
+  tokens: Int[Array, "batch lists length"],
+) -> Float[Array, "batch lists length"]:
+  """The log-probabilities of `follow` alone."""
+  return follow(reading, trie, requests, policy, tokens).log_probs

@@ -30,6 +30,8 @@ from instructrec import limits
 A, B = "lora_a", "lora_b"
 # Of the axes that T5X's rules know the one that no rule splits or factors.
 RANK_AXIS = "relpos_buckets"
+VALUE_HEAD = "value_head"
+"""What is trained beside adapters where a network has it."""
 _LAYER = re.compile(r"\blayers_\d+\b")
 # PEFT's: uniform up to the inverse root of the inputs.
 _init_a = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -170,6 +172,21 @@ def is_adapter(path: str, value: Any = None) -> bool:
   return path.rpartition("/")[2] in (A, B)
 
 
+def is_trained(path: str, value: Any = None) -> bool:
+  """Whether a parameter is trained where a network has adapters.
+
+  Args:
+    path: its name, joined by "/".
+    value: not read; T5X's traversals pass it.
+
+  Returns:
+    True for those of adapters and of the value head.
+  """
+  return is_adapter(path, value) or path.lstrip("/").startswith(
+    f"{VALUE_HEAD}/"
+  )
+
+
 def split(params: Any) -> tuple[Any, Any]:
   """What is trained of parameters, and what is not.
 
@@ -177,13 +194,13 @@ def split(params: Any) -> tuple[Any, Any]:
     params: a tree of anything.
 
   Returns:
-    Two trees: adapters and the rest; of a network without adapters, all and
-    nothing.
+    Two trees: adapters, with the value head, and the rest; of a network
+    without adapters, all and nothing.
   """
   flat = traverse_util.flatten_dict(params, sep="/")
-  trained = {name: x for name, x in flat.items() if is_adapter(name)}
-  if not trained:
+  if not any(map(is_adapter, flat)):
     return params, {}
+  trained = {name: x for name, x in flat.items() if is_trained(name)}
   frozen = {name: x for name, x in flat.items() if name not in trained}
   return (
     traverse_util.unflatten_dict(trained, sep="/"),
@@ -202,7 +219,7 @@ def joined(trained: Any, frozen: Any) -> Any:
 
 
 def hold(params: Any) -> Any:
-  """Parameters of which adapters alone have a gradient, if there are any."""
+  """Parameters of which `split`'s first tree alone has a gradient."""
   trained, frozen = split(params)
   return joined(trained, jax.lax.stop_gradient(frozen))
 

@@ -195,7 +195,7 @@ class Llama(network_module.NetworkModule):
       adapter=cfg.adapter,
     )
     self.decoder = LlamaDecoder(cfg, self.token_embedder)
-    self.make_title_matching()
+    self.make_heads()
 
   def _check_length(self, length: int) -> None:
     if length > self.config.max_length:

@@ -273,6 +273,15 @@ class Network(Protocol):
   ) -> tuple[Float[Array, "*dims embed"], Float[Array, "embed vocab"]]:
     """Rows and matrix, both float32, whose product `logits` is."""
 
+  def values(
+    self, features: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims"]:
+    """Float32 values before each position's token; see `value_head`.
+
+    Raises:
+      ValueError: where the network has no value head.
+    """
+
   def start_decoding(
     self, memory: Memory, *, sequences_per_prompt: int, max_length: int
   ) -> tuple[Memory, Cache]:

@@ -59,6 +59,8 @@ class NetworkConfig:
     num_items: items with a vector of their own beside their title; 0 for none.
     item_dropout_rate: probability in training that an item is known by its
       title alone.
+    value_head: whether the network has the parameters of
+      `value_head.ValueHead`, which some objectives need.
     adapter: small matrices that are trained in place of the network's own;
       None to train all.
   """
@@ -86,6 +88,7 @@ class NetworkConfig:
   title_matching: bool = False
   num_items: int = 0
   item_dropout_rate: float = 0.2
+  value_head: bool = False
   adapter: adapters.LoRA | None = None
 
   def __post_init__(self):
@@ -196,4 +199,6 @@ class NetworkConfig:
     if self.title_matching:
       matching = 7 * self.emb_dim**2 + 2
       matching += (self.num_items + bool(self.num_items)) * self.emb_dim
-    return tables * self.vocab_size * self.emb_dim + matching
+    # See `value_head.ValueHead`.
+    value = 64 * self.emb_dim + 65 if self.value_head else 0
+    return tables * self.vocab_size * self.emb_dim + matching + value

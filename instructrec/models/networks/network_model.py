@@ -32,11 +32,16 @@ class NetworkModel:
     return self.module.config
 
   def merged(self) -> Self:
-    """The model of parameters into which adapters are merged."""
+    """The model of parameters into which adapters are merged.
+
+    What was trained beside them, for training, is not among these.
+    """
     model = copy.copy(self)
-    model.module = self.module.clone(
-      config=dataclasses.replace(self.network_config, adapter=None)
-    )
+    if self.network_config.adapter is not None:
+      config = dataclasses.replace(
+        self.network_config, adapter=None, value_head=False
+      )
+      model.module = self.module.clone(config=config)
     return model
 
   @property

@@ -7,6 +7,7 @@ from instructrec.models.networks import (
   network,
   network_config,
   title_matching,
+  value_head,
 )
 
 
@@ -14,7 +15,7 @@ class NetworkModule(nn.Module):
   """The part of a `network.Network` that does not depend on how it reads.
 
   Its `setup` makes `token_embedder`, and `decoder` with `logits_dense`, and
-  calls `make_title_matching`; it has `read`, `features` and `decode_block`.
+  calls `make_heads`; it has `read`, `features` and `decode_block`.
 
   Attributes:
     config: sizes and numerics.
@@ -22,12 +23,14 @@ class NetworkModule(nn.Module):
 
   config: network_config.NetworkConfig
 
-  def make_title_matching(self) -> None:
-    """Makes the submodule `title_matching` where the network has one."""
+  def make_heads(self) -> None:
+    """Makes the submodules that not every network has."""
     if self.config.title_matching:
       self.title_matching = title_matching.TitleMatching(
         self.config, self.token_embedder
       )
+    if self.config.value_head:
+      self.value_head = value_head.ValueHead()
 
   def _matching(self) -> title_matching.TitleMatching:
     if not self.config.title_matching:
@@ -81,6 +84,17 @@ class NetworkModule(nn.Module):
     """See `title_matching.TitleMatching.popularity_weight`."""
     return self._matching().popularity_weight
 
+  def values(
+    self, features: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims"]:
+    """What is expected before each token; see `value_head.ValueHead`."""
+    if not self.config.value_head:
+      raise ValueError(
+        "the network has no value head, which the objective learns by; set "
+        "VALUE_HEAD=True"
+      )
+    return self.value_head(features)
+
   def __call__(
     self,
     prompt: network.Prompt | None,
@@ -94,6 +108,7 @@ class NetworkModule(nn.Module):
     memory = None
     if prompt is not None:
       memory = self.read(prompt, enable_dropout=enable_dropout)
-    return self.logits(
-      self.features(memory, targets, enable_dropout=enable_dropout)
-    )
+    features = self.features(memory, targets, enable_dropout=enable_dropout)
+    if self.is_initializing() and self.config.value_head:
+      self.value_head(features)
+    return self.logits(features)

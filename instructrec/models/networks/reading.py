@@ -21,9 +21,6 @@ class Reading:
     params: its parameters.
     arrays: the batch; see `models.protocol`.
     dropout_rng: None switches dropout off.
-
-  Attributes:
-    dropout_rng: likewise; what is drawn in a loss derives its keys from it.
   """
 
   def __init__(
@@ -38,7 +35,7 @@ class Reading:
     self.vocab_size: int = module.config.vocab_size
     self._module = module
     self._params = params
-    self.dropout_rng = dropout_rng
+    self._dropout_rng = dropout_rng
     self._plain = functools.partial(module.apply, {"params": params})
     self._apply = functools.partial(
       self._plain,
@@ -46,9 +43,14 @@ class Reading:
       rngs=None if dropout_rng is None else {"dropout": dropout_rng},
     )
 
+  @property
+  def has_dropout(self) -> bool:
+    """Whether the network is read as in training."""
+    return self._dropout_rng is not None
+
   def without_dropout(self) -> "Reading":
     """The same network and batch, read anew where there is dropout."""
-    if self.dropout_rng is None:
+    if self._dropout_rng is None:
       return self
     return Reading(self._module, self._params, self.arrays)
 
@@ -84,7 +86,7 @@ class Reading:
     Raises:
       ValueError: where the reading has dropout, which decoding has not.
     """
-    if self.dropout_rng is not None:
+    if self._dropout_rng is not None:
       raise ValueError(
         "the reading has dropout, and what is decoded would be of another "
         "network than what is scored; expected a dropout_rng of None"
@@ -132,6 +134,17 @@ class Reading:
   ) -> tuple[Float[Array, "*dims embed"], Float[Array, "embed vocab"]]:
     """Rows and matrix whose product the logits are."""
     return self._plain(features, method="logit_factors")
+
+  @property
+  def has_values(self) -> bool:
+    """Whether the network has a value head."""
+    return self._module.config.value_head
+
+  def values(
+    self, features: Float[Array, "*dims embed"]
+  ) -> Float[Array, "*dims"]:
+    """See `network.Network.values`."""
+    return self._plain(features, method="values")
 
   def start_decoding(
     self, *, sequences_per_prompt: int, max_length: int

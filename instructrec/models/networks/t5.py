@@ -63,7 +63,7 @@ class T5(network_module.NetworkModule):
     )
     self.encoder = stacks.Encoder(cfg, self.token_embedder)
     self.decoder = stacks.Decoder(cfg, self.token_embedder)
-    self.make_title_matching()
+    self.make_heads()
 
   def read(
     self, prompt: network.Prompt, *, enable_dropout: bool = True

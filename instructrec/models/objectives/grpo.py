@@ -40,5 +40,6 @@ class GRPO(policy.GroupPolicy):
     losses += self.divergence_weight * divergence
     lengths = jnp.maximum(where.sum(-1), 1)
     means = jnp.where(where, losses, 0.0).sum(-1) / lengths
-    metrics = policy.report(where, log_ratio, clipped, divergence, spread)
+    metrics = policy.report(samples, where, log_ratio, clipped, divergence)
+    metrics["policy/same_rewards"] = policy.same_rewards(spread)
     return num_places * means.sum(), metrics

@@ -42,7 +42,8 @@ class ItemGRPO(policy.GroupPolicy):
       policy.k3(samples.log_probs, samples.reference), samples.items, num_places
     )
     losses += self.divergence_weight * divergence
-    metrics = policy.report(written, log_ratio, clipped, divergence, spread)
+    metrics = policy.report(samples, written, log_ratio, clipped, divergence)
+    metrics["policy/same_rewards"] = policy.same_rewards(spread)
     return jnp.where(written, losses, 0.0).sum(), metrics
 
   def _advantages(

@@ -7,7 +7,7 @@ the whole batch, so that neither microbatches nor devices change a gradient.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from clu import metrics as clu_metrics
@@ -54,6 +54,36 @@ class Objective(Protocol):
 
   def divisor(self, arrays: Arrays) -> Float[Array, ""]:
     """How many of its units a batch holds: what a mean is taken over."""
+
+
+class Repeats(NamedTuple):
+  """How often the parameters are updated by what was drawn once.
+
+  Attributes:
+    number: updates, at most.
+    metric: of the objective; where it exceeds `limit`, no more are made.
+    limit: of the metric's mean over the batch.
+  """
+
+  number: int
+  metric: str
+  limit: float
+
+
+@runtime_checkable
+class DrawingObjective(Objective, Protocol):
+  """An objective that draws what it learns from by the network itself.
+
+  Asked for its loss it draws by itself, unless the batch holds what `draw`
+  gave: so trainers that know nothing of it make one update of each draw.
+  """
+
+  @property
+  def repeats(self) -> Repeats | None:
+    """How often one draw is learnt from; None for once."""
+
+  def draw(self, reading: Reading) -> Arrays:
+    """What the loss is to find in the batch, by row; has no gradient."""
 
 
 def require(arrays: Arrays, names: Sequence[str], objective: str) -> None:
@@ -125,6 +155,23 @@ class WeightedSum:
   def trains(self) -> frozenset[str]:
     """See `Objective`."""
     return frozenset().union(*(part.trains for part in self.objectives))
+
+  @property
+  def repeats(self) -> Repeats | None:
+    """See `DrawingObjective`; of the first part that has some."""
+    found = (part.repeats for part in self._drawing)
+    return next(filter(None, found), None)
+
+  @property
+  def _drawing(self) -> list[DrawingObjective]:
+    return [p for p in self.objectives if isinstance(p, DrawingObjective)]
+
+  def draw(self, reading: Reading) -> Arrays:
+    """See `DrawingObjective`; of all parts together."""
+    drawn: dict[str, Array] = {}
+    for part in self._drawing:
+      drawn |= part.draw(reading)
+    return drawn
 
   def check(self, arrays: Arrays, *, titles: bool) -> None:
     """See `Objective`."""

@@ -17,6 +17,8 @@ from instructrec.models.objectives import training_metrics
 
 MOST_LOG_RATIO = 20.0
 """Log-ratios are cut here, in nats: their exponentials would overflow."""
+MOVED = "policy/moved"
+"""How far the policy is from what drew the lists, by name of the metric."""
 
 
 class Samples(NamedTuple):
@@ -27,14 +29,21 @@ class Samples(NamedTuple):
       only one with a gradient.
     old: of the policy that wrote the lists.
     reference: of the policy that is not to be left.
+    entropies: of what might have stood in each token's place, in nats.
     items: place of the item that a token belongs to, from 0; its separator and
       the list's end belong to the item before; -1 for padding.
+    values: what a value head expects before each token; None without one.
+    old_values: what it did when the lists were drawn; None where that is the
+      same.
   """
 
   log_probs: Float[Array, "batch group length"]
   old: Float[Array, "batch group length"]
   reference: Float[Array, "batch group length"]
+  entropies: Float[Array, "batch group length"]
   items: Int[Array, "batch group length"]
+  values: Float[Array, "batch group length"] | None = None
+  old_values: Float[Array, "batch group length"] | None = None
 
   @property
   def where(self) -> Bool[Array, "batch group length"]:
@@ -113,33 +122,30 @@ class GroupPolicy:
   def clipped(
     self, log_ratio: Float[Array, "*dims"], advantage: Float[Array, "*dims"]
   ) -> tuple[Float[Array, "*dims"], Bool[Array, "*dims"]]:
-    """The clipped loss of each ratio, and whether it has no gradient."""
-    ratio = exp(log_ratio)
-    bounded = jnp.clip(ratio, 1.0 - self.clip_low, 1.0 + self.clip_high)
-    free, held = ratio * advantage, bounded * advantage
-    return -jnp.minimum(free, held), held < free
+    """See `clipped`."""
+    return clipped(log_ratio, advantage, low=self.clip_low, high=self.clip_high)
 
 
 def report(
+  samples: Samples,
   where: Bool[Array, "*dims"],
   log_ratio: Float[Array, "*dims"],
   clipped: Bool[Array, "*dims"],
   divergence: Float[Array, "*dims"],
-  spread: Bool[Array, " batch"],
 ) -> dict[str, clu_metrics.Metric]:
   """What every policy loss reports.
 
   Args:
+    samples: the lists.
     where: the units (tokens, items) that there are.
     log_ratio: of each, to the policy that wrote it.
     clipped: whether it has no gradient.
     divergence: from the reference, in nats.
-    spread: the groups that something is learnt from.
 
   Returns:
     policy/ratio, policy/clipped and policy/divergence: means over units;
     policy/ratio_max and policy/ratio_min: extremes of the ratio;
-    policy/same_rewards: share of groups whose lists are all worth the same.
+    policy/moved: divergence (k3) from what drew the lists, of a token.
   """
   mean, ratio = training_metrics.mean, exp(log_ratio)
   return {
@@ -148,8 +154,38 @@ def report(
     "policy/ratio_min": training_metrics.Smallest.of(ratio, where),
     "policy/clipped": mean(clipped, where),
     "policy/divergence": mean(divergence, where),
-    "policy/same_rewards": mean(~spread, jnp.ones_like(spread)),
+    MOVED: mean(k3(samples.old, samples.log_probs), samples.where),
   }
+
+
+def same_rewards(spread: Bool[Array, " batch"]) -> clu_metrics.Metric:
+  """The share of groups whose lists are all worth the same.
+
+  Args:
+    spread: the groups that something is learnt from.
+  """
+  return training_metrics.mean(~spread, jnp.ones_like(spread))
+
+
+def clipped(
+  log_ratio: Float[Array, "*dims"],
+  advantage: Float[Array, "*dims"],
+  *,
+  low: float,
+  high: float,
+) -> tuple[Float[Array, "*dims"], Bool[Array, "*dims"]]:
+  """The clipped loss of ratios (PPO, section 3), and whose gradient is none.
+
+  Args:
+    log_ratio: of each unit.
+    advantage: likewise.
+    low: how far a ratio may fall below 1.
+    high: how far it may rise.
+  """
+  ratio = exp(log_ratio)
+  bounded = jnp.clip(ratio, 1.0 - low, 1.0 + high)
+  free, held = ratio * advantage, bounded * advantage
+  return -jnp.minimum(free, held), held < free
 
 
 def exp(log_ratio: Float[Array, "*dims"]) -> Float[Array, "*dims"]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Bool, Float
@@ -169,6 +170,24 @@ def of_batch(
     "z_loss": clu_metrics.Average(total=loss.z_loss, count=count),
     "accuracy": clu_metrics.Average(total=loss.correct, count=count),
     "target_tokens": target_tokens,
+  }
+
+
+def nothing(
+  shapes: Mapping[str, clu_metrics.Metric],
+) -> dict[str, clu_metrics.Metric]:
+  """Metrics of nothing, to which others can be merged in a compiled loop.
+
+  Args:
+    shapes: metrics, or shapes and types of theirs.
+  """
+  return {
+    name: jax.tree.map(
+      lambda empty, like: jnp.asarray(empty, like.dtype),
+      type(metric).empty(),
+      metric,
+    )
+    for name, metric in shapes.items()
   }
 
 

@@ -18,6 +18,7 @@ def _samples(log_probs, items, old=None, reference=None):
     log_probs,
     fixed if old is None else jnp.asarray(old, jnp.float32),
     fixed if reference is None else jnp.asarray(reference, jnp.float32),
+    jnp.zeros_like(log_probs),
     jnp.asarray(items),
   )
 
@@ -155,6 +156,7 @@ def test_the_first_step_has_ratio_1_and_no_divergence(loss):
     "policy/ratio_min": 1.0,
     "policy/clipped": 0.0,
     "policy/divergence": 0.0,
+    "policy/moved": 0.0,
     "policy/same_rewards": 0.0,
   }
 
