@@ -55,9 +55,11 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
     rank = ds.element_spec["targets"].shape.rank
     length = task_feature_lengths.get("targets")
     items = self._item_shapes(ds, task_feature_lengths)
-    items |= self._list_shapes(ds, task_feature_lengths)
+    lists: dict[str, tuple[int, ...]] = {}
+    if list_features.lengths(task_feature_lengths) is not None:
+      lists = list_features.shapes(ds.element_spec)
     is_single = rank == 1 and isinstance(length, int)
-    if is_single and not items:
+    if is_single and not items and not lists:
       return super().__call__(ds, task_feature_lengths)
     if not is_single and (
       rank != 2 or isinstance(length, int) or length is None
@@ -92,6 +94,10 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
           name: tf.ensure_shape(example[name], found)
           for name, found in items.items()
         },
+        **{
+          name: tf.reshape(example[name], found)
+          for name, found in lists.items()
+        },
       }
 
     return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
@@ -119,21 +125,6 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
         f"{' and '.join(item_features.LENGTHS)} out of the lengths"
       )
     return shapes
-
-  def _list_shapes(
-    self, ds: tf.data.Dataset, lengths: Lengths
-  ) -> dict[str, tuple[int, ...]]:
-    """Shapes of what is asked of lists, where the lengths ask for it."""
-    if list_features.lengths(lengths) is None:
-      return {}
-    names = list_features.ARRAYS
-    if missing := set(names) - set(ds.element_spec):
-      raise ValueError(
-        f"the examples have no {sorted(missing)}; name a task or mixture that "
-        f"ends in {list_features.SUFFIX}, or leave {list_features.LENGTH} out "
-        "of the lengths"
-      )
-    return {name: tuple(ds.element_spec[name].shape) for name in names}
 
 
 class RowFeatureConverter(RankingFeatureConverter):

@@ -24,8 +24,10 @@ LENGTH = "lists"
 LENGTHS = (12, 20, 100)
 """Room for all rows of `instructrec generate`, where no length is given."""
 KEYS = "list_keys"
-ARRAYS = (*list_arrays.zeros(1, items=1, history=1, teacher=1), KEYS)
-"""Names of what they have beside texts."""
+_LIKE = {
+  **list_arrays.zeros(1, items=1, history=1, teacher=1),
+  KEYS: np.zeros((1, 2), np.int32),
+}
 Row = Mapping[str, tf.Tensor]
 
 
@@ -54,18 +56,39 @@ def lengths(
 
 
 def output_features() -> dict[str, seqio.Feature]:
-  """The features that these tasks have beside those of text."""
+  """The features that these tasks have beside those of text.
+
+  What is one number a row is an array of one: SeqIO's evaluator measures all.
+  """
   numbers = seqio.PassThroughVocabulary(2**31 - 1)
-  arrays = list_arrays.zeros(1, items=1, history=1, teacher=1)
-  arrays[KEYS] = np.zeros((1, 2), np.int32)
   return {
     name: seqio.Feature(
       numbers,
       add_eos=False,
-      rank=array.ndim - 1,
-      dtype=tf.as_dtype(array.dtype),
+      rank=max(1, like.ndim - 1),
+      dtype=tf.as_dtype(like.dtype),
     )
-    for name, array in arrays.items()
+    for name, like in _LIKE.items()
+  }
+
+
+def shapes(spec: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+  """Shapes of a row's arrays as models read them.
+
+  Args:
+    spec: of the examples.
+
+  Raises:
+    ValueError: where these have none.
+  """
+  if missing := set(_LIKE) - set(spec):
+    raise ValueError(
+      f"the examples have no {sorted(missing)}; name a task or mixture that "
+      f"ends in {SUFFIX}, or leave {LENGTH} out of the lengths"
+    )
+  return {
+    name: tuple(spec[name].shape) if like.ndim > 1 else ()
+    for name, like in _LIKE.items()
   }
 
 
@@ -119,7 +142,9 @@ class Lists:
       )
       found = dict(row)
       for (name, array), value in zip(like.items(), made, strict=True):
-        found[name] = tf.ensure_shape(value, array.shape[1:])
+        shape = array.shape[1:]
+        value = tf.ensure_shape(value, shape)
+        found[name] = value if shape else value[None]
       # SeqIO's seeds are those of every host, its rows are not.
       own = tf.strings.to_hash_bucket_fast(row["example_id"], 2**31 - 1)
       key = tf.random.experimental.stateless_fold_in(tf.stack(seed), own)

@@ -42,8 +42,8 @@ class AlignmentSettings:
   gin_files: Annotated[
     tuple[str, ...],
     Option(
-      "Gin file of the alignment; may be repeated. Sizes of the network and "
-      "lengths are those of the run.",
+      f"Gin file of the alignment, {GIN_FILE} if left out; may be repeated. "
+      "Sizes of the network and lengths are those of the run.",
       name="gin_file",
     ),
   ] = (GIN_FILE,)

@@ -335,12 +335,13 @@ def _compare_steps():
   mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig())
   assert mesh.shape["data"] == 4
   split = jax.device_put(rows, mesh_lib.batch_sharding(mesh))
+  params = _params(CONFIG)
 
   @functools.partial(jax.jit, static_argnames="parts")
   def gradients(batch, parts):
     model = _model(dataclasses.replace(CONFIG, dropout_rate=0.0), BOTH)
     found, metrics = train_step.compute_gradients(
-      model, _params(CONFIG), batch, jax.random.key(5), parts
+      model, params, batch, jax.random.key(5), parts
     )
     return found, {name: m.compute() for name, m in metrics.items()}
 

@@ -52,6 +52,21 @@ def test_sizes_and_lengths_are_those_of_the_run(taught):
 
 
 @pytest.mark.parametrize(
+  ("loss", "has_critic"), [("grpo", False), ("ppo", True)]
+)
+def test_another_loss_takes_the_place_of_the_first_alone(
+  taught, loss, has_critic
+):
+  """The anchors stay, and so does what the run ranks by."""
+  files = (*FILES, f"gin/objectives/list_{loss}.gin")
+  gin_config.parse(files, agreement.bindings(taught, CHECKPOINT, files, []))
+  model = gin_config.build(runner.TrainConfig).model
+  assert model.score_parts == taught.model.score_parts
+  assert type(model.objective.objectives[0].loss).__name__ == loss.upper()
+  assert model.network_config.value_head is has_critic
+
+
+@pytest.mark.parametrize(
   ("given", "message"),
   [
     ("NUM_ITEMS=78", r"--gin\.NUM_ITEMS=78, the run has 77: these are of"),
