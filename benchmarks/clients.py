@@ -63,6 +63,25 @@ def langchain_cohere(
   return [(r["index"], r["relevance_score"]) for r in found]
 
 
+def langchain_jina(
+  url: str, model: str, texts: list[str]
+) -> list[tuple[int, float]]:
+  """JinaRerank.compress_documents, its address set to ours."""
+  from langchain_community.document_compressors import jina_rerank
+  from langchain_core import documents
+
+  jina_rerank.JINA_API_URL = f"{url}/v1/rerank"  # It has no argument for it.
+  ranker = jina_rerank.JinaRerank(jina_api_key=_KEY, model=model, top_n=2)
+  given = [
+    documents.Document(page_content=text, metadata={"place": place})
+    for place, text in enumerate(texts)
+  ]
+  found = ranker.compress_documents(given, QUERY)
+  return [
+    (one.metadata["place"], one.metadata["relevance_score"]) for one in found
+  ]
+
+
 def _nodes(texts: list[str]) -> list:
   from llama_index.core import schema
 
@@ -178,6 +197,7 @@ CLIENTS: list[tuple[str, str, Client]] = [
   ("cohere", "cohere", cohere_2),
   ("cohere", "cohere", cohere_1),
   ("langchain-cohere", "langchain_cohere", langchain_cohere),
+  ("langchain-community", "langchain_community", langchain_jina),
   (
     "llama-index-postprocessor-cohere-rerank",
     "llama_index.postprocessor.cohere_rerank",

@@ -72,9 +72,19 @@ class Change:
     )
 
   def to_json(self) -> dict[str, Any]:
-    """All of it as JSON values."""
+    """All of it as JSON values; what is no number is None."""
+    gap = self.difference
     return {
-      **dataclasses.asdict(self),
+      "name": self.name,
+      "before": _number(self.before),
+      "after": _number(self.after),
+      "difference": {
+        "mean": _number(gap.mean),
+        "low": _number(gap.low),
+        "high": _number(gap.high),
+      },
+      "higher_is_better": self.higher_is_better,
+      "num_requests": self.num_requests,
       "better": self.is_better,
       "worse": self.is_worse,
     }
@@ -187,3 +197,7 @@ def decide(
     accuracy=tuple(accuracy),
     thresholds=thresholds,
   )
+
+
+def _number(value: float) -> float | None:
+  return value if math.isfinite(value) else None

@@ -21,7 +21,7 @@ import dataclasses
 import enum
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -430,7 +430,17 @@ class ModelParts:
     """The instruction around a history in tokens, the end token included."""
     if wish is None:
       return self._plain_prompt
-    return self._tokenizer.encode(self.prompt(wish))
+    return self._encoded(wish)
+
+  @functools.cached_property
+  def _encoded(self) -> Callable[[str], Sequence[int]]:
+    """Encodes wishes; a request asks for its own a few times."""
+
+    @functools.lru_cache(1000)
+    def encoded(wish: str) -> Sequence[int]:
+      return self._tokenizer.encode(self.prompt(wish))
+
+    return encoded
 
   def _under(
     self, wish: Wish, block: Requests

@@ -85,3 +85,6 @@ def test_a_decision_is_json():
   assert found["control"][0]["better"] is True
   assert found["accuracy"][0]["difference"]["mean"] == -0.003
   assert found["thresholds"] == {"max_accuracy_loss": 0.05}
+  broken = promotion.decide([UNKNOWN], [KEPT]).to_json()
+  found = json.loads(json.dumps(broken, allow_nan=False))
+  assert found["control"][0]["difference"]["mean"] is None

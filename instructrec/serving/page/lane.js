@@ -70,6 +70,16 @@ export class Lane {
     this._text.focus();
   }
 
+  /** Where there are several models: asks the next one what a lane has asked. */
+  askNextModel(lane) {
+    if (this._models.length < 2) return;
+    this._models.selectedIndex =
+      (lane._models.selectedIndex + 1) % this._models.length;
+    this.turns = lane.turns.map((turn) => ({ ...turn }));
+    this._drawTurns();
+    this.ask();
+  }
+
   /** Takes a sentence as the next turn. */
   say(text) {
     const said = text.trim();

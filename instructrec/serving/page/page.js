@@ -25,7 +25,11 @@ function addLane() {
   document.getElementById("lanes").append(lane.root);
   lane.root
     .querySelector(".compare")
-    .addEventListener("click", () => addLane().focus());
+    .addEventListener("click", () => {
+      const beside = addLane();
+      beside.askNextModel(lane);
+      beside.focus();
+    });
   lane.root
     .querySelector(".close")
     .addEventListener("click", () => removeLane(lane));

@@ -50,6 +50,10 @@ _LIMITS = (
   limits.HISTORY,
   limits.PLACES,
 )
+_Strict = Annotated[
+  bool,
+  fastapi.Query(description="Refuses fields that say nothing; else a warning."),
+]
 _Body = Annotated[rerank_schema.RerankRequest, fastapi.Body()]
 
 
@@ -241,12 +245,17 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   """The same under three paths, which clients have built in."""
 
   async def rerank(
-    request: fastapi.Request, body: rerank_schema.RerankRequest, version: str
+    request: fastapi.Request,
+    body: rerank_schema.RerankRequest,
+    strict: bool,
+    version: str,
   ) -> responses.Response:
+    unread = asking.unread(body, strict)
+
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         state, asked, told = reranking.question(run, body)
-        return state, asked, [*run.notes(asked), *told]
+        return state, asked, [*run.notes(asked), *told, *unread]
 
       run, (state, asked, notes) = await ask.prepared(read, body.model)
       (found,) = await ask.answers(run, [asked])
@@ -255,19 +264,25 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     return responses.JSONResponse(await asking.unless_gone(request, work()))
 
   @app.post("/rerank", **_RERANK)
-  async def rerank_plain(request: fastapi.Request, body: _Body) -> Any:
+  async def rerank_plain(
+    request: fastapi.Request, body: _Body, strict: _Strict = False
+  ) -> Any:
     """TEI's, Infinity's and dify's path."""
-    return await rerank(request, body, "2")
+    return await rerank(request, body, strict, "2")
 
   @app.post("/v1/rerank", **_RERANK)
-  async def rerank_1(request: fastapi.Request, body: _Body) -> Any:
+  async def rerank_1(
+    request: fastapi.Request, body: _Body, strict: _Strict = False
+  ) -> Any:
     """Jina's and Cohere 1's path."""
-    return await rerank(request, body, "1")
+    return await rerank(request, body, strict, "1")
 
   @app.post("/v2/rerank", **_RERANK)
-  async def rerank_2(request: fastapi.Request, body: _Body) -> Any:
+  async def rerank_2(
+    request: fastapi.Request, body: _Body, strict: _Strict = False
+  ) -> Any:
     """Cohere 2's path."""
-    return await rerank(request, body, "2")
+    return await rerank(request, body, strict, "2")
 
 
 def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
@@ -276,20 +291,21 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   async def found(
     request: fastapi.Request,
     body: Any,
+    strict: bool,
     turn: Callable[[served.Served, Any], recommending.Turn],
   ) -> tuple[dict[str, Any], int]:
     """The answer to a request as JSON, and the tokens that were read for it."""
-    began = time.perf_counter()
+    began, unread = time.perf_counter(), asking.unread(body, strict)
 
     def read(run: served.Served) -> Any:
       made = turn(run, body)
       asked = made.question
-      return made, [] if asked is None else run.notes(asked)
+      return made, [*unread, *(run.notes(asked) if asked else ())]
 
     async def work() -> tuple[dict[str, Any], int]:
       run, (made, notes) = await ask.prepared(read, body.model)
       if made.question is None:
-        return recommending.nothing(run, made, began), 0
+        return recommending.nothing(run, made, notes, began), 0
       best, why = await ask.explained(
         run, made.question, made.asked, body.reasons
       )
@@ -305,17 +321,20 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   async def recommendations(
     request: fastapi.Request,
     body: recommendation_schema.RecommendationsRequest,
+    strict: _Strict = False,
   ) -> Any:
     """The best items for a history and an instruction."""
-    answer, _ = await found(request, body, recommending.single)
+    answer, _ = await found(request, body, strict, recommending.single)
     return responses.JSONResponse(answer)
 
   @app.post("/v1/chat/completions", response_model=chat_schema.ChatAnswer)
   async def chat(
-    request: fastapi.Request, body: chat_schema.ChatRequest
+    request: fastapi.Request,
+    body: chat_schema.ChatRequest,
+    strict: _Strict = False,
   ) -> Any:
     """The best items under all that was said, turn after turn."""
-    answer = chatting.answer(*await found(request, body, chatting.turn))
+    answer = chatting.answer(*await found(request, body, strict, chatting.turn))
     if body.stream:
       return responses.StreamingResponse(
         chatting.events(answer), media_type="text/event-stream"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import anyio.to_thread
+import pydantic
 from fastapi import requests
 
 from instructrec.serving import constraints, questions
@@ -20,6 +21,8 @@ from instructrec.serving.server import (
 )
 
 _T = TypeVar("_T")
+_SHOWN, _MOST = 60, 10
+"""Letters and names of fields that warnings tell."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,6 +93,28 @@ class Asking:
     return found, await self.batcher.do(
       lambda: recommending.explain(run, asked, found, within)
     )
+
+
+def unread(body: pydantic.BaseModel, strict: bool) -> list[str]:
+  """Which fields of a request say nothing here.
+
+  Args:
+    body: of the request.
+    strict: whether they are refused.
+
+  Returns:
+    A warning; none where there is no such field.
+
+  Raises:
+    ApiError: 422 for such a field of a strict request.
+  """
+  names = sorted(name[:_SHOWN] for name in body.model_extra or ())
+  if names and strict:
+    raise errors.ApiError(
+      422, f"there is no field {names[0]}; /docs lists them", names[0]
+    )
+  shown = ", ".join(names[:_MOST]) + (", ..." if names[_MOST:] else "")
+  return [f"these fields say nothing here: {shown}"] if names else []
 
 
 async def unless_gone(

@@ -160,9 +160,11 @@ def explain(
   return [why.to_json() for why in run.ranker.explain(request, ranking)]
 
 
-def nothing(run: served.Served, found: Turn, began: float) -> dict[str, Any]:
-  """The answer where no item meets what is asked, as JSON."""
-  warnings = ["no item is known to meet all of what is asked"]
+def nothing(
+  run: served.Served, found: Turn, notes: list[str], began: float
+) -> dict[str, Any]:
+  """The answer where no item meets what is asked, as JSON; see `answer`."""
+  warnings = ["no item is known to meet all of what is asked", *notes]
   return _answer(run, found, [], warnings, 0, began)
 
 

@@ -1,6 +1,7 @@
 """Requests and answers of reranking, in the dialects of their clients.
 
-Fields that others have and that say nothing here are read over.
+Fields that others have and that say nothing here are told, or refused where the
+client asks for that.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ _Documents = limits.DOCUMENTS.value
 class Strict(pydantic.BaseModel):
   """Text is text and numbers are numbers: 1 is no title and "3" no number."""
 
-  model_config = pydantic.ConfigDict(strict=True, extra="ignore")
+  model_config = pydantic.ConfigDict(strict=True, extra="allow")
 
 
 class Common(Strict):

@@ -212,7 +212,14 @@ def test_two_models_side_by_side(page, shop):
   page.wait_for_selector(".model select:visible")
   page.select_option(".model select", "other")
   say(page, "Puzzles")
-  assert shop.asked[-1]["model"] == "other"
+  first = shop.asked[-1]
+  assert first["model"] == "other"
+  page.locator(".compare:visible").click()
+  page.wait_for_selector(".lane:nth-child(2) .ranking li")
+  assert page.locator(".lane .turns li").count() == 2
+  (before, again) = (one["messages"][0] for one in (first, shop.asked[-1]))
+  assert again == before
+  assert shop.asked[-1]["model"] == "shop"
 
 
 def test_examples_are_of_this_catalogue(page):

@@ -169,6 +169,29 @@ def test_queries_of_items_are_checked(server, params, name):
   check(server.get("/v1/items", params=params), 422, name)
 
 
+@pytest.mark.parametrize(
+  ("path", "body"),
+  [
+    ("/v2/rerank", FINE),
+    ("/v1/recommendations", WISH),
+    (
+      "/v1/chat/completions",
+      {"messages": [{"role": "user", "content": "a kite"}]},
+    ),
+  ],
+)
+def test_fields_that_say_nothing_are_told_or_refused(server, path, body):
+  body = body | {"wishes": "no", "filter": {"price_max": 1}}
+  found = server.post(path, body).json()
+  found = found.get("recommendation", found)
+  told = "these fields say nothing here: filter, wishes"
+  assert told in found["meta"]["warnings"]
+  refused = server.post(f"{path}?strict=true", body)
+  assert "no field filter" in check(refused, 422, "filter")["message"]
+  del body["wishes"], body["filter"]
+  assert server.post(f"{path}?strict=1", body).status_code == 200
+
+
 def test_what_is_not_there_is_404_or_405(server):
   assert "/docs" in check(server.get("/nowhere"), 404)["message"]
   for method, path, allowed in (
