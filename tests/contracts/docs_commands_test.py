@@ -31,8 +31,13 @@ _T5X = "T5X, or a checkpoint in the cloud"
 _TPU = "the TPU compiler, for minutes"
 _PUBLISHED = "real data, which are not part of the project"
 _CHAT = "a chat server"
+_MINUTES = "minutes"
 # By page, the beginnings of blocks that are not run, and what they need.
 _LEFT_OUT = {
+  "docs/alignment.md": {
+    "instructrec align": _MINUTES,
+    "instructrec checkpoint export --source=work/control_xl": _T5X,
+  },
   "docs/baselines.md": {
     "instructrec retrieve evaluate --data=games": _PUBLISHED,
   },
@@ -43,6 +48,13 @@ _LEFT_OUT = {
     "hf download TinyLlama": _NETWORK,
   },
   "docs/data.md": {"instructrec prepare --download": _NETWORK},
+  "docs/evaluation.md": {
+    "instructrec evaluate --model_dir=copy": _MINUTES,
+    "instructrec compare work/seed_0": _MINUTES,
+    "instructrec prepare": _MINUTES,
+    "instructrec compare --seeds": _MINUTES,
+  },
+  "docs/generation.md": {"instructrec prepare": _MINUTES},
   "docs/instructions.md": {
     "instructrec train ...": "the rest of the command",
     "instructrec generate --data=games/prepared --output": "Apache Beam",
@@ -55,13 +67,11 @@ _LEFT_OUT = {
     "instructrec generate": _NETWORK,
     "instructrec evaluate --model_dir=/shared": "several hosts",
   },
-  "docs/reranking.md": {
-    "instructrec evaluate --model_dir=work/model --task_type=sequential_p1_i0 "
-    "\\\n  --num_requests=500 --chat_model": _CHAT,
-    "instructrec evaluate --model_dir=work/model --task_type=sequential_p1_i0 "
-    "\\\n  --candidates=lists.tsv": _PUBLISHED,
-  },
+  "docs/reranking.md": {"": _MINUTES},
   "docs/results.md": {"": _PUBLISHED},
+  "docs/serving.md": {
+    "instructrec train --gin_file=gin/quickstart_token.gin": "PyTorch",
+  },
   "docs/t5x.md": {
     "instructrec preflight": _TPU,
     "instructrec prepare": _T5X,
@@ -80,24 +90,14 @@ _BEFORE = {
     """,
   "docs/control.md": "mkdir control; ln -s instructions control/lists",
   "docs/evaluation.md": """
-    mkdir -p docs copy elsewhere work/{a,b,s1} runs/{s,l}{0,1}
-    cp -r $DOCUMENTS/docs/results* docs
-    cp -r work/model copy
-    cp -r work/{prepared,instructions} elsewhere
-    for method in popularity itemknn sasrec; do
+    mkdir work/a work/b
+    cp -r work/model/report work/a
+    cp -r work/model/report work/b
+    for method in popularity itemknn; do
       instructrec retrieve fit --data=work/prepared --method=$method \\
         --output=work/$method
     done
-    instructrec evaluate --model_dir=work/model --retriever=work/sasrec \\
-      --output=work/s0/report
-    for run in work/{a,b,s1} runs/{s,l}{0,1}; do
-      cp -r work/s0/report $run
-    done
-    for seed in 0 1 2; do
-      cp -r work/s0/report work/seed_$seed
-    done
     """,
-  "docs/generation.md": "mkdir amazon_toys; cp *.tsv amazon_toys",
   "docs/instructions.md": """
     mkdir games t5_vocab
     cp -r work/prepared games
@@ -114,7 +114,6 @@ _SMALL = {
   "generate --data=control": "--num_epochs=1",
   "train": "--gin.TRAIN_STEPS=2 --gin.WARMUP_STEPS=1 --gin.BATCH_SIZE=4 "
   "--gin.EVAL_STEPS=1 --gin.EVAL_LISTS=2",
-  "train --gin_file=gin/genrec_toys_cpu.gin": "--gin.NUM_ITEMS=102",
   "evaluate": "--num_requests=9 --num_validation=9 --num_histories=5",
   "retrieve fit": "--num_trials=1 --max_epochs=1 --overwrite",
 }
