@@ -265,10 +265,11 @@ class InstructionRanker:
       places += groups
     trees = np.concatenate(rows)
     scores = [np.empty(len(one)) for one in lists]
-    for start in range(0, len(trees), TREES[-1]):
-      stop = min(start + TREES[-1], len(trees))
+    stop = 0
+    while stop < len(trees):
+      start, stop = stop, stop + step_size(len(trees) - stop)
       found = self._score_trees(inputs, owners[start:stop], trees[start:stop])
-      for place, row in zip(range(start, stop), found, strict=True):
+      for place, row in enumerate(found, start):
         scores[owners[place]][places[place]] = row[: len(places[place])]
     return scores
 
@@ -308,6 +309,19 @@ class InstructionRanker:
           self._score_trees(inputs, owners, trees)
           compiled += 1
     return compiled
+
+
+def step_size(count: int) -> int:
+  """How many of so many trees are scored in the next step.
+
+  A step that is filled up by more than half takes longer than two that are
+  full: eight trees are two steps of four, not one of sixteen.
+  """
+  size = min(count, TREES[-1])
+  filled = _filled(size, TREES)
+  if 2 * size > filled:
+    return size
+  return max(full for full in TREES if full <= size)
 
 
 def _filled(count: int, sizes: Sequence[int]) -> int:

@@ -154,6 +154,12 @@ def test_lists_of_several_requests_have_their_own_scores(ranker):
     )
 
 
+def test_no_step_is_filled_up_by_more_than_half():
+  counts = (1, 2, 3, 4, 5, 8, 9, 16, 40)
+  steps = [ranker_lib.step_size(count) for count in counts]
+  assert steps == [1, 1, 3, 4, 4, 4, 9, 16, 16]
+
+
 def test_what_is_not_allowed_is_not_found(ranker):
   allowed = np.zeros(len(ranker.catalog), bool)
   allowed[[2, 30, 40, 41]] = True
