@@ -15,7 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from instructrec.alignment import list_metrics, rewards, rollouts
+from instructrec.alignment import (
+  list_metrics,
+  rewards,
+  rollouts,
+  taught_lists,
+)
 from instructrec.evaluation import control, generated
 from instructrec.models.generation import (
   catalog_decoder,
@@ -57,7 +62,9 @@ class ListObjective:
     max_items: items of the longest list that is asked for.
     num_lists: lists drawn of each prompt, which are compared; at least 2.
     loss: what is learnt from them: `item_grpo.ItemGRPO`, `grpo.GRPO` or
-      `ppo.PPO`.
+      `ppo.PPO`; `dpo.DPO`.
+    taught: whether lists are not drawn, but made by the teacher
+      (`taught_lists`), `num_lists` of them; for `dpo.DPO`.
     num_updates: how often is learnt from what was drawn once.
     most_moved: in nats a token, how far the policy may move from what drew the
       lists before they are left.
@@ -78,6 +85,7 @@ class ListObjective:
   loss: policy_lib.PolicyLoss = dataclasses.field(
     default_factory=item_grpo.ItemGRPO
   )
+  taught: bool = False
   num_updates: int = 1
   most_moved: float = 0.05
   constrained: bool = True
@@ -106,6 +114,12 @@ class ListObjective:
       raise ValueError(
         f"num_lists is {self.num_lists} and alpha {self.alpha}; expected at "
         "least 2, as a list is compared with others, and a number in [0, 1]"
+      )
+    if self.taught and self.num_lists != taught_lists.NUMBER:
+      raise ValueError(
+        f"num_lists is {self.num_lists}; the teacher makes "
+        f"{taught_lists.NUMBER} lists of each prompt: set NUM_LISTS = "
+        f"{taught_lists.NUMBER}"
       )
     if self.num_updates < 1 or not self.most_moved > 0.0:
       raise ValueError(
@@ -218,22 +232,48 @@ class ListObjective:
     return jax.lax.stop_gradient(found)
 
   def _written(self, reading: Reading) -> dict[str, Array]:
-    """Lists that are drawn, with their probabilities under the reference."""
-    drawn = rollouts.draw(
-      reading,
-      self._catalog(reading),
-      _requests(reading.arrays),
-      self.policy,
-      num_lists=self.num_lists,
-      rng=keys(reading.arrays),
-    )
-    found = {_DRAWN + n: x for n, x in drawn.lists._asdict().items()}
-    reference = drawn.lists.token_log_probs
+    """Lists to learn from, with their probabilities under the reference."""
+    if self.taught:
+      lists = self._taught(reading)
+    else:
+      lists = rollouts.draw(
+        reading,
+        self._catalog(reading),
+        _requests(reading.arrays),
+        self.policy,
+        num_lists=self.num_lists,
+        rng=keys(reading.arrays),
+      ).lists
+    found = {_DRAWN + name: x for name, x in lists._asdict().items()}
+    reference = lists.token_log_probs
     if reading.has_adapters:
       reference = self._follow(
-        reading.without_adapters(), drawn.lists.tokens
+        reading.without_adapters(), lists.tokens
       ).log_probs
     return found | {_REFERENCE: reference}
+
+  def _taught(self, reading: Reading) -> list_policy.TitleLists:
+    """The teacher's lists, as the policy might have drawn them."""
+    arrays = reading.arrays
+    best = arrays["list_teacher"]
+    items = taught_lists.items(
+      best,
+      control.at_places(arrays["list_has"], _places(best)).astype(bool),
+      arrays["list_sizes"],
+      control.Wish(*jnp.moveaxis(arrays["list_wishes"], 1, 0)),
+      self.max_items,
+    )
+    tokens = taught_lists.tokens(items, self._catalog(reading), self.policy)
+    log_probs = jax.lax.stop_gradient(self._follow(reading, tokens).log_probs)
+    num_items = (items > 0).sum(-1)
+    return list_policy.TitleLists(
+      tokens=tokens,
+      items=items,
+      token_log_probs=log_probs,
+      log_probs=self.policy.by_item(log_probs, tokens),
+      num_items=num_items,
+      ended=num_items > 0,
+    )
 
   def _follow(
     self, reading: Reading, tokens: Int[Array, "batch lists length"]

@@ -80,7 +80,10 @@ ANYTHING = frozenset(
 ITS = frozenset("it its that thats theyre".split())
 """Behind the comma of "the one thing I hate, it's puzzles"."""
 UNIVERSAL = frozenset(
-  "all any anybody anyone every everybody everyone everywhere".split()
+  (
+    "all any anybody anyone anything every everybody everyone everything "
+    "everywhere something whatever"
+  ).split()
 )
 """Words that make "but" take something out: "any colour but pink"."""
 EMPHASIS = frozenset(

@@ -175,8 +175,9 @@ def cue_at(pieces: Sequence[Piece], place: int) -> tuple[int, Cue | None]:
   if lacks or (found[1] is Cue.BACKWARD and found[0] > 1):
     # "I have no kites" is a lack, "I have no interest in kites" is not;
     # "kites, please don't", but "please don't bother me with kites".
-    rest = pieces[place + found[0] - 1 :][: wish_cues.LONGEST]
-    if _longest([piece.text for piece in rest])[0] > 1:
+    rest = [piece.text for piece in pieces[place + found[0] - 1 :]]
+    said = [word for word in rest if word not in wish_cues.EMPHASIS]
+    if _longest(said[: wish_cues.LONGEST])[0] > 1:
       return 0, None
   if found[1] is None and words[0] in wish_cues.CONDITIONAL:
     return 1, Cue.NEGATES

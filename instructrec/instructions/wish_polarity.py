@@ -434,8 +434,8 @@ class _Polarity:
         break
       linked |= not wish_cues.LINKS.isdisjoint(piece.text.split())
       place -= 1
-    found = self._pieces[max(place - 1, 0) : max(place, 0)]
-    linked |= any(piece.text in wish_cues.FINDS for piece in found)
+    before = self._pieces[self._clause.start : max(place, 0)]
+    linked |= any(piece.text in wish_cues.FINDS for piece in before)
     while linked and place >= self._clause.start:
       piece = self._pieces[place]
       if piece.thing is not None:

@@ -56,7 +56,7 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
     length = task_feature_lengths.get("targets")
     items = self._item_shapes(ds, task_feature_lengths)
     lists: dict[str, tuple[int, ...]] = {}
-    if list_features.lengths(task_feature_lengths) is not None:
+    if list_features.are_wanted(task_feature_lengths):
       lists = list_features.shapes(ds.element_spec)
     is_single = rank == 1 and isinstance(length, int)
     if is_single and not items and not lists:

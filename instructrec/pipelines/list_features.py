@@ -72,6 +72,14 @@ def output_features() -> dict[str, seqio.Feature]:
   }
 
 
+def are_wanted(sequence_length: Mapping[str, Any]) -> bool:
+  """Whether lengths ask for the arrays.
+
+  SeqIO's evaluator drops the length and names the arrays themselves.
+  """
+  return lengths(sequence_length) is not None or KEYS in sequence_length
+
+
 def shapes(spec: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
   """Shapes of a row's arrays as models read them.
 

@@ -149,7 +149,7 @@ class Ranker:
     if not len(places):
       raise ValueError("there are no candidates to rank")
     places = self._meeting(places, asked)
-    if among is not None:
+    if among is not None and state.kept:
       breaking = ~self.shelf.allowed(state.kept, unknown=True)[places]
       notes += constraints.told(state.kept, breaking, "candidates")
     # What is asked may be all: a matching run then ranks for nobody.

@@ -23,6 +23,7 @@ from instructrec.models.generation import (
 from instructrec.models.networks import adapters, reading, t5
 from instructrec.models.networks.t5_config import T5Config
 from instructrec.models.objectives import (
+  dpo,
   grpo,
   item_grpo,
   objective,
@@ -210,6 +211,22 @@ def test_the_best_list_is_approached(loss):
   assert (share > 0.75).all(), share
 
 
+def test_the_best_list_is_preferred_to_those_that_the_teacher_makes_beside_it():
+  """Its own adapters alone have to prefer it; the reference does not."""
+  config = dataclasses.replace(CONFIG, adapter=LORA)
+  lists = dataclasses.replace(
+    LISTS, taught=True, num_lists=4, loss=dpo.DPO(1.0)
+  )
+  _, seen = _trained(config, lists, 25)
+  assert seen[0]["loss"] == pytest.approx(
+    np.log(4) / 2 + np.log(2) / 2, abs=0.3
+  )
+  assert seen[-1]["policy/preferred"] == 1.0
+  assert seen[-1]["loss"] < 0.3 * seen[0]["loss"]
+  # The lists are the same in each step.
+  assert seen[-1]["reward/list"] == pytest.approx(seen[0]["reward/list"])
+
+
 def test_lists_of_any_text_learn_to_have_no_errors():
   """From lists that were taught, one of which begins with the history."""
   free = dataclasses.replace(LISTS, constrained=False, max_length=7)
@@ -355,6 +372,7 @@ def test_a_divergence_needs_adapters():
   [
     ({"form": "best"}, "expected one of mended, paper"),
     ({"num_lists": 1}, "compared with others"),
+    ({"taught": True}, "set NUM_LISTS = 4"),
     ({"num_updates": 0}, "expected at least 1"),
     ({"most_moved": 0.0}, "a number above 0"),
     ({"alpha": 2.0}, r"a number in \[0, 1\]"),
