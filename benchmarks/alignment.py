@@ -77,11 +77,16 @@ def ours(args: argparse.Namespace, params: Any, any_tokens: bool) -> Step:
     )
 
   @jax.jit
-  def draw(params: Any, batch: Any, rng: Any) -> Any:
+  def draw(params: Any, batch: Any) -> Any:
     reading = Reading(model.module, params, batch)
     lists = drawn_lists.policy(args, any_tokens)
     return rollouts.draw(
-      reading, trie, asked, lists, num_lists=args.num_lists, rng=rng
+      reading,
+      trie,
+      asked,
+      lists,
+      num_lists=args.num_lists,
+      rng=list_objective.keys(batch),
     )
 
   reward = jax.jit(functools.partial(drawn_lists.earned, xp=jnp))
@@ -101,7 +106,7 @@ def ours(args: argparse.Namespace, params: Any, any_tokens: bool) -> Step:
     cpu = time.process_time()
     state, _ = mark(step(state, batch, key))
     cpu, peak = time.process_time() - cpu, drawn_lists.peak()
-    drawn = mark(draw(state.params, batch, key))
+    drawn = mark(draw(state.params, batch))
     mark(reward(drawn.items, batch))
     whole, rollout, rewarded = np.diff(marks).tolist()
     if not compiled:  # Once more, without the compiler.

@@ -48,6 +48,7 @@ def draw_batch(args: argparse.Namespace) -> dict[str, np.ndarray]:
     "list_has": np.zeros((rows, items), bool),
     "list_history": nothing,
     "list_targets": rng.integers(1, items + 1, rows).astype(np.int32),
+    "list_keys": rng.integers(0, 2**31, (rows, 2)).astype(np.int32),
     "list_teacher": np.stack(teacher).astype(np.int32),
   }
 
