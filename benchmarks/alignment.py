@@ -157,7 +157,13 @@ def check(
       )
       old = jax.lax.stop_gradient(log_probs)
       places = jnp.where(tokens > 0, lists.places(tokens), -1)
-      samples = policy_lib.Samples(log_probs, old, old, places)
+      samples = policy_lib.Samples(
+        log_probs=log_probs,
+        old=old,
+        reference=old,
+        entropies=jnp.zeros_like(old),
+        items=places,
+      )
       worth = policy_lib.Rewards(items, whole, jnp.ones(items.shape, bool))
       return loss(samples, worth)[0] / items.size, old
 
