@@ -180,8 +180,12 @@ def test_mixtures_weigh_tasks(names):
   assert lists[f"{PREFIX}_plain"] == pytest.approx(
     lists[f"{PREFIX}_proportion"]
   )
-  forms = {f"{name}_items" for name in names if not name.endswith("_items")}
-  assert forms == {name for name in names if name.endswith("_items")}
+  plain = {n for n in names if not n.endswith(("_items", "_asked"))}
+  with_items = {name for name in names if name.endswith("_items")}
+  assert with_items == {f"{name}_items" for name in plain}
+  # What is asked of lists is said of those that can be rewarded.
+  asked = {name for name in names if name.endswith("_asked")}
+  assert asked == {f"{name}_asked" for name in (*lists, f"{PREFIX}_lists")}
 
 
 def test_a_third_of_the_general_mixture_names_one_item():
