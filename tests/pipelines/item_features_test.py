@@ -246,7 +246,7 @@ def test_mixtures_of_such_tasks_mix(data_dir):
   ("task", "changes", "pack", "message"),
   [
     (f"{_TASK}_items", {"history": 5}, False, "expected a pair"),
-    (f"{_TASK}_items", _ITEMS, True, "items cannot be packed"),
+    (f"{_TASK}_items", _ITEMS, True, "lists cannot be packed"),
     (_TASK, _ITEMS, False, "ends in _items"),
   ],
 )
