@@ -189,7 +189,14 @@ def test_a_trainer_that_updates_once_is_refused_several_updates():
   jax.eval_shape(model.eval_fn, _params(CONFIG), BATCH)
 
 
-@pytest.mark.parametrize("loss", [item_grpo.ItemGRPO, grpo.GRPO, ppo.PPO])
+@pytest.mark.parametrize(
+  "loss",
+  [
+    item_grpo.ItemGRPO,
+    pytest.param(grpo.GRPO, marks=pytest.mark.slow),
+    pytest.param(ppo.PPO, marks=pytest.mark.slow),
+  ],
+)
 def test_the_best_list_is_approached(loss):
   lists = dataclasses.replace(LISTS, loss=loss(divergence_weight=0.0))
   config, steps, rate = CONFIG, 60, 0.05
@@ -211,6 +218,7 @@ def test_the_best_list_is_approached(loss):
   assert (share > 0.75).all(), share
 
 
+@pytest.mark.slow
 def test_the_best_list_is_preferred_to_those_that_the_teacher_makes_beside_it():
   """Its own adapters alone have to prefer it; the reference does not."""
   config = dataclasses.replace(CONFIG, adapter=LORA)
@@ -227,6 +235,7 @@ def test_the_best_list_is_preferred_to_those_that_the_teacher_makes_beside_it():
   assert seen[-1]["reward/list"] == pytest.approx(seen[0]["reward/list"])
 
 
+@pytest.mark.slow
 def test_lists_of_any_text_learn_to_have_no_errors():
   """From lists that were taught, one of which begins with the history."""
   free = dataclasses.replace(LISTS, constrained=False, max_length=7)
