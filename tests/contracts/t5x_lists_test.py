@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from event_files import scalars
 
 from instructrec.alignment import list_objective
 from instructrec.models.checkpoint import convert, opening
@@ -25,20 +26,6 @@ COMMON = (
   "--gin.EVAL_STEPS=1",
   "--gin.MODEL_PARALLEL_SUBMESH=(1, 2, 1, 1)",
 )
-
-
-def scalars(folder):
-  from tensorboard.backend.event_processing import event_accumulator
-  from tensorboard.util import tensor_util
-
-  events = event_accumulator.EventAccumulator(str(folder)).Reload()
-  return {
-    tag: {
-      event.step: float(tensor_util.make_ndarray(event.tensor_proto))
-      for event in events.Tensors(tag)
-    }
-    for tag in events.Tags()["tensors"]
-  }
 
 
 @pytest.fixture(scope="module")

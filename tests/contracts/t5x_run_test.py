@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from event_files import scalars
 
 from instructrec.evaluation import metrics
 from instructrec.training import item_table
@@ -30,21 +31,6 @@ TASKS = (
   "product_search_p0_i2",
   "personalized_search_p1_i1",
 )
-
-
-def scalars(folder):
-  """Values by step of each scalar in a TensorBoard folder."""
-  from tensorboard.backend.event_processing import event_accumulator
-  from tensorboard.util import tensor_util
-
-  events = event_accumulator.EventAccumulator(str(folder)).Reload()
-  return {
-    tag: {
-      event.step: float(tensor_util.make_ndarray(event.tensor_proto))
-      for event in events.Tensors(tag)
-    }
-    for tag in events.PluginTagToContent("scalars")
-  }
 
 
 def logged(folder, task):
