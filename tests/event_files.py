@@ -6,7 +6,10 @@ def scalars(folder):
   from tensorboard.backend.event_processing import event_accumulator
   from tensorboard.util import tensor_util
 
-  events = event_accumulator.EventAccumulator(str(folder)).Reload()
+  # By default it keeps ten values of a tag, drawn at random.
+  events = event_accumulator.EventAccumulator(
+    str(folder), size_guidance={event_accumulator.TENSORS: 0}
+  ).Reload()
   return {
     tag: {
       event.step: float(tensor_util.make_ndarray(event.tensor_proto))

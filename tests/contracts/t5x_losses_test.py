@@ -274,7 +274,6 @@ def _module(case):
 
 def _t5x_losses(t5x, stream, case, folder):
   """Trains under T5X; gives the losses and the initial parameters."""
-  import orbax.checkpoint as ocp
   from tensorboard.backend.event_processing import event_accumulator
   from tensorboard.util import tensor_util
 
@@ -318,16 +317,9 @@ def _t5x_losses(t5x, stream, case, folder):
     float(tensor_util.make_ndarray(event.tensor_proto))
     for event in events.Reload().Tensors("loss")
   ]
-  checkpointer = ocp.PyTreeCheckpointer()
-  path = model_dir / "checkpoint_0" / "state"
-  tree = checkpointer.metadata(path).item_metadata.tree
-  restored = checkpointer.restore(
-    path,
-    restore_args=jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
-    ),
-  )
-  return losses, restored["target"]
+  began = opening.open_checkpoint(model_dir, 0).params
+  params = {name: tensor.read() for name, tensor in began.items()}
+  return losses, traverse_util.unflatten_dict(params, sep="/")
 
 
 @pytest.mark.parametrize("name", CASES)
