@@ -54,7 +54,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
       params["/".join(leaf_path[1:])] = _tensor(folder, name, leaf)
     elif leaf_path == ("state", "step"):
       step = _tensor(folder, name, leaf).number()
-    else:
+    elif leaf is not None:  # As of what no optimizer updates.
       left[name] = "state of the optimizer"
   stacked = stacking.is_stacked(params)
   return Checkpoint(
