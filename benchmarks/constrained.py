@@ -83,11 +83,7 @@ def by_hugging_face(
   import hf_t5
 
   network = hf_t5.build(model.network_config, params)
-  root: dict[int, Any] = {}
-  for title in titles:
-    node = root
-    for token in title:
-      node = node.setdefault(token, {})
+  root = hf_t5.dictionary_trie(titles)
 
   def allowed(_: int, prefix: Any) -> list[int]:
     node: dict[int, Any] | None = root

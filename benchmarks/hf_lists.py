@@ -32,9 +32,8 @@ def theirs(
   torch.manual_seed(args.seed)
   batch, titles = drawn_lists.draw_batch(args), drawn_lists.titles(args)
   model = hf_t5.build(drawn_network.config(args), params)
-  optimizer = torch.optim.AdamW(model.parameters(), lr=drawn_lists.RATE)
   inputs = torch.tensor(batch["encoder_input_tokens"], dtype=torch.long)
-  here = torch.ones_like(inputs)
+  learn = _learner(model, inputs, args.num_lists)
   lists = drawn_lists.policy(args, any_tokens)
   numbers = {tuple(title[:-1]): i for i, title in enumerate(titles)}
   settings: dict[str, Any] = {
@@ -47,7 +46,7 @@ def theirs(
   def draw() -> Any:
     return model.generate(
       input_ids=inputs,
-      attention_mask=here,
+      attention_mask=torch.ones_like(inputs),
       num_return_sequences=args.num_lists,
       do_sample=True,
       temperature=1.0,
@@ -56,33 +55,6 @@ def theirs(
       use_cache=True,
       **settings,
     )
-
-  def learn(drawn: Any, advantages: Any) -> tuple[Any, float]:
-    read = model.encoder(input_ids=inputs, attention_mask=here)
-    memory = read.last_hidden_state.repeat_interleave(args.num_lists, 0)
-    logits = model(
-      encoder_outputs=modeling_outputs.BaseModelOutput(memory),
-      attention_mask=here.repeat_interleave(args.num_lists, 0),
-      decoder_input_ids=drawn[:, :-1],
-      use_cache=False,
-    ).logits
-    targets = drawn[:, 1:]
-    log_probs = -torch.nn.functional.cross_entropy(
-      logits.flatten(0, 1), targets.flatten(), reduction="none"
-    ).view_as(targets)
-    # Lists are drawn anew in each step: the old policy is the same.
-    ratio = (log_probs - log_probs.detach()).exp()
-    signal = torch.tensor(advantages, dtype=torch.float32)[:, None]
-    losses = -torch.minimum(ratio * signal, ratio.clip(0.8, 1.2) * signal)
-    where = targets != 0
-    loss = ((losses * where).sum(1) / where.sum(1)).mean()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = torch.nn.utils.get_total_norm(
-      [p.grad for p in model.parameters() if p.grad is not None]
-    )
-    optimizer.step()
-    return log_probs.detach() * where, norm.item()
 
   def run() -> dict[str, Any]:
     marks, cpu = [time.perf_counter()], time.process_time()
@@ -110,15 +82,51 @@ def theirs(
   return run
 
 
+def _learner(
+  model: Any, inputs: torch.Tensor, num_lists: int
+) -> Callable[[Any, Any], tuple[Any, float]]:
+  """A pass over drawn lists with gradient, and an update.
+
+  Gives the lists' log-probabilities before it, and the gradient's norm.
+  """
+  optimizer = torch.optim.AdamW(model.parameters(), lr=drawn_lists.RATE)
+  here = torch.ones_like(inputs)
+
+  def learn(drawn: Any, advantages: Any) -> tuple[Any, float]:
+    read = model.encoder(input_ids=inputs, attention_mask=here)
+    memory = read.last_hidden_state.repeat_interleave(num_lists, 0)
+    logits = model(
+      encoder_outputs=modeling_outputs.BaseModelOutput(memory),
+      attention_mask=here.repeat_interleave(num_lists, 0),
+      decoder_input_ids=drawn[:, :-1],
+      use_cache=False,
+    ).logits
+    targets = drawn[:, 1:]
+    log_probs = -torch.nn.functional.cross_entropy(
+      logits.flatten(0, 1), targets.flatten(), reduction="none"
+    ).view_as(targets)
+    # Lists are drawn anew in each step: the old policy is the same.
+    ratio = (log_probs - log_probs.detach()).exp()
+    signal = torch.tensor(advantages, dtype=torch.float32)[:, None]
+    losses = -torch.minimum(ratio * signal, ratio.clip(0.8, 1.2) * signal)
+    where = targets != 0
+    loss = ((losses * where).sum(1) / where.sum(1)).mean()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.get_total_norm(
+      [p.grad for p in model.parameters() if p.grad is not None]
+    )
+    optimizer.step()
+    return log_probs.detach() * where, norm.item()
+
+  return learn
+
+
 def allowed_tokens(
   titles: Sequence[Sequence[int]], lists: list_policy.ListPolicy
 ) -> Callable[[int, Any], list[int]]:
   """`prefix_allowed_tokens_fn`: lists of titles by a trie of dictionaries."""
-  root: dict[int, Any] = {}
-  for title in titles:
-    node = root
-    for token in title:
-      node = node.setdefault(token, {})
+  root = hf_t5.dictionary_trie(titles)
 
   def allowed(_: int, prefix: Any) -> list[int]:
     tokens = prefix.tolist()[1:]  # After the start token.

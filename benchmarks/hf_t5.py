@@ -1,5 +1,6 @@
 """Our network as Hugging Face's, with the same weights, and its scores."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,16 @@ def build(
   if missing or unexpected:
     raise ValueError(f"weights do not fit: {missing}, {unexpected}")
   return model
+
+
+def dictionary_trie(titles: Iterable[Sequence[int]]) -> dict[int, Any]:
+  """Titles in tokens as dictionaries in each other, for what may follow."""
+  root: dict[int, Any] = {}
+  for title in titles:
+    node = root
+    for token in title:
+      node = node.setdefault(token, {})
+  return root
 
 
 def naive_scores(
