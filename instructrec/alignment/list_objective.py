@@ -260,7 +260,7 @@ class ListObjective:
       best,
       control.at_places(arrays["list_has"], _places(best)).astype(bool),
       arrays["list_sizes"],
-      control.Wish(*jnp.moveaxis(arrays["list_wishes"], 1, 0)),
+      _wish(arrays),
       self.max_items,
     )
     tokens = taught_lists.tokens(items, self._catalog(reading), self.policy)
@@ -357,13 +357,18 @@ def keys(arrays: objective.Arrays) -> PRNGKeyArray:
   return jax.random.wrap_key_data(bits, impl="threefry2x32")
 
 
+def _wish(arrays: objective.Arrays) -> control.Wish:
+  """The wish of each row."""
+  return control.Wish(*jnp.moveaxis(arrays["list_wishes"], 1, 0))
+
+
 def _asked(arrays: objective.Arrays) -> rewards.Asked:
   """What rows ask, for all lists of each."""
   return rewards.Asked(
     k=arrays["list_sizes"][:, None],
     target=_places(arrays["list_targets"])[:, None],
     history=_places(arrays["list_history"])[:, None],
-    wish=control.Wish(*jnp.moveaxis(arrays["list_wishes"], 1, 0)[..., None]),
+    wish=control.Wish(*(part[:, None] for part in _wish(arrays))),
   )
 
 

@@ -19,6 +19,10 @@ _LIMITS = {
 }
 
 
+VALUE_DIM = 64
+"""Hidden size of a value head."""
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
   """Hyperparameters that every network has.
@@ -193,12 +197,13 @@ class NetworkConfig:
 
   @property
   def table_parameters(self) -> int:
-    """Trained numbers of tokens, logits and title matching."""
+    """Trained numbers of tokens, logits, title matching and value head."""
     tables = 1 if self.logits_via_embedding else 2
     matching = 0
     if self.title_matching:
       matching = 7 * self.emb_dim**2 + 2
       matching += (self.num_items + bool(self.num_items)) * self.emb_dim
-    # See `value_head.ValueHead`.
-    value = 64 * self.emb_dim + 65 if self.value_head else 0
+    value = 0
+    if self.value_head:
+      value = VALUE_DIM * (self.emb_dim + 1) + 1
     return tables * self.vocab_size * self.emb_dim + matching + value

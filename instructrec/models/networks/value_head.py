@@ -13,8 +13,7 @@ from flax.linen import partitioning
 from jaxtyping import Array, Float
 
 from instructrec.models.networks import adapters, layers
-
-HIDDEN_DIM = 64
+from instructrec.models.networks.network_config import VALUE_DIM
 
 
 class ValueHead(nn.Module):
@@ -31,11 +30,11 @@ class ValueHead(nn.Module):
     """
     axis = adapters.RANK_AXIS
     x = jax.lax.stop_gradient(features).astype(jnp.float32)
-    hidden = layers.Dense(HIDDEN_DIM, ("embed", axis), name="hidden")(x)
+    hidden = layers.Dense(VALUE_DIM, ("embed", axis), name="hidden")(x)
     weights, bias = (
       partitioning.param_with_axes(
         name, nn.initializers.zeros, (size,), jnp.float32, axes=(axis,)
       )
-      for name, size in (("output", HIDDEN_DIM), ("bias", 1))
+      for name, size in (("output", VALUE_DIM), ("bias", 1))
     )
     return nn.gelu(hidden, approximate=True) @ weights + bias[0]
