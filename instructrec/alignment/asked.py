@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 
 from instructrec.alignment import wish_arrays
 from instructrec.data import catalog
-from instructrec.evaluation import control
+from instructrec.evaluation import control, generated
 
 NOBODY = -1
 """The target of a row that is about no user."""
@@ -135,8 +135,4 @@ class Reader:
       KeyError: for an item that the catalogue lacks.
     """
     found = [[*map(self._items.index, row)] for row in rows]
-    width = max(map(len, found), default=0)
-    result = np.full((len(found), width), -1, np.int64)
-    for place, row in zip(result, found, strict=True):
-      place[: len(row)] = row
-    return result
+    return generated.padded(found, fill=-1)

@@ -100,6 +100,25 @@ class Written:
     return np.array(found)
 
 
+def padded(
+  lists: Sequence[Sequence[int]], fill: int = EMPTY
+) -> Int[np.ndarray, "lists places"]:
+  """Lists of places of a catalogue as one array.
+
+  Args:
+    lists: of any lengths.
+    fill: what stands behind each.
+
+  Returns:
+    As wide as the longest, int64.
+  """
+  width = max(map(len, lists), default=0)
+  found = np.full((len(lists), width), fill, np.int64)
+  for row, items in zip(found, lists, strict=True):
+    row[: len(items)] = items
+  return found
+
+
 def repeated(
   items: Int[Any, "*lists places"],
 ) -> Bool[Any, "*lists places"]:

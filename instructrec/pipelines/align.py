@@ -18,6 +18,7 @@ from instructrec.evaluation import (
   before_after,
   control_lists,
   environment,
+  generated,
   loss_log,
   promotion,
 )
@@ -234,7 +235,7 @@ class _Lists:
     }
     if opened.ranks_catalogs:
       sizes = writer.asked.k.tolist()
-      items[control_methods.STATE] = control_writing.padded(
+      items[control_methods.STATE] = generated.padded(
         [
           ranking.best(k)
           for ranking, k in zip(writer.matched(), sizes, strict=True)

@@ -22,13 +22,7 @@ def fitted(writer: control_writing.ControlWriter) -> float:
   Returns:
     The weight, the smallest among equals.
   """
-  index = writer.opened.catalog.index
-  taught = control_writing.padded(
-    [
-      [index(item) for item in ids]
-      for ids in writer.requests.lists.frame["label_ids"].to_list()
-    ]
-  )
+  taught = writer.taught
   rows = np.arange(len(taught))
   found = [
     shared(writer.constrained(f"lead {weight:g}", rows, lead=weight), taught)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 
 from instructrec.alignment import labels
 from instructrec.data import request
+from instructrec.evaluation import generated
 from instructrec.evaluation.control import Direction
 from instructrec.pipelines import control_writing
 from instructrec.retrieval import retriever
@@ -116,11 +117,7 @@ class ControlMethods:
       best, kept = self._ranked(ranked, where)
       found[plain] = Method(best, where, best[rows.plain])
       found[filtered] = Method(kept, where & wished, best[rows.plain])
-    index = writer.opened.catalog.index
-    taught = [
-      [index(item) for item in ids] for ids in rows.frame["label_ids"].to_list()
-    ]
-    found[LABELS] = Method(control_writing.padded(taught), everywhere)
+    found[LABELS] = Method(writer.taught, everywhere)
     return found
 
   def _rankers(
@@ -170,4 +167,4 @@ class ControlMethods:
       kept[row] = ranking.best_within(
         k, wishes.having[row], int(low[row]), int(high[row])
       )
-    return control_writing.padded(best), control_writing.padded(kept)
+    return generated.padded(best), generated.padded(kept)

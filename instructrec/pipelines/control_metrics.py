@@ -9,7 +9,7 @@ import seqio
 
 from instructrec.alignment import asked
 from instructrec.alignment.constraint import Constraint
-from instructrec.evaluation import control_lists, generated
+from instructrec.evaluation import control_lists
 from instructrec.instructions import title_list
 from instructrec.pipelines import item_features, registry
 
@@ -105,8 +105,7 @@ def of_lists(source: seqio.TfdsDataSource) -> registry.Measured:
   ) -> dict[str, float]:
     asks, titles = _opened(*item_features.place(source))
     rows = asks({name: [t[name] for t in targets] for name in asked.COLUMNS})
-    found = [titles.read(text).items for text in predictions]
-    items = _padded(found)
+    items = title_list.to_array([*map(titles.read, predictions)], 1)
     columns = control_lists.per_list(
       control_lists.Lists(items, rows.k, rows.history),
       rows.targets,
@@ -134,10 +133,3 @@ def _opened(path: str, written: int) -> Any:
   del written  # Another file under the same name is read anew.
   items = item_features.read_catalog(path)
   return asked.Reader(items), title_list.Reader(items.titles)
-
-
-def _padded(lists: Sequence[Sequence[int]]) -> np.ndarray:
-  result = np.full((len(lists), max(1, *map(len, lists))), generated.EMPTY)
-  for row, found in zip(result, lists, strict=True):
-    row[: len(found)] = found
-  return result

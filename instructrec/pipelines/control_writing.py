@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,13 @@ class ControlWriter:
   def asked(self) -> asked.Asked:
     """What the rows ask."""
     return self.requests.asked()
+
+  @functools.cached_property
+  def taught(self) -> Int[np.ndarray, "rows places"]:
+    """Places of the items of the lists that the rows teach."""
+    index = self.opened.catalog.index
+    labelled = self.requests.lists.frame["label_ids"].to_list()
+    return generated.padded([[*map(index, ids)] for ids in labelled])
 
   @functools.cached_property
   def titles(self) -> title_writing.TitleWriter:
@@ -195,12 +202,3 @@ def _quota(own: asked.Asked) -> list_quota.Quota:
   low, high = own.bounds
   arrays: Any = (own.having, low.astype(np.int32), high.astype(np.int32))
   return list_quota.Quota(*arrays)
-
-
-def padded(lists: Sequence[Sequence[int]]) -> Int[np.ndarray, "rows places"]:
-  """Lists of places as one array, `generated.EMPTY` behind each."""
-  width = max(map(len, lists), default=0)
-  found = np.full((len(lists), width), generated.EMPTY, np.int64)
-  for row, items in zip(found, lists, strict=True):
-    row[: len(items)] = items
-  return found
