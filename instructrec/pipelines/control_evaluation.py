@@ -166,6 +166,9 @@ class ControlEvaluation:
       lists = control_lists.Lists(method.items[rows], wishes.k, wishes.history)
       without = None if method.without is None else method.without[rows]
       columns[name] = columns_of(wishes, lists, without)
+      if method.misnumbered is not None:
+        wrong = method.misnumbered[rows].astype(np.float64)
+        columns[name][control_lists.MISNUMBERED] = wrong
       shown = lists.exposure(taken)
       if shown is not None:
         exposures[name] = shown

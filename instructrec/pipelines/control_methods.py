@@ -54,11 +54,14 @@ class Method:
     items: places of the catalogue, or what stands there instead.
     where: the rows that it has lists for.
     without: its lists without a wish, by row; None where it has none.
+    misnumbered: separators with a wrong number, by row; None where separators
+      are not its own.
   """
 
   items: Int[np.ndarray, "rows places"]
   where: Bool[np.ndarray, " rows"]
   without: Int[np.ndarray, "rows places"] | None = None
+  misnumbered: Int[np.ndarray, " rows"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,10 +93,10 @@ class ControlMethods:
     written = writer.constrained(MODEL, every)
     # Rows without a user read whatever list, which nobody looks at.
     without = written[rows.plain]
-    free = writer.free(FREE)
+    free, misnumbered = writer.free(FREE)
     found = {
       MODEL: Method(written, everywhere, without),
-      FREE: Method(free, everywhere, free[rows.plain]),
+      FREE: Method(free, everywhere, free[rows.plain], misnumbered),
       FILTERED: Method(
         writer.constrained(FILTERED, np.flatnonzero(wished), keep=True),
         wished,

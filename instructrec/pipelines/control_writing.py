@@ -69,7 +69,9 @@ class ControlWriter:
   @functools.cached_property
   def _policy(self) -> list_policy.ListPolicy:
     return list_policy.ListPolicy(
-      separator_id=self.opened.run.tokenizer.separator_id(title_list.SENTINEL),
+      separator_ids=self.opened.run.tokenizer.separator_ids(
+        title_list.SENTINELS
+      ),
       max_items=int(self.asked.k.max()),
       probability=catalog_walk.OPEN,
     )
@@ -133,11 +135,16 @@ class ControlWriter:
     )
     return found
 
-  def free(self, name: str) -> Int[np.ndarray, "rows places"]:
+  def free(
+    self, name: str
+  ) -> tuple[Int[np.ndarray, "rows places"], Int[np.ndarray, " rows"]]:
     """What the model writes by itself, read to the letter.
 
     Args:
       name: what the progress line says.
+
+    Returns:
+      Items, or what stands in their place; and separators with a wrong number.
     """
     prompts, words = self.requests.lists.prompts, self.opened.run.tokenizer
     policy = dataclasses.replace(
@@ -149,13 +156,15 @@ class ControlWriter:
     )
     readings = []
     for text in np.asarray(found.tokens[:, 0]):
-      entries = title_list.split_tokens(
+      parts = title_list.split_tokens(
         text,
-        separator_id=policy.separator_id,
+        separator_ids=policy.separator_ids,
         eos_id=self.titles.trie.eos_id,
       )
-      readings.append(self.reader.read_entries(map(words.decode, entries)))
-    return title_list.to_array(readings)
+      entries = map(words.decode, parts.entries)
+      readings.append(self.reader.read_entries(entries, parts.misnumbered))
+    misnumbered = [reading.misnumbered for reading in readings]
+    return title_list.to_array(readings), np.array(misnumbered)
 
   @functools.cached_property
   def _states(self) -> Float[np.ndarray, "rows embed"]:

@@ -86,7 +86,7 @@ def test_rows_come_back_as_they_were_made(spec, folder):
 
 
 def test_the_tokens_of_a_list_are_those_of_its_titles(folder, names):
-  """SeqIO reads the separator as one token; no title knows its neighbours."""
+  """SeqIO reads a separator as one token; no title knows its neighbours."""
   from instructrec.pipelines import generate, token_cache
 
   own = tokenizer.Tokenizer(folder / generate.VOCABULARY)
@@ -103,7 +103,7 @@ def test_the_tokens_of_a_list_are_those_of_its_titles(folder, names):
     tokens = found.targets.tokens[start:stop].tolist()
     assert tokens == title_list.join_tokens(
       own.encode_all([titles[i] for i in ids]),
-      separator_id=own.separator_id(title_list.SENTINEL),
+      separator_ids=own.separator_ids(title_list.SENTINELS),
       eos_id=tokenizer.EOS_ID,
     )
 
@@ -243,7 +243,7 @@ def test_seqio_measures_lists_as_they_are_asked(folder, names):
   assert found["HR@10"] >= sum(led) / len(led) > 0
   # The first title of each ten times: one good item of k.
   echoed = [
-    title_list.write([title_list.split(text)[0]] * one["k"])
+    title_list.write([title_list.split(text).entries[0]] * one["k"])
     for text, one in zip(texts, asked, strict=True)
   ]
   worse = metric_fn(asked, echoed)
