@@ -394,8 +394,7 @@ def bound(
   """
   if isinstance(found, objective.WeightedSum):
     parts = [
-      bound(part, trie, separator_ids, popularity)
-      for part in found.objectives
+      bound(part, trie, separator_ids, popularity) for part in found.objectives
     ]
     return dataclasses.replace(found, objectives=tuple(parts))
   if not isinstance(found, ListObjective):

@@ -13,8 +13,8 @@ behind the first of 101; a row of one, such as LLaMA's newline, numbers nothing.
 Each is a text that the vocabulary keeps as one token. In tokens a list is the
 tokens of each title, encoded alone, with those of separators between them and
 the end token last: no title depends on its neighbours, and a search can write
-one after the other. A tokenizer's `separator_ids` are those of separators; under
-T5's vocabulary with its sentinels the text has just these tokens.
+one after the other. A tokenizer's `separator_ids` are those of separators;
+under T5's vocabulary with its sentinels the text has just these tokens.
 
 A title may hold anything but the text of a separator, which `write` refuses,
 for whatever stood in its place would be another title. Titles are one line,
@@ -69,9 +69,7 @@ class Parts(NamedTuple, Generic[Entry]):
   misnumbered: int
 
 
-def check(
-  titles: Iterable[str], separators: Sequence[str] = SENTINELS
-) -> None:
+def check(titles: Iterable[str], separators: Sequence[str] = SENTINELS) -> None:
   """Looks whether lists of these titles can be read back.
 
   Args:
@@ -97,9 +95,7 @@ def check(
       )
 
 
-def write(
-  titles: Sequence[str], separators: Sequence[str] = SENTINELS
-) -> str:
+def write(titles: Sequence[str], separators: Sequence[str] = SENTINELS) -> str:
   """A list as text.
 
   Args:

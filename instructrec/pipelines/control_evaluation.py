@@ -139,7 +139,8 @@ class ControlEvaluation:
     ]
     lines = ["## Control", "", markdown.table(("method", "lists"), rows), ""]
     if self.methods.lead is not None:
-      lines += [control_lead.description(self.methods.lead), ""]
+      said = control_lead.description(self.methods.lead, self.methods.writer)
+      lines += [said, ""]
     means, details, tables = [], [], []
     for group, places in self.methods.writer.requests.lists.groups.items():
       columns, section = self._section(group, places)
