@@ -239,4 +239,4 @@ def _quota(own: asked.Asked, pull: float | None = None) -> list_quota.Quota:
   """What holds or pulls lists to what is asked, as NumPy arrays."""
   low, high = own.bounds
   arrays: Any = (own.having, low.astype(np.int32), high.astype(np.int32))
-  return list_quota.Quota(*arrays, pull)
+  return list_quota.Quota(*arrays, pull=pull)

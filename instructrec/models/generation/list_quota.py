@@ -8,8 +8,8 @@ while lists are written, and the lists of a prompt share its counts.
 
 Where something speaks for items beside their titles, each list has a prior of
 its own, which loses what is listed. A quota may also only pull lists that are
-led so: both kinds then have room for all, and the one of which some are still to
-come speaks for its items, by the share of the places left that it needs.
+led so: both kinds then have room for all, and the one of which some are still
+to come speaks for its items, by the share of the places left that it needs.
 """
 
 import flax.struct
