@@ -37,6 +37,9 @@ _SHOWN = (
   (control_methods.MODEL, "HR@10"),
   (control_methods.TEACHER, "HR@10"),
   (control_methods.ORACLE, "HR@10"),
+  (control_methods.READ, "TCP"),
+  (control_methods.READ, "CPA within one"),
+  (control_methods.READ, "HR@10"),
 )
 """Methods and columns of the table that all groups share."""
 
