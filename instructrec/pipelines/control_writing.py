@@ -238,5 +238,9 @@ def _excluded(own: asked.Asked) -> Any:
 def _quota(own: asked.Asked, pull: float | None = None) -> list_quota.Quota:
   """What holds or pulls lists to what is asked, as NumPy arrays."""
   low, high = own.bounds
-  arrays: Any = (own.having, low.astype(np.int32), high.astype(np.int32))
-  return list_quota.Quota(*arrays, pull=pull)
+  arrays: Any = {
+    "items": own.having,
+    "at_least": low.astype(np.int32),
+    "at_most": high.astype(np.int32),
+  }
+  return list_quota.Quota(**arrays, pull=pull)

@@ -405,7 +405,7 @@ def test_a_run_gives_its_catalogue_and_separators():
   both = objective.WeightedSum((wants, ANCHOR), (1.0, 0.1))
   assert list_objective.bound(both, TRIE, SEPARATORS) == BOTH
   assert list_objective.bound(ANCHOR, TRIE, SEPARATORS) is ANCHOR
-  with pytest.raises(ValueError, match="rename it, or choose another"):
+  with pytest.raises(ValueError, match="rename it, or choose other"):
     list_objective.bound(both, TRIE, (8,))
   with pytest.raises(ValueError, match="has no separator_ids"):
     _ = wants.policy

@@ -108,6 +108,21 @@ def test_the_tokens_of_a_list_are_those_of_its_titles(folder, names):
     )
 
 
+def test_lists_that_were_written_in_another_way_are_refused(
+  folder, monkeypatch
+):
+  from instructrec.serving import instruction_folder
+
+  instruction_folder.read_manifest(folder)
+  version = title_list.FORMAT_VERSION
+  monkeypatch.setattr(title_list, "FORMAT_VERSION", version + 1)
+  with pytest.raises(
+    ValueError,
+    match=rf"lists of titles of the format {version}, expected {version + 1}",
+  ):
+    instruction_folder.read_manifest(folder)
+
+
 def test_the_token_cache_keeps_what_evaluation_needs(folder, names):
   from instructrec.pipelines import token_cache
 
@@ -239,6 +254,7 @@ def test_seqio_measures_lists_as_they_are_asked(folder, names):
   found = metric_fn(asked, texts)
   assert (found["CorrectCount"], found["TCP"], found["CPA"]) == (1, 1, 1)
   assert found["NonExist"] == found["RepeatItem"] == found["InHistory"] == 0
+  assert found["WrongNumber"] == 0
   led = [row["target_id"] != b"" for row in rows]
   assert found["HR@10"] >= sum(led) / len(led) > 0
   # The first title of each ten times: one good item of k.
