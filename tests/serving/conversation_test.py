@@ -9,14 +9,19 @@ import pytest
 
 from instructrec.data import catalog, synthetic
 from instructrec.instructions import attributes, wish_reader
-from instructrec.serving import constraints, conversation
+from instructrec.serving import (
+  constraints,
+  conversation,
+  item_shelf,
+  list_limits,
+)
 from instructrec.serving.messages import Message
 
 
 def opened(items):
   known = attributes.Attributes.of(items)
   return conversation.Conversations(
-    constraints.Shelf(items, known), wish_reader.WishReader(known)
+    item_shelf.Shelf(items, known), wish_reader.WishReader(known)
   )
 
 
@@ -458,7 +463,7 @@ def test_what_binds_keeps_items_out(shop):
   ]
   at_most = shop.read([Message("user", "at most two puzzles")])
   order = np.arange(len(items))
-  first = constraints.first(order, shelf.limits(at_most.kept), 100)
+  first = list_limits.first(order, shelf.limits(at_most.kept), 100)
   puzzles = [
     i for i in first if "Puzzles" in items[items.item_ids[i]].categories
   ]
