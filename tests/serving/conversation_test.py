@@ -169,6 +169,9 @@ def test_a_conversation_is_read_the_same_again_and_in_parts(shop):
 def test_undo_takes_back_the_last_turn_alone(shop):
   talk = [Message("user", "puzzles"), Message("user", "kites instead")]
   assert kept(shop.read(talk)) == {"among kites"}
+  assert shop.read(talk).understood == "among kites; no more: puzzles"
+  only = shop.read([*talk[:1], Message("user", "only puzzles")])
+  assert only.understood == "among puzzles"
   undone = shop.read([*talk, Message("user", "undo that")])
   assert kept(undone) == {"puzzles"}
   fresh = shop.read([Message("user", "undo that")])
