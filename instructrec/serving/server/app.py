@@ -343,7 +343,11 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     answer, _ = await found(request, body, strict, recommending.single)
     return responses.JSONResponse(answer)
 
-  @app.post("/v1/chat/completions", response_model=chat_schema.ChatAnswer)
+  @app.post(
+    "/v1/chat/completions",
+    response_model=chat_schema.ChatAnswer,
+    responses={200: {"content": {chatting.EVENTS: {}}}},
+  )
   async def chat(
     request: fastapi.Request,
     body: chat_schema.ChatRequest,
@@ -353,6 +357,6 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     answer = chatting.answer(*await found(request, body, strict, chatting.turn))
     if body.stream:
       return responses.StreamingResponse(
-        chatting.events(answer), media_type="text/event-stream"
+        chatting.events(answer), media_type=chatting.EVENTS
       )
     return responses.JSONResponse(answer)
