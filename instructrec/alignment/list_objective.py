@@ -71,6 +71,9 @@ class ListObjective:
     constrained: see `list_policy.ListPolicy`; what constrained lists learn is
       their order and what is in them, others also to have no errors.
     max_length: tokens of a list that is not constrained.
+    temperature: see `list_policy.ListPolicy`. Lists that are to be written by
+      the likeliest tokens are better learnt from below 1: at 1 what is drawn
+      hardly shows their mistakes, such as one title again and again.
     form: whose rewards, the name of a `rewards.Form`.
     alpha: how much the ranking counts beside the wish; see `rewards`.
     catalog: what is written, or what makes it when it is asked; None where
@@ -90,6 +93,7 @@ class ListObjective:
   most_moved: float = 0.05
   constrained: bool = True
   max_length: int | None = None
+  temperature: float = 1.0
   form: str = rewards.Form.MENDED
   alpha: float = rewards.ALPHA
   catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource | None = (
@@ -144,6 +148,7 @@ class ListObjective:
       constrained=self.constrained,
       probability=closed if self.constrained else catalog_walk.OPEN,
       max_length=self.max_length,
+      temperature=self.temperature,
     )
 
   @property

@@ -386,6 +386,7 @@ def test_a_divergence_needs_adapters():
     ({"most_moved": 0.0}, "a number above 0"),
     ({"alpha": 2.0}, r"a number in \[0, 1\]"),
     ({"max_length": 9}, "would cut constrained lists"),
+    ({"temperature": 0.0}, "temperature is 0.0; expected a number above 0"),
   ],
 )
 def test_wrong_settings_are_refused(changed, message):
