@@ -215,12 +215,13 @@ def write(
     path / CURVES,
   )
   facts = everything[0].record["facts"]
+  title = f"Comparison of {len(everything)} aligned runs"
   record = {
     "schema_version": report.SCHEMA_VERSION,
     "results": [],
     "figures": [dataclasses.asdict(found)],
     "following": None,
-    "title": f"Comparison of {len(everything)} aligned runs",
+    "title": title,
     "commands": [command, *(run.record["command"] for run in everything)],
     "protocol": {
       "requests": "the same validation requests before and after, checked",
@@ -247,7 +248,7 @@ def write(
   page = path / "report.md"
   page.write_text(text, encoding="utf-8")
   page.with_suffix(".html").write_text(
-    html.page(text, record["title"], path), encoding="utf-8"
+    html.page(text, title, path), encoding="utf-8"
   )
   return page
 
