@@ -38,7 +38,7 @@ import drawn_lists
 import drawn_network
 import side_by_side
 from instructrec import allocator
-from instructrec.alignment import list_objective, rollouts
+from instructrec.alignment import list_objective, list_rows, rollouts
 from instructrec.evaluation import environment
 from instructrec.models import ranking_model
 from instructrec.models.generation import (
@@ -86,7 +86,7 @@ def ours(args: argparse.Namespace, params: Any, any_tokens: bool) -> Step:
       asked,
       lists,
       num_lists=args.num_lists,
-      rng=list_objective.keys(batch),
+      rng=list_rows.keys(batch),
     )
 
   reward = jax.jit(functools.partial(drawn_lists.earned, xp=jnp))

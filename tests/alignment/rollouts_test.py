@@ -42,7 +42,7 @@ MODULES = {
 }
 CLOSED = list_policy.ListPolicy(separator_ids=SEPARATORS, max_items=3)
 FREE = dataclasses.replace(
-  CLOSED, constrained=False, probability="open", max_length=9
+  CLOSED, constrained=False, probability="open", max_length=9, temperature=0.5
 )
 
 
@@ -109,6 +109,25 @@ def test_the_first_ratio_is_one_and_the_divergence_nothing(drawn):
     np.testing.assert_allclose(k3, 0.0, atol=1e-6)
   # Once a policy, for the lists and for the loss.
   assert reads.count("read") == 2
+
+
+def test_a_temperature_divides_what_the_network_says(drawn):
+  _, params, _, first, _ = drawn
+  (_, (rollout, _)), _ = first[1]
+  tokens = np.asarray(rollout.lists.tokens)
+  before = np.pad(tokens, ((0, 0), (0, 0), (1, 0)))[..., :-1]
+  module = MODULES["t5" if "encoder" in params else "llama"]
+
+  @jax.jit
+  def logits(params):
+    asked = reading.Reading(module, params, {"encoder_input_tokens": INPUTS})
+    return asked.logits(asked.features(before, tokens))
+
+  expected = jax.nn.log_softmax(logits(params) / FREE.temperature)
+  expected = np.take_along_axis(expected, tokens[..., None], -1)[..., 0]
+  np.testing.assert_allclose(
+    rollout.lists.token_log_probs, np.where(tokens > 0, expected, 0), atol=1e-5
+  )
 
 
 def test_constrained_lists_have_no_errors_and_others_have(drawn):

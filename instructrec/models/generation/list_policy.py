@@ -35,6 +35,8 @@ class ListPolicy:
       written; or "open", among all tokens. See `catalog_beam.beam_search`.
     max_length: tokens of the longest list; None has room for any that is
       constrained.
+    temperature: above 0, what the network's logits are divided by; the policy
+      is what they then say, to whoever draws from it and whoever learns.
   """
 
   separator_ids: tuple[int, ...]
@@ -42,6 +44,7 @@ class ListPolicy:
   constrained: bool = True
   probability: str = catalog_walk.CLOSED
   max_length: int | None = None
+  temperature: float = 1.0
 
   def __post_init__(self) -> None:
     """Checks names and numbers.
@@ -64,6 +67,10 @@ class ListPolicy:
       raise ValueError(
         f"max_items is {self.max_items} and separator_ids "
         f"{self.separator_ids}; expected at least 1, as 0 is padding"
+      )
+    if not self.temperature > 0.0:
+      raise ValueError(
+        f"temperature is {self.temperature}; expected a number above 0"
       )
 
   def check(self, trie: catalog_trie.CatalogTrie) -> None:

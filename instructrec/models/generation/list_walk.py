@@ -128,6 +128,7 @@ class ListWalk:
     """
     walk = self.along(state.remaining)
     slots = walk.trie.width(1)
+    logits = logits.astype(jnp.float32) / self.policy.temperature
     ways = state.ways._replace(
       log_probs=jnp.zeros_like(state.ways.log_probs),
       exists=state.ways.exists & state.going[:, None],
@@ -144,7 +145,7 @@ class ListWalk:
       if walk.prior is not None:
         keys += found.priors
       return Options(children, found.log_probs, keys)
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    log_probs = jax.nn.log_softmax(logits)
     edges = walk.edges(ways, state.depth, slots)
     return Options(edges, log_probs, log_probs)
 

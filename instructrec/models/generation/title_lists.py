@@ -59,9 +59,9 @@ def write_lists(
     requests: what is asked.
     policy: settings.
     num_lists: lists a prompt, independent of each other.
-    temperature: what log-probabilities are divided by where tokens are drawn;
-      0 takes the likeliest one each time. At 1, lists are drawn with the
-      "closed" probabilities or, not constrained, with the "open" ones; the
+    temperature: what the policy's log-probabilities are divided by where tokens
+      are drawn; 0 takes the likeliest one each time. At 1, lists are drawn with
+      the "closed" probabilities or, not constrained, with the "open" ones; the
       reported ones are those of temperature 1.
     rng: key of the draws; those of a list depend on it, on the place of its
       prompt and its own, and on the prompt. Or a key of each prompt [batch];
