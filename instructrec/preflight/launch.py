@@ -11,8 +11,7 @@ import jax
 import numpy as np
 
 from instructrec.alignment import list_arrays, list_objective
-from instructrec.instructions.title_list import SENTINELS
-from instructrec.models.generation import catalog_trie
+from instructrec.models.generation import catalog_trie, list_decoder
 from instructrec.models.objectives import objective
 from instructrec.models.scoring import features
 from instructrec.training import packing, runner
@@ -43,8 +42,8 @@ class Settings:
 
 def _separators(vocab_size: int) -> tuple[int, ...]:
   """As many tokens as T5's vocabularies have between titles, at their end."""
-  last = vocab_size - 1
-  return tuple(last - place for place in range(1, 1 + len(SENTINELS)))
+  first, number = vocab_size - 2, len(list_decoder.SENTINELS)
+  return tuple(range(first, first - number, -1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
