@@ -108,6 +108,7 @@ def test_lists_are_rewarded_and_what_is_no_better_is_refused(taught, tmp_path):
   command = (
     "align",
     *_gin(NUM_LISTS=2),
+    "--gin.list_objective.ListObjective.constrained=True",
     f"--model_dir={taught / 'model'}",
     f"--teacher={taught / 'itemknn'}",
     f"--output={aligned}",
