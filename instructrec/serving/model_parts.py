@@ -6,7 +6,8 @@ What ranks is a weighted sum of parts (`retrieval/score_weights.py`):
 - prior: the same without an instruction, which titles owe to themselves;
 - match: state of the request times vector of the title;
 - popularity: log of how often the item was taken;
-- wanted, unwanted: what of the wish, read by rule, the item has;
+- wanted, unwanted: what of the wish, read by rule, the item has: the first in
+  nats, more where less of the catalogue fits, the second as a share;
 - plain: the match without the wish, for requests that have one. What a network
   makes of a wish it makes of anybody's; beside this part, the weights say how
   much of it is believed.
@@ -452,8 +453,7 @@ class ModelParts:
     rows = np.arange(len(data))
     assert data.prompts is not None
     if wish is Wish.OTHER:
-      # The next request's wish: of another user, in the same wording's form.
-      other = np.roll(rows, 1)
+      other = _of_other_users([one.user_id for one in block.requests])
       prompts = data.prompts.take(other)
       texts = data.columns["wish_text"].gather(other).to_list()
     elif wish is Wish.NOTHING:
@@ -497,3 +497,20 @@ def _unread(
   valid = np.isfinite(match)
   gap = np.where(valid, plain, 0.0) - np.where(valid, match, 0.0)
   return np.where(valid, np.where(unread[:, None], gap, 0.0), -np.inf)
+
+
+def _of_other_users(users: Sequence[str]) -> Int[np.ndarray, " requests"]:
+  """A request for each: another one, and each once.
+
+  It is another user's wherever no user has more than half of the requests: in
+  the order of users, it stands as far off as the most that one of them has.
+
+  Args:
+    users: who asks.
+  """
+  numbers: dict[str, int] = {}
+  of_user = np.array([numbers.setdefault(u, len(numbers)) for u in users])
+  order = np.argsort(of_user, kind="stable")
+  other = np.empty(len(users), np.int64)
+  other[order] = np.roll(order, np.bincount(of_user).max())
+  return other

@@ -74,6 +74,22 @@ def test_somebody_elses_wish_swaps_prompts_and_what_is_read(matching, parts):
   assert wishes_of(matching.block) == wishes
 
 
+@pytest.mark.parametrize(
+  ("users", "others"),
+  [
+    ("abcd", [3, 0, 1, 2]),
+    ("aaabbbc", [4, 5, 6, 0, 1, 2, 3]),
+    ("abcabc", [2, 5, 1, 4, 0, 3]),
+  ],
+)
+def test_somebody_else_is_another_user(users, others):
+  found = model_parts._of_other_users(users)
+  assert sorted(found) == list(range(len(users)))
+  assert all(users[a] != users[b] for a, b in enumerate(found))
+  if len(set(users)) == len(users):
+    assert found.tolist() == others
+
+
 def test_wishes_are_read_into_attributes(matching, parts, own):
   items = matching.prepared.catalog
   for row, wish in enumerate(wishes_of(matching.block)):
