@@ -26,7 +26,7 @@ from instructrec.models.scoring import candidate_scores
 
 OPEN, CLOSED = "open", "closed"
 PROBABILITIES = (OPEN, CLOSED)
-BLOCK = 8
+BLOCK = 4
 """Tokens of a title that are read at once, where nothing is left to choose."""
 
 
