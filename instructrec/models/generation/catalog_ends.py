@@ -16,9 +16,6 @@ from instructrec.models.generation.catalog_ways import Ways, take
 from instructrec.models.networks import network
 from instructrec.models.scoring import candidate_scores
 
-_LOGITS_ROWS = 1024
-"""Rows of the vocabulary's size that are held at once."""
-
 # From the log-probabilities of ways so far, and which of them are whole titles,
 # to the ways that are worth reading further.
 Wanted = Callable[[Array, Array], Array]
@@ -48,11 +45,11 @@ def read(
     cache: of the prefixes without their last tokens.
     memory: of the prompts.
     depth: length of the prefixes.
-    wanted: gives up ways, which then keep the log-probability that they have:
-      it is at least that of the title.
+    wanted: leaves out ways that are given up; they keep the log-probability
+      that they have, which is at least that of their titles.
 
   Returns:
-    They, in nats.
+    Log-probabilities in nats.
   """
   if walk.probability == catalog_walk.CLOSED:
     return ways.log_probs  # There is nothing else.
@@ -109,7 +106,7 @@ def _token_log_probs(
   and a request has a quarter of its places read at a time.
   """
   batch, places = targets.shape
-  size = max(1, min(-(-places // 4), _LOGITS_ROWS // batch))
+  size = max(1, min(-(-places // 4), candidate_scores.LOGITS_ROWS // batch))
   order = jnp.argsort(~asked, axis=1)
   order = jnp.pad(order, ((0, 0), (0, -places % size)))
   most = asked.sum(axis=1).max()
