@@ -189,7 +189,7 @@ def _model(
   return ranking_model.NetworkRankingModel(
     t5.T5(drawn_network.config(args)),
     objective=list_objective.ListObjective(
-      separator_id=lists.separator_id,
+      separator_ids=lists.separator_ids,
       max_items=lists.max_items,
       num_lists=args.num_lists,
       loss=grpo.GRPO(divergence_weight=0.0),

@@ -49,8 +49,8 @@ class ListObjective:
   batch brings: other microbatches, devices and trainers draw the same lists.
 
   Attributes:
-    separator_id: see `list_policy.ListPolicy`; None where `bound` is to give
-      it.
+    separator_ids: see `list_policy.ListPolicy`; None where `bound` is to give
+      them.
     max_items: items of the longest list that is asked for.
     num_lists: lists drawn of each prompt, which are compared; at least 2.
     loss: what is learnt from them: `item_grpo.ItemGRPO`, `grpo.GRPO` or
@@ -74,7 +74,7 @@ class ListObjective:
       out, or has `bound` give it.
   """
 
-  separator_id: int | None = None
+  separator_ids: tuple[int, ...] | None = None
   max_items: int = 10
   num_lists: int = 8
   loss: policy_lib.PolicyLoss = dataclasses.field(
@@ -122,20 +122,20 @@ class ListObjective:
         f"num_updates is {self.num_updates} and most_moved {self.most_moved}; "
         "expected at least 1, and a number above 0"
       )
-    if self.separator_id is not None:
+    if self.separator_ids is not None:
       self.policy  # noqa: B018  Checks the rest.
 
   @property
   def policy(self) -> list_policy.ListPolicy:
     """How tokens have their probability when lists are drawn, and learnt."""
     closed = catalog_walk.CLOSED
-    if self.separator_id is None:
+    if self.separator_ids is None:
       raise ValueError(
-        "the objective of lists has no separator_id; set it, or have a run's "
-        "by list_objective.bound"
+        "the objective of lists has no separator_ids; set them, or have a "
+        "run's by list_objective.bound"
       )
     return list_policy.ListPolicy(
-      separator_id=self.separator_id,
+      separator_ids=tuple(self.separator_ids),
       max_items=self.max_items,
       constrained=self.constrained,
       probability=closed if self.constrained else catalog_walk.OPEN,
@@ -355,15 +355,15 @@ class ListObjective:
 def bound(
   found: objective.Objective,
   trie: catalog_trie.CatalogTrie,
-  separator_id: int,
+  separator_ids: tuple[int, ...],
   popularity: Float[np.ndarray, " items"] | None = None,
 ) -> objective.Objective:
-  """An objective with the catalogue and the separator of a run.
+  """An objective with the catalogue and the separators of a run.
 
   Args:
     found: any; of those that write no lists, the same is returned.
     trie: what lists are made of.
-    separator_id: the token between titles.
+    separator_ids: the tokens between titles.
     popularity: of each item, in [0, 1].
 
   Returns:
@@ -374,16 +374,16 @@ def bound(
   """
   if isinstance(found, objective.WeightedSum):
     parts = [
-      bound(part, trie, separator_id, popularity) for part in found.objectives
+      bound(part, trie, separator_ids, popularity) for part in found.objectives
     ]
     return dataclasses.replace(found, objectives=tuple(parts))
   if not isinstance(found, ListObjective):
     return found
-  own = found.separator_id
+  own = found.separator_ids
   made = dataclasses.replace(
     found,
     catalog=trie if found.catalog is None else found.catalog,
-    separator_id=separator_id if own is None else own,
+    separator_ids=separator_ids if own is None else own,
     popularity=popularity if found.popularity is None else found.popularity,
   )
   made.policy.check(trie)

@@ -230,7 +230,7 @@ class _Lists:
     every = np.arange(len(writer.asked))
     items = {
       control_methods.MODEL: writer.constrained(control_methods.MODEL, every),
-      control_methods.FREE: writer.free(control_methods.FREE),
+      control_methods.FREE: writer.free(control_methods.FREE)[0],
     }
     if opened.ranks_catalogs:
       sizes = writer.asked.k.tolist()

@@ -32,7 +32,7 @@ from instructrec.models.objectives import (
 from instructrec.training import mesh as mesh_lib
 from instructrec.training import train_step
 
-EOS, SEPARATOR = 1, 11
+EOS, SEPARATORS = 1, (11,)
 TITLES = [[4, 1], [4, 5, 1], [6, 7, 1], [6, 8, 8, 1], [9, 1]]
 TRIE = catalog_trie.CatalogTrie.build(TITLES, eos_id=EOS, vocab_size=12)
 INPUTS = np.array([[5, 9, 4, 1, 0], [7, 3, 1, 0, 0]], np.int32)
@@ -67,7 +67,7 @@ CONFIG = T5Config(
 )
 LORA = adapters.LoRA(targets=".*/(query|wo)", rank=2, dropout_rate=0.1)
 LISTS = list_objective.ListObjective(
-  separator_id=SEPARATOR,
+  separator_ids=SEPARATORS,
   max_items=2,
   num_lists=8,
   loss=item_grpo.ItemGRPO(divergence_weight=0.0),
@@ -411,14 +411,14 @@ def test_a_batch_that_asks_for_no_lists_is_refused():
     model.loss_fn(_params(CONFIG), batch, None)
 
 
-def test_a_run_gives_its_catalogue_and_separator():
-  wants = dataclasses.replace(LISTS, catalog=None, separator_id=None)
+def test_a_run_gives_its_catalogue_and_separators():
+  wants = dataclasses.replace(LISTS, catalog=None, separator_ids=None)
   both = objective.WeightedSum((wants, ANCHOR), (1.0, 0.1))
-  assert list_objective.bound(both, TRIE, SEPARATOR) == BOTH
-  assert list_objective.bound(ANCHOR, TRIE, SEPARATOR) is ANCHOR
-  with pytest.raises(ValueError, match="rename it, or choose another"):
-    list_objective.bound(both, TRIE, 8)
-  with pytest.raises(ValueError, match="has no separator_id"):
+  assert list_objective.bound(both, TRIE, SEPARATORS) == BOTH
+  assert list_objective.bound(ANCHOR, TRIE, SEPARATORS) is ANCHOR
+  with pytest.raises(ValueError, match="rename it, or choose other"):
+    list_objective.bound(both, TRIE, (8,))
+  with pytest.raises(ValueError, match="has no separator_ids"):
     _ = wants.policy
 
 

@@ -21,7 +21,7 @@ from instructrec.models.networks.llama_config import LlamaConfig
 from instructrec.models.networks.network import Prompt, Targets
 from instructrec.models.networks.t5_config import T5Config
 
-EOS, SEPARATOR, NUM_LISTS = 1, 11, 4
+EOS, SEPARATORS, NUM_LISTS = 1, (11, 10), 4
 TITLES = [[4, 1], [4, 5, 1], [6, 7, 1], [6, 8, 8, 1], [9, 1]]
 INPUTS = np.array([[5, 9, 4, 1, 0], [7, 3, 1, 0, 0]], np.int32)
 ASKED = list_policy.ListRequests(
@@ -40,7 +40,7 @@ MODULES = {
   "t5": t5.T5(T5Config(**SIZES, num_encoder_layers=1, dropout_rate=0.1)),
   "llama": llama.Llama(LlamaConfig(**SIZES, num_kv_heads=1, eos_id=EOS)),
 }
-CLOSED = list_policy.ListPolicy(separator_id=SEPARATOR, max_items=3)
+CLOSED = list_policy.ListPolicy(separator_ids=SEPARATORS, max_items=3)
 FREE = dataclasses.replace(
   CLOSED, constrained=False, probability="open", max_length=9, temperature=0.5
 )
@@ -145,9 +145,9 @@ def test_constrained_lists_have_no_errors_and_others_have(drawn):
     for place in range(NUM_LISTS):
       entries = title_list.split_tokens(
         np.asarray(free.lists.tokens[row, place]),
-        separator_id=SEPARATOR,
+        separator_ids=SEPARATORS,
         eos_id=EOS,
-      )
+      ).entries
       items = np.full(3, title_list.EMPTY)
       for i, entry in enumerate(entries[:3]):
         missing = title_list.INVALID if entry else title_list.BLANK

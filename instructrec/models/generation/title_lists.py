@@ -1,9 +1,10 @@
 """Answers that are lists of titles, whole on the device.
 
-In tokens a list is the tokens of each title, a separator between them and the
-end token last (`instructions.title_list`). Lists are written token by token, or
-given; either way `list_walk.ListWalk.options` says what may come next and how
-likely it is, so that both have the same log-probabilities.
+In tokens a list is the tokens of each title, between them separators that say
+how many titles are still to come, and the end token last
+(`instructions.title_list`). Lists are written token by token, or given; either
+way `list_walk.ListWalk.options` says what may come next and how likely it is,
+so that both have the same log-probabilities.
 """
 
 from collections.abc import Callable
