@@ -176,9 +176,9 @@ def test_the_notebook_runs(tmp_path):
   cells.append("print('places:', len(ranking))")
   code = "\n".join(cells)
   for number, less in {
-    "num_users=600": "num_users=200",
-    "steps = 120": "steps = 4",
-    "num_requests=200": "num_requests=20",
+    "num_users=600": "num_users=100",
+    "steps = 120": "steps = 2",
+    "num_requests=200": "num_requests=5",
   }.items():
     assert code.count(number) == 1
     code = code.replace(number, less)
