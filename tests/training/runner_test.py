@@ -48,11 +48,11 @@ for argument in sys.argv[3:]:
   copy_run.run(folder, data=data, model=model, steps=int(sys.argv[1]),
                delay=float(sys.argv[2]), **{{flag: True for flag in flags}})
 """
-# Meshes of four devices, and settings that hold on them.
+# Meshes of four devices, and settings that hold on them; meshes alone are in
+# distributed_test.
 ON_FOUR = (
-  ("2x2",),
   ("2x2", "shard_parameters", "shard_sequence", "chunked_loss"),
-  ("4x1", "shard_parameters", "chunked_loss"),
+  ("4x1", "shard_parameters"),
 )
 
 
@@ -353,7 +353,7 @@ def test_a_checkpoint_that_is_not_there_lists_those_that_are(unbroken):
 
 
 def test_rows_tell_the_rate_and_the_norm_of_the_gradient(tmp_path):
-  """Before it is clipped, and without a change of what is learnt."""
+  """Before it is clipped."""
   rate = schedules.cosine(1e-2, train_steps=4, warmup_steps=2)
   config = copy_run.train_config(
     steps=2, dropout=0.0, optimizer=optimizer.adamw(rate, max_grad_norm=1e-3)
@@ -365,34 +365,17 @@ def test_rows_tell_the_rate_and_the_norm_of_the_gradient(tmp_path):
   shapes = {name: x.shape for name, x in source.batch(0).items()}
   state = trainer_lib.Trainer.create(config, shapes).init()
 
-  def step(state, batch):
-    return train_step.train_step(
-      state,
-      batch,
-      jax.random.key(0),
-      model=config.model,
-      optimizer=config.optimizer,
-    )
-
-  @jax.jit
-  def with_norm(state, batch):
-    gradients, _ = train_step.compute_gradients(
-      config.model, state.params, batch, None
-    )
-    state, metrics = step(state, batch)
-    return state.params, metrics["grad_norm"], gradients
-
-  without = jax.jit(lambda state, batch: step(state, batch)[0].params)
   batch = source.batch(0)
-  params, metric, gradients = with_norm(state, batch)
-  copy_run.assert_trees_equal(without(state, batch), params, rtol=0, atol=0)
-  norm = float(metric.compute())
-  assert norm > 1e-2
-  assert found[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
+  gradients, _ = jax.jit(
+    lambda params: train_step.compute_gradients(
+      config.model, params, batch, None
+    )
+  )(state.params)
   tokens = float(config.model.loss_divisor(batch))
   leaves = jax.tree.leaves(gradients)
-  total = np.sqrt(sum(float((leaf**2).sum()) for leaf in leaves)) / tokens
-  assert norm == pytest.approx(total, rel=1e-4)
+  norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in leaves)) / tokens
+  assert norm > 1e-2
+  assert found[0]["grad_norm"] == pytest.approx(norm, rel=1e-4)
 
 
 def test_counts_must_be_positive():
