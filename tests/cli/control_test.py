@@ -61,7 +61,7 @@ def taught_fixture(work, tmp_path_factory):
     (
       "train",
       "--gin_file=gin/control_cpu.gin",
-      *_gin(),
+      *_gin(EVAL_LISTS=4),
       f"--tfds_data_dir={folder / 'instructions'}",
       f"--model_dir={folder / 'model'}",
     ),
