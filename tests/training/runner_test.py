@@ -122,7 +122,11 @@ def test_killed_and_run_again_ends_with_the_same_parameters(unbroken, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+  ("sent", "status"),
+  [
+    (signal.SIGTERM, 143),
+    pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+  ],
 )
 def test_a_signal_saves_and_is_the_exit_status(tmp_path, sent, status):
   process = spawn({tmp_path: ("1x1",)}, steps=1000, delay=0.2)
