@@ -48,7 +48,7 @@ SIZES = {
   "dropout_rate": 0.1,
 }
 CONFIGS = {
-  "t5": (t5.T5, t5_config.T5Config(num_encoder_layers=1, **SIZES)),
+  "t5": (t5.T5, t5_config.T5Config(num_encoder_layers=2, **SIZES)),
   "llama": (
     llama.Llama,
     llama_config.LlamaConfig(**{**SIZES, "num_decoder_layers": 1}),
