@@ -38,7 +38,7 @@ import drawn_lists
 import drawn_network
 import side_by_side
 from instructrec import allocator
-from instructrec.alignment import list_objective, rollouts
+from instructrec.alignment import list_objective, list_rows, rollouts
 from instructrec.evaluation import environment
 from instructrec.models import ranking_model
 from instructrec.models.generation import (
@@ -86,7 +86,7 @@ def ours(args: argparse.Namespace, params: Any, any_tokens: bool) -> Step:
       asked,
       lists,
       num_lists=args.num_lists,
-      rng=list_objective.keys(batch),
+      rng=list_rows.keys(batch),
     )
 
   reward = jax.jit(functools.partial(drawn_lists.earned, xp=jnp))
@@ -189,7 +189,7 @@ def _model(
   return ranking_model.NetworkRankingModel(
     t5.T5(drawn_network.config(args)),
     objective=list_objective.ListObjective(
-      separator_id=lists.separator_id,
+      separator_ids=lists.separator_ids,
       max_items=lists.max_items,
       num_lists=args.num_lists,
       loss=grpo.GRPO(divergence_weight=0.0),

@@ -64,7 +64,7 @@ def policy(args: argparse.Namespace, any_tokens: bool) -> Any:
     }
   return list_policy.ListPolicy(
     # Drawn titles leave the last tokens out.
-    separator_id=args.vocab_size - 1,
+    separator_ids=(args.vocab_size - 1,),
     max_items=args.list_length,
     **settings,
   )

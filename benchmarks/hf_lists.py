@@ -127,18 +127,19 @@ def allowed_tokens(
 ) -> Callable[[int, Any], list[int]]:
   """`prefix_allowed_tokens_fn`: lists of titles by a trie of dictionaries."""
   root = hf_t5.dictionary_trie(titles)
+  (separator,) = lists.separator_ids
 
   def allowed(_: int, prefix: Any) -> list[int]:
     tokens = prefix.tolist()[1:]  # After the start token.
-    written = tokens.count(lists.separator_id)
+    written = tokens.count(separator)
     node = root
     at = 0
     if written:  # Only the last title is walked.
-      at = len(tokens) - tokens[::-1].index(lists.separator_id)
+      at = len(tokens) - tokens[::-1].index(separator)
     for token in tokens[at:]:
       node = node.get(token, {})
     more = written + 1 < lists.max_items
-    end = lists.separator_id if more else tokenizer.EOS_ID
+    end = separator if more else tokenizer.EOS_ID
     found = [end if t == tokenizer.EOS_ID else t for t in node]
     return found or [tokenizer.EOS_ID]
 
@@ -155,7 +156,7 @@ def read_items(
   for place in np.ndindex(tokens.shape[:2]):
     entry, at = list[int](), 0
     for token in tokens[place].tolist():
-      ends = token in (lists.separator_id, tokenizer.EOS_ID)
+      ends = token in (*lists.separator_ids, tokenizer.EOS_ID)
       if not ends:
         entry.append(token)
         continue

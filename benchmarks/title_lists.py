@@ -51,11 +51,11 @@ def calls(
   )
   closed = list_policy.ListPolicy(
     # Drawn titles leave the last tokens out.
-    separator_id=args.vocab_size - 1,
+    separator_ids=(args.vocab_size - 1,),
     max_items=args.list_length,
   )
   free = list_policy.ListPolicy(
-    separator_id=args.vocab_size - 1,
+    separator_ids=(args.vocab_size - 1,),
     max_items=args.list_length,
     constrained=False,
     probability="open",

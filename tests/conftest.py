@@ -141,9 +141,7 @@ class Matching:
     from instructrec.training import ragged
 
     parts = self.parts()
-    prompts = [
-      self.run.tokenizer.encode(parts.prompt(wish or None)) for wish in wishes
-    ]
+    prompts = [parts.prompts.tokens(wish or None) for wish in wishes]
     tokens = self.block.tokens.with_wishes(ragged.Ragged.of(prompts), wishes)
     requests = [
       dataclasses.replace(one, intention=wish or None)

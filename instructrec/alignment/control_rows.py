@@ -189,6 +189,7 @@ class ControlRows:
         "target, as the paper" if self._spec.protocol == "paper" else "teacher"
       ),
       "list_length": asking.LIST_LENGTH,
+      "list_format": title_list.FORMAT_VERSION,
       "unseen": {
         "k": list(asking.UNSEEN_LENGTHS),
         "threshold": list(asking.UNSEEN_COUNTS),

@@ -91,13 +91,14 @@ class ListArrays:
       See `of_rows`.
 
     Raises:
-      ValueError: likewise.
+      ValueError: for what is longer than the widths; the rest was checked when
+        the maker was made.
     """
     rows = dataset.columns[examples]
-    return self.of_rows({name: rows[name].to_list() for name in COLUMNS})
+    return self._arrays({name: rows[name].to_list() for name in COLUMNS})
 
   def of_rows(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
-    """The arrays of some rows.
+    """The arrays of some rows that nobody has checked yet.
 
     Args:
       rows: the columns `COLUMNS`, equally long.
@@ -116,6 +117,10 @@ class ListArrays:
     """
     shown = [*map(len, rows["teacher_ids"])]
     _check_rows("a row", rows["k"], shown, self.list_length)
+    return self._arrays(rows)
+
+  def _arrays(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+    """See `of_rows`."""
     found = self.reader(rows)
     teacher = self.reader.places(rows["teacher_ids"])
     return {

@@ -13,10 +13,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.alignment import (
   list_metrics,
+  list_rows,
   rewards,
   rollouts,
   taught_lists,
@@ -26,7 +27,6 @@ from instructrec.models.generation import (
   catalog_decoder,
   catalog_trie,
   catalog_walk,
-  leaf_intervals,
   list_policy,
   title_lists,
 )
@@ -35,18 +35,10 @@ from instructrec.models.networks.reading import Reading
 from instructrec.models.objectives import item_grpo, objective
 from instructrec.models.objectives import policy as policy_lib
 
-ARRAYS = (
-  "list_sizes",
-  "list_wishes",
-  "list_has",
-  "list_history",
-  "list_targets",
-  "list_teacher",
-  "list_keys",
-)
-"""What batches say of lists; see `batches.BatchStream.batch`."""
-_DRAWN, _REFERENCE, _VALUES = "drawn_", "drawn_reference", "drawn_values"
-"""What `ListObjective.draw` adds to batches: fields of lists, and more."""
+_TOKENS, _ITEMS, _OLD = "drawn_tokens", "drawn_items", "drawn_old"
+_REFERENCE, _VALUES = "drawn_reference", "drawn_values"
+"""What `ListObjective.draw` adds to batches: lists, how likely they were to the
+policy that drew them and to that which is not to be left, and its values."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +49,8 @@ class ListObjective:
   batch brings: other microbatches, devices and trainers draw the same lists.
 
   Attributes:
-    separator_id: see `list_policy.ListPolicy`; None where `bound` is to give
-      it.
+    separator_ids: see `list_policy.ListPolicy`; None where `bound` is to give
+      them.
     max_items: items of the longest list that is asked for.
     num_lists: lists drawn of each prompt, which are compared; at least 2.
     loss: what is learnt from them: `item_grpo.ItemGRPO`, `grpo.GRPO` or
@@ -71,6 +63,9 @@ class ListObjective:
     constrained: see `list_policy.ListPolicy`; what constrained lists learn is
       their order and what is in them, others also to have no errors.
     max_length: tokens of a list that is not constrained.
+    temperature: see `list_policy.ListPolicy`. Lists that are to be written by
+      the likeliest tokens are better learnt from below 1: at 1 what is drawn
+      hardly shows their mistakes, such as one title again and again.
     form: whose rewards, the name of a `rewards.Form`.
     alpha: how much the ranking counts beside the wish; see `rewards`.
     catalog: what is written, or what makes it when it is asked; None where
@@ -79,7 +74,7 @@ class ListObjective:
       out, or has `bound` give it.
   """
 
-  separator_id: int | None = None
+  separator_ids: tuple[int, ...] | None = None
   max_items: int = 10
   num_lists: int = 8
   loss: policy_lib.PolicyLoss = dataclasses.field(
@@ -90,6 +85,7 @@ class ListObjective:
   most_moved: float = 0.05
   constrained: bool = True
   max_length: int | None = None
+  temperature: float = 1.0
   form: str = rewards.Form.MENDED
   alpha: float = rewards.ALPHA
   catalog: catalog_trie.CatalogTrie | catalog_decoder.CatalogSource | None = (
@@ -126,24 +122,25 @@ class ListObjective:
         f"num_updates is {self.num_updates} and most_moved {self.most_moved}; "
         "expected at least 1, and a number above 0"
       )
-    if self.separator_id is not None:
+    if self.separator_ids is not None:
       self.policy  # noqa: B018  Checks the rest.
 
   @property
   def policy(self) -> list_policy.ListPolicy:
     """How tokens have their probability when lists are drawn, and learnt."""
     closed = catalog_walk.CLOSED
-    if self.separator_id is None:
+    if self.separator_ids is None:
       raise ValueError(
-        "the objective of lists has no separator_id; set it, or have a run's "
-        "by list_objective.bound"
+        "the objective of lists has no separator_ids; set them, or have a "
+        "run's by list_objective.bound"
       )
     return list_policy.ListPolicy(
-      separator_id=self.separator_id,
+      separator_ids=tuple(self.separator_ids),
       max_items=self.max_items,
       constrained=self.constrained,
       probability=closed if self.constrained else catalog_walk.OPEN,
       max_length=self.max_length,
+      temperature=self.temperature,
     )
 
   @property
@@ -154,7 +151,7 @@ class ListObjective:
   def check(self, arrays: objective.Arrays, *, titles: bool) -> None:
     """See `objective.Objective`."""
     del titles
-    missing = [name for name in ARRAYS if name not in arrays]
+    missing = [name for name in list_rows.ARRAYS if name not in arrays]
     if missing:
       raise ValueError(
         f"the objective of lists reads {', '.join(missing)}, which the batch "
@@ -180,24 +177,19 @@ class ListObjective:
     arrays = reading.arrays
     trains = reading.has_dropout
     reading = reading.without_dropout()
-    if _REFERENCE not in arrays:
+    if _TOKENS not in arrays:
       if self.repeats is not None and trains:
         raise ValueError(
           f"num_updates is {self.num_updates}, but this trainer makes one "
           "update of each draw; set ListObjective.num_updates = 1"
         )
       arrays = {**arrays, **self._written(reading)}
-    drawn = rollouts.Rollout.of(
-      list_policy.TitleLists(
-        *(arrays[_DRAWN + name] for name in list_policy.TitleLists._fields)
-      ),
-      _requests(arrays),
-      self.policy,
-    )
-    asked = _asked(arrays)
+    samples = self._samples(reading, arrays)
+    lists = self._lists(arrays, samples.old, reading.eos_id)
+    drawn = rollouts.Rollout.of(lists, list_rows.requests(arrays), self.policy)
+    asked = list_rows.asked(arrays)
     earned = self._earned(drawn.items, arrays, asked)
     written = drawn.num_tokens > 0
-    samples = self._samples(reading, arrays)
     missing = self._missing(drawn.items, asked)
     total, metrics = self.loss(
       samples,
@@ -226,53 +218,69 @@ class ListObjective:
     """See `objective.DrawingObjective`."""
     reading = reading.without_dropout()
     found = self._written(reading)
-    if reading.has_values:
-      features = self._follow(reading, found[_DRAWN + "tokens"]).features
-      found[_VALUES] = reading.values(features)
+    if reading.has_values or _OLD not in found:
+      followed = self._follow(reading, found[_TOKENS])
+      found.setdefault(_OLD, followed.log_probs)
+      if reading.has_values:
+        found[_VALUES] = reading.values(followed.features)
     return jax.lax.stop_gradient(found)
 
   def _written(self, reading: Reading) -> dict[str, Array]:
-    """Lists to learn from, with their probabilities under the reference."""
+    """Lists to learn from; how likely those are that the teacher made, is left.
+
+    Whoever learns from them reads them with their gradient anyway.
+    """
     if self.taught:
-      lists = self._taught(reading)
+      found = self._taught(reading)
     else:
       lists = rollouts.draw(
         reading,
         self._catalog(reading),
-        _requests(reading.arrays),
+        list_rows.requests(reading.arrays),
         self.policy,
         num_lists=self.num_lists,
-        rng=keys(reading.arrays),
+        rng=list_rows.keys(reading.arrays),
       ).lists
-    found = {_DRAWN + name: x for name, x in lists._asdict().items()}
-    reference = lists.token_log_probs
+      found = {
+        _TOKENS: lists.tokens,
+        _ITEMS: lists.items,
+        _OLD: lists.token_log_probs,
+      }
     if reading.has_adapters:
-      reference = self._follow(
-        reading.without_adapters(), lists.tokens
-      ).log_probs
-    return found | {_REFERENCE: reference}
+      without = reading.without_adapters()
+      found[_REFERENCE] = self._follow(without, found[_TOKENS]).log_probs
+    return found
 
-  def _taught(self, reading: Reading) -> list_policy.TitleLists:
+  def _taught(self, reading: Reading) -> dict[str, Array]:
     """The teacher's lists, as the policy might have drawn them."""
     arrays = reading.arrays
     best = arrays["list_teacher"]
+    has = control.at_places(arrays["list_has"], list_rows.places(best))
     items = taught_lists.items(
       best,
-      control.at_places(arrays["list_has"], _places(best)).astype(bool),
+      has.astype(bool),
       arrays["list_sizes"],
-      _wish(arrays),
+      list_rows.wish(arrays),
       self.max_items,
     )
     tokens = taught_lists.tokens(items, self._catalog(reading), self.policy)
-    log_probs = jax.lax.stop_gradient(self._follow(reading, tokens).log_probs)
-    num_items = (items > 0).sum(-1)
+    return {_TOKENS: tokens, _ITEMS: items}
+
+  def _lists(
+    self,
+    arrays: objective.Arrays,
+    log_probs: Float[Array, "batch lists length"],
+    eos_id: int,
+  ) -> list_policy.TitleLists:
+    """The lists to learn from, with what their tokens had when they came."""
+    tokens, items = arrays[_TOKENS], arrays[_ITEMS]
     return list_policy.TitleLists(
       tokens=tokens,
       items=items,
       token_log_probs=log_probs,
       log_probs=self.policy.by_item(log_probs, tokens),
-      num_items=num_items,
-      ended=num_items > 0,
+      num_items=(items != 0).sum(-1),
+      ended=(tokens == eos_id).any(-1),
     )
 
   def _follow(
@@ -281,7 +289,7 @@ class ListObjective:
     return title_lists.follow(
       reading,
       self._catalog(reading),
-      _requests(reading.arrays),
+      list_rows.requests(reading.arrays),
       self.policy,
       tokens,
     )
@@ -297,16 +305,19 @@ class ListObjective:
     self, reading: Reading, arrays: objective.Arrays
   ) -> policy_lib.Samples:
     """The drawn tokens, under the policy, that which drew, and without it."""
-    tokens = arrays[_DRAWN + "tokens"]
+    tokens = arrays[_TOKENS]
     followed = self._follow(reading, tokens)
     values = None
     if reading.has_values:
       values = reading.values(followed.features)
+    old = arrays.get(_OLD)
+    if old is None:
+      old = jax.lax.stop_gradient(followed.log_probs)
     places = self.policy.places(tokens)
     return policy_lib.Samples(
       log_probs=followed.log_probs,
-      old=arrays[_DRAWN + "token_log_probs"],
-      reference=arrays[_REFERENCE],
+      old=old,
+      reference=arrays.get(_REFERENCE, old),
       entropies=followed.entropies,
       items=jnp.where(tokens != network.PAD_ID, places, -1),
       values=values,
@@ -322,7 +333,7 @@ class ListObjective:
     """What drawn lists earn, by what their rows ask."""
     has = control.at_places(arrays["list_has"][:, None], items)
     shown = rewards.Shown(
-      items, has.astype(bool), _ranks(items, arrays["list_teacher"])
+      items, has.astype(bool), list_rows.ranks(items, arrays["list_teacher"])
     )
     return rewards.rewards(
       shown, asked, form=rewards.Form(self.form), alpha=self.alpha
@@ -341,49 +352,18 @@ class ListObjective:
     return control.within(items, needed) & (items == generated.EMPTY)
 
 
-def _requests(arrays: objective.Arrays) -> list_policy.ListRequests:
-  """What rows ask of lists while they are written."""
-  return list_policy.ListRequests(
-    lengths=arrays["list_sizes"],
-    conditions=leaf_intervals.Conditions(excluded=arrays["list_history"]),
-  )
-
-
-def keys(arrays: objective.Arrays) -> PRNGKeyArray:
-  """The key of each row's draws [batch], from the bits in a batch."""
-  bits = jax.lax.bitcast_convert_type(arrays["list_keys"], jnp.uint32)
-  # Whichever generator a run has its dropout from: of many keys, those of TPUs
-  # (`rbg`) take the first alone.
-  return jax.random.wrap_key_data(bits, impl="threefry2x32")
-
-
-def _wish(arrays: objective.Arrays) -> control.Wish:
-  """The wish of each row."""
-  return control.Wish(*jnp.moveaxis(arrays["list_wishes"], 1, 0))
-
-
-def _asked(arrays: objective.Arrays) -> rewards.Asked:
-  """What rows ask, for all lists of each."""
-  return rewards.Asked(
-    k=arrays["list_sizes"][:, None],
-    target=_places(arrays["list_targets"])[:, None],
-    history=_places(arrays["list_history"])[:, None],
-    wish=control.Wish(*(part[:, None] for part in _wish(arrays))),
-  )
-
-
 def bound(
   found: objective.Objective,
   trie: catalog_trie.CatalogTrie,
-  separator_id: int,
+  separator_ids: tuple[int, ...],
   popularity: Float[np.ndarray, " items"] | None = None,
 ) -> objective.Objective:
-  """An objective with the catalogue and the separator of a run.
+  """An objective with the catalogue and the separators of a run.
 
   Args:
     found: any; of those that write no lists, the same is returned.
     trie: what lists are made of.
-    separator_id: the token between titles.
+    separator_ids: the tokens between titles.
     popularity: of each item, in [0, 1].
 
   Returns:
@@ -394,34 +374,17 @@ def bound(
   """
   if isinstance(found, objective.WeightedSum):
     parts = [
-      bound(part, trie, separator_id, popularity) for part in found.objectives
+      bound(part, trie, separator_ids, popularity) for part in found.objectives
     ]
     return dataclasses.replace(found, objectives=tuple(parts))
   if not isinstance(found, ListObjective):
     return found
-  own = found.separator_id
+  own = found.separator_ids
   made = dataclasses.replace(
     found,
     catalog=trie if found.catalog is None else found.catalog,
-    separator_id=separator_id if own is None else own,
+    separator_ids=separator_ids if own is None else own,
     popularity=popularity if found.popularity is None else found.popularity,
   )
   made.policy.check(trie)
   return made
-
-
-def _places(numbers: Int[Array, "*dims"]) -> Int[Array, "*dims"]:
-  """Items as rewards count them, from 0; -1 for none."""
-  return numbers - 1
-
-
-def _ranks(
-  items: Int[Array, "batch lists places"], teacher: Int[Array, "batch best"]
-) -> Int[Array, "batch lists places"]:
-  """Place of each item in the teacher's ranking, from 0.
-
-  Items that are not among its best all have the place behind them.
-  """
-  best = _places(teacher)[:, None, None]
-  found = (items[..., None] == best) & (best >= 0)
-  return jnp.where(found.any(-1), found.argmax(-1), teacher.shape[1])

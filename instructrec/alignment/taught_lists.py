@@ -84,9 +84,10 @@ def tokens(
     Tokens with separators and the end token, then 0.
   """
   titles = trie.sequences(items)
-  last = jnp.pad(items[..., 1:], ((0, 0), (0, 0), (0, 1))) == 0
-  between = (titles == trie.eos_id) & ~last[..., None]
-  titles = jnp.where(between, policy.separator_id, titles)
+  place = jnp.arange(items.shape[-1])
+  coming = ((items > 0).sum(-1, keepdims=True) - place - 1)[..., None]
+  between = (titles == trie.eos_id) & (coming > 0)
+  titles = jnp.where(between, policy.separator(coming), titles)
   lengths = (titles > 0).sum(-1)
   starts = lengths.cumsum(-1) - lengths
   size = policy.length(trie)

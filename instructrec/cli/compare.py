@@ -1,7 +1,7 @@
 """`instructrec compare`: several reports in, one of all their methods out."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +14,7 @@ def compare(
     list[str],
     typer.Argument(
       help="Folder of a report, or NAME=FOLDER. Those of one name are runs of "
-      "the same methods with other seeds."
+      "the same methods with other seeds. Or folders of runs that were aligned."
     ),
   ],
   output: Annotated[
@@ -63,6 +63,8 @@ def run(
 
   started = time.perf_counter()
   runs = _runs(given, seeds)
+  if _are_aligned(runs):
+    return _compare_aligned(runs, output, methods)
   found = comparison.compare(runs, methods=methods, seed=seed)
   reports = [each for several in runs.values() for each in several]
   groups = {result.group for result in found}
@@ -114,11 +116,57 @@ def run(
   return path
 
 
+def _are_aligned(runs: Mapping[str, Sequence[Any]]) -> bool:
+  """Whether they are runs that were aligned, and no reports."""
+  from instructrec.evaluation import alignment_comparison
+
+  kinds = [
+    isinstance(each, alignment_comparison.Aligned)
+    for several in runs.values()
+    for each in several
+  ]
+  if any(kinds) and not all(kinds):
+    raise ValueError(
+      "some of the folders are runs that were aligned, others reports; compare "
+      "one kind at a time"
+    )
+  return all(kinds)
+
+
+def _compare_aligned(
+  runs: Mapping[str, Sequence[Any]],
+  output: pathlib.Path,
+  methods: Sequence[str],
+) -> pathlib.Path:
+  """What ways of aligning a run came to."""
+  from instructrec.evaluation import (
+    alignment_comparison,
+    environment,
+    published_page,
+  )
+
+  if methods:
+    raise ValueError(
+      f"--method={methods[0]}: runs that were aligned are compared by what "
+      "promotion rests on; leave it out"
+    )
+  path = alignment_comparison.write(
+    output,
+    runs,
+    command=command_line.given(),
+    environment=environment.describe(),
+  )
+  typer.echo(published_page.table(alignment_comparison.table(runs)))
+  typer.echo(f"\nreport: {path}")
+  return path
+
+
 def _runs(given: Sequence[str], seeds: bool) -> dict[str, list[Any]]:
-  """Opened reports by name."""
+  """Opened reports, or runs that were aligned, by name."""
+  from instructrec.evaluation import alignment_comparison
   from instructrec.evaluation import compare as comparison
 
-  runs: dict[str, list[comparison.Report]] = {}
+  runs: dict[str, list[Any]] = {}
   own_names: set[str] = set()
   folders: set[pathlib.Path] = set()
   for text in given:
@@ -130,7 +178,8 @@ def _runs(given: Sequence[str], seeds: bool) -> dict[str, list[Any]]:
         f"{text}: --seeds takes all reports as runs of the same methods; pass "
         "folders without names, or names without --seeds"
       )
-    opened = comparison.load(folder)
+    aligned = alignment_comparison.is_aligned(folder)
+    opened: Any = (alignment_comparison if aligned else comparison).load(folder)
     if opened.path.resolve() in folders:
       raise ValueError(f"{folder} is given twice, expected different reports")
     folders.add(opened.path.resolve())

@@ -2,23 +2,25 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec import checksums, foreign_text
+from instructrec import checksums, foreign_text, records
 from instructrec.evaluation import (
   before_after,
   html,
   intervals,
   markdown,
-  plots,
   promotion,
+  training_plots,
 )
 
 FILE, PAGE = "report.json", "report.md"
 SCHEMA_VERSION = 1
 CURVES = "curves.svg"
+_REMEDY = "align the run again"
 _PANELS = {
   "Rewards of items": ("reward/ranking", "reward/task", "reward/item"),
   "Reward of lists": ("reward/list",),
@@ -67,6 +69,36 @@ class Context:
   config: str
 
 
+def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
+  """What `report.json` of a report holds.
+
+  Args:
+    folder: what `write` wrote.
+
+  Returns:
+    The record.
+
+  Raises:
+    FileNotFoundError: where the folder holds no report.
+    DamagedError: where the file was changed.
+    ValueError: where it is of another version.
+  """
+  path = pathlib.Path(folder)
+  if not checksums.is_known(path, FILE, _REMEDY):
+    raise FileNotFoundError(
+      f"{folder} holds no report ({FILE} is missing); `instructrec align` "
+      "writes one beside the run"
+    )
+  checksums.verify(path, _REMEDY, [FILE])
+  record = records.read(path / FILE, keys=["schema_version"], remedy=_REMEDY)
+  if record["schema_version"] != SCHEMA_VERSION:
+    raise ValueError(
+      f"{folder} has schema_version {record['schema_version']}, expected "
+      f"{SCHEMA_VERSION}; {_REMEDY}"
+    )
+  return record
+
+
 def write(
   folder: pathlib.Path,
   found: before_after.BeforeAfter,
@@ -89,7 +121,7 @@ def write(
     group: {method: found.compared(group, method) for method in found.methods}
     for group in found.groups
   }
-  has_curves = plots.training_curves(
+  has_curves = training_plots.training_curves(
     context.training_log, _PANELS, folder / CURVES
   )
   record = {

@@ -7,6 +7,7 @@
 | NonExist | entries that are no title |
 | EmptyEntry | those of them without text |
 | RepeatItem, InHistory | items of an earlier place; of the history |
+| WrongNumber | separators that say another number than that of what follows |
 | HR@10 and others | `evaluation.metrics`, of the target among the first k |
 | TCP | good items that have what the wish speaks of / k |
 | CPA, CPA within one | 1 where the shortfall is 0; at most 1 |
@@ -18,7 +19,8 @@
 Errors are numbers of entries, as RecLM-gen counts them. Two of its metrics are
 mended: TCP and CPA count good items alone, so that for lists without mistakes
 they are the paper's. Where no item is as the wish says (`Case.EMPTY_POOL`), TCP
-and CPA are not defined: NaN.
+and CPA are not defined: NaN. WrongNumber is added by what read the texts, for
+items do not tell it.
 """
 
 import dataclasses
@@ -30,6 +32,7 @@ from jaxtyping import Bool, Float, Int
 
 from instructrec.evaluation import bias, control, generated, intervals, metrics
 
+MISNUMBERED = "WrongNumber"
 ACCURACY = ("HR@10", "NDCG@10", "MRR@10")
 COST_OF = "NDCG@10"
 """What control may cost."""

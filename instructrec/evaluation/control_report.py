@@ -25,6 +25,7 @@ MISTAKES = (
   "EmptyEntry",
   "RepeatItem",
   "InHistory",
+  control_lists.MISNUMBERED,
 )
 _CASES = {
   control.Case.ORDINARY: "ordinary",

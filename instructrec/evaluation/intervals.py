@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import special
 
 NUM_RESAMPLES = 10_000
 # Weights of the resamples held at a time, in bytes.
@@ -45,6 +46,32 @@ class Interval:
   def __neg__(self) -> "Interval":
     """The interval of the negated values."""
     return Interval(-self.mean, -self.high, -self.low)
+
+
+def over_seeds(means: Sequence[float], level: float = 0.95) -> Interval:
+  """Student's interval of what another training seed would come to.
+
+  It says nothing of other requests.
+
+  Args:
+    means: of each training seed, two or more.
+    level: of the interval.
+
+  Returns:
+    The mean with its interval.
+
+  Raises:
+    ValueError: where there are fewer than two.
+  """
+  if len(means) < 2:
+    raise ValueError(
+      f"there are {len(means)} training seeds, expected at least 2: one says "
+      "nothing of others"
+    )
+  mean = float(np.mean(means))
+  error = np.std(means, ddof=1) / np.sqrt(len(means))
+  reach = float(special.stdtrit(len(means) - 1, (1.0 + level) / 2.0) * error)
+  return Interval(mean, mean - reach, mean + reach)
 
 
 def _weights(

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
+FILE = "metrics.jsonl"
+"""Name of the file, in the folder of a run."""
 
 
 def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -1,63 +1,13 @@
-"""The pictures of a report: metrics, strata, losses and following.
+"""The pictures of a report: metrics, strata and following."""
 
-SVG without a background, whose text and lines follow the colour scheme of the
-reader, light or dark, in a page and on its own.
-"""
-
-import io
 import os
-import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import ticker
-from matplotlib.backends import backend_svg
 from matplotlib.figure import Figure
 
-from instructrec import foreign_text
-from instructrec.evaluation import following, intervals, results
-
-# Of Okabe and Ito's colours, told apart by the colour-blind, those (the last
-# two darkened) that have a contrast of 3 to white and to a dark page.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A87900", "#3D93C6")
-_LINES = ("-", "--", "-.", ":")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# Stands for the colour of text until the file is written.
-_INK = "#010203"
-_STYLE = (
-  "<style>svg { color: #1b1f24; } "
-  "@media (prefers-color-scheme: dark) { svg { color: #e3e7ec; } }</style>"
-)
-_LOOK: Any = {
-  # The same figures give the same bytes.
-  "svg.hashsalt": "instructrec",
-  "text.color": _INK,
-  "axes.labelcolor": _INK,
-  "axes.edgecolor": _INK,
-  "axes.facecolor": "none",
-  "figure.facecolor": "none",
-  "xtick.color": _INK,
-  "ytick.color": _INK,
-  "grid.color": _INK,
-  "grid.alpha": 0.18,
-  "legend.frameon": False,
-}
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-  text = io.StringIO()
-  with mpl.rc_context(_LOOK):
-    backend_svg.FigureCanvasSVG(figure)
-    figure.savefig(
-      text, format="svg", bbox_inches="tight", metadata={"Date": None}
-    )
-  head, tag, rest = text.getvalue().partition("<defs>")
-  drawn = head + _STYLE + tag + rest
-  pathlib.Path(path).write_text(
-    drawn.replace(_INK, "currentColor"), encoding="utf-8"
-  )
+from instructrec.evaluation import following, intervals, picture, results
 
 
 def _styles(result: results.EvaluationResult) -> dict[str, int]:
@@ -65,13 +15,7 @@ def _styles(result: results.EvaluationResult) -> dict[str, int]:
   return {name: i for i, name in enumerate(sorted(result.methods))}
 
 
-def _label(name: str) -> str:
-  """A name in a picture, which takes $ for formulas and hides a leading _."""
-  text = foreign_text.printable(name).replace("$", r"\$")
-  return f" {text}" if text.startswith("_") else text
-
-
-@mpl.rc_context(_LOOK)
+@mpl.rc_context(picture.LOOK)
 def metric_intervals(
   result: results.EvaluationResult, path: str | os.PathLike[str]
 ) -> None:
@@ -94,7 +38,7 @@ def metric_intervals(
   for axes, metric in zip(panels, names, strict=False):
     found = [result.methods[name][metric] for name in methods]
     axes.axvline(
-      result.chance[metric], color=_INK, linestyle=":", linewidth=1.4
+      result.chance[metric], color=picture.INK, linestyle=":", linewidth=1.4
     )
     axes.errorbar(
       [value.mean for value in found],
@@ -102,11 +46,11 @@ def metric_intervals(
       xerr=_errors(found),
       fmt="o",
       markersize=4.5,
-      color=_COLOURS[0],
+      color=picture.COLOURS[0],
       capsize=2.5,
     )
     axes.set_title(metric, fontsize="medium")
-    axes.set_yticks(places, [_label(name) for name in methods])
+    axes.set_yticks(places, [picture.label(name) for name in methods])
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.grid(axis="both")
@@ -116,15 +60,15 @@ def metric_intervals(
   short, long = result.num_candidates
   length = f"{short}" if short == long else f"{short} to {long}"
   figure.suptitle(
-    f"{_label(result.group)}: {result.num_requests:,} requests, "
+    f"{picture.label(result.group)}: {result.num_requests:,} requests, "
     f"{length} candidates, 95% intervals; dotted: chance",
     fontsize="medium",
     y=1,
   )
-  _save(figure, path)
+  picture.save(figure, path)
 
 
-@mpl.rc_context(_LOOK)
+@mpl.rc_context(picture.LOOK)
 def strata_lines(
   result: results.EvaluationResult, path: str | os.PathLike[str]
 ) -> bool:
@@ -152,18 +96,17 @@ def strata_lines(
         places + 0.3 * ((style + 0.5) / len(styles) - 0.5),
         split.means[name]["HR@1"],
         yerr=split.errors[name]["HR@1"],
-        color=_COLOURS[style % len(_COLOURS)],
-        linestyle=_LINES[style // len(_COLOURS) % len(_LINES)],
-        marker=_MARKERS[style % len(_MARKERS)],
+        **picture.line(style),
+        marker=picture.MARKERS[style % len(picture.MARKERS)],
         markersize=4,
         linewidth=1.3,
         capsize=2,
-        label=_label(name),
+        label=picture.label(name),
       )
     axes.plot(
       places,
       split.chance["HR@1"],
-      color=_INK,
+      color=picture.INK,
       linestyle=":",
       linewidth=1.6,
       label="chance",
@@ -183,123 +126,7 @@ def strata_lines(
     axes.spines[["top", "right"]].set_visible(False)
   handles, labels = rows[0].get_legend_handles_labels()
   figure.legend(handles, labels, ncols=4, loc="outside lower center")
-  _save(figure, path)
-  return True
-
-
-def _series(
-  rows: Sequence[Mapping[str, Any]], split: str, name: str
-) -> tuple[list[float], list[float]]:
-  """Steps at which a metric is known, and its values."""
-  found = [
-    row for row in rows if row["split"] == split and row.get(name) is not None
-  ]
-  return [row["step"] for row in found], [row[name] for row in found]
-
-
-@mpl.rc_context(_LOOK)
-def loss_curve(
-  rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
-) -> None:
-  """Training and validation loss against the step.
-
-  Args:
-    rows: rows of a run's `metrics.jsonl`; those without a loss are left out.
-    path: the SVG to write.
-
-  Raises:
-    ValueError: where no row holds a training loss.
-  """
-  steps, losses = _series(rows, "train", "loss")
-  if not steps:
-    raise ValueError("metrics.jsonl holds no training loss to plot")
-  figure = Figure(figsize=(8, 4))
-  axes = figure.add_subplot()
-  # A lone point makes no line.
-  axes.plot(
-    steps,
-    losses,
-    color=_COLOURS[0],
-    linewidth=1.3,
-    marker="." if len(steps) < 30 else None,
-    label="training",
-  )
-  steps, losses = _series(rows, "validation", "loss")
-  if np.isfinite(losses).any():
-    best = int(np.nanargmin(losses))
-    axes.plot(
-      steps,
-      losses,
-      color=_COLOURS[1],
-      marker="o",
-      markersize=4,
-      label=f"validation (lowest {losses[best]:.3f} at step {steps[best]:,})",
-    )
-  axes.set_xlabel("training step")
-  axes.set_ylabel("loss (nats per target token)")
-  axes.set_title("Loss")
-  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-  axes.grid()
-  axes.spines[["top", "right"]].set_visible(False)
-  axes.legend()
-  _save(figure, path)
-
-
-@mpl.rc_context(_LOOK)
-def training_curves(
-  rows: Sequence[Mapping[str, Any]],
-  panels: Mapping[str, Sequence[str]],
-  path: str | os.PathLike[str],
-) -> bool:
-  """Metrics of training and of validation against the step, a panel each.
-
-  Args:
-    rows: rows of a run's `metrics.jsonl`.
-    panels: by title, the metrics that share a panel; those that no row has are
-      left out, and so are panels without any.
-    path: the SVG to write.
-
-  Returns:
-    Whether there was anything to draw.
-  """
-  drawn = {
-    title: found
-    for title, names in panels.items()
-    if (found := [n for n in names if _series(rows, "train", n)[0]])
-  }
-  if not drawn:
-    return False
-  columns = min(2, len(drawn))
-  height = -(-len(drawn) // columns)
-  figure = Figure(figsize=(10, 2.8 * height), layout="constrained")
-  axes_of = figure.subplots(height, columns, squeeze=False).flatten()
-  for axes, (title, names) in zip(axes_of, drawn.items(), strict=False):
-    for number, name in enumerate(names):
-      colour = _COLOURS[number % len(_COLOURS)]
-      axes.plot(
-        *_series(rows, "train", name),
-        color=colour,
-        linestyle=_LINES[number // len(_COLOURS) % len(_LINES)],
-        linewidth=1.3,
-        label=_label(name),
-      )
-      axes.plot(
-        *_series(rows, "validation", name),
-        color=colour,
-        linestyle="none",
-        marker=_MARKERS[number % len(_MARKERS)],
-        markersize=4,
-      )
-    axes.set_title(title, fontsize="medium")
-    axes.set_xlabel("training step")
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    axes.grid()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize="small")
-  for axes in axes_of[len(drawn) :]:
-    axes.set_visible(False)
-  figure.suptitle("Lines: training; points: validation", fontsize="medium")
-  _save(figure, path)
+  picture.save(figure, path)
   return True
 
 
@@ -315,7 +142,7 @@ def wish_label(condition: str) -> str:
   return "no wish" if condition == "plain" else f'"{condition}"'
 
 
-@mpl.rc_context(_LOOK)
+@mpl.rc_context(picture.LOOK)
 def following_bars(
   found: following.Following, path: str | os.PathLike[str]
 ) -> None:
@@ -338,7 +165,7 @@ def following_bars(
       0.37,
       yerr=_errors(values),
       capsize=2.5,
-      color=_COLOURS[number],
+      color=picture.COLOURS[number],
       label=f"have {name}",
     )
   left.set_xticks(places, [wish_label(name) for name in following.CONDITIONS])
@@ -359,7 +186,7 @@ def following_bars(
     [value.mean for value in values],
     yerr=_errors(values),
     fmt="o",
-    color=_COLOURS[2],
+    color=picture.COLOURS[2],
     capsize=3,
   )
   right.set_xticks(range(len(rates)), list(rates))
@@ -373,7 +200,7 @@ def following_bars(
   figure.suptitle(
     f"Following: {found.num_histories:,} histories, 95% intervals"
   )
-  _save(figure, path)
+  picture.save(figure, path)
 
 
 def _errors(values: Sequence[intervals.Interval]) -> np.ndarray:

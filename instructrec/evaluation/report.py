@@ -23,6 +23,7 @@ from instructrec.evaluation import (
   plots,
   published,
   results,
+  training_plots,
   trec,
 )
 from instructrec.evaluation import (
@@ -232,7 +233,7 @@ def write(
   if context.following is not None:
     plots.following_bars(context.following, folder / following_report.PICTURE)
   if loss_log.has_curve(context.training_log):
-    plots.loss_curve(context.training_log, folder / "loss.svg")
+    training_plots.loss_curve(context.training_log, folder / "loss.svg")
   per_request.table(found).write_parquet(folder / per_request.FILE)
   for result, name in zip(found, names, strict=True):
     if result.lists is not None:

@@ -199,8 +199,8 @@ def work(generator: generate.Generator, unit: Unit) -> Result:
       (record.config, example_proto.encode(record, omit=_NOT_STORED))
     )
     if keep and isinstance(record, instruction_format.Instruction):
-      # The separator of lists is a token of its own already.
-      texts += (record.inputs, *title_list.split(record.targets))
+      # The separators of lists are tokens of their own already.
+      texts += (record.inputs, *title_list.split(record.targets).entries)
   counted.replaced.update(generator.replaced - before)
   return Result(unit, records, counted, texts)
 

@@ -116,9 +116,9 @@ class LlamaTokenizer:
     """What this vocabulary can tell titles apart by; see `data.catalog`."""
     return [tuple(ids) for ids in self._encode(titles)]
 
-  def separator_id(self, text: str) -> int:
-    """Id of a text that separates others; see `tokenizer.separator_id`."""
-    return tokenizer.separator_id(self.looks, text)
+  def separator_ids(self, texts: Sequence[str]) -> tuple[int, ...]:
+    """Ids of texts that separate others; see `tokenizer.separator_id`."""
+    return tuple(tokenizer.separator_id(self.looks, text) for text in texts)
 
   def decode(self, ids: Iterable[int]) -> str:
     """Text of `ids` up to the first end token; special ids are dropped."""

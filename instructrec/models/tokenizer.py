@@ -105,11 +105,14 @@ class Tokenizer:
     """
     return [tuple(ids) for ids in self._model.encode(list(titles))]
 
-  def separator_id(self, text: str) -> int:
-    """Id of a text that separates others: a sentinel, or see `separator_id`."""
-    if found := _SENTINEL.fullmatch(text):
-      return self.vocab_size - 1 - int(found[1])
-    return separator_id(self.looks, text)
+  def separator_ids(self, texts: Sequence[str]) -> tuple[int, ...]:
+    """Ids of texts that separate others: sentinels, or see `separator_id`."""
+    return tuple(
+      self.vocab_size - 1 - int(found[1])
+      if (found := _SENTINEL.fullmatch(text))
+      else separator_id(self.looks, text)
+      for text in texts
+    )
 
   def decode(self, ids: Iterable[int]) -> str:
     """Text of `ids` up to the first EOS; padding and sentinels are dropped."""

@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from instructrec import checkpoint_steps
 from instructrec.evaluation import (
+  alignment_comparison,
   alignment_report,
   before_after,
   control_lists,
@@ -36,8 +37,6 @@ from instructrec.serving import instruction_folder, opened_run
 from instructrec.settings import alignment, training
 from instructrec.training import distributed, loop, run_dir, trained_run
 
-REPORT = "alignment"
-"""Folder of the report, in that of the aligned run."""
 _SPLIT = "validation"
 _CONTROL = (
   before_after.Measure("CPA", control_methods.MODEL, "CPA"),
@@ -127,10 +126,10 @@ def align(
       **_facts(settings, instructions, aligned),
     },
     environment=environment.describe(),
-    training_log=loss_log.read(settings.output / run_dir.LOG),
+    training_log=loss_log.read(settings.output / loss_log.FILE),
     config=aligned.config,
   )
-  folder = settings.output / REPORT
+  folder = settings.output / alignment_comparison.FOLDER
   path = alignment_report.write(folder, found, decision, context)
   tell(f"{decision}\nreport: {path}")
   return decision
@@ -231,7 +230,7 @@ class _Lists:
     every = np.arange(len(writer.asked))
     items = {
       control_methods.MODEL: writer.constrained(control_methods.MODEL, every),
-      control_methods.FREE: writer.free(control_methods.FREE),
+      control_methods.FREE: writer.free(control_methods.FREE)[0],
     }
     if opened.ranks_catalogs:
       sizes = writer.asked.k.tolist()

@@ -37,6 +37,9 @@ _SHOWN = (
   (control_methods.MODEL, "HR@10"),
   (control_methods.TEACHER, "HR@10"),
   (control_methods.ORACLE, "HR@10"),
+  (control_methods.READ, "TCP"),
+  (control_methods.READ, "CPA within one"),
+  (control_methods.READ, "HR@10"),
 )
 """Methods and columns of the table that all groups share."""
 
@@ -139,7 +142,8 @@ class ControlEvaluation:
     ]
     lines = ["## Control", "", markdown.table(("method", "lists"), rows), ""]
     if self.methods.lead is not None:
-      lines += [control_lead.description(self.methods.lead), ""]
+      said = control_lead.description(self.methods.lead, self.methods.writer)
+      lines += [said, ""]
     means, details, tables = [], [], []
     for group, places in self.methods.writer.requests.lists.groups.items():
       columns, section = self._section(group, places)
@@ -166,6 +170,9 @@ class ControlEvaluation:
       lists = control_lists.Lists(method.items[rows], wishes.k, wishes.history)
       without = None if method.without is None else method.without[rows]
       columns[name] = columns_of(wishes, lists, without)
+      if method.misnumbered is not None:
+        wrong = method.misnumbered[rows].astype(np.float64)
+        columns[name][control_lists.MISNUMBERED] = wrong
       shown = lists.exposure(taken)
       if shown is not None:
         exposures[name] = shown

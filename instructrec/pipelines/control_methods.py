@@ -21,7 +21,7 @@ from instructrec.retrieval import retriever
 
 MODEL, FREE = "model", "model, free"
 FILTERED, FILTER_ONLY = "model, filtered", "model, filter only"
-LED = "model, led"
+LED, READ = "model, led", "model, led and read"
 STATE, STATE_FILTERED = "state vector", "state vector, filtered"
 TEACHER, ORACLE = "teacher", "teacher, filtered"
 POPULARITY, POPULAR_FILTERED = "popularity", "popularity, filtered"
@@ -34,6 +34,9 @@ WHAT = {
   "know the wish",
   LED: "as model; each title is led by what the state after the whole request "
   "matches below it (`state vector`)",
+  READ: "as model, led; what was read of the words of the request, by rules "
+  "(`alignment/read_constraints.py`), pulls as well: the more, the more of the "
+  "places that are left are still needed for it",
   STATE: "what the state after the whole request, wish included, matches best, "
   "with popularity by the model's own weight; no title is written",
   STATE_FILTERED: "its best under a filter that holds lists to the wish "
@@ -54,11 +57,14 @@ class Method:
     items: places of the catalogue, or what stands there instead.
     where: the rows that it has lists for.
     without: its lists without a wish, by row; None where it has none.
+    misnumbered: separators with a wrong number, by row; None where separators
+      are not its own.
   """
 
   items: Int[np.ndarray, "rows places"]
   where: Bool[np.ndarray, " rows"]
   without: Int[np.ndarray, "rows places"] | None = None
+  misnumbered: Int[np.ndarray, " rows"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,14 +75,13 @@ class ControlMethods:
     writer: the run, and the rows.
     teacher: the retriever whose lists they teach.
     popularity: a retriever of what most people took.
-    lead: what matches count beside titles that they lead; None for a run that
-      matches none.
+    lead: what leads lists; None for a run that matches no titles.
   """
 
   writer: control_writing.ControlWriter
   teacher: retriever.Retriever
   popularity: retriever.Retriever
-  lead: float | None = None
+  lead: control_writing.Lead | None = None
 
   @functools.cached_property
   def lists(self) -> dict[str, Method]:
@@ -90,10 +95,10 @@ class ControlMethods:
     written = writer.constrained(MODEL, every)
     # Rows without a user read whatever list, which nobody looks at.
     without = written[rows.plain]
-    free = writer.free(FREE)
+    free, misnumbered = writer.free(FREE)
     found = {
       MODEL: Method(written, everywhere, without),
-      FREE: Method(free, everywhere, free[rows.plain]),
+      FREE: Method(free, everywhere, free[rows.plain], misnumbered),
       FILTERED: Method(
         writer.constrained(FILTERED, np.flatnonzero(wished), keep=True),
         wished,
@@ -111,8 +116,10 @@ class ControlMethods:
       ),
     }
     if self.lead is not None:
-      led = writer.constrained(LED, every, lead=self.lead)
+      led = writer.constrained(LED, every, lead=self.lead._replace(pull=0.0))
+      read = writer.constrained(READ, every, lead=self.lead)
       found[LED] = Method(led, everywhere, led[rows.plain])
+      found[READ] = Method(read, everywhere, read[rows.plain])
     for plain, filtered, ranked, where in self._rankers():
       best, kept = self._ranked(ranked, where)
       found[plain] = Method(best, where, best[rows.plain])

@@ -105,13 +105,16 @@ def of_lists(source: seqio.TfdsDataSource) -> registry.Measured:
   ) -> dict[str, float]:
     asks, titles = _opened(*item_features.place(source))
     rows = asks({name: [t[name] for t in targets] for name in asked.COLUMNS})
-    items = title_list.to_array([*map(titles.read, predictions)], 1)
+    readings = [*map(titles.read, predictions)]
+    items = title_list.to_array(readings, 1)
     columns = control_lists.per_list(
       control_lists.Lists(items, rows.k, rows.history),
       rows.targets,
       rows.wish,
       rows.has(items),
     )
+    wrong = [reading.misnumbered for reading in readings]
+    columns[control_lists.MISNUMBERED] = np.array(wrong, np.float64)
     if not any(target["next_id"] for target in targets):
       columns = {
         name: column

@@ -45,6 +45,12 @@ _REWARDED = (
 GENERAL_SHARE = 0.5
 """Rows of other tasks for each control row, as the paper has of chats."""
 _SUFFIXES = ("", item_features.SUFFIX)
+_MIXTURES = {"mixture": tuple(WEIGHTS), "lists": _REWARDED}
+_FORMS = {
+  **dict.fromkeys(_SUFFIXES, (tuple(ControlTask), tuple(_MIXTURES))),
+  list_features.SUFFIX: (_REWARDED, ("lists",)),
+}
+"""Tasks and mixtures by the suffix of their names."""
 
 
 def register(
@@ -63,30 +69,26 @@ def register(
     ValueError: for names registered before.
   """
   names = []
-  for suffix in (*_SUFFIXES, list_features.SUFFIX):
-    asks_lists = suffix == list_features.SUFFIX
-    for task in _REWARDED if asks_lists else ControlTask:
+  for suffix, (tasks, _) in _FORMS.items():
+    for task in tasks:
       names.append(f"{prefix}_{task}{suffix}")
       registry.add_answers(
         names[-1],
         f"{instruction_format.CONTROL}_{task}",
         vocabulary,
         with_items=suffix == item_features.SUFFIX,
-        asks_lists=asks_lists,
+        asks_lists=suffix == list_features.SUFFIX,
         measured=(
           control_metrics.of_categories
           if task is ControlTask.CATEGORY
           else control_metrics.of_lists
         ),
       )
-  for suffix in _SUFFIXES:
-    for mixture, tasks in (("mixture", WEIGHTS), ("lists", _REWARDED)):
+  for suffix, (_, mixed) in _FORMS.items():
+    for mixture in mixed:
       names.append(f"{prefix}_{mixture}{suffix}")
-      weighted = _control(prefix, suffix, tasks)
+      weighted = _control(prefix, suffix, _MIXTURES[mixture])
       seqio.MixtureRegistry.add(names[-1], weighted)
-  asked = _control(prefix, list_features.SUFFIX, _REWARDED)
-  names.append(f"{prefix}_lists{list_features.SUFFIX}")
-  seqio.MixtureRegistry.add(names[-1], asked)
   return names
 
 

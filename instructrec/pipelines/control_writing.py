@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int
 
-from instructrec.alignment import asked, labels
+from instructrec.alignment import asked, labels, read_constraints
 from instructrec.evaluation import generated
 from instructrec.instructions import title_list
 from instructrec.models.generation import (
@@ -27,6 +28,19 @@ SPARE = 5
 """Entries beyond the longest list, with which a free text is cut."""
 
 
+class Lead(NamedTuple):
+  """What leads lists that a run of matches writes.
+
+  Attributes:
+    match: what a nat of a match counts against one of a title.
+    pull: in nats of matches, how what was read of the words pulls; see
+      `list_quota.Quota`. 0 leaves it out.
+  """
+
+  match: float
+  pull: float = 0.0
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ControlWriter:
   """Has a run answer rows.
@@ -38,6 +52,19 @@ class ControlWriter:
 
   opened: opened_run.OpenedRun
   requests: control_requests.ControlRequests
+
+  @functools.cached_property
+  def said(self) -> asked.Asked:
+    """What the words of the rows say that they ask, whatever the rows say.
+
+    Read from the text that the model reads.
+    """
+    reader = read_constraints.ConstraintReader(self.opened.parts.attributes)
+    rows, words = self.requests.lists, self.opened.run.tokenizer
+    texts = map(words.decode, map(rows.prompts.texts.row, rows.prompts.rows))
+    read = [[*map(str, reader.read(text))] for text in texts]
+    column = pl.Series("constraints", read, pl.List(pl.String))
+    return asked.Asked.of(rows.frame.with_columns(column), self.opened.catalog)
 
   @functools.cached_property
   def asked(self) -> asked.Asked:
@@ -69,7 +96,9 @@ class ControlWriter:
   @functools.cached_property
   def _policy(self) -> list_policy.ListPolicy:
     return list_policy.ListPolicy(
-      separator_id=self.opened.run.tokenizer.separator_id(title_list.SENTINEL),
+      separator_ids=self.opened.run.tokenizer.separator_ids(
+        title_list.SENTINELS
+      ),
       max_items=int(self.asked.k.max()),
       probability=catalog_walk.OPEN,
     )
@@ -88,7 +117,7 @@ class ControlWriter:
     *,
     prompts: Int[np.ndarray, " rows"] | None = None,
     keep: bool = False,
-    lead: float | None = None,
+    lead: Lead | None = None,
   ) -> Int[np.ndarray, "rows places"]:
     """The model's lists for some rows, with the catalogue to keep to.
 
@@ -97,22 +126,24 @@ class ControlWriter:
       rows: which of them.
       prompts: the row whose prompt is read for each; None for its own.
       keep: whether they are held to the wish.
-      lead: what a nat of a match counts against one of a title; None where
-        titles are written without matches.
+      lead: what leads them; None where titles are written without matches.
 
     Returns:
       Places of the catalogue for all rows, `generated.EMPTY` for the others.
     """
     own = self.asked.take(rows)
     read = rows if prompts is None else prompts[rows]
-    conditions = leaf_intervals.Conditions(
-      excluded=_excluded(own), item_weight=1.0 if lead is None else lead
-    )
+    quota = _quota(own) if keep else None
+    if lead is not None and lead.pull:
+      quota = _quota(self.said.take(read), lead.match * lead.pull)
     # As NumPy arrays, of which each batch takes its own.
     requests: Any = list_policy.ListRequests(
       own.k.astype(np.int32),  # type: ignore[arg-type]
-      conditions,
-      _quota(own) if keep else None,
+      leaf_intervals.Conditions(
+        excluded=_excluded(own),
+        item_weight=1.0 if lead is None else lead.match,
+      ),
+      quota,
     )
 
     def scores(part: slice) -> Float[np.ndarray, "some items"]:
@@ -133,11 +164,16 @@ class ControlWriter:
     )
     return found
 
-  def free(self, name: str) -> Int[np.ndarray, "rows places"]:
+  def free(
+    self, name: str
+  ) -> tuple[Int[np.ndarray, "rows places"], Int[np.ndarray, " rows"]]:
     """What the model writes by itself, read to the letter.
 
     Args:
       name: what the progress line says.
+
+    Returns:
+      Items, or what stands in their place; and separators with a wrong number.
     """
     prompts, words = self.requests.lists.prompts, self.opened.run.tokenizer
     policy = dataclasses.replace(
@@ -149,13 +185,15 @@ class ControlWriter:
     )
     readings = []
     for text in np.asarray(found.tokens[:, 0]):
-      entries = title_list.split_tokens(
+      parts = title_list.split_tokens(
         text,
-        separator_id=policy.separator_id,
+        separator_ids=policy.separator_ids,
         eos_id=self.titles.trie.eos_id,
       )
-      readings.append(self.reader.read_entries(map(words.decode, entries)))
-    return title_list.to_array(readings)
+      entries = map(words.decode, parts.entries)
+      readings.append(self.reader.read_entries(entries, parts.misnumbered))
+    misnumbered = [reading.misnumbered for reading in readings]
+    return title_list.to_array(readings), np.array(misnumbered)
 
   @functools.cached_property
   def _states(self) -> Float[np.ndarray, "rows embed"]:
@@ -197,8 +235,12 @@ def _excluded(own: asked.Asked) -> Any:
   return np.pad(own.history + 1, ((0, 0), (0, missing))).astype(np.int32)
 
 
-def _quota(own: asked.Asked) -> list_quota.Quota:
-  """What holds lists to their wishes, as NumPy arrays."""
+def _quota(own: asked.Asked, pull: float | None = None) -> list_quota.Quota:
+  """What holds or pulls lists to what is asked, as NumPy arrays."""
   low, high = own.bounds
-  arrays: Any = (own.having, low.astype(np.int32), high.astype(np.int32))
-  return list_quota.Quota(*arrays)
+  arrays: Any = {
+    "items": own.having,
+    "at_least": low.astype(np.int32),
+    "at_most": high.astype(np.int32),
+  }
+  return list_quota.Quota(**arrays, pull=pull)

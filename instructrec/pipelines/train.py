@@ -334,10 +334,13 @@ def _rewarded(
   trie = item_titles.ItemTitles(folder, vocabulary)(
     vocab_size=model.vocab_size, eos_id=model.network_config.eos_id
   )
-  separator = tokenizer.Tokenizer(vocabulary).separator_id(title_list.SENTINEL)
+  words = tokenizer.Tokenizer(vocabulary)
   counts = item_table.ItemTable.load(folder).counts
   learnt = list_objective.bound(
-    model.objective, trie, separator, bias.popularity_ranks(counts)
+    model.objective,
+    trie,
+    words.separator_ids(title_list.SENTINELS),
+    bias.popularity_ranks(counts),
   )
   return dataclasses.replace(config, model=model.learning(learnt))
 

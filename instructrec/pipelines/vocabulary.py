@@ -4,6 +4,7 @@ from typing import Any
 
 import seqio
 
+from instructrec.instructions import title_list
 from instructrec.models import tokenizer
 
 ENVIRONMENT_VARIABLE = tokenizer.ENVIRONMENT_VARIABLE
@@ -54,9 +55,10 @@ class _Named(seqio.SentencePieceVocabulary):
     return seqio.SentencePieceVocabulary, (path, self.extra_ids)
 
 
-def separator_id() -> int:
-  """The token between titles of a list in that vocabulary: `<extra_id_0>`."""
-  return default().vocab_size - 1
+def separator_ids() -> tuple[int, ...]:
+  """The tokens between titles of lists in that vocabulary: its sentinels."""
+  first = default().vocab_size - 2
+  return tuple(first - place for place in range(len(title_list.SENTINELS)))
 
 
 def default() -> seqio.SentencePieceVocabulary:

@@ -26,7 +26,8 @@ from instructrec.retrieval import (
 )
 from instructrec.retrieval.run_weights import WITHOUT_WISH
 from instructrec.serving import model_parts
-from instructrec.serving.model_parts import Scores, Wish
+from instructrec.serving.model_parts import Scores
+from instructrec.serving.wish_prompts import Wish
 
 FILTER = "wish as a filter"
 # Requests that an ablation looks at; it fits weights anew for each row.

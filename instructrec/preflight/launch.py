@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from instructrec.alignment import list_arrays, list_objective
-from instructrec.models.generation import catalog_trie
+from instructrec.models.generation import catalog_trie, list_decoder
 from instructrec.models.objectives import objective
 from instructrec.models.scoring import features
 from instructrec.training import packing, runner
@@ -40,6 +40,12 @@ class Settings:
   remat_policy: str
 
 
+def _separators(vocab_size: int) -> tuple[int, ...]:
+  """As many tokens as T5's vocabularies have between titles, at their end."""
+  first, number = vocab_size - 2, len(list_decoder.SENTINELS)
+  return tuple(range(first, first - number, -1))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Catalog:
   """The data of a run that is rewarded for lists, which nobody has here.
@@ -62,8 +68,8 @@ class Catalog:
     Tokens of low ids are the commoner ones, as in vocabularies.
     """
     rng = np.random.default_rng(0)
-    # The last token is left to be the one between titles.
-    numbers = np.arange(2, vocab_size - 1)
+    # The last tokens are left to be those between titles.
+    numbers = np.arange(2, min(_separators(vocab_size)))
     numbers = numbers[numbers != eos_id]
     lengths = rng.integers(3, self.title_length, self.items)
     lengths[0] = self.title_length - 1
@@ -142,7 +148,8 @@ class Launch:
     trie = catalog.trie(
       vocab_size=vocab_size, eos_id=model.network_config.eos_id
     )
-    bound = list_objective.bound(model.objective, trie, vocab_size - 1)
+    separators = _separators(vocab_size)
+    bound = list_objective.bound(model.objective, trie, separators)
     config = dataclasses.replace(self.config, model=model.learning(bound))
     return dataclasses.replace(self, config=config, catalog=catalog)
 

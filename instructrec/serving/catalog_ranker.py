@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from instructrec.retrieval import run_weights
-from instructrec.serving import constraints, model_parts, questions
+from instructrec.serving import list_limits, model_parts, questions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Asked:
     wish: what the user says; may be None.
     places: positions in the catalogue of the items to rank.
     k: how many are wanted; None for all.
-    limits: how many items may have what, see `constraints.first`.
+    limits: how many items may have what, see `list_limits.first`.
     breaking: which of the places stand behind the others; None for none.
   """
 
@@ -49,7 +49,7 @@ class Asked:
   wish: str | None
   places: Int[np.ndarray, " candidates"]
   k: int | None = None
-  limits: Sequence[constraints.Limit] = ()
+  limits: Sequence[list_limits.Limit] = ()
   breaking: Bool[np.ndarray, " candidates"] | None = None
 
 
@@ -184,7 +184,7 @@ class CatalogRanker:
     order = questions.best(
       scores[asked.places], None if asked.limits else asked.k
     )
-    chosen = constraints.first(asked.places[order], asked.limits, asked.k)
+    chosen = list_limits.first(asked.places[order], asked.limits, asked.k)
     return [
       Placed(
         title=items.titles[i],

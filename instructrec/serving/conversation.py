@@ -18,7 +18,7 @@ from typing import Any
 from instructrec import limits
 from instructrec.instructions import attributes as attributes_lib
 from instructrec.instructions import wish_reader
-from instructrec.serving import constraints, turn_reader
+from instructrec.serving import constraints, item_shelf, turn_reader
 from instructrec.serving.constraints import Constraint, Kind
 from instructrec.serving.conversation_state import (
   NotUnderstood,
@@ -52,7 +52,7 @@ class Conversations:
     wishes: reads wishes for what they have.
   """
 
-  shelf: constraints.Shelf
+  shelf: item_shelf.Shelf
   wishes: wish_reader.WishReader
 
   @functools.cached_property

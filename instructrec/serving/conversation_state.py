@@ -91,8 +91,12 @@ class State:
     """What holds, and which words of the last message do not help."""
     kept = ", ".join(constraint.text for constraint in self.kept)
     parts = [kept or "nothing is asked for"]
+    # Of "puzzles" that became "only puzzles" there is nothing to tell.
+    named = {one.attribute for one in self.kept} - {None}
     dropped = [
-      one.constraint.text for one in self.said if one.dropped == self.turns
+      one.constraint.text
+      for one in self.said
+      if one.dropped == self.turns and one.constraint.attribute not in named
     ]
     if dropped:
       parts.append(f"no more: {', '.join(dropped)}")

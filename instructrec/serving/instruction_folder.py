@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from instructrec import checksums, recorded_folder, records
 from instructrec.data import dataset
-from instructrec.instructions import domains, templates
+from instructrec.instructions import domains, templates, title_list
 from instructrec.training import run_dir, trained_run
 
 MANIFEST = "manifest.json"
@@ -118,10 +118,20 @@ def read_manifest(directory: _Path) -> dict[str, Any]:
   Raises:
     FileNotFoundError: where the folder holds no instructions.
     DamagedError: where the file was changed.
+    ValueError: where its lists of titles are written in another way.
   """
   check(directory, MANIFEST)
   path = pathlib.Path(directory) / MANIFEST
-  return records.read(path, keys=_KEYS, remedy=_remedy(directory))
+  found = records.read(path, keys=_KEYS, remedy=_remedy(directory))
+  if control := found.get("control"):
+    version = control.get("list_format")
+    if version != title_list.FORMAT_VERSION:
+      raise ValueError(
+        f"{path} has lists of titles of the format {version!r}, expected "
+        f"{title_list.FORMAT_VERSION}: separators say how many titles are "
+        f"still to come; {_remedy(directory)}, and train on it anew"
+      )
+  return found
 
 
 def vocabulary(directory: _Path) -> pathlib.Path:

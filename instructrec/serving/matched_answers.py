@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from instructrec.models.scoring import features
-from instructrec.serving import catalog_ranker, constraints, questions
+from instructrec.serving import catalog_ranker, list_limits, questions
 from instructrec.training import matching, ragged
 
 _VARIANTS = 16
@@ -46,7 +46,7 @@ class MatchedAnswers:
 
   def bucket(self, question: questions.Question) -> tuple[int, int]:
     """The width of the prompt, and the question's tokens."""
-    length = len(self.ranker.parts.prompt_tokens(question.wish))
+    length = len(self.ranker.parts.prompts.tokens(question.wish))
     width = min(int(features.padded_lengths(length)), self._inputs_length)
     texts = sum(d.item is None for d in question.documents or ())
     return width, width + texts * self._title_length
@@ -123,10 +123,10 @@ class MatchedAnswers:
     order = questions.best(scores[columns], None if limits else question.k)
     chosen = columns[order]
     if limits:
-      chosen = constraints.first(chosen, limits, question.k)
+      chosen = list_limits.first(chosen, limits, question.k)
     kind = self.ranker.kind(question.history, question.wish)
     weights = self.ranker.weights.of_kind(kind)
-    read = [len(parts.prompt_tokens(question.wish)), self._inputs_length]
+    read = [len(parts.prompts.tokens(question.wish)), self._inputs_length]
     tokens, cut = min(read), list[int]()
     if question.documents is None:
       order = chosen

@@ -18,22 +18,23 @@ one; vectors and priors belong to the catalogue and are made once.
 """
 
 import dataclasses
-import enum
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from instructrec.data import catalog as catalog_lib
-from instructrec.data import dataset, request
+from instructrec.data import dataset
 from instructrec.instructions import attributes as attributes_lib
-from instructrec.instructions import render, templates, topics, wish_reader
+from instructrec.instructions import templates, wish_reader
 from instructrec.models import tokenizer
 from instructrec.models.objectives import objective
+from instructrec.serving.wish_parts import WishParts
+from instructrec.serving.wish_prompts import Requests, Wish, WishPrompts
 from instructrec.training import (
   batches,
   item_arrays,
@@ -55,35 +56,6 @@ LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED, PLAIN, UNREAD = (
   "unread",
 )
 Scores = Float[np.ndarray, "requests candidates"]
-
-
-class Requests(Protocol):
-  """Requests of a data set with candidates; `pipelines.blocks.Block` is one."""
-
-  @property
-  def requests(self) -> Sequence[request.RankingRequest]:
-    """With histories."""
-
-  @property
-  def tokens(self) -> token_dataset.TokenDataset:
-    """Examples with candidates."""
-
-  @property
-  def examples(self) -> Int[np.ndarray, " requests"]:
-    """Which of them, one a request."""
-
-  @property
-  def where(self) -> Bool[np.ndarray, "requests candidates"]:
-    """Which slots hold candidates."""
-
-
-class Wish(enum.StrEnum):
-  """Which wish a request is ranked under."""
-
-  OWN = "own wish"
-  NONE = "no wish"
-  OTHER = "somebody else's wish"
-  NOTHING = "words that wish for nothing"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -143,6 +115,11 @@ class ModelParts:
   def reader(self) -> wish_reader.WishReader:
     """Reads wishes into attributes of the catalogue."""
     return wish_reader.WishReader(self.attributes)
+
+  @functools.cached_property
+  def prompts(self) -> WishPrompts:
+    """The instructions around histories."""
+    return WishPrompts(self._tokenizer, self.template_set)
 
   @functools.cached_property
   def log_popularity(self) -> Float[np.ndarray, "items_plus_1"]:
@@ -248,7 +225,7 @@ class ModelParts:
     Returns:
       Scores by part; minus infinity past the end of a list.
     """
-    data, examples = self._under(wish, block)
+    data, examples = self.prompts.under(wish, block)
     found: dict[str, Scores] = {}
     numbers = data.pad_candidate_items(examples, block.where.shape[1])
     if objective.LIKELIHOOD in self.trained:
@@ -257,77 +234,42 @@ class ModelParts:
       )
       found[PRIOR] = self.priors[numbers]
     if self.matcher is not None:
-      assert self.items is not None
-      states = self.matcher.states(
-        batches.instructions(data, self.items),
-        examples,
-        self.items.history(data, examples),
-        inputs_length=self.run.data.inputs_length,
-        label=f"match, {wish}",
-      )
-      found[MATCH] = self.matcher.scores(states, numbers)
+      found[MATCH] = self._matches(data, examples, numbers, f"match, {wish}")
     found[POPULARITY] = self.log_popularity[numbers]
     texts = data.columns["wish_text"].gather(examples).to_list()
     if wish is not Wish.NONE and self.has_wishes(block):
       titles = [
         [self.catalog.title(item) for item in r.history] for r in block.requests
       ]
-      parts, unread = self._read(texts, titles, numbers)
-      found |= parts
+      read = WishParts.read(self.reader, texts, titles, numbers)
+      found |= {WANTED: read.wanted, UNWANTED: read.unwanted}
       if PLAIN in self.wish_parts:
-        found[PLAIN] = self._plain_matches(block, numbers)
-        found[UNREAD] = _unread(found[MATCH], found[PLAIN], unread)
+        found[PLAIN] = self._matches(
+          *self.prompts.under(Wish.NONE, block),
+          numbers,
+          "match, without the wish",
+        )
+        found[UNREAD] = read.without_unread(found[MATCH], found[PLAIN])
     return found
 
-  def _plain_matches(
-    self, block: Requests, numbers: Int[np.ndarray, "requests candidates"]
+  def _matches(
+    self,
+    data: token_dataset.TokenDataset,
+    examples: Int[np.ndarray, " requests"],
+    numbers: Int[np.ndarray, "requests candidates"],
+    label: str,
   ) -> Scores:
-    """Matches of the requests of a block without their wishes."""
+    """Matches of examples and candidates."""
     assert self.matcher is not None
     assert self.items is not None
-    data, examples = self._under(Wish.NONE, block)
     states = self.matcher.states(
       batches.instructions(data, self.items),
       examples,
       self.items.history(data, examples),
       inputs_length=self.run.data.inputs_length,
-      label="match, without the wish",
+      label=label,
     )
     return self.matcher.scores(states, numbers)
-
-  def _read(
-    self,
-    wishes: Sequence[str],
-    titles: Sequence[Sequence[str]],
-    numbers: Int[np.ndarray, "requests candidates"],
-    texts: Sequence[str] = (),
-  ) -> tuple[dict[str, Scores], Bool[np.ndarray, " requests"]]:
-    """The two parts that come of reading wishes, and what says nothing.
-
-    Returns:
-      The parts, of the candidates and of the texts behind them, and of each
-      wish whether nothing was read of it; of no wish there is nothing to read.
-    """
-    width = numbers.shape[1]
-    named = [self.reader.named(text) for text in texts]
-    found = {
-      name: np.zeros((len(wishes), width + len(texts)), np.float64)
-      for name in (WANTED, UNWANTED)
-    }
-    unread = np.zeros(len(wishes), bool)
-    for row, (text, known) in enumerate(zip(wishes, titles, strict=True)):
-      read = self.reader.read(text, known)
-      unread[row] = bool(text) and not read
-      if read:
-        own = self.reader.scores(read, numbers[row] - 1)
-        others = self.reader.text_scores(read, named)
-        for name, pair in zip(
-          found, zip(own, others, strict=True), strict=True
-        ):
-          found[name][row] = np.concatenate(pair)
-    for values in found.values():
-      values[:, :width][numbers == 0] = -np.inf
-    return found, unread
 
   def of_catalog(
     self,
@@ -367,7 +309,7 @@ class ModelParts:
       popularity = np.concatenate([popularity, untaken])
     match = self._all_matches(histories, wishes, vectors)
     said = [wish or "" for wish in wishes]
-    read, unread = self._read(said, titles, every, texts)
+    read = WishParts.read(self.reader, said, titles, every, texts)
     plain = match.copy()
     asked = [row for row, wish in enumerate(wishes) if wish]
     if asked:
@@ -376,9 +318,10 @@ class ModelParts:
     return {
       MATCH: match,
       POPULARITY: np.broadcast_to(popularity, match.shape),
-      **read,
+      WANTED: read.wanted,
+      UNWANTED: read.unwanted,
       PLAIN: plain,
-      UNREAD: _unread(match, plain, unread),
+      UNREAD: read.without_unread(match, plain),
     }
 
   def _text_tokens(
@@ -409,7 +352,7 @@ class ModelParts:
     # The item table keeps the order of the catalogue, and counts from one.
     index = self.catalog.index
     taken = ragged.Ragged.of([[index(i) + 1 for i in h] for h in histories])
-    rows = [self.prompt_tokens(wish) for wish in wishes]
+    rows = [self.prompts.tokens(wish) for wish in wishes]
     states = self.matcher.states(
       ragged.Ragged.of(rows),
       np.arange(len(rows)),
@@ -418,82 +361,3 @@ class ModelParts:
       label=None,
     )
     return (states @ vectors.T).astype(np.float64)
-
-  def prompt(self, wish: str | None) -> str:
-    """The instruction around a history, with or without a wish."""
-    form = render.Form(
-      self.template_set.answering(history=True, wish=wish is not None)
-    )
-    return form.prompt(render.Slots(vague=wish))
-
-  def prompt_tokens(self, wish: str | None) -> Sequence[int]:
-    """The instruction around a history in tokens, the end token included."""
-    if wish is None:
-      return self._plain_prompt
-    return self._encoded(wish)
-
-  @functools.cached_property
-  def _encoded(self) -> Callable[[str], Sequence[int]]:
-    """Encodes wishes; a request asks for its own a few times."""
-
-    @functools.lru_cache(1000)
-    def encoded(wish: str) -> Sequence[int]:
-      return self._tokenizer.encode(self.prompt(wish))
-
-    return encoded
-
-  def _under(
-    self, wish: Wish, block: Requests
-  ) -> tuple[token_dataset.TokenDataset, Int[np.ndarray, " requests"]]:
-    """A block's examples with the prompts and wishes to rank them under."""
-    if wish is Wish.OWN:
-      return block.tokens, block.examples
-    data = block.tokens.taken(block.examples)
-    rows = np.arange(len(data))
-    assert data.prompts is not None
-    if wish is Wish.OTHER:
-      # The next request's wish: of another user, in the same wording's form.
-      other = np.roll(rows, 1)
-      prompts = data.prompts.take(other)
-      texts = data.columns["wish_text"].gather(other).to_list()
-    elif wish is Wish.NOTHING:
-      texts = [_idle_words(int(row)) for row in block.examples]
-      prompts = ragged.Ragged.of(
-        [self._tokenizer.encode(self.prompt(text)) for text in texts]
-      )
-    else:
-      prompts = ragged.Ragged.of([self._plain_prompt] * len(rows))
-      texts = [""] * len(rows)
-    return data.with_wishes(prompts, texts), rows
-
-  @functools.cached_property
-  def _plain_prompt(self) -> Sequence[int]:
-    return self._tokenizer.encode(self.prompt(None))
-
-
-@functools.cache
-def _ordinary_words() -> Sequence[str]:
-  return sorted(topics.ordinary())
-
-
-def _idle_words(number: int) -> str:
-  """Ordinary words in no order, the same for the same number."""
-  rng = np.random.default_rng(number)
-  words = _ordinary_words()
-  chosen = rng.choice(len(words), rng.integers(3, 11), replace=False)
-  return " ".join(words[place] for place in chosen).capitalize() + "."
-
-
-def _unread(
-  match: Scores, plain: Scores, unread: Bool[np.ndarray, " requests"]
-) -> Scores:
-  """What the match would be without a wish less what it is.
-
-  Args:
-    match: with the wishes; minus infinity where there is no candidate.
-    plain: without them.
-    unread: of which wishes nothing was read; the others get zeros.
-  """
-  valid = np.isfinite(match)
-  gap = np.where(valid, plain, 0.0) - np.where(valid, match, 0.0)
-  return np.where(valid, np.where(unread[:, None], gap, 0.0), -np.inf)

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec.serving import constraints
+from instructrec.serving import list_limits
 
 BREAKING = -50.0
 """Nats that a document gets which breaks what was asked: more than the scores
@@ -47,7 +47,7 @@ class Question:
       nothing of documents.
     k: how many places; None for all.
     limits: how many items of the catalogue may have what; see
-      `constraints.first`. They say nothing of documents.
+      `list_limits.first`. They say nothing of documents.
     breaking: which documents break what the wish binds them to, and are ranked
       behind the others; None for none.
   """
@@ -57,7 +57,7 @@ class Question:
   documents: tuple[Document, ...] | None = None
   allowed: Bool[np.ndarray, " items"] | None = None
   k: int | None = None
-  limits: tuple[constraints.Limit, ...] = ()
+  limits: tuple[list_limits.Limit, ...] = ()
   breaking: Bool[np.ndarray, " documents"] | None = None
 
 

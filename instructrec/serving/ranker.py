@@ -16,7 +16,7 @@ from instructrec.instructions import render, templates
 from instructrec.models import protocol, tokenizer
 from instructrec.models.generation import title_search, title_trie
 from instructrec.models.scoring import candidate_tree, features
-from instructrec.serving import constraints
+from instructrec.serving import list_limits
 
 # Of lists, so many trees of so many nodes are scored at once: few sizes, so
 # that a list has the shape of one that came before.
@@ -135,7 +135,7 @@ class InstructionRanker:
     text: str | None = None,
     k: int = 10,
     allowed: Bool[np.ndarray, " items"] | None = None,
-    limits: Sequence[constraints.Limit] = (),
+    limits: Sequence[list_limits.Limit] = (),
   ) -> list[Ranked]:
     """The best of the whole catalogue but the history, best first.
 
@@ -147,7 +147,7 @@ class InstructionRanker:
       text: what the user says; may be None.
       k: how many.
       allowed: which items of the catalogue may be found; None for all.
-      limits: how many of them may have what, see `constraints.first`.
+      limits: how many of them may have what, see `list_limits.first`.
 
     Returns:
       At most k items with their scores; ties keep the catalogue's order.
@@ -165,7 +165,7 @@ class InstructionRanker:
       excluded |= ~allowed
     while True:
       found = self._search.top(self.params, inputs, k, excluded)
-      kept = constraints.first(np.asarray(found.items), limits, k)
+      kept = list_limits.first(np.asarray(found.items), limits, k)
       if len(kept) == len(found.items):
         break
       # What is full takes nothing more, which makes room for others.

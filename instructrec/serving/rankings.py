@@ -7,7 +7,7 @@ from typing import overload
 import numpy as np
 from jaxtyping import Bool, Int
 
-from instructrec.serving import constraints
+from instructrec.serving import constraints, list_limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +94,6 @@ class Request:
   asked: tuple[constraints.Constraint, ...]
   is_whole: bool
   notes: tuple[str, ...]
-  limits: tuple[constraints.Limit, ...] = ()
+  limits: tuple[list_limits.Limit, ...] = ()
   breaking: Bool[np.ndarray, " candidates"] | None = None
   understood: str | None = None

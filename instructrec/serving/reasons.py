@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from instructrec.instructions import wish_pieces, wish_reader
-from instructrec.serving import constraints
+from instructrec.serving import item_shelf
 from instructrec.serving.constraints import Constraint
 
 Scores = Callable[
@@ -142,7 +142,7 @@ class Explainer:
     scores_nothing: whether a request without history and wish has scores.
   """
 
-  shelf: constraints.Shelf
+  shelf: item_shelf.Shelf
   wishes: wish_reader.WishReader
   scores: Scores
   scores_nothing: bool = True

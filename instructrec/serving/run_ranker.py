@@ -7,11 +7,11 @@ catalogue by weighted parts, or likelihoods of titles alone.
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from instructrec.serving import (
   catalog_ranker,
@@ -19,16 +19,15 @@ from instructrec.serving import (
   conversation,
   conversation_state,
   item_lookup,
+  item_shelf,
+  likely_ranker,
   opened_run,
-  questions,
   rankings,
   reasons,
+  wish_sentence,
 )
 from instructrec.serving import ranker as ranker_lib
 from instructrec.settings import option, ranking, run
-
-_ENDS = (".", "!", "?", "…", "。", "！", "？", "।", "؟", "۔")  # noqa: RUF001
-_CLOSING = "\"'”’»)]）」』"  # noqa: RUF001
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,7 +132,7 @@ class Ranker:
     policy, notes = ranking.OnUnknown(on_unknown), list[str]()
     items = self.opened.catalog
     state = self.read(self.items(history, policy, notes), wish)
-    taken, said = state.history, sentence(state.wish)
+    taken, said = state.history, wish_sentence.sentence(state.wish)
     every = (*state.kept, *asked)
     among = breaking = None
     if candidates is None:
@@ -231,7 +230,10 @@ class Ranker:
     """
     if not requests:
       return []
-    rank = self._matched if self.opened.ranks_catalogs else self._likely
+    if self.opened.ranks_catalogs:
+      ranked = self._matched(requests)
+    else:
+      ranked = [self._likely.rank(one) for one in requests]
     return [
       dataclasses.replace(
         found,
@@ -240,13 +242,13 @@ class Ranker:
         understood=one.understood,
         notes=one.notes,
       )
-      for one, found in zip(requests, rank(requests), strict=True)
+      for one, found in zip(requests, ranked, strict=True)
     ]
 
   @functools.cached_property
-  def shelf(self) -> constraints.Shelf:
+  def shelf(self) -> item_shelf.Shelf:
     """The items, asked for what they meet."""
-    return constraints.Shelf(self.opened.catalog, self.opened.parts.attributes)
+    return item_shelf.Shelf(self.opened.catalog, self.opened.parts.attributes)
 
   @functools.cached_property
   def conversations(self) -> conversation.Conversations:
@@ -284,6 +286,10 @@ class Ranker:
       template_set=self.opened.template_set,
     )
 
+  @functools.cached_property
+  def _likely(self) -> likely_ranker.LikelyRanker:
+    return likely_ranker.LikelyRanker(self.instructions)
+
   def unread(self, history: Sequence[str], wish: str | None) -> list[str]:
     """What of a request is longer than the model reads, in words.
 
@@ -297,7 +303,7 @@ class Ranker:
     if not history and wish is None:
       return []
     if self.opened.ranks_catalogs:
-      text = self.opened.parts.prompt(wish)
+      text = self.opened.parts.prompts.text(wish)
       read = self.opened.run.data.history_length
     else:
       text = self.instructions.instruction(history, wish)
@@ -366,7 +372,7 @@ class Ranker:
       scores = self.opened.catalog_ranker.score_catalog
     else:
       ranked[[items.index(item) for item in ids]] = True
-      scores = functools.partial(self._likelihoods, ids)
+      scores = functools.partial(self._likely.scores, ids)
     explainer = reasons.Explainer(
       self.shelf,
       self.opened.parts.reader,
@@ -376,82 +382,3 @@ class Ranker:
     return explainer.explain(
       request.history, request.wish, ids, request.asked, ranked
     )
-
-  def _likelihoods(
-    self,
-    ids: Sequence[str],
-    histories: Sequence[Sequence[str]],
-    wishes: Sequence[str | None],
-  ) -> Float[np.ndarray, "requests items"]:
-    """Of some items; those of the others are no numbers."""
-    items = self.opened.catalog
-    scores = np.full((len(histories), len(items)), np.nan)
-    for row, asked in enumerate(zip(histories, wishes, strict=True)):
-      for one in self.instructions.rank(*asked, ids):
-        scores[row, items.index(one.item_id)] = one.score
-    return scores
-
-  def _likely(
-    self, requests: Sequence[rankings.Request]
-  ) -> list[rankings.Ranking]:
-    """The likeliest titles, one request after another."""
-    return [self._likeliest(one) for one in requests]
-
-  def _likeliest(self, request: rankings.Request) -> rankings.Ranking:
-    ranker, items, limits = (
-      self.instructions,
-      self.opened.catalog,
-      request.limits,
-    )
-    if request.is_whole:
-      allowed = np.zeros(len(items), bool)
-      allowed[request.places] = True
-      ranked = ranker.top(
-        request.history, request.wish, request.k, allowed=allowed, limits=limits
-      )
-    else:
-      ids = [items.item_ids[place] for place in request.places]
-      every = ranker.rank(request.history, request.wish, ids)
-      if request.breaking is not None:
-        every = _behind(every, dict(zip(ids, request.breaking, strict=True)))
-      by_place = {items.index(one.item_id): one for one in every}
-      first = constraints.first(np.array([*by_place]), limits, request.k)
-      ranked = [by_place[place] for place in first.tolist()]
-    return rankings.Ranking(
-      tuple(
-        rankings.Place(p.item_id, p.title, p.score, {"likelihood": p.score})
-        for p in ranked
-      ),
-      len(request.places),
-      "log-likelihood in nats",
-      instruction=ranker.instruction(request.history, request.wish),
-    )
-
-
-def _behind(
-  ranked: Sequence[ranker_lib.Ranked], breaking: Mapping[str, bool]
-) -> list[ranker_lib.Ranked]:
-  """A ranking with what breaks something behind the others."""
-  found = [
-    dataclasses.replace(one, score=one.score + questions.BREAKING)
-    if breaking[one.item_id]
-    else one
-    for one in ranked
-  ]
-  return sorted(found, key=lambda one: -one.score)
-
-
-def sentence(wish: str | None) -> str | None:
-  """A wish in one line, with a full stop where it ends in nothing.
-
-  Args:
-    wish: what was said; may be empty.
-
-  Returns:
-    The sentence; None where nothing was said.
-  """
-  text = " ".join((wish or "").split())
-  if not text:
-    return None
-  ended = text.rstrip(_CLOSING).endswith(_ENDS)
-  return text if ended else f"{text.rstrip(',;:')}."

@@ -7,24 +7,19 @@ said before goes by `conversation_cues.yaml`; the rest is a wish, and
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator, Sequence
-
-import numpy as np
 
 from instructrec.instructions import wish_reader
 from instructrec.serving import (
-  constraints,
   conversation_cues,
   item_names,
-  message_words,
+  item_shelf,
+  turn_amounts,
+  turn_draft,
 )
 from instructrec.serving.conversation_cues import Cue
 from instructrec.serving.turn_acts import Act, Before, Do
 
-_SKIPPED = frozenset(
-  "the a an your my our any of to for about me more no".split()
-)
 _SAID_OF = frozenset("is are was were looks seems".split())
 _LISTED = frozenset(("and", "or", "nor", ","))
 
@@ -38,7 +33,7 @@ class TurnReader:
     wishes: reads wishes for what they have.
   """
 
-  shelf: constraints.Shelf
+  shelf: item_shelf.Shelf
   wishes: wish_reader.WishReader
 
   @functools.cached_property
@@ -56,18 +51,22 @@ class TurnReader:
     Returns:
       What it asks for, in the order of its words.
     """
-    return _Message(self, text, before).acts()
+    draft = turn_draft.TurnDraft(
+      text, before, self.shelf, self.names, self.wishes
+    )
+    return _Message(draft, self.wishes).acts()
 
 
 class _Message:
-  """One message, its tokens, and which of them were taken."""
+  """One message, by its cues."""
 
-  def __init__(self, reader: TurnReader, text: str, before: Before) -> None:
-    self._reader, self._before = reader, before
-    self._message = message_words.MessageWords(text, reader.wishes)
-    self._taken = [False] * len(self._message.tokens)
-    self._acts: list[Act] = []
-    self._items_at: dict[int, item_names.Named | None] = {}
+  def __init__(
+    self, draft: turn_draft.TurnDraft, wishes: wish_reader.WishReader
+  ) -> None:
+    self._draft, self._wishes = draft, wishes
+    self._message, self._before = draft.message, draft.before
+    self._shelf = draft.shelf
+    self._amounts = turn_amounts.TurnAmounts(draft)
     self._binding: set[int] = set()  # First letters of things.
 
   def acts(self) -> list[Act]:
@@ -76,11 +75,11 @@ class _Message:
       place = max(self._take(place), place + 1)
     self._tell_unused_items()
     self._read_wishes()
-    return sorted(self._acts, key=lambda act: act.start)
+    return sorted(self._draft.acts, key=lambda act: act.start)
 
   def _take(self, place: int) -> int:
     """Takes what begins at a token; where that ends, or 0."""
-    if end := self._counted_or_priced(place):
+    if end := self._amounts.counted_or_priced(place):
       return end
     for size, cue in conversation_cues.at(self._message.words, place):
       if end := self._take_cue(cue, place, place + size):
@@ -89,9 +88,9 @@ class _Message:
 
   def _take_cue(self, cue: Cue, start: int, stop: int) -> int:
     if cue in (Cue.START_OVER, Cue.PRICE_OFF):
-      return self._add(Do[cue.name], start, stop)
+      return self._draft.add(Do[cue.name], start, stop)
     if cue is Cue.UNDO:
-      return self._message.is_alone(start, stop) and self._add(
+      return self._message.is_alone(start, stop) and self._draft.add(
         Do.UNDO, start, stop
       )
     if cue is Cue.OTHERS:
@@ -99,15 +98,15 @@ class _Message:
         return 0
       return self._of_items(Do.EXCLUDE, start, stop, self._before.shown)
     if cue in (Cue.CHEAPER, Cue.PRICIER):
-      return self._relative(cue, start, stop)
+      return self._amounts.relative(cue, start, stop)
     if cue in (Cue.MAX, Cue.MIN):
-      return self._bound(cue, start, stop)
+      return self._amounts.bound(cue, start, stop)
     if cue is Cue.BETWEEN:
-      return self._between(start, stop)
+      return self._amounts.between(start, stop)
     if cue is Cue.COUNT:
-      return self._count(start, stop)
+      return self._amounts.count(start, stop)
     if cue is Cue.FEWER:
-      return self._fewer(start, stop)
+      return self._amounts.fewer(start, stop)
     if cue in (Cue.LIKE, Cue.EXCLUDE, Cue.TOOK):
       return self._items(Do[cue.name], start, stop)
     if cue is Cue.FORGET:
@@ -115,173 +114,30 @@ class _Message:
     if cue in (Cue.RELEASE_BEFORE, Cue.RELEASE_AFTER):
       return self._release(cue, start, stop)
     if cue is Cue.NOT_ONLY:
-      return self._add(Do.NOT_ONLY, start, stop)
+      return self._draft.add(Do.NOT_ONLY, start, stop)
     if cue in (Cue.ONLY, Cue.ONLY_AFTER):
       return self._only(cue, start, stop)
     if cue in (Cue.INSTEAD, Cue.RATHER, Cue.ALSO):
       if self._message.word(stop) in ("of", "than", "not"):
         return 0
       do = Do.ALSO if cue is Cue.ALSO else Do.INSTEAD
-      self._acts.append(self._act(do, start, stop))
+      self._draft.note(do, start, stop)
       if cue is Cue.INSTEAD:
         places = set(self._message.clause(start))
         self._bind(min(places & set(self._message.things), default=start))
     return 0
 
-  def _act(self, do: Do, start: int, stop: int, **values: object) -> Act:
-    words, letter = (
-      self._message.said(start, stop),
-      self._message.tokens[start].start(),
-    )
-    return Act(do, words, letter, **values)  # type: ignore[arg-type]
-
-  def _add(self, do: Do, start: int, stop: int, **values: object) -> int:
-    self._acts.append(self._act(do, start, stop, **values))
-    self._taken[start:stop] = [True] * (stop - start)
-    return stop
-
-  def _unknown(self, start: int, stop: int, why: str) -> int:
-    return self._add(Do.UNKNOWN, start, stop, why=why)
-
-  # Prices and numbers.
-
-  def _price(self, do: Do, value: float, start: int, stop: int) -> int:
-    if np.isnan(self._reader.shelf.prices).all():
-      return self._unknown(start, stop, "no price of an item is known")
-    return self._add(do, start, stop, number=value)
-
-  def _bound(self, cue: Cue, start: int, stop: int) -> int:
-    found = self._message.amount(stop)
-    if found is None or not self._message.is_price(start, found[1], found[2]):
-      return 0
-    do = Do.MAX_PRICE if cue is Cue.MAX else Do.MIN_PRICE
-    return self._price(do, found[0], start, found[1])
-
-  def _between(self, start: int, stop: int) -> int:
-    found = self._message.span(stop, ("and", "to"))
-    if found is None:
-      return 0
-    (low, middle), (high, end), has_currency = found
-    if not self._message.is_price(start, end, has_currency):
-      return 0
-    self._price(Do.MIN_PRICE, low, start, middle)
-    return self._price(Do.MAX_PRICE, high, middle, end)
-
-  def _range(self, start: int) -> int:
-    """Two amounts of money that no word announces: "5 to 10 dollars"."""
-    found = self._message.span(start, ("to",))
-    if found is None:
-      return 0
-    _, (_, end), has_currency = found
-    said = {self._message.words[i] for i in self._message.clause(start)}
-    of_price = (
-      said & conversation_cues.ABOUT_PRICE
-      and not said & conversation_cues.NO_PRICE
-      and self._message.is_loose(end)
-    )
-    # "5-10" alone may be ages.
-    return self._between(start, start) if has_currency or of_price else 0
-
-  def _counted_or_priced(self, place: int) -> int:
-    """What begins with a number: "20 or less", "two puzzles at most"."""
-    found = self._message.amount(place)
-    if found is None:
-      return 0
-    if end := self._range(place):
-      return end
-    thing = self._message.things.get(found[1])
-    end = found[1] if thing is None else thing[0]
-    for size, cue in conversation_cues.at(self._message.words, end):
-      if cue not in (Cue.MAX_AFTER, Cue.MIN_AFTER):
-        continue
-      if thing is None:
-        do = Do.MAX_PRICE if cue is Cue.MAX_AFTER else Do.MIN_PRICE
-        return self._price(do, found[0], place, end + size)
-      if cue is Cue.MAX_AFTER and found[0].is_integer():
-        return self._add(
-          Do.AT_MOST, place, end + size, number=found[0], attribute=thing[1]
-        )
-    return 0
-
-  def _thing(self, place: int) -> tuple[int, int] | None:
-    """The thing that is named at a place, articles and the like aside."""
-    while self._message.word(place) in _SKIPPED:
-      place += 1
-    return self._message.things.get(place)
-
-  def _count(self, start: int, stop: int) -> int:
-    number = conversation_cues.count(self._message.word(stop))
-    thing = self._thing(stop + 1)
-    if number is None or thing is None:
-      return 0
-    return self._add(
-      Do.AT_MOST, start, thing[0], number=float(number), attribute=thing[1]
-    )
-
-  def _fewer(self, start: int, stop: int) -> int:
-    thing = self._thing(stop)
-    if thing is None:
-      return 0
-    shelf = self._reader.shelf
-    having = [
-      item
-      for item in self._before.shown
-      if thing[1] in shelf.attributes.of_item(shelf.catalog.index(item))
-    ]
-    if not having:
-      return 0
-    number = float(len(having) // 2)
-    return self._add(
-      Do.AT_MOST, start, thing[0], number=number, attribute=thing[1]
-    )
-
-  def _relative(self, cue: Cue, start: int, stop: int) -> int:
-    """Cheaper than an item, or than the middle of what was shown."""
-    items, end = self._before.shown, stop
-    if self._message.word(stop) == "than":
-      if self._message.amount(stop + 1) is not None:
-        return 0  # Longer cues have it.
-      found = self._named(stop + 1)
-      if found is not None:
-        items, end = found
-    else:
-      for place in range(self._message.clause(start).start, start):
-        found = self._named(place)
-        if found is not None and found[1] <= start:
-          items, start = found[0], place
-          break
-    shelf = self._reader.shelf
-    prices = [shelf.prices[shelf.catalog.index(item)] for item in items]
-    known = [price for price in prices if not np.isnan(price)]
-    if not known:
-      return self._unknown(start, end, "no price to compare with is known")
-    cents = float(np.median(known)) * 100
-    if cue is Cue.CHEAPER:
-      below = (math.ceil(round(cents, 6)) - 1) / 100
-      most = min(below, self._before.max_price)
-      return self._price(Do.MAX_PRICE, most, start, end)
-    above = (math.floor(round(cents, 6)) + 1) / 100
-    least = max(above, self._before.min_price)
-    return self._price(Do.MIN_PRICE, least, start, end)
-
   # Items.
-
-  def _named(self, place: int) -> item_names.Named | None:
-    if place not in self._items_at:
-      shown = self._before.shown
-      found = self._reader.names.at(self._message, place, shown)
-      self._items_at[place] = found
-    return self._items_at[place]
 
   def _of_items(
     self, do: Do, start: int, stop: int, items: Sequence[str]
   ) -> int:
     for item in items:
-      self._add(do, start, stop, item_id=item)
+      self._draft.add(do, start, stop, item_id=item)
     return stop
 
   def _items(self, do: Do, start: int, stop: int) -> int:
-    found = self._named(stop)
+    found = self._draft.named(stop)
     end = 0
     while found is not None:
       items, end = found
@@ -289,47 +145,47 @@ class _Message:
         self._of_items(do, start, end, items)
       else:
         count = len(self._before.shown)
-        self._unknown(start, end, f"{count} items were shown")
+        self._draft.unknown(start, end, f"{count} items were shown")
       start = end
       while self._message.word(start) in _LISTED:
         start += 1
-      found = self._named(start) if start > end else None
+      found = self._draft.named(start) if start > end else None
     return end
 
   def _tell_unused_items(self) -> None:
     """Of which item is known, and not what: "the first one is odd"."""
-    used = {act.item_id for act in self._acts}
+    used = {act.item_id for act in self._draft.acts}
     for place, word in enumerate(self._message.words):
-      if self._taken[place] or conversation_cues.ordinal(word) is None:
+      if self._draft.taken[place] or conversation_cues.ordinal(word) is None:
         continue
-      found = self._named(place)
+      found = self._draft.named(place)
       if found is None:
         continue
       items, end = found
       if items and used.issuperset(items):  # "That" was it.
-        self._taken[place:end] = [True] * (end - place)
+        self._draft.taken[place:end] = [True] * (end - place)
       elif end > place + 1 or self._message.word(end) in _SAID_OF:
-        self._unknown(place, end, "what of it is not known")
+        self._draft.unknown(place, end, "what of it is not known")
 
   # What was said before.
 
   def _forget(self, start: int, stop: int) -> int:
     place = stop
-    while self._message.word(place) in _SKIPPED:
+    while self._message.word(place) in turn_draft.SKIPPED:
       place += 1
     kind = conversation_cues.KINDS.get(self._message.word(place))
-    every, end = self._reader.shelf.attributes.attributes, 0
+    every, end = self._shelf.attributes.attributes, 0
     for number in sorted(self._before.kept):
       if every[number].kind is kind:
-        end = self._add(Do.FORGET, start, place + 1, attribute=number)
+        end = self._draft.add(Do.FORGET, start, place + 1, attribute=number)
     if end:
       return end
-    thing = self._thing(stop)
+    thing = self._draft.thing(stop)
     while thing is not None and thing[1] in self._before.kept:
-      end = self._add(Do.FORGET, start, thing[0], attribute=thing[1])
+      end = self._draft.add(Do.FORGET, start, thing[0], attribute=thing[1])
       start = end
       listed = self._message.word(end) in _LISTED
-      thing = self._thing(end + 1) if listed else None
+      thing = self._draft.thing(end + 1) if listed else None
     return end
 
   def _release(self, cue: Cue, start: int, stop: int) -> int:
@@ -348,7 +204,7 @@ class _Message:
     first = start if cue is Cue.RELEASE_BEFORE else clause.start
     end = max([stop, *(end for end, _ in found)])
     for _, attribute in found:
-      self._add(Do.RELEASE, first, end, attribute=attribute)
+      self._draft.add(Do.RELEASE, first, end, attribute=attribute)
     return end
 
   # What alone is wanted.
@@ -356,7 +212,7 @@ class _Message:
   def _only(self, cue: Cue, start: int, stop: int) -> int:
     """Marks what stands beside "only"; its words are part of the wish."""
     if cue is Cue.ONLY:
-      while self._message.word(stop) in _SKIPPED:
+      while self._message.word(stop) in turn_draft.SKIPPED:
         stop += 1
       self._bind(stop)
     elif self._message.is_loose(stop):
@@ -381,27 +237,27 @@ class _Message:
       place = things[place][0]
       if self._message.word(place) not in _LISTED:
         break
-      while self._message.word(place) in _LISTED | _SKIPPED:
+      while self._message.word(place) in _LISTED | turn_draft.SKIPPED:
         place += 1
 
   # Wishes, and the rest.
 
   def _read_wishes(self) -> None:
-    letters = list(self._message.text)
-    for token, taken in zip(self._message.tokens, self._taken, strict=True):
+    letters, tokens = list(self._message.text), self._message.tokens
+    for token, taken in zip(tokens, self._draft.taken, strict=True):
       if taken:
         letters[token.start() : token.end()] = "_" * len(token[0])
     rest = "".join(letters)
-    items = self._reader.shelf.catalog
+    items = self._shelf.catalog
     titles = [items.title(item) for item in self._before.known]
-    read = self._reader.wishes.read(rest, titles)
+    read = self._wishes.read(rest, titles)
     for span in read.spans:
       do = Do.ONLY if span.start in self._binding else Do.WANT
       if span.unwanted:
         do = Do.UNWANT
       words = self._clause_of(span.start)
-      self._acts.append(Act(do, words, span.start, span.number))
-    self._acts += self._not_understood(rest, titles, read)
+      self._draft.acts.append(Act(do, words, span.start, span.number))
+    self._draft.acts += self._not_understood(rest, titles, read)
 
   def _clause_of(self, letter: int) -> str:
     """The words around a letter up to what was taken, or the clause's ends."""
@@ -409,9 +265,9 @@ class _Message:
     first = max(i for i, token in enumerate(tokens) if token.start() <= letter)
     clause = self._message.clause(first)
     last = first
-    while first - 1 in clause and not self._taken[first - 1]:
+    while first - 1 in clause and not self._draft.taken[first - 1]:
       first -= 1
-    while last + 1 in clause and not self._taken[last + 1]:
+    while last + 1 in clause and not self._draft.taken[last + 1]:
       last += 1
     return self._message.said(first, last + 1)
 
@@ -423,7 +279,7 @@ class _Message:
   ) -> Iterator[Act]:
     counted = {span.start for span in read.spans}
     run: list[tuple[int, int]] = []
-    for piece in [*self._reader.wishes.pieces(rest, titles), None]:
+    for piece in [*self._wishes.pieces(rest, titles), None]:
       if piece is not None and not (
         piece.is_mark
         or piece.cue is not None

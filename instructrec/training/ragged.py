@@ -48,6 +48,10 @@ class Ragged:
     """Length of each row, in tokens."""
     return np.diff(self.offsets)
 
+  def row(self, number: int) -> Int[np.ndarray, " length"]:
+    """One row."""
+    return self.tokens[self.offsets[number] : self.offsets[number + 1]]
+
   def pad(
     self, rows: Int[np.ndarray, " batch"], length: int
   ) -> Int[np.ndarray, "batch length"]:

@@ -21,6 +21,7 @@ from instructrec import (
   checksums,
   folder_lock,
 )
+from instructrec.evaluation import loss_log
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import evaluations as evaluations_lib
 from instructrec.models.checkpoint import storage
@@ -40,7 +41,6 @@ from instructrec.training import (
 
 CONFIG = "config.gin"
 LOCK = "run.lock"
-LOG = "metrics.jsonl"
 PROMOTION = "promotion"
 """Entry of the record of a run that was aligned: whether it is to be used."""
 VOCABULARY = pathlib.Path("vocabulary") / "sentencepiece.model"
@@ -338,5 +338,5 @@ def load(
     record=record,
     config=(folder / CONFIG).read_text(),
     train_seconds=record.get("train_seconds"),
-    log=folder / LOG,
+    log=folder / loss_log.FILE,
   )

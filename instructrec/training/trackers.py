@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer import record_writer
 
+from instructrec.evaluation import loss_log
 from instructrec.training import distributed, tracking_services
 
 
@@ -54,7 +55,7 @@ class JsonlTracker:
   def __init__(
     self, directory: str | os.PathLike[str], *, resume_step: int = 0
   ) -> None:
-    self.path = pathlib.Path(directory) / "metrics.jsonl"
+    self.path = pathlib.Path(directory) / loss_log.FILE
     kept = self._rows(resume_step) if self.path.exists() else []
     temporary = self.path.with_suffix(".tmp")
     temporary.write_text("".join(f"{line}\n" for line in kept))

@@ -112,7 +112,10 @@ def test_every_list_does_as_it_is_asked(which, request, prepared, having):
     for asked in constraints(row):
       count = len(having[asked.attribute] & set(row.label_ids))
       assert asked.is_met(count, row.k), row
-    assert title_list.split(row.targets) == [titles[i] for i in row.label_ids]
+    assert title_list.split(row.targets) == (
+      [titles[i] for i in row.label_ids],
+      0,
+    )
     assert f"{row.k} item{'s' * (row.k > 1)}" in row.inputs
 
 

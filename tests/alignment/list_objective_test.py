@@ -12,13 +12,12 @@ import optax
 import pytest
 from flax import traverse_util
 
-from instructrec.alignment import list_objective, rollouts
+from instructrec.alignment import list_objective, list_rows, rollouts
 from instructrec.evaluation.control import Direction
 from instructrec.models import ranking_model
 from instructrec.models.generation import (
   catalog_trie,
-  leaf_intervals,
-  list_policy,
+  title_lists,
 )
 from instructrec.models.networks import adapters, reading, t5
 from instructrec.models.networks.t5_config import T5Config
@@ -33,7 +32,7 @@ from instructrec.models.objectives import (
 from instructrec.training import mesh as mesh_lib
 from instructrec.training import train_step
 
-EOS, SEPARATOR = 1, 11
+EOS, SEPARATORS = 1, (11,)
 TITLES = [[4, 1], [4, 5, 1], [6, 7, 1], [6, 8, 8, 1], [9, 1]]
 TRIE = catalog_trie.CatalogTrie.build(TITLES, eos_id=EOS, vocab_size=12)
 INPUTS = np.array([[5, 9, 4, 1, 0], [7, 3, 1, 0, 0]], np.int32)
@@ -68,7 +67,7 @@ CONFIG = T5Config(
 )
 LORA = adapters.LoRA(targets=".*/(query|wo)", rank=2, dropout_rate=0.1)
 LISTS = list_objective.ListObjective(
-  separator_id=SEPARATOR,
+  separator_ids=SEPARATORS,
   max_items=2,
   num_lists=8,
   loss=item_grpo.ItemGRPO(divergence_weight=0.0),
@@ -235,6 +234,21 @@ def test_the_best_list_is_preferred_to_those_that_the_teacher_makes_beside_it():
   assert seen[-1]["reward/list"] == pytest.approx(seen[0]["reward/list"])
 
 
+def test_each_policy_reads_the_lists_that_the_teacher_made_once(monkeypatch):
+  config = dataclasses.replace(CONFIG, adapter=LORA)
+  lists = dataclasses.replace(LISTS, taught=True, num_lists=4, loss=dpo.DPO())
+  follow, read = title_lists.follow, []
+
+  def counted(reading, *rest):
+    read.append(reading.has_adapters)
+    return follow(reading, *rest)
+
+  monkeypatch.setattr(title_lists, "follow", counted)
+  model = _model(config, lists)
+  jax.eval_shape(model.loss_fn, _params(config), BATCH, jax.random.key(0))
+  assert sorted(read) == [False, True]
+
+
 @pytest.mark.slow
 def test_lists_of_any_text_learn_to_have_no_errors():
   """From lists that were taught, one of which begins with the history."""
@@ -252,7 +266,7 @@ def test_lists_of_any_text_learn_to_have_no_errors():
 def test_places_that_are_left_empty_are_as_bad_as_errors():
   """As far as they were asked for, and the catalogue has so many."""
   items = np.array([[[1, -2], [-2, -2]], [[4, -2], [-2, -2]]])
-  asked = list_objective._asked(BATCH)
+  asked = list_rows.asked(BATCH)
   missing = [[[0, 1], [1, 1]], [[0, 0], [1, 0]]]
   np.testing.assert_array_equal(LISTS._missing(items, asked), missing)
   few = asked._replace(wish=asked.wish._replace(pool=np.array([[1], [1]])))
@@ -265,18 +279,14 @@ def test_places_that_are_left_empty_are_as_bad_as_errors():
 @jax.jit
 def _drawn(params, batch):
   """Items of lists that a policy draws."""
-  requests = list_policy.ListRequests(
-    lengths=batch["list_sizes"],
-    conditions=leaf_intervals.Conditions(excluded=batch["list_history"]),
-  )
   prompts = {"encoder_input_tokens": batch["encoder_input_tokens"]}
   return rollouts.draw(
     reading.Reading(t5.T5(CONFIG), params, prompts),
     TRIE,
-    requests,
+    list_rows.requests(batch),
     LISTS.policy,
     num_lists=64,
-    rng=list_objective.keys(batch),
+    rng=list_rows.keys(batch),
   ).lists.items
 
 
@@ -386,6 +396,7 @@ def test_a_divergence_needs_adapters():
     ({"most_moved": 0.0}, "a number above 0"),
     ({"alpha": 2.0}, r"a number in \[0, 1\]"),
     ({"max_length": 9}, "would cut constrained lists"),
+    ({"temperature": 0.0}, "temperature is 0.0; expected a number above 0"),
   ],
 )
 def test_wrong_settings_are_refused(changed, message):
@@ -400,14 +411,14 @@ def test_a_batch_that_asks_for_no_lists_is_refused():
     model.loss_fn(_params(CONFIG), batch, None)
 
 
-def test_a_run_gives_its_catalogue_and_separator():
-  wants = dataclasses.replace(LISTS, catalog=None, separator_id=None)
+def test_a_run_gives_its_catalogue_and_separators():
+  wants = dataclasses.replace(LISTS, catalog=None, separator_ids=None)
   both = objective.WeightedSum((wants, ANCHOR), (1.0, 0.1))
-  assert list_objective.bound(both, TRIE, SEPARATOR) == BOTH
-  assert list_objective.bound(ANCHOR, TRIE, SEPARATOR) is ANCHOR
-  with pytest.raises(ValueError, match="rename it, or choose another"):
-    list_objective.bound(both, TRIE, 8)
-  with pytest.raises(ValueError, match="has no separator_id"):
+  assert list_objective.bound(both, TRIE, SEPARATORS) == BOTH
+  assert list_objective.bound(ANCHOR, TRIE, SEPARATORS) is ANCHOR
+  with pytest.raises(ValueError, match="rename it, or choose other"):
+    list_objective.bound(both, TRIE, (8,))
+  with pytest.raises(ValueError, match="has no separator_ids"):
     _ = wants.policy
 
 

@@ -21,7 +21,7 @@ from instructrec.models.networks.llama_config import LlamaConfig
 from instructrec.models.networks.network import Prompt, Targets
 from instructrec.models.networks.t5_config import T5Config
 
-EOS, SEPARATOR, NUM_LISTS = 1, 11, 4
+EOS, SEPARATORS, NUM_LISTS = 1, (11, 10), 4
 TITLES = [[4, 1], [4, 5, 1], [6, 7, 1], [6, 8, 8, 1], [9, 1]]
 INPUTS = np.array([[5, 9, 4, 1, 0], [7, 3, 1, 0, 0]], np.int32)
 ASKED = list_policy.ListRequests(
@@ -40,9 +40,9 @@ MODULES = {
   "t5": t5.T5(T5Config(**SIZES, num_encoder_layers=1, dropout_rate=0.1)),
   "llama": llama.Llama(LlamaConfig(**SIZES, num_kv_heads=1, eos_id=EOS)),
 }
-CLOSED = list_policy.ListPolicy(separator_id=SEPARATOR, max_items=3)
+CLOSED = list_policy.ListPolicy(separator_ids=SEPARATORS, max_items=3)
 FREE = dataclasses.replace(
-  CLOSED, constrained=False, probability="open", max_length=9
+  CLOSED, constrained=False, probability="open", max_length=9, temperature=0.5
 )
 
 
@@ -111,6 +111,25 @@ def test_the_first_ratio_is_one_and_the_divergence_nothing(drawn):
   assert reads.count("read") == 2
 
 
+def test_a_temperature_divides_what_the_network_says(drawn):
+  _, params, _, first, _ = drawn
+  (_, (rollout, _)), _ = first[1]
+  tokens = np.asarray(rollout.lists.tokens)
+  before = np.pad(tokens, ((0, 0), (0, 0), (1, 0)))[..., :-1]
+  module = MODULES["t5" if "encoder" in params else "llama"]
+
+  @jax.jit
+  def logits(params):
+    asked = reading.Reading(module, params, {"encoder_input_tokens": INPUTS})
+    return asked.logits(asked.features(before, tokens))
+
+  expected = jax.nn.log_softmax(logits(params) / FREE.temperature)
+  expected = np.take_along_axis(expected, tokens[..., None], -1)[..., 0]
+  np.testing.assert_allclose(
+    rollout.lists.token_log_probs, np.where(tokens > 0, expected, 0), atol=1e-5
+  )
+
+
 def test_constrained_lists_have_no_errors_and_others_have(drawn):
   _, _, _, first, _ = drawn
   (_, (constrained, _)), _ = first[0]
@@ -126,9 +145,9 @@ def test_constrained_lists_have_no_errors_and_others_have(drawn):
     for place in range(NUM_LISTS):
       entries = title_list.split_tokens(
         np.asarray(free.lists.tokens[row, place]),
-        separator_id=SEPARATOR,
+        separator_ids=SEPARATORS,
         eos_id=EOS,
-      )
+      ).entries
       items = np.full(3, title_list.EMPTY)
       for i, entry in enumerate(entries[:3]):
         missing = title_list.INVALID if entry else title_list.BLANK

@@ -5,9 +5,10 @@ import numpy as np
 from instructrec.alignment import rewards, taught_lists
 from instructrec.evaluation import control
 from instructrec.evaluation.control import Direction
+from instructrec.instructions import title_list
 from instructrec.models.generation import catalog_trie, list_policy
 
-EOS, SEPARATOR = 1, 11
+EOS, SEPARATORS = 1, (11, 10)
 TITLES = [[4, 1], [4, 5, 1], [6, 7, 1], [6, 8, 8, 1], [9, 1], [8, 1]]
 # Items 1, 3 and 5 have it; of three, two are wanted, none, at most one, all.
 BEST = np.array([[5, 2, 3, 4, 1, 6]] * 4 + [[5, 2, 0, 0, 0, 0]], np.int32)
@@ -62,14 +63,16 @@ def test_the_first_list_is_worth_the_most():
 
 def test_tokens_are_those_of_titles_in_their_order():
   trie = catalog_trie.CatalogTrie.build(TITLES, eos_id=EOS, vocab_size=12)
-  policy = list_policy.ListPolicy(separator_id=SEPARATOR, max_items=3)
+  policy = list_policy.ListPolicy(separator_ids=SEPARATORS, max_items=3)
   found = taught_lists.tokens(LISTS[:, :2], trie, policy)
   assert found.shape == (5, 2, policy.length(trie))
   for row, lists in enumerate(LISTS[:, :2]):
     for place, items in enumerate(lists):
-      expected = []
-      for item in items[items > 0]:
-        expected += [*TITLES[item - 1][:-1], SEPARATOR]
-      expected[-1:] = [EOS] if expected else []
+      expected = title_list.join_tokens(
+        [TITLES[item - 1] for item in items[items > 0]],
+        separator_ids=SEPARATORS,
+        eos_id=EOS,
+      )
+      expected *= bool((items > 0).any())
       expected += [0] * (found.shape[-1] - len(expected))
       assert found[row, place].tolist() == expected

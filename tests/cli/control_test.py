@@ -138,6 +138,46 @@ def test_lists_are_rewarded_and_what_is_no_better_is_refused(taught, tmp_path):
   assert "the policy has collapsed by step 6: entropy/item is" in reason
 
 
+def _logged(taught, folder, name, **settings):
+  """What each step of an alignment by another loss logs."""
+  result = call(
+    "align",
+    "--gin_file=gin/align_cpu.gin",
+    f"--gin_file=gin/objectives/{name}.gin",
+    *_gin(LOG_PERIOD=1, **settings),
+    f"--model_dir={taught / 'model'}",
+    f"--teacher={taught / 'itemknn'}",
+    f"--output={folder}",
+    "--num_requests=2",
+  )
+  assert result.exit_code == align.REFUSED, result.output
+  lines = (folder / "metrics.jsonl").read_text().splitlines()
+  return [row for row in map(json.loads, lines) if row["split"] == "train"]
+
+
+@pytest.mark.slow
+def test_ppo_learns_several_times_from_what_was_drawn_once(taught, tmp_path):
+  rows = _logged(taught, tmp_path / "ppo", "list_ppo", NUM_LISTS=2)
+  assert len(rows) == 4
+  for row in rows:
+    assert row["updates"] == 4.0
+    assert row["policy/ratio_min"] < 1.0 < row["policy/ratio_max"]
+    assert row["value/loss"] > 0.0
+
+
+@pytest.mark.slow
+def test_dpo_prefers_what_the_teacher_would_show(taught, tmp_path):
+  first, *rows = _logged(taught, tmp_path / "dpo", "list_dpo")
+  # The policy is the reference still, and all lists are worth the same to it.
+  assert first["policy/divergence"] == pytest.approx(0.0, abs=1e-6)
+  assert first["policy/preferred"] == 0.0
+  assert rows[-1]["policy/divergence"] > 0.0
+  for row in (first, *rows):
+    # Of the catalogue, as many as were asked for, none of the history.
+    assert row["lists/errors"] == 0.0
+    assert row["policy/ratio"] == 1.0
+
+
 class _Killed(Exception):
   """What was not saved is lost."""
 

@@ -74,35 +74,42 @@ def test_lists_are_learnt_written_and_measured(t5x_lists, trained):
     assert logged["eval/HR@10"] == pytest.approx({10: row["HR@10"]})
 
 
-def test_rewarded_lists_are_learnt_from_and_resumed(
-  t5x_lists, trained, tmp_path
-):
-  """Twenty steps from what was taught; the last ten again, from the middle."""
+@pytest.fixture(scope="module")
+def align(t5x_lists, trained, tmp_path_factory):
+  """Rewards the lists of the network that was taught some."""
+  start = tmp_path_factory.mktemp("start")
   convert.convert(
     opening.open_checkpoint(trained, 10),
-    tmp_path / "start",
+    start,
     convert.Settings(form="t5x_legacy", step=10),
   )
 
-  def align(folder):
+  def align(folder, *more, last):
     return t5x_lists.run(
       "train",
       *COMMON,
       "--gin_file=gin/runs/t5x_align.gin",
+      *more,
       f"--gin.MODEL_DIR='{folder}'",
-      f"--gin.INITIAL_CHECKPOINT_PATH='{tmp_path / 'start' / 'checkpoint_10'}'",
-      "--gin.TRAIN_STEPS=30",
-      "--gin.NUM_LISTS=2",
+      f"--gin.INITIAL_CHECKPOINT_PATH='{start / 'checkpoint_10'}'",
+      f"--gin.TRAIN_STEPS={last}",
       # None meanwhile: that of lists is tested above.
       "--gin.EVAL_PERIOD=100",
       devices=4,
       checked=True,
     )
 
-  align(tmp_path / "whole")
+  return align
+
+
+def test_rewarded_lists_are_learnt_from_and_resumed(
+  t5x_lists, trained, align, tmp_path
+):
+  """Twenty steps from what was taught; the last ten again, from the middle."""
+  align(tmp_path / "whole", "--gin.NUM_LISTS=2", last=30)
   left = shutil.ignore_patterns("checkpoint_30", "train")
   shutil.copytree(tmp_path / "whole", tmp_path / "again", ignore=left)
-  output = align(tmp_path / "again")
+  output = align(tmp_path / "again", "--gin.NUM_LISTS=2", last=30)
   assert "Starting main loop over steps 20-30" in output
   whole, again = (
     scalars(tmp_path / name / "train") for name in ("whole", "again")
@@ -129,3 +136,22 @@ def test_rewarded_lists_are_learnt_from_and_resumed(
       changed.add(name)
   assert changed
   assert all(adapters.is_adapter(name) for name in last.keys() - first.keys())
+
+
+@pytest.mark.parametrize(
+  ("more", "logged"),
+  [
+    (("list_ppo", "--gin.NUM_UPDATES=1", "--gin.NUM_LISTS=2"), "value/loss"),
+    (("list_dpo",), "policy/preferred"),
+  ],
+)
+def test_other_losses_take_a_step(align, tmp_path, more, logged):
+  name, *bindings = more
+  gin_file = f"--gin_file=gin/objectives/{name}.gin"
+  align(tmp_path / name, gin_file, *bindings, last=11)
+  found = scalars(tmp_path / name / "train")
+  # The policy is the reference still.
+  assert found["policy/divergence"] == pytest.approx({11: 0.0}, abs=1e-6)
+  assert found["policy/ratio"] == pytest.approx({11: 1.0}, abs=1e-5)
+  assert np.isfinite(found[logged][11])
+  assert found["lists/errors"] == {11: 0.0}

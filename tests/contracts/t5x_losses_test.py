@@ -205,9 +205,9 @@ def open_lists(t5x_lists):
 
   def bound(found):
     titles = item_titles.ItemTitles(t5x_lists.data, path)
-    separator = tokenizer.Tokenizer(path).separator_id(title_list.SENTINEL)
+    separators = tokenizer.Tokenizer(path).separator_ids(title_list.SENTINELS)
     trie = titles(vocab_size=2176, eos_id=tokenizer.EOS_ID)
-    return list_objective.bound(found, trie, separator)
+    return list_objective.bound(found, trie, separators)
 
   return open_with, bound
 

@@ -2,20 +2,27 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from instructrec.evaluation import evaluate, facts, metrics, plots
+from instructrec.evaluation import (
+  evaluate,
+  facts,
+  metrics,
+  picture,
+  plots,
+  training_plots,
+)
 
 
 @pytest.fixture
 def axes(monkeypatch):
   """The axes of the figures that were saved, in order."""
   found = []
-  save = plots._save
+  save = picture.save
 
   def keep(figure: matplotlib.figure.Figure, path):
     found.append(figure.axes[0])
     save(figure, path)
 
-  monkeypatch.setattr(plots, "_save", keep)
+  monkeypatch.setattr(picture, "save", keep)
   return found
 
 
@@ -54,7 +61,7 @@ def test_points_are_the_means_with_their_intervals(tmp_path, axes):
 
 def test_pictures_follow_the_colour_scheme(tmp_path):
   path = tmp_path / "x.svg"
-  plots.loss_curve([{"step": 1, "split": "train", "loss": 3.0}], path)
+  training_plots.loss_curve([{"step": 1, "split": "train", "loss": 3.0}], path)
   text = path.read_text()
   assert (
     "@media (prefers-color-scheme: dark) { svg { color: #e3e7ec; } }" in text
@@ -62,10 +69,10 @@ def test_pictures_follow_the_colour_scheme(tmp_path):
   drawn = text.partition("</style>")[2]
   # Text and axes take the reader's colour; nothing paints a background.
   assert "currentColor" in drawn
-  for colour in ("#000000", "#ffffff", plots._INK):
+  for colour in ("#000000", "#ffffff", picture.INK):
     assert colour not in drawn
   again = tmp_path / "y.svg"
-  plots.loss_curve([{"step": 1, "split": "train", "loss": 3.0}], again)
+  training_plots.loss_curve([{"step": 1, "split": "train", "loss": 3.0}], again)
   assert again.read_bytes() == path.read_bytes()
 
 
@@ -80,7 +87,7 @@ def _luminance(colour):
 @pytest.mark.parametrize("page", ["#ffffff", "#14171b"])
 def test_colours_stand_out_on_both_pages(page):
   """WCAG 2.2, 1.4.11: a contrast of 3 for what is drawn."""
-  for colour in plots._COLOURS:
+  for colour in picture.COLOURS:
     low, high = sorted([_luminance(colour), _luminance(page)])
     assert (high + 0.05) / (low + 0.05) >= 3, colour
 
@@ -94,7 +101,7 @@ def test_the_curve_shows_both_losses(tmp_path, axes):
     {"step": 3, "split": "validation", "loss": 2.25},
     {"step": 4, "split": "validation", "loss": 2.75},
   ]
-  plots.loss_curve(rows, tmp_path / "x.svg")
+  training_plots.loss_curve(rows, tmp_path / "x.svg")
   training, validation = axes[0].lines
   assert list(training.get_xdata()) == [1, 2]
   assert list(validation.get_ydata()) == [2.5, 2.25, 2.75]
@@ -103,7 +110,7 @@ def test_the_curve_shows_both_losses(tmp_path, axes):
 
 
 def test_validation_may_be_missing(tmp_path, axes):
-  plots.loss_curve(
+  training_plots.loss_curve(
     [{"step": 1, "split": "train", "loss": 3.0}], tmp_path / "x.svg"
   )
   assert len(axes[0].lines) == 1
@@ -116,7 +123,7 @@ def test_curves_have_a_panel_for_what_the_log_has(tmp_path, axes):
     {"step": 2, "split": "validation", "a": 3.5},
   ]
   panels = {"first": ("a", "b"), "second": ("c",), "third": ("b",)}
-  assert plots.training_curves(rows, panels, tmp_path / "x.svg")
+  assert training_plots.training_curves(rows, panels, tmp_path / "x.svg")
   first, third = axes[0].figure.axes
   assert (first.get_title(), third.get_title()) == ("first", "third")
   training, validation, other, none = first.lines
@@ -124,8 +131,33 @@ def test_curves_have_a_panel_for_what_the_log_has(tmp_path, axes):
   assert list(validation.get_xdata()) == [2]
   assert list(other.get_xdata()) == [1]
   assert not len(none.get_xdata())
-  assert not plots.training_curves(rows, {"x": ("c",)}, tmp_path / "y.svg")
+  assert not training_plots.training_curves(
+    rows, {"x": ("c",)}, tmp_path / "y.svg"
+  )
   assert not (tmp_path / "y.svg").exists()
+
+
+def test_seeds_are_drawn_as_their_mean_between_their_extremes(tmp_path, axes):
+  logs = {
+    "one": [
+      [
+        {"step": 5 * step, "split": "train", "a": float(step + seed)}
+        for step in (1, 2, 3)[: 3 - seed]
+      ]
+      for seed in range(2)
+    ],
+    "other": [[{"step": 5, "split": "train", "a": 7.0}]],
+  }
+  path = tmp_path / "x.svg"
+  training_plots.seed_curves(logs, {"first": "a"}, path)
+  one, other = axes[0].lines
+  # As far as both seeds came.
+  assert one.get_xydata().tolist() == [[5.0, 1.5], [10.0, 2.5]]
+  assert other.get_xydata().tolist() == [[5.0, 7.0]]
+  (low, high), _ = (
+    band.get_paths()[0].get_extents().intervaly for band in axes[0].collections
+  )
+  assert (low, high) == (1.0, 3.0)
 
 
 def test_pictures_leave_pyplot_alone(tmp_path):
@@ -135,8 +167,8 @@ def test_pictures_leave_pyplot_alone(tmp_path):
 
   code = (
     "import sys\n"
-    "from instructrec.evaluation import plots\n"
-    "plots.loss_curve([{'step': 1, 'split': 'train', 'loss': 1.0}],"
+    "from instructrec.evaluation import training_plots\n"
+    "training_plots.loss_curve([{'step': 1, 'split': 'train', 'loss': 1.0}],"
     f" {str(tmp_path / 'x.svg')!r})\n"
     "sys.exit('matplotlib.pyplot' in sys.modules)\n"
   )

@@ -12,7 +12,6 @@ from instructrec.evaluation import (
   headlines,
   intervals,
   metrics,
-  plots,
   report,
   results,
 )
@@ -139,7 +138,7 @@ def test_no_training_log_no_curve(found, tmp_path):
   assert not (tmp_path / "loss.svg").exists()
   assert "loss.svg" not in path.read_text()
   with pytest.raises(ValueError, match="no training loss"):
-    plots.loss_curve([], tmp_path / "x.svg")
+    training_plots.loss_curve([], tmp_path / "x.svg")
 
 
 def test_every_pair_is_compared_both_ways_round(found):

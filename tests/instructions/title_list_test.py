@@ -18,9 +18,15 @@ _TITLES = (
   "l'Œuvre; it's <b> & more",
   "extra_id_0",
 )
-_SEPARATORS = (title_list.SENTINEL, title_list.NEWLINE, "<sep>", "|")
+_SEPARATORS = (
+  title_list.SENTINELS,
+  title_list.SENTINELS[:2],
+  title_list.NEWLINES,
+  ("<sep>",),
+  ("|1>", "|2>"),
+)
 _INVALID, _BLANK = title_list.INVALID, title_list.BLANK
-_SEP = title_list.SENTINEL
+_SEP, _TWO = title_list.SENTINELS[:2]
 
 
 @pytest.fixture(scope="module", name="strict")
@@ -47,20 +53,51 @@ _LINES = (
     max_size=6,
     unique_by=item_text.look,
   ),
-  separator=st.sampled_from(_SEPARATORS),
+  separators=st.sampled_from(_SEPARATORS),
   order=st.randoms(use_true_random=False),
 )
-def test_what_is_written_is_read(titles, separator, order):
-  titles = [t for t in titles if separator not in item_text.look(t)]
-  titles = [t for t in titles if separator not in t]
-  reader = title_list.Reader(titles, separator=separator)
+def test_what_is_written_is_read(titles, separators, order):
+  for text in separators:
+    titles = [t for t in titles if text not in t + "\n" + item_text.look(t)]
+  reader = title_list.Reader(titles, separators=separators)
   numbers = list(range(len(titles)))
   order.shuffle(numbers)
   wanted = [titles[i] for i in numbers]
-  text = title_list.write(wanted, separator)
-  assert title_list.split(text, separator) == wanted
+  text = title_list.write(wanted, separators)
+  assert title_list.split(text, separators) == (wanted, 0)
   assert reader.read(text).items == tuple(numbers)
   assert not any(reader.read(text).edited)
+  assert not reader.read(text).misnumbered
+
+
+def test_separators_count_down():
+  assert title_list.write(_TITLES[2:5]) == (
+    "Go <extra_id_2> FIFA 12 <extra_id_1> FIFA 14"
+  )
+  # As far as there are numbers.
+  long = title_list.write(["Go"] * 103).split()
+  numbers = [99, 99, 99, 99, *reversed(range(1, 99))]
+  assert long[1::2] == [f"<extra_id_{number}>" for number in numbers]
+  assert title_list.split(" ".join(long)).misnumbered == 0
+  assert title_list.write(["Go", "Ur", "Go"], ("\n",)) == "Go\nUr\nGo"
+
+
+@pytest.mark.parametrize(
+  ("said", "misnumbered"),
+  [((), 0), ((1,), 0), ((2,), 1), ((3, 2, 1), 0), ((3, 3, 1), 1),
+   ((2, 1, 1), 2), ((1, 2, 3), 2), ((4, 3, 2, 1, 1), 4)],
+)  # fmt: skip
+def test_wrong_numbers_are_counted(said, misnumbered, strict):
+  """They end titles all the same; what is behind the last counts, too."""
+  text = "Go" + "".join(f" <extra_id_{number}> FIFA 12" for number in said)
+  reading = strict.read(text)
+  assert reading.items == (2, *[3] * len(said))
+  assert reading.misnumbered == misnumbered
+  # In tokens likewise.
+  ids = {"separator_ids": tuple(range(30, 39)), "eos_id": 1}
+  tokens = [5, *[i for number in said for i in (29 + number, 6)], 1]
+  parts = title_list.split_tokens(tokens, **ids)
+  assert parts == ([[5], *[[6]] * len(said)], misnumbered)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +122,9 @@ def test_what_is_written_is_read(titles, separator, order):
     ("Cafe\u0301 (2004)", (5,)),
     ('"Go"', (_INVALID,)),
     ("extra_id_0", (7,)),
-    ("<extra_id_1>", (_INVALID,)),
+    ("<extra_id_0>", (_INVALID,)),
+    ("<extra_id_100>", (_INVALID,)),
+    (f"Go {_TWO} FIFA 12", (2, 3)),
   ],
 )
 def test_reading_is_strict(text, items, strict):
@@ -129,7 +168,8 @@ def test_readers_have_names(strict, fuzzy):
     (f"Go {_SEP} on", "separates titles"),
     (_SEP, "separates titles"),
     # SentencePiece reads these as the separator.
-    ("\uff1cextra_id_0\uff1e", "separates titles"),
+    ("\uff1cextra_id_1\uff1e", "separates titles"),
+    ("<extra_id_99>", "separates titles"),
     ("", "could not be read back"),
     (" Go", "could not be read back"),
     ("Go  on", "could not be read back"),
@@ -144,10 +184,10 @@ def test_titles_that_could_not_be_read_back_are_refused(title, message):
     title_list.Reader([title])
 
 
-@pytest.mark.parametrize("separator", ["", "a b"])
-def test_a_separator_is_one_word(separator):
-  with pytest.raises(ValueError, match="the separator is"):
-    title_list.write(["Go"], separator)
+@pytest.mark.parametrize("separators", [(), ("",), ("|", "a b"), ("|", "|>")])
+def test_a_separator_is_one_word(separators):
+  with pytest.raises(ValueError, match="the separators are"):
+    title_list.write(["Go"], separators)
 
 
 def test_titles_that_look_alike_are_refused():
@@ -155,7 +195,7 @@ def test_titles_that_look_alike_are_refused():
     title_list.Reader(["Rocky II", "Rocky \u2161"])
 
 
-_IDS = st.integers(4, 99)
+_IDS = st.integers(5, 99)
 
 
 @settings(deadline=None, max_examples=60)
@@ -165,19 +205,23 @@ _IDS = st.integers(4, 99)
   behind=st.lists(_IDS, max_size=3),
 )
 def test_tokens_that_are_joined_are_split(rows, ended, behind):
-  ids = {"separator_id": 3, "eos_id": 1}
+  ids = {"separator_ids": (3, 4), "eos_id": 1}
   given_rows = [[*row, 1] for row in rows] if ended else rows
   joined = title_list.join_tokens(given_rows, **ids)
   assert joined[-1] == 1
-  assert joined.count(3) == max(0, len(rows) - 1)
-  assert title_list.split_tokens([*joined, *behind, 0, 0], **ids) == rows
+  assert joined.count(3) == (len(rows) > 1)
+  assert joined.count(4) == max(0, len(rows) - 2)
+  found = title_list.split_tokens([*joined, *behind, 0, 0], **ids)
+  assert found == (rows, 0)
 
 
 def test_tokens_of_a_list_are_those_of_its_titles():
-  ids = {"separator_id": 3, "eos_id": 1}
+  ids = {"separator_ids": (3, 4), "eos_id": 1}
   assert title_list.join_tokens([[5, 6], [7]], **ids) == [5, 6, 3, 7, 1]
-  assert title_list.split_tokens([3, 5, 3], **ids) == [[], [5], []]
-  for row in ([], [1], [5, 3], [1, 5]):
+  rows = [[5], [6], [7]]
+  assert title_list.join_tokens(rows, **ids) == [5, 4, 6, 3, 7, 1]
+  assert title_list.split_tokens([3, 5, 3], **ids) == ([[], [5], []], 1)
+  for row in ([], [1], [5, 3], [4], [1, 5]):
     with pytest.raises(ValueError, match="title 1 of the list"):
       title_list.join_tokens([[5], row], **ids)
 

@@ -86,17 +86,17 @@ def _check_lists(words):
   """Titles are written one by one, with the newline's token between."""
   titles = ["Go!", UNSEEN, "1,000 Miles", "!"]
   ids = {
-    "separator_id": words.separator_id(title_list.NEWLINE),
+    "separator_ids": words.separator_ids(title_list.NEWLINES),
     "eos_id": words.eos_id,
   }
   tokens = title_list.join_tokens(words.encode_all(titles), **ids)
-  rows = title_list.split_tokens([*tokens, 0, 0], **ids)
+  rows = title_list.split_tokens([*tokens, 0, 0], **ids).entries
   assert rows == [list(look) for look in words.looks(titles)]
-  reader = title_list.Reader(titles, separator=title_list.NEWLINE)
+  reader = title_list.Reader(titles, separators=title_list.NEWLINES)
   assert reader.read_entries(map(words.decode, rows)).items == (0, 1, 2, 3)
   assert reader.read(words.decode(tokens)).items == (0, 1, 2, 3)
   with pytest.raises(ValueError, match="the vocabulary reads"):
-    words.separator_id(title_list.SENTINEL)
+    words.separator_ids(title_list.SENTINELS)
 
 
 def test_a_sentencepiece_model(model_file):

@@ -41,12 +41,12 @@ def test_sentinels_that_are_pieces_are_counted_once(
 def test_sentinels_separate(trained, published, tmp_path):
   public = tokenizer.Tokenizer(published(trained.path, tmp_path / "a.model"))
   for words in (trained, public):
-    assert words.separator_id("<extra_id_0>") == words.vocab_size - 1
-    assert words.separator_id("<extra_id_99>") == words.vocab_size - 100
-    assert words.decode([words.separator_id("<extra_id_7>")]) == ""
+    ids = words.separator_ids(["<extra_id_0>", "<extra_id_99>"])
+    assert ids == (words.vocab_size - 1, words.vocab_size - 100)
+    assert words.decode(words.separator_ids(["<extra_id_7>"])) == ""
   for text in ("\n", "Zü", "<extra_id_100>"):
     with pytest.raises(ValueError, match="the vocabulary reads"):
-      trained.separator_id(text)
+      trained.separator_ids([text])
 
 
 def test_training_is_deterministic(trained, tmp_path):

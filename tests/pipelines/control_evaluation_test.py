@@ -105,7 +105,7 @@ def evaluation_fixture(matching):
       control_writing.ControlWriter(opened, requests),
       item_knn.ItemKNN().fit(log, opened.catalog),
       popularity.Popularity().fit(log, opened.catalog),
-      lead=1.0,
+      lead=control_writing.Lead(1.0, pull=1e3),
     ),
     num_resamples=20,
   )
@@ -126,6 +126,7 @@ def test_the_trie_leaves_no_mistakes_and_the_filter_no_disobedience(evaluation):
     names = [
       control_methods.MODEL,
       control_methods.LED,
+      control_methods.READ,
       control_methods.STATE,
       control_methods.POPULARITY,
     ]
@@ -263,7 +264,7 @@ def test_matches_that_count_enough_lead_to_what_the_state_ranks(evaluation):
     methods.writer.matched(), np.ones(len(methods.writer.asked), bool)
   )
   rows = np.arange(len(best))
-  led = methods.writer.constrained("led", rows, lead=1e5)
+  led = methods.writer.constrained("led", rows, lead=control_writing.Lead(1e5))
   np.testing.assert_array_equal(led, best)
   # And it is the best known by what is taught, where that is what is taught.
   assert control_lead.shared(led, best) == 1.0
@@ -274,15 +275,63 @@ def test_matches_that_count_enough_lead_to_what_the_state_ranks(evaluation):
   methods.writer.requests.lists = dataclasses.replace(
     lists, frame=lists.frame.with_columns(label_ids=pl.Series(taught))
   )
-  weight = control_lead.fitted(methods.writer)
+  lead = control_lead.fitted(methods.writer)
   found = {
-    each: control_lead.shared(
-      methods.writer.constrained("led", rows, lead=each), best
+    match: control_lead.shared(
+      methods.writer.constrained("led", rows, lead=control_writing.Lead(match)),
+      best,
     )
-    for each in control_lead.WEIGHTS
+    for match in control_lead.MATCHES
   }
-  assert found[weight] == max(found.values()) > min(found.values())
-  assert control_lead.description(weight).count(f"{weight:g}") > 1
+  assert found[lead.match] == max(found.values()) > min(found.values())
+  # The words name nothing that pulls away from it.
+  assert lead.pull == control_lead.PULLS[0]
+
+
+def test_what_is_read_of_the_words_pulls_whatever_the_rows_say(evaluation):
+  """Hard enough, lists obey the words, and are led by matches beside them."""
+  methods = evaluation.methods
+  writer = methods.writer
+  attributes = writer.opened.parts.attributes
+  largest = sorted(
+    range(len(attributes)), key=lambda n: len(attributes.items(n))
+  )
+  name = attributes.attributes[largest[-1]].name
+  texts = (
+    f"A customer bought [history] and says: I like {name}. List 4 items.",
+    f"Name 4 items, but no {name}.",
+    f"List 4 items; at most 25% of them should be {name}.",
+    f"List 4 items, 3 or more of which are {name}.",
+    f"List 4 items; about 2 of them should be {name}.",
+    "Fill a page with exactly 4 items for the owner of [history].",
+  )
+  words, lists = writer.opened.run.tokenizer, writer.requests.lists
+  encoded = [words.encode(text) for text in texts]
+  count = len(lists.frame)
+  prompts = dataclasses.replace(
+    lists.prompts,
+    texts=ragged.Ragged.of(encoded),
+    rows=np.arange(count) % len(texts),
+  )
+  requests = types.SimpleNamespace(
+    lists=dataclasses.replace(lists, prompts=prompts),
+    asked=writer.requests.asked,
+    instructions=writer.requests.instructions,
+  )
+  writer = control_writing.ControlWriter(writer.opened, requests)
+  has = attributes.mask(largest[-1])
+  every = np.arange(count)
+  led = writer.constrained("led", every, lead=control_writing.Lead(2.0))
+  read = writer.constrained("read", every, lead=control_writing.Lead(2.0, 1e3))
+  number = has[read].sum(1)
+  for row, (low, high) in zip(
+    every, [(4, 4), (0, 0), (0, 1), (3, 4), (2, 2), (0, 4)] * count,
+    strict=False,
+  ):  # fmt: skip
+    assert low <= number[row] <= high
+    if (low, high) == (0, 4):
+      np.testing.assert_array_equal(read[row], led[row])
+  assert (number != has[led].sum(1)).any()
 
 
 def test_the_state_has_plain_lists_of_its_own(evaluation):
@@ -324,6 +373,7 @@ def test_each_group_has_what_can_be_said_of_it(evaluation):
   methods = page.split("| method | lists |")[1].split("\n\n")[0]
   assert "\n| state vector, filtered | its best" in methods
   assert "\n| state vector |" in cold
+  assert "\n| model, led and read |" in cold
   (shared,) = [
     line for line in page.splitlines() if line.startswith("| wanted, seen |")
   ]

@@ -86,7 +86,7 @@ def test_rows_come_back_as_they_were_made(spec, folder):
 
 
 def test_the_tokens_of_a_list_are_those_of_its_titles(folder, names):
-  """SeqIO reads the separator as one token; no title knows its neighbours."""
+  """SeqIO reads a separator as one token; no title knows its neighbours."""
   from instructrec.pipelines import generate, token_cache
 
   own = tokenizer.Tokenizer(folder / generate.VOCABULARY)
@@ -103,9 +103,24 @@ def test_the_tokens_of_a_list_are_those_of_its_titles(folder, names):
     tokens = found.targets.tokens[start:stop].tolist()
     assert tokens == title_list.join_tokens(
       own.encode_all([titles[i] for i in ids]),
-      separator_id=own.separator_id(title_list.SENTINEL),
+      separator_ids=own.separator_ids(title_list.SENTINELS),
       eos_id=tokenizer.EOS_ID,
     )
+
+
+def test_lists_that_were_written_in_another_way_are_refused(
+  folder, monkeypatch
+):
+  from instructrec.serving import instruction_folder
+
+  instruction_folder.read_manifest(folder)
+  version = title_list.FORMAT_VERSION
+  monkeypatch.setattr(title_list, "FORMAT_VERSION", version + 1)
+  with pytest.raises(
+    ValueError,
+    match=rf"lists of titles of the format {version}, expected {version + 1}",
+  ):
+    instruction_folder.read_manifest(folder)
 
 
 def test_the_token_cache_keeps_what_evaluation_needs(folder, names):
@@ -239,11 +254,12 @@ def test_seqio_measures_lists_as_they_are_asked(folder, names):
   found = metric_fn(asked, texts)
   assert (found["CorrectCount"], found["TCP"], found["CPA"]) == (1, 1, 1)
   assert found["NonExist"] == found["RepeatItem"] == found["InHistory"] == 0
+  assert found["WrongNumber"] == 0
   led = [row["target_id"] != b"" for row in rows]
   assert found["HR@10"] >= sum(led) / len(led) > 0
   # The first title of each ten times: one good item of k.
   echoed = [
-    title_list.write([title_list.split(text)[0]] * one["k"])
+    title_list.write([title_list.split(text).entries[0]] * one["k"])
     for text, one in zip(texts, asked, strict=True)
   ]
   worse = metric_fn(asked, echoed)

@@ -64,7 +64,7 @@ def test_a_copy_of_the_public_vocabulary_has_its_ids(
 
 
 def test_a_list_has_the_tokens_of_its_titles(tmp_path, monkeypatch):
-  """Each as if it stood alone, and the separator is one token."""
+  """Each as if it stood alone, and separators are one token each."""
   from instructrec.instructions import title_list
   from instructrec.pipelines import vocabulary
 
@@ -73,13 +73,16 @@ def test_a_list_has_the_tokens_of_its_titles(tmp_path, monkeypatch):
   tokenizer.train(titles * 9, path, vocab_size=400)
   monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(path))
   words, own = vocabulary.default(), tokenizer.Tokenizer(path)
-  (separator_id,) = words.encode(title_list.SENTINEL)
-  assert separator_id == own.separator_id(title_list.SENTINEL)
-  ids = {"separator_id": separator_id, "eos_id": tokenizer.EOS_ID}
+  separator_ids = own.separator_ids(title_list.SENTINELS)
+  assert vocabulary.separator_ids() == separator_ids
+  assert words.encode(" ".join(title_list.SENTINELS)) == [*separator_ids]
+  ids = {"separator_ids": separator_ids, "eos_id": tokenizer.EOS_ID}
   tokens = title_list.join_tokens(own.encode_all(titles), **ids)
   text = title_list.write(titles)
   assert [*words.encode(text), tokenizer.EOS_ID] == tokens
   reader = title_list.Reader(titles)
-  rows = title_list.split_tokens(tokens, **ids)
+  rows, misnumbered = title_list.split_tokens(tokens, **ids)
+  assert not misnumbered
   assert reader.read_entries(map(own.decode, rows)).items == (0, 1, 2, 3)
-  assert reader.read(words.decode(tokens)).items == (0, 1, 2, 3)
+  reading = reader.read(words.decode(tokens))
+  assert (reading.items, reading.misnumbered) == ((0, 1, 2, 3), 0)

@@ -10,7 +10,7 @@ from instructrec.pipelines import weighted_rows
 from instructrec.retrieval import run_weights
 from instructrec.retrieval.methods import item_knn
 from instructrec.retrieval.run_weights import WITH_WISH, WITHOUT_WISH
-from instructrec.serving.model_parts import Wish
+from instructrec.serving.wish_prompts import Wish
 
 READ = {"wanted", "unwanted", "plain", "unread"}
 

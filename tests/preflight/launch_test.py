@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from instructrec.alignment import list_objective
+from instructrec.alignment import list_rows
 from instructrec.preflight import (
   launch,
   launch_files,
@@ -328,11 +328,8 @@ def test_a_launch_that_is_rewarded_for_lists_is_read_with_a_catalogue():
     title_length=10,
   )
   lists, batch = found.lists, found.batch("train")
-  assert (lists.num_lists, lists.max_items, lists.separator_id) == (
-    4,
-    10,
-    found.network.vocab_size - 1,
-  )
+  assert (lists.num_lists, lists.max_items) == (4, 10)
+  assert lists.separator_ids[0] == found.network.vocab_size - 2
   assert int(lists.catalog.num_items) == 300
   # Ten tokens, the end included, are rounded up.
   assert lists.catalog.summary()["longest_title"] == 10
@@ -340,9 +337,9 @@ def test_a_launch_that_is_rewarded_for_lists_is_read_with_a_catalogue():
   assert batch["list_has"].dtype == bool
   assert batch["list_history"].shape == (32, 7)
   assert batch["list_keys"].shape == (32, 2)
-  assert set(list_objective.ARRAYS) <= set(batch)
+  assert set(list_rows.ARRAYS) <= set(batch)
   assert "encoder_segment_ids" not in batch
-  assert not set(list_objective.ARRAYS) & set(found.batch("score"))
+  assert not set(list_rows.ARRAYS) & set(found.batch("score"))
   # As of the embedded runner, whose files name no catalogue either.
   own = launch_files.read(["gin/align_cpu.gin"], [*LENGTHS, "TITLE_LENGTH=24"])
   assert own.batch("train")["list_has"].shape == (16, 10_000)

@@ -8,7 +8,7 @@ import pytest
 from instructrec.retrieval import run_weights
 from instructrec.serving import (
   catalog_ranker,
-  constraints,
+  list_limits,
   matched_answers,
   questions,
 )
@@ -158,7 +158,7 @@ def test_the_best_of_many_are_those_of_all():
 def test_a_list_keeps_to_its_limits(answers, items):
   having = np.zeros(len(items), bool)
   having[:40] = True
-  limits = (constraints.Limit(having, 2),)
+  limits = (list_limits.Limit(having, 2),)
   (whole,) = answers.answer([questions.Question((), WISH)])
   (found,) = answers.answer([questions.Question((), WISH, k=9, limits=limits)])
   few = [place for place in whole.places if place < 40][:2]

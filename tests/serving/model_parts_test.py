@@ -8,8 +8,7 @@ import pytest
 
 from instructrec.instructions import topics
 from instructrec.models.scoring import features
-from instructrec.serving import model_parts
-from instructrec.serving.model_parts import Wish
+from instructrec.serving.wish_prompts import Wish
 from instructrec.training import scoring
 
 PARTS = {"likelihood", "prior", "match", "popularity"}
@@ -132,7 +131,7 @@ def test_a_catalogues_unread_wishes_are_told_alike(matching, parts):
 def test_idle_words_are_ordinary_ones_and_stay_the_same(matching, parts):
   found = parts.of_block(matching.block, Wish.NOTHING)
   same(parts.of_block(matching.block, Wish.NOTHING), found)
-  data, _ = parts._under(Wish.NOTHING, matching.block)
+  data, _ = parts.prompts.under(Wish.NOTHING, matching.block)
   texts = wishes_of(dataclasses.replace(matching.block, tokens=data))
   assert len(set(texts)) == len(texts)
   for text in texts:
@@ -155,7 +154,7 @@ def test_likelihoods_and_priors_are_those_of_the_model(
   score = jax.jit(run.model.score_batch)
   history = parts.items.history(block.tokens, np.array([0]))
   for name, text, shown in (
-    ("likelihood", run.tokenizer.encode(parts.prompt(None)), history),
+    ("likelihood", run.tokenizer.encode(parts.prompts.text(None)), history),
     ("prior", [1], np.zeros_like(history)),
   ):
     inputs = np.array([text], np.int32)
@@ -248,10 +247,10 @@ def test_runs_have_the_parts_that_they_trained(matching):
 
 
 def test_prompts_say_the_wish_and_mark_the_history(parts):
-  assert "pirates!" in parts.prompt("pirates!")
-  assert "[history]" in parts.prompt("pirates!")
-  assert "[history]" in parts.prompt(None)
-  assert model_parts.Wish.OTHER.value == "somebody else's wish"
+  assert "pirates!" in parts.prompts.text("pirates!")
+  assert "[history]" in parts.prompts.text("pirates!")
+  assert "[history]" in parts.prompts.text(None)
+  assert Wish.OTHER.value == "somebody else's wish"
 
 
 def test_a_catalogue_that_takes_several_trees_has_the_same_priors(

@@ -10,7 +10,7 @@ from instructrec.data import synthetic
 from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import t5, t5_config
 from instructrec.models.scoring import features
-from instructrec.serving import constraints
+from instructrec.serving import list_limits
 from instructrec.serving import ranker as ranker_lib
 
 TEXT = "something to play with friends"
@@ -185,7 +185,7 @@ def test_warming_compiles_what_lists_need(ranker):
 def test_the_best_within_a_limit_are_the_first_of_all_within_it(ranker, most):
   items = ranker.catalog
   having = np.arange(len(items)) % 2 > 0
-  limits = [constraints.Limit(having, most)]
+  limits = [list_limits.Limit(having, most)]
   allowed = np.arange(len(items)) % 5 > 0
   every = [
     found
@@ -193,7 +193,7 @@ def test_the_best_within_a_limit_are_the_first_of_all_within_it(ranker, most):
     if allowed[items.index(found.item_id)]
   ]
   order = np.array([items.index(found.item_id) for found in every])
-  expected = constraints.first(order, limits, 40)
+  expected = list_limits.first(order, limits, 40)
   found = ranker.top(items.item_ids[:1], TEXT, 40, allowed, limits=limits)
   assert [items.index(one.item_id) for one in found] == expected.tolist()
   assert sum(having[expected]) == most

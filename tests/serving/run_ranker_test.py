@@ -39,24 +39,6 @@ def named(**titles):
   return run_ranker.Ranker(types.SimpleNamespace(catalog=items))
 
 
-@pytest.mark.parametrize(
-  ("said", "expected"),
-  [
-    ("something  for\na trip", "something for a trip."),
-    ("No cartoons!", "No cartoons!"),
-    ("really?", "really?"),
-    ('like "Alien."', 'like "Alien."'),
-    ("like (Alien)", "like (Alien)."),
-    ("a gift, ", "a gift."),
-    ("安いもの。", "安いもの。"),
-    ("  ", None),
-    (None, None),
-  ],
-)
-def test_a_wish_is_a_sentence(said, expected):
-  assert run_ranker.sentence(said) == expected
-
-
 def test_titles_and_ids_name_the_same_items(ranker):
   items = ranker.opened.catalog
   ids, titles = items.item_ids[:2], items.titles[:2]

@@ -15,7 +15,7 @@ from instructrec.models.networks import t5, t5_config
 from instructrec.training import ragged, title_writing
 
 TITLES = [[4, 1], [4, 5, 1], [6, 7, 1], [6, 8, 8, 1], [9, 1]]
-POLICY = list_policy.ListPolicy(separator_id=11, max_items=4)
+POLICY = list_policy.ListPolicy(separator_ids=(11,), max_items=4)
 COUNT = 5
 
 
@@ -87,7 +87,7 @@ def test_lists_of_all_requests_keep_to_what_each_says(writer):
 
 def test_titles_with_the_separator_are_refused(writer):
   writer, prompts = writer
-  other = list_policy.ListPolicy(separator_id=8, max_items=4)
+  other = list_policy.ListPolicy(separator_ids=(11, 8), max_items=4)
   asked = list_policy.ListRequests(lengths=np.ones(COUNT, np.int32))
   with pytest.raises(ValueError, match="item 4 has the separator 8"):
     writer.write_lists(prompts, asked, other)

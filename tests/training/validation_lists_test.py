@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from instructrec.evaluation import metrics
-from instructrec.serving import model_parts
+from instructrec.serving.wish_prompts import Wish
 from instructrec.training import mesh, scoring, validation_lists
 
 
@@ -42,7 +42,7 @@ def test_metrics_are_those_of_the_parts_that_evaluate_ranks_by(
   matching, lists, part, layout
 ):
   parts = matching.parts(part)
-  own = parts.of_block(matching.block, model_parts.Wish.OWN)
+  own = parts.of_block(matching.block, Wish.OWN)
   scores = own[part]
   if part == "match":
     numbers = lists.data.pad_candidate_items(

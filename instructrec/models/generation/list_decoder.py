@@ -17,6 +17,8 @@ from instructrec.models.networks import network
 from instructrec.models.networks import reading as reading_lib
 
 METHODS = (GREEDY, SAMPLE)
+SENTINELS = tuple(range(32_098, 31_999, -1))
+"""Of T5's vocabulary: `<extra_id_1>` to `<extra_id_99>`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class ListDecoder:
   """Writes lists of a catalogue's titles (`title_lists`).
 
   Attributes:
-    separator_id: the token between titles: `<extra_id_0>`, which is 32099 in
-      T5's vocabulary.
+    separator_ids: the tokens between titles, by how many are to come; without
+      a word the sentinels of T5's vocabulary, `<extra_id_1>` first.
     max_items: titles of the longest list; who asks for more gets so many.
     method: "greedy" takes the likeliest token each time, "sample" draws it.
     num_decodes: lists a request; of "greedy" there is one.
@@ -41,7 +43,7 @@ class ListDecoder:
       then; None where `predict_lists` alone is, which is told.
   """
 
-  separator_id: int = 32099
+  separator_ids: tuple[int, ...] = SENTINELS
   max_items: int = 10
   method: str = GREEDY
   num_decodes: int = 1
@@ -80,7 +82,7 @@ class ListDecoder:
   def policy(self) -> list_policy.ListPolicy:
     """How tokens have their probability."""
     return list_policy.ListPolicy(
-      separator_id=self.separator_id,
+      separator_ids=tuple(self.separator_ids),
       max_items=self.max_items,
       constrained=self.constrained,
       probability=self.probability,
@@ -157,5 +159,5 @@ class ListDecoder:
         "[batch, length], a list each, or requests that say how many titles"
       )
     some = (targets != network.PAD_ID).any(axis=-1)
-    separators = (targets == self.separator_id).sum(axis=-1)
+    separators = self.policy.separates(targets).sum(axis=-1)
     return jnp.where(some, separators + 1, 0).astype(jnp.int32)

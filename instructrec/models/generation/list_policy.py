@@ -26,7 +26,8 @@ class ListPolicy:
   """How the tokens of a list have their probability.
 
   Attributes:
-    separator_id: the token between titles; see `check`.
+    separator_ids: the tokens between titles: the n-th where n titles are
+      still to come, the last also where more are; see `check`.
     max_items: items of the longest list.
     constrained: whether nothing but titles of the catalogue can be written, as
       many as were asked for, none twice; or any tokens.
@@ -34,13 +35,16 @@ class ListPolicy:
       written; or "open", among all tokens. See `catalog_beam.beam_search`.
     max_length: tokens of the longest list; None has room for any that is
       constrained.
+    temperature: above 0, what the network's logits are divided by; the policy
+      is what they then say, to whoever draws from it and whoever learns.
   """
 
-  separator_id: int
+  separator_ids: tuple[int, ...]
   max_items: int
   constrained: bool = True
   probability: str = catalog_walk.CLOSED
   max_length: int | None = None
+  temperature: float = 1.0
 
   def __post_init__(self) -> None:
     """Checks names and numbers.
@@ -59,10 +63,14 @@ class ListPolicy:
         f"max_length is {self.max_length}, which would cut constrained lists; "
         "leave it None"
       )
-    if self.max_items < 1 or self.separator_id < 1:
+    if self.max_items < 1 or min(self.separator_ids, default=0) < 1:
       raise ValueError(
-        f"max_items is {self.max_items} and separator_id {self.separator_id}; "
-        "expected at least 1, as 0 is padding"
+        f"max_items is {self.max_items} and separator_ids "
+        f"{self.separator_ids}; expected at least 1, as 0 is padding"
+      )
+    if not self.temperature > 0.0:
+      raise ValueError(
+        f"temperature is {self.temperature}; expected a number above 0"
       )
 
   def check(self, trie: catalog_trie.CatalogTrie) -> None:
@@ -72,33 +80,48 @@ class ListPolicy:
       trie: the catalogue.
 
     Raises:
-      ValueError: where a title has the separator in it, or the separator is no
+      ValueError: where a title has a separator in it, or a separator is no
         token, or the end token.
     """
-    if self.separator_id >= trie.vocab_size or self.separator_id == trie.eos_id:
-      raise ValueError(
-        f"the separator is the token {self.separator_id}; expected one of the "
-        f"{trie.vocab_size}, other than the end token {trie.eos_id}"
-      )
-    (found,) = np.nonzero(np.asarray(trie.title_tokens) == self.separator_id)
+    for token in self.separator_ids:
+      if token >= trie.vocab_size or token == trie.eos_id:
+        raise ValueError(
+          f"a separator is the token {token}; expected one of the "
+          f"{trie.vocab_size}, other than the end token {trie.eos_id}"
+        )
+    tokens = np.asarray(trie.title_tokens)
+    (found,) = np.nonzero(np.isin(tokens, self.separator_ids))
     if len(found):
       starts = np.asarray(trie.title_starts)
       leaf = np.searchsorted(starts, found[0], side="right") - 1
       raise ValueError(
         f"the title of item {int(trie.leaf_items[leaf])} has the separator "
-        f"{self.separator_id} among its tokens; rename it, or choose another "
-        "separator"
+        f"{int(tokens[found[0]])} among its tokens; rename it, or choose other "
+        "separators"
       )
 
   def length(self, trie: catalog_trie.CatalogTrie) -> int:
     """Tokens of the longest list."""
     return self.max_length or self.max_items * trie.max_length
 
+  def separator(self, coming: Int[Array, "*dims"]) -> Int[Array, "*dims"]:
+    """The token that says how many titles are still to come.
+
+    Args:
+      coming: how many; of none there is no separator, and any is returned.
+    """
+    ids = jnp.asarray(self.separator_ids, jnp.int32)
+    return ids[jnp.clip(coming, 1, len(ids)) - 1]
+
+  def separates(self, tokens: Int[Array, "*dims"]) -> Bool[Array, "*dims"]:
+    """Which tokens are separators, whatever they say."""
+    return jnp.isin(tokens, jnp.asarray(self.separator_ids, jnp.int32))
+
   def places(
     self, tokens: Int[Array, "*dims length"]
   ) -> Int[Array, "*dims length"]:
     """Which title of its list each token is of, its separator included."""
-    separators = (tokens == self.separator_id).astype(jnp.int32)
+    separators = self.separates(tokens).astype(jnp.int32)
     return jnp.cumsum(separators, axis=-1) - separators
 
   def by_item(

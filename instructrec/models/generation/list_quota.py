@@ -7,7 +7,9 @@ taken off the counts one by one, so that nothing of the catalogue's size changes
 while lists are written, and the lists of a prompt share its counts.
 
 Where something speaks for items beside their titles, each list has a prior of
-its own, which loses what is listed.
+its own, which loses what is listed. A quota may also only pull lists that are
+led so: both kinds then have room for all, and the one of which some are still
+to come speaks for its items, by the share of the places left that it needs.
 """
 
 import flax.struct
@@ -30,11 +32,37 @@ class Quota:
       `leaf_intervals.Conditions` for the number of columns.
     at_least: 0 for any number.
     at_most: the list's length, or more, for any number.
+    pull: None holds lists to it. Else they are only led by it: so many nats
+      are added to items of a kind that needs all places that are left, and to
+      those of one that needs a share of them, that share of it.
   """
 
   items: Bool[Array, "batch items"]
   at_least: Int[Array, " batch"]
   at_most: Int[Array, " batch"]
+  pull: float | Float[Array, ""] | None = None
+
+
+@flax.struct.dataclass
+class Due:
+  """What a quota that pulls still needs.
+
+  Attributes:
+    items: of each kind; below 0 where there are more than that.
+    places: that are left.
+    pull: see `Quota`.
+  """
+
+  items: Int[Array, "lists kinds"]
+  places: Int[Array, " lists"]
+  pull: float | Float[Array, ""]
+
+  @property
+  def scores(self) -> Float[Array, "lists kinds"]:
+    """What is added to the items of each kind, in nats."""
+    places = self.places[:, None]
+    needed = jnp.clip(self.items, 0, places)
+    return self.pull * needed / jnp.maximum(places, 1)
 
 
 @flax.struct.dataclass
@@ -51,6 +79,7 @@ class Remaining:
     kinds: of those.
     prior: what speaks for what may be listed, a row for each list and kind;
       None for nothing.
+    due: what a quota that pulls still needs; None without one.
   """
 
   before: Int[Array, "batch kinds leaves_plus_1"]
@@ -58,6 +87,7 @@ class Remaining:
   listed: Int[Array, "lists places"]
   kinds: Int[Array, "lists places"]
   prior: leaf_intervals.Prior | None = None
+  due: Due | None = None
 
   @classmethod
   def of(
@@ -76,6 +106,9 @@ class Remaining:
       quota: what they say of a kind of them.
       lengths: items of each list.
       num_places: the most there are.
+
+    Raises:
+      ValueError: where a quota pulls, and nothing leads the lists.
     """
     shape = (len(lengths), trie.capacity)
     allowed = conditions.allowed
@@ -86,11 +119,19 @@ class Remaining:
     if conditions.excluded is not None:
       gone = leaf_intervals.leaves_of(trie, conditions.excluded)
       where = leaf_intervals.put(where, gone, False)
-    room = lengths[:, None]
+    room, due = lengths[:, None], None
     if quota is not None:
       ours = leaf_intervals.by_leaf(trie, quota.items, False)
       where = jnp.stack([where & ours, where & ~ours], axis=1)
       room = jnp.stack([quota.at_most, lengths - quota.at_least], axis=1)
+      if quota.pull is not None:
+        if conditions.item_scores is None:
+          raise ValueError(
+            f"a quota pulls by {quota.pull}, but no item_scores lead the "
+            "lists; give some, or hold lists to the quota: pull=None"
+          )
+        due = Due(lengths[:, None] - room[:, ::-1], lengths, quota.pull)
+        room = jnp.broadcast_to(lengths[:, None], room.shape)
     else:
       where = where[:, None]
     prior = None
@@ -106,6 +147,7 @@ class Remaining:
       listed=nothing,
       kinds=jnp.zeros_like(nothing),
       prior=prior,
+      due=due,
     )
 
   @property
@@ -120,8 +162,15 @@ class Remaining:
       by_prompt = prior.tree.reshape(*self.room.shape, -1)
       trees = jnp.repeat(by_prompt, num_lists, axis=0)
       prior = leaf_intervals.Prior(trees.reshape(-1, trees.shape[-1]))
+    due = self.due
+    if due is not None:
+      due = due.replace(  # type: ignore[attr-defined]
+        items=jnp.repeat(due.items, num_lists, axis=0),
+        places=jnp.repeat(due.places, num_lists, axis=0),
+      )
     return self.replace(  # type: ignore[attr-defined]
       prior=prior,
+      due=due,
       room=jnp.repeat(self.room, num_lists, axis=0),
       listed=jnp.repeat(self.listed, num_lists, axis=0),
       kinds=jnp.repeat(self.kinds, num_lists, axis=0),
@@ -150,6 +199,8 @@ class Remaining:
     )
     found = found.reshape(-1, num_kinds, lows.shape[1])
     found = jnp.where(self.room[..., None] > 0, found, -jnp.inf)
+    if self.due is not None:
+      found += self.due.scores[..., None]
     return jax.nn.logsumexp(found, axis=1)
 
   def _counted(
@@ -186,8 +237,14 @@ class Remaining:
       # Of the other kind the leaf weighs nothing already.
       gone = jnp.broadcast_to(jnp.where(where[:, None], leaf, -1), used.shape)
       prior = prior.without(gone.reshape(-1))
+    due = self.due
+    if due is not None:
+      due = due.replace(  # type: ignore[attr-defined]
+        items=due.items - used, places=due.places - where
+      )
     return self.replace(  # type: ignore[attr-defined]
       prior=prior,
+      due=due,
       room=self.room - used,
       listed=self.listed.at[rows, place].set(leaf[:, 0], mode="drop"),
       kinds=self.kinds.at[rows, place].set(kind, mode="drop"),

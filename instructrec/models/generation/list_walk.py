@@ -1,7 +1,7 @@
 """Lists of titles on their ways down a catalogue's trie.
 
 A list goes down the trie (`catalog_walk`) title after title: at the end of one
-the separator stands in the place of the end token, and the next begins at the
+a separator stands in the place of the end token, and the next begins at the
 root again, without what the list has already (`list_quota`). All lists take one
 token at a time, so that they stand at different depths of the trie.
 
@@ -128,13 +128,15 @@ class ListWalk:
     """
     walk = self.along(state.remaining)
     slots = walk.trie.width(1)
+    logits = logits.astype(jnp.float32) / self.policy.temperature
     ways = state.ways._replace(
       log_probs=jnp.zeros_like(state.ways.log_probs),
       exists=state.ways.exists & state.going[:, None],
     )
     if self.policy.constrained:
-      last = state.place + 1 == self.lengths
-      ends_with = jnp.where(last, walk.trie.eos_id, self.policy.separator_id)
+      coming = self.lengths - state.place - 1
+      separators = self.policy.separator(coming)
+      ends_with = jnp.where(coming == 0, walk.trie.eos_id, separators)
       children = walk.children(
         ways, logits[:, None], state.depth, slots, ends_with[:, None]
       )
@@ -143,7 +145,7 @@ class ListWalk:
       if walk.prior is not None:
         keys += found.priors
       return Options(children, found.log_probs, keys)
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    log_probs = jax.nn.log_softmax(logits)
     edges = walk.edges(ways, state.depth, slots)
     return Options(edges, log_probs, log_probs)
 
@@ -179,7 +181,7 @@ class ListWalk:
     """
     trie, children = self.walk.trie, options.children
     is_end = tokens == trie.eos_id
-    closes = is_end | (tokens == self.policy.separator_id)
+    closes = is_end | self.policy.separates(tokens)
     same = children.ways.tokens == tokens[:, None]
     if not self.policy.constrained:  # A title may end with either.
       same = jnp.where(children.ends, closes[:, None], same)

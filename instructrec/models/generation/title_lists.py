@@ -1,9 +1,10 @@
 """Answers that are lists of titles, whole on the device.
 
-In tokens a list is the tokens of each title, a separator between them and the
-end token last (`instructions.title_list`). Lists are written token by token, or
-given; either way `list_walk.ListWalk.options` says what may come next and how
-likely it is, so that both have the same log-probabilities.
+In tokens a list is the tokens of each title, between them separators that say
+how many titles are still to come, and the end token last
+(`instructions.title_list`). Lists are written token by token, or given; either
+way `list_walk.ListWalk.options` says what may come next and how likely it is,
+so that both have the same log-probabilities.
 """
 
 from collections.abc import Callable
@@ -58,9 +59,9 @@ def write_lists(
     requests: what is asked.
     policy: settings.
     num_lists: lists a prompt, independent of each other.
-    temperature: what log-probabilities are divided by where tokens are drawn;
-      0 takes the likeliest one each time. At 1, lists are drawn with the
-      "closed" probabilities or, not constrained, with the "open" ones; the
+    temperature: what the policy's log-probabilities are divided by where tokens
+      are drawn; 0 takes the likeliest one each time. At 1, lists are drawn with
+      the "closed" probabilities or, not constrained, with the "open" ones; the
       reported ones are those of temperature 1.
     rng: key of the draws; those of a list depend on it, on the place of its
       prompt and its own, and on the prompt. Or a key of each prompt [batch];

@@ -22,6 +22,7 @@ from instructrec.serving.server import (
   chatting,
   errors,
   gates,
+  head,
   lifecycle,
   metrics,
   page_files,
@@ -36,7 +37,7 @@ from instructrec.settings import serving
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
   status: {"model": rerank_schema.Error}
-  for status in (400, 401, 404, 413, 422, 429, 500, 503, 504)
+  for status in (400, 401, 404, 408, 413, 422, 429, 500, 503, 504)
 }
 _RERANK: dict[str, Any] = {
   "response_model": rerank_schema.RerankAnswer | list[rerank_schema.TextResult],
@@ -125,19 +126,34 @@ def create(
     (Exception, errors.on_fault),
   ):
     app.add_exception_handler(kind, handler)
-  routes: dict[str, set[str]] = {}
-  for route in app.routes:
-    if isinstance(route, routing.Route):
-      routes.setdefault(route.path, set()).update(route.methods or ())
+  routes = _methods(app)
   app.mount("/", page_files.PageFiles(routes))
   chosen = gates.Keys.of(os.environ) if keys is None else keys
   # The last one that is added stands first.
-  app.add_middleware(gates.Gates, keys=chosen, refused=counted.rejected)
+  app.add_middleware(
+    gates.Gates,
+    keys=chosen,
+    refused=counted.rejected,
+    seconds=settings.deadline_seconds,
+  )
   app.add_middleware(lifecycle.Farewell, life=life)
+  app.add_middleware(head.HeadAsGet)
   app.add_middleware(
     metrics.Measured, metrics=counted, routes=frozenset(routes)
   )
   return app
+
+
+def _methods(app: fastapi.FastAPI) -> dict[str, set[str]]:
+  """The methods that each path answers."""
+  found: dict[str, set[str]] = {}
+  for route in app.routes:
+    if isinstance(route, routing.Route):
+      methods = found.setdefault(route.path, set())
+      methods.update(route.methods or ())
+      if "GET" in methods:
+        methods.add("HEAD")
+  return found
 
 
 def _add_operations(
@@ -327,7 +343,11 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     answer, _ = await found(request, body, strict, recommending.single)
     return responses.JSONResponse(answer)
 
-  @app.post("/v1/chat/completions", response_model=chat_schema.ChatAnswer)
+  @app.post(
+    "/v1/chat/completions",
+    response_model=chat_schema.ChatAnswer,
+    responses={200: {"content": {chatting.EVENTS: {}}}},
+  )
   async def chat(
     request: fastapi.Request,
     body: chat_schema.ChatRequest,
@@ -337,6 +357,6 @@ def _add_recommendations(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     answer = chatting.answer(*await found(request, body, strict, chatting.turn))
     if body.stream:
       return responses.StreamingResponse(
-        chatting.events(answer), media_type="text/event-stream"
+        chatting.events(answer), media_type=chatting.EVENTS
       )
     return responses.JSONResponse(answer)

@@ -32,6 +32,21 @@ class ChatRequest(Strict):
     model: the name of the model; null for the one that is served.
   """
 
+  model_config = pydantic.ConfigDict(
+    json_schema_extra={
+      "examples": [
+        {
+          "messages": [
+            {"role": "user", "content": "Puzzles under 30 dollars"},
+            {"role": "assistant", "content": "1. A title"},
+            {"role": "user", "content": "Cheaper."},
+          ],
+          "k": 3,
+        }
+      ]
+    }
+  )
+
   messages: list[dict[str, Any]]
   stream: bool | None = None
   history: History = Field(default_factory=list)

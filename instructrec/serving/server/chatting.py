@@ -13,6 +13,9 @@ from instructrec.serving.server import (
   served,
 )
 
+EVENTS = "text/event-stream"
+"""The form of an answer that is streamed."""
+
 
 def turn(
   run: served.Served, request: chat_schema.ChatRequest

@@ -16,6 +16,7 @@ _TYPES = {
   403: ("permission_error", "forbidden"),
   404: ("not_found_error", "not_found"),
   405: ("invalid_request_error", "method_not_allowed"),
+  408: ("timeout_error", "body_timeout"),
   413: ("invalid_request_error", "too_large"),
   422: ("invalid_request_error", "invalid_request"),
   429: ("overloaded_error", "queue_full"),

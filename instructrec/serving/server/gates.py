@@ -3,6 +3,7 @@
 Plain ASGI, so that a body is refused while it comes, and answers can stream.
 """
 
+import asyncio
 import collections
 import dataclasses
 import hashlib
@@ -97,17 +98,19 @@ class Keys:
 
 @dataclasses.dataclass(frozen=True)
 class Gates:
-  """ASGI: refuses requests without a key (401) or with too large a body (413).
+  """ASGI: refuses requests without a key, and bodies that do not fit or come.
 
   Attributes:
     app: what answers the others.
     keys: that open it.
     refused: counts what was refused, by reason.
+    seconds: after which a body that is not whole is not waited for.
   """
 
   app: types.ASGIApp
   keys: Keys
   refused: Any
+  seconds: float
 
   async def __call__(
     self, scope: types.Scope, receive: types.Receive, send: types.Send
@@ -116,18 +119,24 @@ class Gates:
     if scope["type"] != "http":
       await self.app(scope, receive, send)
       return
-    headers = {
-      name.lower(): value.decode("latin-1") for name, value in scope["headers"]
-    }
+    # A header that comes twice is both of its values, and two keys are none: a
+    # proxy before this server may have read the other one.
+    headers: dict[bytes, str] = {}
+    for name, value in scope["headers"]:
+      before = headers.get(name.lower())
+      found = value.decode("latin-1")
+      headers[name.lower()] = found if before is None else f"{before}, {found}"
     try:
       self.keys.check(scope["path"], headers.get(b"authorization", ""))
-      body = await _whole(receive, headers.get(b"content-length", ""))
+      length = headers.get(b"content-length", "")
+      body = await _whole(receive, length, self.seconds)
     except errors.ApiError as error:
-      self.refused.labels("key" if error.status < 413 else "body").inc()
-      found = errors.response(error)
+      reason = "key" if error.status in (401, 403) else "body"
+      self.refused.labels(reason).inc()
+      answer = errors.response(error)
       # What is still coming is not read: the connection ends here.
-      found.headers["Connection"] = "close"
-      await found(scope, receive, send)
+      answer.headers["Connection"] = "close"
+      await answer(scope, receive, send)
       return
     messages = collections.deque([body])
 
@@ -137,12 +146,27 @@ class Gates:
     await self.app(scope, read, send)
 
 
-async def _whole(receive: types.Receive, length: str) -> types.Message:
-  """The whole body as one message, where it is not too large."""
+async def _whole(
+  receive: types.Receive, length: str, seconds: float
+) -> types.Message:
+  """The whole body as one message, where it comes and is not too large."""
   limit = limits.BODY_BYTES
-  most = limit.value
-  if length.isascii() and length.isdigit() and int(length[:20]) > most:
+  if length.isascii() and length.isdigit() and int(length[:20]) > limit.value:
     raise _too_large(f"{length[:20]} bytes", limit)
+  try:
+    async with asyncio.timeout(seconds):
+      return await _received(receive, limit)
+  except TimeoutError as error:
+    raise errors.ApiError(
+      408,
+      f"the body did not end within {seconds:g} seconds; send it whole",
+    ) from error
+
+
+async def _received(
+  receive: types.Receive, limit: limits.Limit
+) -> types.Message:
+  """The chunks of a body as one message; fails where they are too much."""
   chunks, size = [], 0
   while True:
     message = await receive()
@@ -150,7 +174,7 @@ async def _whole(receive: types.Receive, length: str) -> types.Message:
       return message
     chunks.append(message.get("body", b""))
     size += len(chunks[-1])
-    if size > most:
+    if size > limit.value:
       raise _too_large("more", limit)
     if not message.get("more_body"):
       return {

@@ -51,6 +51,18 @@ class RecommendationsRequest(Strict):
     model: the name of the model; null for the one that is served.
   """
 
+  model_config = pydantic.ConfigDict(
+    json_schema_extra={
+      "examples": [
+        {
+          "instruction": "Something with dinosaurs, under 30 dollars.",
+          "k": 3,
+          "reasons": True,
+        }
+      ]
+    }
+  )
+
   history: History = Field(default_factory=list)
   instruction: Wish | None = None
   k: K = 10

@@ -13,7 +13,7 @@ from instructrec.serving import (
   conversation_state,
   questions,
   rankings,
-  run_ranker,
+  wish_sentence,
 )
 from instructrec.serving.server import errors, recommendation_schema, served
 
@@ -87,7 +87,7 @@ def turn(
     return Turn(state, None, every)
   question = questions.Question(
     state.history,
-    run_ranker.sentence(state.wish),
+    wish_sentence.sentence(state.wish),
     None,
     kept,
     k,
@@ -218,7 +218,7 @@ def _answer(
     "meta": {
       "warnings": notes,
       "history": list(state.history),
-      "instruction": run_ranker.sentence(state.wish),
+      "instruction": wish_sentence.sentence(state.wish),
       "num_candidates": num_candidates,
       "milliseconds": round(1000 * (time.perf_counter() - began), 3),
     },

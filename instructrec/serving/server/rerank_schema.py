@@ -52,6 +52,19 @@ class DocumentsRequest(Common):
     use_activation: vLLM: false for raw scores.
   """
 
+  model_config = pydantic.ConfigDict(
+    json_schema_extra={
+      "examples": [
+        {
+          "query": "a puzzle about the ocean",
+          "documents": ["A kite", {"text": "An ocean puzzle"}],
+          "top_n": 1,
+          "return_documents": True,
+        }
+      ]
+    }
+  )
+
   documents: Annotated[
     list[Text | dict[str, Any]], Field(max_length=_Documents)
   ]
@@ -68,6 +81,14 @@ class TextsRequest(Common):
     texts: what is ranked.
     return_text: whether the answer repeats them.
   """
+
+  model_config = pydantic.ConfigDict(
+    json_schema_extra={
+      "examples": [
+        {"query": "a puzzle about the ocean", "texts": ["A kite", "A puzzle"]}
+      ]
+    }
+  )
 
   texts: Annotated[list[Text], Field(max_length=_Documents)]
   return_text: bool | None = None

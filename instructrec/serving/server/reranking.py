@@ -13,7 +13,7 @@ from instructrec.serving import (
   constraints,
   conversation_state,
   questions,
-  run_ranker,
+  wish_sentence,
 )
 from instructrec.serving.server import errors, rerank_schema, served
 
@@ -42,7 +42,7 @@ def question(
       document or item that is none.
   """
   said = [request.instruction, request.query]
-  wish = " ".join(filter(None, map(run_ranker.sentence, said))) or None
+  wish = " ".join(filter(None, map(wish_sentence.sentence, said))) or None
   history = run.items(request.history, "history")
   if wish is None and not history:
     raise errors.ApiError(
@@ -66,7 +66,7 @@ def question(
   breaking = _breaking(run, documents, state.kept)
   asked = questions.Question(
     state.history,
-    run_ranker.sentence(state.wish),
+    wish_sentence.sentence(state.wish),
     tuple(documents),
     k=top,
     breaking=breaking,

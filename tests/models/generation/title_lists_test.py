@@ -20,14 +20,14 @@ from instructrec.models.generation import (
 )
 from instructrec.models.networks import reading
 
-EOS, SEPARATOR, MAX_ITEMS, ROWS, COUNT = 1, 22, 5, 50, 58
-WEIGHT = 0.75
-"""Of the scores of items."""
+EOS, SEPARATORS, MAX_ITEMS, ROWS, COUNT = 1, (22, 21, 20), 5, 50, 58
+WEIGHT, PULL = 0.75, 6.0
+"""Of the scores of items, and of what is still to come."""
 SMALL = [
   [4, 9, 1],
   [4, 9, 8, 1],
   [4, 1],
-  [20, 1],
+  [19, 1],
   [7, 7, 7, 7, 7, 1],
   [7, 7, 7, 3, 1],
 ]
@@ -36,7 +36,7 @@ INPUTS = np.array([[5, 9, 4, 1, 0, 0], [7, 3, 1, 0, 0, 0]], np.int32)
 
 def _policy(**settings):
   return list_policy.ListPolicy(
-    separator_id=SEPARATOR, max_items=MAX_ITEMS, **settings
+    separator_ids=SEPARATORS, max_items=MAX_ITEMS, **settings
   )
 
 
@@ -61,9 +61,9 @@ def _write(**settings):
 
 def _titles(catalogs, seed=0):
   """Catalogues of other tokens and orders, and of one shape."""
-  titles = [t for t in catalogs.titles(2 * COUNT) if SEPARATOR not in t]
+  titles = [t for t in catalogs.titles(2 * COUNT) if not {*t} & {*SEPARATORS}]
   rng = np.random.default_rng(seed)
-  tokens = [0, EOS, *rng.permutation(np.arange(2, SEPARATOR)).tolist()]
+  tokens = [0, EOS, *rng.permutation(np.arange(2, min(SEPARATORS))).tolist()]
   order = rng.permutation(COUNT).tolist()
   return [[tokens[token] for token in titles[i]] for i in order]
 
@@ -74,7 +74,7 @@ def _trie(titles, vocab_size=23):
   )
 
 
-def _requests(rng, rows=ROWS, count=COUNT, *, led=False):
+def _requests(rng, rows=ROWS, count=COUNT, *, led=False, pull=None):
   """Of all kinds: short of items, excluded ones twice, quotas that clash."""
   share = rng.choice([0.02, 0.1, 0.5, 1.0], (rows, 1))
   numbers = rng.integers(0, MAX_ITEMS + 1, (3, rows), np.int32)
@@ -92,6 +92,7 @@ def _requests(rng, rows=ROWS, count=COUNT, *, led=False):
       items=rng.random((rows, count)) < 0.4,
       at_least=np.where(free, 0, np.minimum(numbers[1], numbers[0])),
       at_most=np.where(free, MAX_ITEMS, numbers[2]),
+      pull=pull,
     ),
   )
 
@@ -111,20 +112,28 @@ def _pool(requests, row):
     int(requests.quota.at_most[row]),
     length - int(requests.quota.at_least[row]),
   )
+  if requests.quota.pull is not None:
+    rooms = length, length
   possible = sum(min(len(p), r) for p, r in zip(ours, rooms, strict=True))
   return ours, list(rooms), min(length, possible)
 
 
-def _plain(titles, ours, rooms, length, logits_after, lead=None):
+def _plain(titles, ours, rooms, length, logits_after, lead=None, due=None):
   """One greedy list, by dictionaries, with both probabilities of its items.
 
-  With `lead`, what speaks for items below a token counts for the token.
+  With `lead`, what speaks for items below a token counts for the token, and
+  with `due` also how many of each kind are still to come, of so many places.
   """
   tokens, items, closed, open_ = [], [], [], []
   pools = [set(own) for own in ours]
   while len(items) < length:
-    end = EOS if len(items) + 1 == length else SEPARATOR
+    coming = min(length - len(items) - 1, len(SEPARATORS))
+    end = SEPARATORS[coming - 1] if coming else EOS
     pool = [i for k in (0, 1) if rooms[k] > 0 for i in pools[k]]
+    own = None if lead is None else lead.copy()
+    for k in (0, 1) if due is not None else ():
+      wanting, places = due[k], due[2]
+      own[list(pools[k])] += PULL * min(max(wanting, 0), places) / places
     prefix, sums = [], np.zeros(2)
     while True:
       children = {}
@@ -135,9 +144,9 @@ def _plain(titles, ours, rooms, length, logits_after, lead=None):
       logits = np.asarray(logits_after(tokens), np.float64)
       ids = sorted(children)
       keys = {token: logits[token] for token in ids}
-      if lead is not None:
+      if own is not None:
         for below in ids:
-          keys[below] += np.logaddexp.reduce(lead[children[below]])
+          keys[below] += np.logaddexp.reduce(own[children[below]])
       token = max(ids, key=lambda t: keys[t])
       sums += logits[token] - np.array(
         [np.logaddexp.reduce(logits[ids]), np.logaddexp.reduce(logits)]
@@ -150,26 +159,34 @@ def _plain(titles, ours, rooms, length, logits_after, lead=None):
     kind = 0 if item in pools[0] else 1
     pools[kind].discard(item)
     rooms[kind] -= 1
+    if due is not None:
+      due[kind] -= 1
+      due[2] -= 1
     items.append(item + 1)
     closed.append(sums[0])
     open_.append(sums[1])
   return tokens, items, closed, open_
 
 
-@pytest.mark.parametrize("led", [False, True])
-@pytest.mark.parametrize("seed", range(2))
-def test_greedy_lists_are_those_of_a_plain_walk(catalogs, seed, led):
+@pytest.mark.parametrize(
+  ("seed", "led", "pull"),
+  [(0, False, None), (1, False, None), (0, True, None), (1, True, PULL)],
+)
+def test_greedy_lists_are_those_of_a_plain_walk(catalogs, seed, led, pull):
   titles, table = _titles(catalogs, seed), catalogs.table(ROWS, seed)
-  requests = _requests(np.random.default_rng(seed), led=led)
+  requests = _requests(np.random.default_rng(seed), led=led, pull=pull)
   found = _write()(catalogs.writer(table), _trie(titles), requests)
   seen = set()
   for row in range(ROWS):
     logits = np.asarray(table[row], np.float64)
+    length = int(requests.lengths[row])
+    low, high = requests.quota.at_least[row], requests.quota.at_most[row]
     tokens, items, *expected = _plain(
       titles,
       *_pool(requests, row),
       lambda before, logits=logits: logits[before[-1] if before else 0],
       WEIGHT * requests.conditions.item_scores[row] if led else None,
+      None if pull is None else [int(low), length - int(high), length],
     )
     for lists, log_probs in zip(found, expected, strict=True):
       written = np.trim_zeros(lists.tokens[row, 0], "b").tolist()
@@ -213,7 +230,9 @@ def test_no_model_breaks_what_was_asked(catalogs):
         for own, room in zip(ours, rooms, strict=True):
           assert len(set(items) & set(own)) <= max(room, 0)
         expected = title_list.join_tokens(
-          [titles[item] for item in items], separator_id=SEPARATOR, eos_id=EOS
+          [titles[item] for item in items],
+          separator_ids=SEPARATORS,
+          eos_id=EOS,
         )
         tokens = np.trim_zeros(lists.tokens[row, 0], "b").tolist()
         assert tokens == (expected if items else [])
@@ -288,18 +307,21 @@ class Scripted:
 
 
 def test_lists_without_a_catalogue_are_read_along():
-  """What is no title, twice there, empty, too long, or cut."""
-  sep, end = SEPARATOR, EOS
+  """What is no title, twice there, empty, too long, or cut.
+
+  Separators end a title whatever they say.
+  """
+  (sep, two, _), end = SEPARATORS, EOS
   lists = {
     (4, 9, sep, 7, 7, 7, 3, end): ([1, 6], True),
-    (4, 9, sep, 4, 9, sep, 4, end): ([1, 1, 3], True),
-    (4, 9, 8, 8, sep, 20, end): ([list_policy.INVALID, 4], True),
+    (4, 9, sep, 4, 9, two, 4, end): ([1, 1, 3], True),
+    (4, 9, 8, 8, sep, 19, end): ([list_policy.INVALID, 4], True),
     (9, sep, 4, 9, end): ([list_policy.INVALID, 1], True),
     (7, 7, end): ([list_policy.INVALID], True),
     (sep, 4, sep, end): ([list_policy.BLANK, 3, list_policy.BLANK], True),
     (end,): ([], True),
     (sep, end): ([list_policy.BLANK, list_policy.BLANK], True),
-    (4, sep, 4, sep, 4, sep, 4, sep, 20, sep, 20): ([3, 3, 3, 3, 4], False),
+    (4, sep, 4, sep, 4, sep, 4, sep, 19, sep, 19): ([3, 3, 3, 3, 4], False),
     (*(9,) * 18, sep, 4): ([list_policy.INVALID, 3], False),
     (*(9,) * 19, sep): ([list_policy.INVALID, list_policy.BLANK], False),
     (*(9,) * 20,): ([list_policy.INVALID], False),
@@ -407,18 +429,19 @@ def test_networks_write_the_lists_of_a_plain_walk(network, logits_of):
 
 def test_lists_that_are_never_written_have_no_probability(tiny):
   """Two titles, without the third; none of the second kind but one."""
-  sep, end = SEPARATOR, EOS
+  sep, end = SEPARATORS[0], EOS
   given = {
-    (20, sep, 7, 7, 7, 3, end): True,
+    (19, sep, 7, 7, 7, 3, end): True,
     (7, 7, 7, 3, sep, 4, 9, end): True,
-    (20, sep, 20, end): False,
-    (20, sep, 4, end): False,
+    (19, SEPARATORS[1], 7, 7, 7, 3, end): False,
+    (19, sep, 19, end): False,
+    (19, sep, 4, end): False,
     (4, 9, sep, 4, 9, 8, end): False,
-    (20, 4, end): False,
-    (5, sep, 20, end): False,
-    (20, end): False,
-    (20, sep, 7, 7, 7, 3, sep): False,
-    (20, sep, 7, 7, 7, 3, end, end): False,
+    (19, 4, end): False,
+    (5, sep, 19, end): False,
+    (19, end): False,
+    (19, sep, 7, 7, 7, 3, sep): False,
+    (19, sep, 7, 7, 7, 3, end, end): False,
   }
   asked = list_policy.ListRequests(
     lengths=np.array([2], np.int32),

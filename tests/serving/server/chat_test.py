@@ -102,7 +102,11 @@ def test_a_stream_says_the_same_line_by_line(server):
     "/v1/chat/completions",
     {"messages": [user(WISH)], "k": 3, "stream": True},
   )
-  assert found.headers["Content-Type"].startswith("text/event-stream")
+  kind, _, _ = found.headers["Content-Type"].partition(";")
+  assert kind == "text/event-stream"
+  paths = server.get("/openapi.json").json()["paths"]
+  answers = paths["/v1/chat/completions"]["post"]["responses"]["200"]["content"]
+  assert {*answers} == {"application/json", kind}
   *events, done, end = found.text.split("\n\n")
   assert (done, end) == ("data: [DONE]", "")
   chunks = [json.loads(event.removeprefix("data: ")) for event in events]

@@ -1,15 +1,17 @@
 """What is refused, with which status, and in one form for all clients."""
 
+import asyncio
 import json
 
 import pytest
 
 from instructrec import limits
-from instructrec.serving.server import gates
+from instructrec.serving.server import gates, metrics
 
 DEEP = "[" * 100_000
 FINE = {"query": "a kite", "documents": ["A kite"]}
 WISH = {"instruction": "a kite"}
+CHAT, SAID = "/v1/chat/completions", {"role": "user", "content": "a kite"}
 # The path, the body (text as it is, other things as JSON), the status, and the
 # field that is named.
 MALFORMED = [
@@ -54,6 +56,7 @@ MALFORMED = [
   ("/rerank", FINE | {"return_documents": "yes"}, 422, "return_documents"),
   ("/rerank", FINE | {"model": "other"}, 404, "model"),
   ("/rerank", FINE | {"model": 3}, 422, "model"),
+  ("/rerank", '{"query": "a", "query": 3, "documents": ["a"]}', 422, "query"),
   ("/rerank", {"query": "a", "texts": []}, 400, "texts"),
   ("/rerank", {"query": "a", "texts": [3]}, 422, "texts.0"),
   ("/rerank", {"query": "a", "texts": None}, 422, "texts"),
@@ -98,6 +101,14 @@ MALFORMED = [
     422,
     "filters.exclude",
   ),
+  (CHAT, {}, 422, "messages"),
+  (CHAT, {"messages": []}, 400, "messages"),
+  (CHAT, {"messages": [SAID] * 10_000}, 422, "messages"),
+  (CHAT, {"messages": [[]]}, 422, "messages"),
+  (CHAT, {"messages": [{"role": "boss", "content": "a"}]}, 422, "messages"),
+  (CHAT, {"messages": [{"role": "user", "content": 3}]}, 422, "messages"),
+  (CHAT, {"messages": [SAID], "k": -1}, 422, "k"),
+  (CHAT, {"messages": [SAID], "stream": "yes"}, 422, "stream"),
 ]
 
 
@@ -174,10 +185,7 @@ def test_queries_of_items_are_checked(server, params, name):
   [
     ("/v2/rerank", FINE),
     ("/v1/recommendations", WISH),
-    (
-      "/v1/chat/completions",
-      {"messages": [{"role": "user", "content": "a kite"}]},
-    ),
+    (CHAT, {"messages": [SAID]}),
   ],
 )
 def test_fields_that_say_nothing_are_told_or_refused(server, path, body):
@@ -196,7 +204,9 @@ def test_what_is_not_there_is_404_or_405(server):
   assert "/docs" in check(server.get("/nowhere"), 404)["message"]
   for method, path, allowed in (
     ("GET", "/rerank", "POST"),
-    ("DELETE", "/v1/items", "GET"),
+    ("DELETE", "/v1/items", "GET, HEAD"),
+    ("OPTIONS", "/v1/models", "GET, HEAD"),
+    ("TRACE", "/healthz", "GET, HEAD"),
     ("POST", "/openapi.json", "GET, HEAD"),
     ("POST", "/", "GET, HEAD"),
     ("PUT", "/page.css", "GET, HEAD"),
@@ -240,6 +250,27 @@ def test_a_large_body_is_refused_before_it_is_there(server, monkeypatch):
   assert server.post("/rerank", FINE).status_code == 200
 
 
+def test_a_body_without_an_end_is_not_waited_for():
+  begun = [{"type": "http.request", "body": b"{", "more_body": True}]
+  sent = []
+
+  async def receive():
+    return begun.pop() if begun else await asyncio.Event().wait()
+
+  async def send(message):
+    sent.append(message)
+
+  refused = metrics.Metrics().rejected
+  gate = gates.Gates(None, gates.Keys(), refused, seconds=0.01)
+  scope = {"type": "http", "path": "/rerank", "headers": []}
+  asyncio.run(gate(scope, receive, send))
+  start, body = sent
+  assert start["status"] == 408
+  assert (b"connection", b"close") in start["headers"]
+  assert "did not end within 0.01 seconds" in json.loads(body["body"])["detail"]
+  assert refused.labels("body")._value.get() == 1
+
+
 @pytest.fixture(scope="module")
 def closed(serve):
   """A server that asks for keys."""
@@ -267,6 +298,7 @@ class TestKeys:
       {"Authorization": "Basic one"},
       {"Authorization": "one"},
       {"Authorization": b"Bearer \xff"},
+      [("Authorization", "Bearer one"), ("Authorization", "Bearer two")],
     ],
   )
   @pytest.mark.parametrize("path", ["/rerank", "/v1/recommendations"])

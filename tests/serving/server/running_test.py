@@ -104,6 +104,17 @@ def test_what_was_accepted_is_answered_before_the_end(started, held):
     httpx.get(f"{url}/healthz")
 
 
+def test_head_is_what_get_answers_without_its_body(started):
+  server, _, _ = started()
+  url = address(server)
+  for path in ("/healthz", "/v1/models", "/", "/page.css"):
+    found, whole = httpx.head(url + path), httpx.get(url + path)
+    assert (found.status_code, found.content) == (200, b""), path
+    assert found.headers["Content-Length"] == str(len(whole.content)), path
+  refused = httpx.head(f"{url}/rerank")
+  assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
+
+
 def test_a_server_that_ends_says_so_first(started, held):
   held.going.set()
   server, thread, _ = started(drain_seconds=3600)

@@ -1,0 +1,89 @@
+"""What a message asks after an answer."""
+
+import pytest
+
+from instructrec.serving.messages import Message
+
+
+@pytest.mark.parametrize(
+  ("said", "expected"),
+  [
+    ("puzzles under $20", "puzzles, a price of at most 20"),
+    ("puzzles for 1,250 dollars or less", "puzzles, a price of at most 1250"),
+    ("19.99 tops", "a price of at most 19.99"),
+    ("my budget is twenty", "a price of at most 20"),
+    ("at least 5 euros", "a price of at least 5"),
+    ("under 50 cents", "a price of at most 0.5"),
+    ("at least fifty pence", "a price of at least 0.5"),
+    *(
+      (said, "a price of at least 5, a price of at most 10")
+      for said in (
+        "5 to 10 dollars",
+        "5-10 dollars",
+        "5 \u2013 10 euros",
+        "$5-$10",
+        "$5-10",
+        "from 5 to 10 dollars",
+        "between 5-10",
+        "10 to 5 dollars",
+        "a price of 5-10",
+      )
+    ),
+    ("50-99 cents", "a price of at least 0.5, a price of at most 0.99"),
+    ("cheap for 2-4 players", "cheap; not understood: '2-4 players'"),
+    ("for kids 5-10", "not understood: 'kids 5-10'"),
+    ("only two kites", "at most 2 of kites"),
+    ("only kites", "among kites"),
+    ("just kites, please", "among kites"),
+    ("nothing but kites", "among kites"),
+    ("kites only", "among kites"),
+    ("kites and nothing else", "among kites"),
+    ("solely kites", "among kites"),
+    ("only show me kites", "among kites"),
+    ("show me kites instead", "among kites"),
+    ("only kites or puzzles", "among kites, among puzzles"),
+    ("kites and puzzles only", "among kites, among puzzles"),
+    ("only dinosaur kites", "Dinosaur, among kites"),
+    ("only kites under $20", "among kites, a price of at most 20"),
+    ("only kites, no puzzles", "among kites, no puzzles"),
+    ("kites only under $20", "kites, a price of at most 20"),
+    ("I just want kites", "kites"),
+    ("not only kites", "kites"),
+    ("just no kites", "no kites"),
+    ("kites instead of puzzles", "kites, no puzzles"),
+    ("one kite at most", "at most 1 of kites"),
+    ("fewer puzzles", "at most 0 of puzzles"),
+    ("under 90 minutes", "not understood: 'under 90 minutes'"),
+    ("for kids under 8", "not understood: 'kids under 8'"),
+    ("under 2", "a price of at most 2"),
+    ("not the second or the fourth", "not 1, not 3"),
+    ("hide the last two", "not 3, not 4"),
+    ("show me others", "not 0, not 1, not 2, not 3, not 4"),
+    ("I loved number 3", "like 2"),
+    (
+      "more like the seventh",
+      "not understood: 'more like the seventh' (5 items were shown)",
+    ),
+    ("the second is too expensive", "a price of at most 8.09"),
+    ("cheaper than the last one", "a price of at most 16.82"),
+    ("the third is nice, more of that", "like 2"),
+    ("something purple", "not understood: 'purple'"),
+    ("hello, thanks a lot!", "nothing is asked for"),
+    (
+      "the first one is odd",
+      "not understood: 'first one' (what of it is not known), 'odd'",
+    ),
+    (
+      "ein Geschenk ohne Puzzles",
+      "not understood: 'ein Geschenk ohne Puzzles'",
+    ),
+  ],
+)
+def test_a_message_after_an_answer(said, expected, shop):
+  items = shop.shelf.catalog
+  shown = tuple(items.item_ids[3:8])
+  state = shop.read([Message("assistant", "", shown), Message("user", said)])
+  found = state.understood.replace("nothing is asked for; ", "")
+  for number, item in enumerate(shown):
+    found = found.replace(repr(items.title(item)), str(number))
+  assert found == expected
