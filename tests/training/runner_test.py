@@ -87,7 +87,7 @@ def finish(process):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
   directory = tmp_path_factory.mktemp("unbroken")
-  copy_run.run(directory, steps=10)
+  finish(spawn({directory: ("1x1",)}, steps=10))
   return directory
 
 
