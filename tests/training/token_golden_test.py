@@ -11,7 +11,7 @@ import pytest
 from instructrec.training import gin_config, mesh, runner
 from instructrec.training import trainer as trainer_lib
 
-# The rate of the first step is zero: two of four change what is learnt.
+# The first update has the rate zero; the two after it change what is learnt.
 ROWS, INPUTS, TARGETS, STEPS = 16, 256, 32, 4
 GOLDEN = {
   (): (
