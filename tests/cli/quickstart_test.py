@@ -1,6 +1,5 @@
 """`instructrec quickstart`, small, and what can be done with its run."""
 
-import dataclasses
 import json
 import re
 
@@ -8,8 +7,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from instructrec.cli import evaluate, main, train
-from instructrec.retrieval import fitting, run_weights
+from instructrec.cli import main
+from instructrec.retrieval import run_weights
 
 pytestmark = pytest.mark.tf
 _SEARCH = "personalized_search_p1_i1"
@@ -24,18 +23,6 @@ def call(*args):
   return result.output
 
 
-def _make_smaller(patch, module, name, *, bindings=(), **sizes):
-  """A step of the quickstart as it is, on less than its options can say."""
-  run = getattr(module, name)
-
-  def smaller(settings, *rest):
-    if bindings:
-      sizes["bindings"] = (*settings.bindings, *bindings)
-    return run(dataclasses.replace(settings, **sizes), *rest)
-
-  patch.setattr(module, name, smaller)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
   """The run's folder and what the command printed."""
@@ -43,10 +30,6 @@ def made(tmp_path_factory):
   # From a folder without gin files: the installed ones are found.
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(folder)
-    less = ("BATCH_SIZE = 8", "EVAL_STEPS = 1", "EVAL_LISTS = 8")
-    _make_smaller(patch, train, "run", bindings=less)
-    _make_smaller(patch, fitting, "fit", max_epochs=2)
-    _make_smaller(patch, evaluate, "run", num_histories=10)
     output = call(
       "quickstart",
       "--output=run",
