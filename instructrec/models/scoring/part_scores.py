@@ -7,6 +7,7 @@ read of a wish, retrievers) need a catalogue, so that
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -66,17 +67,19 @@ def weighted(
       f"has {', '.join(sorted(arrays))}; under T5X include "
       "gin/runs/t5x_items_eval.gin"
     )
-  if weights is None:
-    weights = {MATCH: 1.0, POPULARITY: reading.popularity_weight}
+  own: Mapping[str, Any] = weights or {
+    MATCH: 1.0,
+    POPULARITY: reading.popularity_weight,
+  }
   items = arrays["choice_items"]
-  scores = weights.get(POPULARITY, 0.0) * arrays["choice_logs"][..., 0]
-  if MATCH in weights:
+  scores = own.get(POPULARITY, 0.0) * arrays["choice_logs"][..., 0]
+  if MATCH in own:
     titles = network.Titles(arrays["choice_tokens"], items)
     vectors = reading.title_vectors(titles)
     request = reading.states.request
-    scores += weights[MATCH] * jnp.einsum("be,bce->bc", request, vectors)
-  if LIKELIHOOD in weights:
-    scores += weights[LIKELIHOOD] * candidate_scores.candidate_scores(
+    scores += own[MATCH] * jnp.einsum("be,bce->bc", request, vectors)
+  if LIKELIHOOD in own:
+    scores += own[LIKELIHOOD] * candidate_scores.candidate_scores(
       candidate_scores.of_reading(reading),
       arrays["decoder_loss_weights"],
       normalization=normalization,
