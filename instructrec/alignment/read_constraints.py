@@ -15,10 +15,8 @@ from instructrec.instructions import spoken
 from instructrec.instructions.attributes import Attributes
 from instructrec.instructions.wish_reader import WishReader
 
-_NUMBER = (
-  rf"(?P<count>\d{{1,3}}|{'|'.join(spoken.COUNTS)})(?!\w)"
-  r"(?:\s*(?P<percent>%|per ?cent\b))?"
-)
+_COUNT = rf"(?:\d{{1,3}}|{'|'.join(spoken.COUNTS)})(?!\w)"
+_NUMBER = rf"(?P<count>{_COUNT})(?:\s*(?P<percent>%|per ?cent\b))?"
 _BETWEEN = r"(?: [\w&'-]+){0,5},? "
 """What may stand between a number and the words behind it, such as "games"."""
 _BEFORE_NUMBER = {
@@ -42,7 +40,7 @@ _AMOUNTS = [
   for direction, before in _BEFORE_NUMBER.items()
   for pattern in (
     rf"\b{before} {_NUMBER}",
-    rf"\b{_NUMBER}{_BETWEEN}{_BEHIND_NUMBER[direction]}\b(?! \d)",
+    rf"\b{_NUMBER}{_BETWEEN}{_BEHIND_NUMBER[direction]}\b(?! {_COUNT})",
   )
 ]
 _SENTENCE_END = re.compile(r"[.;!?\n]")
