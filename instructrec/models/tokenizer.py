@@ -46,7 +46,8 @@ class Tokenizer:
   Raises:
     FileNotFoundError: where there is no such file.
     DamagedError: where it is no such model.
-    ValueError: where its special ids are not those of T5.
+    ValueError: where its special ids are not those of T5, or it is a
+      `tokenizer.json`.
   """
 
   def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -56,6 +57,7 @@ class Tokenizer:
         f"no SentencePiece model at {self.path}; `instructrec generate` "
         "writes one to <output>/vocabulary/sentencepiece.model"
       )
+    check_form(self.path)
     with records.reading(self.path, "expected a SentencePiece model"):
       self._model = sentencepiece.SentencePieceProcessor(
         model_file=str(self.path)
@@ -68,7 +70,10 @@ class Tokenizer:
     if found != (PAD_ID, EOS_ID, UNKNOWN_ID):
       raise ValueError(
         f"{self.path} has (pad, eos, unk) = {found}, expected "
-        f"{(PAD_ID, EOS_ID, UNKNOWN_ID)} as T5 has them"
+        f"{(PAD_ID, EOS_ID, UNKNOWN_ID)} as T5 has them: the token caches of "
+        "data folders, and whatever ranks, have T5's end token. A network with "
+        "another one, such as LLaMA's, is trained and evaluated by T5X "
+        "(docs/t5x.md, LLaMA)"
       )
 
   @property
@@ -119,6 +124,16 @@ class Tokenizer:
     size = self.vocab_size - EXTRA_IDS
     kept = itertools.takewhile(lambda i: i != EOS_ID, map(int, ids))
     return self._model.decode([i for i in kept if 0 < i < size])
+
+
+def check_form(path: str | os.PathLike[str]) -> None:
+  """Raises ValueError for the other form of vocabularies, `tokenizer.json`."""
+  if os.fspath(path).endswith(".json"):
+    raise ValueError(
+      f"{os.fspath(path)} is a tokenizer.json, and SeqIO's tasks and the "
+      "commands read SentencePiece models alone; name the tokenizer.model of "
+      "the checkpoint where there is one (docs/t5x.md, LLaMA)"
+    )
 
 
 def default_path() -> str:

@@ -27,6 +27,7 @@ class _Named(seqio.SentencePieceVocabulary):
     """Reads what is named, unless it was read last."""
     if self._counted == (path := tokenizer.default_path()):
       return
+    tokenizer.check_form(path)
     pieces = seqio.SentencePieceVocabulary(path).tokenizer
     super().__init__(path, extra_ids=tokenizer.missing_sentinels(pieces))
     self._counted = path

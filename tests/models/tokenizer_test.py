@@ -70,8 +70,15 @@ def test_other_special_ids_are_refused(tmp_path):
     hard_vocab_limit=False,
     minloglevel=2,
   )
-  with pytest.raises(ValueError, match=r"expected \(0, 1, 2\)"):
+  with pytest.raises(ValueError, match=r"expected \(0, 1, 2\).*by T5X"):
     tokenizer.Tokenizer(tmp_path / "other.model")
+
+
+def test_the_other_form_is_refused(tmp_path):
+  path = tmp_path / "tokenizer.json"
+  path.write_text("{}")
+  with pytest.raises(ValueError, match="SentencePiece models alone"):
+    tokenizer.Tokenizer(path)
 
 
 def test_the_real_t5_vocabulary(shared_data):

@@ -17,6 +17,9 @@ def test_without_a_setting_the_vocabulary_is_t5s(monkeypatch):
   monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, "/some/file.model")
   words = vocabulary.default()
   assert words.sentencepiece_model_file == "/some/file.model"
+  monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, "/some/tokenizer.json")
+  with pytest.raises(ValueError, match="SentencePiece models alone"):
+    words.encode("a mug")
 
 
 def test_tasks_follow_the_vocabulary_that_is_named(tmp_path, monkeypatch):

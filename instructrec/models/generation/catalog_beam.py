@@ -2,7 +2,7 @@
 
 Beams are ways down the catalogue's trie (`catalog_walk`). One that is down to a
 single item only spells its title; once no beam has a choice left, what remains
-of the titles is read in blocks of tokens.
+of the titles is read in blocks of tokens (`catalog_ends`).
 """
 
 from typing import Any, NamedTuple
@@ -12,11 +12,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.generation import (
+  catalog_ends,
   catalog_trie,
   catalog_walk,
   leaf_intervals,
 )
-from instructrec.models.generation.catalog_walk import Walk, Ways, take
+from instructrec.models.generation.catalog_walk import Walk
+from instructrec.models.generation.catalog_ways import (
+  Children,
+  Ways,
+  order_by,
+  take,
+)
 
 _NARROW = 16
 """Children a beam, on average, up to which a step is computed as small."""
@@ -35,9 +42,15 @@ class _Done(NamedTuple):
     every = [
       jnp.concatenate(both, axis=1) for both in zip(self, more, strict=True)
     ]
-    keys = catalog_walk.order_by(every[3], every[0])
+    keys = order_by(every[3], every[0])
     _, best = jax.lax.top_k(keys, self.leaves.shape[1])
     return _Done(*(take(x, best) for x in every))
+
+  def beyond(
+    self, bounds: Float[Array, "batch ways"]
+  ) -> Bool[Array, "batch ways"]:
+    """Whether scores of at most `bounds` are too low to be among these."""
+    return self.exists[:, -1:] & (bounds < self.scores[:, -1:])
 
 
 class _State(NamedTuple):
@@ -115,13 +128,7 @@ def beam_search(
       cache=cache,
     ),
   )
-  beams = state.beams
-  rest = walk.spelled(beams, state.cache, memory, state.depth)
-  log_probs = beams.log_probs + rest
-  scores = walk.scores(
-    log_probs, walk.trie.title_lengths(beams.lows), beams.priors
-  )
-  done = state.done.joined(_Done(beams.exists, beams.lows, log_probs, scores))
+  done = _with_ends(walk, state, memory)
   return catalog_walk.decodes(
     walk.trie,
     done.exists,
@@ -130,6 +137,25 @@ def beam_search(
     done.scores,
     state.depth,
   )
+
+
+def _with_ends(walk: Walk, state: _State, memory: Any) -> _Done:
+  """The best items, with those that beams without a choice lead to."""
+  beams, lengths = state.beams, walk.trie.title_lengths(state.beams.lows)
+
+  def joined(log_probs: Array, whole: Array | bool) -> tuple[_Done, Array]:
+    scores = walk.scores(log_probs, lengths, beams.priors)
+    found = _Done(beams.exists & whole, beams.lows, log_probs, scores)
+    return state.done.joined(found), scores
+
+  def wanted(log_probs: Array, whole: Array) -> Array:
+    done, bounds = joined(log_probs, whole)
+    return ~done.beyond(bounds)
+
+  log_probs = catalog_ends.read(
+    walk, beams, state.cache, memory, state.depth, wanted
+  )
+  return joined(log_probs, True)[0]
 
 
 def _step(walk: Walk, state: _State, memory: Any) -> _State:
@@ -157,11 +183,10 @@ def _step(walk: Walk, state: _State, memory: Any) -> _State:
   done = state.done.joined(ended)
   # Log-probabilities only fall, and no title is longer than `max_length`.
   bounds = walk.scores(going.log_probs, walk.trie.max_length, going.priors)
-  hopeless = done.exists[:, -1:] & (bounds < done.scores[:, -1:])
   rows = jnp.arange(batch)[:, None] * num_beams + parents
   return _State(
     depth=depth + 1,
-    beams=going._replace(exists=going.exists & ~hopeless),
+    beams=going._replace(exists=going.exists & ~done.beyond(bounds)),
     done=done,
     cache=cache.select(rows.reshape(-1)),
   )
@@ -170,14 +195,12 @@ def _step(walk: Walk, state: _State, memory: Any) -> _State:
 def _chosen(
   walk: Walk,
   beams: Ways,
-  children: catalog_walk.Children,
+  children: Children,
   depth: Int[Array, ""],
 ) -> tuple[Ways, Int[Array, "batch beams"], _Done]:
   """The best children that go on, their parents, and the items that end."""
   found = children.ways
-  keys = catalog_walk.order_by(
-    found.log_probs + found.priors, found.exists & ~children.ends
-  )
+  keys = order_by(found.log_probs + found.priors, found.exists & ~children.ends)
   best, index = jax.lax.top_k(keys, beams.lows.shape[1])
   going = found.take(index)
   going = going._replace(exists=best > -jnp.inf)

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from instructrec.models.generation import (
+  catalog_ends,
   catalog_trie,
   catalog_walk,
   leaf_intervals,
 )
-from instructrec.models.generation.catalog_walk import Walk, Ways, take
+from instructrec.models.generation.catalog_walk import Walk
+from instructrec.models.generation.catalog_ways import Ways, take
 
 
 class _State(NamedTuple):
@@ -100,9 +102,10 @@ def sample(
       cache=cache,
     ),
   )
-  rest = walk.spelled(state.ways, state.cache, memory, state.depth)
-  ways = state.ways._replace(log_probs=state.ways.log_probs + rest)
-  ways = _either(state.ended, ways)
+  log_probs = catalog_ends.read(
+    walk, state.ways, state.cache, memory, state.depth
+  )
+  ways = _either(state.ended, state.ways._replace(log_probs=log_probs))
   lengths = walk.trie.title_lengths(ways.lows)
   scores = walk.scores(ways.log_probs, lengths, ways.priors)
   return catalog_walk.decodes(

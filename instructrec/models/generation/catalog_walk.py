@@ -15,15 +15,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.generation import catalog_trie, leaf_intervals
+from instructrec.models.generation.catalog_ways import (
+  Children,
+  Ways,
+  order_by,
+  take,
+)
 from instructrec.models.networks import network
 from instructrec.models.scoring import candidate_scores
 
 OPEN, CLOSED = "open", "closed"
 PROBABILITIES = (OPEN, CLOSED)
-_BLOCK = 8
+BLOCK = 4
 """Tokens of a title that are read at once, where nothing is left to choose."""
-_LOWEST = -1e30
-"""What the impossible counts, which is still more than what is not allowed."""
 
 
 class Writer(Protocol):
@@ -80,54 +84,6 @@ class CatalogDecodes(NamedTuple):
   num_steps: Int[Array, ""]
 
 
-class Ways(NamedTuple):
-  """Nodes that are all equally deep.
-
-  Attributes:
-    exists: False for an empty place.
-    lows: the first item below each.
-    highs: one past the last.
-    nodes: which nodes of the trie; of no meaning where there is one item.
-    tokens: that led there.
-    log_probs: of the prefixes, in nats.
-    priors: what speaks for the items below.
-  """
-
-  exists: Bool[Array, "batch ways"]
-  lows: Int[Array, "batch ways"]
-  highs: Int[Array, "batch ways"]
-  nodes: Int[Array, "batch ways"]
-  tokens: Int[Array, "batch ways"]
-  log_probs: Float[Array, "batch ways"]
-  priors: Float[Array, "batch ways"]
-
-  @property
-  def decided(self) -> Bool[Array, "batch ways"]:
-    """Whether there is one item left, and only its title to spell."""
-    return self.highs - self.lows == 1
-
-  def take(self, index: Int[Array, "batch chosen"]) -> "Ways":
-    """Way `index[b, i]` of row b in place i."""
-    return Ways(*(take(x, index) for x in self))
-
-
-class Children(NamedTuple):
-  """Where ways go on to, those of one way next to each other.
-
-  Attributes:
-    ways: the children; they exist where an allowed item is below.
-    parents: of each, by its place.
-    ends: whether a title ends there.
-    first: place of the first child of each way, which is its end if it has one;
-      where there is no child, that of another way's.
-  """
-
-  ways: Ways
-  parents: Int[Array, "batch children"]
-  ends: Bool[Array, "batch children"]
-  first: Int[Array, "batch ways"]
-
-
 def check_probability(probability: str) -> None:
   """Raises ValueError unless `probability` is among PROBABILITIES."""
   if probability not in PROBABILITIES:
@@ -135,21 +91,6 @@ def check_probability(probability: str) -> None:
       f"probability is {probability!r}; expected one of "
       f"{', '.join(PROBABILITIES)}"
     )
-
-
-def take(x: Array, index: Int[Array, "batch n"]) -> Array:
-  """x[b, index[b, i]]."""
-  return jax.vmap(lambda row, i: row[i])(x, index)
-
-
-def order_by(
-  keys: Float[Array, "batch n"], exists: Bool[Array, "batch n"]
-) -> Float[Array, "batch n"]:
-  """Keys for `top_k`: whatever exists is above all that does not.
-
-  Also what has the probability 0, or one that is no number.
-  """
-  return jnp.where(exists, jnp.where(keys > _LOWEST, keys, _LOWEST), -jnp.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +156,7 @@ class Walk:
     """Memory and cache of all ways, with room for the last block."""
     return self.writer.start_decoding(
       sequences_per_prompt=self.num_ways,
-      max_length=self.trie.max_length + _BLOCK,
+      max_length=self.trie.max_length + BLOCK,
     )
 
   def start(self, batch_size: int) -> Ways:
@@ -386,56 +327,6 @@ class Walk:
     if self.normalization == "mean":
       log_probs = log_probs / lengths
     return log_probs + priors
-
-  def spelled(
-    self,
-    ways: Ways,
-    cache: network.Cache,
-    memory: network.Memory,
-    depth: Int[Array, ""],
-  ) -> Float[Array, "batch ways"]:
-    """What the rest of each title adds to its log-probability.
-
-    Args:
-      ways: of one item each.
-      cache: of the prefixes without their last tokens.
-      memory: of the prompts.
-      depth: length of the prefixes.
-    """
-    if self.probability == CLOSED:
-      return jnp.zeros_like(ways.log_probs)  # There is nothing else.
-    trie, rows = self.trie, ways.lows.reshape(-1)
-    lengths = trie.title_lengths(rows)
-    lengths = jnp.where(ways.exists.reshape(-1), lengths, 0)
-
-    def unfinished(state: tuple) -> Array:
-      return jnp.any(lengths > state[0])
-
-    def advance(state: tuple) -> tuple:
-      first, newest, total, cache = state
-      targets = trie.tokens_at(rows, first, _BLOCK)
-      inputs = jnp.concatenate([newest[:, None], targets[:, :-1]], axis=1)
-      hidden, cache = self.writer.decode_block(inputs, cache, memory)
-      place = jnp.arange(_BLOCK)
-      weights = (first + place < lengths[:, None]).astype(jnp.float32)
-      found = candidate_scores.tree_token_scores(
-        self.writer.logits,
-        hidden,
-        jnp.broadcast_to(place, targets[:, None].shape),
-        targets[:, None],
-        weights[:, None],
-      )
-      found = jnp.where(weights[:, None] > 0, found, 0.0)
-      return first + _BLOCK, targets[:, -1], total + found.sum((1, 2)), cache
-
-    start = (
-      depth,
-      ways.tokens.reshape(-1),
-      jnp.zeros(rows.shape, jnp.float32),
-      cache,
-    )
-    total = jax.lax.while_loop(unfinished, advance, start)[2]
-    return total.reshape(ways.lows.shape)
 
 
 def decodes(

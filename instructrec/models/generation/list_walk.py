@@ -18,12 +18,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.generation import (
   catalog_trie,
-  catalog_walk,
   leaf_intervals,
   list_policy,
   list_quota,
 )
-from instructrec.models.generation.catalog_walk import Walk, Ways
+from instructrec.models.generation.catalog_walk import Walk
+from instructrec.models.generation.catalog_ways import Children, Ways
 from instructrec.models.networks import network
 
 
@@ -49,7 +49,7 @@ class Options(NamedTuple):
     keys: the same, and what speaks for the items below.
   """
 
-  children: catalog_walk.Children
+  children: Children
   log_probs: Float[Array, "lists options"]
   keys: Float[Array, "lists options"]
 

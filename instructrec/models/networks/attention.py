@@ -1,6 +1,7 @@
 """Multi-head attention, with keys and values that many queries may share."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -16,6 +17,8 @@ from instructrec.models.networks import layers, t5_config
 # Added to the logit of a masked key. Finite, so that a query with no key at
 # all (a padded row) has a uniform softmax and not NaN.
 MASKED_LOGIT = -1e10
+_ROOMS = (16, 64, 256, 1024)
+"""Keys of a cache that are looked at, where it has no more yet."""
 
 
 @flax.struct.dataclass
@@ -48,6 +51,32 @@ def causal(
   """What of a cache the positions from `position` on look at."""
   queries = position + jnp.arange(block)
   return (jnp.arange(length) <= queries[:, None])[None, None]
+
+
+def within(
+  cache: KeysValues,
+  filled: Int[Array, ""],
+  look: Callable[[KeysValues], Array],
+) -> Array:
+  """What `look` makes of a cache, of which it is shown what is written.
+
+  A cache has room for the longest sequence there may be, and most are short.
+
+  Args:
+    cache: of some sequences.
+    filled: positions that are written.
+    look: reads a cache of fewer positions; those that are not written have no
+      part in what it makes.
+  """
+  length = cache.keys.shape[1]
+  rooms = [room for room in _ROOMS if 2 * room <= length]
+
+  def shown(room: int) -> Array:
+    return look(jax.tree.map(lambda x: x[:, :room], cache))
+
+  branches = [functools.partial(shown, room) for room in (*rooms, length)]
+  index = sum((filled > room).astype(jnp.int32) for room in rooms)
+  return jax.lax.switch(index, branches) if rooms else look(cache)
 
 
 def write_slots(
@@ -294,9 +323,23 @@ class Attention(nn.Module):
     query = self._split_heads(self.query(x, deterministic))
     # [batch * n, length, heads, kv] -> [batch, n * length, heads, kv]
     query = query.reshape(batch, -1, *query.shape[2:])
+    attended = self._attended(query, memory, mask, bias, deterministic)
+    # [batch, n * length, heads, kv] -> [batch * n, length, joined]
+    attended = attended.reshape(sequences, length, -1)
+    return self.out(attended, deterministic)
+
+  def _attended(
+    self,
+    query: Float[Array, "batch queries heads kv"],
+    memory: KeysValues,
+    mask: Bool[Array, "#batch 1 #queries keys"],
+    bias: Float[Array, "#batch heads #queries keys"] | None,
+    deterministic: bool,
+  ) -> Float[Array, "batch queries heads kv"]:
+    """Weighted sums of the values, by whichever implementation is set."""
     cfg = self.config
     if cfg.attention_implementation == "einsum":
-      attended = dot_product_attention(
+      return dot_product_attention(
         query,
         memory,
         mask,
@@ -306,19 +349,15 @@ class Attention(nn.Module):
         dropout=self.dropout,
         deterministic=deterministic,
       )
-    else:
-      attended = fused_dot_product_attention(
-        query,
-        memory,
-        mask,
-        bias,
-        implementation=cfg.attention_implementation,
-        dropout=self.dropout,
-        deterministic=deterministic,
-      )
-    # [batch, n * length, heads, kv] -> [batch * n, length, joined]
-    attended = attended.reshape(sequences, length, -1)
-    return self.out(attended, deterministic)
+    return fused_dot_product_attention(
+      query,
+      memory,
+      mask,
+      bias,
+      implementation=cfg.attention_implementation,
+      dropout=self.dropout,
+      deterministic=deterministic,
+    )
 
   def __call__(
     self,
@@ -350,8 +389,16 @@ class Attention(nn.Module):
       The result, and the cache with the new positions written into it.
     """
     cache = write(cache, self.project(x, True), position)
-    mask = causal(position, x.shape[1], cache.keys.shape[1])
-    return self.attend(x, cache, mask, bias, True), cache
+    block = x.shape[1]
+    query = self._split_heads(self.query(x, True))
+
+    def look(part: KeysValues) -> Array:
+      keys = part.keys.shape[1]
+      mask = causal(position, block, keys)
+      return self._attended(query, part, mask, bias[..., :keys], True)
+
+    attended = within(cache, position + block, look)
+    return self.out(attended.reshape(*x.shape[:2], -1), True), cache
 
   def extend(
     self,

@@ -14,6 +14,8 @@ PerLayer = tuple[attention.KeysValues, ...] | attention.KeysValues
 # Axes of those; counted from the end, they are the same with and without
 # "layers".
 _SEQUENCES, _LENGTH = -4, -3
+_BLOCK = 16
+"""Positions of a cache that change places at once."""
 
 
 @flax.struct.dataclass
@@ -50,8 +52,30 @@ class DecodingCache:
     return jax.tree.leaves(self.layers)[0].shape[_LENGTH]
 
   def select(self, sequences: Int[Array, "sequences"]) -> "DecodingCache":
-    """The cache whose row i is row `sequences[i]` of this one."""
-    return self._map(lambda x: jnp.take(x, sequences, axis=_SEQUENCES))
+    """The cache whose row i is row `sequences[i]` of this one.
+
+    There are as many rows as before. What is not written yet stays in place:
+    most of a cache is room for longer sequences.
+    """
+    size = min(_BLOCK, self.length)
+
+    def move(block: Array, cache: "DecodingCache") -> "DecodingCache":
+      wanted = block * size
+      # The last block may reach back to what has been moved.
+      first = jnp.minimum(wanted, self.length - size)
+      fresh = (first + jnp.arange(size) >= wanted)[:, None, None]
+
+      def moved(x: Array) -> Array:
+        axis = x.ndim + _LENGTH
+        old = jax.lax.dynamic_slice_in_dim(x, first, size, axis)
+        new = jnp.take(old, sequences, axis=_SEQUENCES)
+        new = jnp.where(fresh, new, old)
+        return jax.lax.dynamic_update_slice_in_dim(x, new, first, axis)
+
+      return cache._map(moved)
+
+    blocks = -(-self.position // size)
+    return jax.lax.fori_loop(0, blocks, move, self)
 
   def widen(self, length: int) -> "DecodingCache":
     """The same cache with room for `length` more tokens of each sequence."""

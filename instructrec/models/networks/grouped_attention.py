@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import partitioning
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.networks import (
   attention,
@@ -27,10 +27,12 @@ class Source(NamedTuple):
   Attributes:
     memory: of `sources` rows; those of several sequences may be one.
     mask: True where a query may look at a key.
+    filled: keys that are written, where that is not known before; None for all.
   """
 
   memory: attention.KeysValues
   mask: Bool[Array, "#rows 1 #queries keys"]
+  filled: Int[Array, ""] | None = None
 
 
 # From a layer's new keys and values to what its queries look at, and to what
@@ -59,7 +61,7 @@ def grouped_attention(
     return x.reshape(rows, -1, *x.shape[1:])
 
   logits = []
-  for memory, mask in sources:
+  for memory, mask, _ in sources:
     rows, _, kv_heads, _ = memory.keys.shape
     grouped = shared(query, rows).reshape(
       rows, -1, length, kv_heads, num_heads // kv_heads, width
@@ -77,7 +79,7 @@ def grouped_attention(
   weights = weights.astype(query.dtype)
   total = jnp.zeros((), query.dtype)
   first = 0
-  for memory, _ in sources:
+  for memory, *_ in sources:
     rows, keys = memory.values.shape[:2]
     part = shared(weights[..., first : first + keys], rows)
     first += keys
@@ -95,15 +97,23 @@ def attend(
 
   Args:
     query: projected queries, scaled.
-    sources: see `grouped_attention`.
+    sources: see `grouped_attention`; of the last not all need be written.
     implementation: see `NetworkConfig.attention_implementation`.
 
   Returns:
     Weighted sums of the values.
   """
-  if implementation == "einsum" or len(sources) > 1:
+  *others, last = sources
+  if last.filled is not None:
+
+    def look(part: attention.KeysValues) -> Array:
+      mask = last.mask[..., : part.keys.shape[1]]
+      return attend(query, [*others, Source(part, mask)], implementation)
+
+    return attention.within(last.memory, last.filled, look)
+  if implementation == "einsum" or others:
     return grouped_attention(query, sources)
-  memory, mask = sources[0]
+  memory, mask, _ = last
   if implementation == "pallas":
     # The kernel has keys and values of its own for each head.
     groups = query.shape[2] // memory.keys.shape[2]

@@ -315,7 +315,8 @@ class Llama(network_module.NetworkModule):
     def look(new: attention.KeysValues, own: Any) -> Any:
       kept, prompt = own
       kept = attention.write(kept, new, position)
-      return (Source(prompt, memory.mask), Source(kept, mask)), kept
+      own_source = Source(kept, mask, filled=position + block)
+      return (Source(prompt, memory.mask), own_source), kept
 
     depths = position + jnp.arange(block)[None]
     features, kept = self._continued(tokens, depths, cache, memory, look)

@@ -23,8 +23,8 @@ _NODE_KEYS = (
   "decoder_positions",
   "decoder_subtree_ends",
 )
-# Rows of the vocabulary's size that are held at once.
-_LOGITS_ROWS = 1024
+LOGITS_ROWS = 1024
+"""Rows of the vocabulary's size that are held at once."""
 
 
 def check_normalization(normalization: str) -> None:
@@ -231,7 +231,7 @@ def tree_token_scores(
     Log-probabilities in nats, times the weights.
   """
   batch, num_nodes, _ = hidden.shape
-  chunks = -(-batch * num_nodes // _LOGITS_ROWS)
+  chunks = -(-batch * num_nodes // LOGITS_ROWS)
   size = -(-num_nodes // chunks)
   chunks = -(-num_nodes // size)
   padding = chunks * size - num_nodes

@@ -68,6 +68,23 @@ def test_sequences_share_the_memory_of_their_row(layer, tiny_config):
   np.testing.assert_allclose(attend(x, memory_of, mask), copied, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ("filled", "shown"),
+  [(1, 16), (16, 16), (17, 64), (64, 64), (65, 140), (140, 140)],
+)
+def test_of_a_cache_what_is_written_is_looked_at(filled, shown):
+  rows = np.arange(140, dtype=np.float32)[None, :, None, None]
+  cache = attention.KeysValues(rows, 2 * rows)
+
+  def look(part):
+    written = jnp.arange(part.keys.shape[1]) < filled
+    total = (part.values[0, :, 0, 0] * written).sum()
+    return jnp.stack([jnp.float32(part.keys.shape[1]), total])
+
+  found = jax.jit(lambda n: attention.within(cache, n, look))(filled)
+  np.testing.assert_allclose(found, [shown, filled * (filled - 1)])
+
+
 def test_a_query_without_keys_is_finite(layer, tiny_config):
   x = _inputs(tiny_config, 1, 3)
   variables = _init(layer, x)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models.networks import network
+from instructrec.models.networks import attention, decoding_state, network
 
 RNG = np.random.default_rng(5)
 
@@ -40,14 +40,23 @@ def _steps(module, params, inputs, shifted):
   return jnp.stack(logits, axis=1), cache, memory
 
 
-def test_select_reorders_sequences(tiny):
-  inputs = jnp.asarray(RNG.integers(2, 31, (1, 4)), jnp.int32)
-  shifted = jnp.asarray(RNG.integers(2, 31, (2, 3)), jnp.int32)
-  _, cache, _ = _steps(tiny.model.module, tiny.params, inputs, shifted)
-  swapped = cache.select(jnp.array([1, 1]))
-  for old, new in zip(cache.layers, swapped.layers, strict=True):
-    np.testing.assert_array_equal(new.keys, old.keys[jnp.array([1, 1])])
-  assert int(swapped.position) == int(cache.position)
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("written", [0, 3, 16, 34, 35])
+def test_select_moves_what_is_written(scan, written):
+  shape = (2, 3, 35, 1, 2) if scan else (3, 35, 1, 2)
+  layer = attention.KeysValues(*RNG.normal(size=(2, *shape)))
+  cache = decoding_state.DecodingCache(
+    layers=layer if scan else (layer,), position=jnp.array(written)
+  )
+  order = np.array([2, 0, 0])
+  moved = jax.jit(lambda cache: cache.select(order))(cache)
+  assert int(moved.position) == written
+  for old, new in zip(
+    jax.tree.leaves(cache.layers), jax.tree.leaves(moved.layers), strict=True
+  ):
+    first = (..., slice(written), slice(None), slice(None))
+    expected = np.take(old, order, axis=-4)[first]
+    np.testing.assert_allclose(new[first], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("scan", [False, True])

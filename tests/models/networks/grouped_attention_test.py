@@ -20,7 +20,7 @@ def _by_loops(query, sources):
   out = np.zeros(query.shape)
   for s, q, h in np.ndindex(sequences, length, heads):
     logits, values = [], []
-    for memory, mask in sources:
+    for memory, mask, _ in sources:
       rows = len(memory.keys)
       row, group = s * rows // sequences, h * memory.keys.shape[2] // heads
       wide = np.broadcast_to(mask, (rows, 1, length, memory.keys.shape[1]))

@@ -280,12 +280,12 @@ def test_steps_equal_whole_targets(setup, logits):
 
 
 def test_blocks_equal_whole_targets(setup, logits):
-  """Of one, three and one token, behind each other."""
+  """Of one, three and one token, behind each other, with room for many."""
   memory, cache = setup.apply(
     "start_decoding",
     setup.read(PROMPTS),
     sequences_per_prompt=3,
-    max_length=7,
+    max_length=40,
   )
   tokens = features.shift_right(TARGETS)
   found = []

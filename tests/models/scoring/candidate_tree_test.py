@@ -85,7 +85,7 @@ def test_logits_in_chunks_give_the_same_scores(monkeypatch):
   weights = jnp.ones(targets.shape)
 
   def scores(rows):
-    monkeypatch.setattr(candidate_scores, "_LOGITS_ROWS", rows)
+    monkeypatch.setattr(candidate_scores, "LOGITS_ROWS", rows)
     return candidate_scores.tree_token_scores(
       lambda x: x @ table, hidden, nodes, targets, weights
     )
