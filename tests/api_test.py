@@ -151,6 +151,8 @@ def test_the_ten_lines_of_the_page_rank(shop, tmp_path, monkeypatch, capsys):
   orders.write_csv("orders.csv")
   products.drop("categories").write_csv("products.csv")
   title = products["title"][0]
+  assert code.count("num_requests=1000") == 1
+  code = code.replace("num_requests=1000", "num_requests=9")
   code = code.replace("First title", title).replace(
     'model_dir="work/model"',
     'model_dir="work/model", gin_files="gin/quickstart_token.gin", bindings={'
@@ -176,9 +178,10 @@ def test_the_notebook_runs(tmp_path):
   cells.append("print('places:', len(ranking))")
   code = "\n".join(cells)
   for number, less in {
-    "num_users=600": "num_users=200",
-    "steps = 120": "steps = 4",
-    "num_requests=200": "num_requests=20",
+    "num_users=600": "num_users=100",
+    "steps = 120": "steps = 2",
+    "// 10}": '// 10, "BATCH_SIZE": 8, "EVAL_STEPS": 1, "EVAL_LISTS": 8}',
+    "num_requests=200": "num_requests=5, num_validation=20, num_histories=5",
   }.items():
     assert code.count(number) == 1
     code = code.replace(number, less)

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import gc
 import http.server
 import json
 import os
@@ -29,12 +30,19 @@ sys.path.insert(0, str(_ROOT / "tests"))
 # run. By the environment: workers and programs that tests start inherit it.
 os.environ.setdefault(
   "XLA_FLAGS",
-  "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+  "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+  "--xla_cpu_parallel_codegen_split_count=1",
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _COMPILED = tempfile.TemporaryDirectory(prefix="instructrec-compiled-")
   os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+
+
+def pytest_collection_finish() -> None:
+  """Garbage is looked for seldom, and not among what was imported."""
+  gc.freeze()
+  gc.set_threshold(20_000)
 
 
 @pytest.fixture(scope="session")

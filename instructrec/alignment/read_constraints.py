@@ -11,10 +11,12 @@ import re
 
 from instructrec.alignment.constraint import Constraint
 from instructrec.evaluation.control import Direction
+from instructrec.instructions import spoken
 from instructrec.instructions.attributes import Attributes
 from instructrec.instructions.wish_reader import WishReader
 
-_NUMBER = r"(?P<count>\d{1,3})(?!\w)(?:\s*(?P<percent>%|per ?cent\b))?"
+_COUNT = rf"(?:\d{{1,3}}|{'|'.join(spoken.COUNTS)})(?!\w)"
+_NUMBER = rf"(?P<count>{_COUNT})(?:\s*(?P<percent>%|per ?cent\b))?"
 _BETWEEN = r"(?: [\w&'-]+){0,5},? "
 """What may stand between a number and the words behind it, such as "games"."""
 _BEFORE_NUMBER = {
@@ -38,7 +40,7 @@ _AMOUNTS = [
   for direction, before in _BEFORE_NUMBER.items()
   for pattern in (
     rf"\b{before} {_NUMBER}",
-    rf"\b{_NUMBER}{_BETWEEN}{_BEHIND_NUMBER[direction]}\b(?! \d)",
+    rf"\b{_NUMBER}{_BETWEEN}{_BEHIND_NUMBER[direction]}\b(?! {_COUNT})",
   )
 ]
 _SENTENCE_END = re.compile(r"[.;!?\n]")
@@ -89,7 +91,7 @@ class ConstraintReader:
       key=lambda amount: amount[1].start("count"),
     )
     for direction, found in amounts:
-      count, percent = int(found["count"]), bool(found["percent"])
+      count, percent = _count(found["count"]), bool(found["percent"])
       named = self._named_beside(text, found)
       if named is not None and not (percent and count > 100):
         attribute = self._attributes[named]
@@ -110,3 +112,9 @@ class ConstraintReader:
     behind = [piece for piece in things if start + piece.start >= number]
     nearest = [*behind, *reversed(things)]
     return nearest[0].thing if nearest else None
+
+
+def _count(text: str) -> int:
+  """A number in digits or as a word."""
+  word = text.lower()
+  return spoken.COUNTS.index(word) + 1 if word in spoken.COUNTS else int(text)

@@ -75,6 +75,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
   "2000s": ("noughties", "two thousands"),
 }
 """Other words for attributes that a catalogue may have."""
+COUNTS = tuple("one two three four five six seven eight nine ten".split())
+"""Small whole numbers, from 1."""
 _IRREGULAR = {
   many: one
   for one, many in (

@@ -198,11 +198,12 @@ class WishReader:
       items: positions in the catalogue; all where None.
 
     Returns:
-      The share of the wanted attributes that an item has, from 0 to 1, each
-      weighed by its bits, and the same of the unwanted ones; 0 where nothing
-      was read.
+      Nats of what is wanted, see `_nats`, and the share of the unwanted
+      attributes that an item has, from 0 to 1, each weighed by its bits; 0
+      where nothing was read.
     """
-    wanted, unwanted = self._fit(read.wanted), self._fit(read.unwanted)
+    shares, unwanted = self._fit(read.wanted), self._fit(read.unwanted)
+    wanted = _nats(shares, shares)
     if items is None:
       return wanted, unwanted
     return wanted[items], unwanted[items]
@@ -231,7 +232,7 @@ class WishReader:
     Returns:
       See `scores`.
     """
-    wanted, unwanted = (
+    shares, unwanted = (
       np.array(
         [
           sum(self._bits[n] for n in numbers if n in having)
@@ -242,7 +243,7 @@ class WishReader:
       )
       for numbers in (read.wanted, read.unwanted)
     )
-    return wanted, unwanted
+    return _nats(shares, self._fit(read.wanted)), unwanted
 
   def explain(self, read: ReadWish) -> str:
     """What was read, in words.
@@ -379,3 +380,29 @@ class WishReader:
         and wish_pieces.is_one_off(known, word)
       )
     )
+
+
+def _nats(
+  shares: Float[np.ndarray, " items"],
+  catalog_shares: Float[np.ndarray, " catalog"],
+) -> Float[np.ndarray, " items"]:
+  """How much likelier a wish makes items, as logarithms.
+
+  Of a wish that is the asker's own or anybody's with equal odds, an item that
+  fits is 1 + 1 / s times as likely as without it, beside one that does not,
+  where s is the share of the catalogue that fits: a rare thing says more. What
+  fits are the items that have the most of what is wanted; half as much of it
+  counts a quarter.
+
+  Args:
+    shares: of what is wanted, from 0 to 1.
+    catalog_shares: the same of each item of the catalogue.
+
+  Returns:
+    Numbers from 0 to log(1 + items of the catalogue).
+  """
+  most = catalog_shares.max(initial=0.0)
+  if not most:
+    return np.zeros_like(shares)
+  fits = (catalog_shares >= most * (1 - 1e-9)).mean()
+  return np.minimum(shares / most, 1.0) ** 2 * np.log1p(1 / fits)

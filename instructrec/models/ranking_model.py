@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Self
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -21,7 +21,7 @@ from instructrec.models.generation import (
 from instructrec.models.networks import adapters, network, network_model
 from instructrec.models.objectives import objective as objective_lib
 from instructrec.models.objectives import token_likelihood, training_metrics
-from instructrec.models.scoring import candidate_scores
+from instructrec.models.scoring import candidate_scores, part_scores
 
 
 def _no_feature_converter(*args: Any, **kwargs: Any) -> NoReturn:
@@ -65,6 +65,7 @@ class NetworkRankingModel(network_model.NetworkModel):
     loss_normalizing_factor: float | int | str | None = None,
     loss_chunks: int = 1,
     score_normalization: str = "sum",
+    score_weights: Mapping[str, float] | None = None,
     num_beams: int = 1,
     num_decodes: int = 1,
     length_penalty_alpha: float = search.DEFAULT_ALPHA,
@@ -96,6 +97,9 @@ class NetworkRankingModel(network_model.NetworkModel):
         are many, and take the logits' product once more.
       score_normalization: "sum" adds the log-probabilities of a candidate's
         tokens, "mean" divides that by their number.
+      score_weights: of likelihood, match and popularity, such as a run's own
+        in `score_weights.json`, for batches with the titles of candidates; None
+        for what they counted in training.
       num_beams: see `generation.GenerationConfig`.
       num_decodes: likewise.
       length_penalty_alpha: likewise.
@@ -109,6 +113,7 @@ class NetworkRankingModel(network_model.NetworkModel):
       ValueError: if a setting is out of its range.
     """
     candidate_scores.check_normalization(score_normalization)
+    part_scores.check_weights(score_weights)
     vocab_size = module.config.vocab_size
     if loss_chunks < 1 or vocab_size % loss_chunks:
       raise ValueError(
@@ -128,6 +133,7 @@ class NetworkRankingModel(network_model.NetworkModel):
     )
     self.loss_chunks = loss_chunks
     self.score_normalization = score_normalization
+    self.score_weights = score_weights
     self._generation = generation.GenerationConfig(
       num_beams=num_beams,
       num_decodes=num_decodes,
@@ -244,12 +250,17 @@ class NetworkRankingModel(network_model.NetworkModel):
     batch: protocol.Batch,
     return_intermediates: bool = False,
   ) -> Any:
-    """Log-likelihood of every candidate given its input, in nats.
+    """The score of every candidate given its input, in nats.
+
+    It is the log-likelihood, unless training makes matches fit to rank by and
+    the batch has the titles of a list's candidates (`choice_*`): then the match
+    with popularity, or the sum by `score_weights`.
 
     Args:
       params: parameters.
       batch: see `protocol`; targets of rank 2 or 3, or candidate trees.
-      return_intermediates: return the scores of single tokens as well.
+      return_intermediates: return the scores of single tokens as well; the
+        scores are then log-likelihoods.
 
     Returns:
       Float32 scores [batch] for targets of rank 2, [batch, candidates] for
@@ -257,11 +268,22 @@ class NetworkRankingModel(network_model.NetworkModel):
       -inf. With return_intermediates, a pair of the scores and
       {"decoder": {"token_scores", "target_tokens", "loss_weights"}}, each a
       tuple of one array as in T5X.
+
+    Raises:
+      ValueError: where `score_weights` ask for titles that the batch lacks.
     """
     arrays = self._checked(batch, trees=True)
+    reading = self._reading(params, arrays)
+    matches = objective_lib.MATCH in self.score_parts
+    if not return_intermediates and (
+      self.score_weights or (matches and part_scores.has_titles(arrays))
+    ):
+      return part_scores.weighted(
+        reading, self.score_weights, normalization=self.score_normalization
+      )
     targets = arrays["decoder_target_tokens"]
     weights = arrays["decoder_loss_weights"]
-    token_scores = candidate_scores.of_reading(self._reading(params, arrays))
+    token_scores = candidate_scores.of_reading(reading)
     scores = candidate_scores.candidate_scores(
       token_scores, weights, normalization=self.score_normalization
     )

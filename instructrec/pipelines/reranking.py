@@ -209,7 +209,9 @@ class Reranking:
         table.add_orders(block, *row)
       table.end(block)
       told = told or self._told(block)
-    self.sections.extend(rows.weighted.ablation(group))
+    lines, figures = rows.weighted.ablation(group)
+    self.sections.extend(lines)
+    self.figures.extend(figures)
     lists = self.lists
     if lists is not None and lists.manifest["protocol"] == "retrieved":
       order = reranking_rows.retrieved_order(lists.retriever)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from instructrec import checksums
-from instructrec.evaluation import published_page
+from instructrec.evaluation import published, published_page
 from instructrec.pipelines import blocks
 from instructrec.retrieval import (
   retriever,
@@ -260,7 +260,8 @@ class WeightedRows:
     if not self.is_weighted:
       return
     kind, found = self._kind(block), self._own(block)
-    self._seen.setdefault(kind, _Seen()).add(found, block)
+    every = self._with_retrievers(block, found)
+    self._seen.setdefault(kind, _Seen()).add(every, block)
     if kind != WITHOUT_WISH:
       yield from self._other_wishes(block)
       wanted, unwanted = (found[name] for name in _ALONE)
@@ -305,33 +306,47 @@ class WeightedRows:
       yield (
         fused_name(self._retriever_names.values(), model),
         weights.combine(parts, block.where),
-        run_weights.RunWeights({kind: weights}, {}).describe(kind),
+        _of_one_kind(kind, weights).describe(kind),
       )
 
-  def ablation(self, group: str) -> list[str]:
-    """The lines of a report on the parts of a task; forgets its blocks.
+  def ablation(self, group: str) -> tuple[list[str], list[published.Table]]:
+    """What a report says of the parts of a task; forgets its blocks.
+
+    The parts are those of the fusion where there are retrievers.
 
     Args:
       group: the task's name.
 
     Returns:
-      Lines of Markdown; none where nothing was fitted, or there is one part.
+      Lines of Markdown, and their tables as data; none where nothing was
+      fitted, or there is one part.
     """
     lines: list[str] = []
+    tables: list[published.Table] = []
     for kind, seen in self._seen.items():
       if kind not in self._fits or len(seen.parts) < 2:
         continue
       rows = score_ablation.ablation(
         *seen.stacked(), fits=self._fits[kind], seed=self.seed
       )
-      table = score_ablation.table(group, rows, seen.count)
+      title = f"{group}: what each part of the score adds"
+      table = score_ablation.table(title, rows, seen.count)
+      fused = self._fused.get(kind)
+      whole = self.weights if fused is None else _of_one_kind(kind, fused[0])
       lines += [
-        f"### {group}: what each part of the score adds",
+        f"### {title}",
         "",
-        f"Weights {self.weights.describe(kind)}; each row's are fitted anew.",
+        f"Weights {whole.describe(kind)}; each row's are fitted anew.",
         "",
         published_page.table(table),
         "",
       ]
+      tables.append(table)
     self._seen.clear()
-    return lines
+    return lines, tables
+
+
+def _of_one_kind(
+  kind: str, weights: score_weights.ScoreWeights
+) -> run_weights.RunWeights:
+  return run_weights.RunWeights({kind: weights}, {})

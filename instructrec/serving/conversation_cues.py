@@ -81,7 +81,6 @@ QUIET = (
 _ORDINALS = (
   "first second third fourth fifth sixth seventh eighth ninth tenth"
 ).split()
-_COUNTS = "one two three four five six seven eight nine ten".split()
 _TENS = {
   "fifteen": 15,
   "twenty": 20,
@@ -133,7 +132,7 @@ def count(text: str) -> int | None:
   """A small whole number in digits or as a word; None for other words."""
   if text.isascii() and text.isdecimal():
     return int(text) if len(text) < 4 else None
-  return _COUNTS.index(text) + 1 if text in _COUNTS else None
+  return spoken.COUNTS.index(text) + 1 if text in spoken.COUNTS else None
 
 
 def amount(text: str) -> float | None:
@@ -148,5 +147,5 @@ def _named(text: str) -> float | None:
   numbers: Mapping[str, int] = _TENS
   if text in numbers:
     return float(numbers[text])
-  small = _COUNTS.index(text) + 1 if text in _COUNTS else None
+  small = spoken.COUNTS.index(text) + 1 if text in spoken.COUNTS else None
   return None if small is None else float(small)

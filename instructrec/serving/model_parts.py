@@ -6,7 +6,8 @@ What ranks is a weighted sum of parts (`retrieval/score_weights.py`):
 - prior: the same without an instruction, which titles owe to themselves;
 - match: state of the request times vector of the title;
 - popularity: log of how often the item was taken;
-- wanted, unwanted: what of the wish, read by rule, the item has;
+- wanted, unwanted: what of the wish, read by rule, the item has: the first in
+  nats, more where less of the catalogue fits, the second as a share;
 - plain: the match without the wish, for requests that have one. What a network
   makes of a wish it makes of anybody's; beside this part, the weights say how
   much of it is believed.

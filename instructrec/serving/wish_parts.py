@@ -17,9 +17,9 @@ class WishParts:
   """The wishes of some requests, as their candidates meet them.
 
   Attributes:
-    wanted: by how much of what is wanted a candidate has; minus infinity past
-      the end of a list.
-    unwanted: likewise, of what is refused.
+    wanted: how much of what is wanted a candidate has, in nats; minus infinity
+      past the end of a list.
+    unwanted: the share that it has of what is refused, likewise.
     unread: of which wishes nothing was read; of no wish there is nothing to
       read.
   """

@@ -101,8 +101,7 @@ class WishPrompts:
     rows = np.arange(len(data))
     assert data.prompts is not None
     if wish is Wish.OTHER:
-      # The next request's wish: of another user, in the same wording's form.
-      other = np.roll(rows, 1)
+      other = _of_other_users([one.user_id for one in block.requests])
       prompts = data.prompts.take(other)
       texts = data.columns["wish_text"].gather(other).to_list()
     elif wish is Wish.NOTHING:
@@ -127,3 +126,20 @@ def _idle_words(number: int) -> str:
   words = _ordinary_words()
   chosen = rng.choice(len(words), rng.integers(3, 11), replace=False)
   return " ".join(words[place] for place in chosen).capitalize() + "."
+
+
+def _of_other_users(users: Sequence[str]) -> Int[np.ndarray, " requests"]:
+  """A request for each: another one, and each once.
+
+  It is another user's wherever no user has more than half of the requests: in
+  the order of users, it stands as far off as the most that one of them has.
+
+  Args:
+    users: who asks.
+  """
+  numbers: dict[str, int] = {}
+  of_user = np.array([numbers.setdefault(u, len(numbers)) for u in users])
+  order = np.argsort(of_user, kind="stable")
+  other = np.empty(len(users), np.int64)
+  other[order] = np.roll(order, np.bincount(of_user).max())
+  return other

@@ -30,6 +30,7 @@ def reader_fixture():
   ("text", "expected"),
   [
     ("Ten things, please.", ()),
+    ("Ten things, at most two games", ("at_most 2 category:games",)),
     ("List exactly 10 items, no more and no fewer.", ()),
     ("10 games, at most 3 by Oakline", ("at_most 3 brand:Oakline",)),
     ("No less than 30 % games!", ("at_least 30% category:games",)),

@@ -141,22 +141,16 @@ def test_the_table_stands_in_the_page_and_the_status_says_whether_all_is_well(
     main(options)
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-  return interruption.Bench(tmp_path_factory.mktemp("chaos"))
-
-
 @pytest.mark.slow
 @pytest.mark.tf
-@pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda c: c.name)
-def test_a_killed_command_makes_the_same_when_it_is_given_again(bench, command):
+def test_killed_commands_make_the_same_when_they_are_given_again(tmp_path):
   """One kill each; `make chaos` has many, and other signals."""
-  for other in commands.COMMANDS[: commands.COMMANDS.index(command) + 1]:
-    if other.name not in bench.references:
-      bench.refer(other)
-  tally = interruption.Tally()
-  rng = random.Random(0)
-  while not tally.sent:
-    bench.interrupt(command, signal.SIGKILL, 1, rng, tally)
-  assert tally.problems == []
-  assert tally.equal == tally.finished
+  # One after another, as each reads what those before it made.
+  bench, rng = interruption.Bench(tmp_path), random.Random(0)
+  for command in commands.COMMANDS:
+    bench.refer(command)
+    tally = interruption.Tally()
+    while not tally.sent:
+      bench.interrupt(command, signal.SIGKILL, 1, rng, tally)
+    assert (command.name, tally.problems) == (command.name, [])
+    assert tally.equal == tally.finished

@@ -1,9 +1,6 @@
 """Control tasks from prepared data to a network, by the command line."""
 
 import json
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
@@ -11,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from instructrec.cli import align, main
-from instructrec.training import loop, run_dir, run_record
+from instructrec.training import distributed, loop, run_dir, run_record
 
 pytestmark = pytest.mark.tf
 
@@ -64,7 +61,7 @@ def taught_fixture(work, tmp_path_factory):
     (
       "train",
       "--gin_file=gin/control_cpu.gin",
-      *_gin(),
+      *_gin(EVAL_LISTS=4),
       f"--tfds_data_dir={folder / 'instructions'}",
       f"--model_dir={folder / 'model'}",
     ),
@@ -108,6 +105,7 @@ def test_lists_are_rewarded_and_what_is_no_better_is_refused(taught, tmp_path):
   command = (
     "align",
     *_gin(NUM_LISTS=2),
+    "--gin.list_objective.ListObjective.constrained=True",
     f"--model_dir={taught / 'model'}",
     f"--teacher={taught / 'itemknn'}",
     f"--output={aligned}",
@@ -181,42 +179,38 @@ def test_dpo_prefers_what_the_teacher_would_show(taught, tmp_path):
     assert row["policy/ratio"] == 1.0
 
 
-def _rewarded(taught, folder):
-  """A process in which lists are rewarded."""
-  return subprocess.Popen(
-    [
-      *(sys.executable, "-m", "instructrec.cli.main", "train"),
-      "--gin_file=gin/align_cpu.gin",
-      *_gin(TRAIN_STEPS=30, CHECKPOINT_PERIOD=2, EVAL_PERIOD=30, NUM_LISTS=2),
-      f"--gin.INITIAL_CHECKPOINT_PATH='{taught / 'model'}'",
-      f"--tfds_data_dir={taught / 'instructions'}",
-      f"--model_dir={folder}",
-    ],
-    stderr=subprocess.PIPE,
-    stdout=subprocess.DEVNULL,
-    text=True,
-  )
+class _Killed(Exception):
+  """What was not saved is lost."""
 
 
 @pytest.mark.slow
 def test_killed_while_lists_are_rewarded_it_ends_as_if_unbroken(
-  taught, tmp_path
+  taught, tmp_path, monkeypatch
 ):
   killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
-  process = _rewarded(taught, killed)
-  deadline = time.monotonic() + 400
-  while not (killed / "checkpoints" / "checkpoint_2").is_dir():
-    assert process.poll() is None, process.communicate()
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
-  process.kill()
-  process.communicate()
-  assert not (killed / "checkpoints" / "checkpoint_30").exists()
+
+  def rewarded(folder):
+    result = call(
+      "train",
+      "--gin_file=gin/align_cpu.gin",
+      *_gin(TRAIN_STEPS=6, CHECKPOINT_PERIOD=2, EVAL_PERIOD=6, NUM_LISTS=2),
+      f"--gin.INITIAL_CHECKPOINT_PATH='{taught / 'model'}'",
+      f"--tfds_data_dir={taught / 'instructions'}",
+      f"--model_dir={folder}",
+    )
+    return result.exception
+
+  def kill(unused, step):
+    if step == 3:
+      raise _Killed
+
+  with monkeypatch.context() as patch:
+    patch.setattr(distributed.StopOnSignal, "reached", kill)
+    assert isinstance(rewarded(killed), _Killed)
+  assert not (killed / "checkpoints" / "checkpoint_4").exists()
   for folder in (killed, unbroken):
-    process = _rewarded(taught, folder)
-    _, told = process.communicate(timeout=600)
-    assert process.returncode == 0, told
-  ended = [run_dir.load(folder).params(30)[0] for folder in (killed, unbroken)]
+    assert rewarded(folder) is None
+  ended = [run_dir.load(folder).params(6)[0] for folder in (killed, unbroken)]
   for one, other in zip(*map(jax.tree.leaves, ended), strict=True):
     np.testing.assert_array_equal(one, other)
   one, other = (

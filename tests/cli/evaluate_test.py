@@ -151,7 +151,11 @@ def test_frozen_lists_from_a_file_give_the_figures_of_the_task(
     frame.select(*candidate_lists.SCHEMA), lists.manifest
   )
   same.save(tmp_path / "frozen.parquet")
-  options = ("--score_normalization=sum", "--score_normalization=mean")
+  options = (
+    "--num_requests=20",
+    "--score_normalization=sum",
+    "--score_normalization=mean",
+  )
   (direct,) = evaluated(work, tmp_path / "a", *options)[0].values()
   (exchanged,) = evaluated(
     work,

@@ -65,6 +65,7 @@ def figures(output, *options):
   call(
     "evaluate",
     "--task_type=sequential_p1_i0",
+    "--num_requests=9",
     "--num_validation=0",
     "--num_histories=0",
     f"--output={output}",

@@ -6,6 +6,7 @@ smaller: `_SMALL` says how. What cannot run here says why: `_LEFT_OUT`.
 """
 
 import datetime
+import fcntl
 import gzip
 import json
 import os
@@ -36,6 +37,7 @@ _MINUTES = "minutes"
 _LEFT_OUT = {
   "docs/alignment.md": {
     "instructrec align": _MINUTES,
+    "instructrec compare item_grpo": _MINUTES,
     "instructrec checkpoint export --source=work/control_xl": _T5X,
   },
   "docs/baselines.md": {
@@ -114,7 +116,8 @@ _SMALL = {
   "generate --data=control": "--num_epochs=1",
   "train": "--gin.TRAIN_STEPS=2 --gin.WARMUP_STEPS=1 --gin.BATCH_SIZE=4 "
   "--gin.EVAL_STEPS=1 --gin.EVAL_LISTS=2",
-  "evaluate": "--num_requests=9 --num_validation=9 --num_histories=5",
+  "train --gin_file=gin/align_cpu.gin": "--gin.NUM_LISTS=2",
+  "evaluate": "--num_requests=6 --num_validation=9 --num_histories=3",
   "retrieve fit": "--num_trials=1 --max_epochs=1 --overwrite",
 }
 # Pages that go on with what the one before them made.
@@ -323,13 +326,21 @@ def shop(tmp_path_factory):
   """A folder with the tables that the pages name, after README.md."""
   if shutil.which("curl") is None:
     pytest.skip("no curl, which docs/serving.md has")
-  folder = tmp_path_factory.mktemp("pages") / "shop"
-  folder.mkdir()
-  for name, (header, *rows) in _tables().items():
-    _write(folder / name, header, rows)
-  (folder / "my_tasks.py").write_text("import tasks.instructrec\n")
-  _commands(folder / "bin")
-  _run(folder, "README.md")
+  base = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    base = base.parent  # One worker makes it for all.
+  folder = base / "shop"
+  with (base / "shop.lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not (base / "shop.made").exists():
+      shutil.rmtree(folder, ignore_errors=True)
+      folder.mkdir()
+      for name, (header, *rows) in _tables().items():
+        _write(folder / name, header, rows)
+      (folder / "my_tasks.py").write_text("import tasks.instructrec\n")
+      _commands(folder / "bin")
+      _run(folder, "README.md")
+      (base / "shop.made").touch()
   return folder
 
 

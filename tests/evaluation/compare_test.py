@@ -16,6 +16,7 @@ from instructrec.evaluation import (
   results,
 )
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 COUNT = 120
 LABELS = np.random.default_rng(0).integers(0, 6, COUNT)
 CONTEXT = report.Context("t", ["make it"], {}, {}, {}, {}, "", [], [])

@@ -22,6 +22,7 @@ from instructrec.evaluation.published import (
   Table,
 )
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 COUNT = 80
 LABELS = np.random.default_rng(0).integers(0, 6, COUNT)
 

@@ -46,7 +46,7 @@ def prepared_dir(tmp_path_factory):
     "prepare",
     "--source=synthetic",
     f"--output={folder}",
-    "--num_users=8",
+    "--num_users=5",
     "--num_items=30",
     "--min_interactions=1",
   )

@@ -117,7 +117,7 @@ def test_what_fails_twice_is_tried_again(name, chat_server, make_teacher):
   chat_server.behave = behave
   wanted = [request(number) for number in range(3)]
   slow = name in ("time-out", "drips")
-  texts = make_teacher(timeout=2.0 if slow else 20.0).write(wanted)
+  texts = make_teacher(timeout=1.0 if slow else 20.0).write(wanted)
   assert texts == [chat_server.text_for(content(w)) for w in wanted]
   assert list(chat_server.asked.values()) == [3, 3, 3]
 
@@ -127,7 +127,7 @@ def test_what_fails_twice_is_tried_again(name, chat_server, make_teacher):
   [
     ("429", "status 429: .*slow down"),
     ("500", "status 500: .*boom"),
-    ("time-out", r"no reply in 2 s"),
+    ("time-out", r"no reply in 1 s"),
     ("hang-up within a reply", "a broken connection: .*closed"),
     ("broken completion", "no chat completion: Invalid JSON"),
     ("no choices", "no chat completion: choices: List should have at least 1"),
@@ -148,7 +148,7 @@ def test_what_fails_too_often_is_named_and_the_rest_kept(
       exchange.write()
 
   chat_server.behave = behave
-  teacher = make_teacher(timeout=2.0 if name == "time-out" else 20.0)
+  teacher = make_teacher(timeout=1.0 if name == "time-out" else 20.0)
   with pytest.raises(chat.ChatReplyError, match=message) as caught:
     teacher.write(wanted)
   assert "tries: 4, the last: " in str(caught.value)

@@ -229,21 +229,39 @@ def test_what_is_said_last_counts(shop):
   assert read.unwanted == (found.find("puzzle"),)
 
 
-def test_scores_are_shares_of_information(shop):
+def test_scores_are_nats_of_what_is_wanted(shop):
   reader, found = shop
   games, cheap = found.find("board games"), found.find("cheap")
   wanted, unwanted = reader.scores(reader.read("cheap board games"))
   assert not unwanted.any()
   both = found.mask(games) & found.mask(cheap)
-  assert wanted[both] == pytest.approx(1)
+  most = np.log(1 + len(both) / both.sum())
+  assert wanted[both] == pytest.approx(most)
   rarer = found.bits([games]) / (found.bits([games]) + found.bits([cheap]))
-  assert wanted[found.mask(games) & ~both] == pytest.approx(rarer)
-  assert wanted[found.mask(cheap) & ~both] == pytest.approx(1 - rarer)
+  only_games, only_cheap = found.mask(games) & ~both, found.mask(cheap) & ~both
+  assert wanted[only_games] == pytest.approx(most * rarer**2)
+  assert wanted[only_cheap] == pytest.approx(most * (1 - rarer) ** 2)
   assert not wanted[~found.mask(games) & ~found.mask(cheap)].any()
   some = np.array([5, 3, 3])
   assert reader.scores(reader.read("cheap board games"), some)[0] == (
     pytest.approx(wanted[some])
   )
+
+
+def test_what_no_item_has_in_full_is_had_by_those_that_have_the_most(shop):
+  reader, found = shop
+  puzzle, kite = (found.mask(found.find(name)) for name in ("puzzle", "kite"))
+  assert not (puzzle & kite).any()
+  wanted, _ = reader.scores(reader.read("a puzzle or a kite"))
+  first, second = sorted((puzzle, kite), key=lambda mask: mask.sum())
+  bits = [np.log2(len(mask) / mask.sum()) for mask in (first, second)]
+  most = np.log(1 + len(first) / first.sum())
+  assert wanted[first] == pytest.approx(most)
+  assert wanted[second] == pytest.approx(most * (bits[1] / bits[0]) ** 2)
+  # A text that names both has no more than the best items.
+  read = reader.read("a puzzle or a kite")
+  said = [reader.named("A puzzle on a kite"), reader.named("a soup")]
+  assert reader.text_scores(read, said)[0] == pytest.approx([most, 0])
 
 
 def test_nothing_read_scores_nothing(shop):
@@ -313,7 +331,7 @@ def test_attributes_of_all_and_of_none_are_scored():
   )
   reader = wish_reader.WishReader(found)
   wanted, _ = reader.scores(reader.read("blocks and kites"))
-  assert wanted[0] == pytest.approx(1)
+  assert wanted[0] == pytest.approx(np.log(3))
   assert wanted[3] < 0.01
   wanted, _ = reader.scores(reader.read("boxes and kites"))
   assert np.isfinite(wanted).all()

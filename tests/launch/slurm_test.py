@@ -101,7 +101,7 @@ def test_restarts_are_bounded(shell):
 def test_preemption_leaves_the_queue_to_slurm(shell):
   # SLURM signals the processes and the job's shell; the step saves and ends.
   code, calls, _ = job(
-    shell, sent=signal.SIGTERM, srun='trap "" TERM; sleep 2; exit 143'
+    shell, sent=signal.SIGTERM, srun='trap "" TERM; sleep 1; exit 143'
   )
   assert code == 143
   assert len(calls) == 1

@@ -370,6 +370,7 @@ def test_each_group_has_what_can_be_said_of_it(evaluation):
     for name in ("plain", "cold_wanted")
   )
   assert "strict reader" in page
+  assert "InHistory | WrongNumber |" in plain
   methods = page.split("| method | lists |")[1].split("\n\n")[0]
   assert "\n| state vector, filtered | its best" in methods
   assert "\n| state vector |" in cold

@@ -230,8 +230,13 @@ def test_rows_of_other_kinds_say_what_they_name(data_dir, table, vocabulary):
 
 
 def test_mixtures_of_such_tasks_mix(data_dir):
-  found = arrays(f"{_PREFIX}_items", {**_LENGTHS, **_ITEMS, "targets": 99},
-                 take=30, num_epochs=None, seed=1)  # fmt: skip
+  found = arrays(
+    f"{_PREFIX}_matching_items",
+    {**_LENGTHS, **_ITEMS},
+    take=30,
+    num_epochs=None,
+    seed=1,
+  )
   assert found["history_items"].any()
   found = arrays(
     f"{_PREFIX}_rerank_items",

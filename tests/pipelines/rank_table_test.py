@@ -169,8 +169,8 @@ def test_what_is_kept_of_a_request_does_not_grow_with_its_list(rank_table):
     return size
 
   kept(5)  # What is imported and made at the first call.
-  # One score more a request and method would be 8 x 2 x 200 x 595 = 1.9 MB.
-  assert kept(600) < kept(5) + 100_000
+  # One score more a request and method would be 8 x 2 x 200 x 195 = 0.6 MB.
+  assert kept(200) < kept(5) + 100_000
 
 
 def test_the_training_log_is_counted_once(rank_table):

@@ -137,15 +137,20 @@ def test_no_wish_ranks_as_requests_without_one(fitted, matching, plain):
 
 
 def test_the_ablation_tells_what_parts_add_and_forgets(fitted, matching):
-  assert fitted.ablation("task") == []
+  assert fitted.ablation("task") == ([], [])
   list(fitted.beside(matching.block))
-  lines = fitted.ablation("task")
-  assert lines[0] == "### task: what each part of the score adds"
+  lines, (table,) = fitted.ablation("task")
+  assert lines[0] == f"### {table.name}"
+  assert table.name == "task: what each part of the score adds"
   text = "\n".join(lines)
-  for name in (*READ, "likelihood", "prior", "match", "popularity"):
+  own = (*READ, "likelihood", "prior", "match", "popularity")
+  # Of the fusion, whose parts the retriever is among.
+  for name in (*own, "retriever:knn"):
     assert f"without {name}" in text
     assert f"{name} alone" in text
-  assert fitted.ablation("task") == []
+    assert table.row(f"without {name}").differences
+  assert "retriever:knn" in lines[2]
+  assert fitted.ablation("task") == ([], [])
 
 
 def test_weights_stay_with_the_run(fitted, matching, tmp_path):
@@ -164,7 +169,7 @@ def test_weights_stay_with_the_run(fitted, matching, tmp_path):
     "model, somebody else's wish",
     "wish as a filter",
   ]
-  assert again.ablation("task") == []
+  assert again.ablation("task") == ([], [])
 
 
 @pytest.mark.parametrize(("step", "kept"), [(7, True), (8, False)])

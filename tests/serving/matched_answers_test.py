@@ -99,7 +99,9 @@ def test_a_text_is_an_item_that_nobody_took(answers, items):
 def test_texts_have_what_they_name(answers):
   parts = answers.ranker.parts
   found = parts.of_catalog([[]], [WISH], ["Under the Ocean", "A kite"])
-  assert found["wanted"][0, -2:].tolist() == [1.0, 0.0]
+  most = found["wanted"][0, :-2].max()
+  assert most > 0
+  assert found["wanted"][0, -2:].tolist() == [most, 0.0]
   assert found["unwanted"][0, -2:].tolist() == [0.0, 0.0]
   found = parts.of_catalog([[]], ["No ocean, please."], ["Under the Ocean"])
   assert found["unwanted"][0, -1] == 1.0

@@ -8,6 +8,7 @@ import pytest
 
 from instructrec.instructions import topics
 from instructrec.models.scoring import features
+from instructrec.serving import wish_prompts
 from instructrec.serving.wish_prompts import Wish
 from instructrec.training import scoring
 
@@ -71,6 +72,22 @@ def test_somebody_elses_wish_swaps_prompts_and_what_is_read(matching, parts):
   same(found, parts.of_block(matching.under(others), Wish.OWN))
   # The block itself keeps its wishes.
   assert wishes_of(matching.block) == wishes
+
+
+@pytest.mark.parametrize(
+  ("users", "others"),
+  [
+    ("abcd", [3, 0, 1, 2]),
+    ("aaabbbc", [4, 5, 6, 0, 1, 2, 3]),
+    ("abcabc", [2, 5, 1, 4, 0, 3]),
+  ],
+)
+def test_somebody_else_is_another_user(users, others):
+  found = wish_prompts._of_other_users(users)
+  assert sorted(found) == list(range(len(users)))
+  assert all(users[a] != users[b] for a, b in enumerate(found))
+  if len(set(users)) == len(users):
+    assert found.tolist() == others
 
 
 def test_wishes_are_read_into_attributes(matching, parts, own):

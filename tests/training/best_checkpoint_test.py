@@ -78,7 +78,7 @@ def test_the_best_is_that_of_an_unbroken_run_wherever_it_is_killed(
 
     return reached
 
-  for moments in ((3,), (6,), (11,), ()):
+  for moments in ((6,), (11,), ()):
     monkeypatch.setattr(
       distributed.StopOnSignal, "reached", killed_at(*moments)
     )

@@ -165,7 +165,6 @@ def test_a_run_goes_on_with_another_number_of_processes(
   ("told", "sent", "statuses"),
   [
     (0, signal.SIGTERM, (143, 143)),
-    (1, signal.SIGTERM, (143, 143)),
     (1, signal.SIGINT, (143, 130)),
   ],
 )

@@ -201,9 +201,14 @@ OBJECTIVES = {
 
 
 @pytest.mark.parametrize(
-  ("form", "scan_layers"), [("huggingface", False), ("t5x_legacy", True)]
+  ("name", "form", "scan_layers"),
+  [
+    ("token", "huggingface", False),
+    ("listwise", "t5x_legacy", True),
+    ("next_item", "t5x_legacy", True),
+    ("sum", "huggingface", False),
+  ],
 )
-@pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_starts_from_a_public_checkpoint(
   name, form, scan_layers, tmp_path, caplog
 ):

@@ -384,7 +384,8 @@ def score_on_meshes(output, address="", count="1", index="0"):
     found[name] = scoring.score_lists(
       model, params, dataset, order, mesh_config=layout, batch_size=6, **SIZES
     )["sum"]
-    sent[name] = _sent_bytes(model, params, dataset, layout)
+    if name in ("4x1", "1x4"):
+      sent[name] = _sent_bytes(model, params, dataset, layout)
   np.savez(f"{output}.{index}.npz", **found)
   pathlib.Path(f"{output}.{index}.json").write_text(json.dumps(sent))
 

@@ -11,21 +11,20 @@ import pytest
 from instructrec.training import gin_config, mesh, runner
 from instructrec.training import trainer as trainer_lib
 
-ROWS, INPUTS, TARGETS, STEPS = 16, 256, 32, 5
+# The first update has the rate zero; the two after it change what is learnt.
+ROWS, INPUTS, TARGETS, STEPS = 16, 256, 32, 4
 GOLDEN = {
   (): (
     8.279345512390137,
     8.233716011047363,
     8.248395919799805,
     8.220458984375,
-    8.197678565979004,
   ),
   ("NUM_MICROBATCHES = 2",): (
     8.229105949401855,
     8.161362648010254,
     8.153409004211426,
     8.226957321166992,
-    8.216277122497559,
   ),
 }
 

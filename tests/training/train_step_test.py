@@ -95,6 +95,22 @@ class Follower:
     return (weights * 0.5 * (x - 1.0) ** 2).sum(), metrics
 
 
+def test_the_norm_is_of_the_mean_gradient_before_it_is_clipped():
+  """It is looked at, and what is learnt goes by what was clipped."""
+  model, weights = Follower(1, 9.0), jnp.asarray([1.0, 3.0])
+  model.repeats = None
+  descent = optax.chain(optax.clip_by_global_norm(0.25), optax.sgd(1.0))
+  state, metrics = train_step.train_step(
+    train_step.start_from({"x": jnp.zeros(())}, descent),
+    {"weights": weights, "row": -weights, "start": jnp.zeros(2)},
+    jax.random.key(0),
+    model=model,
+    optimizer=descent,
+  )
+  assert metrics[train_step.GRAD_NORM].compute() == 1.0
+  assert state.params["x"] == 0.25
+
+
 @pytest.mark.parametrize("num_microbatches", [1, 2])
 @pytest.mark.parametrize(
   ("number", "limit", "made", "left"),

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float
 
 from instructrec.models.networks.reading import Reading
 
-# Scores of a candidate: of its tokens by the decoder; of its title's vector.
-LIKELIHOOD, MATCH = "likelihood", "match"
+# Scores of a candidate: of its tokens by the decoder; of its title's vector;
+# the log of how often it was taken, beside a match.
+LIKELIHOOD, MATCH, POPULARITY = "likelihood", "match", "popularity"
 
 Arrays = Mapping[str, Array]
 Metrics = dict[str, clu_metrics.Metric]

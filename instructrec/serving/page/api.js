@@ -10,9 +10,22 @@ const FOUND = 12; // Items that a search shows.
 /** The parts of a request, in words. */
 const PARTS = {
   history: (title) => `the history: “${title}”`,
-  words: (words) => `the words “${words}”`,
+  words: (words) =>
+    `the ${words.includes(" ") ? "words" : "word"} “${words}”`,
   refused: (words) => `refusing “${words}”`,
   wish: () => "the wish as a whole",
+};
+
+/** The parts of a score, in words. */
+const SCORE_PARTS = {
+  match: "how it fits the history and the wish",
+  plain: "how it fits the history alone",
+  popularity: "how often it was taken",
+  wanted: "what it has of the wish",
+  unwanted: "what it has that was refused",
+  unread: "a wish that was not understood",
+  likelihood: "how likely its title is here",
+  prior: "how likely its title is anywhere",
 };
 
 /** What went wrong, in words for whoever reads the page. */
@@ -213,7 +226,7 @@ function why({ effects = [], constraints = [] } = {}, parts = {}) {
         })),
     ],
     parts: Object.entries(parts)
-      .map(([words, value]) => ({ words, value }))
+      .map(([name, value]) => ({ words: SCORE_PARTS[name] ?? name, value }))
       .filter(isShown),
   };
 }

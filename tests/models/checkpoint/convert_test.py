@@ -105,7 +105,14 @@ def test_through_all_forms_and_back_to_the_last_bit(
   # Where shapes do not tell it.
   config = cfg if geometry.startswith("llama") else None
   for place, form in enumerate(PATH):
-    found = _convert(found, tmp_path / str(place), form, step=7, config=config)
+    found = _convert(
+      found,
+      tmp_path / str(place),
+      form,
+      step=7,
+      config=config,
+      optimizer="none",
+    )
     assert found.form == form
     assert found.step == (0 if form == "huggingface" else 7)
     read = read_all(found)
@@ -325,7 +332,7 @@ def test_tensors_are_read_and_let_go_as_they_are_written(
   convert.convert(
     dataclasses.replace(source, params=watched),
     tmp_path / "out",
-    convert.Settings(form=form, dtype=dtype),
+    convert.Settings(form=form, dtype=dtype, optimizer="none"),
   )
   assert alive.read == len(watched)
   # What is written and what is read.

@@ -119,17 +119,14 @@ def _asked(module):
   return ask
 
 
-# Layers one by one, or scanned; logits of their own, or of the table.
-KINDS = [
-  pytest.param({"num_decoder_layers": 1}, id="single"),
-  pytest.param(
-    {"scan_layers": True, "logits_via_embedding": True}, id="scanned"
-  ),
-]
+# Scanned layers, or one by one; logits of the table, or of their own.
+KINDS = {
+  "t5": {"scan_layers": True, "logits_via_embedding": True},
+  "llama": {"num_decoder_layers": 1},
+}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "kind"), KINDS.items(), ids=KINDS)
 def test_fresh_adapters_change_no_bit(name, kind):
   adapted, plain = _module(name, adapter=ALL, **kind), _module(name, **kind)
   params = _params(adapted)
@@ -140,8 +137,7 @@ def test_fresh_adapters_change_no_bit(name, kind):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "kind"), KINDS.items(), ids=KINDS)
 def test_merged_weights_compute_the_same(name, kind):
   adapted = _module(name, adapter=ALL, **kind)
   params = _params(adapted, seed=7)

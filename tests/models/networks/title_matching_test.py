@@ -10,6 +10,7 @@ import pytest
 
 from instructrec.models import ranking_model
 from instructrec.models.networks import network, t5, t5_config
+from instructrec.models.objectives import next_item
 
 LENGTH = 3
 
@@ -106,6 +107,47 @@ def test_scores_of_titles_follow_history_padding_free(setup, make_batch):
   np.testing.assert_allclose(scores(history), scores(padded), rtol=1e-5)
   plain = jax.jit(setup.model.score_batch)(setup.params, batch)
   assert np.abs(scores(history) - plain).max() > 1e-4
+
+
+def test_lists_with_titles_are_scored_by_matches(setup, make_batch):
+  """What training made fit to rank by, or the weights of a run."""
+  batch = make_batch([[5, 6, 1]], [[[3, 1], [4, 9, 1], [6, 1], [0, 0]]])
+  history, choices = titles([[4, 7]]), titles([[3, 8, 5, 0]])
+  logs = np.random.default_rng(2).normal(size=(1, 4, 2)).astype(np.float32)
+  batch |= {
+    "history_tokens": history.tokens,
+    "history_items": history.items,
+    "choice_tokens": choices.tokens,
+    "choice_items": choices.items,
+    "choice_logs": logs,
+  }
+
+  def scores(objective, **options):
+    model = ranking_model.NetworkRankingModel(
+      setup.model.module, objective=objective, **options
+    )
+    return np.asarray(jax.jit(model.score_batch)(setup.params, batch))
+
+  vectors = setup.model.title_vectors(
+    setup.params, *dataclasses.astuple(choices)
+  )
+  request = setup.model.request_states(setup.params, batch)
+  match = np.einsum("be,bce->bc", request, vectors)
+  taken = float(setup.model.popularity_weight(setup.params))
+  matched = np.where(choices.items > 0, match + taken * logs[..., 0], -np.inf)
+  likely = scores(None)
+  np.testing.assert_allclose(scores(next_item.NextItem()), matched, rtol=1e-5)
+  assert np.abs(likely[:, :3] - matched[:, :3]).max() > 0.1
+  np.testing.assert_allclose(
+    scores(None, score_weights={"likelihood": 0.5, "match": 2.0})[:, :3],
+    (0.5 * likely + 2 * match)[:, :3],
+    rtol=1e-5,
+  )
+  with pytest.raises(ValueError, match="expected numbers of some of"):
+    scores(None, score_weights={"plain": 1.0})
+  del batch["choice_items"], batch["choice_tokens"]
+  with pytest.raises(ValueError, match="t5x_items_eval"):
+    scores(None, score_weights={"match": 1.0})
 
 
 def test_an_item_of_number_0_is_known_by_its_title_alone(setup):

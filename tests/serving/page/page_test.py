@@ -131,11 +131,11 @@ def test_each_item_says_why(page):
   lines = first.locator("li").all_inner_texts()
   assert [line.replace("\n", " ") for line in lines] == [
     "What raised it above the average item, in nats, and what it meets",
-    "the words “Puzzles” +0.12",
+    "the word “Puzzles” +0.12",
     "✓ Puzzles",
     "✓ no Corvine",
     "What its score is made of, in nats",
-    "match +0.70",
+    "how it fits the history and the wish +0.70",
   ]
   # What is open stays open, and the focus where it was, when it moves.
   leave = page.get_by_role("button", name="Leave out: Lumen Puzzle 8")
