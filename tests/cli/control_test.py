@@ -199,6 +199,7 @@ def test_killed_while_lists_are_rewarded_it_ends_as_if_unbroken(
       "train",
       "--gin_file=gin/align_cpu.gin",
       *_gin(TRAIN_STEPS=6, CHECKPOINT_PERIOD=2, EVAL_PERIOD=6, NUM_LISTS=2),
+      _TITLES_ALONE,
       f"--gin.INITIAL_CHECKPOINT_PATH='{taught / 'model'}'",
       f"--tfds_data_dir={taught / 'instructions'}",
       f"--model_dir={folder}",
