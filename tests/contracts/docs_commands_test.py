@@ -37,6 +37,7 @@ _MINUTES = "minutes"
 _LEFT_OUT = {
   "docs/alignment.md": {
     "instructrec align": _MINUTES,
+    "instructrec compare item_grpo": _MINUTES,
     "instructrec checkpoint export --source=work/control_xl": _T5X,
   },
   "docs/baselines.md": {

@@ -342,7 +342,7 @@ def test_a_launch_that_is_rewarded_for_lists_is_read_with_a_catalogue():
   assert not set(list_rows.ARRAYS) & set(found.batch("score"))
   # As of the embedded runner, whose files name no catalogue either.
   own = launch_files.read(["gin/align_cpu.gin"], [*LENGTHS, "TITLE_LENGTH=24"])
-  assert own.batch("train")["list_has"].shape == (16, 10_000)
+  assert own.batch("train")["list_has"].shape == (8, 10_000)
 
 
 def test_flops_of_rewarded_lists_count_each_pass():
