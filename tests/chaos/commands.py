@@ -8,7 +8,7 @@ import sys
 import instructrec
 
 _TRAIN = {
-  "TRAIN_STEPS": 200,
+  "TRAIN_STEPS": 80,
   "WARMUP_STEPS": 10,
   "BATCH_SIZE": 4,
   "INPUTS_LENGTH": 64,
