@@ -23,6 +23,7 @@ from instructrec.evaluation import (
   published,
   published_page,
   report,
+  report_record,
   training_plots,
 )
 
@@ -98,7 +99,7 @@ class Aligned:
 
 def is_aligned(folder: str | os.PathLike[str]) -> bool:
   """Whether a folder is that of a run that `instructrec align` has judged."""
-  return (pathlib.Path(folder) / FOLDER / alignment_report.FILE).is_file()
+  return (pathlib.Path(folder) / FOLDER / report_record.FILE).is_file()
 
 
 def load(folder: str | os.PathLike[str]) -> Aligned:
@@ -242,8 +243,8 @@ def write(
     "warnings": [],
   }
   plain = json.dumps(record, indent=2, allow_nan=False)
-  (path / report.FILE).write_text(f"{plain}\n", encoding="utf-8")
-  checksums.write(path, [report.FILE])
+  (path / report_record.FILE).write_text(f"{plain}\n", encoding="utf-8")
+  checksums.write(path, [report_record.FILE])
   text = foreign_text.printable("\n".join(_page(found, runs, record)))
   page = path / "report.md"
   page.write_text(text, encoding="utf-8")

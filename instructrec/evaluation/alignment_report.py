@@ -7,20 +7,20 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec import checksums, foreign_text, records
+from instructrec import checksums, foreign_text
 from instructrec.evaluation import (
   before_after,
   html,
   intervals,
   markdown,
   promotion,
+  report_record,
   training_plots,
 )
 
-FILE, PAGE = "report.json", "report.md"
+PAGE = "report.md"
 SCHEMA_VERSION = 1
 CURVES = "curves.svg"
-_REMEDY = "align the run again"
 _PANELS = {
   "Rewards of items": ("reward/ranking", "reward/task", "reward/item"),
   "Reward of lists": ("reward/list",),
@@ -83,20 +83,12 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     DamagedError: where the file was changed.
     ValueError: where it is of another version.
   """
-  path = pathlib.Path(folder)
-  if not checksums.is_known(path, FILE, _REMEDY):
-    raise FileNotFoundError(
-      f"{folder} holds no report ({FILE} is missing); `instructrec align` "
-      "writes one beside the run"
-    )
-  checksums.verify(path, _REMEDY, [FILE])
-  record = records.read(path / FILE, keys=["schema_version"], remedy=_REMEDY)
-  if record["schema_version"] != SCHEMA_VERSION:
-    raise ValueError(
-      f"{folder} has schema_version {record['schema_version']}, expected "
-      f"{SCHEMA_VERSION}; {_REMEDY}"
-    )
-  return record
+  return report_record.read(
+    folder,
+    SCHEMA_VERSION,
+    remedy="align the run again",
+    writers="`instructrec align` writes one beside the run",
+  )
 
 
 def write(
@@ -142,8 +134,8 @@ def write(
     "environment": context.environment,
   }
   plain = json.dumps(record, indent=2, allow_nan=False)
-  (folder / FILE).write_text(f"{plain}\n", encoding="utf-8")
-  checksums.write(folder, [FILE])
+  (folder / report_record.FILE).write_text(f"{plain}\n", encoding="utf-8")
+  checksums.write(folder, [report_record.FILE])
   text = "\n".join(
     [
       *_head(decision, context),

@@ -1,17 +1,17 @@
 """The table of single requests: a row for each group, request and method."""
 
 import os
-import pathlib
 from collections.abc import Sequence
 
 import polars as pl
 
-from instructrec import checksums, records
-from instructrec.evaluation import results
+from instructrec import records
+from instructrec.evaluation import report_record, results
 
 FILE = "per_request.parquet"
 REMEDY = "evaluate again with this version, or copy the report again"
 """What to do about a report that cannot be read."""
+WRITERS = "`instructrec evaluate` and `instructrec retrieve evaluate` write one"
 KEYS = ("group", "request_id", "method")
 FACTS = (
   "num_candidates",
@@ -69,12 +69,6 @@ def read(report: str | os.PathLike[str]) -> pl.DataFrame:
     FileNotFoundError: where the folder holds none.
     DamagedError: where the file was changed.
   """
-  path = pathlib.Path(report) / FILE
-  if not checksums.is_known(report, FILE, REMEDY):
-    raise FileNotFoundError(
-      f"{report} holds no report ({FILE} is missing); `instructrec evaluate` "
-      "and `instructrec retrieve evaluate` write one"
-    )
-  checksums.verify(report, REMEDY, [FILE])
+  path = report_record.checked(report, FILE, remedy=REMEDY, writers=WRITERS)
   with records.reading(path, REMEDY):
     return pl.read_parquet(path, glob=False)

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec import checksums, foreign_text, records
+from instructrec import checksums, foreign_text
 from instructrec.evaluation import (
   documentation,
   file_names,
@@ -22,6 +22,7 @@ from instructrec.evaluation import (
   per_request,
   plots,
   published,
+  report_record,
   results,
   training_plots,
   trec,
@@ -34,7 +35,6 @@ from instructrec.evaluation import (
 )
 
 SCHEMA_VERSION = 4
-FILE = "report.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,22 +96,12 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     DamagedError: where the file was changed.
     ValueError: where it is of another version.
   """
-  path = pathlib.Path(folder)
-  if not checksums.is_known(path, FILE, per_request.REMEDY):
-    raise FileNotFoundError(
-      f"{folder} holds no report ({FILE} is missing); `instructrec evaluate` "
-      "and `instructrec retrieve evaluate` write one"
-    )
-  checksums.verify(path, per_request.REMEDY, [FILE])
-  record = records.read(
-    path / FILE, keys=["schema_version"], remedy=per_request.REMEDY
+  return report_record.read(
+    folder,
+    SCHEMA_VERSION,
+    remedy=per_request.REMEDY,
+    writers=per_request.WRITERS,
   )
-  if record["schema_version"] != SCHEMA_VERSION:
-    raise ValueError(
-      f"{folder} has schema_version {record['schema_version']}, expected "
-      f"{SCHEMA_VERSION}; {per_request.REMEDY}"
-    )
-  return record
 
 
 def _markdown(
@@ -177,7 +167,7 @@ def _finite(value: Any) -> Any:
 
 def _remove_earlier(folder: pathlib.Path) -> None:
   """Files of groups and methods that an earlier report had may mislead."""
-  if not (folder / FILE).is_file():
+  if not (folder / report_record.FILE).is_file():
     return
   shutil.rmtree(folder / "trec", ignore_errors=True)
   pictures = ("metrics-*.svg", "strata-*.svg", "loss.svg")
@@ -246,8 +236,8 @@ def write(
     "following": None if measured is None else measured.to_json(),
   }
   plain = json.dumps(_finite(record), indent=2, allow_nan=False)
-  (folder / FILE).write_text(plain + "\n", encoding="utf-8")
-  checksums.write(folder, [FILE, per_request.FILE])
+  (folder / report_record.FILE).write_text(plain + "\n", encoding="utf-8")
+  checksums.write(folder, [report_record.FILE, per_request.FILE])
   path = folder / "report.md"
   text = _markdown(found, pictures, context, folder)
   path.write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from instructrec.evaluation import picture
@@ -114,12 +115,7 @@ def training_curves(
         marker=picture.MARKERS[number % len(picture.MARKERS)],
         markersize=4,
       )
-    axes.set_title(title, fontsize="medium")
-    axes.set_xlabel("training step")
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    axes.grid()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize="small")
+    _finish(axes, title)
   for axes in axes_of[len(drawn) :]:
     axes.set_visible(False)
   figure.suptitle("Lines: training; points: validation", fontsize="medium")
@@ -162,13 +158,18 @@ def seed_curves(
       axes.fill_between(
         steps, values.min(0), values.max(0), color=style["color"], alpha=0.15
       )
-    axes.set_title(title, fontsize="medium")
-    axes.set_xlabel("training step")
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    axes.grid()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize="small")
+    _finish(axes, title)
   figure.suptitle(
     "Lines: means over training seeds; bands: their extremes", fontsize="medium"
   )
   picture.save(figure, path)
+
+
+def _finish(axes: Axes, title: str) -> None:
+  """What panels over training steps have besides their lines."""
+  axes.set_title(title, fontsize="medium")
+  axes.set_xlabel("training step")
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+  axes.grid()
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.legend(fontsize="small")

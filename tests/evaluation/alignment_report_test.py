@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from instructrec import checksums
-from instructrec.evaluation import alignment_report, before_after, promotion
+from instructrec.evaluation import (
+  alignment_report,
+  before_after,
+  promotion,
+  report_record,
+)
 
 USERS = 20
 _DRAW = np.random.default_rng(0)
@@ -71,7 +76,7 @@ def test_the_page_says_the_decision_and_both_sides(folder):
 
 
 def test_the_figures_are_json_that_is_hashed(folder):
-  checksums.verify(folder, "", [alignment_report.FILE])
+  checksums.verify(folder, "", [report_record.FILE])
   found = json.loads((folder / "report.json").read_text())
   assert found["promotion"]["promoted"] is True
   group = found["groups"]["wanted, seen"]
