@@ -14,6 +14,7 @@ from instructrec.evaluation import (
   metrics,
   report,
   results,
+  training_plots,
 )
 
 
