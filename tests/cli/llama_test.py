@@ -82,7 +82,7 @@ def test_a_killed_run_comes_to_what_an_unbroken_one_does(
   losses = [
     [
       row["loss"]
-      for line in (run.directory / run_dir.LOG).read_text().splitlines()
+      for line in run.log.read_text().splitlines()
       if "loss" in (row := json.loads(line))
     ]
     for run in runs
