@@ -6,24 +6,22 @@ over requests stand in the report of each run.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec import checksums, foreign_text
+from instructrec import foreign_text
 from instructrec.evaluation import (
   alignment_report,
   before_after,
-  html,
   intervals,
   loss_log,
   markdown,
   published,
   published_page,
   report,
-  report_record,
+  report_folder,
   training_plots,
 )
 
@@ -32,13 +30,10 @@ FOLDER = "alignment"
 TABLE = "lists before and after"
 CURVES = "curves.svg"
 _HITS = "HR@10"
-_SAME = (
-  "before",
-  "split",
-  "requests asked for",
-  "instructions fingerprint",
-  "seed of requests and intervals",
-)
+_SPLIT, _ASKED = "split", "requests asked for"
+_DATA, _SEED = "instructions fingerprint", "seed of requests and intervals"
+_SAME = ("before", _SPLIT, _ASKED, _DATA, _SEED)
+"""Facts that runs have in common where they differ in how they were aligned."""
 _PANELS = {
   "Reward of drawn lists": "reward/list",
   "Share of their places with an error": "lists/errors",
@@ -99,7 +94,7 @@ class Aligned:
 
 def is_aligned(folder: str | os.PathLike[str]) -> bool:
   """Whether a folder is that of a run that `instructrec align` has judged."""
-  return (pathlib.Path(folder) / FOLDER / report_record.FILE).is_file()
+  return (pathlib.Path(folder) / FOLDER / report_folder.FILE).is_file()
 
 
 def load(folder: str | os.PathLike[str]) -> Aligned:
@@ -227,11 +222,11 @@ def write(
     "protocol": {
       "requests": "the same validation requests before and after, checked",
       "intervals": "Student's 95% over training seeds",
-      **{name: facts[name] for name in ("split", "requests asked for")},
+      **{name: facts[name] for name in (_SPLIT, _ASKED)},
     },
-    "data": {_SAME[3]: facts[_SAME[3]]},
+    "data": {_DATA: facts[_DATA]},
     "seeds": {
-      _SAME[4]: facts[_SAME[4]],
+      _SEED: facts[_SEED],
       **{
         f"training of {name}": [
           run.record["facts"]["seed of training"] for run in several
@@ -242,16 +237,8 @@ def write(
     "environment": environment,
     "warnings": [],
   }
-  plain = json.dumps(record, indent=2, allow_nan=False)
-  (path / report_record.FILE).write_text(f"{plain}\n", encoding="utf-8")
-  checksums.write(path, [report_record.FILE])
   text = foreign_text.printable("\n".join(_page(found, runs, record)))
-  page = path / "report.md"
-  page.write_text(text, encoding="utf-8")
-  page.with_suffix(".html").write_text(
-    html.page(text, title, path), encoding="utf-8"
-  )
-  return page
+  return report_folder.write(path, record, text, title=title)
 
 
 def _page(

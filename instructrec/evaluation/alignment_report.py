@@ -1,24 +1,21 @@
 """What is said of a run that was aligned: figures, curves and a decision."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec import checksums, foreign_text
+from instructrec import foreign_text
 from instructrec.evaluation import (
   before_after,
-  html,
   intervals,
   markdown,
   promotion,
-  report_record,
+  report_folder,
   training_plots,
 )
 
-PAGE = "report.md"
 SCHEMA_VERSION = 1
 CURVES = "curves.svg"
 _PANELS = {
@@ -83,7 +80,7 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     DamagedError: where the file was changed.
     ValueError: where it is of another version.
   """
-  return report_record.read(
+  return report_folder.read(
     folder,
     SCHEMA_VERSION,
     remedy="align the run again",
@@ -133,9 +130,6 @@ def write(
     "facts": context.facts,
     "environment": context.environment,
   }
-  plain = json.dumps(record, indent=2, allow_nan=False)
-  (folder / report_record.FILE).write_text(f"{plain}\n", encoding="utf-8")
-  checksums.write(folder, [report_record.FILE])
   text = "\n".join(
     [
       *_head(decision, context),
@@ -143,12 +137,9 @@ def write(
       *_foot(context, has_curves=has_curves),
     ]
   )
-  text = foreign_text.printable(text)
-  path = folder / PAGE
-  path.write_text(text, encoding="utf-8")
-  page = html.page(text, context.title, folder)
-  path.with_suffix(".html").write_text(page, encoding="utf-8")
-  return path
+  return report_folder.write(
+    folder, record, foreign_text.printable(text), title=context.title
+  )
 
 
 def _head(decision: promotion.Promotion, context: Context) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from instructrec import records
-from instructrec.evaluation import report_record, results
+from instructrec.evaluation import report_folder, results
 
 FILE = "per_request.parquet"
 REMEDY = "evaluate again with this version, or copy the report again"
@@ -69,6 +69,6 @@ def read(report: str | os.PathLike[str]) -> pl.DataFrame:
     FileNotFoundError: where the folder holds none.
     DamagedError: where the file was changed.
   """
-  path = report_record.checked(report, FILE, remedy=REMEDY, writers=WRITERS)
+  path = report_folder.checked(report, FILE, remedy=REMEDY, writers=WRITERS)
   with records.reading(path, REMEDY):
     return pl.read_parquet(path, glob=False)

@@ -1,7 +1,6 @@
 """Writes an evaluation as a folder: pages, JSON, pictures, Parquet and TREC."""
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -9,20 +8,19 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from instructrec import checksums, foreign_text
+from instructrec import foreign_text
 from instructrec.evaluation import (
   documentation,
   file_names,
   following_report,
   group_section,
   headlines,
-  html,
   loss_log,
   markdown,
   per_request,
   plots,
   published,
-  report_record,
+  report_folder,
   results,
   training_plots,
   trec,
@@ -96,7 +94,7 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     DamagedError: where the file was changed.
     ValueError: where it is of another version.
   """
-  return report_record.read(
+  return report_folder.read(
     folder,
     SCHEMA_VERSION,
     remedy=per_request.REMEDY,
@@ -167,7 +165,7 @@ def _finite(value: Any) -> Any:
 
 def _remove_earlier(folder: pathlib.Path) -> None:
   """Files of groups and methods that an earlier report had may mislead."""
-  if not (folder / report_record.FILE).is_file():
+  if not (folder / report_folder.FILE).is_file():
     return
   shutil.rmtree(folder / "trec", ignore_errors=True)
   pictures = ("metrics-*.svg", "strata-*.svg", "loss.svg")
@@ -235,12 +233,10 @@ def write(
     **dataclasses.asdict(context),
     "following": None if measured is None else measured.to_json(),
   }
-  plain = json.dumps(_finite(record), indent=2, allow_nan=False)
-  (folder / report_record.FILE).write_text(plain + "\n", encoding="utf-8")
-  checksums.write(folder, [report_record.FILE, per_request.FILE])
-  path = folder / "report.md"
-  text = _markdown(found, pictures, context, folder)
-  path.write_text(text, encoding="utf-8")
-  page = html.page(text, context.title, folder)
-  (folder / "report.html").write_text(page, encoding="utf-8")
-  return path
+  return report_folder.write(
+    folder,
+    _finite(record),
+    _markdown(found, pictures, context, folder),
+    title=context.title,
+    others=(per_request.FILE,),
+  )

@@ -10,7 +10,7 @@ from instructrec.evaluation import (
   alignment_report,
   before_after,
   promotion,
-  report_record,
+  report_folder,
 )
 
 USERS = 20
@@ -76,7 +76,7 @@ def test_the_page_says_the_decision_and_both_sides(folder):
 
 
 def test_the_figures_are_json_that_is_hashed(folder):
-  checksums.verify(folder, "", [report_record.FILE])
+  checksums.verify(folder, "", [report_folder.FILE])
   found = json.loads((folder / "report.json").read_text())
   assert found["promotion"]["promoted"] is True
   group = found["groups"]["wanted, seen"]

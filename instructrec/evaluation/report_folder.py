@@ -1,13 +1,46 @@
-"""Opens what a report's folder holds, once it is what was written."""
+"""A report's folder: written, and opened once it is what was written."""
 
+import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from instructrec import checksums, records
+from instructrec.evaluation import html
 
-FILE = "report.json"
-"""The record of a report."""
+FILE, PAGE = "report.json", "report.md"
+"""The record of a report, and what people read."""
+
+
+def write(
+  folder: pathlib.Path,
+  record: Mapping[str, Any],
+  text: str,
+  *,
+  title: str,
+  others: tuple[str, ...] = (),
+) -> pathlib.Path:
+  """Writes report.json with its hash, report.md and report.html.
+
+  Args:
+    folder: that holds the pictures of the page already.
+    record: of JSON's values, without NaN.
+    text: the page.
+    title: of the HTML page.
+    others: files of the folder that are read again, to be hashed as well.
+
+  Returns:
+    The path of report.md.
+  """
+  plain = json.dumps(record, indent=2, allow_nan=False)
+  (folder / FILE).write_text(f"{plain}\n", encoding="utf-8")
+  checksums.write(folder, [FILE, *others])
+  path = folder / PAGE
+  path.write_text(text, encoding="utf-8")
+  page = html.page(text, title, folder)
+  path.with_suffix(".html").write_text(page, encoding="utf-8")
+  return path
 
 
 def checked(
