@@ -113,7 +113,7 @@ class Tokenizer:
   def separator_ids(self, texts: Sequence[str]) -> tuple[int, ...]:
     """Ids of texts that separate others: sentinels, or see `separator_id`."""
     return tuple(
-      self.vocab_size - 1 - int(found[1])
+      sentinel_id(self.vocab_size, int(found[1]))
       if (found := _SENTINEL.fullmatch(text))
       else separator_id(self.looks, text)
       for text in texts
@@ -139,6 +139,20 @@ def check_form(path: str | os.PathLike[str]) -> None:
 def default_path() -> str:
   """The model file named by `INSTRUCTREC_VOCABULARY`, else T5's public one."""
   return os.environ.get(ENVIRONMENT_VARIABLE) or PUBLIC_T5
+
+
+def sentinel_id(vocab_size: int, number: int) -> int:
+  """Id of `<extra_id_NUMBER>`: T5 counts them down from the last id."""
+  return vocab_size - 1 - number
+
+
+def counting_sentinels(vocab_size: int) -> tuple[int, ...]:
+  """Ids of `<extra_id_1>` to `<extra_id_99>`, which separate titles of lists.
+
+  Args:
+    vocab_size: of a vocabulary that ends with its sentinels, as T5's do.
+  """
+  return tuple(sentinel_id(vocab_size, n) for n in range(1, EXTRA_IDS))
 
 
 def separator_id(

@@ -4,7 +4,6 @@ from typing import Any
 
 import seqio
 
-from instructrec.instructions import title_list
 from instructrec.models import tokenizer
 
 ENVIRONMENT_VARIABLE = tokenizer.ENVIRONMENT_VARIABLE
@@ -58,8 +57,7 @@ class _Named(seqio.SentencePieceVocabulary):
 
 def separator_ids() -> tuple[int, ...]:
   """The tokens between titles of lists in that vocabulary: its sentinels."""
-  first = default().vocab_size - 2
-  return tuple(first - place for place in range(len(title_list.SENTINELS)))
+  return tokenizer.counting_sentinels(default().vocab_size)
 
 
 def default() -> seqio.SentencePieceVocabulary:

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from instructrec.alignment import list_arrays, list_objective
-from instructrec.models.generation import catalog_trie, list_decoder
+from instructrec.models import tokenizer
+from instructrec.models.generation import catalog_trie
 from instructrec.models.objectives import objective
 from instructrec.models.scoring import features
 from instructrec.training import packing, runner
@@ -40,12 +41,6 @@ class Settings:
   remat_policy: str
 
 
-def _separators(vocab_size: int) -> tuple[int, ...]:
-  """As many tokens as T5's vocabularies have between titles, at their end."""
-  first, number = vocab_size - 2, len(list_decoder.SENTINELS)
-  return tuple(range(first, first - number, -1))
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Catalog:
   """The data of a run that is rewarded for lists, which nobody has here.
@@ -69,7 +64,7 @@ class Catalog:
     """
     rng = np.random.default_rng(0)
     # The last tokens are left to be those between titles.
-    numbers = np.arange(2, min(_separators(vocab_size)))
+    numbers = np.arange(2, min(tokenizer.counting_sentinels(vocab_size)))
     numbers = numbers[numbers != eos_id]
     lengths = rng.integers(3, self.title_length, self.items)
     lengths[0] = self.title_length - 1
@@ -148,7 +143,7 @@ class Launch:
     trie = catalog.trie(
       vocab_size=vocab_size, eos_id=model.network_config.eos_id
     )
-    separators = _separators(vocab_size)
+    separators = tokenizer.counting_sentinels(vocab_size)
     bound = list_objective.bound(model.objective, trie, separators)
     config = dataclasses.replace(self.config, model=model.learning(bound))
     return dataclasses.replace(self, config=config, catalog=catalog)

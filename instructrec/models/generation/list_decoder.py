@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from instructrec.models import tokenizer
 from instructrec.models.generation import (
   catalog_decoder,
   catalog_trie,
@@ -17,7 +18,7 @@ from instructrec.models.networks import network
 from instructrec.models.networks import reading as reading_lib
 
 METHODS = (GREEDY, SAMPLE)
-SENTINELS = tuple(range(32_098, 31_999, -1))
+SENTINELS = tokenizer.counting_sentinels(32_100)
 """Of T5's vocabulary: `<extra_id_1>` to `<extra_id_99>`."""
 
 
