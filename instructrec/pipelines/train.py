@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from instructrec import recorded_folder
 from instructrec.alignment import list_arrays, list_objective
@@ -348,9 +347,8 @@ def _rewarded(
 def _parameter_shapes(
   config: runner.TrainConfig, stream: batches.BatchStream
 ) -> dict[str, Any]:
-  shapes = {n: x.shape for n, x in stream.batch(0, np.arange(1)).items()}
   variables = jax.eval_shape(
-    lambda rng: config.model.get_initial_variables(rng, shapes),
+    lambda rng: config.model.get_initial_variables(rng, stream.shapes),
     jax.random.key(0),
   )
   return variables["params"]

@@ -172,6 +172,14 @@ class BatchStream:
     return sum(len(dataset) for dataset in self.datasets.values())
 
   @property
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a step's batch."""
+    return {
+      name: (self.batch_size, *array.shape[1:])
+      for name, array in self.batch(0, np.arange(1)).items()
+    }
+
+  @property
   def truncated_inputs(self) -> float:
     """Fraction of all examples whose instruction is cut."""
     longer = sum(
