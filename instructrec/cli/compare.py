@@ -156,7 +156,7 @@ def _compare_aligned(
     command=command_line.given(),
     environment=environment.describe(),
   )
-  typer.echo(published_page.table(alignment_comparison.table(runs)))
+  typer.echo(published_page.table(alignment_comparison.tables(runs)[0]))
   typer.echo(f"\nreport: {path}")
   return path
 
