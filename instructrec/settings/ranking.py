@@ -38,7 +38,7 @@ class RankingSettings(RunSettings):
 
   history: Annotated[
     tuple[str, ...],
-    Option("Title or id of an item bought, oldest first; may be repeated."),
+    Option("Title or id of an item taken, oldest first; may be repeated."),
   ] = ()
   text: Annotated[
     str | None, Option("What the customer says, in free words.")
