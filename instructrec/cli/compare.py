@@ -28,7 +28,7 @@ def compare(
   ] = False,
   method: Annotated[
     list[str] | None,
-    typer.Option(help="Of the reports; repeat it; all if left out."),
+    typer.Option(help="Of the reports; may be repeated; all if left out."),
   ] = None,
   seed: Annotated[int, typer.Option(help="Of bootstrap and test.", min=0)] = 0,
 ) -> None:

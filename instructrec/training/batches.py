@@ -180,15 +180,6 @@ class BatchStream:
     }
 
   @property
-  def truncated_inputs(self) -> float:
-    """Fraction of all examples whose instruction is cut."""
-    longer = sum(
-      int((instructions(d, self.items).lengths > self.inputs_length).sum())
-      for d in self.datasets.values()
-    )
-    return longer / self.num_examples
-
-  @property
   def identity(self) -> dict[str, Any]:
     """What fixes which data each step sees, as JSON values."""
     found = {

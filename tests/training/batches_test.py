@@ -192,12 +192,6 @@ def test_longer_targets_are_cut():
   assert made.batch(0)["decoder_target_tokens"].shape == (8, 4)
 
 
-def test_cut_instructions_are_counted():
-  made = stream(inputs_length=4)
-  lengths = np.concatenate([d.inputs.lengths for d in made.datasets.values()])
-  assert made.truncated_inputs == pytest.approx((lengths > 4).mean())
-
-
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
