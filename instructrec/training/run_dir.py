@@ -17,10 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from instructrec import (
-  checksums,
-  folder_lock,
-)
+from instructrec import checksums, folder_lock, records
 from instructrec.evaluation import loss_log
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import evaluations as evaluations_lib
@@ -150,7 +147,7 @@ def save(
   )
   # First what knows the past: a kill leaves it whole, and the config as it was.
   run_record.write(folder, {**record, **history})
-  run_record.replace(folder / CONFIG, gin_config.config_text())
+  records.replace(folder / CONFIG, gin_config.config_text())
   names = [CONFIG, VOCABULARY.as_posix()]
   checksums.write(folder, [*names, *([item_table.FILE] if items else [])])
 
