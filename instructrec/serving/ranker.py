@@ -3,6 +3,7 @@
 import bisect
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,9 +19,11 @@ from instructrec.models.generation import title_search, title_trie
 from instructrec.models.scoring import candidate_tree, features
 from instructrec.serving import list_limits
 
-# Of lists, so many trees of so many nodes are scored at once: few sizes, so
-# that a list has the shape of one that came before.
-TREES, NODES, _CANDIDATES = (1, 4, 16), (64, 256), 64
+# Of lists, so many trees of so many nodes are scored at once, and prompts of so
+# many tokens or the longest are read: few sizes, so that a list has the shape of
+# one that came before.
+TREES, NODES, _CANDIDATES = (1, 4, 16), (64, 128, 256), 64
+LENGTHS = (64, 256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,10 +224,7 @@ class InstructionRanker:
       )
 
   def encoder_input(self, instruction: str) -> Int[np.ndarray, " inputs"]:
-    """The instruction's tokens, cut or padded to one length.
-
-    One, and not the least of a few: the second request waits for no compiler.
-    """
+    """The instruction's tokens, cut or padded to `inputs_length`."""
     cut = self.tokenizer.encode(instruction)[: self.inputs_length]
     cut[-1] = tokenizer.EOS_ID
     padded = np.zeros(self.inputs_length, np.int32)
@@ -283,32 +283,41 @@ class InstructionRanker:
     size = _filled(len(trees), TREES)
     # The step is filled up with repeats, to be compiled as the others.
     filled = np.resize(np.arange(len(trees)), size)
-    nodes = _filled(int(candidate_tree.num_nodes(trees).max()), NODES)
-    prompts = inputs[np.asarray(owners)[filled]]
+    most = int(candidate_tree.num_nodes(trees).max())
     if len(set(owners)) == 1:
-      prompts = prompts[:1]
+      prompts = inputs[owners[:1]]
+      # A list that was cut into several trees fills them.
+      most = max(most, NODES[-1] if size > 1 else 0)
+    else:
+      prompts = inputs[np.asarray(owners)[filled]]
+    nodes = _filled(most, NODES)
+    longest = int((prompts > 0).sum(axis=1).max())
+    prompts = prompts[:, : self._length(longest)]
     batch = candidate_tree.to_features(prompts, trees[filled], nodes)
     found = np.asarray(self._score_fn(self.params, batch), np.float64)
     return found.reshape(size, -1)[: len(trees)]
 
+  def _length(self, longest: int) -> int:
+    """To how many tokens prompts are padded, of which the longest has so many."""
+    return min(_filled(longest, LENGTHS), self.inputs_length)
+
   def warm(self) -> int:
     """Compiles what lists need; says how many programs that took."""
-    inputs = np.stack([self.encoder_input("Anything.")] * 2)
-    length = int(features.padded_lengths(self.targets_length))
-    title = np.zeros(length, np.int32)
-    compiled = 0
-    for size in TREES:
-      for nodes in NODES:
-        # As many different prefixes as need so many nodes.
-        tree = np.resize(title, (_CANDIDATES, length)).copy()
-        tree[:, 0] = 2 if nodes == NODES[0] else np.arange(2, _CANDIDATES + 2)
-        tree[:, 1] = tree[:, 0]
-        trees = np.stack([tree] * size)
-        for several in (False, True) if size > 1 else (False,):
-          owners = [0] * (size - 1) + [int(several)]
-          self._score_trees(inputs, owners, trees)
-          compiled += 1
-    return compiled
+    shape = (_CANDIDATES, int(features.padded_lengths(self.targets_length)))
+    steps = [(1, nodes, False) for nodes in NODES]
+    for size in TREES[1:]:
+      steps += [(size, nodes, True) for nodes in NODES]
+      steps.append((size, NODES[-1], False))
+    lengths = {self._length(one) for one in (*LENGTHS, self.inputs_length)}
+    for length, (size, nodes, several) in itertools.product(lengths, steps):
+      inputs = np.zeros((2, self.inputs_length), np.int32)
+      inputs[:, :length] = tokenizer.EOS_ID
+      # As many different beginnings as need so many nodes.
+      tree = np.zeros(shape, np.int32)
+      tree[:, : nodes // _CANDIDATES] = np.arange(2, _CANDIDATES + 2)[:, None]
+      owners = [0] * (size - 1) + [int(several)]
+      self._score_trees(inputs, owners, np.stack([tree] * size))
+    return len(lengths) * len(steps)
 
 
 def step_size(count: int) -> int:
