@@ -19,9 +19,9 @@ from instructrec.models.generation import title_search, title_trie
 from instructrec.models.scoring import candidate_tree, features
 from instructrec.serving import list_limits
 
-# Of lists, so many trees of so many nodes are scored at once, and prompts of so
-# many tokens or the longest are read: few sizes, so that a list has the shape of
-# one that came before.
+# Of lists, so many trees of so many nodes are scored at once, after prompts of
+# so many tokens or of the most that are read: few sizes, so that a list has the
+# shape of one that came before.
 TREES, NODES, _CANDIDATES = (1, 4, 16), (64, 128, 256), 64
 LENGTHS = (64, 256)
 
@@ -298,7 +298,7 @@ class InstructionRanker:
     return found.reshape(size, -1)[: len(trees)]
 
   def _length(self, longest: int) -> int:
-    """To how many tokens prompts are padded, of which the longest has so many."""
+    """How many tokens prompts are padded to, by those of the longest."""
     return min(_filled(longest, LENGTHS), self.inputs_length)
 
   def warm(self) -> int:
