@@ -73,12 +73,9 @@ def create(
     redoc_url=None,
   )
   app.state.lifecycle, app.state.batcher = life, batcher
-  for routes in (
-    operation_routes.routes(life, counted),
-    list_routes.routes(life),
-    *ranking_routes.routes(asking.Asking(life, batcher)),
-  ):
-    app.include_router(routes)
+  operation_routes.add(app, life, counted)
+  list_routes.add(app, life)
+  ranking_routes.add(app, asking.Asking(life, batcher))
   described.add_keys(app, keys)
   _add_handlers(app)
   methods = _methods(app)

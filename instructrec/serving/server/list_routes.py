@@ -83,25 +83,22 @@ class Info(pydantic.BaseModel):
   limits: dict[str, int]
 
 
-def routes(life: lifecycle.Lifecycle) -> fastapi.APIRouter:
-  """The routes.
+def add(app: fastapi.FastAPI, life: lifecycle.Lifecycle) -> None:
+  """Adds the routes.
 
   Args:
+    app: the server.
     life: which run is served.
-
-  Returns:
-    Them.
   """
-  found = fastapi.APIRouter(tags=["lists"])
 
-  @found.get("/v1/models")
-  @found.get("/models", include_in_schema=False)
+  @app.get("/v1/models")
+  @app.get("/models", include_in_schema=False)
   async def models() -> Models:
     """The models, as OpenAI lists them; the first is the usual one."""
     run = life.current
     return Models(data=[Model(id=one.name) for one in (run, *run.beside)])
 
-  @found.get("/info")
+  @app.get("/info")
   async def info() -> Info:
     """What is served, its versions and limits."""
     run = life.current
@@ -121,7 +118,7 @@ def routes(life: lifecycle.Lifecycle) -> fastapi.APIRouter:
       limits={limit.name.lower(): limit.value for limit in _LIMITS},
     )
 
-  @found.get("/v1/items", response_model=recommendation_schema.Items)
+  @app.get("/v1/items", response_model=recommendation_schema.Items)
   def items(
     query: Annotated[str, fastapi.Query(max_length=limits.ID_CHARS.value)] = "",
     limit: Annotated[int, fastapi.Query(ge=1, le=1000)] = 20,
@@ -136,5 +133,3 @@ def routes(life: lifecycle.Lifecycle) -> fastapi.APIRouter:
     return responses.JSONResponse(
       {"object": "list", "data": data, "total": len(places)}
     )
-
-  return found

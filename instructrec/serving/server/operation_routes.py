@@ -30,46 +30,43 @@ class Ready(pydantic.BaseModel):
   generation: int
 
 
-def routes(
-  life: lifecycle.Lifecycle, counted: metrics.Metrics
-) -> fastapi.APIRouter:
-  """The routes.
+def add(
+  app: fastapi.FastAPI, life: lifecycle.Lifecycle, counted: metrics.Metrics
+) -> None:
+  """Adds the routes.
 
   Args:
+    app: the server.
     life: which run is served, and whether the server is ending.
     counted: what was counted.
-
-  Returns:
-    Them.
   """
-  found = fastapi.APIRouter(tags=["operation"])
 
-  @found.get("/healthz")
+  @app.get("/healthz")
   async def alive() -> Alive:
     """Whether the process answers."""
     return Alive()
 
   # Where TEI, vLLM and Infinity have it.
-  @found.get("/health", include_in_schema=False)
-  @found.get("/readyz")
+  @app.get("/health", include_in_schema=False)
+  @app.get("/readyz")
   async def ready() -> Ready:
     """Whether requests may come: the model is compiled, nothing is ending."""
     return Ready(generation=life.check_ready().generation)
 
-  @found.get("/metrics", response_class=responses.PlainTextResponse)
+  @app.get("/metrics", response_class=responses.PlainTextResponse)
   async def metrics_text() -> responses.Response:
     """What was counted, in Prometheus' form."""
     return responses.Response(
       counted.text(), media_type=prometheus.CONTENT_TYPE_LATEST
     )
 
-  @found.get("/docs", include_in_schema=False)
-  async def docs(request: fastapi.Request) -> responses.Response:
+  @app.get("/docs", include_in_schema=False)
+  async def docs() -> responses.Response:
     """The routes, for people."""
-    page = reference.page(request.app.openapi())
+    page = reference.page(app.openapi())
     return responses.HTMLResponse(page, headers=page_files.HEADERS)
 
-  @found.post("/v1/reload", responses={403: {"model": rerank_schema.Error}})
+  @app.post("/v1/reload", responses={403: {"model": rerank_schema.Error}})
   async def reload() -> Ready:
     """Opens the run anew; the old one stays where that fails."""
     life.check_ready()
@@ -80,5 +77,3 @@ def routes(
         500, f"the old run stays: {error}", code="reload_failed"
       ) from error
     return Ready(generation=run.generation)
-
-  return found

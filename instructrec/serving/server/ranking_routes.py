@@ -31,21 +31,19 @@ _Strict = Annotated[
 _Body = Annotated[rerank_schema.RerankRequest, fastapi.Body()]
 
 
-def routes(ask: asking.Asking) -> list[fastapi.APIRouter]:
-  """The routes.
+def add(app: fastapi.FastAPI, ask: asking.Asking) -> None:
+  """Adds the routes.
 
   Args:
+    app: the server.
     ask: answers their questions.
-
-  Returns:
-    Them, by what they rank.
   """
-  return [_reranking(ask), _recommending(ask)]
+  _add_reranking(app, ask)
+  _add_recommending(app, ask)
 
 
-def _reranking(ask: asking.Asking) -> fastapi.APIRouter:
+def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   """The same under three paths, which clients have built in."""
-  routes = fastapi.APIRouter(tags=["rerank"])
 
   async def ranked(
     request: fastapi.Request,
@@ -66,33 +64,30 @@ def _reranking(ask: asking.Asking) -> fastapi.APIRouter:
 
     return responses.JSONResponse(await asking.unless_gone(request, work()))
 
-  @routes.post("/rerank", **_RERANK)
+  @app.post("/rerank", **_RERANK)
   async def rerank(
     request: fastapi.Request, body: _Body, strict: _Strict = False
   ) -> Any:
     """TEI's, Infinity's and dify's path."""
     return await ranked(request, body, strict, "2")
 
-  @routes.post("/v1/rerank", **_RERANK)
+  @app.post("/v1/rerank", **_RERANK)
   async def rerank_v1(
     request: fastapi.Request, body: _Body, strict: _Strict = False
   ) -> Any:
     """Jina's and Cohere 1's path."""
     return await ranked(request, body, strict, "1")
 
-  @routes.post("/v2/rerank", **_RERANK)
+  @app.post("/v2/rerank", **_RERANK)
   async def rerank_v2(
     request: fastapi.Request, body: _Body, strict: _Strict = False
   ) -> Any:
     """Cohere 2's path."""
     return await ranked(request, body, strict, "2")
 
-  return routes
 
-
-def _recommending(ask: asking.Asking) -> fastapi.APIRouter:
+def _add_recommending(app: fastapi.FastAPI, ask: asking.Asking) -> None:
   """From the whole catalogue."""
-  routes = fastapi.APIRouter(tags=["recommend"])
 
   async def found(
     request: fastapi.Request,
@@ -120,7 +115,7 @@ def _recommending(ask: asking.Asking) -> fastapi.APIRouter:
 
     return await asking.unless_gone(request, work())
 
-  @routes.post(
+  @app.post(
     "/v1/recommendations",
     response_model=recommendation_schema.Recommendations,
   )
@@ -133,7 +128,7 @@ def _recommending(ask: asking.Asking) -> fastapi.APIRouter:
     answer, _ = await found(request, body, strict, recommending.single)
     return responses.JSONResponse(answer)
 
-  @routes.post(
+  @app.post(
     "/v1/chat/completions",
     response_model=chat_schema.ChatAnswer,
     responses={200: {"content": {chatting.EVENTS: {}}}},
@@ -152,5 +147,3 @@ def _recommending(ask: asking.Asking) -> fastapi.APIRouter:
         headers=_AS_IT_COMES,
       )
     return responses.JSONResponse(answer)
-
-  return routes
