@@ -285,12 +285,12 @@ class InstructionRanker:
     filled = np.resize(np.arange(len(trees)), size)
     most = int(candidate_tree.num_nodes(trees).max())
     if len(set(owners)) == 1:
-      prompts = inputs[owners[:1]]
-      # A list that was cut into several trees fills them.
-      most = max(most, NODES[-1] if size > 1 else 0)
+      prompts, sizes = inputs[owners[:1]], NODES
+      if size > 1:  # A list that was cut into several trees fills them.
+        sizes = NODES[-1:]
     else:
-      prompts = inputs[np.asarray(owners)[filled]]
-    nodes = _filled(most, NODES)
+      prompts, sizes = inputs[np.asarray(owners)[filled]], NODES[-2:]
+    nodes = _filled(most, sizes)
     longest = int((prompts > 0).sum(axis=1).max())
     prompts = prompts[:, : self._length(longest)]
     batch = candidate_tree.to_features(prompts, trees[filled], nodes)
@@ -299,14 +299,16 @@ class InstructionRanker:
 
   def _length(self, longest: int) -> int:
     """How many tokens prompts are padded to, by those of the longest."""
-    return min(_filled(longest, LENGTHS), self.inputs_length)
+    # One that saves less than half is not worth its programs.
+    few = [one for one in LENGTHS if 2 * one <= self.inputs_length]
+    return _filled(longest, (*few, self.inputs_length))
 
   def warm(self) -> int:
     """Compiles what lists need; says how many programs that took."""
     shape = (_CANDIDATES, int(features.padded_lengths(self.targets_length)))
     steps = [(1, nodes, False) for nodes in NODES]
     for size in TREES[1:]:
-      steps += [(size, nodes, True) for nodes in NODES]
+      steps += [(size, nodes, True) for nodes in NODES[-2:]]
       steps.append((size, NODES[-1], False))
     lengths = {self._length(one) for one in (*LENGTHS, self.inputs_length)}
     for length, (size, nodes, several) in itertools.product(lengths, steps):

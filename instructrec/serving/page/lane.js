@@ -185,7 +185,7 @@ export class Lane {
       found.warnings,
       found.items.length
         ? ""
-        : "No item fits. Take a condition back, or widen the settings.",
+        : "Nothing to show. Take a condition back, or widen the settings.",
     );
     this._drawUnderstood(found.understood);
     this._page.drawn(this);
@@ -205,7 +205,9 @@ export class Lane {
   _tell(summary, notes, empty) {
     this._find(".summary").textContent = summary;
     this._find(".notes").replaceChildren(
-      ...notes.map((note) => element("li", {}, note)),
+      ...notes.map((note) =>
+        element("li", {}, `${note[0].toUpperCase()}${note.slice(1)}.`),
+      ),
     );
     this._find(".empty").textContent = empty;
   }
@@ -235,6 +237,7 @@ export class Lane {
       this._find(".problem").replaceChildren();
       return;
     }
+    this._tell("", [], "");
     const wait = error.wait && Math.min(error.wait, LONGEST_WAIT_S);
     if (wait) this._timer = setTimeout(() => this.ask(), 1000 * wait);
     this._find(".problem").replaceChildren(
