@@ -19,11 +19,11 @@ from instructrec.models.generation import title_search, title_trie
 from instructrec.models.scoring import candidate_tree, features
 from instructrec.serving import list_limits
 
-# Of lists, so many trees of so many nodes are scored at once, after prompts of
-# so many tokens or of the most that are read: few sizes, so that a list has the
-# shape of one that came before.
+# Of lists, so many trees of so many nodes are scored at once: few sizes, so
+# that a list has the shape of one that came before.
 TREES, NODES, _CANDIDATES = (1, 4, 16), (64, 128, 256), 64
-LENGTHS = (64, 256)
+_STEP, _REMEMBERED = 32, 1024
+"""Lengths of prompts are multiples of it; prompts that are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,15 +86,18 @@ class InstructionRanker:
     Raises:
       ValueError: where there is neither, or the text is too long.
     """
-    return self._fitted(history, text)[0]
+    return self._fitted(tuple(history), text)[0]
 
   def num_read(self, history: Sequence[str], text: str | None) -> int:
     """How many items of a history the instruction has, the newest."""
-    return self._fitted(history, text)[1]
+    return self._fitted(tuple(history), text)[1]
 
-  def _fitted(
-    self, history: Sequence[str], text: str | None
-  ) -> tuple[str, int]:
+  @functools.cached_property
+  def _fitted(self) -> Callable[[tuple[str, ...], str | None], tuple[str, int]]:
+    """`_fit`, which a request needs several times."""
+    return functools.lru_cache(_REMEMBERED)(self._fit)
+
+  def _fit(self, history: tuple[str, ...], text: str | None) -> tuple[str, int]:
     """The instruction, and how many items of the history are in it."""
     text = " ".join((text or "").split())
     if not history and not text:
@@ -291,17 +294,22 @@ class InstructionRanker:
     else:
       prompts, sizes = inputs[np.asarray(owners)[filled]], NODES[-2:]
     nodes = _filled(most, sizes)
-    longest = int((prompts > 0).sum(axis=1).max())
-    prompts = prompts[:, : self._length(longest)]
+    length = max(map(self.padded_length, prompts))
+    prompts = prompts[:, :length]
     batch = candidate_tree.to_features(prompts, trees[filled], nodes)
     found = np.asarray(self._score_fn(self.params, batch), np.float64)
     return found.reshape(size, -1)[: len(trees)]
 
-  def _length(self, longest: int) -> int:
-    """How many tokens prompts are padded to, by those of the longest."""
-    # One that saves less than half is not worth its programs.
-    few = [one for one in LENGTHS if 2 * one <= self.inputs_length]
-    return _filled(longest, (*few, self.inputs_length))
+  @functools.cached_property
+  def _lengths(self) -> list[int]:
+    """What prompts are padded to: a quarter of the most, half of it, all."""
+    most = self.inputs_length
+    steps = [-(-most // (part * _STEP)) for part in (4, 2)]
+    return sorted({*(min(one * _STEP, most) for one in steps), most})
+
+  def padded_length(self, inputs: Int[np.ndarray, " inputs"]) -> int:
+    """What a prompt is padded to, as `encoder_input` gave it."""
+    return _filled(int((inputs > 0).sum()), self._lengths)
 
   def warm(self) -> int:
     """Compiles what lists need; says how many programs that took."""
@@ -310,8 +318,8 @@ class InstructionRanker:
     for size in TREES[1:]:
       steps += [(size, nodes, True) for nodes in NODES[-2:]]
       steps.append((size, NODES[-1], False))
-    lengths = {self._length(one) for one in (*LENGTHS, self.inputs_length)}
-    for length, (size, nodes, several) in itertools.product(lengths, steps):
+    every = itertools.product(self._lengths, steps)
+    for length, (size, nodes, several) in every:
       inputs = np.zeros((2, self.inputs_length), np.int32)
       inputs[:, :length] = tokenizer.EOS_ID
       # As many different beginnings as need so many nodes.
@@ -319,7 +327,7 @@ class InstructionRanker:
       tree[:, : nodes // _CANDIDATES] = np.arange(2, _CANDIDATES + 2)[:, None]
       owners = [0] * (size - 1) + [int(several)]
       self._score_trees(inputs, owners, np.stack([tree] * size))
-    return len(lengths) * len(steps)
+    return len(self._lengths) * len(steps)
 
 
 def step_size(count: int) -> int:
