@@ -33,8 +33,9 @@ import tensorflow as tf
 
 from instructrec.cli import generate, prepare
 from instructrec.evaluation import environment
+from instructrec.models import tokenizer
 from instructrec.pipelines import generate as generate_lib
-from instructrec.pipelines import streams, token_cache, vocabulary
+from instructrec.pipelines import streams, token_cache
 from instructrec.settings import generation, preparation
 from instructrec.training import (
   batches,
@@ -76,7 +77,7 @@ def make_data(args: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     )
   )
   model = folder.absolute() / "instructions" / generate_lib.VOCABULARY
-  os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model)
+  os.environ[tokenizer.ENVIRONMENT_VARIABLE] = str(model)
   import tasks.instructrec  # noqa: F401 - registers the tasks.
 
   return folder / "instructions"

@@ -1,4 +1,4 @@
-"""Files of ours are read, or what is wrong with them is said in our words.
+"""Files of ours are read, or what is wrong is said in our words; or replaced.
 
 Hashes (`checksums`) find what was damaged since it was written. What remains,
 files that are alone and those that somebody made, must not end in the words
@@ -98,6 +98,21 @@ def read_any(path: str | os.PathLike[str], *, remedy: str) -> Any:
   """As `read`, of any JSON value."""
   with reading(path, remedy):
     return json.loads(pathlib.Path(path).read_bytes())
+
+
+def replace(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
+  """Writes a text file at once, or not at all.
+
+  Args:
+    path: the file.
+    text: its content.
+    seal: whether the text has the place of its hash, which is put there.
+  """
+  temporary = path.with_name(f"{path.name}.tmp")
+  temporary.write_text(text)
+  if seal:
+    checksums.seal(temporary)
+  temporary.replace(path)
 
 
 def _words(error: BaseException) -> str:

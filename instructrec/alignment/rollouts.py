@@ -6,8 +6,8 @@ the gradient. Both have their probabilities from the same place
 (`models.generation.title_lists`), and dropout is off in both, so that the ratio
 of new and old policy is 1 in the first step.
 
-Constrained lists are drawn by their "closed" probabilities; with these in the
-ratio as well, the gradient of a first step is REINFORCE's.
+Constrained lists are drawn by their "closed" probabilities, which the ratio has
+as well: the gradient of a first step is that of what was drawn.
 """
 
 from typing import NamedTuple

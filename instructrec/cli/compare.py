@@ -28,7 +28,7 @@ def compare(
   ] = False,
   method: Annotated[
     list[str] | None,
-    typer.Option(help="Of the reports; repeat it; all if left out."),
+    typer.Option(help="Of the reports; may be repeated; all if left out."),
   ] = None,
   seed: Annotated[int, typer.Option(help="Of bootstrap and test.", min=0)] = 0,
 ) -> None:
@@ -156,7 +156,7 @@ def _compare_aligned(
     command=command_line.given(),
     environment=environment.describe(),
   )
-  typer.echo(published_page.table(alignment_comparison.table(runs)))
+  typer.echo(published_page.table(alignment_comparison.tables(runs)[0]))
   typer.echo(f"\nreport: {path}")
   return path
 

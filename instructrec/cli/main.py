@@ -121,30 +121,34 @@ def _add(
   command: Callable[..., None],
   name: str | None = None,
   *,
+  panel: str | None = None,
   takes_gin: bool = False,
 ) -> None:
   """Adds a command to a group."""
-  context = {**_NAMES, **(_GIN if takes_gin else {})}
-  group.command(name, cls=_Command, context_settings=context)(_at_home(command))
+  group.command(
+    name,
+    cls=_Command,
+    context_settings={**_NAMES, **(_GIN if takes_gin else {})},
+    rich_help_panel=panel,
+  )(_at_home(command))
 
 
-_function: Callable[..., None]
-for _function in (
-  prepare.prepare,
-  generate.generate,
-  compare.compare,
-  show.show,
-  quickstart.quickstart,
-  recommend.recommend,
-  devices.devices,
-):
-  _add(app, _function)
-_add(app, train.train, takes_gin=True)
-_add(app, align.align, takes_gin=True)
-_add(app, preflight.preflight, takes_gin=True)
-_add(app, evaluate.evaluate, takes_gin=True)
-_add(app, rank.rank, takes_gin=True)
-_add(app, serve.serve, takes_gin=True)
+_MODEL, _FIGURES = "From logs to a model", "Figures"
+_USE, _TOOLS = "Use", "Clusters and checkpoints"
+# In the order in which they are wanted, which is that of `--help`.
+_add(app, quickstart.quickstart, panel=_MODEL)
+_add(app, prepare.prepare, panel=_MODEL)
+_add(app, generate.generate, panel=_MODEL)
+_add(app, show.show, panel=_MODEL)
+_add(app, train.train, panel=_MODEL, takes_gin=True)
+_add(app, align.align, panel=_MODEL, takes_gin=True)
+_add(app, evaluate.evaluate, panel=_FIGURES, takes_gin=True)
+_add(app, compare.compare, panel=_FIGURES)
+_add(app, rank.rank, panel=_USE, takes_gin=True)
+_add(app, recommend.recommend, panel=_USE)
+_add(app, serve.serve, panel=_USE, takes_gin=True)
+_add(app, preflight.preflight, panel=_TOOLS, takes_gin=True)
+_add(app, devices.devices, panel=_TOOLS)
 
 _retrieve = typer.Typer(
   help="Matching module and baselines: fit retrievers, evaluate them, write "
@@ -153,20 +157,20 @@ _retrieve = typer.Typer(
 )
 for _function in (retrieve.fit, retrieve.evaluate, candidates.candidates):
   _add(_retrieve, _function)
-app.add_typer(_retrieve, name="retrieve")
+app.add_typer(_retrieve, name="retrieve", rich_help_panel=_FIGURES)
 _results = typer.Typer(
   help="Published figures: JSON files of reports, and the page of them.",
   no_args_is_help=True,
 )
 _add(_results, results.publish)
 _add(_results, results.write)
-app.add_typer(_results, name="results")
+app.add_typer(_results, name="results", rich_help_panel=_FIGURES)
 _checkpoints = typer.Typer(
   help="Hugging Face and T5X checkpoints, in and out.", no_args_is_help=True
 )
 for _name, _subcommand in checkpoint.COMMANDS.items():
   _add(_checkpoints, _subcommand, _name)
-app.add_typer(_checkpoints, name="checkpoint")
+app.add_typer(_checkpoints, name="checkpoint", rich_help_panel=_TOOLS)
 
 
 def main() -> None:

@@ -1,11 +1,15 @@
 """`instructrec preflight`: will it fit, and how fast can it be?"""
 
 import pathlib
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from instructrec.cli.train import split_gin_args
+
+if TYPE_CHECKING:
+  from instructrec.preflight import check, chips, launch
 
 
 def preflight(
@@ -97,12 +101,8 @@ def preflight(
   run, as it is, does not fit. Any binding can be set as
   [b]--gin.NAME=value[/b].
   """
-  import json as json_lib
-
-  import jax
-
   from instructrec import cache
-  from instructrec.preflight import check, chips, launch, launch_files, report
+  from instructrec.preflight import check, chips, launch, launch_files
 
   for name in step:
     if name not in launch.STEPS:
@@ -122,12 +122,7 @@ def preflight(
     )
     return
   topologies = [chips.parse(name) for name in topology]
-  if all(t.chip is not None for t in topologies):
-    # Nothing runs: an accelerator here is left to others.
-    jax.config.update("jax_platforms", "cpu")
-    # Figures are kept, not programs that nothing here could run.
-    jax.config.update("jax_enable_compilation_cache", False)
-    chips.check_libtpu()
+  _keep_off_devices(topologies)
   found = launch_files.read(
     gin_file,
     bindings,
@@ -142,9 +137,43 @@ def preflight(
     tries=tries,
     cache=cache_dir or cache.folder("preflight"),
   )
+  _report(found, topologies, step, options, json, price_per_chip_hour)
+
+
+def _keep_off_devices(topologies: "Sequence[chips.Topology]") -> None:
+  """Leaves the accelerators here to others, where none is compiled for."""
+  import jax
+
+  from instructrec.preflight import chips
+
+  if all(t.chip is not None for t in topologies):
+    jax.config.update("jax_platforms", "cpu")
+    # Figures are kept, not programs that nothing here could run.
+    jax.config.update("jax_enable_compilation_cache", False)
+    chips.check_libtpu()
+
+
+def _report(
+  found: "launch.Launch",
+  topologies: "Sequence[chips.Topology]",
+  steps: Sequence[str],
+  options: "check.Options",
+  file: pathlib.Path | None,
+  price_per_chip_hour: float | None,
+) -> None:
+  """Compiles each step for each topology, and says what that takes.
+
+  Raises:
+    Exit: with status 1, where one does not fit.
+  """
+  import json
+
+  from instructrec import records
+  from instructrec.preflight import check, report
+
   results = []
   for place in topologies:
-    for name in step:
+    for name in steps:
       result = check.run(
         found, name, place, options, lambda line: typer.echo(line, err=True)
       )
@@ -153,13 +182,10 @@ def preflight(
       if price_per_chip_hour is not None:
         typer.echo(report.cost(result, price_per_chip_hour))
       typer.echo()
-      if json is not None:
-        # Written after each: compiling the next may take minutes.
-        partial = json.with_name(json.name + ".tmp")
-        partial.write_text(
-          json_lib.dumps([report.as_json(r) for r in results], indent=1) + "\n"
-        )
-        partial.replace(json)
+      if file is not None:
+        # After each: compiling the next may take minutes.
+        figures = [report.as_json(result) for result in results]
+        records.replace(file, json.dumps(figures, indent=1) + "\n")
   if len(results) > 1:
     typer.echo(report.table(results))
   if not all(result.fits for result in results):

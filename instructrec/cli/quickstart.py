@@ -31,25 +31,38 @@ def quickstart(
 
   About six minutes on two idle cores, and 200 MB of disk.
   """
-  from instructrec.cli import evaluate, generate, prepare, rank, train
-  from instructrec.settings import (
-    evaluation,
-    generation,
-    preparation,
-    training,
-  )
-
-  bindings = [f"SEED = {seed}"]
-  if train_steps is not None:
-    bindings += [
-      f"TRAIN_STEPS = {train_steps}",
-      f"WARMUP_STEPS = {train_steps // 10}",
-    ]
   typer.echo(
     "With its defaults this takes about six minutes on two idle cores, most of "
     f"them in step 3, and 200 MB of disk in {output}."
   )
   typer.echo("\n1/6 prepare: a synthetic shop with users, items and reviews")
+  _prepare(output, num_users, num_items, seed)
+  typer.echo("\n2/6 generate: instructions for three kinds of task")
+  _generate(output, seed)
+  typer.echo("\n3/6 train: a tiny T5 from scratch")
+  _train(output, train_steps, seed)
+  typer.echo("\n4/6 retrieve fit: baselines that learn from the log alone")
+  baselines = _fit_baselines(output, seed)
+  typer.echo("\n5/6 evaluate: rerank the target among ten candidates")
+  report = _evaluate(output, baselines, num_requests, seed)
+  typer.echo("\n6/6 rank: one customer's history and a sentence")
+  _rank(output)
+  typer.echo(
+    f"\nOpen {report.with_suffix('.html')} in a browser: tables, pictures and "
+    "examples, and in the first lines what a baseline does better.\n"
+    "Then ask the model yourself:\n"
+    f'  instructrec rank --model_dir={output / "model"} --text="a puzzle"\n'
+    "and give it your own data: README.md, from `prepare` on, and "
+    "docs/data.md."
+  )
+
+
+def _prepare(
+  output: pathlib.Path, num_users: int, num_items: int, seed: int
+) -> None:
+  from instructrec.cli import prepare
+  from instructrec.settings import preparation
+
   shop = preparation.SourceSettings(
     source=preparation.Source.synthetic,
     num_users=num_users,
@@ -60,7 +73,12 @@ def quickstart(
       raw=shop, output=output / "prepared", seed=seed, overwrite=True
     )
   )
-  typer.echo("\n2/6 generate: instructions for three kinds of task")
+
+
+def _generate(output: pathlib.Path, seed: int) -> None:
+  from instructrec.cli import generate
+  from instructrec.settings import generation
+
   generate.run(
     generation.GenerationSettings(
       data=output / "prepared",
@@ -69,7 +87,18 @@ def quickstart(
       overwrite=True,
     )
   )
-  typer.echo("\n3/6 train: a tiny T5 from scratch")
+
+
+def _train(output: pathlib.Path, train_steps: int | None, seed: int) -> None:
+  from instructrec.cli import train
+  from instructrec.settings import training
+
+  bindings = [f"SEED = {seed}"]
+  if train_steps is not None:
+    bindings += [
+      f"TRAIN_STEPS = {train_steps}",
+      f"WARMUP_STEPS = {train_steps // 10}",
+    ]
   train.run(
     training.TrainingSettings(
       gin_files=("gin/quickstart.gin",),
@@ -77,29 +106,6 @@ def quickstart(
       tfds_data_dir=output / "instructions",
       model_dir=output / "model",
     )
-  )
-  typer.echo("\n4/6 retrieve fit: baselines that learn from the log alone")
-  baselines = _fit_baselines(output, seed)
-  typer.echo("\n5/6 evaluate: rerank the target among ten candidates")
-  report = evaluate.run(
-    evaluation.EvaluationSettings(
-      model_dir=output / "model",
-      output=output / "report",
-      retrievers=baselines,
-      task_types=("sequential_p1_i0", "product_search", "personalized_search"),
-      num_requests=num_requests,
-      seed=seed,
-    )
-  )
-  typer.echo("\n6/6 rank: one customer's history and a sentence")
-  rank.run_example(output / "model")
-  typer.echo(
-    f"\nOpen {report.with_suffix('.html')} in a browser: tables, pictures and "
-    "examples, and in the first lines what a baseline does better.\n"
-    "Then ask the model yourself:\n"
-    f'  instructrec rank --model_dir={output / "model"} --text="a puzzle"\n'
-    "and give it your own data: README.md, from `prepare` on, and "
-    "docs/data.md."
   )
 
 
@@ -121,3 +127,31 @@ def _fit_baselines(output: pathlib.Path, seed: int) -> tuple[pathlib.Path, ...]:
       typer.echo,
     )
   return folders
+
+
+def _evaluate(
+  output: pathlib.Path,
+  baselines: tuple[pathlib.Path, ...],
+  num_requests: int,
+  seed: int,
+) -> pathlib.Path:
+  """Writes the report; returns its file."""
+  from instructrec.cli import evaluate
+  from instructrec.settings import evaluation
+
+  return evaluate.run(
+    evaluation.EvaluationSettings(
+      model_dir=output / "model",
+      output=output / "report",
+      retrievers=baselines,
+      task_types=("sequential_p1_i0", "product_search", "personalized_search"),
+      num_requests=num_requests,
+      seed=seed,
+    )
+  )
+
+
+def _rank(output: pathlib.Path) -> None:
+  from instructrec.cli import rank
+
+  rank.run_example(output / "model")

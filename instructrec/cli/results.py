@@ -22,18 +22,20 @@ def publish(
   ] = None,
   group: Annotated[
     list[str] | None,
-    typer.Option(help="Groups that become tables; repeat it; all if left out."),
+    typer.Option(
+      help="Groups that become tables; may be repeated; all if left out."
+    ),
   ] = None,
   row: Annotated[
     list[str] | None,
     typer.Option(
-      help="A row of the page, as NAME=METHOD of the report; repeat it, in the "
-      "order of the page; all methods if left out."
+      help="A row of the page, as NAME=METHOD of the report; may be repeated, "
+      "in the order of the page; all methods if left out."
     ),
   ] = None,
   metric: Annotated[
     list[str] | None,
-    typer.Option(help="Such as HR@1; repeat it; all if left out."),
+    typer.Option(help="Such as HR@1; may be repeated; all if left out."),
   ] = None,
   reference: Annotated[
     str | None,
@@ -44,8 +46,8 @@ def publish(
   compared: Annotated[
     list[str] | None,
     typer.Option(
-      help="Metric whose differences have a column; repeat it; the first if "
-      "left out."
+      help="Metric whose differences have a column; may be repeated; the first "
+      "if left out."
     ),
   ] = None,
   following: Annotated[

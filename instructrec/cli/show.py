@@ -35,7 +35,7 @@ def show(
   ] = 1000,
   module: Annotated[
     list[str] | None,
-    typer.Option(help="Module that registers the tasks; repeat it."),
+    typer.Option(help="Module that registers the tasks; may be repeated."),
   ] = None,
   seed: Annotated[int, typer.Option(help="Of the examples drawn.", min=0)] = 0,
 ) -> None:

@@ -3,15 +3,12 @@
 import collections
 import dataclasses
 import difflib
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
 import polars as pl
 
-from instructrec.data import interaction, item_text
-
-Looks = Callable[[Sequence[str]], Sequence[Hashable]]
-"""What titles look like to a reader who must tell them apart."""
+from instructrec.data import distinct_titles, interaction, item_text
 
 SCHEMA: dict[str, pl.DataType] = {
   "item_id": pl.String(),
@@ -92,7 +89,9 @@ class Catalog:
     ValueError: where ids repeat, or titles are missing or empty.
   """
 
-  def __init__(self, frame: pl.DataFrame, looks: Looks | None = None) -> None:
+  def __init__(
+    self, frame: pl.DataFrame, looks: distinct_titles.Looks | None = None
+  ) -> None:
     for name in ("item_id", "title"):
       if name not in frame.columns:
         raise ValueError(
@@ -124,7 +123,9 @@ class Catalog:
         f"item {empty[0]!r} has no title ({len(empty)} such items); drop them "
         "or fill the titles in"
       )
-    frame, self.num_title_collisions = _told_apart(self._given, looks)
+    titles = distinct_titles.of(self._given, looks)
+    self.num_title_collisions = int((titles != self._given["title"]).sum())
+    frame = self._given.with_columns(titles)
     has_years = frame["year"].null_count() < frame.height
     # Tables of catalogues without years have the fingerprint they always had.
     self.frame = frame if has_years else frame.drop("year")
@@ -134,7 +135,7 @@ class Catalog:
     *,
     kept: Collection[str] | None = None,
     retitled: Callable[[str], str] | None = None,
-    looks: Looks | None = None,
+    looks: distinct_titles.Looks | None = None,
   ) -> "Catalog":
     """Another catalogue of these items; titles are told apart anew.
 
@@ -331,84 +332,3 @@ def _counted(
   ]
   num_left_out = sum(said[name] is None for _, name in found)
   return Cleaning(len(found) - num_left_out, num_left_out, found[0])
-
-
-def _told_apart(
-  frame: pl.DataFrame, looks: Looks | None
-) -> tuple[pl.DataFrame, int]:
-  """Makes titles differ in look; returns the table and how many changed."""
-  given = frame["title"].to_list()
-  # MovieLens has the year in its titles already.
-  more = [
-    (brand, None if year is None or f"({year})" in title else str(year))
-    for title, brand, year in frame.select("title", "brand", "year").iter_rows()
-  ]
-  titles = _differing(given, more, _plain_looks)
-  if looks is not None:
-    titles = _differing(titles, more, looks)
-  changed = sum(a != b for a, b in zip(given, titles, strict=True))
-  return frame.with_columns(pl.Series("title", titles, pl.String)), changed
-
-
-def _plain_looks(titles: Sequence[str]) -> list[str]:
-  return [item_text.look(title) for title in titles]
-
-
-def _differing(
-  titles: list[str],
-  more: Sequence[tuple[str | None, ...]],
-  looks: Looks,
-) -> list[str]:
-  """Titles of which no two look alike; the first of several stays.
-
-  Args:
-    titles: of all items.
-    more: what may stand behind each, the preferred first.
-    looks: see `Catalog`.
-
-  Returns:
-    The titles.
-
-  Raises:
-    ValueError: where a number behind a title changes nothing in its look.
-  """
-  keys = looks(titles)
-  counts = collections.Counter(keys)
-  taken = {key for key, count in counts.items() if count == 1}
-  numbers: dict[Hashable, int] = collections.defaultdict(lambda: 2)
-  titles = list(titles)
-  for i, (title, key) in enumerate(zip(titles, keys, strict=True)):
-    if counts[key] == 1:
-      continue
-    if key in taken:
-      for text in filter(None, more[i]):
-        wanted = f"{title} ({text})"
-        (found,) = looks([wanted])
-        if found not in taken:
-          break
-      else:
-        wanted, found = _numbered(title, numbers, key, taken, looks)
-      titles[i], key = wanted, found
-    taken.add(key)
-  return titles
-
-
-def _numbered(
-  title: str,
-  numbers: dict[Hashable, int],
-  key: Hashable,
-  taken: Collection[Hashable],
-  looks: Looks,
-) -> tuple[str, Hashable]:
-  """A title with the least number that no other has, and its look."""
-  # Each number tried in vain is a title that has it: no more than there are.
-  for number in range(numbers[key], numbers[key] + len(taken) + 1):
-    wanted = f"{title} (#{number})"
-    (found,) = looks([wanted])
-    if found not in taken:
-      numbers[key] = number + 1
-      return wanted, found
-  raise ValueError(
-    f"the title {title!r} cannot be told from others by a number behind it: "
-    "the vocabulary has no digits; use another one"
-  )

@@ -54,22 +54,6 @@ def rated_at_least(
   return interaction.InteractionLog(kept)
 
 
-def clip_users(
-  log: interaction.InteractionLog, *, newest: int
-) -> interaction.InteractionLog:
-  """Keeps each user's newest interactions.
-
-  Args:
-    log: the interactions.
-    newest: how many a user keeps.
-
-  Returns:
-    The shorter log.
-  """
-  from_end = pl.int_range(pl.len()).reverse().over("user_id")
-  return interaction.InteractionLog(log.frame.filter(from_end < newest))
-
-
 def k_core(
   log: interaction.InteractionLog, *, min_user: int, min_item: int
 ) -> interaction.InteractionLog:

@@ -10,6 +10,7 @@ from instructrec.data import (
   candidates,
   catalog,
   dataset,
+  distinct_titles,
   filtering,
   interaction,
   item_text,
@@ -32,7 +33,7 @@ _LONG = 100_000
 def prepare(
   settings: PrepareSettings,
   *,
-  looks: catalog.Looks | None = None,
+  looks: distinct_titles.Looks | None = None,
   tell: Tell,
   step: Tell,
 ) -> dataset.PreparedData:
@@ -221,7 +222,7 @@ def catalogue(
   items: catalog.Catalog,
   log: interaction.InteractionLog,
   settings: PrepareSettings,
-  looks: catalog.Looks | None = None,
+  looks: distinct_titles.Looks | None = None,
 ) -> catalog.Catalog:
   """The catalogue that is prepared, of what was read.
 

@@ -25,11 +25,14 @@ from instructrec.evaluation import (
   training_plots,
 )
 
-FOLDER = "alignment"
-"""Of the report, in that of the aligned run."""
+FOLDERS = {"validation": "alignment", "test": "alignment_test"}
+"""Of the reports, in that of the aligned run, by whose requests were asked."""
 TABLE = "lists before and after"
 CURVES = "curves.svg"
 _HITS = "HR@10"
+_DIRECTED = "TCP"
+"""How metrics begin of which more is better under one wish, less under another.
+"""
 _SPLIT, _ASKED = "split", "requests asked for"
 _DATA, _SEED = "instructions fingerprint", "seed of requests and intervals"
 _SAME = ("before", _SPLIT, _ASKED, _DATA, _SEED)
@@ -64,6 +67,11 @@ class Aligned:
     """How many lists were asked for."""
     return sum(each["num_requests"] for each in self.record["groups"].values())
 
+  @property
+  def methods(self) -> list[str]:
+    """Whose lists there are; the first writes titles of the catalogue alone."""
+    return list(next(iter(self.record["groups"].values()))["methods"])
+
   def means(self, side: str) -> dict[str, float]:
     """Metrics over all requests that have them.
 
@@ -78,30 +86,48 @@ class Aligned:
     changes = {c["name"]: c for c in judged["control"] + judged["accuracy"]}
     names = sorted(changes, key=lambda n: before_after.MISTAKES not in n)
     found = {name: float(changes[name][side]) for name in names}
-    groups = self.record["groups"].values()
-    # The first method writes titles of the catalogue alone.
-    method = next(iter(next(iter(groups))["methods"]))
-    hits = [
-      (group["num_requests"], group["methods"][method][_HITS][side]["mean"])
-      for group in groups
-      if _HITS in group["methods"][method]
-    ]
-    if hits:
-      total = sum(count * mean for count, mean in hits)
-      found[f"{_HITS}, {method}"] = total / sum(count for count, _ in hits)
+    method = self.methods[0]
+    of_lists = self.means_of(method, side)
+    if _HITS in of_lists:
+      found[f"{_HITS}, {method}"] = of_lists[_HITS]
     return found
+
+  def means_of(self, method: str, side: str) -> dict[str, float]:
+    """All metrics of a method's lists that mean the same of every wish.
+
+    Args:
+      method: whose lists.
+      side: see `means`.
+
+    Returns:
+      Means over groups that have the metric, by how many requests they are of.
+    """
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for group in self.record["groups"].values():
+      for name, figures in group["methods"][method].items():
+        if name.startswith(_DIRECTED):
+          continue
+        number = group["num_requests"]
+        sums[name] = sums.get(name, 0.0) + number * figures[side]["mean"]
+        counts[name] = counts.get(name, 0) + number
+    return {name: sums[name] / counts[name] for name in sums}
 
 
 def is_aligned(folder: str | os.PathLike[str]) -> bool:
-  """Whether a folder is that of a run that `instructrec align` has judged."""
-  return (pathlib.Path(folder) / FOLDER / report_folder.FILE).is_file()
+  """Whether a folder is that of a run that `instructrec align` has judged.
+
+  Or that of its report of test requests.
+  """
+  return (_report(pathlib.Path(folder)) / report_folder.FILE).is_file()
 
 
 def load(folder: str | os.PathLike[str]) -> Aligned:
   """Reads an aligned run's report and log.
 
   Args:
-    folder: of the run.
+    folder: of the run, for the report of validation requests; or the report's
+      of test requests.
 
   Returns:
     What they say.
@@ -111,19 +137,27 @@ def load(folder: str | os.PathLike[str]) -> Aligned:
     DamagedError: where it was changed.
     ValueError: where it is of another version.
   """
-  path = pathlib.Path(folder)
-  record = alignment_report.read(path / FOLDER)
-  return Aligned(path, record, loss_log.read(path / loss_log.FILE))
+  path = _report(pathlib.Path(folder))
+  record = alignment_report.read(path)
+  run = path.parent
+  return Aligned(run, record, loss_log.read(run / loss_log.FILE))
 
 
-def table(runs: Mapping[str, Sequence[Aligned]]) -> published.Table:
-  """A row for what all began with, and one for each way of aligning it.
+def _report(folder: pathlib.Path) -> pathlib.Path:
+  if folder.name == FOLDERS["test"]:
+    return folder
+  return folder / FOLDERS["validation"]
+
+
+def tables(runs: Mapping[str, Sequence[Aligned]]) -> list[published.Table]:
+  """Tables with a row for what all began with, and one for each way from it.
 
   Args:
     runs: by name, runs that differ in their training seed.
 
   Returns:
-    The table; differences are to what they began with.
+    What promotion rests on, and all metrics of each method's lists; differences
+    are to what they began with.
 
   Raises:
     ValueError: where they were asked for different lists, or did not begin
@@ -139,7 +173,19 @@ def table(runs: Mapping[str, Sequence[Aligned]]) -> published.Table:
           f"{first.path} and {other.path} differ in {fact!r}: {ours!r} and "
           f"{theirs!r}; expected runs that differ in how they were aligned"
         )
-  before = first.means(before_after.BEFORE)
+  return [_table(runs, method) for method in (None, *first.methods)]
+
+
+def _table(
+  runs: Mapping[str, Sequence[Aligned]], method: str | None
+) -> published.Table:
+  """Metrics of a method's lists; of None, what promotion rests on."""
+
+  def means(run: Aligned, side: str) -> dict[str, float]:
+    return run.means(side) if method is None else run.means_of(method, side)
+
+  first = next(iter(runs.values()))[0]
+  before = means(first, before_after.BEFORE)
   metrics = list(before)
   rows = [
     published.Row(
@@ -147,11 +193,11 @@ def table(runs: Mapping[str, Sequence[Aligned]]) -> published.Table:
       metrics={m: published.Figure(mean) for m, mean in before.items()},
     )
   ]
-  for name, several in runs.items():
-    after = [run.means(before_after.AFTER) for run in several]
+  for way, several in runs.items():
+    after = [means(run, before_after.AFTER) for run in several]
     rows.append(
       published.Row(
-        name=name,
+        name=way,
         metrics={m: _figure([one[m] for one in after]) for m in metrics},
         differences={
           m: published.Gap(
@@ -163,12 +209,13 @@ def table(runs: Mapping[str, Sequence[Aligned]]) -> published.Table:
       )
     )
   return published.Table(
-    name=TABLE,
+    name=TABLE if method is None else method,
     metrics=metrics,
     rows=rows,
     num_requests=first.num_lists,
     reference=before_after.BEFORE,
-    compared=metrics,
+    # Differences of all metrics are in the record; the page has no room.
+    compared=metrics if method is None else [],
   )
 
 
@@ -191,7 +238,7 @@ def write(
 
   Args:
     folder: made where it is missing; an earlier report in it is replaced.
-    runs: see `table`.
+    runs: see `tables`.
     command: how the comparison was made.
     environment: versions and machine.
 
@@ -199,9 +246,9 @@ def write(
     The path of report.md.
 
   Raises:
-    ValueError: see `table`.
+    ValueError: see `tables`.
   """
-  found = table(runs)
+  found = tables(runs)
   path = pathlib.Path(folder)
   path.mkdir(parents=True, exist_ok=True)
   everything = [run for several in runs.values() for run in several]
@@ -215,12 +262,12 @@ def write(
   record = {
     "schema_version": report.SCHEMA_VERSION,
     "results": [],
-    "figures": [dataclasses.asdict(found)],
+    "figures": [dataclasses.asdict(each) for each in found],
     "following": None,
     "title": title,
     "commands": [command, *(run.record["command"] for run in everything)],
     "protocol": {
-      "requests": "the same validation requests before and after, checked",
+      "requests": "the same before and after, checked",
       "intervals": "Student's 95% over training seeds",
       **{name: facts[name] for name in (_SPLIT, _ASKED)},
     },
@@ -242,11 +289,11 @@ def write(
 
 
 def _page(
-  found: published.Table,
+  found: Sequence[published.Table],
   runs: Mapping[str, Sequence[Aligned]],
   record: Mapping[str, Any],
 ) -> list[str]:
-  """The table, each run's decision, the curves, and what repeats it all."""
+  """The tables, each run's decision, the curves, and what repeats it all."""
   decisions = [
     (
       markdown.cell(name),
@@ -263,12 +310,16 @@ def _page(
   lines = [
     f"# {record['title']}",
     "",
-    f"{found.num_requests:,} lists of validation requests, before and after; "
-    "intervals are Student's, over training seeds, and say nothing of other "
-    "requests. Those over requests are in each run's own report.",
+    f"{found[0].num_requests:,} lists of {record['protocol'][_SPLIT]} "
+    "requests, before and after; intervals are Student's, over training seeds, "
+    "and say nothing of other requests. Those over requests are in each run's "
+    "own report.",
     "",
-    published_page.table(found),
-    "",
+    *(
+      line
+      for each in found
+      for line in (f"**{each.name}**", "", published_page.table(each), "")
+    ),
     markdown.table(head, decisions),
     "",
     markdown.picture(text, CURVES),

@@ -32,14 +32,14 @@ _PANELS = {
   "Without lesson, without gradient": ("policy/same_rewards", "policy/clipped"),
 }
 _HOW = (
-  "Each metric of the same validation requests before and after, with 95% "
+  "Each metric of the same requests before and after, with 95% "
   "bootstrap intervals over users. A difference is after - before: with its "
   "interval, the p-value of a paired randomisation test, the effect size, and "
   "how many requests rise and fall; bold where test and interval agree. Of "
   "metrics that are 0 before and after, mistakes alone are shown. "
   "docs/evaluation.md says what each metric is. The best checkpoint was chosen "
-  "by rewards of validation rows: figures to publish are those of the test "
-  "rows, of `instructrec evaluate --teacher`."
+  "by rewards of validation rows: figures to publish are those of test rows, "
+  "of the same command with --split=test."
 )
 
 
@@ -148,6 +148,11 @@ def _head(decision: promotion.Promotion, context: Context) -> list[str]:
   lines = [f"# {foreign_text.in_markdown(context.title)}", "", f"**{word}.**"]
   if not decision.promoted:
     lines[-1] += " What it began with stays the run to use."
+  if (split := context.facts["split"]) != "validation":
+    lines[-1] += (
+      f" So lists of validation requests decided; all figures below are of "
+      f"{split} requests, which decide nothing."
+    )
   lines += ["", *(f"- {markdown.cell(reason)}" for reason in decision.reasons)]
   lines += ["", markdown.fenced(context.command), "", "## Promotion", ""]
   share = decision.thresholds.max_accuracy_loss

@@ -113,31 +113,6 @@ class EvaluationResult:
       f"methods are {list(self.methods)}, the metrics {list(self.chance)}"
     )
 
-  def differences_from(
-    self, reference: str
-  ) -> list[differences_lib.Difference]:
-    """Each other method against one, at each metric.
-
-    Args:
-      reference: a method.
-
-    Returns:
-      The differences, best method first.
-
-    Raises:
-      KeyError: where there is no such method.
-    """
-    if reference not in self.methods:
-      raise KeyError(
-        f"no method {reference!r}; the methods are {list(self.methods)}"
-      )
-    return [
-      self.difference(name, reference, metric)
-      for name in self.methods
-      if name != reference
-      for metric in self.chance
-    ]
-
   def rows(self) -> list[dict[str, Any]]:
     """The table, a row for each method and metric, and for chance.
 

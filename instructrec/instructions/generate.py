@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
@@ -213,30 +213,7 @@ class Generator:
   ) -> Instruction:
     request, form = plan.request, plan.form
     row, template = request.row, form.template
-    task_form, target = template.form, request.target
-    ids = tuple(row["candidates"])
-    titles = tuple(self._planner.items[i].title for i in ids)
-    label = row["label"]
-    slots = render.Slots(
-      history=[item.title for item in request.history],
-      recent=_recent(request.history),
-      target=target.title,
-      candidates=titles,
-      **{
-        slot: texts[planned.text_key(text)] for slot, text in plan.texts.items()
-      },  # type: ignore[arg-type]
-    )
-    if task_form is TaskForm.T0:
-      label, answer, item = _pointwise(titles, label, draws.mix(plan.key, 3))
-      slots = dataclasses.replace(slots, item=item, answer=answer)
-      titles, ids = MATCH_CANDIDATES, ("yes", "no")
-    elif task_form is TaskForm.T1:
-      pair = _pair(len(titles), label, draws.mix(plan.key, 3))
-      titles = tuple(titles[i] for i in pair)
-      ids, label = tuple(ids[i] for i in pair), pair.index(label)
-      slots = dataclasses.replace(slots, first=titles[0], second=titles[1])
-    elif template.kind in (Kind.TURNED_AROUND, Kind.RELATEDNESS, Kind.COT):
-      titles, ids, label = (), (), -1
+    slots, choices = _asked(plan, self._slots(plan, texts))
     # What is given of the wish counts, not what is asked for.
     wish = next(
       (plan.texts[s] for s in ("vague", "specific") if s in plan.texts), None
@@ -252,17 +229,17 @@ class Generator:
       kind=template.kind.value,
       preference=form.preference,
       intention=form.intention,
-      task_form=task_form.value,
+      task_form=template.form.value,
       intention_origin=(wish.origin if wish else Origin.NONE).value,
       user_id=row["user_id"],
       request_id=row["request_id"],
       inputs=form.inputs(slots),
       prompt=form.prompt(slots),
       targets=form.targets(slots),
-      target_id=target.item_id if _is_wanted(form) else "",
-      candidates=titles,
-      candidate_ids=ids,
-      label=label,
+      target_id=request.target.item_id if _is_wanted(form) else "",
+      candidates=choices.titles,
+      candidate_ids=choices.ids,
+      label=choices.label,
       history_ids=(
         tuple(item.item_id for item in request.history) if has_user else ()
       ),
@@ -270,9 +247,56 @@ class Generator:
       wish_text=texts[planned.text_key(wish)] if wish else "",
       **_said(wish.wanted.wish if wish else None),
     )
-    asked = tuple(t for t in (slots.item, *titles) if t)
+    asked = tuple(t for t in (slots.item, *choices.titles) if t)
     leaks.check(result, _known(plan, result, asked, wish))
     return result
+
+  def _slots(
+    self, plan: planned.RowPlan, texts: Mapping[Any, str]
+  ) -> render.Slots:
+    """What may fill a template, whatever its task form asks."""
+    request = plan.request
+    return render.Slots(
+      history=[item.title for item in request.history],
+      recent=_recent(request.history),
+      target=request.target.title,
+      candidates=tuple(
+        self._planner.items[i].title for i in request.row["candidates"]
+      ),
+      **{
+        slot: texts[planned.text_key(text)] for slot, text in plan.texts.items()
+      },  # type: ignore[arg-type]
+    )
+
+
+class _Choices(NamedTuple):
+  """What a row offers: titles, their ids, and the place of the right one."""
+
+  titles: tuple[str, ...]
+  ids: tuple[str, ...]
+  label: int
+
+
+def _asked(
+  plan: planned.RowPlan, slots: render.Slots
+) -> tuple[render.Slots, _Choices]:
+  """The slots with what the task form asks about, and what it offers."""
+  row, template = plan.request.row, plan.form.template
+  titles, ids = tuple(slots.candidates or ()), tuple(row["candidates"])
+  label = row["label"]
+  if template.form is TaskForm.T0:
+    label, answer, item = _pointwise(titles, label, draws.mix(plan.key, 3))
+    slots = dataclasses.replace(slots, item=item, answer=answer)
+    return slots, _Choices(MATCH_CANDIDATES, ("yes", "no"), label)
+  if template.form is TaskForm.T1:
+    pair = _pair(len(titles), label, draws.mix(plan.key, 3))
+    first, second = (titles[i] for i in pair)
+    slots = dataclasses.replace(slots, first=first, second=second)
+    chosen = tuple(ids[i] for i in pair)
+    return slots, _Choices((first, second), chosen, pair.index(label))
+  if template.kind in (Kind.TURNED_AROUND, Kind.RELATEDNESS, Kind.COT):
+    return slots, _Choices((), (), -1)
+  return slots, _Choices(titles, ids, label)
 
 
 def _problem(text: planned.Text, words: str) -> str | None:

@@ -1,11 +1,13 @@
 """A run that was taught lists in; one whose lists earn more out, or a refusal.
 
 Lists are asked for before and after, of the same validation requests; between
-lies what `train` does. The run that is aligned stays as it is.
+lies what `train` does. The run that is aligned stays as it is. Of test requests
+lists are asked once it is decided, and decide nothing.
 """
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -35,9 +37,14 @@ from instructrec.pipelines import (
 )
 from instructrec.serving import instruction_folder, opened_run
 from instructrec.settings import alignment, training
-from instructrec.training import distributed, loop, run_dir, trained_run
+from instructrec.training import (
+  distributed,
+  loop,
+  run_dir,
+  run_record,
+  trained_run,
+)
 
-_SPLIT = "validation"
 _CONTROL = (
   before_after.Measure("CPA", control_methods.MODEL, "CPA"),
   before_after.Measure(
@@ -75,7 +82,8 @@ def align(
   """Aligns a run, or goes on with it, and judges what it came to.
 
   The decision lies in the record of the aligned run, with all figures in its
-  report; where it is refused, whoever opens the run is told.
+  report; where it is refused, whoever opens the run is told. Of the split
+  `test`, a run that was judged has a further report, and nothing is trained.
 
   Args:
     settings: which run, with what, and what promotes it.
@@ -88,7 +96,8 @@ def align(
   Raises:
     FileNotFoundError: where the run, its data or the teacher are gone.
     CollapsedError: where the policy collapsed; nothing is promoted.
-    ValueError: where they do not fit each other, or the gin files.
+    ValueError: where they do not fit each other, or the gin files; where test
+      requests are to be asked of a run that is not judged.
   """
   distributed.check_alone("lists are written and judged by one")
   thresholds = promotion.Thresholds(
@@ -98,38 +107,40 @@ def align(
   instructions = instruction_folder.InstructionFolder.of_run(
     run, tfds_data_dir=settings.tfds_data_dir, data=settings.data
   )
-  control_requests.tasks(run, instructions, _SPLIT)
+  control_requests.tasks(run, instructions, settings.split)
   control_evaluation.check_teacher(settings.teacher, instructions)
-  step = checkpoint_steps.parse(settings.step)
-  params, chosen = run.params(step)
+  judged = _judged(settings, run) if settings.split == alignment.TEST else None
+  params, chosen = run.params(checkpoint_steps.parse(settings.step))
   start = run.parameters.folder / f"checkpoint_{chosen.step}"
   bindings = agreement.bindings(
     run, str(start), settings.gin_files, settings.bindings
   )
   tell(f"before: lists of {chosen} of {run.directory}")
   before = _Lists.ask(settings, instructions, run, params)
-  _train(settings, instructions, run, bindings, tell)
+  if judged is None:
+    _train(settings, instructions, run, bindings, tell)
   aligned = run_dir.load(settings.output)
   params, reached = aligned.params()
   tell(f"after: lists of {reached} of {aligned.directory}")
   after = _Lists.ask(settings, instructions, aligned, params)
   found = before.compared(after)
-  decision = _decision(found, thresholds)
-  _judge(settings, run, {**decision.to_json(), "checkpoint": reached.step})
+  decision = _decision(found, thresholds, judged)
+  if judged is None:
+    _judge(settings, run, {**decision.to_json(), "checkpoint": reached.step})
+  sides = {
+    "before": f"{chosen} of {run.directory}",
+    "after": f"{reached} of {aligned.directory}",
+  }
   context = alignment_report.Context(
     title=f"Alignment report: {aligned.directory.name}",
     command=command,
     lists={name: control_methods.WHAT[name] for name in found.methods},
-    facts={
-      "before": f"{chosen} of {run.directory}",
-      "after": f"{reached} of {aligned.directory}",
-      **_facts(settings, instructions, aligned),
-    },
+    facts=sides | _facts(settings, instructions, aligned),
     environment=environment.describe(),
     training_log=loss_log.read(settings.output / loss_log.FILE),
     config=aligned.config,
   )
-  folder = settings.output / alignment_comparison.FOLDER
+  folder = settings.output / alignment_comparison.FOLDERS[settings.split]
   path = alignment_report.write(folder, found, decision, context)
   tell(f"{decision}\nreport: {path}")
   return decision
@@ -142,7 +153,7 @@ def _facts(
 ) -> dict[str, Any]:
   """What the report says of data and seeds."""
   return {
-    "split": _SPLIT,
+    "split": settings.split,
     "requests asked for": settings.num_requests,
     "instructions fingerprint": instructions.manifest["fingerprint"],
     "seed of requests and intervals": settings.seed,
@@ -189,20 +200,46 @@ def _judge(
     )
 
 
+def _judged(
+  settings: alignment.AlignmentSettings, run: trained_run.Run
+) -> Mapping[str, Any]:
+  """What was decided of what a run came to."""
+  found = run_record.read(settings.output).get(run_dir.PROMOTION, {})
+  if "checkpoint" not in found:
+    raise ValueError(
+      f"{settings.output} holds no run that is judged; align one there first, "
+      f"without --split={alignment.TEST}"
+    )
+  began = pathlib.Path(found["model_dir"])
+  if began.resolve() != run.directory.resolve():
+    raise ValueError(
+      f"{settings.output} began with {began}, --model_dir is "
+      f"{settings.model_dir}; expected the run that was aligned"
+    )
+  return found
+
+
 def _decision(
-  found: before_after.BeforeAfter, thresholds: promotion.Thresholds
+  found: before_after.BeforeAfter,
+  thresholds: promotion.Thresholds,
+  judged: Mapping[str, Any] | None,
 ) -> promotion.Promotion:
+  """What metrics come to; where it is decided already, that with them."""
   level = promotion.level(len(_CONTROL))
   control, accuracy = (
     [c for one in measures if (c := found.change(one, level)) is not None]
     for measures in (_CONTROL, _ACCURACY)
   )
-  return promotion.decide(control, accuracy, thresholds)
+  decision = promotion.decide(control, accuracy, thresholds)
+  if judged is None:
+    return decision
+  promoted, reasons = judged["promoted"], tuple(judged["reasons"])
+  return dataclasses.replace(decision, promoted=promoted, reasons=reasons)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Lists:
-  """What a run says to validation requests.
+  """What a run says to requests.
 
   Attributes:
     writer: the run, and the rows.
@@ -224,7 +261,11 @@ class _Lists:
     os.environ[tokenizer.ENVIRONMENT_VARIABLE] = str(run.tokenizer.path)
     opened = opened_run.OpenedRun.over(run, params, instructions)
     requests = control_requests.ControlRequests(
-      opened, instructions, _SPLIT, settings.num_requests, settings.seed
+      opened,
+      instructions,
+      settings.split,
+      settings.num_requests,
+      settings.seed,
     )
     writer = control_writing.ControlWriter(opened, requests)
     every = np.arange(len(writer.asked))

@@ -22,7 +22,7 @@ from instructrec.pipelines import generate, resumption, tfds_writer
 
 ShardKey = tuple[str, str, int]
 """Config, split and number of a shard."""
-_COUNTED, _TEXTS = "counted", "texts"
+_SHARDS, _COUNTED, _TEXTS = "shards", "counted", "texts"
 _WHOLE = "whole"
 """The one part of a run on Beam, which goes on by its runner's own means."""
 
@@ -89,6 +89,60 @@ def _as_json(elements: Iterable[Any]) -> str:
   return json.dumps(sorted(elements, key=str))
 
 
+def _add_steps(
+  pipeline: beam.Pipeline,
+  spec: units.Spec,
+  wanted: Sequence[units.Unit],
+  root: pathlib.Path,
+  kept: pathlib.Path,
+) -> None:
+  """From units to shards; what is counted goes into files of `kept`."""
+  made = (
+    pipeline
+    | "units" >> beam.Create(wanted)
+    | "spread" >> beam.Reshuffle()
+    | "work"
+    >> beam.ParDo(_Work(spec)).with_outputs(_COUNTED, _TEXTS, main="records")
+  )
+  shards = (
+    made.records
+    | "by shard" >> beam.GroupByKey()
+    | "write" >> beam.Map(functools.partial(_write_shard, root=str(root)))
+    | "as lists" >> beam.Map(dataclasses.astuple)
+    | "all shards" >> beam.combiners.ToList()
+    | "shards as text" >> beam.Map(_as_json)
+  )
+  counted = made[_COUNTED] | "sum" >> beam.CombineGlobally(_Sum())
+  texts = (
+    made[_TEXTS]
+    | "all texts" >> beam.combiners.ToList()
+    | "texts as text" >> beam.Map(json.dumps)
+  )
+  for name, found in (
+    (_SHARDS, shards),
+    (_COUNTED, counted),
+    (_TEXTS, texts),
+  ):
+    path = str(kept / name)
+    _ = found | f"keep {name}" >> beam.Map(functools.partial(_keep, path=path))
+
+
+def _read_kept(
+  kept: pathlib.Path,
+) -> tuple[list[tfds_writer.Shard], tally.Tally, list[str]]:
+  """The shards, what was counted, and the texts, in the order of requests."""
+  shards = [
+    tfds_writer.Shard(*fields)
+    for fields in json.loads((kept / _SHARDS).read_text())
+  ]
+  texts = [
+    text
+    for _, found in sorted(json.loads((kept / _TEXTS).read_text()))
+    for text in found
+  ]
+  return shards, tally.Tally.from_json((kept / _COUNTED).read_text()), texts
+
+
 def produce(options: Sequence[str]) -> generate.Produce:
   """Makes the shards on Beam.
 
@@ -117,52 +171,10 @@ def produce(options: Sequence[str]) -> generate.Produce:
     with beam.Pipeline(
       options=pipeline_options.PipelineOptions(list(options))
     ) as pipeline:
-      made = (
-        pipeline
-        | "units" >> beam.Create(wanted)
-        | "spread" >> beam.Reshuffle()
-        | "work"
-        >> beam.ParDo(_Work(spec)).with_outputs(
-          _COUNTED, _TEXTS, main="records"
-        )
-      )
-      shards = (
-        made.records
-        | "by shard" >> beam.GroupByKey()
-        | "write" >> beam.Map(functools.partial(_write_shard, root=str(root)))
-        | "as lists" >> beam.Map(dataclasses.astuple)
-        | "all shards" >> beam.combiners.ToList()
-        | "shards as text" >> beam.Map(_as_json)
-      )
-      counted = made[_COUNTED] | "sum" >> beam.CombineGlobally(_Sum())
-      texts = (
-        made[_TEXTS]
-        | "all texts" >> beam.combiners.ToList()
-        | "texts as text" >> beam.Map(json.dumps)
-      )
-      for name, found in (
-        ("shards", shards),
-        ("counted", counted),
-        ("texts", texts),
-      ):
-        path = str(kept / name)
-        _ = found | f"keep {name}" >> beam.Map(
-          functools.partial(_keep, path=path)
-        )
-    found_shards = [
-      tfds_writer.Shard(*fields)
-      for fields in json.loads((kept / "shards").read_text())
-    ]
-    found_texts = [
-      text
-      for _, texts in sorted(json.loads((kept / "texts").read_text()))
-      for text in texts
-    ]
-    found_tally = tally.Tally.from_json((kept / "counted").read_text())
+      _add_steps(pipeline, spec, wanted, root, kept)
+    shards, counted, texts = _read_kept(kept)
     shutil.rmtree(kept)
-    part = resumption.Part(
-      found_shards, found_tally, list(tokenizer.first(found_texts))
-    )
+    part = resumption.Part(shards, counted, list(tokenizer.first(texts)))
     unfinished.save(_WHOLE, part)
     return part
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import seqio
 
-from instructrec.pipelines import token_cache, vocabulary
+from instructrec.models import tokenizer
+from instructrec.pipelines import token_cache
 from instructrec.serving import instruction_folder
 from instructrec.training import ragged, token_dataset
 
@@ -110,7 +111,7 @@ def show(
     FileNotFoundError: where the data set is not there.
   """
   path = instruction_folder.vocabulary(data_dir)
-  os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(path)
+  os.environ[tokenizer.ENVIRONMENT_VARIABLE] = str(path)
   for module in modules:
     importlib.import_module(module)
   rates = token_cache.split_rates(name, split, data_dir)

@@ -1,41 +1,31 @@
 """Gin and instructions in, a trained model folder out."""
 
 import dataclasses
-import functools
-import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from instructrec import recorded_folder
-from instructrec.alignment import list_arrays, list_objective
+from instructrec.alignment import list_objective
 from instructrec.evaluation import bias, environment
 from instructrec.instructions import title_list
 from instructrec.models import ranking_model, tokenizer
 from instructrec.models.networks import adapters
-from instructrec.models.objectives import objective
-from instructrec.pipelines import item_features, streams, vocabulary
-from instructrec.serving import instruction_folder
+from instructrec.pipelines import training_data
 from instructrec.settings import training
 from instructrec.training import (
   batches,
   data_config,
   distributed,
-  embedding_start,
   gin_config,
-  item_arrays,
   item_table,
   item_titles,
-  lengths,
   own_checkpoints,
   run_dir,
   runner,
-  sequences,
-  validation_lists,
 )
 
 _Tell = Callable[[str], None]
@@ -69,7 +59,9 @@ def train(
   gin_config.check_all_used()
   distributed.check_agreement({"the gin config": gin_config.config_text()})
   with run_dir.locked(settings.model_dir, tell) as check:
-    opened = _Data.open(settings.tfds_data_dir, config, data)
+    opened = training_data.TrainingData.open(
+      settings.tfds_data_dir, config, data
+    )
     if data.list_length:
       config = _rewarded(config, settings.tfds_data_dir, opened.vocabulary)
     gin_config.record(
@@ -97,132 +89,6 @@ def train(
     record.end(outcome)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Data:
-  """What a run reads.
-
-  Attributes:
-    vocabulary: the SentencePiece model.
-    items: of a run that reads items.
-    table: the file that they are in.
-    stream: training batches.
-    validation: validation batches, where the run validates.
-    lists: validation lists that are ranked meanwhile; None for none.
-    features: what lengths the data have, and those of the run.
-    fingerprint: of the instructions.
-  """
-
-  vocabulary: pathlib.Path
-  items: item_arrays.ItemArrays | None
-  table: pathlib.Path | None
-  stream: batches.BatchStream
-  validation: batches.BatchStream | None
-  lists: validation_lists.ValidationLists | None
-  features: list[lengths.Feature]
-  fingerprint: str
-
-  @classmethod
-  def open(
-    cls,
-    folder: pathlib.Path,
-    config: runner.TrainConfig,
-    data: data_config.DataConfig,
-  ) -> "_Data":
-    model_file = instruction_folder.vocabulary(folder)
-    _check_vocabulary(model_file, config.model.vocab_size)
-    os.environ[vocabulary.ENVIRONMENT_VARIABLE] = str(model_file)
-    if config.initial_embeddings == "cooccurrence" and not data.reads_items:
-      raise ValueError(
-        "INITIAL_EMBEDDINGS is 'cooccurrence', which is made of the items that "
-        "batches hold; set HISTORY_LENGTH or NUM_DRAWN (gin/objectives/)"
-      )
-    table = item_table.ItemTable.load(folder)
-    if data.reads_items:
-      _check_items(len(table), config.model.num_items)
-    words = tokenizer.Tokenizer(model_file)
-    splits = ["train", *filter(None, [data.validation_split])]
-    examples = {split: streams.load(data, split, folder) for split in splits}
-    features = lengths.features(
-      data,
-      {split: found.datasets for split, found in examples.items()},
-      table.title_lengths(words),
-      learns_targets=objective.LIKELIHOOD in config.model.score_parts,
-      option=functools.partial(gin_config.option, data_config.DataConfig),
-    )
-    data = lengths.choose(data, features)
-    if writes := item_titles.writes(config.model):
-      _check_titles(table, words, config, data)
-    items = None
-    if data.reads_items:
-      items = item_arrays.ItemArrays.create(table, words, data)
-    lists, split = None, data.validation_split
-    if config.eval_lists and split is not None:
-      samples = streams.load_lists(data, split, folder, config.eval_lists)
-      lists = validation_lists.ValidationLists.of(
-        list(samples.values()), data, items
-      )
-    made = [
-      found.stream(
-        data,
-        items,
-        reads_rows=config.model.reads_rows,
-        lists=_list_arrays(folder, data, found),
-      )
-      for found in examples.values()
-    ]
-    return cls(
-      vocabulary=model_file,
-      items=items,
-      table=(
-        folder / item_table.FILE
-        if data.reads_items or writes or data.list_length
-        else None
-      ),
-      stream=made[0],
-      validation=made[1] if len(made) > 1 else None,
-      lists=lists,
-      features=features,
-      fingerprint=instruction_folder.read_manifest(folder)["fingerprint"],
-    )
-
-  def describe(self, tell: _Tell) -> None:
-    """Says how much there is, how wide rows are, and what is cut."""
-    tell(
-      f"{self.stream.num_examples:,} training examples of "
-      f"{len(self.stream.datasets)} tasks; --gin.NAME=value sets a length:"
-    )
-    for feature in self.features:
-      tell(f"  {feature}")
-    if self.lists is not None:
-      tell(f"{len(self.lists):,} validation lists are ranked meanwhile")
-    if self.items is not None:
-      tell(
-        f"{len(self.items.shares):,} items are read title by title; "
-        f"{self.items.num_cut:,} titles are cut, {self.items.num_alike:,} have "
-        "the tokens of another one"
-      )
-
-  def embeddings(
-    self, config: runner.TrainConfig, tell: _Tell
-  ) -> Callable[[], embedding_start.EmbeddingStart] | None:
-    """Makes what embeddings begin with; None for random ones."""
-    items = self.items
-    if config.initial_embeddings != "cooccurrence" or items is None:
-      return None
-
-    def start() -> embedding_start.EmbeddingStart:
-      tell("embeddings start from what occurs with what")
-      return embedding_start.from_cooccurrence(
-        sequences.item_sequences(self.stream.datasets.values()),
-        items.title_tokens,
-        width=config.model.emb_dim,
-        vocab_size=config.model.vocab_size,
-        seed=config.seed,
-      )
-
-    return start
-
-
 class _Record:
   """Writes what the run is when it begins, and how long it took at its end."""
 
@@ -230,7 +96,7 @@ class _Record:
     self,
     settings: training.TrainingSettings,
     config: runner.TrainConfig,
-    data: _Data,
+    data: training_data.TrainingData,
     known: Mapping[str, Any],
     tell: _Tell,
   ) -> None:
@@ -250,6 +116,7 @@ class _Record:
       "environment": environment.describe(),
     }
     self._started, self._first = time.perf_counter(), 0
+    self._is_of_run = True  # And not of settings that trained nothing.
 
   def begin(self, step: int, left: int) -> None:
     """The folder is known to hold this run, at this step, or none."""
@@ -276,6 +143,7 @@ class _Record:
         step=step,
       )
     elif changed := run_dir.untrained_changes(folder):
+      self._is_of_run = False
       self._tell(
         "nothing is trained with what was changed, so the record of the run "
         f"stays: {changed}"
@@ -285,16 +153,19 @@ class _Record:
     """The run has come to its end."""
     step, found = int(outcome.state.step), outcome.evaluations
     seconds = time.perf_counter() - self._started
-    if not distributed.is_lead() or self._first == step:
+    if not distributed.is_lead() or not self._is_of_run:
       return
     folder = self._settings.model_dir
-    # Of a run that was stopped, the time of its earlier starts is not known.
+    # Of a run that was stopped, the time of its earlier starts is not known; of
+    # one that was stopped after its last step, the end is not written yet.
     run_dir.finish(
       folder,
       seconds if self._first == 0 else None,
       found,
       stopped_early=step if outcome.stopped_early else None,
     )
+    if self._first == step:
+      return
     if outcome.stopped_early:
       self._tell(
         f"ends early: {self._config.patience} evaluations without a gain of "
@@ -309,16 +180,6 @@ class _Record:
         f"the best is checkpoint_{found.best[0]}: {found.metric} of validation "
         f"{found.best[1]:.4g}"
       )
-
-
-def _list_arrays(
-  folder: pathlib.Path, data: data_config.DataConfig, found: streams.Examples
-) -> list_arrays.ListArrays | None:
-  """What rows ask of lists, where these are rewarded."""
-  if not data.list_length:
-    return None
-  items = item_features.read_catalog(str(folder / item_table.FILE))
-  return list_arrays.ListArrays.of(items, found.datasets, data.list_length)
 
 
 def _rewarded(
@@ -348,9 +209,8 @@ def _rewarded(
 def _parameter_shapes(
   config: runner.TrainConfig, stream: batches.BatchStream
 ) -> dict[str, Any]:
-  shapes = {n: x.shape for n, x in stream.batch(0, np.arange(1)).items()}
   variables = jax.eval_shape(
-    lambda rng: config.model.get_initial_variables(rng, shapes),
+    lambda rng: config.model.get_initial_variables(rng, stream.shapes),
     jax.random.key(0),
   )
   return variables["params"]
@@ -364,39 +224,6 @@ def _base(
   if config.model.network_config.adapter is None or path is None:
     return {}
   return own_checkpoints.base_record(path, settings.model_dir)
-
-
-def _check_vocabulary(path: pathlib.Path, limit: int) -> None:
-  found = tokenizer.Tokenizer(path).vocab_size
-  if found > limit:
-    raise ValueError(
-      f"{path} has {found} ids, the model {limit}; set --gin.VOCAB_SIZE to at "
-      f"least {found}"
-    )
-
-
-def _check_titles(
-  table: item_table.ItemTable,
-  words: tokenizer.Tokenizer,
-  config: runner.TrainConfig,
-  data: data_config.DataConfig,
-) -> None:
-  """Refuses what the run could not write later, before it trains."""
-  item_titles.trie(
-    table,
-    words,
-    vocab_size=config.model.vocab_size,
-    eos_id=config.model.network_config.eos_id,
-    most_tokens=data.targets_length,
-  )
-
-
-def _check_items(found: int, limit: int) -> None:
-  if limit and found > limit:
-    raise ValueError(
-      f"the data have {found:,} items, the model has vectors for {limit:,} "
-      f"beside their titles; set --gin.NUM_ITEMS={found}, or 0 for none"
-    )
 
 
 def _check_folder(option: str, path: pathlib.Path) -> None:

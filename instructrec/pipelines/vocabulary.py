@@ -6,9 +6,6 @@ import seqio
 
 from instructrec.models import tokenizer
 
-ENVIRONMENT_VARIABLE = tokenizer.ENVIRONMENT_VARIABLE
-PUBLIC_T5 = tokenizer.PUBLIC_T5
-
 
 class _Named(seqio.SentencePieceVocabulary):
   """The vocabulary that is named when it is used.

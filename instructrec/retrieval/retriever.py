@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Float, Int
 
 from instructrec import checksums, output_folder, records
@@ -391,26 +390,3 @@ def _remedy(folder: pathlib.Path) -> str:
     f"fit it again with `instructrec retrieve fit ... --output={folder} "
     "--overwrite`, or copy the folder again"
   )
-
-
-def interaction_matrix(
-  sequences: Sequence[Int[np.ndarray, " length"]], num_items: int
-) -> scipy.sparse.csr_array:
-  """Who touched what: ones, however often.
-
-  Args:
-    sequences: each row's items.
-    num_items: number of columns.
-
-  Returns:
-    float32 `[sequences, items]`.
-  """
-  counts = [len(sequence) for sequence in sequences]
-  rows = np.repeat(np.arange(len(sequences)), counts)
-  columns = np.concatenate([np.zeros(0, np.int64), *sequences])
-  values = np.ones(len(columns), np.float32)
-  matrix = scipy.sparse.coo_array(
-    (values, (rows, columns)), shape=(len(sequences), num_items)
-  ).tocsr()
-  matrix.data[:] = 1.0
-  return matrix

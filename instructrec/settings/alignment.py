@@ -12,6 +12,7 @@ from instructrec.settings.training import WatchSettings
 
 _Path = pathlib.Path
 GIN_FILE = "gin/align_cpu.gin"
+VALIDATION, TEST = "validation", "test"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,8 @@ class AlignmentSettings:
       --gin.TRAIN_STEPS=500.
 
   Raises:
-    ValueError: where a number is too small, the checkpoint is none, or the run
-      would be overwritten.
+    ValueError: where a number is too small, the checkpoint or the split is
+      none, or the run would be overwritten.
   """
 
   model_dir: Annotated[
@@ -49,11 +50,19 @@ class AlignmentSettings:
   ] = (GIN_FILE,)
   bindings: tuple[str, ...] = ()
   step: CheckpointStep = checkpoint_steps.BEST
+  split: Annotated[
+    str,
+    Option(
+      "validation: lists of its requests are asked before and after, and "
+      "judged. test: what is judged already is asked for lists of test "
+      "requests, for a report that decides nothing."
+    ),
+  ] = VALIDATION
   num_requests: Annotated[
     int,
     Option(
-      "Validation requests for which lists are asked before and after, drawn "
-      "by seed, with all of their rows.",
+      "Requests for which lists are asked before and after, drawn by seed, "
+      "with all of their rows.",
       least=1,
     ),
   ] = 300
@@ -81,6 +90,10 @@ class AlignmentSettings:
     """Checks the numbers and the folders."""
     option.check_bounds(self)
     checkpoint_steps.parse(self.step)
+    if self.split not in (VALIDATION, TEST):
+      raise ValueError(
+        f"--split is {self.split!r}; expected {VALIDATION} or {TEST}"
+      )
     if self.model_dir.resolve() == self.output.resolve():
       raise ValueError(
         f"--model_dir and --output are both {self.output}; the run that is "

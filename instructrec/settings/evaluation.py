@@ -105,7 +105,8 @@ class EvaluationSettings(RunSettings):
   task_types: Annotated[
     tuple[str, ...],
     Option(
-      "Such as sequential or sequential_p1_i0; repeat it; all if left out.",
+      "Such as sequential or sequential_p1_i0; may be repeated; all if left "
+      "out.",
       name="task_type",
     ),
   ] = ()
@@ -133,7 +134,7 @@ class EvaluationSettings(RunSettings):
   retrievers: Annotated[
     tuple[_Path, ...],
     Option(
-      "Folder that `retrieve fit` wrote, as a row; repeat it.",
+      "Folder that `retrieve fit` wrote, as a row; may be repeated.",
       name="retriever",
     ),
   ] = ()
@@ -141,7 +142,7 @@ class EvaluationSettings(RunSettings):
   score_normalizations: Annotated[
     tuple[str, ...],
     Option(
-      "sum or mean over tokens; repeat it to compare.",
+      "sum or mean over tokens; may be repeated, to compare.",
       name="score_normalization",
     ),
   ] = ()
@@ -157,8 +158,8 @@ class EvaluationSettings(RunSettings):
     tuple[int, ...],
     Option(
       "Write the ten best titles of the whole catalogue as well, by so many "
-      "beams (10 or more); repeat it. Retrievers and popularity rank the same "
-      "catalogue beside them."
+      "beams (10 or more); may be repeated. Retrievers and popularity rank the "
+      "same catalogue beside them."
     ),
   ] = ()
   num_exact: Annotated[
@@ -187,7 +188,9 @@ class EvaluationSettings(RunSettings):
   ] = 500
   protocols: Annotated[
     tuple[str, ...],
-    Option("one_pass (the default) or tournament; repeat it.", name="protocol"),
+    Option(
+      "one_pass (the default) or tournament; may be repeated.", name="protocol"
+    ),
   ] = ("one_pass",)
   chat: ChatSettings = ChatSettings()
   num_orders: Annotated[

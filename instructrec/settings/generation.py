@@ -137,7 +137,7 @@ class ControlSettings:
     tuple[AttributeName, ...],
     Option(
       "Of control: what lists are asked for, the most important one first; "
-      "repeat it. What the catalogue lacks is left out.",
+      "may be repeated. What the catalogue lacks is left out.",
       name="attribute",
     ),
   ] = (
@@ -188,7 +188,7 @@ class GenerationSettings:
     Option(
       "Whose instructions: instructrec (39 templates and ours), genrec (a "
       "history, and the title that follows) or control (lists that do as they "
-      "are asked); repeat it for several.",
+      "are asked); may be repeated.",
       name="kind",
     ),
   ] = (InstructionKind.instructrec,)
@@ -206,14 +206,15 @@ class GenerationSettings:
   template_files: Annotated[
     tuple[_Path, ...],
     Option(
-      "YAML of templates, in place of ours; repeat it.", name="template_file"
+      "YAML of templates, in place of ours; may be repeated.",
+      name="template_file",
     ),
   ] = ()
   eval_templates: Annotated[
     tuple[str, ...],
     Option(
-      "Template of the validation and test rows; repeat it. Held-out ones test "
-      "unseen wordings. One for each task if left out.",
+      "Template of the validation and test rows; may be repeated. Held-out "
+      "ones test unseen wordings. One for each task if left out.",
       name="eval_template",
     ),
   ] = ()
@@ -222,7 +223,9 @@ class GenerationSettings:
   ] = Runner.local
   beam_options: Annotated[
     tuple[str, ...],
-    Option("Such as --runner=DataflowRunner; repeat it.", name="beam_option"),
+    Option(
+      "Such as --runner=DataflowRunner; may be repeated.", name="beam_option"
+    ),
   ] = ()
   num_workers: Annotated[
     int | None,

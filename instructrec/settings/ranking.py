@@ -38,7 +38,7 @@ class RankingSettings(RunSettings):
 
   history: Annotated[
     tuple[str, ...],
-    Option("Title or id of an item bought, oldest first; repeat it."),
+    Option("Title or id of an item taken, oldest first; may be repeated."),
   ] = ()
   text: Annotated[
     str | None, Option("What the customer says, in free words.")
@@ -46,8 +46,8 @@ class RankingSettings(RunSettings):
   candidates: Annotated[
     tuple[str, ...],
     Option(
-      "Title or id to rank; repeat it. If left out, the best of the whole "
-      "catalogue are found without scoring every title.",
+      "Title or id to rank; may be repeated. If left out, the best of the "
+      "whole catalogue are found without scoring every title.",
       name="candidate",
     ),
   ] = ()
@@ -89,7 +89,7 @@ class RecommendationSettings(RunSettings):
 
   history: Annotated[
     tuple[str, ...],
-    Option("Title or id of an item taken, oldest first; repeat it."),
+    Option("Title or id of an item taken, oldest first; may be repeated."),
   ] = ()
   wish: Annotated[
     str | None, Option("What is wanted and what is not, in free words.")
@@ -99,7 +99,7 @@ class RecommendationSettings(RunSettings):
     tuple[str, ...],
     Option(
       "Category, brand or other attribute that items must have; of several, "
-      "one of them; repeat it."
+      "one of them; may be repeated."
     ),
   ] = ()
   max_price: Annotated[
@@ -110,7 +110,7 @@ class RecommendationSettings(RunSettings):
     float | None, Option("The least that an item may cost, likewise.")
   ] = None
   exclude: Annotated[
-    tuple[str, ...], Option("Title or id that is left out; repeat it.")
+    tuple[str, ...], Option("Title or id that is left out; may be repeated.")
   ] = ()
   reasons: Annotated[
     bool,

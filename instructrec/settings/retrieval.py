@@ -73,13 +73,15 @@ class RetrieverEvaluationSettings:
   output: Annotated[_Path, Option("Folder of the report.")]
   retrievers: Annotated[
     tuple[_Path, ...],
-    Option("Folder that `retrieve fit` wrote; repeat it.", name="retriever"),
+    Option(
+      "Folder that `retrieve fit` wrote; may be repeated.", name="retriever"
+    ),
   ] = ()
   model_dirs: Annotated[
     tuple[_Path, ...],
     Option(
       "Folder that `train` wrote, of a run that matches titles: its state "
-      "vector is a row; repeat it.",
+      "vector is a row; may be repeated.",
       name="model_dir",
     ),
   ] = ()
@@ -91,7 +93,7 @@ class RetrieverEvaluationSettings:
   candidates: Annotated[
     tuple[_Path, ...],
     Option(
-      "Published candidate file (LLMRank's format); repeat it. Only its "
+      "Published candidate file (LLMRank's format); may be repeated. Only its "
       "users are evaluated."
     ),
   ] = ()

@@ -31,8 +31,8 @@ class ServingSettings(RunSettings):
   beside: Annotated[
     tuple[str, ...],
     Option(
-      "Folder of another run that is served as well, or NAME=FOLDER; repeat "
-      "it. Requests choose by `model`."
+      "Folder of another run that is served as well, or NAME=FOLDER; may be "
+      "repeated. Requests choose by `model`."
     ),
   ] = ()
   stock: Annotated[

@@ -23,7 +23,7 @@ class WatchSettings:
     tuple[str, ...],
     Option(
       "wandb or mlflow ([wandb], [mlflow] extras), beside metrics.jsonl and "
-      "TensorBoard; repeat it.",
+      "TensorBoard; may be repeated.",
       name="tracker",
     ),
   ] = ()

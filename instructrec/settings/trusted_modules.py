@@ -6,6 +6,6 @@ from instructrec.settings.option import Option
 
 HELP = (
   "Python module of your own that the run's config.gin may name, such as one "
-  "that registers its tasks; repeat it. Others are refused."
+  "that registers its tasks; may be repeated. Others are refused."
 )
 TrustedModules = Annotated[tuple[str, ...], Option(HELP, name="module")]

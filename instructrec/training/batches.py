@@ -3,35 +3,33 @@
 Nothing is consumed: `BatchStream.batch(step)` computes which examples a step
 trains on, so resuming needs only the step. With several processes, each asks
 for its own rows of the global batch, which is the same for any number of them.
-
-The order: position n of the endless stream falls into a block of
-`_BLOCK` positions. Each block holds each task in exact proportion to its
-rate, shuffled by (seed, block); the k-th use of a task takes the k-th example
-of the task's own shuffles, one per epoch, by (seed, task, epoch).
+A step takes the next `batch_size` rows of an endless stream, whose order
+`example_order` knows.
 
 Batches may hold items beside tokens: see `item_arrays`. A history is then read
 title by title, and what is left of the instruction is its prompt.
-
-With packing, each block's examples are laid first-fit into rows of the given
-lengths, and a step takes the next `batch_size` rows.
 """
 
 import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Int
 
 from instructrec.models.scoring import features
-from instructrec.training import item_arrays, packing, ragged, token_dataset
+from instructrec.training import (
+  example_order,
+  item_arrays,
+  packing,
+  ragged,
+  token_dataset,
+)
 
 Batch = dict[str, np.ndarray]
 Made = TypeVar("Made")
-
-_BLOCK = 4096
 
 
 class ListSource(Protocol):
@@ -47,10 +45,6 @@ class ListSource(Protocol):
     examples: Int[np.ndarray, " batch"],
   ) -> Batch:
     """Arrays of some rows of a data set, equally wide for all data sets."""
-
-
-def _generator(*key: int) -> np.random.Generator:
-  return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def list_batch(
@@ -168,27 +162,9 @@ class BatchStream:
         "network: only a decoder-only one learns them, in rows that hold "
         "prompt and answer"
       )
-    if set(self.datasets) != set(self.rates) or not self.datasets:
-      raise ValueError(
-        f"rates are given for {sorted(self.rates)}, the tasks are "
-        f"{sorted(self.datasets)}; expected one rate a task"
-      )
-    for name, dataset in self.datasets.items():
-      if not len(dataset):
-        raise ValueError(f"{name} has no examples")
+    for dataset in self.datasets.values():
       instructions(dataset, self.items)
-      if self.rates[name] <= 0:
-        raise ValueError(
-          f"the rate of {name} is {self.rates[name]}, expected more than 0"
-        )
-    for name, count in zip(self._names, self._block_counts, strict=True):
-      if not count:
-        rate = self.rates[name] / sum(self.rates.values())
-        raise ValueError(
-          f"the rate of {name} is {rate:.1e} of the mixture's, too little for "
-          f"one of {_BLOCK} examples: it would never be trained on; raise the "
-          "rate, or leave the task out"
-        )
+    _ = self._order  # Checks tasks and rates.
 
   @property
   def num_examples(self) -> int:
@@ -196,13 +172,12 @@ class BatchStream:
     return sum(len(dataset) for dataset in self.datasets.values())
 
   @property
-  def truncated_inputs(self) -> float:
-    """Fraction of all examples whose instruction is cut."""
-    longer = sum(
-      int((instructions(d, self.items).lengths > self.inputs_length).sum())
-      for d in self.datasets.values()
-    )
-    return longer / self.num_examples
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a step's batch."""
+    return {
+      name: (self.batch_size, *array.shape[1:])
+      for name, array in self.batch(0, np.arange(1)).items()
+    }
 
   @property
   def identity(self) -> dict[str, Any]:
@@ -231,84 +206,30 @@ class BatchStream:
     return found
 
   @functools.cached_property
-  def _names(self) -> list[str]:
-    return sorted(self.datasets)
-
-  @functools.cached_property
-  def _block_counts(self) -> Int[np.ndarray, " tasks"]:
-    """How often each task occurs in a block (largest remainders)."""
-    rates = np.array([self.rates[name] for name in self._names])
-    exact = rates / rates.sum() * _BLOCK
-    counts = np.floor(exact).astype(np.int64)
-    order = np.argsort(counts - exact, kind="stable")
-    counts[order[: _BLOCK - counts.sum()]] += 1
-    return counts
-
-  @functools.lru_cache(maxsize=32)  # noqa: B019 - streams live as long as runs
-  def _epoch_order(self, task: int, epoch: int) -> Int[np.ndarray, " examples"]:
-    size = len(self.datasets[self._names[task]])
-    return _generator(self.seed, 1, task, epoch).permutation(size)
-
-  @functools.lru_cache(maxsize=8)  # noqa: B019
-  def _block(
-    self, block: int
-  ) -> tuple[Int[np.ndarray, " block"], Int[np.ndarray, " block"]]:
-    """Task and example of each position of a block."""
-    tasks = np.repeat(np.arange(len(self._names)), self._block_counts)
-    tasks = _generator(self.seed, 0, block).permutation(tasks)
-    examples = np.zeros(_BLOCK, np.int64)
-    for task, name in enumerate(self._names):
-      (slots,) = np.nonzero(tasks == task)
-      uses = block * self._block_counts[task] + np.arange(len(slots))
-      epochs, within = np.divmod(uses, len(self.datasets[name]))
-      for epoch in np.unique(epochs):
-        chosen = epochs == epoch
-        order = self._epoch_order(task, int(epoch))
-        examples[slots[chosen]] = order[within[chosen]]
-    return tasks, examples
-
-  def _lengths(self, block: int) -> Int[np.ndarray, "block sides"]:
-    """Tokens of each position's instruction and response, after cutting.
-
-    Joined, both are one, and its first token is the target of none.
-    """
-    tasks, examples = self._block(block)
-    lengths = np.zeros((_BLOCK, 2), np.int64)
-    for task, name in enumerate(self._names):
-      chosen = tasks == task
-      dataset = self.datasets[name]
-      lengths[chosen, 0] = np.minimum(
-        dataset.inputs.lengths[examples[chosen]], self.inputs_length
-      )
-      lengths[chosen, 1] = dataset.targets.lengths[examples[chosen]]
-    return lengths.sum(1, keepdims=True) - 1 if self.joined else lengths
-
-  @functools.lru_cache(maxsize=8)  # noqa: B019
-  def _packed_rows(self, block: int) -> list[list[int]]:
-    """The positions of a block that share each row."""
+  def _order(self) -> example_order.ExampleOrder:
+    sizes = {name: len(dataset) for name, dataset in self.datasets.items()}
     width: tuple[int, ...] = (self.inputs_length, self.targets_length)
     if self.joined:
       width = (sum(width),)
-    return packing.first_fit(self._lengths(block).tolist(), width)
+    shared = example_order.Packing(width, self._lengths) if self.pack else None
+    return example_order.ExampleOrder(sizes, self.rates, self.seed, shared)
 
-  @functools.cached_property
-  def _row_starts(self) -> list[int]:
-    """First packed row of each block known so far (grows on demand)."""
-    return [0]
+  def _lengths(
+    self, name: str, examples: Int[np.ndarray, " examples"]
+  ) -> Int[np.ndarray, "examples sides"]:
+    """Tokens of the instructions and responses of a task, after cutting.
 
-  def _row(self, row: int) -> list[tuple[int, int]]:
-    """The (task, example) pairs of a row of the endless stream."""
-    if not self.pack:
-      block, position = divmod(row, _BLOCK)
-      positions: Sequence[int] = [position]
-    else:
-      starts = self._row_starts
-      while starts[-1] <= row:
-        starts.append(starts[-1] + len(self._packed_rows(len(starts) - 1)))
-      block = int(np.searchsorted(starts, row, side="right")) - 1
-      positions = self._packed_rows(block)[row - starts[block]]
-    tasks, examples = self._block(block)
-    return [(int(tasks[p]), int(examples[p])) for p in positions]
+    Joined, both are one, and its first token is the target of none.
+    """
+    dataset = self.datasets[name]
+    lengths = np.stack(
+      [
+        np.minimum(dataset.inputs.lengths[examples], self.inputs_length),
+        dataset.targets.lengths[examples],
+      ],
+      axis=1,
+    )
+    return lengths.sum(1, keepdims=True) - 1 if self.joined else lengths
 
   def examples(
     self, step: int, rows: Int[np.ndarray, " rows"] | None = None
@@ -325,14 +246,11 @@ class BatchStream:
     if rows is None:
       rows = np.arange(self.batch_size)
     first = step * self.batch_size
-    return [
-      [(self._names[task], example) for task, example in self._row(first + row)]
-      for row in rows.tolist()
-    ]
+    return [self._order.row(first + row) for row in rows.tolist()]
 
   def _keys(self, step: int) -> Int[np.ndarray, "batch 2"]:
     """Random bits of each row of the global batch."""
-    bits = _generator(self.seed, 2, step).integers(
+    bits = example_order.generator(self.seed, 2, step).integers(
       2**32, size=(self.batch_size, 2), dtype=np.uint32
     )
     return bits.view(np.int32)

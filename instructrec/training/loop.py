@@ -24,6 +24,9 @@ from instructrec.training import (
   trainer as trainer_lib,
 )
 
+Event = tuple[int, train_step.TrainState, str, dict[str, float]]
+"""Updates made, the state, what is due, and values; see `events`."""
+
 
 class DivergedError(ValueError):
   """Loss or parameters stopped being finite numbers: other settings mend it."""
@@ -42,7 +45,7 @@ def events(
   window: log_window.LogWindow,
   dog: watchdog.Watchdog,
   profile: profiling.Profile,
-) -> Iterator[tuple[int, train_step.TrainState, str, dict[str, float]]]:
+) -> Iterator[Event]:
   """Trains, and says what is due.
 
   The step is counted here: reading it from the state would wait for the

@@ -17,10 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from instructrec import (
-  checksums,
-  folder_lock,
-)
+from instructrec import checksums, folder_lock, records
 from instructrec.evaluation import loss_log
 from instructrec.models import tokenizer
 from instructrec.models.checkpoint import evaluations as evaluations_lib
@@ -150,7 +147,7 @@ def save(
   )
   # First what knows the past: a kill leaves it whole, and the config as it was.
   run_record.write(folder, {**record, **history})
-  run_record.replace(folder / CONFIG, gin_config.config_text())
+  records.replace(folder / CONFIG, gin_config.config_text())
   names = [CONFIG, VOCABULARY.as_posix()]
   checksums.write(folder, [*names, *([item_table.FILE] if items else [])])
 
@@ -161,7 +158,7 @@ def finish(
   evaluations: evaluations_lib.Evaluations | None = None,
   stopped_early: int | None = None,
 ) -> None:
-  """Writes down how a run ended.
+  """Writes down how a run ended, where there is a record of it.
 
   What chooses its best checkpoint are the checkpoints; this is for people.
 
@@ -174,6 +171,8 @@ def finish(
   """
   folder = pathlib.Path(directory)
   record = run_record.read(folder)
+  if not record:  # Nothing was trained, or it was removed.
+    return
   if seconds is not None:
     record["train_seconds"] = round(seconds, 1)
   if evaluations is not None and evaluations.best is not None:

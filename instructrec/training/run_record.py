@@ -43,19 +43,4 @@ def write(folder: pathlib.Path, record: dict[str, Any]) -> None:
   """
   # The last entry is the place for the file's own hash.
   text = json.dumps({**record, _SEAL: checksums.UNSEALED}, indent=2)
-  replace(folder / FILE, f"{text}\n", seal=True)
-
-
-def replace(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
-  """Writes a file of a run at once, or not at all.
-
-  Args:
-    path: the file.
-    text: its content.
-    seal: whether the text has the place of its hash, which is put there.
-  """
-  temporary = path.with_name(f"{path.name}.tmp")
-  temporary.write_text(text)
-  if seal:
-    checksums.seal(temporary)
-  temporary.replace(path)
+  records.replace(folder / FILE, f"{text}\n", seal=True)

@@ -10,12 +10,9 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
 from instructrec import progress
@@ -24,13 +21,13 @@ from instructrec.models.checkpoint import evaluations as evaluations_lib
 from instructrec.settings import training
 from instructrec.training import (
   batches,
-  checkpoint_room,
   checkpoints,
   distributed,
   embedding_start,
   log_window,
   loop,
   profiling,
+  saving,
   trackers,
   train_step,
   validation_lists,
@@ -245,11 +242,7 @@ def train(
   """
   output = pathlib.Path(output_dir)
   output.mkdir(parents=True, exist_ok=True)
-  shapes = {
-    name: (stream.batch_size, *array.shape[1:])
-    for name, array in stream.batch(0, np.arange(1)).items()
-  }
-  trainer = trainer_lib.Trainer.create(config, shapes)
+  trainer = trainer_lib.Trainer.create(config, stream.shapes)
   store = checkpoints.Checkpoints(
     output / "checkpoints", keep=config.keep_checkpoints
   )
@@ -277,75 +270,62 @@ def train(
       enabled=distributed.is_lead(),
     ) as line,
   ):
-    saves = _Saves(store, position, window, check)
+    saves = saving.Saves(store, position, window, check)
     steps = range(start, start + left)
     events = loop.events(
       trainer, state, stream, steps, validated, window, dog, profile
     )
-    evaluated = None if validated is None else validated.evaluations
-    for step, state, event, values in events:
-      dog.alive()
-      is_best = False
-      if event in ("train", "validation"):
-        for log in logs:
-          log.write(step, event, values)
-      if event == "train":
-        line.note(
-          f"loss {values['loss']:.3f}, {values['tokens_per_s']:,.0f} tok/s"
-        )
-      if event == "validation" and validated is not None:
-        is_best = validated.note(step, values)
-        evaluated, stopped = validated.evaluations, validated.stops
-        line.write(_in_words(step, values, is_best=is_best))
-      if event == "checkpoint" or is_best or (event == "step" and stopped):
-        saves(state, evaluated)
-      if event == "step":
-        line.advance()
-        if stop.reached(step):
-          saves(state, evaluated)
-          store.wait()
-          raise SystemExit(stop.status)
-        if stopped:
-          break
-  return Outcome(state, evaluated, stopped)
+    return _followed(
+      events,
+      state,
+      validated,
+      logs=logs,
+      line=line,
+      saves=saves,
+      stop=stop,
+      dog=dog,
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Saves:
-  """Saves a run in its folder, while that is still its own.
-
-  Attributes:
-    store: where to.
-    position: whose checkpoints these are.
-    window: the open row of the training log.
-    check: raises where the folder is no longer this run's.
-  """
-
-  store: checkpoints.Checkpoints
-  position: dict[str, Any]
-  window: log_window.LogWindow
-  check: Callable[[], None]
-
-  def __call__(
-    self,
-    state: train_step.TrainState,
-    evaluated: evaluations_lib.Evaluations | None,
-  ) -> None:
-    """Saves, unless a run that goes on from there would be lost already."""
-    self.check()
-    if not _all_finite(state.params):
-      raise loop.DivergedError(
-        f"parameters are no finite numbers at step {int(state.step)}, which is "
-        "not saved; the last checkpoint is kept. Lower the learning rate or "
-        "train in float32"
+def _followed(
+  events: Iterable[loop.Event],
+  state: train_step.TrainState,
+  validated: validation_lib.Validation | None,
+  *,
+  logs: Sequence[trackers.Tracker],
+  line: progress.Progress,
+  saves: saving.Saves,
+  stop: distributed.StopOnSignal,
+  dog: watchdog.Watchdog,
+) -> Outcome:
+  """Does what is due: writes rows, saves, and stops early or on a signal."""
+  evaluated = None if validated is None else validated.evaluations
+  stopped = validated is not None and validated.stops
+  for step, state, event, values in events:
+    dog.alive()
+    is_best = False
+    if event in ("train", "validation"):
+      for log in logs:
+        log.write(step, event, values)
+    if event == "train":
+      line.note(
+        f"loss {values['loss']:.3f}, {values['tokens_per_s']:,.0f} tok/s"
       )
-    self.store.save(state, self.position, self.window.saved(), evaluated)
-
-
-@jax.jit
-def _all_finite(params: Any) -> jax.Array:
-  leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
-  return jnp.stack(leaves).all()
+    if event == "validation" and validated is not None:
+      is_best = validated.note(step, values)
+      evaluated, stopped = validated.evaluations, validated.stops
+      line.write(_in_words(step, values, is_best=is_best))
+    if event == "checkpoint" or is_best or (event == "step" and stopped):
+      saves(state, evaluated)
+    if event == "step":
+      line.advance()
+      if stop.reached(step):
+        saves(state, evaluated)
+        saves.store.wait()
+        raise SystemExit(stop.status)
+      if stopped:
+        break
+  return Outcome(state, evaluated, stopped)
 
 
 def _begun(
@@ -367,7 +347,7 @@ def _begun(
       f"the list of checkpoints in {store.directory.parent}": store.steps,
     }
   )
-  distributed.by_lead("room", lambda: _check_room(trainer, store))
+  distributed.by_lead("room", lambda: saving.check_room(trainer, store))
   if not store.steps:
     start = None if embeddings is None else embeddings()
     return trainer.init(start, base), position, log_window.LogWindow({})
@@ -387,27 +367,3 @@ def _in_words(step: int, values: dict[str, float], *, is_best: bool) -> str:
   }
   found = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
   return f"step {step}: validation {found}{' (the best)' if is_best else ''}"
-
-
-def _check_room(
-  trainer: trainer_lib.Trainer, store: checkpoints.Checkpoints
-) -> None:
-  """Fails where the disk has no room for the checkpoints to come."""
-  config = trainer.config
-  newest = store.steps[-1] if store.steps else 0
-  left = max(config.train_steps - newest, 0)
-  checkpoint_room.check(
-    store.directory,
-    trainer.abstract_state.trained(),
-    saves=-(-left // config.checkpoint_period),
-    # And the best one.
-    keep=_with_best(config),
-    present=len(store.steps),
-  )
-
-
-def _with_best(config: TrainConfig) -> int | None:
-  """How many checkpoints stay, the best one among them."""
-  if config.keep_checkpoints is None or config.best_metric is None:
-    return config.keep_checkpoints
-  return config.keep_checkpoints + 1

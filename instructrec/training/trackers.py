@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer import record_writer
 
+from instructrec import records
 from instructrec.evaluation import loss_log
 from instructrec.training import distributed, tracking_services
 
@@ -57,9 +58,7 @@ class JsonlTracker:
   ) -> None:
     self.path = pathlib.Path(directory) / loss_log.FILE
     kept = self._rows(resume_step) if self.path.exists() else []
-    temporary = self.path.with_suffix(".tmp")
-    temporary.write_text("".join(f"{line}\n" for line in kept))
-    temporary.replace(self.path)
+    records.replace(self.path, "".join(f"{line}\n" for line in kept))
     self._file = self.path.open("a")
 
   def _rows(self, last: int) -> list[str]:

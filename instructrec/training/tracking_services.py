@@ -56,10 +56,8 @@ class _Service(abc.ABC):
       known = records.read(ids, remedy="delete it; rows go to a new run")
     before = known.get(self.name) if resume_step else None
     found = self._open(package, folder, before, dict(config or {}))
-    temporary = ids.with_suffix(".tmp")
     text = json.dumps({**known, self.name: found}, indent=2)
-    temporary.write_text(f"{text}\n")
-    temporary.replace(ids)
+    records.replace(ids, f"{text}\n")
 
   def _package(self) -> ModuleType:
     try:

@@ -1,6 +1,7 @@
 """Control tasks from prepared data to a network, by the command line."""
 
 import json
+import signal
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from instructrec.cli import align, main
+from instructrec.pipelines import control_writing
 from instructrec.training import distributed, loop, run_dir, run_record
 
 pytestmark = pytest.mark.tf
@@ -103,7 +105,9 @@ def test_a_network_learns_lists_beside_single_items(taught, tmp_path):
 
 
 @pytest.mark.slow
-def test_lists_are_rewarded_and_what_is_no_better_is_refused(taught, tmp_path):
+def test_lists_are_rewarded_and_what_is_no_better_is_refused(
+  taught, tmp_path, monkeypatch
+):
   """After four steps nothing is better for certain."""
   aligned = tmp_path / "aligned"
   command = (
@@ -115,10 +119,28 @@ def test_lists_are_rewarded_and_what_is_no_better_is_refused(taught, tmp_path):
     f"--output={aligned}",
     "--num_requests=6",
   )
+  free, written = control_writing.ControlWriter.free, []
+
+  def interrupted(writer, name):
+    written.append(name)
+    if len(written) == 2:
+      raise KeyboardInterrupt
+    return free(writer, name)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(control_writing.ControlWriter, "free", interrupted)
+    stopped = call(*command)
+  assert stopped.exit_code == 128 + signal.SIGINT, stopped.output
+  assert "adapters alone are trained" in stopped.output
+  assert "best is checkpoint_4: reward/list" in stopped.output
+  (reason,) = run_record.read(aligned)["promotion"]["reasons"]
+  assert "it is not judged yet" in reason
+  result = call(*command, "--split=test")
+  assert "holds no run that is judged" in str(result.exception)
+  trained = (aligned / "metrics.jsonl").read_bytes()
   result = call(*command)
   assert result.exit_code == align.REFUSED, result.output
-  assert "adapters alone are trained" in result.output
-  assert "best is checkpoint_4: reward/list" in result.output
+  assert (aligned / "metrics.jsonl").read_bytes() == trained
   assert "no metric of control is better for certain" in result.output
   first = json.loads((aligned / "metrics.jsonl").read_text().splitlines()[0])
   # Of two steps, the first of which is of the network that is not to be left.
@@ -134,6 +156,14 @@ def test_lists_are_rewarded_and_what_is_no_better_is_refused(taught, tmp_path):
   # With the trie on there are no mistakes, before or after.
   mistakes = methods["model"]["mistakes"]
   assert mistakes["before"]["mean"] == mistakes["after"]["mean"] == 0.0
+  # Lists of test requests decide nothing.
+  result = call(*command, "--split=test")
+  assert result.exit_code == align.REFUSED, result.output
+  assert run_record.read(aligned)["promotion"] == judged
+  other = json.loads((aligned / "alignment_test" / "report.json").read_text())
+  assert other["facts"]["split"] == "test"
+  assert other["promotion"]["reasons"] == judged["reasons"]
+  assert other["promotion"]["control"] != judged["control"]
   # A floor that every policy is below: the run goes on, and collapses.
   result = call(
     *command, "--gin.TRAIN_STEPS=6", "--gin.FLOORS={'entropy/item': 1e9}"

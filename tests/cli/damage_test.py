@@ -214,11 +214,10 @@ def tasks(work):
   import os
 
   import tasks.instructrec  # noqa: F401
-  from instructrec.pipelines import vocabulary
 
   with pytest.MonkeyPatch.context() as patch:
     model = work / "instructions" / run_dir.VOCABULARY
-    patch.setitem(os.environ, vocabulary.ENVIRONMENT_VARIABLE, str(model))
+    patch.setitem(os.environ, tokenizer.ENVIRONMENT_VARIABLE, str(model))
     yield
 
 

@@ -109,10 +109,9 @@ def test_k_core_leaves_only_what_has_enough(pairs):
     assert core.frame[column].value_counts()["count"].min() >= 2
 
 
-def test_clip_and_deduplicate_keep_newest_and_first():
+def test_the_first_of_repeated_interactions_stays():
   log = log_of(("a", "x", 0), ("a", "y", 1), ("a", "x", 2), ("a", "z", 3))
   assert filtering.deduplicate(log).sequences()[1] == [["x", "y", "z"]]
-  assert filtering.clip_users(log, newest=2).sequences()[1] == [["x", "z"]]
 
 
 @pytest.fixture(scope="module")

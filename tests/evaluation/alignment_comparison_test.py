@@ -18,10 +18,11 @@ from instructrec.evaluation import (
 
 USERS = 10
 BEFORE = np.arange(USERS) % 2 * 1.0
-HITS = np.zeros(USERS)
+_BEFORE = {"mistakes": 4 * BEFORE, "HR@10": np.zeros(USERS), "TCP": BEFORE}
+_AFTER = {"mistakes": BEFORE, "TCP": BEFORE}
 
 
-def _aligned(folder, seed, better, *, requests=10):
+def _aligned(folder, seed, better, *, requests=10, split="validation"):
   """A run that was aligned: so many users more are obeyed than before."""
   after = BEFORE.copy()
   after[: 2 * better : 2] = 1.0
@@ -29,8 +30,8 @@ def _aligned(folder, seed, better, *, requests=10):
     groups={"wanted, seen": np.arange(6), "plain, seen": np.arange(6, 10)},
     directions=np.ones(USERS, int),
     clusters=[f"u{n}" for n in range(USERS)],
-    before={"model": {"CPA": BEFORE, "mistakes": 4 * BEFORE, "HR@10": HITS}},
-    after={"model": {"CPA": after, "mistakes": BEFORE, "HR@10": after}},
+    before={"model": {**_BEFORE, "CPA": BEFORE}},
+    after={"model": {**_AFTER, "CPA": after, "HR@10": after}},
     num_resamples=10,
   )
   obeyed, mistakes, hits = (
@@ -42,7 +43,7 @@ def _aligned(folder, seed, better, *, requests=10):
     )
   )
   alignment_report.write(
-    folder / alignment_comparison.FOLDER,
+    folder / alignment_comparison.FOLDERS[split],
     found,
     promotion.decide([obeyed, mistakes], [hits]),
     alignment_report.Context(
@@ -51,7 +52,7 @@ def _aligned(folder, seed, better, *, requests=10):
       lists={"model": "titles alone"},
       facts={
         "before": "checkpoint_1 of run",
-        "split": "validation",
+        "split": split,
         "requests asked for": requests,
         "instructions fingerprint": "sha256:1",
         "seed of requests and intervals": 0,
@@ -117,6 +118,11 @@ def test_ways_have_their_means_over_seeds_beside_what_they_began_with(
   assert gap.mean == pytest.approx(0.2)
   assert not gap.is_clear
   assert a.differences["mistakes in lists"].is_clear
+  # All metrics of a method's lists, but shares of what some wishes want.
+  lists = published_report.from_folder(tmp_path, "x", groups=["model"]).tables
+  assert lists[0].metrics == ["mistakes", "CPA", "HR@10"]
+  assert lists[0].row("B").metrics["CPA"].mean == b.metrics["CPA"].mean
+  assert not lists[0].compared
   # One seed says nothing of others.
   assert b.metrics["CPA"].low is None
   assert b.differences["CPA"].mean == pytest.approx(0.5)
@@ -126,8 +132,15 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path):
   other = _aligned(tmp_path / "other", 0, 1, requests=20)
   result = _call(runs["a0"], other, f"--output={tmp_path / 'out'}")
   assert "differ in 'requests asked for': 10 and 20" in str(result.exception)
+  other = _aligned(tmp_path / "other", 0, 1, split="test") / "alignment_test"
+  result = _call(runs["a0"], other, f"--output={tmp_path / 'out'}")
+  assert "differ in 'split': 'validation' and 'test'" in str(result.exception)
   result = _call(runs["a0"], "--method=x", f"--output={tmp_path / 'out'}")
   assert "leave it out" in str(result.exception)
   assert not (tmp_path / "out").exists()
+  result = _call(other, f"--output={tmp_path / 'of_test'}")
+  assert result.exit_code == 0, result.output
+  page = (tmp_path / "of_test" / "report.md").read_text()
+  assert "10 lists of test requests, before and after" in page
   with pytest.raises(ValueError, match="expected at least 2"):
     intervals.over_seeds([1.0])

@@ -172,15 +172,6 @@ def test_differences_are_those_of_the_paired_bootstrap(found):
   assert gap.high == pytest.approx(paired.high, abs=1e-9)
 
 
-def test_all_methods_can_be_held_against_one(found):
-  gaps = found.differences_from("flat")
-  assert {d.method for d in gaps} == {"good", "noise"}
-  assert {d.reference for d in gaps} == {"flat"}
-  assert len(gaps) == 2 * len(metrics.NAMES)
-  with pytest.raises(KeyError, match="no method 'worst'"):
-    found.differences_from("worst")
-
-
 def test_rows_hold_methods_and_chance(found):
   rows = pl.DataFrame(found.rows())
   assert rows.height == 4 * len(metrics.NAMES)

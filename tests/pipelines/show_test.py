@@ -23,10 +23,10 @@ registry.register(vocabulary.default(), prefix="{_PREFIX}")
 @pytest.fixture
 def shown(data_dir, tmp_path_factory, monkeypatch):
   """Shows with tasks of a module of one's own, registered once."""
-  from instructrec.pipelines import show, vocabulary
+  from instructrec.pipelines import show
 
   # It is set by `show`; another data set's must not stay.
-  monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, "/not/there.model")
+  monkeypatch.setenv(tokenizer.ENVIRONMENT_VARIABLE, "/not/there.model")
   folder = tmp_path_factory.getbasetemp() / "show_modules"
   folder.mkdir(exist_ok=True)
   (folder / "show_test_tasks.py").write_text(_MODULE)

@@ -12,12 +12,12 @@ pytestmark = pytest.mark.tf
 def test_without_a_setting_the_vocabulary_is_t5s(monkeypatch):
   from instructrec.pipelines import vocabulary
 
-  monkeypatch.delenv(vocabulary.ENVIRONMENT_VARIABLE, raising=False)
-  assert vocabulary.default().sentencepiece_model_file == vocabulary.PUBLIC_T5
-  monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, "/some/file.model")
+  monkeypatch.delenv(tokenizer.ENVIRONMENT_VARIABLE, raising=False)
+  assert vocabulary.default().sentencepiece_model_file == tokenizer.PUBLIC_T5
+  monkeypatch.setenv(tokenizer.ENVIRONMENT_VARIABLE, "/some/file.model")
   words = vocabulary.default()
   assert words.sentencepiece_model_file == "/some/file.model"
-  monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, "/some/tokenizer.json")
+  monkeypatch.setenv(tokenizer.ENVIRONMENT_VARIABLE, "/some/tokenizer.json")
   with pytest.raises(ValueError, match="SentencePiece models alone"):
     words.encode("a mug")
 
@@ -33,7 +33,7 @@ def test_tasks_follow_the_vocabulary_that_is_named(tmp_path, monkeypatch):
   for number, texts in enumerate([["cold tea"] * 9, ["a mug for it"] * 9]):
     path = tmp_path / f"{number}.model"
     tokenizer.train([text, *texts], path, vocab_size=400)
-    monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(path))
+    monkeypatch.setenv(tokenizer.ENVIRONMENT_VARIABLE, str(path))
     plain = seqio.SentencePieceVocabulary(str(path), tokenizer.EXTRA_IDS)
     copied = copy.deepcopy(words)
     assert words == plain == copied
@@ -59,7 +59,7 @@ def test_a_copy_of_the_public_vocabulary_has_its_ids(
   published(own, copied)
   words = vocabulary.default()
   for path, extra_ids in ((copied, 0), (own, tokenizer.EXTRA_IDS)):
-    monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(path))
+    monkeypatch.setenv(tokenizer.ENVIRONMENT_VARIABLE, str(path))
     assert words.extra_ids == extra_ids
     assert words == seqio.SentencePieceVocabulary(str(path), extra_ids)
     assert words.vocab_size == tokenizer.Tokenizer(own).vocab_size
@@ -74,7 +74,7 @@ def test_a_list_has_the_tokens_of_its_titles(tmp_path, monkeypatch):
   titles = ['Café 2: "Go, go"', "1,000 Miles", "A", "<b> & 7"]
   path = tmp_path / "sentencepiece.model"
   tokenizer.train(titles * 9, path, vocab_size=400)
-  monkeypatch.setenv(vocabulary.ENVIRONMENT_VARIABLE, str(path))
+  monkeypatch.setenv(tokenizer.ENVIRONMENT_VARIABLE, str(path))
   words, own = vocabulary.default(), tokenizer.Tokenizer(path)
   separator_ids = own.separator_ids(title_list.SENTINELS)
   assert vocabulary.separator_ids() == separator_ids

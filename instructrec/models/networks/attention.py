@@ -1,10 +1,8 @@
 """Multi-head attention, with keys and values that many queries may share."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,89 +10,11 @@ from flax.linen import partitioning
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.kernels import pallas_attention
-from instructrec.models.networks import layers, t5_config
+from instructrec.models.networks import keys_values, layers, t5_config
 
 # Added to the logit of a masked key. Finite, so that a query with no key at
 # all (a padded row) has a uniform softmax and not NaN.
 MASKED_LOGIT = -1e10
-_ROOMS = (16, 64, 256, 1024)
-"""Keys of a cache that are looked at, where it has no more yet."""
-
-
-@flax.struct.dataclass
-class KeysValues:
-  """Projected keys and values of one attention layer.
-
-  Attributes:
-    keys: [batch, length, heads, kv].
-    values: [batch, length, heads, kv].
-  """
-
-  keys: Float[Array, "batch length heads kv"]
-  values: Float[Array, "batch length heads kv"]
-
-
-def write(
-  cache: KeysValues, new: KeysValues, position: Int[Array, ""]
-) -> KeysValues:
-  """The cache of some sequences, with more positions of each."""
-
-  def put(old: Array, more: Array) -> Array:
-    return jax.lax.dynamic_update_slice_in_dim(old, more, position, axis=1)
-
-  return jax.tree.map(put, cache, new)
-
-
-def causal(
-  position: Int[Array, ""], block: int, length: int
-) -> Bool[Array, "1 1 block length"]:
-  """What of a cache the positions from `position` on look at."""
-  queries = position + jnp.arange(block)
-  return (jnp.arange(length) <= queries[:, None])[None, None]
-
-
-def within(
-  cache: KeysValues,
-  filled: Int[Array, ""],
-  look: Callable[[KeysValues], Array],
-) -> Array:
-  """What `look` makes of a cache, of which it is shown what is written.
-
-  A cache has room for the longest sequence there may be, and most are short.
-
-  Args:
-    cache: of some sequences.
-    filled: positions that are written.
-    look: reads a cache of fewer positions; those that are not written have no
-      part in what it makes.
-  """
-  length = cache.keys.shape[1]
-  rooms = [room for room in _ROOMS if 2 * room <= length]
-
-  def shown(room: int) -> Array:
-    return look(jax.tree.map(lambda x: x[:, :room], cache))
-
-  branches = [functools.partial(shown, room) for room in (*rooms, length)]
-  index = sum((filled > room).astype(jnp.int32) for room in rooms)
-  return jax.lax.switch(index, branches) if rooms else look(cache)
-
-
-def write_slots(
-  cache: KeysValues, new: KeysValues, first: Int[Array, ""]
-) -> KeysValues:
-  """A cache of prefixes, with new ones [prefixes, 1, ...] from a slot on.
-
-  The cache is [1, slots, heads, kv], a slot a prefix.
-  """
-  swapped = jax.tree.map(lambda x: x.swapaxes(0, 1), new)
-  return write(cache, swapped, first)
-
-
-def along(
-  cache: KeysValues, paths: Int[Array, "prefixes length"]
-) -> KeysValues:
-  """What a cache of prefixes has in the slots of each path."""
-  return jax.tree.map(lambda slots: slots[0, paths], cache)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -129,7 +49,7 @@ _spread.defvjp(_spread_fwd, _spread_bwd)
 
 def dot_product_attention(
   query: Float[Array, "batch queries heads kv"],
-  memory: KeysValues,
+  memory: keys_values.KeysValues,
   mask: Bool[Array, "#batch 1 #queries keys"],
   bias: Float[Array, "#batch heads #queries keys"] | None,
   *,
@@ -169,7 +89,7 @@ def dot_product_attention(
 
 def fused_dot_product_attention(
   query: Float[Array, "batch queries heads kv"],
-  memory: KeysValues,
+  memory: keys_values.KeysValues,
   mask: Bool[Array, "#batch 1 #queries keys"],
   bias: Float[Array, "#batch heads #queries keys"] | None,
   *,
@@ -207,7 +127,7 @@ def fused_dot_product_attention(
   values = memory.values * kept.transpose(0, 3, 1, 2)
   return fused(
     query,
-    KeysValues(memory.keys, values),
+    keys_values.KeysValues(memory.keys, values),
     mask,
     bias,
     implementation=implementation,
@@ -216,7 +136,7 @@ def fused_dot_product_attention(
 
 def fused(
   query: Float[Array, "batch queries heads kv"],
-  memory: KeysValues,
+  memory: keys_values.KeysValues,
   mask: Bool[Array, "#batch 1 #queries keys"],
   bias: Float[Array, "#batch heads #queries keys"] | None,
   *,
@@ -287,9 +207,9 @@ class Attention(nn.Module):
 
   def project(
     self, x: Float[Array, "batch length embed"], deterministic: bool
-  ) -> KeysValues:
+  ) -> keys_values.KeysValues:
     """Keys and values of `x`; dropout in adapters unless `deterministic`."""
-    return KeysValues(
+    return keys_values.KeysValues(
       keys=self._split_heads(self.key(x, deterministic)),
       values=self._split_heads(self.value(x, deterministic)),
     )
@@ -297,7 +217,7 @@ class Attention(nn.Module):
   def attend(
     self,
     x: Float[Array, "sequences queries embed"],
-    memory: KeysValues,
+    memory: keys_values.KeysValues,
     mask: Bool[Array, "#batch 1 #merged keys"],
     bias: Float[Array, "#batch heads #merged keys"] | None,
     deterministic: bool,
@@ -331,7 +251,7 @@ class Attention(nn.Module):
   def _attended(
     self,
     query: Float[Array, "batch queries heads kv"],
-    memory: KeysValues,
+    memory: keys_values.KeysValues,
     mask: Bool[Array, "#batch 1 #queries keys"],
     bias: Float[Array, "#batch heads #queries keys"] | None,
     deterministic: bool,
@@ -373,10 +293,10 @@ class Attention(nn.Module):
   def step(
     self,
     x: Float[Array, "sequences block embed"],
-    cache: KeysValues,
+    cache: keys_values.KeysValues,
     position: Int[Array, ""],
     bias: Float[Array, "1 heads block length"],
-  ) -> tuple[Float[Array, "sequences block embed"], KeysValues]:
+  ) -> tuple[Float[Array, "sequences block embed"], keys_values.KeysValues]:
     """Self-attention of new positions, with the earlier ones in `cache`.
 
     Args:
@@ -388,27 +308,27 @@ class Attention(nn.Module):
     Returns:
       The result, and the cache with the new positions written into it.
     """
-    cache = write(cache, self.project(x, True), position)
+    cache = keys_values.write(cache, self.project(x, True), position)
     block = x.shape[1]
     query = self._split_heads(self.query(x, True))
 
-    def look(part: KeysValues) -> Array:
+    def look(part: keys_values.KeysValues) -> Array:
       keys = part.keys.shape[1]
-      mask = causal(position, block, keys)
+      mask = keys_values.causal(position, block, keys)
       return self._attended(query, part, mask, bias[..., :keys], True)
 
-    attended = within(cache, position + block, look)
+    attended = keys_values.within(cache, position + block, look)
     return self.out(attended.reshape(*x.shape[:2], -1), True), cache
 
   def extend(
     self,
     x: Float[Array, "prefixes 1 embed"],
-    cache: KeysValues,
+    cache: keys_values.KeysValues,
     first: Int[Array, ""],
     paths: Int[Array, "prefixes length"],
     mask: Bool[Array, "prefixes 1 1 length"],
     bias: Float[Array, "prefixes heads 1 length"],
-  ) -> tuple[Float[Array, "prefixes 1 embed"], KeysValues]:
+  ) -> tuple[Float[Array, "prefixes 1 embed"], keys_values.KeysValues]:
     """Self-attention of the newest positions of prefixes of any lengths.
 
     Args:
@@ -422,5 +342,7 @@ class Attention(nn.Module):
     Returns:
       The result, and the cache with the new prefixes in it.
     """
-    cache = write_slots(cache, self.project(x, True), first)
-    return self.attend(x, along(cache, paths), mask, bias, True), cache
+    cache = keys_values.write_slots(cache, self.project(x, True), first)
+    return self.attend(
+      x, keys_values.along(cache, paths), mask, bias, True
+    ), cache

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from instructrec.models.networks import attention, network_config
+from instructrec.models.networks import keys_values, network_config
 
 # Keys and values of all layers of a stack.
-PerLayer = tuple[attention.KeysValues, ...] | attention.KeysValues
+PerLayer = tuple[keys_values.KeysValues, ...] | keys_values.KeysValues
 # Axes of those; counted from the end, they are the same with and without
 # "layers".
 _SEQUENCES, _LENGTH = -4, -3
@@ -113,7 +113,7 @@ def empty_cache(
   stacked = (num_layers,) if config.scan_layers else ()
   shape = (num_sequences, max_length, num_heads, config.head_dim)
   zeros = jnp.zeros((*stacked, *shape), config.dtype)
-  layer = attention.KeysValues(keys=zeros, values=zeros)
+  layer = keys_values.KeysValues(keys=zeros, values=zeros)
   return DecodingCache(
     layers=layer if config.scan_layers else (layer,) * num_layers,
     position=jnp.zeros((), jnp.int32),

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.networks import (
   attention,
+  keys_values,
   layers,
   llama_config,
   rotary,
@@ -30,14 +31,14 @@ class Source(NamedTuple):
     filled: keys that are written, where that is not known before; None for all.
   """
 
-  memory: attention.KeysValues
+  memory: keys_values.KeysValues
   mask: Bool[Array, "#rows 1 #queries keys"]
   filled: Int[Array, ""] | None = None
 
 
 # From a layer's new keys and values to what its queries look at, and to what
 # the caller wants to keep.
-Look = Callable[[attention.KeysValues], tuple[Sequence[Source], Any]]
+Look = Callable[[keys_values.KeysValues], tuple[Sequence[Source], Any]]
 
 
 def grouped_attention(
@@ -106,11 +107,11 @@ def attend(
   *others, last = sources
   if last.filled is not None:
 
-    def look(part: attention.KeysValues) -> Array:
+    def look(part: keys_values.KeysValues) -> Array:
       mask = last.mask[..., : part.keys.shape[1]]
       return attend(query, [*others, Source(part, mask)], implementation)
 
-    return attention.within(last.memory, last.filled, look)
+    return keys_values.within(last.memory, last.filled, look)
   if implementation == "einsum" or others:
     return grouped_attention(query, sources)
   memory, mask, _ = last
@@ -188,7 +189,7 @@ class GroupedAttention(nn.Module):
       jnp.ones((*values.shape[:-1], 1), values.dtype),
       deterministic=deterministic,
     )
-    new = attention.KeysValues(
+    new = keys_values.KeysValues(
       keys=rotary.rotate(keys, rotation), values=values * kept
     )
     sources, given = look(new)

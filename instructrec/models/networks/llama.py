@@ -15,9 +15,9 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.networks import (
-  attention,
   decoding_state,
   grouped_attention,
+  keys_values,
   layer_loop,
   layers,
   llama_config,
@@ -310,11 +310,11 @@ class Llama(network_module.NetworkModule):
   ]:
     """Decodes the next tokens of each sequence; see `network.Network`."""
     position, block = cache.position, tokens.shape[1]
-    mask = attention.causal(position, block, cache.length)
+    mask = keys_values.causal(position, block, cache.length)
 
-    def look(new: attention.KeysValues, own: Any) -> Any:
+    def look(new: keys_values.KeysValues, own: Any) -> Any:
       kept, prompt = own
-      kept = attention.write(kept, new, position)
+      kept = keys_values.write(kept, new, position)
       own_source = Source(kept, mask, filled=position + block)
       return (Source(prompt, memory.mask), own_source), kept
 
@@ -334,10 +334,10 @@ class Llama(network_module.NetworkModule):
     mask = jnp.arange(paths.shape[1]) <= depths[:, None]
     mask = mask[:, None, None, :]
 
-    def look(new: attention.KeysValues, own: Any) -> Any:
+    def look(new: keys_values.KeysValues, own: Any) -> Any:
       kept, prompt = own
-      kept = attention.write_slots(kept, new, cache.position)
-      along = attention.along(kept, paths)
+      kept = keys_values.write_slots(kept, new, cache.position)
+      along = keys_values.along(kept, paths)
       return (Source(prompt, memory.mask), Source(along, mask)), kept
 
     features, kept = self._continued(

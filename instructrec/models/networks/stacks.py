@@ -7,8 +7,8 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from instructrec.models.networks import (
-  attention,
   decoding_state,
+  keys_values,
   layer_loop,
   layers,
   relative_positions,
@@ -151,7 +151,7 @@ class Decoder(nn.Module):
 
     def through(
       layer: transformer_layers.DecoderLayer, encoded: Array, _: None
-    ) -> tuple[Array, attention.KeysValues]:
+    ) -> tuple[Array, keys_values.KeysValues]:
       return encoded, layer.project_memory(encoded, True)
 
     return self._through_layers(through, encoded, None)[1]
@@ -174,8 +174,8 @@ class Decoder(nn.Module):
     def through(
       layer: transformer_layers.DecoderLayer,
       x: Array,
-      own: tuple[attention.KeysValues, attention.KeysValues],
-    ) -> tuple[Array, attention.KeysValues]:
+      own: tuple[keys_values.KeysValues, keys_values.KeysValues],
+    ) -> tuple[Array, keys_values.KeysValues]:
       kept, asked = own
       return layer.step(x, kept, asked, memory.mask, cache.position, bias)
 
@@ -205,8 +205,8 @@ class Decoder(nn.Module):
     def through(
       layer: transformer_layers.DecoderLayer,
       x: Array,
-      own: tuple[attention.KeysValues, attention.KeysValues],
-    ) -> tuple[Array, attention.KeysValues]:
+      own: tuple[keys_values.KeysValues, keys_values.KeysValues],
+    ) -> tuple[Array, keys_values.KeysValues]:
       kept, asked = own
       return layer.extend(
         x, kept, asked, memory.mask, cache.position, paths, mask, bias

@@ -3,7 +3,12 @@
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from instructrec.models.networks import attention, layers, t5_config
+from instructrec.models.networks import (
+  attention,
+  keys_values,
+  layers,
+  t5_config,
+)
 
 
 class EncoderLayer(nn.Module):
@@ -64,7 +69,7 @@ class DecoderLayer(nn.Module):
     self,
     encoded: Float[Array, "batch inputs embed"],
     deterministic: bool,
-  ) -> attention.KeysValues:
+  ) -> keys_values.KeysValues:
     """Cross-attention keys and values of the encoder's output."""
     return self.encoder_decoder_attention.project(encoded, deterministic)
 
@@ -72,7 +77,7 @@ class DecoderLayer(nn.Module):
     self,
     x: Float[Array, "sequences length embed"],
     attended: Float[Array, "sequences length embed"],
-    memory: attention.KeysValues,
+    memory: keys_values.KeysValues,
     memory_mask: Bool[Array, "batch 1 #length inputs"],
     deterministic: bool,
   ) -> Float[Array, "sequences length embed"]:
@@ -107,12 +112,12 @@ class DecoderLayer(nn.Module):
   def step(
     self,
     x: Float[Array, "sequences block embed"],
-    cache: attention.KeysValues,
-    memory: attention.KeysValues,
+    cache: keys_values.KeysValues,
+    memory: keys_values.KeysValues,
     memory_mask: Bool[Array, "batch 1 1 inputs"],
     position: Int[Array, ""],
     bias: Float[Array, "1 heads block length"],
-  ) -> tuple[Float[Array, "sequences block embed"], attention.KeysValues]:
+  ) -> tuple[Float[Array, "sequences block embed"], keys_values.KeysValues]:
     """Applies the layer to the next positions of every sequence."""
     y, cache = self.self_attention.step(
       self.pre_self_attention_layer_norm(x), cache, position, bias
@@ -122,14 +127,14 @@ class DecoderLayer(nn.Module):
   def extend(
     self,
     x: Float[Array, "prefixes 1 embed"],
-    cache: attention.KeysValues,
-    memory: attention.KeysValues,
+    cache: keys_values.KeysValues,
+    memory: keys_values.KeysValues,
     memory_mask: Bool[Array, "1 1 1 inputs"],
     first: Int[Array, ""],
     paths: Int[Array, "prefixes length"],
     mask: Bool[Array, "prefixes 1 1 length"],
     bias: Float[Array, "prefixes heads 1 length"],
-  ) -> tuple[Float[Array, "prefixes 1 embed"], attention.KeysValues]:
+  ) -> tuple[Float[Array, "prefixes 1 embed"], keys_values.KeysValues]:
     """Applies the layer to the newest position of every prefix."""
     y, cache = self.self_attention.extend(
       self.pre_self_attention_layer_norm(x), cache, first, paths, mask, bias

@@ -38,8 +38,6 @@ class GRPO(policy.GroupPolicy):
     losses, clipped = self.clipped(log_ratio, advantages[..., None])
     divergence = policy.k3(samples.log_probs, samples.reference)
     losses += self.divergence_weight * divergence
-    lengths = jnp.maximum(where.sum(-1), 1)
-    means = jnp.where(where, losses, 0.0).sum(-1) / lengths
     metrics = policy.report(samples, where, log_ratio, clipped, divergence)
     metrics["policy/same_rewards"] = policy.same_rewards(spread)
-    return num_places * means.sum(), metrics
+    return policy.list_means(losses, samples, num_places), metrics

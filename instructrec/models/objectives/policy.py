@@ -25,8 +25,8 @@ class Samples(NamedTuple):
   """Groups of sampled lists, and what is known of their tokens.
 
   Attributes:
-    log_probs: of each token under the policy that is trained, in nats; the
-      only one with a gradient.
+    log_probs: of each token under the policy that is trained, in nats; with
+      their gradient, as entropies and values are.
     old: of the policy that wrote the lists.
     reference: of the policy that is not to be left.
     entropies: of what might have stood in each token's place, in nats.
@@ -199,8 +199,10 @@ def k3(
   """Schulman's third estimator of the divergence from the reference.
 
   r - 1 - log r with r = p_reference / p: never negative, 0 where both agree,
-  its mean over draws of the policy is the divergence. The first one, -log r,
-  has no gradient in the mean where draws are of the policy itself.
+  its mean over draws of the policy is the divergence of the policy from the
+  reference. As a loss over such draws, which are held fixed, its gradient is in
+  the mean that of the other one, of the reference from the policy; that of the
+  first estimator, -log r, is 0.
   """
   log_ratio = jnp.clip(reference - log_probs, -MOST_LOG_RATIO, MOST_LOG_RATIO)
   return jnp.expm1(log_ratio) - log_ratio
@@ -233,6 +235,22 @@ def group_advantages(
   if scale:
     apart = apart / jnp.where(differs, deviation, 1.0)
   return jnp.where(differs, apart, 0.0), differs[:, 0]
+
+
+def list_means(
+  losses: Float[Array, "batch group length"], samples: Samples, num_places: int
+) -> Float[Array, ""]:
+  """Sum over lists of the mean over their tokens.
+
+  Args:
+    losses: of each token.
+    samples: the lists.
+    num_places: of a list, each of which its mean counts for.
+  """
+  where = samples.where
+  lengths = jnp.maximum(where.sum(-1), 1)
+  means = jnp.where(where, losses, 0.0).sum(-1) / lengths
+  return num_places * means.sum()
 
 
 def rewards_to_go(

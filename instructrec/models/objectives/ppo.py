@@ -21,8 +21,8 @@ from instructrec.models.objectives import policy, training_metrics
 class PPO:
   """Settings; the defaults are the paper's.
 
-  Rewards and advantages are whitened over all tokens of the lists that are
-  given at once, those of a microbatch.
+  Rewards are divided by their standard deviation, and advantages whitened, over
+  all tokens of the lists that are given at once, those of a microbatch.
 
   Attributes:
     divergence_weight: what a nat of divergence from the reference costs, as a
@@ -95,9 +95,6 @@ class PPO:
     errors = value_errors(values, old_values, returns, clip=self.value_clip)
     losses += self.value_weight * errors
     losses -= self.entropy_weight * samples.entropies
-    lengths = jnp.maximum(where.sum(-1), 1)
-    means = jnp.where(where, losses, 0.0).sum(-1) / lengths
-    num_places = rewards.items.shape[-1]
     divergence = policy.k3(samples.log_probs, samples.reference)
     metrics = policy.report(samples, where, log_ratio, clipped, divergence)
     metrics |= {
@@ -105,7 +102,8 @@ class PPO:
       "value/mean": training_metrics.mean(values, where),
       "value/return": training_metrics.mean(returns, where),
     }
-    return num_places * means.sum(), metrics
+    num_places = rewards.items.shape[-1]
+    return policy.list_means(losses, samples, num_places), metrics
 
 
 def token_rewards(

@@ -16,7 +16,7 @@ import scipy.sparse
 from jaxtyping import Float, Int
 
 from instructrec.data import catalog, interaction, request
-from instructrec.retrieval import retriever
+from instructrec.retrieval import interaction_matrix, retriever
 
 _FACTORS = "item_factors.npy"
 
@@ -77,7 +77,7 @@ class ALS(retriever.Retriever):
   ) -> scipy.sparse.csr_matrix:
     # implicit takes the older of SciPy's two kinds alone.
     return scipy.sparse.csr_matrix(
-      retriever.interaction_matrix(sequences, len(self.item_ids))
+      interaction_matrix.binary(sequences, len(self.item_ids))
     )
 
   def _fit(

@@ -9,7 +9,7 @@ import scipy.sparse
 from jaxtyping import Float
 
 from instructrec.data import catalog, interaction, request
-from instructrec.retrieval import retriever
+from instructrec.retrieval import interaction_matrix, retriever
 
 _NEIGHBOURS = "neighbours.npz"
 
@@ -47,7 +47,7 @@ class ItemKNN(retriever.Retriever):
     validation: Sequence[request.RankingRequest],
   ) -> None:
     del items, validation
-    matrix = retriever.interaction_matrix(
+    matrix = interaction_matrix.binary(
       self.sequences(training_log), len(self.item_ids)
     ).astype(np.float64)
     common = (matrix.T @ matrix).tocsr()
@@ -64,7 +64,7 @@ class ItemKNN(retriever.Retriever):
     self, requests: Sequence[request.RankingRequest]
   ) -> Float[np.ndarray, "requests items"]:
     histories = [h[-self.max_history :] for h in self.histories(requests)]
-    matrix = retriever.interaction_matrix(histories, len(self.item_ids))
+    matrix = interaction_matrix.binary(histories, len(self.item_ids))
     return (matrix.astype(np.float64) @ self._similarity).toarray()
 
   def _save(self, folder: pathlib.Path) -> None:

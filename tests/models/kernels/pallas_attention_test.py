@@ -14,7 +14,7 @@ import pytest
 from flax import linen as nn
 
 from instructrec.models.kernels import pallas_attention, pallas_plan
-from instructrec.models.networks import attention
+from instructrec.models.networks import attention, keys_values
 from instructrec.preflight import chips
 from instructrec.training import mesh as mesh_lib
 
@@ -88,7 +88,7 @@ CASES = {
 def reference(query, keys, values, bias, *, mask):
   return attention.dot_product_attention(
     query,
-    attention.KeysValues(keys, values),
+    keys_values.KeysValues(keys, values),
     mask,
     bias,
     dtype=query.dtype,

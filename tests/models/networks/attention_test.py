@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from instructrec.models import ranking_model
 from instructrec.models.kernels import pallas_attention
-from instructrec.models.networks import attention, t5
+from instructrec.models.networks import attention, keys_values, t5
 
 
 @pytest.fixture(name="layer")
@@ -74,14 +74,14 @@ def test_sequences_share_the_memory_of_their_row(layer, tiny_config):
 )
 def test_of_a_cache_what_is_written_is_looked_at(filled, shown):
   rows = np.arange(140, dtype=np.float32)[None, :, None, None]
-  cache = attention.KeysValues(rows, 2 * rows)
+  cache = keys_values.KeysValues(rows, 2 * rows)
 
   def look(part):
     written = jnp.arange(part.keys.shape[1]) < filled
     total = (part.values[0, :, 0, 0] * written).sum()
     return jnp.stack([jnp.float32(part.keys.shape[1]), total])
 
-  found = jax.jit(lambda n: attention.within(cache, n, look))(filled)
+  found = jax.jit(lambda n: keys_values.within(cache, n, look))(filled)
   np.testing.assert_allclose(found, [shown, filled * (filled - 1)])
 
 
@@ -108,7 +108,7 @@ def test_fused_attention_has_the_same_values_and_gradients(cross):
   keys = jax.random.split(jax.random.PRNGKey(3), 4)
   queries, length = (5, 8) if cross else (8, 8)
   query = jax.random.normal(keys[0], (2, queries, 3, 4))
-  memory = attention.KeysValues(
+  memory = keys_values.KeysValues(
     keys=jax.random.normal(keys[1], (2, length, 3, 4)),
     values=jax.random.normal(keys[2], (2, length, 3, 4)),
   )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models.networks import attention, decoding_state, network
+from instructrec.models.networks import decoding_state, keys_values, network
 
 RNG = np.random.default_rng(5)
 
@@ -44,7 +44,7 @@ def _steps(module, params, inputs, shifted):
 @pytest.mark.parametrize("written", [0, 3, 16, 34, 35])
 def test_select_moves_what_is_written(scan, written):
   shape = (2, 3, 35, 1, 2) if scan else (3, 35, 1, 2)
-  layer = attention.KeysValues(*RNG.normal(size=(2, *shape)))
+  layer = keys_values.KeysValues(*RNG.normal(size=(2, *shape)))
   cache = decoding_state.DecodingCache(
     layers=layer if scan else (layer,), position=jnp.array(written)
   )

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from instructrec.models.networks import attention, grouped_attention
+from instructrec.models.networks import grouped_attention, keys_values
 
 RNG = np.random.default_rng(3)
 
 
 def _memory(rows, keys):
   arrays = RNG.standard_normal((2, rows, keys, 2, 4)).astype(np.float32)
-  return attention.KeysValues(*map(jnp.asarray, arrays))
+  return keys_values.KeysValues(*map(jnp.asarray, arrays))
 
 
 def _by_loops(query, sources):

@@ -40,6 +40,11 @@ def test_k3_is_the_divergence_in_the_mean_and_never_negative():
   expected = (p * jnp.log(p / q)).sum()
   np.testing.assert_allclose((p * each).sum(), expected, rtol=1e-5)
   np.testing.assert_array_equal(policy.k3(jnp.log(p), jnp.log(p)), 0.0)
+  # Of draws that are held fixed, the gradient is that of KL(q || p): p - q.
+  pull = jax.grad(
+    lambda logits: (p * policy.k3(jax.nn.log_softmax(logits), jnp.log(q))).sum()
+  )
+  np.testing.assert_allclose(pull(jnp.log(p)), p - q, atol=1e-6)
 
 
 def test_k3_of_far_policies_is_finite():
