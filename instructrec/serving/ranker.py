@@ -287,12 +287,13 @@ class InstructionRanker:
     # The step is filled up with repeats, to be compiled as the others.
     filled = np.resize(np.arange(len(trees)), size)
     most = int(candidate_tree.num_nodes(trees).max())
-    if len(set(owners)) == 1:
-      prompts, sizes = inputs[owners[:1]], NODES
+    sizes: Sequence[int] = NODES
+    if len(set(owners)) > 1:
+      prompts, sizes = inputs[np.asarray(owners)[filled]], NODES[-2:]
+    else:
+      prompts = inputs[owners[:1]]
       if size > 1:  # A list that was cut into several trees fills them.
         sizes = NODES[-1:]
-    else:
-      prompts, sizes = inputs[np.asarray(owners)[filled]], NODES[-2:]
     nodes = _filled(most, sizes)
     length = max(map(self.padded_length, prompts))
     prompts = prompts[:, :length]
