@@ -47,10 +47,9 @@ def no_weights_stay():
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory):
-  """Prepared data, instructions and a model trained for six steps."""
+def instructed(tmp_path_factory):
+  """Prepared data and instructions."""
   folder = tmp_path_factory.mktemp("work")
-  _SHARED.append(folder / "model")
   result = call(
     "prepare",
     "--source=synthetic",
@@ -68,10 +67,17 @@ def work(tmp_path_factory):
     "--vocab_size=500",
   )
   assert result.exit_code == 0, result.output
+  return folder
+
+
+@pytest.fixture(scope="session")
+def work(instructed):
+  """Prepared data, instructions and a model trained for six steps."""
+  _SHARED.append(instructed / "model")
   result = call(
     *_TRAIN,
-    f"--tfds_data_dir={folder / 'instructions'}",
-    f"--model_dir={folder / 'model'}",
+    f"--tfds_data_dir={instructed / 'instructions'}",
+    f"--model_dir={instructed / 'model'}",
   )
   assert result.exit_code == 0, result.output
-  return folder
+  return instructed
