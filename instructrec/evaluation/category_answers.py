@@ -12,9 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from instructrec.evaluation import intervals, markdown
+from instructrec.evaluation import (
+  control_report,
+  intervals,
+  markdown,
+  published,
+)
 
 COMMONEST = "commonest answer"
+_NAMES = ("most specific category", "any of its categories")
 
 
 def hits(
@@ -45,7 +51,7 @@ def section(
   *,
   seed: int,
   num_resamples: int = intervals.NUM_RESAMPLES,
-) -> list[str]:
+) -> control_report.Section:
   """A table of the model's answers and the commonest one.
 
   Args:
@@ -56,7 +62,7 @@ def section(
     num_resamples: likewise.
 
   Returns:
-    Lines of Markdown.
+    What a report says of them.
   """
   answers, counts = np.unique([names[0] for names in right], return_counts=True)
   always = [str(answers[counts.argmax()])] * len(right)
@@ -65,14 +71,31 @@ def section(
     means = intervals.bootstrap(
       hits(each, right), seed=seed, num_resamples=num_resamples
     )
-    shown = [f"{m.mean:.3f} [{m.low:.3f}, {m.high:.3f}]" for m in means]
-    rows.append((name, *shown))
-  head = ("answers", "most specific category", "any of its categories")
-  return [
+    figures = [published.Figure(m.mean, m.low, m.high) for m in means]
+    found = dict(zip(_NAMES, figures, strict=True))
+    rows.append(published.Row(name=name, metrics=found))
+  table = published.Table(
+    name=f"control: {group}",
+    metrics=[*_NAMES],
+    rows=rows,
+    num_requests=len(right),
+  )
+  shown = [
+    (
+      row.name,
+      *(
+        f"{m.mean:.3f} [{m.low:.3f}, {m.high:.3f}]"
+        for m in row.metrics.values()
+      ),
+    )
+    for row in rows
+  ]
+  lines = [
     f"## Control: {group}",
     "",
     f"{len(right):,} questions; answers count to the letter.",
     "",
-    markdown.table(head, rows),
+    markdown.table(("answers", *_NAMES), shown),
     "",
   ]
+  return control_report.Section(lines, table)

@@ -96,9 +96,10 @@ def section(
     dict.fromkeys(name for each in columns.values() for name in each)
   )
   table = _table(f"control: {group}", names, found, columns)
+  mistakes = MISTAKES if {*MISTAKES} & {*names} else ()
   names = [name for name in names if name not in MISTAKES]
   lines = [f"## Control: {group}", "", _requests(columns, reader, cases), ""]
-  for chosen in (names, MISTAKES):
+  for chosen in filter(None, (names, mistakes)):
     rows = [
       (markdown.cell(method), *(_shown(means.get(name)) for name in chosen))
       for method, means in found.items()

@@ -22,6 +22,7 @@ from instructrec.pipelines import (
   control_lead,
   control_methods,
   control_requests,
+  control_turns,
   control_writing,
 )
 from instructrec.retrieval import methods, retriever
@@ -152,7 +153,10 @@ class ControlEvaluation:
       tables.append(section.table)
     head = ("mean", *(f"{name}: {column}" for name, column in _SHOWN))
     lines += [markdown.table(head, means), ""]
-    return lines + details + self._categories(), tables
+    for section in (*self._second_turns(), *self._categories()):
+      details += section.lines
+      tables.append(section.table)
+    return lines + details, tables
 
   def _section(
     self, group: str, rows: Int[np.ndarray, " some"]
@@ -188,7 +192,27 @@ class ControlEvaluation:
       clusters=users.to_list(),
     )
 
-  def _categories(self) -> list[str]:
+  def _second_turns(self) -> list[control_report.Section]:
+    """What comes of asking for fewer of what was shown."""
+    lists = self.methods.writer.requests.lists
+    turns = control_turns.SecondTurns(self.methods)
+    groups = {
+      task: lists.groups.get(f"{task}, seen") for task in control_turns.TASKS
+    }
+    return [
+      control_report.section(
+        f"fewer of those, after {task}",
+        turns.columns(rows),
+        reader=self.methods.writer.reader.name,
+        seed=self.seed,
+        num_resamples=self.num_resamples,
+        clusters=lists.frame["user_id"][rows].to_list(),
+      )
+      for task, rows in groups.items()
+      if rows is not None
+    ]
+
+  def _categories(self) -> list[control_report.Section]:
     """The reverse question."""
     writer = self.methods.writer
     rows = writer.requests.categories
@@ -204,16 +228,16 @@ class ControlEvaluation:
       [words.decode(words.encode(name)) for name in map(_name, constraints)]
       for constraints in rows.frame["constraints"].to_list()
     ]
-    lines = []
-    for group, places in rows.groups.items():
-      lines += category_answers.section(
+    return [
+      category_answers.section(
         group,
         [said[place] for place in places],
         [right[place] for place in places],
         seed=self.seed,
         num_resamples=self.num_resamples,
       )
-    return lines
+      for group, places in rows.groups.items()
+    ]
 
 
 def columns_of(

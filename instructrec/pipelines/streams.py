@@ -22,10 +22,13 @@ class Examples:
   Attributes:
     datasets: by task.
     rates: relative weight of each task.
+    left_out: examples that were left out, for their responses are longer than
+      is read.
   """
 
   datasets: Mapping[str, token_dataset.TokenDataset]
   rates: Mapping[str, float]
+  left_out: int = 0
 
   def stream(
     self,
@@ -80,7 +83,8 @@ def load(
     Its examples.
 
   Raises:
-    ValueError: for unknown mixtures, and for a split that no task has.
+    ValueError: for unknown mixtures, a split that no task has, and a task of
+      which no response is short enough.
     FileNotFoundError: where the data set is not there.
   """
   for module in config.modules:
@@ -101,7 +105,11 @@ def load(
     datasets = {
       name: data.of_forms(config.task_forms) for name, data in datasets.items()
     }
-  return Examples(datasets, rates)
+  if not config.leave_out_longer:
+    return Examples(datasets, rates)
+  kept = {n: d.of_length(config.targets_length) for n, d in datasets.items()}
+  left_out = sum(len(datasets[name]) - len(kept[name]) for name in kept)
+  return Examples(kept, rates, left_out)
 
 
 def load_lists(

@@ -41,6 +41,7 @@ class TrainingData:
     lists: validation lists that are ranked meanwhile; None for none.
     features: what lengths the data have, and those of the run.
     fingerprint: of the instructions.
+    left_out: training examples of which the response is longer than is read.
   """
 
   vocabulary: pathlib.Path
@@ -51,6 +52,7 @@ class TrainingData:
   lists: validation_lists.ValidationLists | None
   features: list[lengths.Feature]
   fingerprint: str
+  left_out: int
 
   @classmethod
   def open(
@@ -128,6 +130,7 @@ class TrainingData:
       lists=lists,
       features=features,
       fingerprint=instruction_folder.read_manifest(folder)["fingerprint"],
+      left_out=examples["train"].left_out,
     )
 
   def describe(self, tell: _Tell) -> None:
@@ -138,6 +141,8 @@ class TrainingData:
     )
     for feature in self.features:
       tell(f"  {feature}")
+    if self.left_out:
+      tell(f"{self.left_out:,} examples with longer responses are left out")
     if self.lists is not None:
       tell(f"{len(self.lists):,} validation lists are ranked meanwhile")
     if self.items is not None:

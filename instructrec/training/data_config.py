@@ -15,6 +15,9 @@ class DataConfig:
     inputs_length: width of an instruction, in tokens; longer ones lose their
       end. 0 has it chosen from the data (`lengths.py`).
     targets_length: width of a response or candidate, in tokens; likewise.
+    leave_out_longer: whether examples whose response is longer than that are
+      left out, so that the few longest do not cost all others; an error where
+      responses are learnt otherwise.
     batch_size: rows of the global batch.
     pack: whether several examples share a row.
     loss_on_targets_only: False lets a decoder-only network learn the tokens of
@@ -38,6 +41,7 @@ class DataConfig:
   eval_mixture: str = "instructrec_v1_rerank"
   inputs_length: int = 0
   targets_length: int = 0
+  leave_out_longer: bool = False
   batch_size: int
   pack: bool = False
   loss_on_targets_only: bool = True
@@ -102,8 +106,9 @@ class DataConfig:
     """Checks the sizes.
 
     Raises:
-      ValueError: where one is no number, too small or beyond its limit, or
-        rows that are packed are to hold items.
+      ValueError: where one is no number, too small or beyond its limit, rows
+        that are packed are to hold items, or responses are to be left out
+        that are longer than a width which is not given.
     """
     least = {
       "batch_size": 1,
@@ -128,6 +133,12 @@ class DataConfig:
         )
       if field != "batch_size":
         limits.LENGTH.check(value, f"DataConfig.{field}")
+    if self.leave_out_longer and not self.targets_length:
+      raise ValueError(
+        "DataConfig.leave_out_longer is True and targets_length 0, which takes "
+        "the longest response; set targets_length (TARGETS_LENGTH), or "
+        "leave_out_longer (LEAVE_OUT_LONGER) to False"
+      )
     if self.pack and self.reads_items:
       raise ValueError(
         f"DataConfig.pack is True, history_length {self.history_length} and "

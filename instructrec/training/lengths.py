@@ -179,7 +179,8 @@ def choose(
       "the data do not fit the lengths, and what is cut would be learnt as "
       "such:\n"
       + "\n".join(line for f in wrong for line in f.misfits())
-      + f"\nset {remedies}, or 0 to have a length chosen from the data"
+      + f"\nset {remedies}, or 0 to have a length chosen from the data, or "
+      "--gin.LEAVE_OUT_LONGER=True to do without such examples"
     )
   chosen: dict[str, Any] = {f.field: f.width for f in measured}
   return dataclasses.replace(config, **chosen)

@@ -165,6 +165,25 @@ class TokenDataset:
       )
     return self.taken(rows)
 
+  def of_length(self, most: int) -> "TokenDataset":
+    """The examples whose response has so many tokens at most.
+
+    Args:
+      most: tokens, with EOS.
+
+    Raises:
+      ValueError: where none is left.
+    """
+    lengths = self.targets.lengths
+    (rows,) = np.nonzero(lengths <= most)
+    if not len(rows):
+      raise ValueError(
+        f"{self.name} has responses of {lengths.min()} tokens and more, none "
+        f"of {most} or fewer; leave the task out of the mixture, or give "
+        "responses more room"
+      )
+    return self if len(rows) == len(self) else self.taken(rows)
+
   def with_wishes(
     self, prompts: ragged.Ragged, texts: Sequence[str]
   ) -> "TokenDataset":

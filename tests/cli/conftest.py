@@ -39,10 +39,9 @@ def no_weights_stay():
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory):
-  """Prepared data, instructions and a model trained for six steps."""
+def instructed(tmp_path_factory):
+  """Prepared data and instructions."""
   folder = tmp_path_factory.mktemp("work")
-  _SHARED.append(folder / "model")
   printed = call(
     "prepare",
     "--source=synthetic",
@@ -58,9 +57,16 @@ def work(tmp_path_factory):
     f"--output={folder / 'instructions'}",
     "--vocab_size=500",
   )
+  return folder
+
+
+@pytest.fixture(scope="session")
+def work(instructed):
+  """Prepared data, instructions and a model trained for six steps."""
+  _SHARED.append(instructed / "model")
   call(
     *_TRAIN,
-    f"--tfds_data_dir={folder / 'instructions'}",
-    f"--model_dir={folder / 'model'}",
+    f"--tfds_data_dir={instructed / 'instructions'}",
+    f"--model_dir={instructed / 'model'}",
   )
-  return folder
+  return instructed

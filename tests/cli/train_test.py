@@ -8,7 +8,7 @@ import pytest
 from command_line import result_of
 
 from instructrec import folder_lock, output_folder
-from instructrec.training import run_dir
+from instructrec.training import run_dir, run_record
 
 
 @pytest.mark.tf
@@ -66,6 +66,26 @@ def test_the_record_is_of_what_was_trained(work, tmp_path, train_args):
   }
   assert "DROPOUT_RATE = 0.3" in (model / "config.gin").read_text()
   assert "train_seconds" not in record
+
+
+@pytest.mark.tf
+def test_a_run_that_was_stopped_after_its_last_step_is_written_down(
+  work, tmp_path, train_args
+):
+  """All is trained and saved, and the signal came before the record's end."""
+  model = tmp_path / "model"
+  shutil.copytree(work / "model", model)
+  record = run_record.read(model)
+  best = record.pop("best_checkpoint")
+  assert best["metric"] == "NDCG@10"
+  run_record.write(model, record)
+  result = result_of(
+    *train_args,
+    f"--tfds_data_dir={work / 'instructions'}",
+    f"--model_dir={model}",
+  )
+  assert "0 of 6 steps are left" in result.output
+  assert run_record.read(model) == {**record, "best_checkpoint": best}
 
 
 @pytest.mark.tf

@@ -11,10 +11,12 @@ def test_the_most_specific_category_is_told_from_the_others():
 
 
 def test_the_commonest_answer_stands_beside():
-  lines = category_answers.section(
+  found = category_answers.section(
     "category", ["games"] * 3, RIGHT, seed=0, num_resamples=20
   )
-  model, commonest = lines[4].splitlines()[2:]
+  model, commonest = found.lines[4].splitlines()[2:]
   assert model.startswith("| model | 0.000 [0.000, 0.000] | 1.000")
   # Two of three are puzzles.
   assert commonest.startswith("| commonest answer | 0.667")
+  figure = found.table.row("model").metrics["any of its categories"]
+  assert (figure.mean, found.table.num_requests) == (1.0, 3)

@@ -19,6 +19,7 @@ from instructrec.pipelines import (
   control_lead,
   control_methods,
   control_requests,
+  control_turns,
   control_writing,
 )
 from instructrec.retrieval.methods import item_knn, popularity
@@ -98,6 +99,7 @@ def evaluation_fixture(matching):
     categories=None,
     asked=lambda: asked.Asked.of(frame, opened.catalog),
     instructions=types.SimpleNamespace(directory=matching.run.directory),
+    split="test",
   )
   log = matching.prepared.split.training_log
   return control_evaluation.ControlEvaluation(
@@ -332,6 +334,101 @@ def test_what_is_read_of_the_words_pulls_whatever_the_rows_say(evaluation):
     if (low, high) == (0, 4):
       np.testing.assert_array_equal(read[row], led[row])
   assert (number != has[led].sum(1)).any()
+
+
+def _corrected(evaluation):
+  """Methods whose rows say what they ask, and what can be had fewer of."""
+  writer = evaluation.methods.writer
+  lists, words = writer.requests.lists, writer.opened.run.tokenizer
+  every = writer.opened.parts.attributes
+  (wanted,) = lists.frame.filter(task="wanted")["constraints"][0].to_list()
+  own = Constraint.parse(wanted).attribute
+  has = every.mask(every.attributes.index(own))
+  # Beside what is wanted some have them, and enough have not.
+  both = [int((has & every.mask(n)).sum()) for n in range(len(every))]
+  others = [n for n, count in enumerate(both) if 2 <= count < has.sum() - 12]
+  others = sorted(others, key=lambda n: -both[n])[:USERS]
+  said = {
+    "wanted": f"I like {own.name}. List 4 items.",
+    "unwanted": f"Name 4 items, but no {own.name}.",
+  }
+  asks, texts = [], []
+  for row, task in enumerate(lists.frame["task"].to_list()):
+    other = every.attributes[others[row % len(others)]]
+    numbered = [str(Constraint(other, Direction.AT_MOST, 1))]
+    found = lists.frame["constraints"][row].to_list()
+    asks.append(numbered if task == "proportion" else found)
+    texts.append(words.encode(said.get(task, "List 4 items.")))
+  frame = lists.frame.with_columns(
+    constraints=pl.Series(asks, dtype=pl.List(pl.String))
+  )
+  prompts = dataclasses.replace(
+    lists.prompts, texts=ragged.Ragged.of(texts), rows=np.arange(len(texts))
+  )
+  requests = types.SimpleNamespace(
+    lists=dataclasses.replace(lists, frame=frame, prompts=prompts),
+    asked=lambda: asked.Asked.of(frame, writer.opened.catalog),
+    instructions=writer.requests.instructions,
+    split="test",
+  )
+  writer = control_writing.ControlWriter(writer.opened, requests)
+  methods = dataclasses.replace(evaluation.methods, writer=writer)
+  every = np.arange(len(frame))
+  lists = {
+    control_methods.MODEL: writer.constrained("model", every),
+    control_methods.READ: writer.constrained("read", every, lead=methods.lead),
+  }
+  # Those alone, where all would be written.
+  methods.__dict__["lists"] = {
+    name: control_methods.Method(items, np.ones(len(every), bool))
+    for name, items in lists.items()
+  }
+  return methods
+
+
+@pytest.fixture(scope="module", name="corrected")
+def corrected_fixture(evaluation):
+  return _corrected(evaluation)
+
+
+def test_fewer_of_what_was_shown_is_met_and_the_first_wish_holds(corrected):
+  """Where both are read and pull hard, whatever the network has learnt."""
+  turns = control_turns.SecondTurns(corrected)
+  groups = corrected.writer.requests.lists.groups
+  count = 0
+  for task in control_turns.TASKS:
+    found = turns.columns(groups[f"{task}, seen"])
+    assert set(found) == {control_methods.MODEL, control_methods.READ}
+    for columns in found.values():
+      has = columns["corrected"] == 1
+      for name in ("met", "share before", "share after"):
+        np.testing.assert_array_equal(np.isfinite(columns[name]), has)
+      # Lists are without mistakes: what is not of the kind is of others.
+      fewer = columns["share after"] < columns["share before"]
+      np.testing.assert_array_equal(columns["met"][has] == 1, fewer[has])
+    read = found[control_methods.READ]
+    has = read["corrected"] == 1
+    count += has.sum()
+    before, after = (K * read[f"share {at}"][has] for at in ("before", "after"))
+    assert (before >= 2).all()
+    assert (after <= before // 2).all()
+    assert (read["first holds"][has] == 1).all()
+  assert count
+
+
+def test_the_second_sentence_stands_behind_the_first(corrected):
+  methods = corrected
+  turns = control_turns.SecondTurns(methods)
+  words = methods.writer.opened.run.tokenizer
+  rows = methods.writer.requests.lists.groups["wanted, seen"][:2]
+  prompts = turns._prompts(rows, ["Fewer kites, please."] * 2)
+  first = methods.writer.requests.lists.prompts
+  for row, place in enumerate(rows):
+    text = words.decode(first.texts.row(first.rows[place]))
+    both = f"{text} Fewer kites, please."
+    assert prompts.texts.row(row).tolist() == words.encode(both)
+  np.testing.assert_array_equal(prompts.history, first.history[rows])
+  assert prompts.inputs_length >= prompts.texts.lengths.max()
 
 
 def test_the_state_has_plain_lists_of_its_own(evaluation):

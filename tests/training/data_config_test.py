@@ -41,3 +41,10 @@ def test_lists_are_whole():
 def test_a_length_that_is_no_number_is_named(value):
   with pytest.raises(ValueError, match=f"targets_length is {value}, expected"):
     data_config.DataConfig(mixture="some", batch_size=1, targets_length=value)
+
+
+def test_what_is_longer_is_left_out_where_a_length_is_given():
+  sizes = {"mixture": "some", "batch_size": 1, "leave_out_longer": True}
+  assert data_config.DataConfig(targets_length=8, **sizes).leave_out_longer
+  with pytest.raises(ValueError, match="set targets_length"):
+    data_config.DataConfig(**sizes)

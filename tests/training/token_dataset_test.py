@@ -106,6 +106,20 @@ def test_examples_of_some_forms():
     with_forms(["T3"] * 3).of_forms(("T2",))
 
 
+def test_examples_with_short_responses():
+  data = make([[5, 1], [6, 1], [7, 1]], [[8, 1], [9, 9, 9, 1], [3, 3, 1]])
+  found = data.of_length(3)
+  np.testing.assert_array_equal(
+    found.targets.pad(np.arange(2), 3), [[8, 1, 0], [3, 3, 1]]
+  )
+  np.testing.assert_array_equal(
+    found.inputs.pad(np.arange(2), 2), [[5, 1], [7, 1]]
+  )
+  assert data.of_length(4) is data
+  with pytest.raises(ValueError, match="of 2 tokens and more, none of 1 or"):
+    data.of_length(1)
+
+
 def test_wishes_are_exchanged_one_an_example():
   data = make([[5, 1], [6, 1]], [[8, 1], [9, 1]])
   prompts = ragged_lib.Ragged.of([[3, 1], [4, 4, 1]])
