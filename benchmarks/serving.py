@@ -29,12 +29,17 @@ class Connection:
   """One client's connection, kept alive; as little as HTTP allows.
 
   Attributes:
-    closing: whether the server has said that it closes it.
+    head: status and headers of the last answer, in small letters.
   """
 
   def __init__(self, port: int) -> None:
     self._port = port
-    self.closing = False
+    self.head = ""
+
+  @property
+  def closing(self) -> bool:
+    """Whether the server has said that it closes it."""
+    return "connection: close" in self.head
 
   async def __aenter__(self) -> "Connection":
     self._reader, self._writer = await asyncio.open_connection(
@@ -51,19 +56,26 @@ class Connection:
     Raises:
       RuntimeError: for another status than 200.
     """
+    status, found = await self.send(method, path, body)
+    if status != 200:
+      raise RuntimeError(f"{path} was answered {status}: {found[:300]!r}")
+    return found
+
+  async def send(
+    self, method: str, path: str, body: bytes = b""
+  ) -> tuple[int, bytes]:
+    """The status and the body of an answer."""
     self._writer.write(
       f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
       "Content-Type: application/json\r\n"
       f"Content-Length: {len(body)}\r\n\r\n".encode()
       + body
     )
-    head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    self.closing = "connection: close" in head.lower()
-    (length,) = re.findall(r"(?i)content-length: (\d+)", head)
+    head = await self._reader.readuntil(b"\r\n\r\n")
+    self.head = head.decode("latin-1").lower()
+    (length,) = re.findall(r"content-length: (\d+)", self.head)
     found = await self._reader.readexactly(int(length))
-    if not head.startswith("HTTP/1.1 200"):
-      raise RuntimeError(f"{head.splitlines()[0]}: {found[:300]!r}")
-    return found
+    return int(self.head.split()[1]), found
 
 
 async def requests(port: int, count: int, seed: int) -> list[bytes]:

@@ -32,7 +32,8 @@ from instructrec.serving import opened_run, run_ranker
 
 OURS = "InstructRec"
 _PATH = "/v1/rerank"
-_FORMS = ("Something like {}.", "No {}, please.", "A {} for two.")
+# Of what refuses or limits something, ours puts some candidates last by rule.
+_FORMS = ("Something like {}.", "{}, please.", "A {} for two.")
 _CHECKED = 20
 _NATS = 1e-3
 

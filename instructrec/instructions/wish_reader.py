@@ -1,9 +1,8 @@
 """Reads a wish into what is wanted and what is not, and says what it read.
 
-The words of a wish are looked up among the attributes of the catalogue, the
-longest name first; words of five letters and more may be misspelt by one
-letter that is not their first. What turns things around ("no", "anything
-but", "... bore me") stands in the table of `wish_cues`. A negation
+The words of a wish are looked up among the attributes of the catalogue
+(`wish_names`). What turns things around ("no", "anything but", "... bore me")
+stands in the table of `wish_cues`. A negation
 
 * takes the first thing within six words, and those joined to it by "or",
   "and", "with" and the like, also over the commas of a list;
@@ -24,18 +23,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from instructrec.instructions import (
-  spoken,
   wish_cues,
   wish_evidence,
+  wish_names,
   wish_pieces,
   wish_polarity,
 )
 from instructrec.instructions.attributes import Attributes, Kind
 from instructrec.instructions.wish_pieces import Piece
 
-_LONG_WORD = 5
-# Words whose meaning is remembered: whoever serves reads words without end.
-_MOST_REMEMBERED = 100_000
 _LEAST_BITS, _MOST_BITS = 1e-3, 64.0
 
 
@@ -90,38 +86,13 @@ class WishReader:
       _LEAST_BITS,
       _MOST_BITS,
     )
-    said = {word for key in attributes.spoken for word in key}
-    # Names alone: "eight" is no misspelling of "eighties".
-    names = {w for a in attributes.attributes for w in spoken.words(a.name)}
-    forms = names | {spoken.singular(word) for word in names}
-    self._spelt = tuple(
-      sorted(
-        (word, spoken.singular(word))
-        for word in forms | {f"{spoken.singular(word)}s" for word in names}
-        if len(word) >= _LONG_WORD
-      )
-    )
-    self._with_commas = {
-      spoken.key(a.name): number
-      for number, a in enumerate(attributes.attributes)
-      if "," in a.name
-    }
+    self._names = wish_names.WishNames(attributes)
     self._prices = frozenset(
       number
       for number, a in enumerate(attributes.attributes)
       if a.kind is Kind.PRICE
     )
     self._by_chance = wish_evidence.is_needed(attributes.spoken)
-    self._misspelt: dict[str, tuple[str, ...]] = {}
-    self._known = (
-      said
-      | attributes.words
-      | wish_cues.SPELT_RIGHT
-      | wish_cues.WORDS
-      | wish_cues.ENDS
-      | wish_cues.CONTINUES
-      | wish_cues.FILLERS
-    )
 
   def read(self, text: str, titles: Iterable[str] = ()) -> ReadWish:
     """Reads a wish.
@@ -168,9 +139,9 @@ class WishReader:
     """
     pieces = wish_pieces.pieces(wish_pieces.without_titles(text, titles))
     for piece in pieces:
-      piece.text = self._cue_word(piece.text)
-    pieces = wish_pieces.with_persons(pieces, self._is_name)
-    return self._without_price_commas(self._elements(pieces))
+      piece.text = self._names.cue_word(piece.text)
+    pieces = wish_pieces.with_persons(pieces, self._names.is_name)
+    return self._without_price_commas(self._names.joined(pieces))
 
   def _without_price_commas(self, pieces: Sequence[Piece]) -> list[Piece]:
     """Reads "nothing, top of the range" as one phrase."""
@@ -217,8 +188,8 @@ class WishReader:
     Returns:
       Their numbers.
     """
-    elements = self._elements(wish_pieces.pieces(text))
-    return frozenset(e.thing for e in elements if e.thing is not None)
+    pieces = self._names.joined(wish_pieces.pieces(text))
+    return frozenset(p.thing for p in pieces if p.thing is not None)
 
   def text_scores(
     self, read: ReadWish, named: Sequence[frozenset[int]]
@@ -268,118 +239,6 @@ class WishReader:
     for number in numbers:
       result[self._attributes.items(number)] += self._bits[number] / total
     return result
-
-  def _elements(self, pieces: Sequence[Piece]) -> list[Piece]:
-    """Joins words to cues and to things; the longer reading counts."""
-    result: list[Piece] = []
-    place = 0
-    while place < len(pieces):
-      cue_size, cue = wish_pieces.cue_at(pieces, place)
-      size, thing = self._thing_at(pieces, place)
-      # "Love" is a wish, and "Love Letter" a thing.
-      if size > cue_size:
-        cue = None
-      elif cue_size:
-        size, thing = cue_size, None
-      size = max(size, 1)
-      joined = pieces[place : place + size]
-      result.append(
-        Piece(
-          " ".join(piece.text for piece in joined),
-          joined[0].start,
-          joined[-1].stop,
-          cue,
-          thing,
-        )
-      )
-      place += size
-    return result
-
-  def _is_name(self, word: str) -> bool:
-    return (spoken.singular(word),) in self._attributes.spoken
-
-  def _cue_word(self, word: str) -> str:
-    """A word of a cue for its misspelling, any other word as it is."""
-    if len(word) < _LONG_WORD or word in self._known:
-      return word
-    found = [
-      cue
-      for cue in wish_cues.MISSPELT
-      if cue[0] == word[0] and wish_pieces.is_one_off(cue, word)
-    ]
-    return found[0] if found else word
-
-  def _thing_at(
-    self, pieces: Sequence[Piece], place: int
-  ) -> tuple[int, int | None]:
-    """The longest name that begins at a word: its size and its attribute."""
-    long_name = self._name_with_commas(pieces, place)
-    if long_name is not None:
-      return long_name
-    words = []
-    for piece in pieces[place : place + self._longest]:
-      if piece.is_mark:
-        break
-      words.append(piece.text)
-    spoken_by = self._attributes.spoken
-    keys = tuple(map(spoken.singular, words))
-    for size in range(len(words), 0, -1):
-      if keys[:size] in spoken_by:
-        return size, spoken_by[keys[:size]]
-    options = [
-      (key, *self._meant(w)) for key, w in zip(keys, words, strict=True)
-    ]
-    for size in range(len(words), 0, -1):
-      if any(len(option) > 1 for option in options[:size]):
-        found = {
-          spoken_by[key]
-          for key in itertools.product(*options[:size])
-          if key in spoken_by
-        }
-        if found:
-          # Numbers go by kind, categories first.
-          return size, min(found)
-    return 0, None
-
-  def _name_with_commas(
-    self, pieces: Sequence[Piece], place: int
-  ) -> tuple[int, int] | None:
-    """Names such as "tricycles, scooters & wagons", which are no lists."""
-    if pieces[place].is_mark or not self._with_commas:
-      return None
-    key: list[str] = []
-    found = None
-    for size, piece in enumerate(pieces[place:], start=1):
-      if piece.is_stop or len(key) == self._longest:
-        break
-      if not piece.is_mark:
-        key.append(spoken.singular(piece.text))
-        number = self._with_commas.get(tuple(key))
-        found = found if number is None else (size, number)
-    return found
-
-  def _meant(self, word: str) -> tuple[str, ...]:
-    """What a misspelt word may be, in singular."""
-    if word not in self._misspelt:
-      if len(self._misspelt) == _MOST_REMEMBERED:
-        self._misspelt.clear()
-      self._misspelt[word] = self._look_up(word)
-    return self._misspelt[word]
-
-  def _look_up(self, word: str) -> tuple[str, ...]:
-    if len(word) < _LONG_WORD or not word.isalpha():
-      return ()
-    if word in self._known or spoken.singular(word) in self._known:
-      return ()
-    return tuple(
-      dict.fromkeys(
-        key
-        for known, key in self._spelt
-        if abs(len(known) - len(word)) < 2
-        and known[0] == word[0]
-        and wish_pieces.is_one_off(known, word)
-      )
-    )
 
 
 def _nats(

@@ -116,6 +116,7 @@ class _Record:
       "environment": environment.describe(),
     }
     self._started, self._first = time.perf_counter(), 0
+    self._is_of_run = True  # And not of settings that trained nothing.
 
   def begin(self, step: int, left: int) -> None:
     """The folder is known to hold this run, at this step, or none."""
@@ -142,6 +143,7 @@ class _Record:
         step=step,
       )
     elif changed := run_dir.untrained_changes(folder):
+      self._is_of_run = False
       self._tell(
         "nothing is trained with what was changed, so the record of the run "
         f"stays: {changed}"
@@ -151,16 +153,19 @@ class _Record:
     """The run has come to its end."""
     step, found = int(outcome.state.step), outcome.evaluations
     seconds = time.perf_counter() - self._started
-    if not distributed.is_lead() or self._first == step:
+    if not distributed.is_lead() or not self._is_of_run:
       return
     folder = self._settings.model_dir
-    # Of a run that was stopped, the time of its earlier starts is not known.
+    # Of a run that was stopped, the time of its earlier starts is not known; of
+    # one that was stopped after its last step, the end is not written yet.
     run_dir.finish(
       folder,
       seconds if self._first == 0 else None,
       found,
       stopped_early=step if outcome.stopped_early else None,
     )
+    if self._first == step:
+      return
     if outcome.stopped_early:
       self._tell(
         f"ends early: {self._config.patience} evaluations without a gain of "

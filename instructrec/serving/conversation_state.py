@@ -38,7 +38,7 @@ class NotUnderstood:
   Attributes:
     words: of a message.
     turn: which.
-    why: where it can be said.
+    why: nothing comes of them, where it can be said.
   """
 
   words: str
@@ -88,7 +88,7 @@ class State:
 
   @property
   def understood(self) -> str:
-    """What holds, and which words of the last message do not help."""
+    """What holds, and which words of the last message come to nothing."""
     kept = ", ".join(constraint.text for constraint in self.kept)
     parts = [kept or "nothing is asked for"]
     # Of "puzzles" that became "only puzzles" there is nothing to tell.
@@ -100,10 +100,20 @@ class State:
     ]
     if dropped:
       parts.append(f"no more: {', '.join(dropped)}")
-    unclear = [o.text for o in self.not_understood if o.turn == self.turns]
-    if unclear:
-      parts.append(f"not understood: {', '.join(unclear)}")
+    last = [o for o in self.not_understood if o.turn == self.turns]
+    for what, why in (("not understood", False), ("not done", True)):
+      if found := [one.text for one in last if bool(one.why) is why]:
+        parts.append(f"{what}: {', '.join(found)}")
     return "; ".join(parts)
+
+  @property
+  def notes(self) -> list[str]:
+    """What the last message asks and cannot have, and why."""
+    return [
+      f"{one.words!r} changes nothing: {one.why}"
+      for one in self.not_understood
+      if one.why and one.turn == self.turns
+    ]
 
   def to_json(self) -> dict[str, Any]:
     """As structure: text and numbers alone."""

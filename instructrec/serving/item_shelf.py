@@ -32,6 +32,11 @@ class Shelf:
     return self.catalog.frame["price"].fill_null(float("nan")).to_numpy()
 
   @functools.cached_property
+  def has_prices(self) -> bool:
+    """Whether any price is known."""
+    return bool(np.isfinite(self.prices).any())
+
+  @functools.cached_property
   def _numbers(self) -> dict[attributes_lib.Attribute, int]:
     every = self.attributes.attributes
     return {attribute: number for number, attribute in enumerate(every)}

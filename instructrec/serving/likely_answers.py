@@ -5,13 +5,11 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from instructrec.models import tokenizer
 from instructrec.serving import questions
 from instructrec.serving import ranker as ranker_lib
-
-_CATALOGUE = "catalogue"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,16 +29,23 @@ class LikelyAnswers:
     "of a title of the catalogue; not calibrated"
   )
 
-  def bucket(self, question: questions.Question) -> tuple[str, int]:
-    """Lists go together; the whole catalogue is searched for one at a time."""
+  def bucket(self, question: questions.Question) -> tuple[tuple[str, int], int]:
+    """Lists whose prompts are padded alike go together.
+
+    The whole catalogue is searched for one at a time.
+    """
     if question.documents is None:
       # More than any budget: it goes alone.
-      return _CATALOGUE, 2**31
+      return ("catalogue", 0), 2**31
+    length = self.ranker.padded_length(self._prompt(question))
     trees = -(
       -len(question.documents) * self._title_tokens // ranker_lib.NODES[-1]
     )
-    tokens = self.ranker.inputs_length + int(trees + 1) * ranker_lib.NODES[-1]
-    return "lists", tokens
+    return ("lists", length), length + int(trees + 1) * ranker_lib.NODES[-1]
+
+  def _prompt(self, question: questions.Question) -> Int[np.ndarray, " inputs"]:
+    told = self.ranker.instruction(question.history, question.wish)
+    return self.ranker.encoder_input(told)
 
   @functools.cached_property
   def _title_tokens(self) -> float:
@@ -58,8 +63,7 @@ class LikelyAnswers:
       return [self._from_catalog(question) for question in asked]
     prompts, lists, whole = [], [], []
     for question in asked:
-      told = self.ranker.instruction(question.history, question.wish)
-      prompts.append(self.ranker.encoder_input(told))
+      prompts.append(self._prompt(question))
       texts = [document.text for document in question.documents or ()]
       whole.append(self.ranker.tokenizer.encode_all(texts))
       lists.append([self._cut(ids) for ids in whole[-1]])
@@ -108,12 +112,11 @@ class LikelyAnswers:
     )
     raw = np.array([one.score for one in found])
     questions.best(raw, None)
-    told = self.ranker.instruction(question.history, question.wish)
     return self._answer(
       [items.index(one.item_id) for one in found],
       raw,
       count,
-      int((self.ranker.encoder_input(told) > 0).sum()),
+      int((self._prompt(question) > 0).sum()),
       (),
     )
 

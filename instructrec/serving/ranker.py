@@ -3,6 +3,7 @@
 import bisect
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ from instructrec.serving import list_limits
 
 # Of lists, so many trees of so many nodes are scored at once: few sizes, so
 # that a list has the shape of one that came before.
-TREES, NODES, _CANDIDATES = (1, 4, 16), (64, 256), 64
+TREES, NODES, _CANDIDATES = (1, 4, 16), (64, 128, 256), 64
+_STEP, _REMEMBERED = 32, 1024
+"""Lengths of prompts are multiples of it; prompts that are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +86,18 @@ class InstructionRanker:
     Raises:
       ValueError: where there is neither, or the text is too long.
     """
-    return self._fitted(history, text)[0]
+    return self._fitted(tuple(history), text)[0]
 
   def num_read(self, history: Sequence[str], text: str | None) -> int:
     """How many items of a history the instruction has, the newest."""
-    return self._fitted(history, text)[1]
+    return self._fitted(tuple(history), text)[1]
 
-  def _fitted(
-    self, history: Sequence[str], text: str | None
-  ) -> tuple[str, int]:
+  @functools.cached_property
+  def _fitted(self) -> Callable[[tuple[str, ...], str | None], tuple[str, int]]:
+    """`_fit`, which a request needs several times."""
+    return functools.lru_cache(_REMEMBERED)(self._fit)
+
+  def _fit(self, history: tuple[str, ...], text: str | None) -> tuple[str, int]:
     """The instruction, and how many items of the history are in it."""
     text = " ".join((text or "").split())
     if not history and not text:
@@ -221,10 +227,7 @@ class InstructionRanker:
       )
 
   def encoder_input(self, instruction: str) -> Int[np.ndarray, " inputs"]:
-    """The instruction's tokens, cut or padded to one length.
-
-    One, and not the least of a few: the second request waits for no compiler.
-    """
+    """The instruction's tokens, cut or padded to `inputs_length`."""
     cut = self.tokenizer.encode(instruction)[: self.inputs_length]
     cut[-1] = tokenizer.EOS_ID
     padded = np.zeros(self.inputs_length, np.int32)
@@ -283,32 +286,49 @@ class InstructionRanker:
     size = _filled(len(trees), TREES)
     # The step is filled up with repeats, to be compiled as the others.
     filled = np.resize(np.arange(len(trees)), size)
-    nodes = _filled(int(candidate_tree.num_nodes(trees).max()), NODES)
-    prompts = inputs[np.asarray(owners)[filled]]
-    if len(set(owners)) == 1:
-      prompts = prompts[:1]
+    most = int(candidate_tree.num_nodes(trees).max())
+    sizes: Sequence[int] = NODES
+    if len(set(owners)) > 1:
+      prompts, sizes = inputs[np.asarray(owners)[filled]], NODES[-2:]
+    else:
+      prompts = inputs[owners[:1]]
+      if size > 1:  # A list that was cut into several trees fills them.
+        sizes = NODES[-1:]
+    nodes = _filled(most, sizes)
+    length = max(map(self.padded_length, prompts))
+    prompts = prompts[:, :length]
     batch = candidate_tree.to_features(prompts, trees[filled], nodes)
     found = np.asarray(self._score_fn(self.params, batch), np.float64)
     return found.reshape(size, -1)[: len(trees)]
 
+  @functools.cached_property
+  def _lengths(self) -> list[int]:
+    """What prompts are padded to: a quarter of the most, half of it, all."""
+    most = self.inputs_length
+    steps = [-(-most // (part * _STEP)) for part in (4, 2)]
+    return sorted({*(min(one * _STEP, most) for one in steps), most})
+
+  def padded_length(self, inputs: Int[np.ndarray, " inputs"]) -> int:
+    """What a prompt is padded to, as `encoder_input` gave it."""
+    return _filled(int((inputs > 0).sum()), self._lengths)
+
   def warm(self) -> int:
     """Compiles what lists need; says how many programs that took."""
-    inputs = np.stack([self.encoder_input("Anything.")] * 2)
-    length = int(features.padded_lengths(self.targets_length))
-    title = np.zeros(length, np.int32)
-    compiled = 0
-    for size in TREES:
-      for nodes in NODES:
-        # As many different prefixes as need so many nodes.
-        tree = np.resize(title, (_CANDIDATES, length)).copy()
-        tree[:, 0] = 2 if nodes == NODES[0] else np.arange(2, _CANDIDATES + 2)
-        tree[:, 1] = tree[:, 0]
-        trees = np.stack([tree] * size)
-        for several in (False, True) if size > 1 else (False,):
-          owners = [0] * (size - 1) + [int(several)]
-          self._score_trees(inputs, owners, trees)
-          compiled += 1
-    return compiled
+    shape = (_CANDIDATES, int(features.padded_lengths(self.targets_length)))
+    steps = [(1, nodes, False) for nodes in NODES]
+    for size in TREES[1:]:
+      steps += [(size, nodes, True) for nodes in NODES[-2:]]
+      steps.append((size, NODES[-1], False))
+    every = itertools.product(self._lengths, steps)
+    for length, (size, nodes, several) in every:
+      inputs = np.zeros((2, self.inputs_length), np.int32)
+      inputs[:, :length] = tokenizer.EOS_ID
+      # As many different beginnings as need so many nodes.
+      tree = np.zeros(shape, np.int32)
+      tree[:, : nodes // _CANDIDATES] = np.arange(2, _CANDIDATES + 2)[:, None]
+      owners = [0] * (size - 1) + [int(several)]
+      self._score_trees(inputs, owners, np.stack([tree] * size))
+    return len(self._lengths) * len(steps)
 
 
 def step_size(count: int) -> int:

@@ -8,6 +8,8 @@ from instructrec.serving import conversation_cues, turn_draft
 from instructrec.serving.conversation_cues import Cue
 from instructrec.serving.turn_acts import Do
 
+_NO_PRICES = "this catalogue has no prices"
+
 
 class TurnAmounts:
   """Reads the amounts of a message; what is read is taken from its draft.
@@ -25,8 +27,8 @@ class TurnAmounts:
     self._shelf = draft.shelf
 
   def _price(self, do: Do, value: float, start: int, stop: int) -> int:
-    if np.isnan(self._shelf.prices).all():
-      return self._draft.unknown(start, stop, "no price of an item is known")
+    if not self._shelf.has_prices:
+      return self._draft.unknown(start, stop, _NO_PRICES)
     return self._draft.add(do, start, stop, number=value)
 
   def bound(self, cue: Cue, start: int, stop: int) -> int:
@@ -45,6 +47,8 @@ class TurnAmounts:
     (low, middle), (high, end), has_currency = found
     if not self._message.is_price(start, end, has_currency):
       return 0
+    if not self._shelf.has_prices:
+      return self._draft.unknown(start, end, _NO_PRICES)
     self._price(Do.MIN_PRICE, low, start, middle)
     return self._price(Do.MAX_PRICE, high, middle, end)
 
@@ -131,9 +135,10 @@ class TurnAmounts:
     prices = [shelf.prices[shelf.catalog.index(item)] for item in items]
     known = [price for price in prices if not np.isnan(price)]
     if not known:
-      return self._draft.unknown(
-        start, end, "no price to compare with is known"
-      )
+      why = "no price to compare with is known"
+      if not self._shelf.has_prices:
+        why = _NO_PRICES
+      return self._draft.unknown(start, end, why)
     cents = float(np.median(known)) * 100
     if cue is Cue.CHEAPER:
       below = (math.ceil(round(cents, 6)) - 1) / 100

@@ -158,7 +158,7 @@ def finish(
   evaluations: evaluations_lib.Evaluations | None = None,
   stopped_early: int | None = None,
 ) -> None:
-  """Writes down how a run ended.
+  """Writes down how a run ended, where there is a record of it.
 
   What chooses its best checkpoint are the checkpoints; this is for people.
 
@@ -171,6 +171,8 @@ def finish(
   """
   folder = pathlib.Path(directory)
   record = run_record.read(folder)
+  if not record:  # Nothing was trained, or it was removed.
+    return
   if seconds is not None:
     record["train_seconds"] = round(seconds, 1)
   if evaluations is not None and evaluations.best is not None:

@@ -62,6 +62,8 @@ class _Clock:
 def main(args: list[str] | None = None) -> int:
   """Runs the harness; returns the exit status."""
   options = _parser().parse_args(args)
+  # What a shell starts in its background ignores Ctrl-C, and so do children.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   chosen = [
     c for c in commands.COMMANDS if c.name in (options.command or [c.name])
   ]

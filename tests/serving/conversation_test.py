@@ -255,3 +255,16 @@ def test_a_limit_leaves_the_wish_as_it_was(shop):
   assert kept(shop.read(talk)) == {"puzzles", "at most 2 of puzzles"}
   none = shop.read([*talk, Message("user", "no puzzles at all")])
   assert kept(none) == {"no puzzles"}
+
+
+@pytest.mark.parametrize(
+  "said", ["under 40 dollars", "between 10 and 20 dollars", "cheaper"]
+)
+def test_what_the_catalogue_does_not_know_is_told(said, films):
+  talk = [Message("user", "horror"), Message("assistant", "", ("3", "9"))]
+  found = films.read([*talk, Message("user", said)])
+  assert kept(found) == {"horror"}
+  why = "this catalogue has no prices"
+  assert found.notes == [f"{said!r} changes nothing: {why}"]
+  assert found.understood == f"horror; not done: {said!r} ({why})"
+  assert not films.read([*talk, Message("user", said), talk[0]]).notes

@@ -69,7 +69,7 @@ def test_titles_outside_a_list_have_no_number(shop, answer):
   assert not state.shown
   assert not state.kept
   assert state.understood == (
-    "nothing is asked for; not understood: 'not the first' (0 items were shown)"
+    "nothing is asked for; not done: 'not the first' (0 items were shown)"
   )
 
 

@@ -170,15 +170,19 @@ def test_what_is_not_allowed_is_not_found(ranker):
 
 
 def test_warming_compiles_what_lists_need(ranker):
-  ranker.warm()
+  ranker = dataclasses.replace(ranker, inputs_length=160)
   before = ranker._score_fn._cache_size()
+  compiled = ranker.warm()
+  assert ranker._score_fn._cache_size() == before + compiled
   ids = ranker.catalog.item_ids
   for count in (1, 9, 60, 90):
     ranker.rank(ids[:3], TEXT, ids[:count])
-  prompts = np.stack([ranker.encoder_input("A kite.")] * 3)
   titles = ranker.tokenizer.encode_all(ranker.catalog.titles)
-  ranker.score_lists(prompts, [titles[:3], titles, titles[5:60]])
-  assert ranker._score_fn._cache_size() == before
+  for text in ("A kite.", "Kites. " * 40):
+    prompts = np.stack([ranker.encoder_input(text)] * 3)
+    ranker.score_lists(prompts, [titles[:3], titles, titles[5:60]])
+    ranker.score_lists(prompts, [titles[:8], titles[8:9], titles[9:40]])
+  assert ranker._score_fn._cache_size() == before + compiled
 
 
 @pytest.mark.parametrize("most", [0, 1, 3])

@@ -62,7 +62,7 @@ from instructrec.serving.messages import Message
     ("I loved number 3", "like 2"),
     (
       "more like the seventh",
-      "not understood: 'more like the seventh' (5 items were shown)",
+      "not done: 'more like the seventh' (5 items were shown)",
     ),
     ("the second is too expensive", "a price of at most 8.09"),
     ("cheaper than the last one", "a price of at most 16.82"),
@@ -71,7 +71,7 @@ from instructrec.serving.messages import Message
     ("hello, thanks a lot!", "nothing is asked for"),
     (
       "the first one is odd",
-      "not understood: 'first one' (what of it is not known), 'odd'",
+      "not understood: 'odd'; not done: 'first one' (what of it is not known)",
     ),
     (
       "ein Geschenk ohne Puzzles",

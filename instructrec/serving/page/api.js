@@ -211,20 +211,18 @@ function why({ effects = [], constraints = [] } = {}, parts = {}) {
       ...wanted.map((text) => `✓ ${text}`),
       ...raised.slice(0, 2).map((words) => `“${words}”`),
     ],
-    lines: [
-      ...effects
-        .map(({ part, words, above_average: value }) => ({
-          words: PARTS[part](words),
-          value,
-        }))
-        .filter(isShown),
-      ...constraints
-        .filter(({ kind }) => !OF_LISTS.has(kind))
-        .map(({ text, meets }) => ({
-          words: `${signs.get(meets)} ${text}`,
-          value: null,
-        })),
-    ],
+    effects: effects
+      .map(({ part, words, above_average: value }) => ({
+        words: PARTS[part](words),
+        value,
+      }))
+      .filter(isShown),
+    meets: constraints
+      .filter(({ kind }) => !OF_LISTS.has(kind))
+      .map(({ text, meets }) => ({
+        words: `${signs.get(meets)} ${text}`,
+        value: null,
+      })),
     parts: Object.entries(parts)
       .map(([name, value]) => ({ words: SCORE_PARTS[name] ?? name, value }))
       .filter(isShown),
@@ -256,8 +254,9 @@ function reading(understood, last) {
       .filter((one) => one.status === "dropped" && one.dropped_in_turn === last)
       .map(chip),
     unclear: unclear
-      .filter(({ turn }) => turn === last)
-      .map(({ words, why }) => (why ? `“${words}” (${why})` : `“${words}”`)),
+      // Those of which it is known why are among the warnings.
+      .filter(({ turn, why }) => turn === last && !why)
+      .map(({ words }) => `“${words}”`),
   };
 }
 

@@ -5,6 +5,9 @@ import { counted, element, signButton } from "./element.js";
 import { changes, changesInWords, rankingElements } from "./ranking.js";
 
 const LONGEST_WAIT_S = 30;
+const BEGIN =
+  "Say a wish, or begin with a history: the best items stand here, each with " +
+  "its score and the reasons for it.";
 
 export class Lane {
   /**
@@ -171,14 +174,19 @@ export class Lane {
     }
     this._busy(false);
     this._find(".problem").replaceChildren();
-    this._find(".summary").textContent = found.items.length
-      ? [
-          `The best ${found.items.length} of ${counted(found.total, "item")},`,
-          `in ${Math.max(1, Math.round(found.milliseconds))} ms.`,
-          changesInWords(this._changed),
-          ...found.warnings.map((warning) => `Note: ${warning}.`),
-        ].join(" ")
-      : "No item fits. Take a condition back, or widen the settings.";
+    this._tell(
+      found.items.length
+        ? [
+            `The best ${found.items.length} of ${counted(found.total, "item")},`,
+            `in ${Math.max(1, Math.round(found.milliseconds))} ms.`,
+            changesInWords(this._changed),
+          ].join(" ")
+        : "",
+      found.warnings,
+      found.items.length
+        ? ""
+        : "Nothing to show. Take a condition back, or widen the settings.",
+    );
     this._drawUnderstood(found.understood);
     this._page.drawn(this);
   }
@@ -187,16 +195,29 @@ export class Lane {
     this.ranking = null;
     this._busy(false);
     this._find(".ranking").replaceChildren();
-    this._find(".summary").textContent = "";
+    this._tell("", [], BEGIN);
     this._find(".problem").replaceChildren();
     this._drawUnderstood(null);
     this._page.drawn(this);
   }
 
+  /** Says what a ranking is of, what to know of it, and why there is none. */
+  _tell(summary, notes, empty) {
+    this._find(".summary").textContent = summary;
+    this._find(".notes").replaceChildren(
+      ...notes.map((note) =>
+        element("li", {}, `${note[0].toUpperCase()}${note.slice(1)}.`),
+      ),
+    );
+    this._find(".empty").textContent = empty;
+  }
+
   _busy(busy) {
     const list = this._find(".ranking");
     list.setAttribute("aria-busy", String(busy));
+    list.classList.remove("stale");
     if (busy && !this.ranking) {
+      this._tell("", [], "");
       list.replaceChildren(
         ...[0, 1, 2].map(() => element("li", { class: "wait" })),
       );
@@ -208,12 +229,15 @@ export class Lane {
   _fail(error) {
     if (!(error instanceof ApiError)) throw error;
     this.failed = true;
+    // What stands there is the answer to something else.
+    this._find(".ranking").classList.add("stale");
     if (error.status === 401) this._page.askKey();
     if (error.status === 0) {
       // The page says it above, and asks again by itself.
       this._find(".problem").replaceChildren();
       return;
     }
+    this._tell("", [], "");
     const wait = error.wait && Math.min(error.wait, LONGEST_WAIT_S);
     if (wait) this._timer = setTimeout(() => this.ask(), 1000 * wait);
     this._find(".problem").replaceChildren(

@@ -137,13 +137,14 @@ function otherElements(other, id) {
 }
 
 /** Why an item is here: lines in words, and what each is worth. */
-function whyElement({ short, lines, parts }) {
-  if (!lines.length && !parts.length) return null;
+function whyElement({ short, effects, meets, parts }) {
+  if (![effects, meets, parts].some(({ length }) => length)) return null;
   return element(
     "details",
     {},
     element("summary", {}, short.length ? `Why: ${short.join(" · ")}` : "Why"),
-    listElement("What raised it above the average item, in nats, and what it meets", lines),
+    listElement("What raised it above the average item, in nats", effects),
+    listElement("What was asked", meets),
     listElement("What its score is made of, in nats", parts),
   );
 }
@@ -153,7 +154,7 @@ function listElement(title, lines) {
   return element(
     "ul",
     { "aria-label": title },
-    element("li", { class: "soft", "aria-hidden": "true" }, title),
+    element("li", { class: "name", "aria-hidden": "true" }, title),
     ...lines.map(({ words, value }) =>
       element(
         "li",

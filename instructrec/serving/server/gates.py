@@ -63,6 +63,12 @@ class Keys:
       raise ValueError(f"{ADMIN_KEY} holds several keys, expected one")
     return cls(found[API_KEYS], next(iter(found[ADMIN_KEY]), None))
 
+  def of_path(self, path: str) -> tuple[bytes, ...]:
+    """The hashes of the keys that open a path; none where it needs none."""
+    if path.rstrip("/") in _ADMIN:
+      return () if self.admin is None else (self.admin,)
+    return self.api if path.startswith(_GUARDED) else ()
+
   def check(self, path: str, authorization: str) -> None:
     """Refuses a request without the key that its path needs.
 
@@ -75,16 +81,13 @@ class Keys:
     Raises:
       ApiError: 401 for a missing or wrong key, 403 where no key opens it.
     """
-    if path.rstrip("/") in _ADMIN:
-      if self.admin is None:
-        raise errors.ApiError(
-          403,
-          f"no key opens {path}: the server was started without {ADMIN_KEY}",
-        )
-      wanted: tuple[bytes, ...] = (self.admin,)
-    else:
-      wanted = self.api
-    if not wanted or not path.startswith(_GUARDED):
+    if path.rstrip("/") in _ADMIN and self.admin is None:
+      raise errors.ApiError(
+        403,
+        f"no key opens {path}: the server was started without {ADMIN_KEY}",
+      )
+    wanted = self.of_path(path)
+    if not wanted:
       return
     kind, _, key = authorization.partition(" ")
     given = _hashed(key.strip())

@@ -216,7 +216,7 @@ def _answer(
     "results": places,
     "understood": state.to_json() if state.turns else None,
     "meta": {
-      "warnings": notes,
+      "warnings": [*state.notes, *notes],
       "history": list(state.history),
       "instruction": wish_sentence.sentence(state.wish),
       "num_candidates": num_candidates,

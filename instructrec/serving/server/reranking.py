@@ -173,7 +173,8 @@ def answer(
       given = request.documents[place]
       text = {"text": given} if isinstance(given, str) else given
       results[-1]["document"] = text
-  warnings = notes + [
+  warnings = [*state.notes, *notes]
+  warnings += [
     f"documents.{place} is longer than the {found.read_of_each} tokens that "
     "are read of a document, and was cut"
     for place in found.cut

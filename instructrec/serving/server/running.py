@@ -11,6 +11,9 @@ import uvicorn
 
 from instructrec.settings import serving
 
+_KEEP_ALIVE = 75
+"""Seconds that a connection stays without a request: longer than balancers keep
+theirs, or they would send on one that is just being closed."""
 _log = logging.getLogger("instructrec.serving")
 
 
@@ -33,6 +36,7 @@ class Server(uvicorn.Server):
         port=settings.port,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=settings.deadline_seconds + 5,
       )
     )

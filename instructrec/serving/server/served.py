@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from instructrec.data import catalog as catalog_lib
 from instructrec.serving import (
@@ -237,15 +237,6 @@ class Served:
     """Of the catalogue."""
     return self.catalog.fingerprint()
 
-  @property
-  def has_prices(self) -> bool:
-    """Whether the catalogue knows any price."""
-    return bool(np.isfinite(self._prices).any())
-
-  @functools.cached_property
-  def _prices(self) -> Float[np.ndarray, " items"]:
-    return self.catalog.frame["price"].fill_null(float("nan")).to_numpy()
-
   @functools.cached_property
   def _in_stock(self) -> Bool[np.ndarray, " items"] | None:
     if self.stock is None:
@@ -271,8 +262,8 @@ class Served:
       A truth value for each item.
 
     Raises:
-      ApiError: 422 for an unknown category or item, and where nobody says
-        what is in stock.
+      ApiError: 422 for an unknown category or item, and where there are no
+        prices or nobody says what is in stock.
     """
     kept = np.ones(len(self.catalog), bool)
     if categories:
@@ -288,7 +279,11 @@ class Served:
           )
         kept |= having
     if price_max is not None:
-      kept &= self._prices <= price_max
+      if not self.ranker.shelf.has_prices:
+        raise errors.ApiError(
+          422, "this catalogue has no prices", "filters.price_max", "no_prices"
+        )
+      kept &= self.ranker.shelf.prices <= price_max
     if in_stock:
       if self._in_stock is None:
         raise errors.ApiError(

@@ -130,8 +130,9 @@ def test_each_item_says_why(page):
   first.locator("summary").press("Enter")
   lines = first.locator("li").all_inner_texts()
   assert [line.replace("\n", " ") for line in lines] == [
-    "What raised it above the average item, in nats, and what it meets",
+    "What raised it above the average item, in nats",
     "the word “Puzzles” +0.12",
+    "What was asked",
     "✓ Puzzles",
     "✓ no Corvine",
     "What its score is made of, in nats",

@@ -308,8 +308,26 @@ class TestKeys:
     assert found.headers["WWW-Authenticate"] == "Bearer"
 
   def test_probes_need_no_key(self, closed):
-    for path in ("/healthz", "/readyz", "/metrics"):
+    for path in ("/healthz", "/health", "/readyz", "/metrics"):
       assert closed.get(path).status_code == 200
+
+  def test_the_schema_says_which_routes_need_one(self, closed, server):
+    def guarded(found):
+      schema = found.get("/openapi.json").json()
+      operations = {
+        path: next(iter(methods.values()))
+        for path, methods in schema["paths"].items()
+      }
+      assert schema["components"]["securitySchemes"]["key"]["scheme"] == (
+        "bearer"
+      )
+      names = [one["operationId"] for one in operations.values()]
+      assert len({*names}) == len(names)
+      return {path for path, one in operations.items() if "security" in one}
+
+    every = {*server.get("/openapi.json").json()["paths"]}
+    assert guarded(closed) == every - {"/healthz", "/readyz", "/metrics"}
+    assert guarded(server) == set()
 
   def test_a_reload_needs_a_key_of_its_own(self, closed, server):
     one = {"Authorization": "Bearer one"}

@@ -211,3 +211,18 @@ def test_the_schema_has_every_route(server):
   for found in paths.values():
     for operation in found.values():
       assert {"401", "422", "503"} <= set(operation["responses"])
+
+
+def test_prices_that_there_are_not_are_told(server, run, monkeypatch):
+  """A wish for them changes nothing and says so; a filter is refused."""
+  monkeypatch.setitem(vars(run.ranker.shelf), "has_prices", False)
+  said = {"role": "user", "content": "under 20 dollars"}
+  answer = server.post("/v1/chat/completions", {"messages": [said], "k": 3})
+  told = answer.json()["recommendation"]["meta"]["warnings"]
+  assert told == [
+    "'under 20 dollars' changes nothing: this catalogue has no prices"
+  ]
+  filtered = {"instruction": "Ocean", "filters": {"price_max": 20}}
+  refused = server.post("/v1/recommendations", filtered)
+  assert refused.status_code == 422
+  assert refused.json()["error"]["code"] == "no_prices"
