@@ -177,13 +177,13 @@ class ControlWriter:
       Items, or what stands in their place; and separators with a wrong number.
     """
     prompts, words = self.requests.lists.prompts, self.opened.run.tokenizer
-    entries = self._policy.max_items
+    most_items = self._policy.max_items
     longest = int(self.requests.lists.answers.lengths.max())
     policy = dataclasses.replace(
       self._policy,
-      max_items=entries + SPARE,
+      max_items=most_items + SPARE,
       constrained=False,
-      max_length=longest * (entries + SPARE) // entries,
+      max_length=longest * (most_items + SPARE) // most_items,
     )
     most: Any = np.full(len(prompts), policy.max_items, np.int32)
     found = self.titles.write_lists(
