@@ -3,11 +3,13 @@
 import collections
 import contextlib
 import dataclasses
+import fcntl
 import gc
 import http.server
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import threading
@@ -57,6 +59,29 @@ def shared_data() -> pathlib.Path:
       "holds data/amazon_games and its sisters"
     )
   return path / "data"
+
+
+@pytest.fixture(scope="session")
+def made_once(
+  tmp_path_factory,
+) -> Callable[[str, Callable[[pathlib.Path], None]], pathlib.Path]:
+  """Makes a folder by a name that one worker makes and all of them read."""
+  base = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    base = base.parent
+
+  def made(name: str, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+    folder, done = base / name, base / f"{name}.made"
+    with (base / f"{name}.lock").open("w") as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        make(folder)
+        done.touch()
+    return folder
+
+  return made
 
 
 @pytest.fixture(scope="session")

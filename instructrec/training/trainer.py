@@ -81,12 +81,8 @@ class Trainer:
       variables["params_axes"], device_mesh, config.mesh
     )
     mesh_lib.check_divisible(params, param_shardings)
-    shapes = jax.eval_shape(
-      lambda rng: train_step.init_state(
-        config.model, config.optimizer, rng, input_shapes
-      ),
-      jax.random.key(0),
-    )
+    start = functools.partial(train_step.start_from, optimizer=config.optimizer)
+    shapes = jax.eval_shape(start, params)
     shardings = train_step.TrainState(
       step=mesh_lib.replicated(device_mesh),
       params=param_shardings,

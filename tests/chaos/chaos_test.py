@@ -148,7 +148,7 @@ def test_killed_commands_make_the_same_when_they_are_given_again(tmp_path):
   # One after another, as each reads what those before it made.
   bench, rng = interruption.Bench(tmp_path), random.Random(0)
   for command in commands.COMMANDS:
-    bench.refer(command)
+    bench.refer(command, is_timed=False)
     tally = interruption.Tally()
     while not tally.sent:
       bench.interrupt(command, signal.SIGKILL, 1, rng, tally)

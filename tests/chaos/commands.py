@@ -59,7 +59,7 @@ COMMANDS = (
       "prepare",
       "--source=synthetic",
       "--output=prepared",
-      "--num_users=200",
+      "--num_users=100",
       "--num_items=100",
     ),
     inputs=(),

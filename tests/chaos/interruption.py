@@ -72,11 +72,24 @@ class Bench:
     # How the machine's load is now, against that of the reference.
     self._pace: dict[str, float] = {}
 
-  def refer(self, command: commands.Command) -> Reference:
-    """Runs a command unbroken; its output is the input of others."""
+  def refer(
+    self, command: commands.Command, *, is_timed: bool = True
+  ) -> Reference:
+    """Runs a command unbroken; its output is the input of others.
+
+    Args:
+      command: the command.
+      is_timed: whether one that compiles is run again, to be timed with what it
+        compiled at hand: as it will be interrupted. Else it is taken to be
+        twice as fast then.
+
+    Returns:
+      What it made, and its times.
+    """
     self._lay_out(command)
-    # Timed with what it compiled at hand: as it will be interrupted.
-    for _ in range(1 + command.compiles):
+    if command.compiles and not is_timed:
+      self._pace[command.name] = 0.5
+    for _ in range(1 + (command.compiles and is_timed)):
       shutil.rmtree(self.trial / command.output, ignore_errors=True)
       running = _Running(command, self)
       running.wait_for_work()

@@ -9,10 +9,9 @@ import shlex
 import numpy as np
 import pytest
 import safetensors.numpy
-from typer.testing import CliRunner
+from command_line import result_of
 
 from instructrec import checksums
-from instructrec.cli import main
 from instructrec.models.checkpoint import (
   convert,
   huggingface,
@@ -39,9 +38,7 @@ NORM = "encoder.final_layer_norm.weight"
 
 
 def call(*args, exit_code=0):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
+  result = result_of(*args)
   assert result.exit_code == exit_code, result.output
   return result.stdout
 
@@ -211,23 +208,9 @@ def test_mistakes_leave_no_output(args, message, hf, tmp_path):
 
 
 @pytest.fixture(name="run", scope="module")
-def run_fixture(hf, tmp_path_factory):
+def run_fixture(hf, instructed, tmp_path_factory):
   """A run of one step, without change, that began with the downloaded file."""
-  work = tmp_path_factory.mktemp("run")
-  call(
-    "prepare",
-    "--source=synthetic",
-    f"--output={work / 'prepared'}",
-    "--num_users=60",
-    "--num_items=40",
-    "--min_interactions=1",
-  )
-  call(
-    "generate",
-    f"--data={work / 'prepared'}",
-    f"--output={work / 'instructions'}",
-    "--vocab_size=500",
-  )
+  model = tmp_path_factory.mktemp("run") / "model"
   call(
     "train",
     "--gin_file=gin/quickstart_token.gin",
@@ -239,10 +222,10 @@ def run_fixture(hf, tmp_path_factory):
     "--gin.BATCH_SIZE=4",
     "--gin.EVAL_STEPS=1",
     "--gin.EVAL_LISTS=4",
-    f"--tfds_data_dir={work / 'instructions'}",
-    f"--model_dir={work / 'model'}",
+    f"--tfds_data_dir={instructed / 'instructions'}",
+    f"--model_dir={model}",
   )
-  return work / "model"
+  return model
 
 
 @pytest.mark.tf

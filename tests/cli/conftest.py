@@ -3,9 +3,8 @@
 import pathlib
 
 import pytest
-from typer.testing import CliRunner
+from command_line import call
 
-from instructrec.cli import main
 from instructrec.retrieval import run_weights
 
 _TRAIN = [
@@ -28,13 +27,6 @@ def train_args():
   return list(_TRAIN)
 
 
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  return result
-
-
 _SHARED: list[pathlib.Path] = []
 
 
@@ -47,11 +39,10 @@ def no_weights_stay():
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory):
-  """Prepared data, instructions and a model trained for six steps."""
+def instructed(tmp_path_factory):
+  """Prepared data and instructions."""
   folder = tmp_path_factory.mktemp("work")
-  _SHARED.append(folder / "model")
-  result = call(
+  printed = call(
     "prepare",
     "--source=synthetic",
     f"--output={folder / 'prepared'}",
@@ -59,19 +50,23 @@ def work(tmp_path_factory):
     "--num_items=40",
     "--min_interactions=1",
   )
-  assert result.exit_code == 0, result.output
-  assert "60 users" in result.output
-  result = call(
+  assert "60 users" in printed
+  call(
     "generate",
     f"--data={folder / 'prepared'}",
     f"--output={folder / 'instructions'}",
     "--vocab_size=500",
   )
-  assert result.exit_code == 0, result.output
-  result = call(
-    *_TRAIN,
-    f"--tfds_data_dir={folder / 'instructions'}",
-    f"--model_dir={folder / 'model'}",
-  )
-  assert result.exit_code == 0, result.output
   return folder
+
+
+@pytest.fixture(scope="session")
+def work(instructed):
+  """Prepared data, instructions and a model trained for six steps."""
+  _SHARED.append(instructed / "model")
+  call(
+    *_TRAIN,
+    f"--tfds_data_dir={instructed / 'instructions'}",
+    f"--model_dir={instructed / 'model'}",
+  )
+  return instructed

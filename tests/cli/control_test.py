@@ -1,6 +1,7 @@
 """Control tasks from prepared data to a network, by the command line."""
 
 import json
+import shutil
 import signal
 
 import jax
@@ -41,22 +42,20 @@ def _gin(**settings):
   return [f"--gin.{name}={value}" for name, value in found.items()]
 
 
-@pytest.fixture(scope="module", name="taught")
-def taught_fixture(work, tmp_path_factory):
-  """A network that was taught lists, with its teacher and its rows."""
-  folder = tmp_path_factory.mktemp("control")
+def _teach(prepared, folder):
+  """Makes a teacher, its rows, and a network that was taught by them."""
   for args in (
     (
       "retrieve",
       "fit",
-      f"--data={work / 'prepared'}",
+      f"--data={prepared}",
       "--method=itemknn",
       "--num_trials=1",
       f"--output={folder / 'itemknn'}",
     ),
     (
       "generate",
-      f"--data={work / 'prepared'}",
+      f"--data={prepared}",
       *(f"--kind={kind}" for kind in ("control", "instructrec", "genrec")),
       f"--retriever={folder / 'itemknn'}",
       "--num_epochs=2",
@@ -76,7 +75,14 @@ def taught_fixture(work, tmp_path_factory):
     assert result.exit_code == 0, result.output
     if args[0] == "generate":
       assert "control_wanted: " in result.output
-  return folder
+
+
+@pytest.fixture(scope="session", name="taught")
+def taught_fixture(instructed, made_once):
+  """A network that was taught lists, with its teacher and its rows."""
+  return made_once(
+    "taught", lambda folder: _teach(instructed / "prepared", folder)
+  )
 
 
 @pytest.mark.slow
@@ -87,17 +93,18 @@ def test_a_network_learns_lists_beside_single_items(taught, tmp_path):
   losses = [row[name] for row in map(json.loads, lines) if name in row]
   assert losses
   assert losses[-1] < losses[0]
+  # The weights that are fitted stay with the run.
+  model = shutil.copytree(taught / "model", tmp_path / "model")
   result = call(
     "evaluate",
-    f"--model_dir={taught / 'model'}",
+    f"--model_dir={model}",
     f"--teacher={taught / 'itemknn'}",
-    f"--output={tmp_path}",
     "--num_requests=6",
     "--num_validation=20",
     "--num_histories=0",
   )
   assert result.exit_code == 0, result.output
-  page = (tmp_path / "report.md").read_text()
+  page = (model / "report" / "report.md").read_text()
   for group in ("plain", "wanted", "proportion", "cold_unwanted", "category"):
     assert f"## Control: {group}, seen" in page
   for method in ("teacher, filtered", "state vector, filtered"):

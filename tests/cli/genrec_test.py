@@ -19,12 +19,12 @@ def call(*args):
 
 
 @pytest.fixture(scope="module", name="genrec")
-def genrec_fixture(work, tmp_path_factory):
+def genrec_fixture(instructed, tmp_path_factory):
   """A network that learnt for four steps to write what comes next."""
   folder = tmp_path_factory.mktemp("genrec")
   result = call(
     "generate",
-    f"--data={work / 'prepared'}",
+    f"--data={instructed / 'prepared'}",
     f"--output={folder / 'instructions'}",
     "--kind=genrec",
     "--vocab_size=500",
@@ -97,8 +97,8 @@ def test_a_report_has_lists_and_written_titles(genrec):
     assert cells[1:4] == ["0.0000 [0.0000, 0.0000]"] * 3
 
 
-def test_rank_asks_as_it_was_trained_and_knows_no_wish(genrec, work):
-  items = pl.read_parquet(work / "prepared" / "items.parquet")
+def test_rank_asks_as_it_was_trained_and_knows_no_wish(genrec, instructed):
+  items = pl.read_parquet(instructed / "prepared" / "items.parquet")
   history = f"--history={items['title'][0]}"
   result = call("rank", f"--model_dir={genrec / 'model'}", history, "--top=3")
   assert result.exit_code == 0, result.output

@@ -32,13 +32,13 @@ _SETTINGS = {
 }
 
 
-def _train(work, folder):
+def _train(instructed, folder):
   return [
     "train",
     "--gin_file=gin/quickstart_llama.gin",
     "--gin_file=gin/overrides/catalog.gin",
     *(f"--gin.{name}={value}" for name, value in _SETTINGS.items()),
-    f"--tfds_data_dir={work / 'instructions'}",
+    f"--tfds_data_dir={instructed / 'instructions'}",
     f"--model_dir={folder}",
   ]
 
@@ -50,11 +50,11 @@ def _call(*args):
 
 
 @pytest.fixture(scope="module", name="killed")
-def killed_fixture(work, tmp_path_factory):
+def killed_fixture(instructed, tmp_path_factory):
   """The folder of a run that was killed after a checkpoint, and resumed."""
   folder = tmp_path_factory.mktemp("llama") / "killed"
   process = subprocess.Popen(
-    [sys.executable, "-m", "instructrec.cli.main", *_train(work, folder)],
+    [sys.executable, "-m", "instructrec.cli.main", *_train(instructed, folder)],
     env={
       **os.environ,
       "PYTHONPATH": str(pathlib.Path(instructrec.__file__).parents[1]),
@@ -68,14 +68,14 @@ def killed_fixture(work, tmp_path_factory):
   process.kill()
   process.wait()
   assert not (saved / "checkpoint_40").exists()
-  assert "goes on from" in _call(*_train(work, folder))
+  assert "goes on from" in _call(*_train(instructed, folder))
   return folder
 
 
 def test_a_killed_run_comes_to_what_an_unbroken_one_does(
-  killed, work, tmp_path
+  killed, instructed, tmp_path
 ):
-  _call(*_train(work, tmp_path / "unbroken"))
+  _call(*_train(instructed, tmp_path / "unbroken"))
   runs = [run_dir.load(folder) for folder in (killed, tmp_path / "unbroken")]
   ours, theirs = (run.params("latest")[0] for run in runs)
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)

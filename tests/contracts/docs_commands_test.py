@@ -6,7 +6,6 @@ smaller: `_SMALL` says how. What cannot run here says why: `_LEFT_OUT`.
 """
 
 import datetime
-import fcntl
 import gzip
 import json
 import os
@@ -324,26 +323,19 @@ def _run(folder, page):
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory):
+def shop(made_once):
   """A folder with the tables that the pages name, after README.md."""
   if shutil.which("curl") is None:
     pytest.skip("no curl, which docs/serving.md has")
-  base = tmp_path_factory.getbasetemp()
-  if "PYTEST_XDIST_WORKER" in os.environ:
-    base = base.parent  # One worker makes it for all.
-  folder = base / "shop"
-  with (base / "shop.lock").open("w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if not (base / "shop.made").exists():
-      shutil.rmtree(folder, ignore_errors=True)
-      folder.mkdir()
-      for name, (header, *rows) in _tables().items():
-        _write(folder / name, header, rows)
-      (folder / "my_tasks.py").write_text("import tasks.instructrec\n")
-      _commands(folder / "bin")
-      _run(folder, "README.md")
-      (base / "shop.made").touch()
-  return folder
+
+  def make(folder):
+    for name, (header, *rows) in _tables().items():
+      _write(folder / name, header, rows)
+    (folder / "my_tasks.py").write_text("import tasks.instructrec\n")
+    _commands(folder / "bin")
+    _run(folder, "README.md")
+
+  return made_once("shop", make)
 
 
 @pytest.mark.slow

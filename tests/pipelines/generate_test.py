@@ -118,11 +118,10 @@ def test_another_seed_or_protocol_gives_other_records(
     manifest = json.loads((folder / generate.MANIFEST).read_text())
     return manifest["fingerprint"]
 
-  write(units.Spec(prepared_dir=spec.prepared_dir, seed=1), tmp_path / "a")
-  write(
-    units.Spec(prepared_dir=spec.prepared_dir, protocol="paper"),
-    tmp_path / "b",
-  )
+  same = {"vocabulary": data_dir / generate.VOCABULARY}
+  for name, changes in (("a", {"seed": 1}), ("b", {"protocol": "paper"})):
+    other = units.Spec(prepared_dir=spec.prepared_dir, **changes)
+    write(other, tmp_path / name, **same)
   found = {fingerprint(f) for f in (data_dir, tmp_path / "a", tmp_path / "b")}
   assert len(found) == 3
   name = "instructrec/sequential_cot/1.0.0"

@@ -25,9 +25,28 @@ _FORETOLD = {2: 0.9, 4: 0.5, 6: 0.7, 8: 0.6, 10: 0.55, 12: 0.8, 14: 0.4}
 """Losses of validation by step: the best is 4 for long, and 14 at last."""
 
 
+_COMMON = {
+  "steps": 14,
+  "eval_period": 2,
+  "checkpoint_period": 5,
+  "keep_checkpoints": 1,
+  "best_metric": "loss",
+}
+
+
+@pytest.fixture(scope="module", name="made")
+def made_fixture():
+  """What all runs here train with; compiled once."""
+  batch = copy_run.stream(pack=True).batch(0)
+  return trainer_lib.Trainer.create(
+    copy_run.train_config(**_COMMON),
+    {name: x.shape for name, x in batch.items()},
+  )
+
+
 @pytest.fixture
-def foretold(monkeypatch):
-  """Trains runs whose validation says what is foretold; compiled once."""
+def foretold(made, monkeypatch):
+  """Trains runs whose validation says what is foretold."""
   note = validation.Validation.note
   monkeypatch.setattr(validation.Validation, "__call__", lambda *_: {"loss": 0})
   monkeypatch.setattr(
@@ -35,24 +54,14 @@ def foretold(monkeypatch):
     "note",
     lambda self, step, values: note(self, step, {"loss": _FORETOLD[step]}),
   )
-  common = {
-    "steps": 14,
-    "eval_period": 2,
-    "checkpoint_period": 5,
-    "keep_checkpoints": 1,
-    "best_metric": "loss",
-  }
-  source = copy_run.stream(pack=True)
-  shapes = {name: x.shape for name, x in source.batch(0).items()}
-  made = trainer_lib.Trainer.create(copy_run.train_config(**common), shapes)
-  made.step_fn  # noqa: B018 - it is compiled for all.
 
   def train(folder, **changes):
-    config = copy_run.train_config(**{**common, **changes})
+    config = copy_run.train_config(**{**_COMMON, **changes})
     trainer = dataclasses.replace(made, config=config)
     trainer.__dict__["step_fn"] = made.step_fn
     monkeypatch.setattr(trainer_lib.Trainer, "create", lambda *_: trainer)
-    return runner.train(config, source, copy_run.stream(seed=1), folder)
+    source, validated = copy_run.stream(pack=True), copy_run.stream(seed=1)
+    return runner.train(config, source, validated, folder)
 
   return train
 
