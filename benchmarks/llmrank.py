@@ -208,7 +208,7 @@ def main() -> None:
   lists = candidate_files.read(args.candidates / "bm25.200users.tsv.gz", items)
   requests = candidate_files.requests(lists, test)
   rows = {name: flat_scores(requests, cut) for name, cut in cuts.items()}
-  rows["bm25"] = iter(ours[1].score_catalogue(requests))
+  rows["bm25"] = iter(ours[1].score_catalog(requests))
   for name, scores in rows.items():
     share = shared(scores, lists.values(), items)
     found["BM25 lists"][name] = {"shared": share}

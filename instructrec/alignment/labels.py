@@ -89,7 +89,7 @@ def rankings(
   Yields:
     One a request, in order; a few hundred are held at a time.
   """
-  for part, scores in teacher.catalogue_chunks(requests):
+  for part, scores in teacher.catalog_chunks(requests):
     for row, seen in zip(scores, teacher.seen(part), strict=True):
       yield Ranking(row, ~seen)
 

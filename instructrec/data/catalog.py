@@ -8,7 +8,7 @@ from functools import cached_property
 
 import polars as pl
 
-from instructrec.data import distinct_titles, interaction, item_text
+from instructrec.data import distinct_titles, frames, interaction, item_text
 
 SCHEMA: dict[str, pl.DataType] = {
   "item_id": pl.String(),
@@ -97,14 +97,7 @@ class Catalog:
         raise ValueError(
           f"the catalogue lacks the column {name!r}; found {frame.columns}"
         )
-    frame = frame.select(
-      (
-        pl.col(name).cast(dtype)
-        if name in frame.columns
-        else pl.lit(None, dtype).alias(name)
-      )
-      for name, dtype in SCHEMA.items()
-    )
+    frame = frames.of_schema(frame, SCHEMA)
     self._given, self.cleaning = _cleaned(frame)
     self._looks = looks
     repeated = frame.filter(pl.col("item_id").is_duplicated())

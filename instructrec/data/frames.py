@@ -36,3 +36,28 @@ def of(frame: Any, name: str) -> pl.DataFrame:
     ) from error
   # pandas marks what is missing in numbers by NaN.
   return found.fill_nan(None)
+
+
+def of_schema(
+  frame: pl.DataFrame, schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+  """The columns of a schema alone, in its order and of its types.
+
+  Args:
+    frame: a table.
+    schema: the types by name.
+
+  Returns:
+    The table; columns that it lacked are null.
+
+  Raises:
+    polars.exceptions.InvalidOperationError: where a value does not fit.
+  """
+  return frame.select(
+    (
+      pl.col(name).cast(dtype)
+      if name in frame.columns
+      else pl.lit(None, dtype).alias(name)
+    )
+    for name, dtype in schema.items()
+  )

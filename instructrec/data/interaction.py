@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from instructrec.data import frames
+
 SCHEMA: dict[str, pl.DataType] = {
   "user_id": pl.String(),
   "item_id": pl.String(),
@@ -60,14 +62,7 @@ class InteractionLog:
         raise ValueError(
           f"interactions lack the column {name!r}; found {frame.columns}"
         )
-    frame = frame.select(
-      (
-        pl.col(name).cast(dtype)
-        if name in frame.columns
-        else pl.lit(None, dtype).alias(name)
-      )
-      for name, dtype in SCHEMA.items()
-    )
+    frame = frames.of_schema(frame, SCHEMA)
     for name in _REQUIRED:
       if nulls := frame[name].null_count():
         raise ValueError(

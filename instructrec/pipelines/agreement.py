@@ -28,6 +28,7 @@ _DATA = (
   "eval_mixture",
   "history_length",
   "inputs_length",
+  "leave_out_longer",
   "modules",
   "targets_length",
   "title_length",

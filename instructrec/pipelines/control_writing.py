@@ -25,7 +25,8 @@ from instructrec.serving import opened_run
 from instructrec.training import item_titles, title_writing
 
 SPARE = 5
-"""Entries beyond the longest list, with which a free text is cut."""
+"""Entries beyond the longest list, with which a free text is cut; in tokens it
+has as much room beyond the longest that the rows teach."""
 
 
 class Lead(NamedTuple):
@@ -176,8 +177,13 @@ class ControlWriter:
       Items, or what stands in their place; and separators with a wrong number.
     """
     prompts, words = self.requests.lists.prompts, self.opened.run.tokenizer
+    most_items = self._policy.max_items
+    longest = int(self.requests.lists.answers.lengths.max())
     policy = dataclasses.replace(
-      self._policy, max_items=self._policy.max_items + SPARE, constrained=False
+      self._policy,
+      max_items=most_items + SPARE,
+      constrained=False,
+      max_length=longest * (most_items + SPARE) // most_items,
     )
     most: Any = np.full(len(prompts), policy.max_items, np.int32)
     found = self.titles.write_lists(

@@ -110,7 +110,7 @@ class WrittenRows:
       for method, lists in written.items()
     }
     for method, one in self._rankers().items():
-      ranks[method], _ = evaluate.catalogue_ranks(one, requests)
+      ranks[method], _ = evaluate.catalog_ranks(one, requests)
       descriptions[method] = one.description
     log = self.opened.prepared.split.training_log
     result = evaluate_lib.from_ranks(

@@ -109,7 +109,7 @@ def _results(
       )
       for name, lists in published.items()
     ),
-    evaluate.evaluate_catalogue(
+    evaluate.evaluate_catalog(
       "full catalogue",
       opened,
       requests,

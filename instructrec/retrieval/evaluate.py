@@ -62,7 +62,7 @@ def candidate_ranks(
   return metrics.Ranks.of(scores, labels, where=where), counts
 
 
-def catalogue_ranks(
+def catalog_ranks(
   found: retriever.Retriever,
   requests: Sequence[request.RankingRequest],
   *,
@@ -85,7 +85,7 @@ def catalogue_ranks(
   if not requests:
     raise ValueError("there are no requests to rank the catalogue for")
   parts, num_nan = [], 0
-  for part, scores in found.catalogue_chunks(requests):
+  for part, scores in found.catalog_chunks(requests):
     labels = np.concatenate(
       [
         found.indices((r.target or "",), f"the target of {r.request_id!r}")
@@ -115,7 +115,7 @@ def ndcg_at_10(
   Returns:
     The mean.
   """
-  ranks, _ = catalogue_ranks(found, requests)
+  ranks, _ = catalog_ranks(found, requests)
   values = metrics.from_ranks(ranks.greater, ranks.equal, ["NDCG@10"])
   return float(values["NDCG@10"].mean())
 
@@ -244,7 +244,7 @@ def evaluate(
   return dataclasses.replace(result, lists=[scored(requests, scores)])
 
 
-def evaluate_catalogue(
+def evaluate_catalog(
   group: str,
   found: Mapping[str, retriever.Retriever],
   requests: Sequence[request.RankingRequest],
@@ -262,7 +262,7 @@ def evaluate_catalogue(
     requests: with targets.
     training_log: what items are counted in; None leaves out everything that is
       split by popularity and history, and what the retrievers show.
-    remove_seen: see `catalogue_ranks`.
+    remove_seen: see `catalog_ranks`.
     selection: the metrics.
     seed: of the bootstrap and of the randomisation test.
 
@@ -274,7 +274,7 @@ def evaluate_catalogue(
   """
   _check(group, found)
   ranked = {
-    name: catalogue_ranks(r, requests, remove_seen=remove_seen)
+    name: catalog_ranks(r, requests, remove_seen=remove_seen)
     for name, r in found.items()
   }
   _, counts = next(iter(ranked.values()))

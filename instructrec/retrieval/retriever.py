@@ -157,7 +157,7 @@ class Retriever(abc.ABC):
       for r in requests
     ]
 
-  def score_catalogue(
+  def score_catalog(
     self, requests: Sequence[request.RankingRequest]
   ) -> Float[np.ndarray, "requests items"]:
     """Scores of the whole catalogue, for as many requests as memory holds.
@@ -179,7 +179,7 @@ class Retriever(abc.ABC):
       )
     return np.asarray(self._scores(requests), np.float64)
 
-  def catalogue_chunks(
+  def catalog_chunks(
     self, requests: Sequence[request.RankingRequest]
   ) -> Iterator[
     tuple[Sequence[request.RankingRequest], Float[np.ndarray, "requests items"]]
@@ -187,7 +187,7 @@ class Retriever(abc.ABC):
     """Requests with their catalogue scores, a few hundred at a time."""
     for start in range(0, len(requests), CHUNK):
       part = requests[start : start + CHUNK]
-      yield part, self.score_catalogue(part)
+      yield part, self.score_catalog(part)
 
   def score(
     self, requests: Sequence[request.RankingRequest]
@@ -196,7 +196,7 @@ class Retriever(abc.ABC):
     return ranker.pad(
       [
         row[self.indices(r.candidates, f"request {r.request_id!r}")]
-        for part, scores in self.catalogue_chunks(requests)
+        for part, scores in self.catalog_chunks(requests)
         for r, row in zip(part, scores, strict=True)
       ]
     )
@@ -223,7 +223,7 @@ class Retriever(abc.ABC):
     """
     item_ids: list[tuple[str, ...]] = []
     found = [np.zeros((0, k))]
-    for part, scores in self.catalogue_chunks(requests):
+    for part, scores in self.catalog_chunks(requests):
       seen = self.seen(part) if remove_seen else np.zeros(scores.shape, bool)
       left = int((~seen).sum(1).min())
       if not 1 <= k <= left:

@@ -80,7 +80,6 @@ def check_room(
     store.directory,
     trainer.abstract_state.trained(),
     saves=-(-left // config.checkpoint_period),
-    # And the best one.
     keep=_with_best(config),
     present=len(store.steps),
   )

@@ -1,19 +1,10 @@
 """Candidate lists through the command line."""
 
 import pytest
-from typer.testing import CliRunner
+from command_line import call
 
-from instructrec.cli import main
 from instructrec.data import dataset
 from instructrec.retrieval import candidate_lists
-
-
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  assert result.exit_code == 0, result.output
-  return result.output
 
 
 def shop(folder, seed=0):

@@ -9,10 +9,9 @@ import shlex
 import numpy as np
 import pytest
 import safetensors.numpy
-from typer.testing import CliRunner
+from command_line import result_of
 
 from instructrec import checksums
-from instructrec.cli import main
 from instructrec.models.checkpoint import (
   convert,
   huggingface,
@@ -39,9 +38,7 @@ NORM = "encoder.final_layer_norm.weight"
 
 
 def call(*args, exit_code=0):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
+  result = result_of(*args)
   assert result.exit_code == exit_code, result.output
   return result.stdout
 

@@ -2,22 +2,17 @@
 
 import json
 
+import command_line
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from instructrec.cli import main
 from instructrec.evaluation import evaluate, report
 
 LABELS = np.arange(60) % 5
 
 
 def call(*args):
-  result = CliRunner().invoke(main.app, ["compare", *map(str, args)])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  assert result.exit_code == 0, result.output
-  return result.output
+  return command_line.call("compare", *args)
 
 
 @pytest.fixture(scope="module")

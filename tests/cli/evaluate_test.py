@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
+from command_line import call
 
 from instructrec import checksums
 from instructrec.cli import main
@@ -23,14 +23,6 @@ from instructrec.training import distributed, run_dir
 
 pytestmark = pytest.mark.tf
 _ROOT = pathlib.Path(main.__file__).parent.parent.parent
-
-
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  assert result.exit_code == 0, result.output
-  return result.output
 
 
 @pytest.fixture(scope="module")

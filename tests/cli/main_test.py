@@ -10,7 +10,7 @@ import sys
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
+from command_line import result_of
 
 import instructrec
 from instructrec import checksums
@@ -27,17 +27,10 @@ _EVALUATED = {
 }
 
 
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  return result
-
-
 @pytest.fixture(scope="module")
 def report(work):
   # Plain likelihoods: weights of its parts would stay with the shared run.
-  result = call(
+  result = result_of(
     "evaluate",
     f"--model_dir={work / 'model'}",
     "--num_requests=9",
@@ -103,7 +96,7 @@ def test_the_report_has_every_method_and_the_chance_level(report):
 
 @pytest.mark.tf
 def test_show_prints_examples_and_lengths(work):
-  result = call(
+  result = result_of(
     "show",
     "--name=instructrec_v1_sequential_cot",
     f"--tfds_data_dir={work / 'instructions'}",
@@ -118,7 +111,7 @@ def test_show_prints_examples_and_lengths(work):
 @pytest.mark.tf
 def test_ranking_prints_the_best_candidates(work):
   items = pl.read_parquet(work / "prepared/items.parquet")["title"].to_list()
-  result = call(
+  result = result_of(
     "rank",
     f"--model_dir={work / 'model'}",
     f"--history={items[0]}",
@@ -140,7 +133,7 @@ def test_recommending_filters_and_says_why(work):
   run = f"--model_dir={work / 'model'}"
   asked = (f"--history={titles[0]}", f"--history={titles[1]}")
   filters = ("--only=Puzzles", "--max_price=40", f"--exclude={titles[2]}")
-  result = call(
+  result = result_of(
     "recommend", run, *asked, *filters, "--k=2", "--reasons", "--json"
   )
   assert result.exit_code == 0, result.output
@@ -154,13 +147,13 @@ def test_recommending_filters_and_says_why(work):
     why = place["reasons"]
     assert {e["words"] for e in why["effects"]} == set(titles[:2])
     assert [c["meets"] for c in why["constraints"]] == [True, True, True]
-  shown = call("recommend", run, *asked, *filters, "--k=2")
+  shown = result_of("recommend", run, *asked, *filters, "--k=2")
   for place in found["places"]:
     price = items.filter(item_id=place["item_id"])["price"].item()
     assert f"[{place['item_id']}]  {price:.2f}" in shown.output
   # What is left of the history is another request.
   effect = next(e for e in why["effects"] if e["words"] == titles[0])
-  other = call(
+  other = result_of(
     "rank",
     run,
     f"--history={titles[1]}",
@@ -176,7 +169,7 @@ def test_requests_of_a_file_are_answered_into_a_file(work, tmp_path):
   asked, output = tmp_path / "asked.jsonl", tmp_path / "answers.jsonl"
   asked.write_text('{"wish": "a kite", "k": 1}\n{"wish": 7}\n')
   options = (f"--model_dir={work / 'model'}", f"--input={asked}")
-  result = call(
+  result = result_of(
     "recommend", *options, f"--output={output}", "--on_bad_row=skip"
   )
   assert result.exit_code == 0, result.output
@@ -216,7 +209,7 @@ def test_ranking_with_a_saved_run_loads_no_tensorflow(work):
 @pytest.mark.tf
 def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
   unseen = tmp_path / "unseen"
-  made = call(
+  made = result_of(
     "generate",
     f"--data={work / 'prepared'}",
     f"--output={unseen}",
@@ -229,7 +222,7 @@ def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
   tested = [name for name, rows in manifest["rows"].items() if "test" in rows]
   assert tested == ["fine_grained", "sequential_p1_i0"]
   # Without --task_type: the tasks that these instructions have.
-  call(
+  result_of(
     "evaluate",
     f"--model_dir={work / 'model'}",
     f"--tfds_data_dir={unseen}",
@@ -244,7 +237,7 @@ def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
   record = json.loads((tmp_path / "all/report.json").read_text())
   assert [r["group"] for r in record["results"]] == ["sequential_p1_i0"]
   foreign = tmp_path / "foreign"
-  call(
+  result_of(
     "generate",
     f"--data={work / 'prepared'}",
     f"--output={foreign}",
@@ -252,7 +245,7 @@ def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
     "--num_workers=1",
   )
   with pytest.raises(ValueError, match="generate the instructions with"):
-    call(
+    result_of(
       "evaluate", f"--model_dir={work / 'model'}", f"--tfds_data_dir={foreign}"
     )
 
@@ -270,7 +263,7 @@ def test_a_model_is_evaluated_on_wordings_it_never_saw(work, tmp_path):
 )
 def test_mistakes_name_what_is_wrong(work, args, message):
   with pytest.raises((ValueError, OSError), match=message):
-    call(args[0], f"--model_dir={work / 'model'}", *args[1:])
+    result_of(args[0], f"--model_dir={work / 'model'}", *args[1:])
 
 
 @pytest.mark.tf
@@ -285,7 +278,7 @@ def test_wrong_bindings_stop_a_run_before_it_starts(
   work, tmp_path, extra, message, train_args
 ):
   with pytest.raises(ValueError, match=message):
-    call(
+    result_of(
       *train_args,
       extra,
       f"--tfds_data_dir={work / 'instructions'}",
@@ -306,16 +299,16 @@ def test_instructions_of_data_that_were_prepared_anew_are_refused(
   (again / "manifest.json").write_text(json.dumps(manifest))
   checksums.write(again, ["manifest.json"])
   with pytest.raises(ValueError, match="expected sha256:0: they were prepared"):
-    call(
+    result_of(
       "evaluate", f"--model_dir={work / 'model'}", f"--tfds_data_dir={again}"
     )
 
 
 def test_existing_output_is_not_replaced_unasked(work):
   with pytest.raises(FileExistsError, match="pass --overwrite"):
-    call("prepare", "--source=synthetic", f"--output={work / 'prepared'}")
+    result_of("prepare", "--source=synthetic", f"--output={work / 'prepared'}")
   with pytest.raises(FileExistsError, match="pass --overwrite"):
-    call(
+    result_of(
       "generate",
       f"--data={work / 'prepared'}",
       f"--output={work / 'instructions'}",
@@ -335,7 +328,7 @@ def test_existing_output_is_not_replaced_unasked(work):
   ],
 )
 def test_numbers_that_make_no_sense_are_refused(args):
-  result = call(*args)
+  result = result_of(*args)
   assert result.exit_code == 2
   option = args[-1].split("=")[0]
   assert f"Invalid value for '{option}'" in result.output
@@ -345,7 +338,7 @@ def test_numbers_that_make_no_sense_are_refused(args):
 def test_beam_is_asked_for_where_it_is_missing(work, tmp_path, monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ValueError, match=r"pip install 'instructrec\[beam\]'"):
-    call(
+    result_of(
       "generate",
       f"--data={work / 'prepared'}",
       f"--output={tmp_path / 'out'}",
@@ -365,7 +358,7 @@ def test_other_arguments_of_train_are_refused():
 @pytest.mark.parametrize("source", ["table", "recbole", "movielens", "amazon"])
 def test_raw_sources_ask_for_their_files(source, tmp_path):
   with pytest.raises(ValueError, match=f"source {source} needs --input"):
-    call("prepare", f"--source={source}", f"--output={tmp_path / 'x'}")
+    result_of("prepare", f"--source={source}", f"--output={tmp_path / 'x'}")
 
 
 def test_a_table_is_prepared_by_global_time(tmp_path):
@@ -377,7 +370,7 @@ def test_a_table_is_prepared_by_global_time(tmp_path):
   pl.DataFrame(rows).write_csv(tmp_path / "log.csv")
   items = [{"item_id": f"i{i}", "title": f"Title {i}"} for i in range(30)]
   pl.DataFrame(items).write_csv(tmp_path / "items.tsv", separator="\t")
-  result = call(
+  result = result_of(
     "prepare",
     "--source=table",
     f"--input={tmp_path / 'log.csv'}",
@@ -403,8 +396,8 @@ def test_more_test_requests_need_global_time(tmp_path):
     "--max_test_targets=3",
   )
   with pytest.raises(ValueError, match="--max_test_targets needs --split"):
-    call(*args, f"--output={tmp_path / 'none'}")
-  call(*args, "--split=global_time", f"--output={tmp_path / 'out'}")
+    result_of(*args, f"--output={tmp_path / 'none'}")
+  result_of(*args, "--split=global_time", f"--output={tmp_path / 'out'}")
   manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
   assert manifest["split"]["max_test_targets"] == 3
   assert manifest["split"]["max_validation_targets"] is None
@@ -414,10 +407,10 @@ def test_more_test_requests_need_global_time(tmp_path):
 
 
 def test_help_names_every_command_and_option():
-  text = call("--help").output
+  text = result_of("--help").output
   for name in ("prepare", "generate", "train", "align", "evaluate", "rank"):
     assert name in text
-  assert "--on_bad_row" in call("prepare", "--help").output
+  assert "--on_bad_row" in result_of("prepare", "--help").output
 
 
 def run_command(*args):
@@ -445,7 +438,7 @@ def test_a_mistake_is_a_message_and_its_traceback_is_asked_for(
 
 
 def test_the_version_is_printed():
-  result = call("--version")
+  result = result_of("--version")
   assert result.exit_code == 0
   assert result.output == f"instructrec {instructrec.__version__}\n"
 

@@ -5,21 +5,12 @@ import shutil
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
+from command_line import call
 
 from instructrec import checksums
-from instructrec.cli import main
 from instructrec.training import run_record
 
 pytestmark = pytest.mark.tf
-
-
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  assert result.exit_code == 0, result.output
-  return result.output
 
 
 def evaluated(model, output, *options):

@@ -5,22 +5,13 @@ import re
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
+from command_line import call
 
-from instructrec.cli import main
 from instructrec.retrieval import run_weights
 
 pytestmark = pytest.mark.tf
 _SEARCH = "personalized_search_p1_i1"
 _PLAIN = "sequential_p1_i0"
-
-
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  assert result.exit_code == 0, result.output
-  return result.output
 
 
 @pytest.fixture(scope="module")

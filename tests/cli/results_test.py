@@ -2,20 +2,13 @@
 
 import numpy as np
 import pytest
+from command_line import call
 from typer.testing import CliRunner
 
 from instructrec.cli import main
 from instructrec.evaluation import evaluate, following, published, report
 
 LABELS = np.arange(60) % 5
-
-
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  assert result.exit_code == 0, result.output
-  return result.output
 
 
 @pytest.fixture(scope="module")

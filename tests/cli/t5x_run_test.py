@@ -4,23 +4,14 @@ import json
 import pathlib
 
 import pytest
-from typer.testing import CliRunner
+from command_line import call
 
-from instructrec.cli import main
 from instructrec.settings import evaluation, ranking
 from instructrec.training import run_dir
 
 pytestmark = pytest.mark.tf
 RECORDED = pathlib.Path(__file__).parents[1] / "recorded_t5x_config.gin"
 STEP = 6
-
-
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  assert result.exit_code == 0, result.output
-  return result.output
 
 
 def exported(source, output, step):

@@ -4,27 +4,19 @@ import json
 import shutil
 
 import pytest
-from typer.testing import CliRunner
+from command_line import result_of
 
-from instructrec.cli import main
 from instructrec.retrieval import run_weights
 from instructrec.training import item_table, run_dir
 
 pytestmark = pytest.mark.tf
 
 
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  return result
-
-
 @pytest.fixture(scope="module")
 def trained(work, train_args, tmp_path_factory):
   """Reads histories; its objective looks at no other item."""
   folder = tmp_path_factory.mktemp("items") / "model"
-  result = call(
+  result = result_of(
     *train_args,
     "--gin.TRAIN_STEPS=2",
     "--gin.WARMUP_STEPS=1",
@@ -58,7 +50,7 @@ def test_the_run_keeps_the_item_table(work, trained):
 def test_it_is_evaluated_on_prompts_and_histories(work, trained, tmp_path):
   """And, as its objective trains likelihoods, by these and their priors."""
   folder, _ = trained
-  result = call(
+  result = result_of(
     "evaluate",
     f"--model_dir={folder}",
     "--task_type=sequential_p1_i0",
@@ -112,7 +104,7 @@ def test_a_folder_without_items_says_what_to_do(work, train_args, tmp_path):
   with pytest.raises(
     ValueError, match=r"items\.parquet is missing, expec.*gene"
   ):
-    call(
+    result_of(
       *train_args,
       "--gin.PACK=False",
       "--gin.NUM_DRAWN=5",

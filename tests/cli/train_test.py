@@ -5,18 +5,10 @@ import os
 import shutil
 
 import pytest
-from typer.testing import CliRunner
+from command_line import result_of
 
 from instructrec import folder_lock, output_folder
-from instructrec.cli import main
 from instructrec.training import run_dir, run_record
-
-
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  return result
 
 
 @pytest.mark.tf
@@ -25,7 +17,7 @@ def test_a_start_that_is_refused_leaves_the_run_as_it_was(work, train_args):
   files = [work / "model" / name for name in ("config.gin", "run.json")]
   before = [file.read_text() for file in files]
   with pytest.raises(ValueError, match="was trained with batch_size = 4"):
-    call(
+    result_of(
       *train_args,
       "--gin.BATCH_SIZE=8",
       "--gin.DROPOUT_RATE=0.3",
@@ -48,7 +40,7 @@ def test_the_record_is_of_what_was_trained(work, tmp_path, train_args):
   names = ("config.gin", "run.json")
 
   def start(*more, left):
-    result = call(
+    result = result_of(
       *args, f"--model_dir={model}", "--gin.DROPOUT_RATE=0.3", *more
     )
     assert result.exit_code == 0, result.output
@@ -87,7 +79,7 @@ def test_a_run_that_was_stopped_after_its_last_step_is_written_down(
   best = record.pop("best_checkpoint")
   assert best["metric"] == "NDCG@10"
   run_record.write(model, record)
-  result = call(
+  result = result_of(
     *train_args,
     f"--tfds_data_dir={work / 'instructions'}",
     f"--model_dir={model}",
@@ -112,7 +104,7 @@ def test_a_second_run_in_a_folder_is_refused(work, train_args):
       r"train, since .*name another folder",
     ),
   ):
-    call(*train_args, "--tfds_data_dir=nowhere", f"--model_dir={model}")
+    result_of(*train_args, "--tfds_data_dir=nowhere", f"--model_dir={model}")
   after = {p: p.stat().st_mtime_ns for p in model.rglob("*")}
   assert after | {model: 0} == before | {model: 0}
 
@@ -132,7 +124,7 @@ def test_a_folder_that_cannot_hold_a_run_is_found_first(
   (tmp_path / file).parent.mkdir(exist_ok=True)
   (tmp_path / file).write_text("kept")
   with pytest.raises(OSError, match=message):
-    call(
+    result_of(
       *train_args,
       "--tfds_data_dir=nowhere",
       f"--model_dir={tmp_path / folder}",
@@ -159,8 +151,8 @@ def test_two_commands_do_not_make_one_output(tmp_path, command, args):
       match=rf"{output} is in use: .* \(instructrec {command}, since",
     ),
   ):
-    call(*args, "--data=nowhere", f"--output={output}", "--overwrite")
+    result_of(*args, "--data=nowhere", f"--output={output}", "--overwrite")
   assert list(tmp_path.iterdir()) == []
   with pytest.raises(FileNotFoundError, match="nowhere"):
-    call(*args, "--data=nowhere", f"--output={output}")
+    result_of(*args, "--data=nowhere", f"--output={output}")
   assert list(tmp_path.iterdir()) == []

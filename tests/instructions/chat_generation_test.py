@@ -13,10 +13,9 @@ import sys
 import time
 
 import pytest
-from typer.testing import CliRunner
+from command_line import call
 
 import instructrec
-from instructrec.cli import main
 from instructrec.data import dataset
 from instructrec.instructions import (
   budget,
@@ -29,14 +28,6 @@ from instructrec.instructions import (
 )
 from instructrec.instructions.format import FineGrained
 from instructrec.instructions.teacher import TextKind
-
-
-def call(*args):
-  result = CliRunner().invoke(main.app, [str(a) for a in args])
-  if result.exception and not isinstance(result.exception, SystemExit):
-    raise result.exception
-  assert result.exit_code == 0, result.output
-  return result.output
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def test_free_texts_are_looked_up_to_the_letter(rows, matching, opened):
 
 def test_retrievers_rank_the_same_catalogue(evaluated, counts, matching):
   result, _ = evaluated
-  ranks, _ = evaluate.catalogue_ranks(counts, matching.block.requests)
+  ranks, _ = evaluate.catalog_ranks(counts, matching.block.requests)
   np.testing.assert_allclose(
     result.expected_ranks["popularity"],
     ranks.greater + (ranks.equal + 1) / 2,

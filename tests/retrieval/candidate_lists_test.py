@@ -70,7 +70,7 @@ def test_retrieved_targets_are_the_recall_of_the_whole_catalogue(prepared, knn):
   """HR@K of the lists is what ranking all items gives, ties aside."""
   found = build(prepared, knn, "retrieved", num_candidates=20)
   requests = request.from_frame(prepared.requests.read("test"))
-  ranks, _ = evaluate.catalogue_ranks(knn, requests)
+  ranks, _ = evaluate.catalog_ranks(knn, requests)
   surely = (ranks.greater + ranks.equal <= 20).mean()
   maybe = (ranks.greater < 20).mean()
   assert 0 < surely <= found.recall <= maybe < 1

@@ -28,10 +28,10 @@ def test_ranks_in_the_catalogue_leave_out_what_was_seen(
 ):
   found = fitted("popularity")
   requests = shop.test[:50]
-  ranks, counts = evaluate.catalogue_ranks(
+  ranks, counts = evaluate.catalog_ranks(
     found, requests, remove_seen=remove_seen
   )
-  scores = found.score_catalogue(requests)
+  scores = found.score_catalog(requests)
   for i, r in enumerate(requests):
     seen = set(r.history) - {r.target} if remove_seen else set()
     left = [shop.items.index(x) for x in shop.items.item_ids if x not in seen]
@@ -43,9 +43,9 @@ def test_ranks_in_the_catalogue_leave_out_what_was_seen(
 
 def test_chunks_change_nothing(shop, fitted, monkeypatch):
   found = fitted("itemknn")
-  whole, _ = evaluate.catalogue_ranks(found, shop.test[:50])
+  whole, _ = evaluate.catalog_ranks(found, shop.test[:50])
   monkeypatch.setattr("instructrec.retrieval.retriever.CHUNK", 7)
-  parts, _ = evaluate.catalogue_ranks(found, shop.test[:50])
+  parts, _ = evaluate.catalog_ranks(found, shop.test[:50])
   np.testing.assert_array_equal(parts.greater, whole.greater)
   np.testing.assert_array_equal(parts.equal, whole.equal)
 
@@ -53,7 +53,7 @@ def test_chunks_change_nothing(shop, fitted, monkeypatch):
 def test_recall_of_what_is_retrieved_is_the_hit_rate(shop, fitted):
   """Random scores do not tie, so that both count the same requests."""
   found = fitted("random")
-  result = evaluate.evaluate_catalogue("all", {"random": found}, shop.test)
+  result = evaluate.evaluate_catalog("all", {"random": found}, shop.test)
   retrieved = found.retrieve(shop.test, 20).item_ids
   hits = [r.target in ids for r, ids in zip(shop.test, retrieved, strict=True)]
   assert result.methods["random"]["HR@20"].mean == pytest.approx(np.mean(hits))
@@ -63,7 +63,7 @@ def test_random_is_at_chance_in_lists_and_catalogue(shop, fitted):
   found = {"random": fitted("random")}
   for result in (
     evaluate.evaluate("lists", found, shop.test),
-    evaluate.evaluate_catalogue("all", found, shop.test),
+    evaluate.evaluate_catalog("all", found, shop.test),
   ):
     for name, interval in result.methods["random"].items():
       error = (interval.high - interval.low) / 4
@@ -119,7 +119,7 @@ def test_reports_know_targets_candidates_and_counts(shop, fitted):
 
 def test_the_catalogue_has_exposure_and_no_lists(shop, fitted):
   found = {"random": fitted("random"), "popularity": fitted("popularity")}
-  result = evaluate.evaluate_catalogue(
+  result = evaluate.evaluate_catalog(
     "all", found, shop.test, training_log=shop.training_log
   )
   assert result.known.lists is None
@@ -140,9 +140,9 @@ def test_what_cannot_be_ranked_is_named(shop, fitted):
   with pytest.raises(ValueError, match=f"'i2' of request '{r.request_id}'"):
     evaluate.candidate_ranks(found, [alone])
   with pytest.raises(ValueError, match="there are no requests"):
-    evaluate.catalogue_ranks(found, [])
+    evaluate.catalog_ranks(found, [])
   unknown = dataclasses.replace(r, target=None)
   with pytest.raises(ValueError, match=r"the target of .* has the item ''"):
-    evaluate.catalogue_ranks(found, [unknown])
+    evaluate.catalog_ranks(found, [unknown])
   with pytest.raises(ValueError, match="there are no retrievers"):
     evaluate.evaluate("lists", {}, shop.test[:2])

@@ -19,7 +19,7 @@ _ALL = pytest.mark.parametrize("name", list(methods.METHODS))
 def test_scores_of_candidates_are_those_of_the_catalogue(shop, fitted, name):
   found = fitted(name)
   requests = shop.test[:30]
-  catalogue = found.score_catalogue(requests)
+  catalogue = found.score_catalog(requests)
   assert catalogue.shape == (30, len(shop.items))
   scores = found.score(requests)
   assert scores.dtype == np.float64
@@ -40,7 +40,7 @@ def test_what_is_retrieved_scores_best(shop, fitted, name):
     for r, ids in zip(requests, best.item_ids, strict=True)
   ]
   np.testing.assert_array_equal(found.score(asked), best.scores)
-  everything = found.score_catalogue(requests)
+  everything = found.score_catalog(requests)
   for r, ids, row in zip(requests, best.item_ids, everything, strict=True):
     unseen = [i for i in shop.items.item_ids if i not in r.history]
     by_score = sorted(unseen, key=lambda i: -row[shop.items.index(i)])
@@ -58,12 +58,12 @@ def test_seen_items_stay_where_they_are_wanted(shop, fitted, name):
 def test_neither_order_nor_batch_changes_a_score(shop, fitted, name):
   found = fitted(name)
   requests = shop.test[:7]
-  scores = found.score_catalogue(requests)
+  scores = found.score_catalog(requests)
   np.testing.assert_allclose(
-    found.score_catalogue(requests[::-1])[::-1], scores, rtol=1e-5, atol=1e-6
+    found.score_catalog(requests[::-1])[::-1], scores, rtol=1e-5, atol=1e-6
   )
   np.testing.assert_allclose(
-    found.score_catalogue(requests[3:4])[0], scores[3], rtol=1e-5, atol=1e-6
+    found.score_catalog(requests[3:4])[0], scores[3], rtol=1e-5, atol=1e-6
   )
   assert found.score([]).shape == (0, 0)
   assert found.retrieve([], 3).item_ids == []
@@ -79,7 +79,7 @@ def test_a_saved_retriever_scores_the_same_to_the_last_bit(
   assert type(loaded) is type(found)
   assert dataclasses.asdict(loaded) == dataclasses.asdict(found)
   np.testing.assert_array_equal(
-    loaded.score_catalogue(shop.test[:9]), found.score_catalogue(shop.test[:9])
+    loaded.score_catalog(shop.test[:9]), found.score_catalog(shop.test[:9])
   )
   assert retriever.read_manifest(tmp_path / "saved")["record"] == {"seed": 7}
   # NumPy refuses pickled arrays unless told otherwise; nothing else is there.
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_scores(shop, fitted, fresh, name):
     shop.training_log, shop.items, validation=shop.validation[:200]
   )
   np.testing.assert_array_equal(
-    again.score_catalogue(shop.test[:5]), found.score_catalogue(shop.test[:5])
+    again.score_catalog(shop.test[:5]), found.score_catalog(shop.test[:5])
   )
 
 
@@ -111,7 +111,7 @@ def test_another_seed_gives_others(shop, fitted, name):
     shop.training_log, shop.items, validation=shop.validation[:50]
   )
   assert (
-    other.score_catalogue(shop.test[:5]) != found.score_catalogue(shop.test[:5])
+    other.score_catalog(shop.test[:5]) != found.score_catalog(shop.test[:5])
   ).any()
 
 
@@ -127,15 +127,15 @@ def test_the_target_is_not_read(shop, fitted, name):
   found = fitted(name)
   blind = [dataclasses.replace(r, target=None) for r in shop.test[:5]]
   np.testing.assert_array_equal(
-    found.score_catalogue(blind), found.score_catalogue(shop.test[:5])
+    found.score_catalog(blind), found.score_catalog(shop.test[:5])
   )
 
 
 @pytest.mark.parametrize("name", ["bm25", "itemknn", "als"])
 def test_what_is_learnt_beats_popularity_on_planted_tastes(shop, fitted, name):
   """Paired over requests, by more than five standard errors."""
-  ours, _ = evaluate.catalogue_ranks(fitted(name), shop.test)
-  theirs, _ = evaluate.catalogue_ranks(fitted("popularity"), shop.test)
+  ours, _ = evaluate.catalog_ranks(fitted(name), shop.test)
+  theirs, _ = evaluate.catalog_ranks(fitted("popularity"), shop.test)
   gain = np.log(theirs.greater + theirs.equal / 2 + 0.5) - np.log(
     ours.greater + ours.equal / 2 + 0.5
   )
@@ -170,7 +170,7 @@ def test_more_items_than_there_are_cannot_be_retrieved(shop, fitted, k):
 def test_who_has_no_history_is_ranked_without_one(shop, fitted, name):
   found = fitted(name)
   newcomer = dataclasses.replace(shop.test[0], history=())
-  scores = found.score_catalogue([newcomer])
+  scores = found.score_catalog([newcomer])
   assert np.isfinite(scores).all()
   if name in ("bm25", "itemknn", "als", "sasrec", "two_tower"):
     np.testing.assert_array_equal(scores, 0.0)

@@ -69,16 +69,7 @@ def sample(
     ValueError: where a name or number is out of its range, or the key is
       missing.
   """
-  if num_decodes < 1 or temperature < 0.0:
-    raise ValueError(
-      f"num_decodes is {num_decodes} and temperature {temperature}; expected "
-      "at least 1 and 0"
-    )
-  if temperature and rng is None:
-    raise ValueError(
-      f"temperature is {temperature}, but there is no rng to draw with; give "
-      "one, or set the temperature to 0"
-    )
+  catalog_walk.check_draws("num_decodes", num_decodes, temperature, rng)
   walk = Walk.of(
     writer,
     trie,

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from instructrec.models.generation import catalog_trie, leaf_intervals
 from instructrec.models.generation.catalog_ways import (
@@ -90,6 +90,22 @@ def check_probability(probability: str) -> None:
     raise ValueError(
       f"probability is {probability!r}; expected one of "
       f"{', '.join(PROBABILITIES)}"
+    )
+
+
+def check_draws(
+  name: str, number: int, temperature: float, rng: PRNGKeyArray | None
+) -> None:
+  """Raises ValueError unless so many (`name`) can be drawn, or be likeliest."""
+  if number < 1 or temperature < 0.0:
+    raise ValueError(
+      f"{name} is {number} and temperature {temperature}; expected at least 1 "
+      "and 0"
+    )
+  if temperature and rng is None:
+    raise ValueError(
+      f"temperature is {temperature}, but there is no rng to draw with; give "
+      "one, or set the temperature to 0"
     )
 
 

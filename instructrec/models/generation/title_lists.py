@@ -33,6 +33,39 @@ class _Draft(NamedTuple):
   log_probs: Float[Array, "lists length"]
   cache: Any
 
+  @classmethod
+  def blank(cls, state: list_walk.State, length: int, cache: Any) -> "_Draft":
+    """Of no token yet."""
+    rows = len(state.going)
+    return cls(
+      step=jnp.zeros((), jnp.int32),
+      state=state,
+      newest=jnp.full(rows, network.PAD_ID, jnp.int32),
+      tokens=jnp.full((rows, length), network.PAD_ID, jnp.int32),
+      log_probs=jnp.zeros((rows, length), jnp.float32),
+      cache=cache,
+    )
+
+  def longer(
+    self,
+    lists: list_walk.ListWalk,
+    options: list_walk.Options,
+    keys: Float[Array, "lists options"],
+    cache: Any,
+  ) -> "_Draft":
+    """With the option of the highest key, where a list goes on."""
+    tokens = lists.chosen(options, keys)
+    tokens = jnp.where(self.state.going, tokens, network.PAD_ID)
+    state, gained = lists.write(self.state, options, tokens)
+    return _Draft(
+      step=self.step + 1,
+      state=state,
+      newest=tokens,
+      tokens=self.tokens.at[:, self.step].set(tokens),
+      log_probs=self.log_probs.at[:, self.step].set(gained),
+      cache=cache,
+    )
+
 
 def write_lists(
   writer: catalog_walk.Writer,
@@ -73,66 +106,49 @@ def write_lists(
   Raises:
     ValueError: where a number is out of its range, or the key is missing.
   """
-  if num_lists < 1 or temperature < 0.0:
-    raise ValueError(
-      f"num_lists is {num_lists} and temperature {temperature}; expected at "
-      "least 1 and 0"
-    )
-  if temperature and rng is None:
-    raise ValueError(
-      f"temperature is {temperature}, but there is no rng to draw with; give "
-      "one, or set the temperature to 0"
-    )
+  catalog_walk.check_draws("num_lists", num_lists, temperature, rng)
   lists, state = list_walk.ListWalk.start(
     writer, trie, requests, policy, num_lists
   )
   rows, length = len(lists.lengths), policy.length(trie)
-  noise = None if rng is None else _noise(rng, rows, num_lists)
+  noise = None
+  if temperature and rng is not None:
+    noise = _noise(rng, rows, num_lists)
   memory, cache = writer.start_decoding(
     sequences_per_prompt=num_lists, max_length=length
   )
-
-  def unfinished(draft: _Draft) -> Array:
-    return (draft.step < length) & jnp.any(draft.state.going)
 
   def advance(draft: _Draft) -> _Draft:
     logits, cache = writer.decode_step(draft.newest, draft.cache, memory)
     options = lists.options(draft.state, logits)
     keys = options.keys
-    if noise is not None and temperature:
+    if noise is not None:
       # Shares first: divided by a low temperature, sums lose the differences.
       keys = lists.shares(options) / temperature
       keys += noise(draft.step, keys.shape[1])
-    tokens = lists.chosen(options, keys)
-    tokens = jnp.where(draft.state.going, tokens, network.PAD_ID)
-    state, gained = lists.write(draft.state, options, tokens)
-    return _Draft(
-      step=draft.step + 1,
-      state=state,
-      newest=tokens,
-      tokens=draft.tokens.at[:, draft.step].set(tokens),
-      log_probs=draft.log_probs.at[:, draft.step].set(gained),
-      cache=cache,
-    )
+    return draft.longer(lists, options, keys, cache)
 
   last = jax.lax.while_loop(
-    unfinished,
+    lambda draft: (draft.step < length) & jnp.any(draft.state.going),
     advance,
-    _Draft(
-      step=jnp.zeros((), jnp.int32),
-      state=state,
-      newest=jnp.full(rows, network.PAD_ID, jnp.int32),
-      tokens=jnp.full((rows, length), network.PAD_ID, jnp.int32),
-      log_probs=jnp.zeros((rows, length), jnp.float32),
-      cache=cache,
-    ),
+    _Draft.blank(state, length, cache),
   )
-  state = lists.cut(last.state)
+  return _finished(last, lists, policy, num_lists)
+
+
+def _finished(
+  draft: _Draft,
+  lists: list_walk.ListWalk,
+  policy: list_policy.ListPolicy,
+  num_lists: int,
+) -> list_policy.TitleLists:
+  """Lists that are written, by prompts."""
+  state = lists.cut(draft.state)
 
   def by_prompt(x: Array) -> Array:
     return x.reshape(-1, num_lists, *x.shape[1:])
 
-  tokens, log_probs = by_prompt(last.tokens), by_prompt(last.log_probs)
+  tokens, log_probs = by_prompt(draft.tokens), by_prompt(draft.log_probs)
   return list_policy.TitleLists(
     tokens=tokens,
     items=by_prompt(state.items),

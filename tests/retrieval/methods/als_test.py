@@ -16,7 +16,7 @@ def test_a_user_is_the_solution_of_the_normal_equations(shop, fitted):
   found.fit(shop.training_log, shop.items)
   items = found._model.item_factors.astype(np.float64)
   for r, scores in zip(
-    shop.test[:5], found.score_catalogue(shop.test[:5]), strict=True
+    shop.test[:5], found.score_catalog(shop.test[:5]), strict=True
   ):
     touched = items[[shop.items.index(i) for i in set(r.history)]]
     # implicit weighs what was touched by alpha, the rest by one.

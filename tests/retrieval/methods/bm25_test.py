@@ -53,7 +53,7 @@ def test_scores_are_the_formula(k1, b):
   )
   history = ("i0", "i3", "i4")
   found = bm25.BM25(k1=k1, b=b).fit(_LOG, items)
-  scores = found.score_catalogue(ask(*history))[0]
+  scores = found.score_catalog(ask(*history))[0]
   expected = dense(items, history, k1=k1, b=b)
   np.testing.assert_allclose(scores, expected, rtol=1e-5)
   assert scores[4] == 0
@@ -82,7 +82,7 @@ def test_only_the_newest_items_make_the_query():
   items = shop("red kite", "blue rope", "red ball", "blue ball")
   found = bm25.BM25(max_history=1).fit(_LOG, items)
   np.testing.assert_array_equal(
-    found.score_catalogue(ask("i0", "i1")), found.score_catalogue(ask("i1"))
+    found.score_catalog(ask("i0", "i1")), found.score_catalog(ask("i1"))
   )
   assert found.retrieve(ask("i0", "i1"), 1).item_ids == [("i3",)]
 
@@ -90,4 +90,4 @@ def test_only_the_newest_items_make_the_query():
 def test_titles_without_a_word_tie():
   items = shop("!", "?", "...")
   found = bm25.BM25().fit(_LOG, items)
-  np.testing.assert_array_equal(found.score_catalogue(ask("i0")), [[0, 0, 0]])
+  np.testing.assert_array_equal(found.score_catalog(ask("i0")), [[0, 0, 0]])

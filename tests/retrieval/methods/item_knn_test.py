@@ -34,5 +34,5 @@ def test_scores_are_the_formula(shop, num_neighbors, shrinkage):
     for r in shop.test[:40]
   ]
   np.testing.assert_allclose(
-    found.score_catalogue(shop.test[:40]), expected, rtol=1e-12
+    found.score_catalog(shop.test[:40]), expected, rtol=1e-12
   )

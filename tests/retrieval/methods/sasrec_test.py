@@ -26,5 +26,5 @@ def test_the_last_position_of_a_full_history_is_trained(shop):
   found.fit(log, shop.items)
   assert max(seen) == 4
   np.testing.assert_array_equal(
-    found.score_catalogue(shop.test[:1]).shape, [1, 60]
+    found.score_catalog(shop.test[:1]).shape, [1, 60]
   )

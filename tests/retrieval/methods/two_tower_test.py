@@ -29,12 +29,12 @@ def test_items_that_nobody_touched_differ_by_their_titles(shop):
   # The same parameters over other titles: only that item's score moves, for
   # whoever has not read it.
   r = next(r for r in shop.test if "i7" not in r.history)
-  before = found.score_catalogue([r])[0]
+  before = found.score_catalog([r])[0]
   other = catalog.Catalog(frame)
   pieces = methods.create("two_tower", settings)
   pieces._make_titles(other)
   found._piece_ids[shop.items.index("i7")] = pieces._piece_ids[
     other.index("i7")
   ]
-  after = found.score_catalogue([r])[0]
+  after = found.score_catalog([r])[0]
   assert np.flatnonzero(before != after).tolist() == [shop.items.index("i7")]

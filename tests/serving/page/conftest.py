@@ -313,7 +313,7 @@ def address(shop):
 def page(browser, address):
   """The page, opened; fails where a script failed or another host was asked."""
   context = browser.new_context(viewport={"width": 1280, "height": 900})
-  context.set_default_timeout(5000)
+  context.set_default_timeout(30_000)
   page = context.new_page()
   faults = []
   page.on("pageerror", lambda error: faults.append(str(error)))

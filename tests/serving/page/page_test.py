@@ -27,7 +27,7 @@ def text_of(page, selector):
 
 def until(page, condition):
   """Waits; the page's policy lets Playwright evaluate no text by itself."""
-  for _ in range(100):
+  for _ in range(600):
     if condition():
       return
     page.wait_for_timeout(50)
@@ -293,7 +293,7 @@ def test_offline_what_is_there_stays_and_it_goes_on(page):
   assert "You are offline" in text_of(page, "#notice")
   assert titles(page) == before
   page.context.set_offline(False)
-  page.wait_for_selector(".against", timeout=10_000)
+  page.wait_for_selector(".against")
   page.wait_for_selector("#notice", state="hidden")
   assert titles(page) != before
 
