@@ -27,7 +27,11 @@ def taught_fixture():
     directory=pathlib.Path("/shop/taught"),
     model=config.model.merged(),
     data=dataclasses.replace(
-      data, inputs_length=40, targets_length=64, title_length=20
+      data,
+      inputs_length=40,
+      targets_length=64,
+      title_length=20,
+      leave_out_longer=True,
     ),
   )
 
@@ -46,6 +50,7 @@ def test_sizes_and_lengths_are_those_of_the_run(taught):
   assert config.initial_checkpoint == CHECKPOINT
   assert config.seed == 3
   assert (data.history_length, data.inputs_length) == (12, 40)
+  assert data.leave_out_longer
   # What is trained is the gin file's.
   assert data.mixture == "control_v1_lists"
   assert data.list_length == 10
