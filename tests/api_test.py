@@ -152,7 +152,8 @@ def test_the_ten_lines_of_the_page_rank(shop, tmp_path, monkeypatch, capsys):
   products.drop("categories").write_csv("products.csv")
   title = products["title"][0]
   assert code.count("num_requests=1000") == 1
-  code = code.replace("num_requests=1000", "num_requests=9")
+  less = 'num_requests=9, task_types=["sequential_p1_i0"]'
+  code = code.replace("num_requests=1000", less)
   code = code.replace("First title", title).replace(
     'model_dir="work/model"',
     'model_dir="work/model", gin_files="gin/quickstart_token.gin", bindings={'

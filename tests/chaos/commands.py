@@ -99,6 +99,8 @@ COMMANDS = (
       "evaluate",
       "--model_dir=model",
       "--output=report",
+      "--task_type=sequential_p1_i0",
+      "--task_type=personalized_search_p1_i1",
       "--num_requests=40",
       "--num_validation=40",
     ),

@@ -99,6 +99,7 @@ def test_a_network_learns_lists_beside_single_items(taught, tmp_path):
     "evaluate",
     f"--model_dir={model}",
     f"--teacher={taught / 'itemknn'}",
+    "--task_type=sequential_p1_i0",
     "--num_requests=6",
     "--num_validation=20",
     "--num_histories=0",

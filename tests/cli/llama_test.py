@@ -95,6 +95,8 @@ def test_it_is_evaluated(killed):
   _call(
     "evaluate",
     f"--model_dir={killed}",
+    "--task_type=sequential_p1_i0",
+    "--task_type=personalized_search_p1_i1",
     "--num_requests=20",
     "--num_validation=20",
     "--num_beams=10",

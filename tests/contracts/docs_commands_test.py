@@ -119,6 +119,9 @@ _SMALL = {
   "train --gin_file=gin/align_cpu.gin": "--gin.NUM_LISTS=2 "
   "--gin.list_objective.ListObjective.constrained=True",
   "evaluate": "--num_requests=6 --num_validation=9 --num_histories=3",
+  # One with a wish, one without.
+  "evaluate --model_dir=work": "--task_type=sequential_p1_i0 "
+  "--task_type=personalized_search_p1_i1",
   "retrieve fit": "--num_trials=1 --max_epochs=1 --overwrite",
 }
 # Pages that go on with what the one before them made.
@@ -282,7 +285,7 @@ def _commands(folder):
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
   small = "".join(
-    f'case "$told " in "{begins} "*) set -- "$@" {options} ;; esac\n'
+    f'case "$told " in "{begins}"*) set -- "$@" {options} ;; esac\n'
     for begins, options in _SMALL.items()
   )
   parts = {"python": sys.executable, "port": port, "small": small}
