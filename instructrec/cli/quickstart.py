@@ -51,7 +51,7 @@ def quickstart(
     f"\nOpen {report.with_suffix('.html')} in a browser: tables, pictures and "
     "examples, and in the first lines what a baseline does better.\n"
     "Then ask the model yourself:\n"
-    f'  instructrec rank --model_dir={output / "model"} --text="a puzzle"\n'
+    f'  instructrec rank --model_dir={output / "model"} --wish="a puzzle"\n'
     "and give it your own data: README.md, from `prepare` on, and "
     "docs/data.md."
   )

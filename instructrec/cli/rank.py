@@ -46,7 +46,7 @@ def rank(context: typer.Context, settings: ranking.RankingSettings) -> None:
     typer.echo(_HOW)
     converse(ranker, settings, _typed)
   else:
-    _tell(ranker, settings, settings.history, settings.text)
+    _tell(ranker, settings, settings.history, settings.wish)
 
 
 def open_ranker(

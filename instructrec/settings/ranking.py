@@ -40,7 +40,7 @@ class RankingSettings(RunSettings):
     tuple[str, ...],
     Option("Title or id of an item taken, oldest first; may be repeated."),
   ] = ()
-  text: Annotated[
+  wish: Annotated[
     str | None, Option("What the customer says, in free words.")
   ] = None
   candidates: Annotated[
@@ -68,14 +68,14 @@ class RankingSettings(RunSettings):
     super().__post_init__()
     if self.input is not None and self.asks:
       raise ValueError(
-        "--input has requests of its own; leave --history, --text and "
+        "--input has requests of its own; leave --history, --wish and "
         "--candidate out"
       )
 
   @property
   def asks(self) -> bool:
     """Whether there is a request among the settings."""
-    return bool(self.history or self.text or self.candidates)
+    return bool(self.history or self.wish or self.candidates)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ def test_rank_asks_as_it_was_trained_and_knows_no_wish(genrec, instructed):
   result = call("rank", f"--model_dir={genrec / 'model'}", history, "--top=3")
   assert result.exit_code == 0, result.output
   result = call(
-    "rank", f"--model_dir={genrec / 'model'}", history, "--text=a kite"
+    "rank", f"--model_dir={genrec / 'model'}", history, "--wish=a kite"
   )
   assert result.exit_code
   assert "--kind=instructrec" in result.output + str(result.exception)

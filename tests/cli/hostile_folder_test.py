@@ -56,7 +56,7 @@ def error_of(*args):
 
 
 COMMANDS = {
-  "rank": ("rank", "--model_dir={model}", "--text=x"),
+  "rank": ("rank", "--model_dir={model}", "--wish=x"),
   "evaluate": ("evaluate", "--model_dir={model}"),
   "checkpoint export": (
     "checkpoint",
@@ -157,6 +157,6 @@ def test_a_network_beyond_all_measure_is_refused_at_once(folder):
     config,
     f"{config.read_text()}\nt5_config.T5Config.num_encoder_layers = 10000000\n",
   )
-  error = error_of("rank", f"--model_dir={folder}", "--text=x")
+  error = error_of("rank", f"--model_dir={folder}", "--wish=x")
   assert "config.gin, line " in error
   assert "found 10,000,000 layers, expected at most 512" in error

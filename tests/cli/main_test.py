@@ -115,7 +115,7 @@ def test_ranking_prints_the_best_candidates(work):
     "rank",
     f"--model_dir={work / 'model'}",
     f"--history={items[0]}",
-    "--text=something with pirates",
+    "--wish=something with pirates",
     f"--candidate={items[1]}",
     f"--candidate={items[2]}",
   )

@@ -131,7 +131,7 @@ def test_ranking_says_what_it_understood_and_why(run):
   table = pl.read_parquet(run / "prepared/items.parquet")
   items = table["title"].to_list()
   command = ("rank", f"--model_dir={run / 'model'}", f"--history={items[0]}")
-  lines = call(*command, "--text=a puzzle, but no Oakline", "--top=3")
+  lines = call(*command, "--wish=a puzzle, but no Oakline", "--top=3")
   assert "understood: puzzles, no Oakline" in lines
   assert "note: what the wish asks binds: no Oakline" in lines
   assert "fitted on" in lines

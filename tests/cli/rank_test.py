@@ -88,7 +88,7 @@ def test_a_title_that_is_nearly_one_is_corrected_where_asked(call, titles):
   wrong = titles[0][:-1]
   result = call(f"--history={wrong}", "--top=1", "--on_unknown=nearest")
   assert f"note: {wrong!r} was read as {titles[0]!r}" in result.stdout
-  result = call(f"--history={wrong}", "--text=a toy", "--on_unknown=skip")
+  result = call(f"--history={wrong}", "--wish=a toy", "--on_unknown=skip")
   assert f"note: left out: no item is called {wrong!r}" in result.stdout
 
 
@@ -143,5 +143,5 @@ def test_a_terminal_is_asked_where_nothing_is(call, ranker, monkeypatch):
 
 
 def test_requests_are_named_once(call):
-  result = call("--input=x", "--text=a")
+  result = call("--input=x", "--wish=a")
   assert "--input has requests of its own" in str(result.exception)

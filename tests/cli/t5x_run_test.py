@@ -129,7 +129,7 @@ def answer(*args):
 
 
 def test_rank_ranks_alike(work, twin, words):
-  said = "--text=a puzzle", "--top=3"
+  said = "--wish=a puzzle", "--top=3"
   # Each says first which checkpoint it took, and why.
   ours = answer("rank", f"--model_dir={work / 'model'}", *said)
   assert "log-likelihood" in ours
@@ -143,11 +143,11 @@ def test_rank_ranks_alike(work, twin, words):
 
 def test_what_is_missing_is_said(work, twin, words):
   with pytest.raises(FileNotFoundError, match="pass --tfds_data_dir"):
-    call("rank", f"--model_dir={twin}", words[1], "--text=a puzzle")
+    call("rank", f"--model_dir={twin}", words[1], "--wish=a puzzle")
   with pytest.raises(ValueError, match="is a bucket, expected a folder; pass"):
-    call("rank", "--model_dir=gs://bucket/model", *words, "--text=a puzzle")
+    call("rank", "--model_dir=gs://bucket/model", *words, "--wish=a puzzle")
   with pytest.raises(ValueError, match="has a copy of its vocabulary"):
-    call("rank", f"--model_dir={work / 'model'}", words[1], "--text=a puzzle")
+    call("rank", f"--model_dir={work / 'model'}", words[1], "--wish=a puzzle")
 
 
 @pytest.mark.parametrize(
