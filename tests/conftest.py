@@ -41,6 +41,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """What takes minutes begins first, so that nobody waits for it at the end."""
+  items.sort(key=lambda item: item.get_closest_marker("minutes") is None)
+
+
 def pytest_collection_finish() -> None:
   """Garbage is looked for seldom, and not among what was imported."""
   gc.freeze()

@@ -142,6 +142,7 @@ def test_the_table_stands_in_the_page_and_the_status_says_whether_all_is_well(
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 @pytest.mark.tf
 def test_killed_commands_make_the_same_when_they_are_given_again(tmp_path):
   """One kill each; `make chaos` has many, and other signals."""

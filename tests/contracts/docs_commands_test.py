@@ -71,6 +71,7 @@ _LEFT_OUT = {
   "docs/reranking.md": {"": _MINUTES},
   "docs/results.md": {"": _PUBLISHED},
   "docs/serving.md": {
+    "instructrec serve --model_dir=runs/quickstart": "a browser",
     "instructrec train --gin_file=gin/quickstart_token.gin": "PyTorch",
   },
   "docs/t5x.md": {
@@ -161,7 +162,10 @@ def _chains():
   names = [str(path.relative_to(_DOCUMENTS)) for path in found]
   later = [page for chain in _CHAINS for page in chain]
   alone = [(page,) for page in names if page not in later and _script(page)]
-  return [*_CHAINS, *alone]
+  return [
+    *(pytest.param(c, marks=pytest.mark.minutes) for c in _CHAINS),
+    *alone,
+  ]
 
 
 @pytest.mark.parametrize("page", _LEFT_OUT)
