@@ -12,6 +12,7 @@ import itertools
 import multiprocessing
 import os
 import pathlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -211,7 +212,23 @@ class _Worker:
   generator: generate.Generator | None = None
 
 
+def end_with_parent() -> None:
+  """Has a worker end when its parent does, whatever ended that.
+
+  After `kill -9` nobody says so, and a worker would wait for units forever.
+  """
+  parent = multiprocessing.parent_process()
+  assert parent is not None
+
+  def watch() -> None:
+    parent.join()
+    os._exit(1)
+
+  threading.Thread(target=watch, name="end_with_parent", daemon=True).start()
+
+
 def _start(spec: Spec) -> None:
+  end_with_parent()
   _Worker.generator = spec.generator()
 
 

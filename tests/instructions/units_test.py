@@ -1,6 +1,10 @@
 """Units cover the requests once; who works on them changes nothing."""
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -92,3 +96,38 @@ def test_template_files_of_ones_own_are_used(prepared_dir, tmp_path):
     ValueError, match=r"no template is called 'seq_next_item'.*--eval_template"
   ):
     spec.generator()
+
+
+_KILLED = """
+import concurrent.futures, multiprocessing, os, signal
+from instructrec.instructions import units
+
+if __name__ == "__main__":
+  pool = concurrent.futures.ProcessPoolExecutor(
+    1,
+    mp_context=multiprocessing.get_context("spawn"),
+    initializer=units.end_with_parent,
+  )
+  print(pool.submit(os.getpid).result(), flush=True)
+  os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+  """What they print to is closed once the last of them has ended."""
+  script = tmp_path / "killed.py"
+  script.write_text(_KILLED)
+  with subprocess.Popen(
+    [sys.executable, str(script)],
+    stdout=subprocess.PIPE,
+    text=True,
+    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+  ) as parent:
+    worker = int(parent.stdout.readline())
+    try:
+      assert parent.communicate(timeout=60) == ("", None)
+    except subprocess.TimeoutExpired:
+      os.kill(worker, signal.SIGKILL)
+      raise
+  assert parent.returncode == -signal.SIGKILL
