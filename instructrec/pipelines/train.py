@@ -116,7 +116,6 @@ class _Record:
       "environment": environment.describe(),
     }
     self._started, self._first = time.perf_counter(), 0
-    self._is_of_run = True  # And not of settings that trained nothing.
 
   def begin(self, step: int, left: int) -> None:
     """The folder is known to hold this run, at this step, or none."""
@@ -143,7 +142,6 @@ class _Record:
         step=step,
       )
     elif changed := run_dir.untrained_changes(folder):
-      self._is_of_run = False
       self._tell(
         "nothing is trained with what was changed, so the record of the run "
         f"stays: {changed}"
@@ -153,9 +151,10 @@ class _Record:
     """The run has come to its end."""
     step, found = int(outcome.state.step), outcome.evaluations
     seconds = time.perf_counter() - self._started
-    if not distributed.is_lead() or not self._is_of_run:
-      return
     folder = self._settings.model_dir
+    # Of settings that trained nothing, nothing is written down.
+    if not distributed.is_lead() or run_dir.untrained_changes(folder):
+      return
     # Of a run that was stopped, the time of its earlier starts is not known; of
     # one that was stopped after its last step, the end is not written yet.
     run_dir.finish(
