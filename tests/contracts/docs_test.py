@@ -124,8 +124,21 @@ def test_the_limits_of_the_page_are_those_that_hold():
   ]
 
 
-def test_named_files_exist():
-  """Links of the documents lead somewhere."""
+def _anchors(document):
+  """Of its headings, as GitHub makes them."""
+  text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+  headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+  return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_links_lead_to_files_and_headings():
+  seen = 0
   for document in (*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")):
-    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-      assert (document.parent / target).exists(), f"{document.name}: {target}"
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text())
+    for target, anchor in links:
+      found = document.parent / target if target else document
+      assert found.exists(), f"{document.name}: {target}"
+      if anchor and found.suffix == ".md":
+        assert anchor in _anchors(found), f"{document.name}: {target}#{anchor}"
+        seen += 1
+  assert seen > 50
