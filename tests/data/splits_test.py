@@ -284,3 +284,21 @@ def test_small_catalogues_and_unknown_strategies_are_refused(shop):
     sample(shop, num_negatives=110)
   with pytest.raises(ValueError, match="unknown strategy 'hard'"):
     sample(shop, strategy="hard")
+
+
+def test_an_item_that_is_taken_again_leaves_as_many_to_draw(shop):
+  _, items = shop
+  log = interaction.InteractionLog(
+    pl.DataFrame({"user_id": "u", "item_id": ["i0", "i1"] * 99})
+    .with_row_index("order")
+    .with_columns(pl.col("order").cast(pl.Int64))
+  )
+  requests = splits.leave_one_out(log).requests
+  drawn = candidates.sample_candidates(
+    requests, items, log, num_negatives=len(items) - 2, seed=3
+  )
+  assert set(map(len, map(set, drawn["candidates"]))) == {len(items) - 1}
+  with pytest.raises(ValueError, match="a user who touched 2 of them"):
+    candidates.sample_candidates(
+      requests, items, log, num_negatives=len(items) - 1
+    )
