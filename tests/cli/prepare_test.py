@@ -172,7 +172,7 @@ def test_a_published_set_is_fetched_and_prepared(movielens_server, tmp_path):
     (["--column=items.item_id=sku"], "twice"),
     (["--min_rating=9"], "no interactions are left with a rating of 9"),
     (["--min_interactions=9"], "no interactions are left with at least 9"),
-    (["--source=movielens"], "--column and --no_header are of --source=table"),
+    (["--source=movielens"], "source movielens does not read --items"),
   ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(
