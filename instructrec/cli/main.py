@@ -96,11 +96,21 @@ class _Command(typer.core.TyperCommand):
 
 
 def _at_home(command: Callable[..., None]) -> Callable[..., None]:
-  """A command whose paths may begin with ~, which shells leave in `--x=~/y`."""
+  """A command whose paths may begin with ~, which shells leave in `--x=~/y`.
+
+  So may texts: a path that can also be an address in a bucket is one.
+  """
 
   def expanded(value: Any) -> Any:
     if isinstance(value, pathlib.Path):
-      return value.expanduser()
+      try:
+        return value.expanduser()
+      except RuntimeError as error:
+        raise ValueError(
+          f"{value}: {error}; write the whole path of the folder"
+        ) from error
+    if isinstance(value, str) and value.startswith("~/"):
+      return str(pathlib.Path(value).expanduser())
     if isinstance(value, list | tuple):
       return type(value)(map(expanded, value))
     return value

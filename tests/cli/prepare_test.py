@@ -111,6 +111,9 @@ def test_a_tilde_in_an_option_is_the_home_folder(shop, monkeypatch, tmp_path):
   assert found.exit_code == 0, found.output
   assert (shop / "out" / dataset.MARKER).is_file()
   assert [path.name for path in tmp_path.iterdir()] == [shop.name]
+  unknown = call(*OPTIONS, *paths[:2], "--output=~nobody_at_all/out")
+  assert isinstance(unknown.exception, ValueError)
+  assert "~nobody_at_all/out: " in str(unknown.exception)
 
 
 @pytest.fixture
