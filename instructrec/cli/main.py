@@ -5,6 +5,7 @@ subcommand imports what it needs when it runs.
 """
 
 import functools
+import io
 import os
 import pathlib
 import sys
@@ -186,6 +187,9 @@ app.add_typer(_checkpoints, name="checkpoint", rich_help_panel=_TOOLS)
 def main() -> None:
   """Runs the command; a user's mistake is a message, not a traceback."""
   cache.keep_compiled_programs(os.environ)
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    # Letters that the locale lacks end no command: as on the standard error.
+    sys.stdout.reconfigure(errors="backslashreplace")
   options: dict[str, Any] = {}
   try:
     app(obj=options)
