@@ -60,8 +60,15 @@ def check(
   Raises:
     FileExistsError: where there is one that is not to be replaced, or anything
       else, which replacing would delete.
+    NotADirectoryError: where it is to lie below a file.
   """
   path = pathlib.Path(output)
+  for above in path.absolute().parents:
+    if above.is_file():
+      raise NotADirectoryError(
+        f"{above} is a file, expected a folder; choose another --output than "
+        f"{path}"
+      )
   _clear_abandoned(path.resolve())
   if not path.exists():
     return
