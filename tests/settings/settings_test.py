@@ -14,6 +14,7 @@ _HERE = pathlib.Path("somewhere")
   [
     ({"num_requests": 0}, "num_requests is 0, expected 1 or more"),
     ({"seed": -1}, "seed is -1, expected 0 or more"),
+    ({"num_exact": 5}, "and there are none; pass --num_beams as well"),
     ({"protocols": ()}, "no protocol"),
     ({"protocols": ("knockout",)}, r"unknown protocols \['knockout'\]"),
     ({"split": "validation", "num_validation": 9}, "requests that are evalua"),
