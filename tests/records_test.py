@@ -49,6 +49,18 @@ def test_a_record_is_read(tmp_path):
     records.read(tmp_path / "none.json", remedy="make it again")
 
 
+def test_a_record_of_another_version_is_refused(tmp_path):
+  path = tmp_path / "record.json"
+  path.write_text(json.dumps({"version": 2}))
+  assert records.read(path, expected={"version": 2}, remedy="") == {
+    "version": 2
+  }
+  with pytest.raises(ValueError, match="has version 2, expected 3; make it"):
+    records.read(path, expected={"version": 3}, remedy="make it again")
+  with pytest.raises(checksums.DamagedError, match="lacks form; it has vers"):
+    records.read(path, expected={"form": 1}, remedy="make it again")
+
+
 def test_arrays_of_objects_run_nothing_and_no_advice_to_allow_it(tmp_path):
   made, path = tmp_path / "made", tmp_path / "array.npy"
   np.save(path, np.array([_Runs(made)], object), allow_pickle=True)
