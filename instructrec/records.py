@@ -114,7 +114,7 @@ def read_any(path: str | os.PathLike[str], *, remedy: str) -> Any:
 
 
 def replace(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
-  """Writes a text file at once, or not at all.
+  """Writes a text file in UTF-8 at once, or not at all.
 
   Args:
     path: the file.
@@ -122,7 +122,7 @@ def replace(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
     seal: whether the text has the place of its hash, which is put there.
   """
   temporary = path.with_name(f"{path.name}.tmp")
-  temporary.write_text(text)
+  temporary.write_text(text, encoding="utf-8")
   if seal:
     checksums.seal(temporary)
   temporary.replace(path)
