@@ -27,6 +27,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from instructrec import records
 from instructrec.evaluation import significance
 
 SCHEMA_VERSION = 1
@@ -202,7 +203,7 @@ class Published:
     _read(record, final)
     final.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-    final.write_text(text + "\n", encoding="utf-8")
+    records.replace(final, text + "\n")
 
   @classmethod
   def load(cls, path: str | os.PathLike[str]) -> Self:
