@@ -58,10 +58,12 @@ def run(
   """
   import time
 
+  from instructrec import output_folder
   from instructrec.evaluation import compare as comparison
   from instructrec.evaluation import environment, markdown, report
 
   started = time.perf_counter()
+  output_folder.check_folder(output)
   runs = _runs(given, output, seeds)
   if _are_aligned(runs):
     return _compare_aligned(runs, output, methods)

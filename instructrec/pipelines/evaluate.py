@@ -5,6 +5,7 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
+from instructrec import output_folder
 from instructrec.data import candidate_files, dataset
 from instructrec.evaluation import (
   headlines,
@@ -136,8 +137,10 @@ def _open(
 
 
 def _check(settings: evaluation.EvaluationSettings) -> None:
-  """Refuses what is no metric or no list, before anything is loaded."""
+  """Refuses what is no metric, folder or list, before anything is loaded."""
   metrics.parse(settings.metrics)
+  if settings.output is not None:
+    output_folder.check_folder(settings.output)
   for path in (settings.candidates, settings.validation_candidates):
     if path is not None and path.suffix != ".parquet":
       candidate_files.check(path)
