@@ -14,6 +14,7 @@ _HERE = pathlib.Path("somewhere")
   [
     ({"num_requests": 0}, "num_requests is 0, expected 1 or more"),
     ({"seed": -1}, "seed is -1, expected 0 or more"),
+    ({"seed": 2**63}, r"seed is 9223372036854775808, expected less than 2\^63"),
     ({"num_exact": 5}, "and there are none; pass --num_beams as well"),
     ({"protocols": ()}, "no protocol"),
     ({"protocols": ("knockout",)}, r"unknown protocols \['knockout'\]"),
