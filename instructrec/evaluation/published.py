@@ -31,6 +31,7 @@ from instructrec import records
 from instructrec.evaluation import significance
 
 SCHEMA_VERSION = 1
+SUFFIX = ".json"
 _DIGITS = 6
 
 
@@ -192,9 +193,11 @@ class Published:
       path: the file, called after `name`.
 
     Raises:
-      PublishedError: where the contents are not as the schema says.
+      PublishedError: where the name has another suffix, or the contents are
+        not as the schema says.
     """
     final = pathlib.Path(path)
+    check_name(final)
     record = {
       "schema_version": SCHEMA_VERSION,
       **_rounded(dataclasses.asdict(self)),
@@ -226,6 +229,22 @@ class Published:
     except json.JSONDecodeError as error:
       raise PublishedError(f"{path} is no JSON: {error}") from error
     return cls(**_read(record, final))
+
+
+def check_name(path: pathlib.Path) -> None:
+  """Fails for a file that no page would find; asked before the work.
+
+  Args:
+    path: of the figures.
+
+  Raises:
+    PublishedError: where it has another suffix.
+  """
+  if path.suffix != SUFFIX:
+    raise PublishedError(
+      f"{path} does not end in {SUFFIX}, and no page would find it; name the "
+      f"file {path.stem}{SUFFIX}"
+    )
 
 
 def _rounded(value: Any) -> Any:

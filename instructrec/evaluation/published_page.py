@@ -44,7 +44,7 @@ def load_all(
     )
   return {
     file.stem: published.Published.load(file)
-    for file in sorted(path.glob("*.json"))
+    for file in sorted(path.glob(f"*{published.SUFFIX}"))
   }
 
 

@@ -285,6 +285,10 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, path, value, message):
 
 
 def test_what_could_not_be_read_is_not_written(tmp_path):
+  with pytest.raises(
+    PublishedError, match=r"name the file following_shop.json"
+  ):
+    following().save(tmp_path / "following_shop.figures")
   with pytest.raises(PublishedError, match="expected 'else'"):
     following().save(tmp_path / "else.json")
   assert not (tmp_path / "else.json").exists()
