@@ -60,8 +60,10 @@ def check(
   Raises:
     FileExistsError: where there is one that is not to be replaced, or anything
       else, which replacing would delete.
+    NotADirectoryError: where it is to lie below a file.
   """
   path = pathlib.Path(output)
+  check_folder(path.parent)
   _clear_abandoned(path.resolve())
   if not path.exists():
     return
@@ -81,6 +83,23 @@ def check(
       f"{path} was not made by this command (it has no {marker}), and "
       "--overwrite would delete all of it; choose another --output"
     )
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+  """Fails where no folder of a name can be made; asked before the work.
+
+  Args:
+    folder: the name, of a folder that may be there.
+
+  Raises:
+    NotADirectoryError: where it, or what it is to lie in, is a file.
+  """
+  path = pathlib.Path(folder).absolute()
+  for place in (path, *path.parents):
+    if place.is_file():
+      raise NotADirectoryError(
+        f"{place} is a file, expected a folder; choose another --output"
+      )
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ import json
 import os
 import pathlib
 import struct
+import types
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -65,13 +66,19 @@ def reading(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
 
 
 def read(
-  path: str | os.PathLike[str], *, keys: Iterable[str] = (), remedy: str
+  path: str | os.PathLike[str],
+  *,
+  keys: Iterable[str] = (),
+  expected: Mapping[str, Any] = types.MappingProxyType({}),
+  remedy: str,
 ) -> dict[str, Any]:
   """Reads a JSON object.
 
   Args:
     path: the file.
     keys: what it must have.
+    expected: what it must have with these values, such as the version of its
+      form.
     remedy: what to do where it is not so; the end of the message.
 
   Returns:
@@ -79,6 +86,7 @@ def read(
 
   Raises:
     DamagedError: where the file is missing, no JSON, or lacks a key.
+    ValueError: where a value is another one.
   """
   record = read_any(path, remedy=remedy)
   if not isinstance(record, dict):
@@ -86,11 +94,16 @@ def read(
       f"{path} holds a {type(record).__name__}, expected a JSON object; "
       f"{remedy}"
     )
-  if missing := [key for key in keys if key not in record]:
+  if missing := [key for key in (*expected, *keys) if key not in record]:
     raise checksums.DamagedError(
       f"{path} lacks {', '.join(missing)}; it has "
       f"{', '.join(record) or 'nothing'}; {remedy}"
     )
+  for key, value in expected.items():
+    if record[key] != value:
+      raise ValueError(
+        f"{path} has {key} {record[key]!r}, expected {value!r}; {remedy}"
+      )
   return record
 
 
@@ -101,7 +114,7 @@ def read_any(path: str | os.PathLike[str], *, remedy: str) -> Any:
 
 
 def replace(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
-  """Writes a text file at once, or not at all.
+  """Writes a text file in UTF-8 at once, or not at all.
 
   Args:
     path: the file.
@@ -109,7 +122,7 @@ def replace(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
     seal: whether the text has the place of its hash, which is put there.
   """
   temporary = path.with_name(f"{path.name}.tmp")
-  temporary.write_text(text)
+  temporary.write_text(text, encoding="utf-8")
   if seal:
     checksums.seal(temporary)
   temporary.replace(path)

@@ -72,6 +72,15 @@ def test_a_folder_of_something_else_is_never_deleted(tmp_path):
     output_folder.check(tmp_path, overwrite=True)
 
 
+def test_an_output_below_a_file_is_refused_before_the_work(tmp_path):
+  (tmp_path / "notes").write_text("mine")
+  with pytest.raises(NotADirectoryError, match="notes is a file, expected a f"):
+    check(tmp_path / "notes" / "deep" / "out")
+  with pytest.raises(NotADirectoryError, match="notes is a file, expected a f"):
+    output_folder.check_folder(tmp_path / "notes")
+  output_folder.check_folder(tmp_path / "new" / "report")
+
+
 def test_nothing_and_an_empty_folder_are_in_nobodys_way(tmp_path):
   check(tmp_path / "missing", overwrite=False)
   check(tmp_path)

@@ -1,5 +1,6 @@
 """What cannot be read is named in our words, with what to do."""
 
+import io
 import json
 import zipfile
 
@@ -47,6 +48,26 @@ def test_a_record_is_read(tmp_path):
   assert records.read(path, keys=["a"], remedy="") == {"a": "ü", "more": 1}
   with pytest.raises(checksums.DamagedError, match="is missing; make it"):
     records.read(tmp_path / "none.json", remedy="make it again")
+
+
+def test_a_record_of_another_version_is_refused(tmp_path):
+  path = tmp_path / "record.json"
+  path.write_text(json.dumps({"version": 2}))
+  assert records.read(path, expected={"version": 2}, remedy="") == {
+    "version": 2
+  }
+  with pytest.raises(ValueError, match="has version 2, expected 3; make it"):
+    records.read(path, expected={"version": 3}, remedy="make it again")
+  with pytest.raises(checksums.DamagedError, match="lacks form; it has vers"):
+    records.read(path, expected={"form": 1}, remedy="make it again")
+
+
+def test_what_is_replaced_is_utf_8_in_every_locale(tmp_path, monkeypatch):
+  """Whoever opens a run reads its settings as UTF-8."""
+  monkeypatch.setattr(io, "text_encoding", lambda given, _=2: given or "ascii")
+  records.replace(tmp_path / "config.gin", "A = '/home/josé/flan'\n")
+  written = (tmp_path / "config.gin").read_bytes()
+  assert written == "A = '/home/josé/flan'\n".encode()
 
 
 def test_arrays_of_objects_run_nothing_and_no_advice_to_allow_it(tmp_path):

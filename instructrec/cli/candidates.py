@@ -11,14 +11,12 @@ def candidates(settings: retrieval.CandidateSettings) -> None:
   """Write candidate lists for `evaluate --candidates`."""
   from typing import cast
 
+  from instructrec import output_folder
   from instructrec.data import dataset
   from instructrec.retrieval import candidate_lists, methods
   from instructrec.retrieval import retriever as retriever_lib
 
-  if settings.output.exists() and not settings.overwrite:
-    raise FileExistsError(
-      f"{settings.output} exists; choose another --output, or pass --overwrite"
-    )
+  output_folder.check(settings.output, overwrite=settings.overwrite)
   prepared = dataset.load(settings.data)
   found, manifest = None, None
   if settings.retriever is not None:

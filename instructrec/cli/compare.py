@@ -58,11 +58,13 @@ def run(
   """
   import time
 
+  from instructrec import output_folder
   from instructrec.evaluation import compare as comparison
   from instructrec.evaluation import environment, markdown, report
 
   started = time.perf_counter()
-  runs = _runs(given, seeds)
+  output_folder.check_folder(output)
+  runs = _runs(given, output, seeds)
   if _are_aligned(runs):
     return _compare_aligned(runs, output, methods)
   found = comparison.compare(runs, methods=methods, seed=seed)
@@ -161,7 +163,9 @@ def _compare_aligned(
   return path
 
 
-def _runs(given: Sequence[str], seeds: bool) -> dict[str, list[Any]]:
+def _runs(
+  given: Sequence[str], output: pathlib.Path, seeds: bool
+) -> dict[str, list[Any]]:
   """Opened reports, or runs that were aligned, by name."""
   from instructrec.evaluation import alignment_comparison
   from instructrec.evaluation import compare as comparison
@@ -177,6 +181,11 @@ def _runs(given: Sequence[str], seeds: bool) -> dict[str, list[Any]]:
       raise ValueError(
         f"{text}: --seeds takes all reports as runs of the same methods; pass "
         "folders without names, or names without --seeds"
+      )
+    if pathlib.Path(folder).resolve() == output.resolve():
+      raise ValueError(
+        f"the comparison would replace {folder}, which it compares; choose "
+        "another --output"
       )
     aligned = alignment_comparison.is_aligned(folder)
     opened: Any = (alignment_comparison if aligned else comparison).load(folder)

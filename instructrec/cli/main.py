@@ -5,6 +5,7 @@ subcommand imports what it needs when it runs.
 """
 
 import functools
+import io
 import os
 import pathlib
 import sys
@@ -96,11 +97,21 @@ class _Command(typer.core.TyperCommand):
 
 
 def _at_home(command: Callable[..., None]) -> Callable[..., None]:
-  """A command whose paths may begin with ~, which shells leave in `--x=~/y`."""
+  """A command whose paths may begin with ~, which shells leave in `--x=~/y`.
+
+  So may texts: a path that can also be an address in a bucket is one.
+  """
 
   def expanded(value: Any) -> Any:
     if isinstance(value, pathlib.Path):
-      return value.expanduser()
+      try:
+        return value.expanduser()
+      except RuntimeError as error:
+        raise ValueError(
+          f"{value}: {error}; write the whole path of the folder"
+        ) from error
+    if isinstance(value, str) and value.startswith("~/"):
+      return str(pathlib.Path(value).expanduser())
     if isinstance(value, list | tuple):
       return type(value)(map(expanded, value))
     return value
@@ -176,6 +187,9 @@ app.add_typer(_checkpoints, name="checkpoint", rich_help_panel=_TOOLS)
 def main() -> None:
   """Runs the command; a user's mistake is a message, not a traceback."""
   cache.keep_compiled_programs(os.environ)
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    # Letters that the locale lacks end no command: as on the standard error.
+    sys.stdout.reconfigure(errors="backslashreplace")
   options: dict[str, Any] = {}
   try:
     app(obj=options)

@@ -122,6 +122,9 @@ def preflight(
     )
     return
   topologies = [chips.parse(name) for name in topology]
+  if json is not None:
+    # Now, and not once the first step is compiled.
+    json.parent.mkdir(parents=True, exist_ok=True)
   _keep_off_devices(topologies)
   found = launch_files.read(
     gin_file,

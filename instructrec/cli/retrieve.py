@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from instructrec import checkpoint_steps
+from instructrec import checkpoint_steps, output_folder
 from instructrec.cli import command_line, options
 from instructrec.settings import retrieval
 
@@ -59,6 +59,7 @@ def run_evaluate(
   from instructrec.serving import run_retriever
 
   # Before anything is loaded.
+  output_folder.check_folder(settings.output)
   for path in settings.candidates:
     candidate_files.check(path)
   prepared = dataset.load(settings.data)

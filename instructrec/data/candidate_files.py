@@ -73,6 +73,12 @@ def _rows(
   file: raw_file.RawFile,
 ) -> Iterator[tuple[int, str, tuple[str, ...]]]:
   """Line, user and items of each list."""
+  if file.head.startswith(b"PAR1"):
+    raise ValueError(
+      f"{file.name} is Parquet, expected a published file: text with a user, a "
+      "tab and item ids a line; lists of `retrieve candidates` are for "
+      "`evaluate --candidates`, under a name that ends in .parquet"
+    )
   for number, line in enumerate(file.text_lines(), 1):
     text = line.rstrip("\r\n")
     if not text.strip():

@@ -137,11 +137,13 @@ def sample_candidates(
     counts = np.bincount(touched["item"].to_numpy(), minlength=len(items))
     drawable = int((counts > 0).sum())
     cumulative = np.cumsum(counts) / counts.sum()
-  most = int(touched.group_by("user_id").len()["len"].to_numpy().max())
+  # Items, and not interactions: a user may take one again.
+  own = touched.group_by("user_id").agg(pl.col("item").n_unique())
+  most = int(own["item"].to_numpy().max())
   if drawable < most + num_negatives:
     raise ValueError(
-      f"the catalogue has {drawable} items to draw from; a user with {most} "
-      f"interactions needs at least {most + num_negatives} for "
+      f"the catalogue has {drawable} items to draw from; a user who touched "
+      f"{most} of them needs at least {most + num_negatives} for "
       f"{num_negatives} negatives; ask for fewer"
     )
   users = {u: i for i, u in enumerate(log.frame["user_id"].unique())}

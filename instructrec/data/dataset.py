@@ -250,11 +250,8 @@ def _checked_manifest(folder: pathlib.Path) -> dict[str, Any]:
     )
   tables = [f"{name}.parquet" for name in _TABLES]
   checksums.verify(folder, remedy, [_MANIFEST, *tables])
-  path = folder / _MANIFEST
-  manifest = records.read(path, keys=["format_version"], remedy=remedy)
-  if manifest["format_version"] != FORMAT_VERSION:
-    raise ValueError(
-      f"{path} has format version {manifest['format_version']!r}, "
-      f"expected {FORMAT_VERSION} of prepared data; {remedy}"
-    )
-  return manifest
+  return records.read(
+    folder / _MANIFEST,
+    expected={"format_version": FORMAT_VERSION},
+    remedy=remedy,
+  )

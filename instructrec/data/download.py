@@ -7,6 +7,7 @@ files that are read are unpacked, under their own names.
 
 import dataclasses
 import hashlib
+import http.client
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Literal
 
@@ -150,7 +152,7 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Fetched:
     found = {file.name: _fetch_file(file, partial) for file in files}
     for file in files:
       if file.name.endswith(".zip"):
-        _unpack(partial / file.name)
+        _unpack(partial / file.name, _address(file))
     text = json.dumps({"checksums": found}, indent=2)
     (partial / _RECORD).write_text(f"{text}\n")
     checksums.write(partial)
@@ -220,6 +222,10 @@ def _receive(url: str, part: pathlib.Path) -> None:
     ) from error
   except urllib.error.URLError as error:
     raise OSError(f"{url} cannot be reached: {error.reason}") from error
+  except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+    raise OSError(
+      f"{url} broke off: {error}; the same command goes on from there"
+    ) from error
   size = part.stat().st_size
   if total is not None and size != total:
     raise OSError(
@@ -252,8 +258,24 @@ def _blocks(answer: IO[bytes]) -> Iterator[bytes]:
     yield block
 
 
-def _unpack(archive: pathlib.Path) -> None:
-  """Unpacks the files that are read, beside the archive, which goes."""
+def _unpack(archive: pathlib.Path, url: str) -> None:
+  """Unpacks the files that are read, beside the archive, which goes.
+
+  Raises:
+    ValueError: where it is no archive, or a damaged one.
+  """
+  try:
+    _unpack_members(archive)
+  except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    archive.unlink()
+    raise ValueError(
+      f"{url} sent no archive that can be unpacked: {error}; it is deleted, "
+      "try again, or fetch it by hand and pass --source and --input"
+    ) from error
+  archive.unlink()
+
+
+def _unpack_members(archive: pathlib.Path) -> None:
   with zipfile.ZipFile(archive) as packed:
     for member in packed.infolist():
       # Whatever path a member claims, it is its last part that counts.
@@ -266,4 +288,3 @@ def _unpack(archive: pathlib.Path) -> None:
         (archive.parent / name).open("wb") as target,
       ):
         shutil.copyfileobj(source, target, _PART)
-  archive.unlink()

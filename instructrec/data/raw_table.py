@@ -263,7 +263,12 @@ def _open_json(file: raw_file.RawFile, python: bool) -> RawTable:
     if not isinstance(row, dict):
       break
     found.update(dict.fromkeys(row))
-  return RawTable(file, "json", tuple(found))
+  table = RawTable(file, "json", tuple(found))
+  if not found:
+    # Else it would be said that columns are missing.
+    reason = ValueError("its first objects have no fields")
+    raise ValueError(raw_errors.explain(table, reason))
+  return table
 
 
 def _open_delimited(

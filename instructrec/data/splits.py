@@ -9,7 +9,9 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from instructrec.data import interaction
 
@@ -61,41 +63,58 @@ def _requests(
   """Requests whose history is the user's rows before the target's position.
 
   Args:
-    frame: all interactions with `position` (0 is a user's oldest).
-    wanted: `split`, `user_id`, `position` and `first` (the oldest position
-      that the history may use) of each target.
+    frame: all interactions, each user's together, with `position` (0 is a
+      user's oldest) and `length`.
+    wanted: `split`, `user_id` and `position` of each target.
     max_history: longest history.
 
   Returns:
     A table of `REQUEST_SCHEMA`.
   """
-  users = frame.group_by("user_id", maintain_order=True).agg(
-    "item_id", "order", "review"
+  row = pl.int_range(pl.len())
+  reviewed = pl.when(pl.col("review").is_not_null()).then(row)
+  known = frame.select(
+    "user_id",
+    "position",
+    row.alias("row"),
+    (pl.col("length") - pl.col("position") - 1).alias("num_later"),
+    # The newest review before a row, of whichever user it is.
+    reviewed.forward_fill().shift(1).alias("reviewed"),
   )
-  joined = wanted.join(users, on="user_id", how="left", maintain_order="left")
-  start = pl.max_horizontal("first", pl.col("position") - max_history)
-  size = pl.col("position") - start
-  return (
-    joined.with_columns(start.alias("start"), size.alias("size"))
-    .filter(pl.col("size") > 0)
-    .with_columns(
-      pl.format("{}-{}-{}", "split", "user_id", "position").alias("request_id"),
-      pl.col("item_id").list.slice("start", "size").alias("history"),
-      pl.col("item_id").list.get("position").alias("target"),
-      pl.col("order").list.get("position").alias("target_order"),
-      pl.col("order")
-      .list.get(pl.col("position") - 1)
-      .alias("last_history_order"),
-      pl.col("review").list.get("position").alias("target_review"),
-      pl.col("review")
-      .list.slice("start", "size")
-      .list.drop_nulls()
-      .list.last()
-      .alias("history_review"),
-      pl.col("item_id").list.slice(pl.col("position") + 1).alias("later"),
-    )
-    .select(pl.col(name).cast(dtype) for name, dtype in REQUEST_SCHEMA.items())
+  joined = wanted.join(
+    known, on=["user_id", "position"], how="left", maintain_order="left"
   )
+  joined = joined.filter(pl.col("position") > 0)
+  at, size = joined["row"], joined["position"].clip(upper_bound=max_history)
+  items, order, review = frame["item_id"], frame["order"], frame["review"]
+  in_history = joined["reviewed"] >= at - size
+  return joined.with_columns(
+    pl.format("{}-{}-{}", "split", "user_id", "position").alias("request_id"),
+    _slices(items, at - size, size).alias("history"),
+    items.gather(at).alias("target"),
+    order.gather(at).alias("target_order"),
+    order.gather(at - 1).alias("last_history_order"),
+    review.gather(at).alias("target_review"),
+    review.gather(joined["reviewed"].set(~in_history, None)).alias(
+      "history_review"
+    ),
+    _slices(items, at + 1, joined["num_later"]).alias("later"),
+  ).select(pl.col(name).cast(dtype) for name, dtype in REQUEST_SCHEMA.items())
+
+
+def _slices(
+  values: pl.Series, starts: pl.Series, sizes: pl.Series
+) -> pl.Series:
+  """Runs of a column as lists; takes no more room than the lists do."""
+  counts = sizes.to_numpy().astype(np.int64)
+  ends = np.cumsum(counts)
+  places = np.arange(counts.sum()) + np.repeat(
+    starts.to_numpy() - (ends - counts), counts
+  )
+  lists = pa.LargeListArray.from_arrays(
+    np.concatenate([[0], ends]), values.gather(places).to_arrow()
+  )
+  return pl.Series(lists)
 
 
 def _train_targets(
@@ -105,12 +124,7 @@ def _train_targets(
   found = frame.filter((pl.col("position") >= 1) & (pl.col("position") < end))
   if max_targets is not None:
     found = found.filter(pl.col("position") >= end - max_targets)
-  return found.select(
-    pl.lit("train").alias("split"),
-    "user_id",
-    "position",
-    pl.lit(0).alias("first"),
-  )
+  return found.select(pl.lit("train").alias("split"), "user_id", "position")
 
 
 def leave_one_out(
@@ -142,12 +156,7 @@ def leave_one_out(
   def last_but(count: int, split: str) -> pl.DataFrame:
     return frame.filter(
       (pl.col("length") >= 3) & (pl.col("position") == pl.col("length") - count)
-    ).select(
-      pl.lit(split).alias("split"),
-      "user_id",
-      "position",
-      pl.lit(0).alias("first"),
-    )
+    ).select(pl.lit(split).alias("split"), "user_id", "position")
 
   wanted = pl.concat([train, last_but(2, "validation"), last_but(1, "test")])
   training = frame.filter(pl.col("position") < end)
@@ -187,9 +196,7 @@ def _held_out_targets(
     if max_targets is None
     else place < max_targets
   )
-  return moments.filter(wanted).select(
-    "split", "user_id", "position", pl.lit(0).alias("first")
-  )
+  return moments.filter(wanted).select("split", "user_id", "position")
 
 
 def _cuts(

@@ -27,9 +27,11 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from instructrec import records
 from instructrec.evaluation import significance
 
 SCHEMA_VERSION = 1
+SUFFIX = ".json"
 _DIGITS = 6
 
 
@@ -191,9 +193,11 @@ class Published:
       path: the file, called after `name`.
 
     Raises:
-      PublishedError: where the contents are not as the schema says.
+      PublishedError: where the name has another suffix, or the contents are
+        not as the schema says.
     """
     final = pathlib.Path(path)
+    check_name(final)
     record = {
       "schema_version": SCHEMA_VERSION,
       **_rounded(dataclasses.asdict(self)),
@@ -202,7 +206,7 @@ class Published:
     _read(record, final)
     final.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-    final.write_text(text + "\n", encoding="utf-8")
+    records.replace(final, text + "\n")
 
   @classmethod
   def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -225,6 +229,22 @@ class Published:
     except json.JSONDecodeError as error:
       raise PublishedError(f"{path} is no JSON: {error}") from error
     return cls(**_read(record, final))
+
+
+def check_name(path: pathlib.Path) -> None:
+  """Fails for a file that no page would find; asked before the work.
+
+  Args:
+    path: of the figures.
+
+  Raises:
+    PublishedError: where it has another suffix.
+  """
+  if path.suffix != SUFFIX:
+    raise PublishedError(
+      f"{path} does not end in {SUFFIX}, and no page would find it; name the "
+      f"file {path.stem}{SUFFIX}"
+    )
 
 
 def _rounded(value: Any) -> Any:

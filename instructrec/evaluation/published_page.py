@@ -13,7 +13,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from instructrec import foreign_text
+from instructrec import foreign_text, records
 from instructrec.evaluation import markdown, published
 from instructrec.evaluation.published import PublishedError
 
@@ -44,7 +44,7 @@ def load_all(
     )
   return {
     file.stem: published.Published.load(file)
-    for file in sorted(path.glob("*.json"))
+    for file in sorted(path.glob(f"*{published.SUFFIX}"))
   }
 
 
@@ -228,5 +228,5 @@ def write(
   link = pathlib.Path(os.path.relpath(folder, path.parent)).as_posix()
   after = filled(before, found, link)
   if after != before:
-    path.write_text(after, encoding="utf-8")
+    records.replace(path, after)
   return after != before, set(found) - named(after)

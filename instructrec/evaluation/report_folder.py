@@ -89,10 +89,4 @@ def read(
     ValueError: where it is of another version.
   """
   path = checked(folder, FILE, remedy=remedy, writers=writers)
-  record = records.read(path, keys=["schema_version"], remedy=remedy)
-  if record["schema_version"] != version:
-    raise ValueError(
-      f"{folder} has schema_version {record['schema_version']}, expected "
-      f"{version}; {remedy}"
-    )
-  return record
+  return records.read(path, expected={"schema_version": version}, remedy=remedy)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from instructrec.instructions.budget import Tokens
 
 _LOG = logging.getLogger(__name__)
+_MAGIC = b"SQLite format 3\0"
 
 
 class ReplyCache:
@@ -29,6 +30,10 @@ class ReplyCache:
   ) -> None:
     self._path, self._options = pathlib.Path(path), options
     self._path.parent.mkdir(parents=True, exist_ok=True)
+    with self._usable():
+      # What is shorter than a page, SQLite takes for nothing and overwrites.
+      if self._begin() not in (b"", _MAGIC):
+        raise sqlite3.DatabaseError("file is not a database")
     self._db = sqlite3.connect(self._path)
     try:
       with self._usable():
@@ -41,6 +46,13 @@ class ReplyCache:
     except ValueError:
       self._db.close()
       raise
+
+  def _begin(self) -> bytes:
+    """The first bytes of the file; none where there is no file."""
+    if not self._path.exists():
+      return b""
+    with self._path.open("rb") as file:
+      return file.read(len(_MAGIC))
 
   @contextlib.contextmanager
   def _usable(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -14,7 +13,12 @@ from instructrec.alignment import asked
 from instructrec.alignment.wordings import ControlTask
 from instructrec.data import request
 from instructrec.instructions import format as instruction_format
-from instructrec.pipelines import item_features, tfds_writer, token_cache
+from instructrec.pipelines import (
+  item_features,
+  registry,
+  tfds_writer,
+  token_cache,
+)
 from instructrec.serving import instruction_folder, opened_run
 from instructrec.training import (
   batches,
@@ -59,8 +63,7 @@ def tasks(
     ValueError: where the run was trained on no control task, or there are no
       rows of one.
   """
-  for module in run.data.modules:
-    importlib.import_module(module)
+  registry.import_tasks(run.data.modules)
   trained = {
     name.removesuffix(item_features.SUFFIX): config
     for name in token_cache.mixture_rates(run.data.mixture)

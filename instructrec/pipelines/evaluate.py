@@ -5,11 +5,13 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
+from instructrec import output_folder
 from instructrec.data import candidate_files, dataset
 from instructrec.evaluation import (
   headlines,
   loss_log,
   metrics,
+  published,
   published_report,
   report,
   results,
@@ -136,8 +138,12 @@ def _open(
 
 
 def _check(settings: evaluation.EvaluationSettings) -> None:
-  """Refuses what is no metric or no list, before anything is loaded."""
+  """Refuses what is no metric, place or list, before anything is loaded."""
   metrics.parse(settings.metrics)
+  if settings.output is not None:
+    output_folder.check_folder(settings.output)
+  if settings.publish is not None:
+    published.check_name(settings.publish)
   for path in (settings.candidates, settings.validation_candidates):
     if path is not None and path.suffix != ".parquet":
       candidate_files.check(path)

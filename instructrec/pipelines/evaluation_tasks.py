@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 from collections.abc import Iterator, Sequence
 
 from instructrec.pipelines import blocks, registry, token_cache
@@ -38,8 +37,7 @@ class EvaluationTasks:
       ValueError: for a task type that the mixture does not have, or a split
         that the requests do not have.
     """
-    for module in self.run.data.modules:
-      importlib.import_module(module)
+    registry.import_tasks(self.run.data.modules)
     every = token_cache.mixture_rates(self.run.data.eval_mixture)
     # Other wordings may be of some tasks alone; see `generate --eval_template`.
     names = [name for name in every if self._has_split(name, self.split)]

@@ -16,7 +16,8 @@ rows also which items they are about, for models that read titles one by one:
 see `item_features.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import seqio
@@ -66,6 +67,25 @@ class _Source(seqio.TfdsDataSource):
   @property
   def tfds_dataset(self) -> seqio.utils.LazyTfdsLoader:
     return self._reader
+
+
+def import_tasks(modules: Iterable[str]) -> None:
+  """Imports modules, which register tasks.
+
+  Args:
+    modules: their names.
+
+  Raises:
+    ValueError: for one that cannot be imported.
+  """
+  for module in modules:
+    try:
+      importlib.import_module(module)
+    except ImportError as error:
+      raise ValueError(
+        f"the module {module!r} of tasks cannot be imported: {error}; expected "
+        "one on the Python path (PYTHONPATH), such as tasks.instructrec"
+      ) from error
 
 
 def _candidates_as_targets(ds: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,7 +1,6 @@
 """Examples and lengths of a SeqIO task, as training sees them."""
 
 import dataclasses
-import importlib
 import os
 from collections.abc import Sequence
 
@@ -9,7 +8,7 @@ import numpy as np
 import seqio
 
 from instructrec.models import tokenizer
-from instructrec.pipelines import token_cache
+from instructrec.pipelines import registry, token_cache
 from instructrec.serving import instruction_folder
 from instructrec.training import ragged, token_dataset
 
@@ -112,8 +111,7 @@ def show(
   """
   path = instruction_folder.vocabulary(data_dir)
   os.environ[tokenizer.ENVIRONMENT_VARIABLE] = str(path)
-  for module in modules:
-    importlib.import_module(module)
+  registry.import_tasks(modules)
   rates = token_cache.split_rates(name, split, data_dir)
   if not rates:
     raise ValueError(f"no task of {name} has the split {split!r}")

@@ -1,11 +1,10 @@
 """Opens the data of a run: SeqIO mixture -> `BatchStream`s."""
 
 import dataclasses
-import importlib
 import os
 from collections.abc import Mapping
 
-from instructrec.pipelines import blocks, token_cache
+from instructrec.pipelines import blocks, registry, token_cache
 from instructrec.training import (
   batches,
   data_config,
@@ -87,8 +86,7 @@ def load(
       which no response is short enough.
     FileNotFoundError: where the data set is not there.
   """
-  for module in config.modules:
-    importlib.import_module(module)
+  registry.import_tasks(config.modules)
   if split == "train":
     rates = token_cache.mixture_rates(config.mixture)
   else:
@@ -135,8 +133,7 @@ def load_lists(
     ValueError: where no task has the split, or a task has no lists.
     FileNotFoundError: where the data set is not there.
   """
-  for module in config.modules:
-    importlib.import_module(module)
+  registry.import_tasks(config.modules)
   mixture = config.eval_mixture
   names = token_cache.split_rates(mixture, split, data_dir)
   if not names:

@@ -355,15 +355,12 @@ def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
       f"`instructrec retrieve fit --output={directory}` makes one"
     )
   checksums.verify(folder, remedy, [MANIFEST])
-  keys = ("format_version", "method", "settings", "record")
-  manifest = records.read(folder / MANIFEST, keys=keys, remedy=remedy)
-  if manifest["format_version"] != FORMAT_VERSION:
-    raise ValueError(
-      f"{folder / MANIFEST} has format version "
-      f"{manifest['format_version']!r}, expected {FORMAT_VERSION} of a "
-      f"retriever; {remedy}"
-    )
-  return manifest
+  return records.read(
+    folder / MANIFEST,
+    keys=("method", "settings", "record"),
+    expected={"format_version": FORMAT_VERSION},
+    remedy=remedy,
+  )
 
 
 def fingerprint(directory: str | os.PathLike[str]) -> str:

@@ -230,6 +230,11 @@ class EvaluationSettings(RunSettings):
         f"--num_beams={min(self.num_beams)}: lists have {PLACES} places; "
         f"expected {PLACES} beams or more"
       )
+    if self.num_exact and not self.num_beams:
+      raise ValueError(
+        f"--num_exact={self.num_exact} says what beams miss, and there are "
+        "none; pass --num_beams as well"
+      )
     if not self.protocols:
       raise ValueError(f"no protocol; expected some of {PROTOCOLS}")
     if unknown := set(self.protocols) - set(PROTOCOLS):

@@ -67,7 +67,7 @@ class TeacherSettings:
   """Who writes preferences and intentions, and what that may cost.
 
   Raises:
-    ValueError: where a chat teacher has no model.
+    ValueError: where a chat teacher has no model, or another one has.
   """
 
   teacher: Annotated[
@@ -105,9 +105,15 @@ class TeacherSettings:
   ] = 0.0
 
   def __post_init__(self) -> None:
-    """Checks that a chat teacher has a model."""
+    """Checks that a chat teacher, and no other, has a model."""
     if self.teacher == TeacherName.chat and self.teacher_model is None:
       raise ValueError("the chat teacher needs --teacher_model")
+    server = (self.teacher_model, self.teacher_base_url)
+    if self.teacher != TeacherName.chat and server != (None, None):
+      raise ValueError(
+        f"the {self.teacher} teacher asks no server; pass --teacher=chat, or "
+        "leave out --teacher_model and --teacher_base_url"
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -244,6 +250,11 @@ class GenerationSettings:
     option.check_bounds(self)
     option.check_bounds(self.control)
     self._check_control()
+    if self.beam_options and self.runner != Runner.beam:
+      raise ValueError(
+        f"--beam_option={self.beam_options[0]} is read by --runner=beam, and "
+        f"the runner is {self.runner}; add it, or leave the options out"
+      )
     several = self.runner == Runner.beam or (self.num_workers or 1) > 1
     if self.teaching.teacher == TeacherName.chat and several:
       raise ValueError(
@@ -258,7 +269,7 @@ class GenerationSettings:
     found = self.control.retriever
     if wanted != (found is not None):
       raise ValueError(
-        f"--retriever is {found}, but the kinds are {[*self.kinds]}; "
+        f"--retriever is {found}, but the kinds are {', '.join(self.kinds)}; "
         "--kind=control needs the folder of a fitted retriever, which nothing "
         "else reads: `instructrec retrieve fit --data=... --method=sasrec "
         "--output=FOLDER` makes one"

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+_TOO_LARGE = 2**63
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _converted(name: str, kind: Any, value: Any) -> Any:
 
 
 def check_bounds(settings: Any) -> None:
-  """Fails for numbers below what their option allows.
+  """Fails for numbers below what their option allows, and of over 64 bits.
 
   Args:
     settings: of a settings class.
@@ -144,3 +145,5 @@ def check_bounds(settings: Any) -> None:
     value = getattr(settings, name)
     if found.least is not None and value is not None and value < found.least:
       raise ValueError(f"{name} is {value}, expected {found.least} or more")
+    if isinstance(value, int) and value >= _TOO_LARGE:
+      raise ValueError(f"{name} is {value}, expected less than 2^63")

@@ -58,6 +58,16 @@ class Negatives(enum.StrEnum):
   popularity = "popularity"
 
 
+_FILES = {
+  Source.synthetic: (),
+  Source.table: ("input", "items", "reviews"),
+  Source.recbole: ("input",),
+  Source.movielens: ("input",),
+  Source.amazon: ("input", "items"),
+}
+"""What each source reads; all are needed but reviews."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceSettings:
   """Where raw data come from.
@@ -128,10 +138,11 @@ class SourceSettings:
     """Checks that the files are those of the source."""
     option.check_bounds(self)
     if self.download is not None:
-      if self.source is not None or self.input is not None:
+      more = (self._given(), self.frames, self.columns, self.no_header)
+      if self.source is not None or any(more):
         raise ValueError(
           f"--download={self.download} brings its own files; leave --source "
-          "and --input out"
+          "out, and what names files, tables and columns"
         )
       return
     if self.source is None:
@@ -142,9 +153,21 @@ class SourceSettings:
         "--column and --no_header are of --source=table; source "
         f"{self.source} knows its columns"
       )
+    if unread := [n for n in self._given() if n not in _FILES[self.source]]:
+      shown = " and ".join(f"--{name}" for name in unread)
+      raise ValueError(
+        f"source {self.source} does not read {shown}; leave it out, or name "
+        "the source of your files"
+      )
+
+  def _given(self) -> list[str]:
+    """The files that are named."""
+    files = {"input": self.input, "items": self.items, "reviews": self.reviews}
+    return [name for name, path in files.items() if path is not None]
 
   def _check_files(self) -> None:
     """Checks that the tables of the source are there, each of them once."""
+    assert self.source is not None
     if self.frames and self.source != Source.table:
       raise ValueError(
         f"source {self.source} reads files; tables in memory are of source "
@@ -152,8 +175,7 @@ class SourceSettings:
       )
     if unknown := sorted(set(self.frames) - set(Table)):
       raise ValueError(f"unknown tables {unknown}; expected {[*Table]}")
-    files = {"input": self.input, "items": self.items, "reviews": self.reviews}
-    given = {name for name, path in files.items() if path is not None}
+    given = {*self._given()}
     for name in self.frames:
       file = "input" if name == Table.interactions else name
       if file in given:
@@ -161,9 +183,8 @@ class SourceSettings:
           f"{name}: found a file and a table in memory; pass one of them"
         )
       given.add(file)
-    two = self.source in (Source.table, Source.amazon)
-    needed = {"input", "items"} if two else {"input"}
-    if self.source != Source.synthetic and needed - given:
+    needed = {*_FILES[self.source]} - {"reviews"}
+    if needed - given:
       shown = " and ".join(f"--{name}" for name in sorted(needed))
       raise ValueError(f"source {self.source} needs {shown}")
 

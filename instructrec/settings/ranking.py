@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import os
 import pathlib
 from typing import Annotated
 
@@ -164,6 +165,12 @@ class RecommendationSettings(RunSettings):
       raise ValueError(
         "--input has requests of its own; leave --history, --wish and the "
         "like out"
+      )
+    files = {os.path.realpath(f) for f in (self.input, self.output) if f}
+    if self.input is not None and len(files) < 2:
+      raise ValueError(
+        f"--output={self.output} is the file of the requests, which the "
+        "answers would replace; choose another"
       )
     if self.input is None and not (self.history or self.wish):
       raise ValueError(

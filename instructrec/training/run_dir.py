@@ -335,7 +335,7 @@ def load(
     ),
     layout=train.mesh,
     record=record,
-    config=(folder / CONFIG).read_text(),
+    config=(folder / CONFIG).read_text(encoding="utf-8"),
     train_seconds=record.get("train_seconds"),
     log=folder / loss_log.FILE,
   )

@@ -331,13 +331,12 @@ class TokenDataset:
     """
     remedy = f"delete {directory}, it is made anew"
     checksums.verify(directory, remedy)
-    keys = ("format_version", "name")
-    meta = records.read(directory / META, keys=keys, remedy=remedy)
-    if meta["format_version"] != FORMAT_VERSION:
-      raise ValueError(
-        f"{directory} has token format version {meta['format_version']}, "
-        f"expected {FORMAT_VERSION}; {remedy}"
-      )
+    meta = records.read(
+      directory / META,
+      keys=["name"],
+      expected={"format_version": FORMAT_VERSION},
+      remedy=remedy,
+    )
     with records.reading(directory, remedy):
       rows = {
         name: ragged.Ragged.load(directory, name)

@@ -117,6 +117,14 @@ def test_inspect_prints_sizes(hf):
   assert lines[-1] == f"complete: {CONFIG}"
 
 
+def test_a_tilde_in_an_option_is_the_home_folder(hf, tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(hf.parent))
+  monkeypatch.chdir(tmp_path)
+  call("checkpoint", "import", "--source=~/flan", "--output=~/ours")
+  assert (hf.parent / "ours").is_dir()
+  assert [*tmp_path.iterdir()] == []
+
+
 def test_a_gin_file_says_what_shapes_do_not(tmp_path):
   """Heads and positions of a decoder-only network, in T5X's form and back."""
   gin_file = "gin/models/llama_tiny.gin"

@@ -46,6 +46,20 @@ def runs(tmp_path_factory):
   return folder
 
 
+def test_a_report_is_not_replaced_by_what_compares_it(runs, monkeypatch):
+  monkeypatch.chdir(runs / "a0")
+  before = (runs / "a0/report/report.json").read_bytes()
+  with pytest.raises(ValueError, match="would replace report, which it comp"):
+    call("report", runs / "b0/report", f"--output={runs}/a0/report")
+  assert (runs / "a0/report/report.json").read_bytes() == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_named_first(runs, tmp_path):
+  (tmp_path / "notes").write_text("mine")
+  with pytest.raises(NotADirectoryError, match="notes is a file, expected a f"):
+    call("nowhere", f"--output={tmp_path}/notes")
+
+
 def test_methods_are_called_after_their_reports(runs, tmp_path):
   output = call(runs / "a0/report", runs / "b0/report", f"--output={tmp_path}")
   assert "sequential (60 requests)" in output

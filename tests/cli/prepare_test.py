@@ -111,6 +111,9 @@ def test_a_tilde_in_an_option_is_the_home_folder(shop, monkeypatch, tmp_path):
   assert found.exit_code == 0, found.output
   assert (shop / "out" / dataset.MARKER).is_file()
   assert [path.name for path in tmp_path.iterdir()] == [shop.name]
+  unknown = call(*OPTIONS, *paths[:2], "--output=~nobody_at_all/out")
+  assert isinstance(unknown.exception, ValueError)
+  assert "~nobody_at_all/out: " in str(unknown.exception)
 
 
 @pytest.fixture
@@ -172,7 +175,7 @@ def test_a_published_set_is_fetched_and_prepared(movielens_server, tmp_path):
     (["--column=items.item_id=sku"], "twice"),
     (["--min_rating=9"], "no interactions are left with a rating of 9"),
     (["--min_interactions=9"], "no interactions are left with at least 9"),
-    (["--source=movielens"], "--column and --no_header are of --source=table"),
+    (["--source=movielens"], "source movielens does not read --items"),
   ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(

@@ -51,6 +51,22 @@ def test_a_terminal_stays_one(monkeypatch):
   assert stream.getvalue() == f"a {SHOWN}\n"
 
 
+def test_letters_that_the_locale_lacks_are_shown_as_escapes(monkeypatch):
+  stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+  monkeypatch.setattr(sys, "stdout", stream)
+
+  @main.app.command(cls=main._Command)
+  def said():
+    typer.echo("Pok\u00e9mon \u65e5")
+
+  try:
+    assert run_main(monkeypatch, "said") == 0
+  finally:
+    main.app.registered_commands.pop()
+  stream.flush()
+  assert stream.buffer.getvalue() == rb"Pok\xe9mon \u65e5" + b"\n"
+
+
 def run_main(monkeypatch, *args):
   monkeypatch.setattr(main.cache, "keep_compiled_programs", lambda _: None)
   monkeypatch.setattr(sys, "argv", ["instructrec", *args])

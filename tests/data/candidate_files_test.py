@@ -90,6 +90,12 @@ def test_what_is_no_candidate_file_is_refused_by_its_first_line(tmp_path):
   candidate_files.check(write(tmp_path / "c.tsv", "u\ti1", "oops"))
 
 
+def test_lists_of_our_own_are_no_published_file(tmp_path):
+  split_of(("u", ["i1"], "i2")).write_parquet(tmp_path / "lists")
+  with pytest.raises(ValueError, match=r"lists is Parquet, .*`evaluate --c"):
+    candidate_files.check(tmp_path / "lists")
+
+
 @pytest.mark.parametrize("target", ["i2", "i20"])
 def test_the_target_is_among_the_first_of_its_list(target):
   """Whether the list has it or not, its length is the same."""

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import http.client
 import http.server
 import io
 import threading
@@ -117,6 +118,33 @@ def test_another_file_is_refused_and_deleted(ml_1m, tmp_path):
     download.fetch("ml-1m", tmp_path)
   assert not [*tmp_path.glob("*/*.zip*")]
   ml_1m.files["ml-1m.zip"] = archive()
+  assert download.fetch("ml-1m", tmp_path).new
+
+
+@pytest.mark.parametrize(
+  "content", [b"<html>log in first</html>", archive()[:-30]]
+)
+def test_what_is_no_archive_is_named_and_deleted(server, tmp_path, content):
+  """Of a set without a checksum, as a network sends that asks to log in."""
+  server.files["ml-latest-small.zip"] = content
+  with pytest.raises(
+    ValueError, match=r"/ml-latest-small.zip sent no archive .* is deleted"
+  ):
+    download.fetch("ml-latest-small", tmp_path)
+  server.files["ml-latest-small.zip"] = archive()
+  assert download.fetch("ml-latest-small", tmp_path).new
+
+
+def test_a_connection_that_breaks_names_what_it_was_for(
+  ml_1m, tmp_path, monkeypatch
+):
+  def reset(_):
+    raise http.client.IncompleteRead(b"half")
+
+  with monkeypatch.context() as changed:
+    changed.setattr(download, "_blocks", reset)
+    with pytest.raises(OSError, match=r"/ml-1m.zip broke off: Incomplete"):
+      download.fetch("ml-1m", tmp_path)
   assert download.fetch("ml-1m", tmp_path).new
 
 

@@ -133,6 +133,47 @@ def test_reviews_come_from_their_own_side_of_the_target(shop):
     assert row["history_review"] == review[user, row["history"][-1]]
 
 
+def expected_requests(log, split, max_history):
+  """The rows of a split, one after the other from the users' sequences."""
+  users = {}
+  for one in log:
+    users.setdefault(one.user_id, []).append(one)
+  for row in split.requests.iter_rows(named=True):
+    name, user, position = row["request_id"].rsplit("-", 2)
+    position = int(position)
+    taken = users[user]
+    target = taken[position]
+    history = taken[max(0, position - max_history) : position]
+    reviews = [one.review for one in history if one.review is not None]
+    yield {
+      "split": name,
+      "request_id": row["request_id"],
+      "user_id": user,
+      "history": [one.item_id for one in history],
+      "target": target.item_id,
+      "target_order": target.order,
+      "last_history_order": history[-1].order,
+      "target_review": target.review,
+      "history_review": reviews[-1] if reviews else None,
+      "later": [one.item_id for one in taken[position + 1 :]],
+    }
+
+
+@pytest.mark.parametrize("make", [splits.leave_one_out, splits.global_time])
+def test_a_request_has_its_own_user_s_past_and_future(shop, make):
+  rng = np.random.default_rng(0)
+  frame = shop[0].frame
+  # Most of the reviews are missing, all of some users.
+  frame = frame.with_columns(
+    pl.when(pl.Series(rng.random(frame.height) < 0.15)).then("review")
+  )
+  log = interaction.InteractionLog(frame)
+  split = make(log, max_history=4)
+  assert split.requests["history_review"].null_count()
+  expected = expected_requests(log, split, 4)
+  assert split.requests.to_dicts() == [*expected]
+
+
 def test_global_time_asks_for_timestamps_and_sensible_fractions(shop):
   log, _ = shop
   timeless = interaction.InteractionLog(log.frame.drop("timestamp"))
@@ -243,3 +284,21 @@ def test_small_catalogues_and_unknown_strategies_are_refused(shop):
     sample(shop, num_negatives=110)
   with pytest.raises(ValueError, match="unknown strategy 'hard'"):
     sample(shop, strategy="hard")
+
+
+def test_an_item_that_is_taken_again_leaves_as_many_to_draw(shop):
+  _, items = shop
+  log = interaction.InteractionLog(
+    pl.DataFrame({"user_id": "u", "item_id": ["i0", "i1"] * 99})
+    .with_row_index("order")
+    .with_columns(pl.col("order").cast(pl.Int64))
+  )
+  requests = splits.leave_one_out(log).requests
+  drawn = candidates.sample_candidates(
+    requests, items, log, num_negatives=len(items) - 2, seed=3
+  )
+  assert set(map(len, map(set, drawn["candidates"]))) == {len(items) - 1}
+  with pytest.raises(ValueError, match="a user who touched 2 of them"):
+    candidates.sample_candidates(
+      requests, items, log, num_negatives=len(items) - 1
+    )

@@ -109,6 +109,23 @@ def test_skipped_bad_rows_are_counted_and_reported(tmp_path):
   assert "line 7, field 'rating': found 'good', expected a number" in report
 
 
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ('[{"user_id":"a","item_id":"x"}]', r"line 1: found a list, .*`jq -c"),
+    ('[\n{"user_id":"a","item_id":"x"}\n]', r"line 1: found '\[', .*`jq -c"),
+    ('{\n"user_id": "a"}\n', "line 1: found '{', .* over many lines"),
+    ("{}\n{}\n", "log.json does not parse as json: .* have no fields"),
+  ],
+)
+def test_json_of_another_form_is_told_and_not_its_columns(
+  tmp_path, content, message
+):
+  write(tmp_path, log__json=content, items__tsv=ITEMS)
+  with pytest.raises(ValueError, match=message):
+    load(tmp_path, log="log.json")
+
+
 def test_missing_columns_are_named_all_at_once_with_their_option(tmp_path):
   write(
     tmp_path,

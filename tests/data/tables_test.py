@@ -163,7 +163,7 @@ def test_other_folders_are_no_prepared_data(prepared, tmp_path):
   record = {**saved.manifest, "format_version": 9}
   (tmp_path / "other" / "manifest.json").write_text(json.dumps(record))
   checksums.write(tmp_path / "other")
-  with pytest.raises(ValueError, match="format version 9, expected 3"):
+  with pytest.raises(ValueError, match="has format_version 9, expected 3"):
     dataset.load(tmp_path / "other")
   with pytest.raises(FileExistsError, match="pass --overwrite"):
     dataset.save(

@@ -1,6 +1,8 @@
 """Published figures: what is kept of a report, and pages made from it."""
 
+import errno
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -283,12 +285,35 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, path, value, message):
 
 
 def test_what_could_not_be_read_is_not_written(tmp_path):
+  with pytest.raises(
+    PublishedError, match=r"name the file following_shop.json"
+  ):
+    following().save(tmp_path / "following_shop.figures")
   with pytest.raises(PublishedError, match="expected 'else'"):
     following().save(tmp_path / "else.json")
   assert not (tmp_path / "else.json").exists()
   (tmp_path / "cut.json").write_text("{")
   with pytest.raises(PublishedError, match="is no JSON"):
     Published.load(tmp_path / "cut.json")
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+  file, page = tmp_path / "following_shop.json", tmp_path / "results.md"
+  following().save(file)
+  page.write_text(PAGE)
+  before = file.read_bytes()
+  write = pathlib.Path.write_text
+
+  def full(path, text, **options):
+    write(path, text[: len(text) // 2], **options)
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(pathlib.Path, "write_text", full)
+  with pytest.raises(OSError, match="No space left"):
+    following().save(file)
+  with pytest.raises(OSError, match="No space left"):
+    published_page.write(page, tmp_path)
+  assert (file.read_bytes(), page.read_text()) == (before, PAGE)
 
 
 PAGE = """# Results

@@ -51,6 +51,8 @@ def test_a_damaged_file_is_named(path):
     with pytest.raises(ValueError, match=r"replies\.sqlite cannot .*--chat_ca"):
       use()
   cache.close()
-  path.write_bytes(b"x" * 5000)
-  with pytest.raises(ValueError, match=r"replies\.sqlite cannot be used as"):
-    ReplyCache(path)
+  for content in (b"x" * 5000, b"my notes\n"):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"replies\.sqlite cannot be used as"):
+      ReplyCache(path)
+    assert path.read_bytes() == content

@@ -73,6 +73,19 @@ def test_there_is_a_task_for_every_config_and_every_mixture(
   assert len(registered) == len(set(registered))
 
 
+@pytest.mark.parametrize("lacks", ["no_such_tasks", "nowhere_to_be_found"])
+def test_a_module_that_cannot_be_imported_is_named(
+  tmp_path, monkeypatch, lacks
+):
+  from instructrec.pipelines import registry
+
+  monkeypatch.syspath_prepend(tmp_path)
+  (tmp_path / "half_tasks.py").write_text("import nowhere_to_be_found\n")
+  name = "half_tasks" if lacks == "nowhere_to_be_found" else lacks
+  with pytest.raises(ValueError, match=f"'{name}' of tasks .* named '{lacks}'"):
+    registry.import_tasks([name])
+
+
 def test_registering_twice_is_refused(registered):
   import seqio
 

@@ -385,7 +385,7 @@ def _command(*args):
 
 
 def test_the_command_says_what_does_not_fit(tmp_path):
-  path = tmp_path / "figures.json"
+  path = tmp_path / "new" / "figures.json"
   result = _command(
     "--gin_file=gin/quickstart_token.gin",
     "--topology=local",

@@ -17,6 +17,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "baselines.md"
     ("bm25", {"k2": 1}, r"bm25 has no setting \['k2'\]; it has \{'k1'"),
     ("bm25", {"k1": "high"}, "setting k1 of bm25 is 'high', expected float"),
     ("sasrec", {"emb_dim": "1.5"}, "expected int such as 64"),
+    ("itemknn", {"shrinkage": "nan"}, "is 'nan', expected float such as 10.0"),
   ],
 )
 def test_wrong_settings_are_named(name, given, message):

@@ -228,5 +228,5 @@ def test_folders_without_a_retriever_are_named(fitted, tmp_path):
     methods.load(tmp_path / "random")
   path.write_text(json.dumps({**manifest, "format_version": 0}))
   checksums.write(tmp_path / "random")
-  with pytest.raises(ValueError, match="has format version 0, expected 1"):
+  with pytest.raises(ValueError, match="has format_version 0, expected 1"):
     methods.load(tmp_path / "random")

@@ -207,6 +207,7 @@ def test_no_requests_have_no_answers(ranker, tmp_path):
   [
     ({"input": "a"}, "--input and --output go together"),
     ({"input": "a", "output": "b", "wish": "x"}, "requests of its own"),
+    ({"input": "a", "output": "./a"}, "is the file of the requests"),
     ({"only": ("puzzles",)}, "nothing is asked for"),
     ({"history": ("a",), "k": 0}, "k is 0, expected 1 or more"),
   ],

@@ -91,6 +91,20 @@ def test_a_chat_teacher_works_in_one_process(given):
 @pytest.mark.parametrize(
   ("given", "message"),
   [
+    ({"teacher_model": "m"}, "the offline teacher asks no server"),
+    ({"teacher_base_url": "http://a"}, "the offline teacher asks no server"),
+    ({"beam_options": ("--x",)}, "--beam_option=--x is read by --runner=beam"),
+    ({"kinds": ("control",)}, "--retriever is None, but the kinds are control"),
+  ],
+)
+def test_what_nothing_would_read_is_refused(given, message):
+  with pytest.raises(ValueError, match=message):
+    option.make(generation.GenerationSettings, data="a", output="b", **given)
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
     ({"frames": {"items": 1}}, "table needs --input and --items"),
     ({"frames": {"itms": 1}}, r"unknown tables \['itms'\]"),
     ({"input": "a", "frames": {"interactions": 1}}, "pass one of them"),

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from instructrec.settings import evaluation, option, retrieval
+from instructrec.settings import evaluation, option, preparation, retrieval
 
 _HERE = pathlib.Path("somewhere")
 
@@ -14,6 +14,8 @@ _HERE = pathlib.Path("somewhere")
   [
     ({"num_requests": 0}, "num_requests is 0, expected 1 or more"),
     ({"seed": -1}, "seed is -1, expected 0 or more"),
+    ({"seed": 2**63}, r"seed is 9223372036854775808, expected less than 2\^63"),
+    ({"num_exact": 5}, "and there are none; pass --num_beams as well"),
     ({"protocols": ()}, "no protocol"),
     ({"protocols": ("knockout",)}, r"unknown protocols \['knockout'\]"),
     ({"split": "validation", "num_validation": 9}, "requests that are evalua"),
@@ -53,6 +55,34 @@ def test_a_run_alone_is_evaluated_and_nothing_is_not():
   assert found.retrievers == ()
   with pytest.raises(ValueError, match=r"--retriever .* or --model_dir"):
     retrieval.RetrieverEvaluationSettings(**where)
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    (
+      {"source": "synthetic", "input": _HERE, "reviews": _HERE},
+      "source synthetic does not read --input and --reviews",
+    ),
+    (
+      {"source": "movielens", "input": _HERE, "items": _HERE},
+      "source movielens does not read --items",
+    ),
+    (
+      {"source": "amazon", "input": _HERE, "items": _HERE, "reviews": _HERE},
+      "source amazon does not read --reviews",
+    ),
+    (
+      {"source": "movielens", "input": _HERE, "columns": {"a": "b"}},
+      "--column and --no_header are of --source=table",
+    ),
+    ({"download": "ml-1m", "items": _HERE}, "ml-1m brings its own files"),
+    ({"download": "ml-1m", "columns": {"a": "b"}}, "brings its own files"),
+  ],
+)
+def test_files_that_a_source_does_not_read_are_refused(given, message):
+  with pytest.raises(ValueError, match=message):
+    option.make(preparation.SourceSettings, **given)
 
 
 def test_users_are_drawn_or_given():

@@ -72,7 +72,7 @@ def test_another_format_version_is_refused(tmp_path):
     json.dumps({**meta, "format_version": 99})
   )
   checksums.write(tmp_path)
-  with pytest.raises(ValueError, match="token format version 99, expected 3"):
+  with pytest.raises(ValueError, match="has format_version 99, expected 3"):
     token_dataset.TokenDataset.load(tmp_path)
 
 

@@ -7,6 +7,7 @@ Each file in this folder is a method: it holds one class that satisfies
 import dataclasses
 import importlib
 import inspect
+import math
 import os
 import pathlib
 import pkgutil
@@ -107,6 +108,9 @@ def create(name: str, given: Mapping[str, Any]) -> retriever.Retriever:
     kind = type(defaults[key])
     try:
       converted[key] = kind(value)
+      # Else nan and inf are settings, by which all scores are none.
+      if not math.isfinite(converted[key]):
+        raise ValueError("not finite")
     except ValueError as error:
       raise ValueError(
         f"setting {key} of {name} is {value!r}, expected {kind.__name__} such "
