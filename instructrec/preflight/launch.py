@@ -7,8 +7,11 @@ import copy
 import dataclasses
 from typing import Any
 
+import flax.core
 import jax
 import numpy as np
+from flax import traverse_util
+from flax.linen import partitioning
 
 from instructrec.alignment import list_arrays, list_objective
 from instructrec.models import tokenizer
@@ -158,6 +161,23 @@ class Launch:
   def row_length(self) -> int:
     """Width of such a row, in tokens."""
     return self.inputs_length + self.targets_length
+
+  @property
+  def axes(self) -> set[tuple[str, int]]:
+    """Logical name and size of each axis of the parameters."""
+    model: Any = self.config.model
+    shapes = {name: x.shape for name, x in self.batch("train").items()}
+    variables = jax.eval_shape(
+      lambda rng: model.get_initial_variables(rng, shapes), jax.random.key(0)
+    )
+    names = partitioning.get_axis_names(variables["params_axes"])
+    flat = traverse_util.flatten_dict(flax.core.unfreeze(names))
+    params = traverse_util.flatten_dict(variables["params"])
+    return {
+      axis
+      for path, found in params.items()
+      for axis in zip(flat[path], found.shape, strict=True)
+    }
 
   @property
   def settings(self) -> Settings:
