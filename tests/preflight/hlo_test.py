@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from instructrec.models.objectives import objective, training_metrics
 from instructrec.preflight import cost, hlo
+from instructrec.training import train_step
 
 # Cut from a step compiled for v5e:2x4: an inner loop whose limit is carried by
 # the outer one, an asynchronous collective in pieces, TPU layouts.
@@ -28,6 +30,26 @@ def test_loops_are_multiplied_out(recorded):
     "inner": 48,
     "piece": 48,
   }
+
+
+def test_updates_of_one_draw_are_counted_though_they_may_end_early():
+  def update(params, opt_state, rng):
+    del rng
+    moved = training_metrics.mean(params, jnp.ones_like(params, bool))
+    return (params @ params, opt_state), {"moved": moved}
+
+  @jax.jit
+  def step(params):
+    return train_step._repeated(
+      update,
+      (params, ()),
+      objective.Repeats(4, "moved", 0.5),
+      step=jnp.zeros((), jnp.int32),
+      rng=jax.random.key(0),
+    )
+
+  text = step.lower(jnp.eye(8)).compile().as_text()
+  assert max(run.times for run in hlo.Program.parse(text).runs()) == 4
 
 
 def test_collectives_by_kind(recorded):
