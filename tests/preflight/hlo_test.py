@@ -119,6 +119,12 @@ DRAWN = """HloModule cut
   ROOT %both = pred[] and(%below, %a)
 }
 
+%wrapped (c: s32[], d: s32[]) -> s32[] {
+  %c = s32[] parameter(0)
+  %d = s32[] parameter(1)
+  ROOT %sum = s32[] add(%c, %d)
+}
+
 %condition (s: (s32[], f32[4,4], pred[])) -> pred[] {
   %s = (s32[], f32[4,4]{1,0}, pred[]) parameter(0)
   %count = s32[] get-tuple-element(%s), index=0
@@ -132,7 +138,7 @@ DRAWN = """HloModule cut
   %t = (s32[], f32[4,4]{1,0}, pred[]) parameter(0)
   %so_far = s32[] get-tuple-element(%t), index=0
   %one = s32[] constant(1)
-  %more = s32[] add(%so_far, %one)
+  %more = s32[] COUNT
   %x = f32[4,4]{1,0} get-tuple-element(%t), index=1
   %dot = f32[4,4]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
   %still = pred[] get-tuple-element(%t), index=2
@@ -156,8 +162,15 @@ ENTRY %main (p: f32[4,4], q: pred[]) -> (s32[], f32[4,4], pred[]) {
     "pred[] fusion(%going, %count), kind=kLoop, calls=%fused",
   ],
 )
-def test_a_loop_that_may_end_early_counts_as_if_it_did_not(condition):
-  text = DRAWN.replace("CONDITION", condition)
+@pytest.mark.parametrize(
+  "count",
+  [
+    "add(%so_far, %one)",
+    "fusion(%so_far, %one), kind=kLoop, calls=%wrapped",
+  ],
+)
+def test_a_loop_that_may_end_early_counts_as_if_it_did_not(condition, count):
+  text = DRAWN.replace("CONDITION", condition).replace("COUNT", count)
   found = cost.analyze(hlo.Program.parse(text), 1)
   assert found.loops
   assert found.flops == 7 * 2 * 4**3
