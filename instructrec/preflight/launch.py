@@ -242,7 +242,7 @@ class Launch:
           name,
           np.zeros((rows, count), np.int32),
           np.zeros((1, self.title_length), np.int32),
-          np.zeros((1, 2), np.float32),
+          np.zeros((1, features.NUM_LOGS), np.float32),
         )
     if step == "train" and choices:
       arrays["choice_follows"] = np.zeros((rows, 1), np.int32)
