@@ -9,6 +9,7 @@ import polars as pl
 from jaxtyping import Bool, Int
 
 from instructrec.alignment import wish_arrays
+from instructrec.alignment.constraint import Constraint
 from instructrec.data import catalog
 from instructrec.evaluation import control, generated
 
@@ -16,6 +17,8 @@ NOBODY = -1
 """The target of a row that is about no user."""
 COLUMNS = ("constraints", "k", "history_ids", "next_id")
 """What rows say."""
+Constraints = Sequence[Sequence[Constraint]]
+"""What each row asks."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,21 +40,29 @@ class Asked:
   having: Bool[np.ndarray, "rows items"]
 
   @classmethod
-  def of(cls, rows: pl.DataFrame, items: catalog.Catalog) -> "Asked":
+  def of(
+    cls,
+    rows: pl.DataFrame,
+    items: catalog.Catalog,
+    constraints: Constraints | None = None,
+  ) -> "Asked":
     """Reads rows.
 
     Args:
       rows: with the columns `constraints`, `k`, `history_ids` and `next_id` of
         control rows.
       items: the catalogue.
+      constraints: what each row asks in place of its column; None for that.
 
     Returns:
       What they ask.
 
     Raises:
-      ValueError: see `wish_arrays.WishArrays.of`.
+      ValueError: for a text that is no constraint; see also
+        `wish_arrays.WishArrays.of`.
     """
-    return Reader(items)({name: rows[name].to_list() for name in COLUMNS})
+    columns = {name: rows[name].to_list() for name in COLUMNS}
+    return Reader(items)(columns, constraints)
 
   def __len__(self) -> int:
     return len(self.k)
@@ -101,22 +112,30 @@ class Reader:
   def __len__(self) -> int:
     return len(self._items)
 
-  def __call__(self, rows: Mapping[str, Sequence[Any]]) -> Asked:
+  def __call__(
+    self,
+    rows: Mapping[str, Sequence[Any]],
+    constraints: Constraints | None = None,
+  ) -> Asked:
     """What some rows ask.
 
     Args:
       rows: the columns `COLUMNS`, equally long.
+      constraints: see `Asked.of`.
 
     Returns:
       The same by places in the catalogue, none of a history twice.
 
     Raises:
       KeyError: for an item that the catalogue lacks.
-      ValueError: see `wish_arrays.WishArrays.of`.
+      ValueError: see `Asked.of`.
     """
     history = self.places([dict.fromkeys(ids) for ids in rows["history_ids"]])
     k = np.array(rows["k"], np.int64)
-    wish, having = self._wishes.of(rows["constraints"], k, history)
+    if constraints is None:
+      texts = rows["constraints"]
+      constraints = [[*map(Constraint.parse, row)] for row in texts]
+    wish, having = self._wishes.of(constraints, k, history)
     targets = [self._items.index(i) if i else NOBODY for i in rows["next_id"]]
     return Asked(k, history, np.array(targets, np.int64), wish, having)
 

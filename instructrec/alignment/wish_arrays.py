@@ -29,7 +29,7 @@ class WishArrays:
 
   def of(
     self,
-    constraints: Sequence[Sequence[str]],
+    constraints: Sequence[Sequence[Constraint]],
     k: Int[np.ndarray, " lists"],
     history: Int[np.ndarray, "lists seen"],
   ) -> tuple[control.Wish, Bool[np.ndarray, "lists items"]]:
@@ -39,7 +39,7 @@ class WishArrays:
     meet all of them.
 
     Args:
-      constraints: of each row, as the column has them.
+      constraints: of each row.
       k: how many items are asked for.
       history: places of each history in the catalogue; -1 where it has fewer.
 
@@ -50,19 +50,18 @@ class WishArrays:
       ValueError: for an attribute that no item has, or a proportion beside
         another constraint.
     """
-    asked = [[*map(Constraint.parse, row)] for row in constraints]
-    has = np.stack([self._mask(row) for row in asked])
-    shown = np.ones((len(asked), self._num_items + 1), bool)
+    has = np.stack([self._mask(row) for row in constraints])
+    shown = np.ones((len(constraints), self._num_items + 1), bool)
     # The last place stands for no item.
     np.put_along_axis(shown, history, False, axis=1)
     shown = shown[:, :-1]
     numbers = [
       row[0].number(int(size)) if row else 0
-      for row, size in zip(asked, k, strict=True)
+      for row, size in zip(constraints, k, strict=True)
     ]
     return (
       control.Wish(
-        direction=np.array([int(_direction(row)) for row in asked]),
+        direction=np.array([int(_direction(row)) for row in constraints]),
         count=np.array(numbers),
         pool=(has & shown).sum(1),
         others=(~has & shown).sum(1),

@@ -24,8 +24,9 @@ for its row, the target first:
   history_tokens  [batch, history, title_length] int32, padded in front
   choice_tokens   [batch, choices, title_length] int32
   history_items, choice_items  [batch, titles] int32, from 1; 0 is none
-  history_logs, choice_logs    [batch, titles, 2] float32: log popularity, and
-    log sampling rate up to a constant
+  history_logs, choice_logs    [batch, titles, 3] float32: log popularity, and
+    up to a constant each the log of how often an item comes into a batch, and
+    of how often it is drawn beside a target
   choice_follows  [batch, 1] int32: 1 where the target is what came next after
     the history, 0 where it is of a list that does as the request asks
 

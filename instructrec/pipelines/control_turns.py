@@ -248,7 +248,7 @@ class SecondTurns:
   ) -> asked.Asked:
     """How many of a kind a conversation says that second turns mean."""
     ids = self._writer.opened.catalog.item_ids
-    said: list[list[str]] = []
+    said: list[list[Constraint]] = []
     for items, sentence in zip(shown.tolist(), sentences, strict=True):
       answer = tuple(ids[place] for place in items if place >= 0)
       state = self._conversations.read(
@@ -259,11 +259,8 @@ class SecondTurns:
         for one in state.kept
         if one.kind is constraints.Kind.AT_MOST and one.attribute and one.number
       ]
-      said.append([*map(str, found[:1])])
-    column = pl.Series("constraints", said, pl.List(pl.String))
-    return asked.Asked.of(
-      frame.with_columns(column), self._writer.opened.catalog
-    )
+      said.append(found[:1])
+    return asked.Asked.of(frame, self._writer.opened.catalog, said)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

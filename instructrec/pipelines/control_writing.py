@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float, Int
 
 from instructrec.alignment import asked, labels, read_constraints
@@ -63,9 +62,8 @@ class ControlWriter:
     reader = read_constraints.ConstraintReader(self.opened.parts.attributes)
     rows, words = self.requests.lists, self.opened.run.tokenizer
     texts = map(words.decode, map(rows.prompts.texts.row, rows.prompts.rows))
-    read = [[*map(str, reader.read(text))] for text in texts]
-    column = pl.Series("constraints", read, pl.List(pl.String))
-    return asked.Asked.of(rows.frame.with_columns(column), self.opened.catalog)
+    read = [*map(reader.read, texts)]
+    return asked.Asked.of(rows.frame, self.opened.catalog, read)
 
   @functools.cached_property
   def asked(self) -> asked.Asked:

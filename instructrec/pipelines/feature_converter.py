@@ -23,6 +23,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
+from instructrec.models.scoring import features
 from instructrec.pipelines import item_features, list_features
 
 Lengths = Mapping[str, int | tuple[int, ...]]
@@ -115,7 +116,7 @@ class RankingFeatureConverter(seqio.EncDecFeatureConverter):
         continue
       shapes[f"{name}_tokens"] = size
       shapes[f"{name}_items"] = size[:1]
-      shapes[f"{name}_logs"] = (size[0], 2)
+      shapes[f"{name}_logs"] = (size[0], features.NUM_LOGS)
       if name == "choice" and isinstance(lengths.get("targets"), int):
         shapes["choice_follows"] = (1,)
     if missing := set(shapes) - set(ds.element_spec):

@@ -269,7 +269,7 @@ def _turns(
   for counter, limit in _limits(program, inside, loops):
     index = counter.attribute("index")
     if index is not None:
-      step = _step(program.computations[body], int(index))
+      step = _step(program, program.computations[body], int(index))
       start = _constant_element(program, loops, int(index))
       if step is not None and start is not None:
         found.append(max(0, math.ceil((limit - start) / step)))
@@ -291,15 +291,7 @@ def _limits(
   A condition may ask for more: a loop that can end before its last turn is
   taken not to, for costs are to be upper bounds.
   """
-  where, outer = inside, {}
-  if inside.root.opcode == "fusion":
-    where = program.computations[inside.root.attribute("calls") or ""]
-    # What a fusion takes, by the names inside it.
-    outer = {
-      x.name: inside.root.operands[int(x.argument)]
-      for x in where.instructions.values()
-      if x.opcode == "parameter"
-    }
+  where, outer = _opened(program, inside, inside.root)
   tests = [where.root]
   while tests:
     test = tests.pop()
@@ -315,14 +307,31 @@ def _limits(
       yield inside.instructions[counter], limit
 
 
-def _step(body: Computation, index: int) -> int | None:
+def _opened(
+  program: Program, computation: Computation, value: Instruction
+) -> tuple[Computation, dict[str, str]]:
+  """Where a value is made, and what a fusion takes by the names inside it."""
+  if value.opcode != "fusion":
+    return computation, {}
+  where = program.computations[value.attribute("calls") or ""]
+  return where, {
+    x.name: value.operands[int(x.argument)]
+    for x in where.instructions.values()
+    if x.opcode == "parameter"
+  }
+
+
+def _step(program: Program, body: Computation, index: int) -> int | None:
   """What a turn adds to element `index` of the loop's state."""
   source = body.instructions[body.root.operands[index]]
   while source.opcode in ("copy", "bitcast"):
     source = body.instructions[source.operands[0]]
+  where, outer = _opened(program, body, source)
+  source = where.root if outer else source
   if source.opcode != "add":
     return None
-  values = [body.instructions[name] for name in source.operands]
+  found = {**where.instructions, **body.instructions}
+  values = [found[outer.get(name, name)] for name in source.operands]
   constants = [int(v.argument) for v in values if v.opcode == "constant"]
   return constants[0] if len(constants) == 1 else None
 

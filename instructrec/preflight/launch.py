@@ -7,8 +7,11 @@ import copy
 import dataclasses
 from typing import Any
 
+import flax.core
 import jax
 import numpy as np
+from flax import traverse_util
+from flax.linen import partitioning
 
 from instructrec.alignment import list_arrays, list_objective
 from instructrec.models import tokenizer
@@ -160,6 +163,23 @@ class Launch:
     return self.inputs_length + self.targets_length
 
   @property
+  def axes(self) -> set[tuple[str, int]]:
+    """Logical name and size of each axis of the parameters."""
+    model: Any = self.config.model
+    shapes = {name: x.shape for name, x in self.batch("train").items()}
+    variables = jax.eval_shape(
+      lambda rng: model.get_initial_variables(rng, shapes), jax.random.key(0)
+    )
+    names = partitioning.get_axis_names(variables["params_axes"])
+    flat = traverse_util.flatten_dict(flax.core.unfreeze(names))
+    params = traverse_util.flatten_dict(variables["params"])
+    return {
+      axis
+      for path, found in params.items()
+      for axis in zip(flat[path], found.shape, strict=True)
+    }
+
+  @property
   def settings(self) -> Settings:
     """What `with_settings` may change."""
     return Settings(
@@ -222,7 +242,7 @@ class Launch:
           name,
           np.zeros((rows, count), np.int32),
           np.zeros((1, self.title_length), np.int32),
-          np.zeros((1, 2), np.float32),
+          np.zeros((1, features.NUM_LOGS), np.float32),
         )
     if step == "train" and choices:
       arrays["choice_follows"] = np.zeros((rows, 1), np.int32)

@@ -44,7 +44,8 @@ def model_flops(launch: launch_lib.Launch, step: str) -> float:
       gradient of the network's matrices, need two; or "score", that pass.
 
   Returns:
-    FLOPs of the global batch.
+    FLOPs of the global batch; where a draw is learnt from several times, of as
+    many updates as there may be.
   """
   train = step == "train"
   rows = launch.batch_size if train else launch.score_batch_size
@@ -69,7 +70,8 @@ def model_flops(launch: launch_lib.Launch, step: str) -> float:
     return total
   if any(objective.MATCH in part.trains for part in launch.objectives):
     total += _title_flops(launch)
-  return passes * total + _rollout_flops(launch, positions)
+  updates = 1 if launch.lists is None else launch.lists.num_updates
+  return updates * passes * total + _rollout_flops(launch, positions)
 
 
 def _list_length(part: list_objective.ListObjective) -> int:
@@ -82,12 +84,17 @@ def _list_length(part: list_objective.ListObjective) -> int:
 def _rollout_flops(launch: launch_lib.Launch, positions: int) -> float:
   """Passes without a gradient: lists are drawn, and read by the reference.
 
-  That reads the prompts by itself, for they are other without adapters.
+  That reads the prompts by itself, for they are other without adapters. What is
+  learnt from several times is drawn apart from it: the prompts are read for it,
+  and the lists by the policy, where drawing does not tell all it said of them.
   """
   part = launch.lists
   if part is None:
     return 0.0
   network, rows = launch.network, launch.batch_size
+  prompts = network_flops.prompt_flops(
+    network, rows=rows, inputs_length=positions
+  )
   lists = network_flops.answer_flops(
     network,
     rows=rows,
@@ -95,11 +102,10 @@ def _rollout_flops(launch: launch_lib.Launch, positions: int) -> float:
     targets_length=_list_length(part),
     candidates=part.num_lists,
   )
-  if network.adapter is None:
-    return lists
-  return 2 * lists + network_flops.prompt_flops(
-    network, rows=rows, inputs_length=positions
-  )
+  drawn, referred = not part.taught, network.adapter is not None
+  apart = part.repeats is not None
+  followed = apart and (part.taught or network.value_head)
+  return (drawn + referred + followed) * lists + (referred + apart) * prompts
 
 
 def tokens(launch: launch_lib.Launch, step: str) -> int:

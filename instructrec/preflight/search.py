@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from instructrec.models.networks import network_config
 from instructrec.preflight import chips, compiled
 from instructrec.preflight import launch as launch_lib
+from instructrec.training import mesh
 
 # Expected time on top, as a part of the step: gathering parameters a layer;
 # smaller matrices for each halving of the batch; activations over the network
@@ -60,7 +61,7 @@ def alternatives(
   microbatches = _doublings(base.num_microbatches, launch.batch_size)
   if step == "score":
     policies, microbatches = policies[:1], microbatches[:1]
-  found = []
+  axes, found = launch.axes, []
   for model, shard, parts, policy in itertools.product(
     _doublings(base.model, math.gcd(devices, launch.network.num_heads)),
     sorted({base.shard_parameters, True}),
@@ -69,13 +70,12 @@ def alternatives(
   ):
     data = devices // model
     rows = launch.batch_size if step == "train" else launch.score_batch_size
-    # Axes that these settings split; see the rules of `training.mesh`.
+    rules = dict(mesh.MeshConfig(shard_parameters=shard).rules)
+    sizes = {"data": data, "model": model, None: 1}
     divide = (
       data * model == devices
       and rows % (data * parts) == 0
-      and launch.network.mlp_dim % model == 0
-      and launch.network.vocab_size % model == 0
-      and (not shard or launch.network.emb_dim % data == 0)
+      and all(size % sizes[rules.get(name)] == 0 for name, size in axes)
     )
     if divide:
       found.append(

@@ -3,6 +3,7 @@
 import dataclasses
 
 from instructrec import limits
+from instructrec.models.scoring import features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class DataConfig:
       if count:
         found[f"{name}_tokens"] = (rows, count, self.title_length)
         found[f"{name}_items"] = (rows, count)
-        found[f"{name}_logs"] = (rows, count, 2)
+        found[f"{name}_logs"] = (rows, count, features.NUM_LOGS)
     if self.num_drawn:
       found["choice_follows"] = (rows, 1)
     return found

@@ -54,7 +54,7 @@ class ItemArrays:
 
   Attributes:
     title_tokens: titles without EOS, row 0 zeros.
-    logs: log popularity and log sampling rate, row 0 zeros.
+    logs: see `item_table.ItemTable.logs`.
     shares: each item's share of all interactions, by number less one.
     history_length: titles read item by item; 0 leaves them in the text.
     num_drawn: items drawn for each row; 0 gives none, and no target.
@@ -65,7 +65,7 @@ class ItemArrays:
   """
 
   title_tokens: Int[np.ndarray, "items_plus_1 length"]
-  logs: Float[np.ndarray, "items_plus_1 2"]
+  logs: Float[np.ndarray, "items_plus_1 logs"]
   shares: Float[np.ndarray, " items"]
   history_length: int
   num_drawn: int

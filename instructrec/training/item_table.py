@@ -20,6 +20,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from instructrec import checksums, records
+from instructrec.models.scoring import features
 
 FILE = "items.parquet"
 """Its name in a data folder and in the folder of a run."""
@@ -202,7 +203,7 @@ class ItemTable:
 
   def logs(
     self, targets_per_row: float, drawn: int
-  ) -> Float[np.ndarray, "items_plus_1 2"]:
+  ) -> Float[np.ndarray, "items_plus_1 logs"]:
     """What is known of each item beside its title.
 
     Args:
@@ -212,15 +213,16 @@ class ItemTable:
 
     Returns:
       float32 by item number, row 0 zeros: the logarithm of the popularity,
-      smoothed by one interaction an item; and, up to a constant, that of how
-      often the item comes into a batch.
+      smoothed by one interaction an item; and, up to a constant each, that of
+      how often the item comes into a batch, among which other rows' items are
+      ranked, and of how often it is drawn, as its own row knows it.
     """
     popularity = (self.counts + 1) / (self.counts.sum() + len(self))
     shares = np.maximum(self.shares, _LEAST_SHARE)
-    rates = targets_per_row * shares
-    rates += drawn * (0.5 / len(self) + 0.5 * shares)
-    logs = np.zeros((len(self) + 1, 2), np.float32)
-    logs[1:] = np.log(np.stack([popularity, rates], axis=1))
+    draws = 0.5 / len(self) + 0.5 * shares
+    batches = targets_per_row * shares + drawn * draws
+    logs = np.zeros((len(self) + 1, features.NUM_LOGS), np.float32)
+    logs[1:] = np.log(np.stack([popularity, batches, draws], axis=1))
     return logs
 
 

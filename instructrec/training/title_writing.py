@@ -207,7 +207,8 @@ class TitleWriter:
         lists (`Conditions.item_scores`); None where nothing does.
       num_lists: lists a request.
       temperature: see `title_lists.write_lists`; 0 is greedy.
-      seed: of what is drawn.
+      seed: of what is drawn; a request's depends on it, on the request's place
+        and on the request.
       label: what the progress line says.
 
     Returns:
@@ -243,7 +244,7 @@ class TitleWriter:
         prompts.batch(chosen, self.items),
         self._tables,
         own,
-        jax.random.fold_in(rng, start),
+        jax.vmap(jax.random.fold_in, (None, 0))(rng, chosen),
       )
 
     return self._batches(len(prompts), run, label)

@@ -264,27 +264,29 @@ def _repeated(
     return update(trained, _at_step(opt_state, step), rng=key)
 
   def unfinished(carry: Any) -> Array:
-    index, going, _, _ = carry
-    return going & (index < repeats.number)
+    turn, going, _, _ = carry
+    return going & (turn < repeats.number)
 
   def advance(carry: Any) -> Any:
-    index, _, before, metrics = carry
-    after, found = once(before, index)
+    turn, _, before, metrics = carry
+    after, found = once(before, turn)
     going = found[repeats.metric].compute() <= repeats.limit
     learnt = jax.tree.map(
       lambda new, old: jnp.where(going, new, old), after, before
     )
     merged = training_metrics.merge(metrics, found)
-    return index + going, going, learnt, merged
+    # By one, whatever comes of a turn: preflight reads how many there may be.
+    return turn + 1, going, learnt, merged
 
   start = jnp.zeros((), jnp.int32)
   _, shapes = jax.eval_shape(once, learnt, start)
-  number, _, learnt, metrics = jax.lax.while_loop(
+  turns, going, learnt, metrics = jax.lax.while_loop(
     unfinished,
     advance,
     (start, jnp.ones((), bool), learnt, training_metrics.nothing(shapes)),
   )
-  return learnt, metrics | {UPDATES: _average(number)}
+  # The turn that went too far left things as they were.
+  return learnt, metrics | {UPDATES: _average(turns - ~going)}
 
 
 def _at_step(opt_state: Any, step: Array) -> Any:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from instructrec.alignment import asked
+from instructrec.alignment.constraint import Constraint
 from instructrec.data import dataset
 from instructrec.evaluation.control import Direction
 from instructrec.instructions.attributes import Attributes
@@ -41,6 +42,11 @@ def test_rows_are_read_as_places_of_the_catalogue(items):
   assert [each.tolist() for each in read.bounds] == [[0, 0], [3, 0]]
   lists = np.array([[has[1], -1], [has[0], np.flatnonzero(~mask)[0]]])
   assert read.has(lists).tolist() == [[True, False], [True, False]]
+  # What somebody else read of the rows, in place of their column.
+  wanted = Constraint(attribute, Direction.WANTED)
+  other = asked.Asked.of(rows, items, [(), (wanted,)])
+  assert other.wish.direction.tolist() == [Direction.PLAIN, Direction.WANTED]
+  assert other.targets.tolist() == read.targets.tolist()
   last = read.take(np.array([1]))
   assert last.wish.pool.tolist() == [len(has) - 1]
   assert last.has(lists[1:]).tolist() == [[True, False]]

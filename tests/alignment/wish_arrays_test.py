@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from instructrec.alignment import wish_arrays
+from instructrec.alignment.constraint import Constraint
 from instructrec.data.catalog import Catalog
 from instructrec.evaluation.control import Direction
 
@@ -24,13 +25,14 @@ HISTORY = np.array([[0, 2, -1], [-1, -1, -1], [2, 0, -1], [0, 2, -1]])
 
 
 def test_one_constraint_none_a_share_and_two():
+  rows = [
+    ["unwanted category:games"],
+    [],
+    ["at_most 30% category:games"],
+    ["wanted category:games", "unwanted brand:Oakline"],
+  ]
   wish, has = wish_arrays.WishArrays(ITEMS).of(
-    [
-      ["unwanted category:games"],
-      [],
-      ["at_most 30% category:games"],
-      ["wanted category:games", "unwanted brand:Oakline"],
-    ],
+    [[*map(Constraint.parse, row)] for row in rows],
     np.array([10, 5, 10, 3]),
     HISTORY,
   )
@@ -61,5 +63,6 @@ def test_one_constraint_none_a_share_and_two():
   ],
 )
 def test_what_cannot_be_measured_is_refused(constraints, message):
+  row = [*map(Constraint.parse, constraints)]
   with pytest.raises(ValueError, match=message):
-    wish_arrays.WishArrays(ITEMS).of([constraints], np.array([10]), HISTORY[:1])
+    wish_arrays.WishArrays(ITEMS).of([row], np.array([10]), HISTORY[:1])

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from instructrec.models.objectives import objective, training_metrics
 from instructrec.preflight import cost, hlo
+from instructrec.training import train_step
 
 # Cut from a step compiled for v5e:2x4: an inner loop whose limit is carried by
 # the outer one, an asynchronous collective in pieces, TPU layouts.
@@ -28,6 +30,26 @@ def test_loops_are_multiplied_out(recorded):
     "inner": 48,
     "piece": 48,
   }
+
+
+def test_updates_of_one_draw_are_counted_though_they_may_end_early():
+  def update(params, opt_state, rng):
+    del rng
+    moved = training_metrics.mean(params, jnp.ones_like(params, bool))
+    return (params @ params, opt_state), {"moved": moved}
+
+  @jax.jit
+  def step(params):
+    return train_step._repeated(
+      update,
+      (params, ()),
+      objective.Repeats(4, "moved", 0.5),
+      step=jnp.zeros((), jnp.int32),
+      rng=jax.random.key(0),
+    )
+
+  text = step.lower(jnp.eye(8)).compile().as_text()
+  assert max(run.times for run in hlo.Program.parse(text).runs()) == 4
 
 
 def test_collectives_by_kind(recorded):
@@ -97,6 +119,12 @@ DRAWN = """HloModule cut
   ROOT %both = pred[] and(%below, %a)
 }
 
+%wrapped (c: s32[], d: s32[]) -> s32[] {
+  %c = s32[] parameter(0)
+  %d = s32[] parameter(1)
+  ROOT %sum = s32[] add(%c, %d)
+}
+
 %condition (s: (s32[], f32[4,4], pred[])) -> pred[] {
   %s = (s32[], f32[4,4]{1,0}, pred[]) parameter(0)
   %count = s32[] get-tuple-element(%s), index=0
@@ -110,7 +138,7 @@ DRAWN = """HloModule cut
   %t = (s32[], f32[4,4]{1,0}, pred[]) parameter(0)
   %so_far = s32[] get-tuple-element(%t), index=0
   %one = s32[] constant(1)
-  %more = s32[] add(%so_far, %one)
+  %more = s32[] COUNT
   %x = f32[4,4]{1,0} get-tuple-element(%t), index=1
   %dot = f32[4,4]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
   %still = pred[] get-tuple-element(%t), index=2
@@ -134,8 +162,15 @@ ENTRY %main (p: f32[4,4], q: pred[]) -> (s32[], f32[4,4], pred[]) {
     "pred[] fusion(%going, %count), kind=kLoop, calls=%fused",
   ],
 )
-def test_a_loop_that_may_end_early_counts_as_if_it_did_not(condition):
-  text = DRAWN.replace("CONDITION", condition)
+@pytest.mark.parametrize(
+  "count",
+  [
+    "add(%so_far, %one)",
+    "fusion(%so_far, %one), kind=kLoop, calls=%wrapped",
+  ],
+)
+def test_a_loop_that_may_end_early_counts_as_if_it_did_not(condition, count):
+  text = DRAWN.replace("CONDITION", condition).replace("COUNT", count)
   found = cost.analyze(hlo.Program.parse(text), 1)
   assert found.loops
   assert found.flops == 7 * 2 * 4**3

@@ -345,8 +345,22 @@ def test_a_launch_that_is_rewarded_for_lists_is_read_with_a_catalogue():
   assert own.batch("train")["list_has"].shape == (8, 10_000)
 
 
-def test_flops_of_rewarded_lists_count_each_pass():
-  found = launch_files.read(["gin/align_xl.gin"], num_items=100, title_length=8)
+@pytest.mark.parametrize(
+  ("objective", "lists", "updates", "lists_read", "prompts_read"),
+  [
+    # Lists are drawn, and read by the reference, which reads the prompts too.
+    ("list_policy", 8, 1, 2, 1),
+    # Apart from the updates they are drawn, and read for their values.
+    ("list_ppo", 8, 4, 3, 2),
+    # The teacher makes them.
+    ("list_dpo", 4, 1, 1, 1),
+  ],
+)
+def test_flops_of_rewarded_lists_count_each_pass(
+  objective, lists, updates, lists_read, prompts_read
+):
+  files = ["gin/align_xl.gin", f"gin/objectives/{objective}.gin"]
+  found = launch_files.read(files, num_items=100, title_length=8)
   prompts = network_flops.prompt_flops(
     found.network, rows=64, inputs_length=512
   )
@@ -360,10 +374,11 @@ def test_flops_of_rewarded_lists_count_each_pass():
       candidates=candidates,
     )
 
-  # With adapters two passes, of prompts, lists and the anchor; lists are drawn,
-  # and read by the reference, which reads the prompts as well.
-  lists = answers(10 * 8, 8)
+  # With adapters two passes, of prompts, lists and the anchor.
+  read = answers(10 * 8, lists)
   assert roofline.model_flops(found, "train") == pytest.approx(
-    2 * (prompts + lists + answers(512, 1)) + 2 * lists + prompts
+    updates * 2 * (prompts + read + answers(512, 1))
+    + lists_read * read
+    + prompts_read * prompts
   )
-  assert roofline.tokens(found, "train") == 64 * (512 + 8 * 80 + 512)
+  assert roofline.tokens(found, "train") == 64 * (512 + lists * 80 + 512)

@@ -193,6 +193,15 @@ def test_alternatives_come_in_the_order_of_their_cost(tiny):
   assert {s.num_microbatches for s in found if s.model == 2} == {1, 2}
 
 
+@pytest.mark.parametrize(("num_items", "models"), [(7, {1, 2}), (6, {1})])
+def test_a_table_of_items_divides_as_well(num_items, models):
+  """It has a row more than there are items."""
+  bindings = [*TINY, f"NUM_ITEMS={num_items}", "TITLE_LENGTH=4"]
+  found = launch_files.read(["gin/quickstart.gin"], bindings)
+  others = search.alternatives(found, chips.parse("v5e-4"), "train")
+  assert {settings.model for settings in others} == models
+
+
 def test_scoring_has_no_microbatches(tiny):
   found = search.alternatives(tiny, chips.parse("v5e-4"), "score")
   assert {(s.num_microbatches, s.remat_policy) for s in found} == {(1, "none")}

@@ -250,6 +250,7 @@ def test_half_is_drawn_alike_and_half_by_popularity(table, vocabulary):
   assert items.logs[1:, 1].dtype == np.float32
   per_row = np.exp(items.logs[1:, 1]) - table.targets_per_row(4) * table.shares
   np.testing.assert_allclose(per_row, 50 * wanted, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(np.exp(items.logs[1:, 2]), wanted, rtol=1e-4)
   # Rows and slots of a step are unlike each other.
   (first, *_) = drawn
   assert len({tuple(row) for row in first.tolist()}) == 32

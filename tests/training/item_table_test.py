@@ -74,7 +74,7 @@ def test_targets_a_row_count_the_history_and_the_target(folder):
 @pytest.mark.parametrize("drawn", [0, 4])
 def test_logs_are_of_popularity_and_of_the_sampling_rate(folder, drawn):
   logs = item_table.ItemTable.load(folder).logs(2.5, drawn)
-  assert (logs.shape, logs.dtype) == ((5, 2), np.float32)
+  assert (logs.shape, logs.dtype) == ((5, 3), np.float32)
   assert not logs[0].any()
   counts = np.array([6, 3, 0, 1])
   np.testing.assert_allclose(logs[1:, 0], np.log((counts + 1) / 14), rtol=1e-6)
@@ -82,6 +82,8 @@ def test_logs_are_of_popularity_and_of_the_sampling_rate(folder, drawn):
   rates = 2.5 * shares + drawn * (0.5 / 4 + 0.5 * shares)
   seen = rates > 0
   np.testing.assert_allclose(logs[1:, 1][seen], np.log(rates[seen]), rtol=1e-5)
+  draws = 0.5 / 4 + 0.5 * shares
+  np.testing.assert_allclose(logs[1:, 2], np.log(draws), rtol=1e-6)
   assert np.isfinite(logs).all()
 
 

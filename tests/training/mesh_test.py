@@ -56,7 +56,7 @@ def test_arrays_of_any_rank_and_type_are_split_by_rows():
   own = {
     "history_items": np.arange(rows * 3, dtype=np.int32).reshape(rows, 3),
     "history_tokens": np.zeros((rows, 3, 5), np.int32),
-    "choice_logs": np.ones((rows, 7, 2), np.float32),
+    "choice_logs": np.ones((rows, 7, 3), np.float32),
   }
   whole = mesh.global_batch(device_mesh, own, rows)
   for name, array in own.items():
@@ -68,7 +68,7 @@ def test_arrays_of_any_rank_and_type_are_split_by_rows():
 def test_only_tokens_of_texts_are_split_along_their_length():
   device_mesh = types.SimpleNamespace(shape={"model": 4})
   config = mesh.MeshConfig(model=4, shard_sequence=True)
-  shapes = {"encoder_input_tokens": (8, 16), "history_logs": (8, 3, 2)}
+  shapes = {"encoder_input_tokens": (8, 16), "history_logs": (8, 3, 3)}
   mesh.check_lengths(shapes, device_mesh, config)
   with pytest.raises(ValueError, match="encoder_input_tokens has the length 6"):
     mesh.check_lengths({"encoder_input_tokens": (8, 6)}, device_mesh, config)

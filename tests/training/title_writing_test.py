@@ -1,5 +1,7 @@
 """Titles that are written in batches."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -83,6 +85,18 @@ def test_lists_of_all_requests_keep_to_what_each_says(writer):
       assert len(items) == len(set(items)) == min(lengths[row], most)
       assert keep[items].all()
       assert kind[row, items].sum() <= 1
+
+
+def test_draws_do_not_depend_on_the_size_of_batches(writer):
+  writer, prompts = writer
+  asked = list_policy.ListRequests(lengths=np.full(COUNT, 4, np.int32))
+  found = [
+    dataclasses.replace(writer, batch_size=size).write_lists(
+      prompts, asked, POLICY, num_lists=3, temperature=1.0, seed=1
+    )
+    for size in (2, 3)
+  ]
+  np.testing.assert_array_equal(found[0].items, found[1].items)
 
 
 def test_titles_with_the_separator_are_refused(writer):

@@ -59,6 +59,23 @@ class _State(NamedTuple):
   done: _Done
   cache: Any
 
+  @classmethod
+  def start(cls, beams: Ways, num_decodes: int, cache: Any) -> "_State":
+    """Of no token yet."""
+    batch, num_beams = beams.lows.shape
+    # All beams begin alike; only the first may count.
+    first = jnp.arange(num_beams) == 0
+    shape = (batch, num_decodes)
+    nothing = jnp.full(shape, -jnp.inf, jnp.float32)
+    return cls(
+      depth=jnp.zeros((), jnp.int32),
+      beams=beams._replace(exists=beams.exists & first),
+      done=_Done(
+        jnp.zeros(shape, bool), jnp.zeros(shape, jnp.int32), nothing, nothing
+      ),
+      cache=cache,
+    )
+
 
 def beam_search(
   writer: catalog_walk.Writer,
@@ -111,32 +128,13 @@ def beam_search(
     conditions=conditions,
   )
   memory, cache = walk.start_decoding()
-  beams = walk.start(batch_size)
-  # All beams begin alike; only the first may count.
-  first = jnp.arange(num_beams) == 0
-  shape = (batch_size, num_decodes)
-  nothing = jnp.full(shape, -jnp.inf, jnp.float32)
   state = jax.lax.while_loop(
     lambda state: jnp.any(state.beams.exists & ~state.beams.decided),
     lambda state: _step(walk, state, memory),
-    _State(
-      depth=jnp.zeros((), jnp.int32),
-      beams=beams._replace(exists=beams.exists & first),
-      done=_Done(
-        jnp.zeros(shape, bool), jnp.zeros(shape, jnp.int32), nothing, nothing
-      ),
-      cache=cache,
-    ),
+    _State.start(walk.start(batch_size), num_decodes, cache),
   )
-  done = _with_ends(walk, state, memory)
-  return catalog_walk.decodes(
-    walk.trie,
-    done.exists,
-    done.leaves,
-    done.log_probs,
-    done.scores,
-    state.depth,
-  )
+  found = _with_ends(walk, state, memory)
+  return catalog_walk.decodes(walk.trie, *found, state.depth)
 
 
 def _with_ends(walk: Walk, state: _State, memory: Any) -> _Done:
@@ -171,7 +169,10 @@ def _step(walk: Walk, state: _State, memory: Any) -> _State:
     children = walk.children(beams, logits, depth, slots)
     return _chosen(walk, beams, children, depth)
 
-  wide = max(walk.trie.width(num_beams), num_beams)
+  # Beams are apart, so that no more children exist than leaves; one that only
+  # spells its title goes on to one, beside those of all the nodes.
+  wide = min(walk.trie.width(num_beams) + num_beams, walk.trie.capacity)
+  wide = max(wide, num_beams)
   narrow = _NARROW * num_beams
   if narrow < wide:
     most = walk.num_children(beams).sum(axis=1).max()

@@ -28,6 +28,12 @@ class _State(NamedTuple):
   ended: Ways
   cache: Any
 
+  @classmethod
+  def start(cls, ways: Ways, cache: Any) -> "_State":
+    """Of no token yet."""
+    ended = ways._replace(exists=jnp.zeros_like(ways.exists))
+    return cls(jnp.zeros((), jnp.int32), ways, ended, cache)
+
 
 def sample(
   writer: catalog_walk.Writer,
@@ -82,17 +88,18 @@ def sample(
   if temperature and rng is not None:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch_size))
   memory, cache = walk.start_decoding()
-  ways = walk.start(batch_size)
   state = jax.lax.while_loop(
     lambda state: jnp.any(state.ways.exists & ~state.ways.decided),
     lambda state: _step(walk, state, memory, keys, temperature),
-    _State(
-      depth=jnp.zeros((), jnp.int32),
-      ways=ways,
-      ended=ways._replace(exists=jnp.zeros_like(ways.exists)),
-      cache=cache,
-    ),
+    _State.start(walk.start(batch_size), cache),
   )
+  return _with_ends(walk, state, memory)
+
+
+def _with_ends(
+  walk: Walk, state: _State, memory: Any
+) -> catalog_walk.CatalogDecodes:
+  """The items, with those that draws without a choice lead to."""
   log_probs = catalog_ends.read(
     walk, state.ways, state.cache, memory, state.depth
   )

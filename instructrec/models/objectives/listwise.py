@@ -33,8 +33,9 @@ class Listwise:
   """Cross-entropy of the target among the candidates of its own row.
 
   Attributes:
-    correction: how much of the log sampling rate is taken from the scores; 1
-      makes them log-probabilities among all items (logQ), 0 among the drawn.
+    correction: how much of the log of how often an item is drawn is taken from
+      the scores; 1 makes them log-probabilities among all items (logQ), 0 among
+      the drawn.
     temperature: nats of likelihood that count as one in the softmax.
     num_chunks: parts of the vocabulary whose logits are taken one after the
       other; see `token_loss.chunked_logit_sums`.
@@ -71,7 +72,7 @@ class Listwise:
     arrays = reading.arrays
     items = arrays["choice_items"]
     scores = self._likelihoods(reading) / self.temperature
-    scores -= self.correction * arrays["choice_logs"][..., 1]
+    scores -= self.correction * arrays["choice_logs"][..., 2]
     # The target drawn again would be its own rival.
     again = items[:, 1:] == items[:, :1]
     out = jnp.concatenate([jnp.zeros_like(again[:, :1]), again], axis=1)

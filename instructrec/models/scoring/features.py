@@ -7,6 +7,10 @@ from jaxtyping import Float, Int
 
 from instructrec.models import tokenizer
 
+NUM_LOGS = 3
+"""Numbers that batches have of each item: the logarithm of its popularity and,
+up to a constant each, of its rates in a batch and among what is drawn."""
+
 
 def shift_right(
   tokens: Int[np.ndarray, "*batch length"],
@@ -61,7 +65,7 @@ def item_arrays(
   name: str,
   items: Int[np.ndarray, "batch items"],
   title_tokens: Int[np.ndarray, "items_plus_1 length"],
-  logs: Float[np.ndarray, "items_plus_1 2"],
+  logs: Float[np.ndarray, "items_plus_1 logs"],
 ) -> dict[str, np.ndarray]:
   """What a model reads of items that are named by number.
 
@@ -69,11 +73,11 @@ def item_arrays(
     name: what they are: "history" or "choice".
     items: numbers from 1; 0 is none.
     title_tokens: of every item by number, row 0 zeros.
-    logs: log popularity and log sampling rate by number, row 0 zeros.
+    logs: `NUM_LOGS` by number, row 0 zeros.
 
   Returns:
     `<name>_tokens` [batch, items, length] and `<name>_items` (int32), and
-    `<name>_logs` [batch, items, 2] (float32).
+    `<name>_logs` [batch, items, logs] (float32).
   """
   return {
     f"{name}_tokens": np.take(title_tokens, items, axis=0),
@@ -89,7 +93,7 @@ def item_features(
   history_length: int,
   title_length: int,
   numbers: Sequence[int] | None = None,
-  logs: Float[np.ndarray, "items_plus_1 2"] | None = None,
+  logs: Float[np.ndarray, "items_plus_1 logs"] | None = None,
 ) -> dict[str, np.ndarray]:
   """The history of one request as the arrays that training batches have.
 
@@ -107,7 +111,7 @@ def item_features(
 
   Returns:
     `history_tokens` [1, history, title_length], `history_items` [1, history]
-    and `history_logs` [1, history, 2].
+    and `history_logs` [1, history, logs].
 
   Raises:
     ValueError: where there is not one number a title.
@@ -123,7 +127,7 @@ def item_features(
   first = history_length - len(kept)
   items = np.zeros((1, history_length), np.int32)
   tokens = np.zeros((1, history_length, title_length), np.int32)
-  found = np.zeros((1, history_length, 2), np.float32)
+  found = np.zeros((1, history_length, NUM_LOGS), np.float32)
   for slot, ids in enumerate(vocabulary.encode_all(kept), start=first):
     cut = ids[:-1][:title_length]
     tokens[0, slot, : len(cut)] = cut

@@ -135,6 +135,28 @@ def test_few_beams_are_those_of_a_plain_search(catalogs):
       assert [tuple(titles[item - 1]) for item in items] == expected
 
 
+def test_beams_that_only_spell_are_kept_beside_wide_ones(catalogs):
+  """Four likely beginnings of eight items each, and twelve items alone.
+
+  All sixteen beams have 44 children, more than any sixteen nodes of a depth.
+  """
+  titles = [[2 + a, 10 + b, 1] for a in range(4) for b in range(8)]
+  titles += [[6 + a, 20, 1] for a in range(12)]
+  table = np.full((1, catalogs.vocab, catalogs.vocab), -20.0, np.float32)
+  table[0, 0, 2:18] = np.log([0.1] * 4 + [0.05] * 12)
+  table[0, 2:6, 10:18] = np.log(1 / 8)
+  table[0, 6:18, 20] = 0.0
+  table[0, 6:, catalogs.eos] = 0.0
+  table += np.random.default_rng(7).normal(0, 0.01, table.shape)
+  trie = _trie(titles, catalogs)
+  assert trie.width(16) < 44 <= trie.capacity
+  found = _search(16, 12)(catalogs.writer(table), trie, {})
+  expected = catalogs.log_probs(table, titles, "open")
+  _assert_best(found, expected)
+  # What comes first was written last.
+  assert found.items.min() > 32
+
+
 def test_a_filter_is_a_catalogue_of_what_is_allowed(catalogs):
   """Whatever way it is said, and with few beams."""
   titles, table = catalogs.titles(60), catalogs.table(2)

@@ -51,7 +51,7 @@ def draw_batch(rows=4, seed=0):
   tokens = np.random.default_rng(7).integers(2, 31, (NUM_ITEMS + 1, LENGTH))
   tokens[::3, 1] = 0
   tokens[0] = 0
-  logs = np.random.default_rng(8).normal(size=(NUM_ITEMS + 1, 2))
+  logs = np.random.default_rng(8).normal(size=(NUM_ITEMS + 1, 3))
   logs[0] = 0
   history = rng.integers(1, NUM_ITEMS + 1, (rows, HISTORY))
   history[0, :2] = 0
@@ -156,7 +156,7 @@ def test_listwise_is_the_softmax_of_scores_by_score_batch(setup):
     "decoder_loss_weights": (ended > 0).astype(np.float32),
   }
   scores = np.asarray(compiled(model, "score_batch")(setup.params, lists))
-  scores = scores - batch["choice_logs"][..., 1]
+  scores = scores - batch["choice_logs"][..., 2]
   total = 0.0
   for row, items in zip(scores, batch["choice_items"], strict=True):
     if items[0]:
@@ -168,6 +168,44 @@ def test_listwise_is_the_softmax_of_scores_by_score_batch(setup):
   loss, _, divisor = loss_of(model, setup.params, batch)
   np.testing.assert_allclose(loss, total, rtol=1e-5)
   assert divisor == 3
+
+
+class Table:
+  """A reading in which each title is a token, as likely as a table says."""
+
+  def __init__(self, scores, arrays):
+    self.scores, self.arrays, self.eos_id = scores, arrays, 1
+
+  def features(self, inputs, targets):
+    return jnp.broadcast_to(jnp.eye(2), (*targets.shape, 2))
+
+  def logit_factors(self, features):
+    ends = jnp.full_like(self.scores, -100.0).at[self.eos_id].set(0.0)
+    return features, jnp.stack([self.scores, ends])
+
+
+def test_listwise_is_least_where_scores_are_log_probabilities_of_all_items():
+  """Over all targets and items drawn beside them, whatever else comes in."""
+  wanted = np.array([0.4, 0.3, 0.2, 0.1])
+  drawn = np.array([0.55, 0.15, 0.1, 0.2])
+  # How often they come into a batch is of no use to a row.
+  logs = np.log(np.stack([wanted, [0.7, 0.1, 0.1, 0.1], drawn], axis=1))
+  pairs = np.array([(t, d) for t in range(4) for d in range(4)])
+  rates = wanted[pairs[:, 0]] * drawn[pairs[:, 1]]
+
+  def loss(scores):
+    def of_pair(pair):
+      arrays = {
+        "choice_items": pair[None] + 1,
+        "choice_tokens": pair[None, :, None] + 2,
+        "choice_logs": jnp.asarray(logs)[pair][None],
+      }
+      return listwise.Listwise()(Table(scores, arrays)).total
+
+    return (jax.vmap(of_pair)(jnp.asarray(pairs)) * rates).sum()
+
+  scores = jnp.full(6, -100.0).at[2:].set(np.log(wanted))
+  np.testing.assert_allclose(jax.grad(loss)(scores), 0.0, atol=1e-6)
 
 
 def test_listwise_in_chunks_is_listwise(setup):
