@@ -22,8 +22,8 @@ class Held:
     self.most_at_once = answers.most_at_once
     self.began, self.going = threading.Event(), threading.Event()
 
-  def bucket(self, question):
-    return self._answers.bucket(question)
+  def read(self, question):
+    return self._answers.read(question)
 
   def answer(self, asked):
     self.began.set()
