@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 
 import polars as pl
@@ -208,9 +208,8 @@ class Catalog:
     try:
       return self._indices[item_id]
     except KeyError:
-      raise KeyError(
-        f"no item has the id {item_id!r}{_nearest(item_id, self.item_ids)}"
-      ) from None
+      near = _nearest(item_id, self.frame["item_id"])
+      raise KeyError(f"no item has the id {item_id!r}{near}") from None
 
   def title(self, item_id: str) -> str:
     """Title of an item; raises as `index` does."""
@@ -251,7 +250,7 @@ class Catalog:
     found = self._by_folded_title.get(_folded(text), [])
     if not found:
       raise ValueError(
-        f"no item is called {text!r}{_nearest(text, self.titles)}"
+        f"no item is called {text!r}{_nearest(text, self.frame['title'])}"
       )
     if len(found) > 1:
       titles = ", ".join(repr(self.titles[i]) for i in found)
@@ -266,8 +265,23 @@ class Catalog:
     return interaction.frame_fingerprint(self.frame)
 
 
-def _nearest(text: str, known: Sequence[str]) -> str:
-  close = difflib.get_close_matches(text, known, n=3, cutoff=0.4)
+_COMPARED, _PIECES = 200, 64
+"""Names that a text is compared with letter by letter, which takes long; and
+pieces of three letters by which these are chosen."""
+
+
+def _nearest(text: str, known: pl.Series) -> str:
+  """The nearest names, in words; of many, those that share most with a text."""
+  if text and len(known) > _COMPARED:
+    every = [text[i : i + 3] for i in range(max(len(text) - 2, 1))]
+    pieces = every[:: -(-len(every) // _PIECES)]
+    shared = known.str.extract_many(
+      pieces, ascii_case_insensitive=True, overlapping=True
+    ).list.n_unique()
+    table = pl.DataFrame({"name": known, "shared": shared})
+    table = table.sort("shared", descending=True, maintain_order=True)
+    known = table["name"].head(_COMPARED)
+  close = difflib.get_close_matches(text, known.to_list(), n=3, cutoff=0.4)
   quoted = ", ".join(repr(name) for name in close)
   return f"; the nearest are {quoted}" if close else "; none is similar"
 

@@ -30,13 +30,12 @@ class WishNames:
     # Names alone: "eight" is no misspelling of "eighties".
     names = {w for a in attributes.attributes for w in spoken.words(a.name)}
     forms = names | {spoken.singular(word) for word in names}
-    self._spelt = tuple(
-      sorted(
-        (word, spoken.singular(word))
-        for word in forms | {f"{spoken.singular(word)}s" for word in names}
-        if len(word) >= _LONG_WORD
-      )
-    )
+    # By first letter and length, which a misspelling nearly keeps.
+    self._spelt: dict[tuple[str, int], list[str]] = {}
+    for word in sorted(forms | {f"{spoken.singular(w)}s" for w in names}):
+      if len(word) >= _LONG_WORD:
+        self._spelt.setdefault((word[0], len(word)), []).append(word)
+    self._longest_word = max((size for _, size in self._spelt), default=0) + 1
     self._with_commas = {
       spoken.key(a.name): number
       for number, a in enumerate(attributes.attributes)
@@ -151,6 +150,8 @@ class WishNames:
 
   def _meant(self, word: str) -> tuple[str, ...]:
     """What a misspelt word may be, in singular."""
+    if not _LONG_WORD <= len(word) <= self._longest_word:
+      return ()  # Nor is it remembered, however long it is.
     if word not in self._misspelt:
       if len(self._misspelt) == _MOST_REMEMBERED:
         self._misspelt.clear()
@@ -158,16 +159,15 @@ class WishNames:
     return self._misspelt[word]
 
   def _look_up(self, word: str) -> tuple[str, ...]:
-    if len(word) < _LONG_WORD or not word.isalpha():
+    if not word.isalpha():
       return ()
     if word in self._known or spoken.singular(word) in self._known:
       return ()
     return tuple(
       dict.fromkeys(
-        key
-        for known, key in self._spelt
-        if abs(len(known) - len(word)) < 2
-        and known[0] == word[0]
-        and wish_pieces.is_one_off(known, word)
+        spoken.singular(known)
+        for size in range(len(word) - 1, len(word) + 2)
+        for known in self._spelt.get((word[0], size), ())
+        if wish_pieces.is_one_off(known, word)
       )
     )

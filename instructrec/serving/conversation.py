@@ -33,6 +33,9 @@ MAX_TEXT = 4000
 """Characters of one message of the user."""
 MAX_SAID, MAX_ANSWERED = 40_000, 400_000
 """Characters of all messages of the user, and of all others."""
+_MOST_KNOWN = 1000
+"""Of the items that were shown or taken, so many of the last are known by their
+titles: each message is looked through for all of these."""
 _NUMBERED = re.compile(r"\s*\d{1,3}[.):]\s")
 """How a line of a numbered list begins."""
 _PRICES = (Kind.MAX_PRICE, Kind.MIN_PRICE)
@@ -198,7 +201,7 @@ class _Course:
     bounds = {one.kind: one.number for one in self._kept()}
     return Before(
       self._shown,
-      tuple(self._known),
+      tuple(self._known)[-_MOST_KNOWN:],
       frozenset(kept),
       frozenset(n for n, kind in kept.items() if kind in _AGAINST),
       bounds.get(Kind.MAX_PRICE) or math.inf,

@@ -1,5 +1,6 @@
 """Items as people name them: by title, or by their place in an answer."""
 
+import bisect
 import dataclasses
 import functools
 import re
@@ -20,7 +21,8 @@ _ARTICLES = frozenset(
 )
 _ALL = frozenset("these those them".split())
 _ONE = frozenset("this that it".split())
-_LONGEST_TITLE = 40
+_LONGEST_TITLE = 80
+"""Words and marks of a title that are read."""
 _LONG_TITLE = 3
 """Words of a title that is one wherever it stands."""
 _YEAR = re.compile(r"\s*\((?:19|20)\d\d\)$")
@@ -70,13 +72,13 @@ class ItemNames:
       Ids, in the order of the titles.
     """
     tokens = conversation_cues.tokens(_BULLET.sub("", line))
-    texts = [token[0] for token in tokens]
+    read = [spoken.words(token[0]) for token in tokens]
+    words = [one for one in read if one]  # Marks say nothing.
     place = 0
-    while place < len(texts):
-      found = self._longest(texts, place)
+    while place < len(words):
+      found = self._longest(words, place)
       if found is not None and (
-        not place
-        or len(spoken.words(" ".join(texts[place : found[1]]))) >= _LONG_TITLE
+        not place or sum(map(len, words[place : found[1]])) >= _LONG_TITLE
       ):
         yield found[0]
         place = found[1]
@@ -84,18 +86,32 @@ class ItemNames:
         place += 1
 
   def _longest(
-    self, texts: Sequence[str], place: int
+    self, words: Sequence[Sequence[str]], place: int
   ) -> tuple[str, int] | None:
-    """The longest title that begins at a place: its item and its end."""
+    """The longest title that begins at a place: its item and its end.
+
+    Args:
+      words: of each token of a text.
+      place: where to begin.
+    """
     key: tuple[str, ...] = ()
     found = None
-    for end, text in enumerate(texts[place:], place + 1):
-      key += tuple(spoken.words(text))
-      if len(key) > _LONGEST_TITLE:
-        break
+    for end in range(place, min(len(words), place + _LONGEST_TITLE)):
+      key += tuple(words[end])
       if key in self._titles:
-        found = self._titles[key], end
+        found = self._titles[key], end + 1
+      elif not self._begins(key):
+        break
     return found
+
+  def _begins(self, key: tuple[str, ...]) -> bool:
+    """Whether a title begins with some words."""
+    at = bisect.bisect_left(self._in_order, key)
+    return at < len(self._in_order) and self._in_order[at][: len(key)] == key
+
+  @functools.cached_property
+  def _in_order(self) -> list[tuple[str, ...]]:
+    return sorted(self._titles)
 
   def at(
     self, message: MessageWords, place: int, shown: Sequence[str]
@@ -131,10 +147,11 @@ class ItemNames:
 
   def _title(self, message: MessageWords, place: int) -> tuple[str, int] | None:
     """The title that a message has at a place; "more" is none, though one."""
-    texts = [token[0] for token in message.tokens]
-    found = self._longest(texts, place)
+    tokens = message.tokens[place : place + _LONGEST_TITLE]
+    found = self._longest([spoken.words(token[0]) for token in tokens], 0)
     if found is None:
       return None
+    found = found[0], place + found[1]
     words = message.words[place : found[1]]
     return None if conversation_cues.QUIET.issuperset(words) else found
 

@@ -13,6 +13,21 @@ from instructrec.serving import ranker as ranker_lib
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class _Read(questions.Read):
+  """A question, read.
+
+  Attributes:
+    prompt: as `InstructionRanker.encoder_input` gives it.
+    rows: tokens of each document, as many as are read of one.
+    lengths: how many each document has.
+  """
+
+  prompt: Int[np.ndarray, " inputs"]
+  rows: Sequence[Sequence[int]]
+  lengths: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class LikelyAnswers:
   """A run that ranks by likelihoods.
 
@@ -29,23 +44,28 @@ class LikelyAnswers:
     "of a title of the catalogue; not calibrated"
   )
 
-  def bucket(self, question: questions.Question) -> tuple[tuple[str, int], int]:
-    """Lists whose prompts are padded alike go together.
+  def read(self, question: questions.Question) -> _Read:
+    """Reads a question; lists whose prompts are padded alike go together.
 
     The whole catalogue is searched for one at a time.
     """
-    if question.documents is None:
-      # More than any budget: it goes alone.
-      return ("catalogue", 0), 2**31
-    length = self.ranker.padded_length(self._prompt(question))
-    trees = -(
-      -len(question.documents) * self._title_tokens // ranker_lib.NODES[-1]
-    )
-    return ("lists", length), length + int(trees + 1) * ranker_lib.NODES[-1]
-
-  def _prompt(self, question: questions.Question) -> Int[np.ndarray, " inputs"]:
     told = self.ranker.instruction(question.history, question.wish)
-    return self.ranker.encoder_input(told)
+    prompt = self.ranker.encoder_input(told)
+    length = self.ranker.padded_length(prompt)
+    if question.documents is None:
+      return _Read(question, object(), length, prompt, (), ())  # Goes alone.
+    whole = self.ranker.tokenizer.encode_all(
+      [document.text for document in question.documents]
+    )
+    trees = -(-len(whole) * self._title_tokens // ranker_lib.NODES[-1])
+    return _Read(
+      question,
+      length,
+      length + int(trees + 1) * ranker_lib.NODES[-1],
+      prompt,
+      [self._cut(ids) for ids in whole],
+      [len(ids) for ids in whole],
+    )
 
   @functools.cached_property
   def _title_tokens(self) -> float:
@@ -55,47 +75,35 @@ class LikelyAnswers:
       np.mean([len(t) for t in self.ranker.tokenizer.encode_all(titles)])
     )
 
-  def answer(
-    self, asked: Sequence[questions.Question]
-  ) -> list[questions.Answer]:
+  def answer(self, asked: Sequence[_Read]) -> list[questions.Answer]:
     """Answers questions; see `questions.Answers`."""
-    if any(question.documents is None for question in asked):
-      return [self._from_catalog(question) for question in asked]
-    prompts, lists, whole = [], [], []
-    for question in asked:
-      prompts.append(self._prompt(question))
-      texts = [document.text for document in question.documents or ()]
-      whole.append(self.ranker.tokenizer.encode_all(texts))
-      lists.append([self._cut(ids) for ids in whole[-1]])
-    scores = self.ranker.score_lists(np.stack(prompts), lists)
-    rows = zip(asked, prompts, whole, scores, strict=True)
-    return [self._of_list(*row) for row in rows]
+    if any(one.question.documents is None for one in asked):
+      return [self._from_catalog(one) for one in asked]
+    prompts = np.stack([one.prompt for one in asked])
+    scores = self.ranker.score_lists(prompts, [one.rows for one in asked])
+    return [self._of_list(*row) for row in zip(asked, scores, strict=True)]
 
   def _cut(self, ids: Sequence[int]) -> Sequence[int]:
     most = self.ranker.targets_length
     return ids if len(ids) <= most else [*ids[: most - 1], tokenizer.EOS_ID]
 
   def _of_list(
-    self,
-    question: questions.Question,
-    prompt: np.ndarray,
-    whole: Sequence[Sequence[int]],
-    raw: Float[np.ndarray, " documents"],
+    self, asked: _Read, raw: Float[np.ndarray, " documents"]
   ) -> questions.Answer:
-    most = self.ranker.targets_length
+    question, most = asked.question, self.ranker.targets_length
     raw = questions.lowered(raw, np.arange(len(raw)), question.breaking)
     order = questions.best(raw, question.k)
     return self._answer(
       order.tolist(),
       raw[order],
       len(raw),
-      int((prompt > 0).sum()) + sum(min(len(ids), most) for ids in whole),
-      tuple(place for place, ids in enumerate(whole) if len(ids) > most),
+      int((asked.prompt > 0).sum()) + sum(map(len, asked.rows)),
+      tuple(np.flatnonzero(np.asarray(asked.lengths) > most).tolist()),
     )
 
-  def _from_catalog(self, question: questions.Question) -> questions.Answer:
+  def _from_catalog(self, asked: _Read) -> questions.Answer:
     """The best of the catalogue, found without scoring every title."""
-    items = self.ranker.catalog
+    question, items = asked.question, self.ranker.catalog
     allowed = np.ones(len(items), bool)
     if question.allowed is not None:
       allowed &= question.allowed
@@ -116,7 +124,7 @@ class LikelyAnswers:
       [items.index(one.item_id) for one in found],
       raw,
       count,
-      int((self._prompt(question) > 0).sum()),
+      int((asked.prompt > 0).sum()),
       (),
     )
 
@@ -144,5 +152,5 @@ class LikelyAnswers:
   def warm(self) -> int:
     """Compiles what lists and searches need; says how many programs."""
     compiled = self.ranker.warm()
-    self.answer([questions.Question(wish="Anything.", k=1)])
+    self.answer([self.read(questions.Question(wish="Anything.", k=1))])
     return compiled + 1

@@ -9,11 +9,27 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from instructrec.models.scoring import features
-from instructrec.serving import catalog_ranker, list_limits, questions
+from instructrec.serving import (
+  catalog_ranker,
+  list_limits,
+  model_parts,
+  questions,
+)
 from instructrec.training import matching, ragged
 
 _VARIANTS = 16
 _Parts = dict[str, Float[np.ndarray, " candidates"]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Read(questions.Read):
+  """A question, read.
+
+  Attributes:
+    texts: the documents that are no items, once each.
+  """
+
+  texts: dict[str, model_parts.Text]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,7 +38,7 @@ class MatchedAnswers:
 
   Attributes:
     ranker: of the run.
-    most_at_once: questions of a step, one of `matching.REQUESTS`.
+    most_at_once: questions of a step.
   """
 
   ranker: catalog_ranker.CatalogRanker
@@ -44,12 +60,20 @@ class MatchedAnswers:
     assert items is not None
     return (items.title_tokens[1:] > 0).sum(1)
 
-  def bucket(self, question: questions.Question) -> tuple[int, int]:
-    """The width of the prompt, and the question's tokens."""
-    length = len(self.ranker.parts.prompts.tokens(question.wish))
+  def read(self, question: questions.Question) -> _Read:
+    """Reads a question; those whose prompts have one width go together."""
+    parts = self.ranker.parts
+    length = len(parts.prompts.tokens(question.wish))
     width = min(int(features.padded_lengths(length)), self._inputs_length)
-    texts = sum(d.item is None for d in question.documents or ())
-    return width, width + texts * self._title_length
+    named = {
+      one.text: one.named
+      for one in question.documents or ()
+      if one.item is None
+    }
+    rows = parts.read_texts([*named], [*named.values()])
+    texts = dict(zip(named, rows, strict=True))
+    tokens = width + len(texts) * self._title_length
+    return _Read(question, width, tokens, texts)
 
   @property
   def _title_length(self) -> int:
@@ -57,36 +81,29 @@ class MatchedAnswers:
     assert items is not None
     return items.title_tokens.shape[1]
 
-  def answer(
-    self, asked: Sequence[questions.Question]
-  ) -> list[questions.Answer]:
+  def answer(self, asked: Sequence[_Read]) -> list[questions.Answer]:
     """Answers questions; see `questions.Answers`."""
-    every = [
-      document.text
-      for question in asked
-      for document in question.documents or ()
-      if document.item is None
-    ]
-    texts = list(dict.fromkeys(every))
+    texts: dict[str, model_parts.Text] = {}
+    for one in asked:
+      texts |= one.texts
     parts, items = self.ranker.parts, len(self.ranker.parts.catalog)
-    histories = [question.history for question in asked]
-    wishes = [question.wish for question in asked]
-    found = parts.of_catalog(histories, wishes, texts)
+    histories = [one.question.history for one in asked]
+    wishes = [one.question.wish for one in asked]
+    found = parts.of_catalog(histories, wishes, [*texts.values()])
     scores = self.ranker.combined(histories, wishes, found)
-    lengths = self._title_tokens
-    if texts:
-      lengths = np.concatenate([lengths, parts.text_lengths(texts)])
+    own = np.array([text.length for text in texts.values()], np.int64)
+    lengths = np.concatenate([self._title_tokens, own])
     # Texts have the columns behind the items.
     columns = {text: items + place for place, text in enumerate(texts)}
     return [
       self._answer(
-        question,
+        one.question,
         {name: part[row] for name, part in found.items()},
         scores[row],
-        self._columns(question, columns),
+        self._columns(one.question, columns),
         lengths,
       )
-      for row, question in enumerate(asked)
+      for row, one in enumerate(asked)
     ]
 
   def _columns(
@@ -157,7 +174,7 @@ class MatchedAnswers:
     lengths = features.padded_lengths(np.arange(1, most + 1))
     widths = np.unique(np.minimum(lengths, most)).tolist()
     # Reasons take a few variants of one question at once.
-    most_rows = max(self.most_at_once, _VARIANTS)
+    most_rows = matching.filled(max(self.most_at_once, _VARIANTS))
     sizes = [size for size in matching.REQUESTS if size <= most_rows]
     shapes = [(size, width) for size in sizes for width in widths]
     for size, width in shapes:
@@ -170,5 +187,5 @@ class MatchedAnswers:
       )
     for size in matching.SOME_TITLES:
       matcher.text_vectors(np.zeros((size, self._title_length), np.int32))
-    self.answer([questions.Question(wish="Anything.", k=1)])
+    self.answer([self.read(questions.Question(wish="Anything.", k=1))])
     return len(shapes) + len(matching.SOME_TITLES)

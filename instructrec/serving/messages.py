@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from instructrec import limits
+
 _ROLES = ("user", "assistant", "system", "developer", "tool")
 
 
@@ -53,7 +55,24 @@ class Message:
     items = found.get("items") or ()
     if not isinstance(items, list | tuple):
       raise ValueError(f"items is {str(items)[:80]!r}, expected a list")
+    if len(items) > limits.PLACES.value:
+      raise ValueError(
+        f"a message has {len(items):,} items, expected at most "
+        f"{limits.PLACES.value:,}"
+      )
+    _check_letters(content or "")
     return cls(found["role"], content or "", tuple(map(_item, items)))
+
+
+def _check_letters(text: str) -> None:
+  """Fails for half a character, which JSON can hold and no text does."""
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f"the content of a message has {text[error.start]!r}, which is half a "
+      "character; expected whole ones"
+    ) from error
 
 
 def _part(found: Any) -> str:

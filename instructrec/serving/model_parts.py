@@ -59,6 +59,21 @@ LIKELIHOOD, PRIOR, MATCH, POPULARITY, WANTED, UNWANTED, PLAIN, UNREAD = (
 Scores = Float[np.ndarray, "requests candidates"]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Text:
+  """A text that is no item, read as a title.
+
+  Attributes:
+    tokens: as many as are read of a title, without an end token.
+    length: how many there are.
+    named: numbers of the attributes that it names.
+  """
+
+  tokens: Sequence[int]
+  length: int
+  named: frozenset[int]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ModelParts:
   """The parts of one set of parameters.
@@ -276,7 +291,7 @@ class ModelParts:
     self,
     histories: Sequence[Sequence[str]],
     wishes: Sequence[str | None],
-    texts: Sequence[str] = (),
+    texts: Sequence[Text] = (),
   ) -> dict[str, Scores]:
     """The parts of all items, in the order of the catalogue, and of texts.
 
@@ -284,7 +299,7 @@ class ModelParts:
       histories: item ids, oldest first.
       wishes: of each history, or None.
       texts: that are no items, and stand behind them: as titles of items that
-        nobody took.
+        nobody took. What `read_texts` gave.
 
     Returns:
       Scores [requests, items + texts] by part.
@@ -304,13 +319,14 @@ class ModelParts:
     titles = [[self.catalog.title(i) for i in h] for h in histories]
     vectors, popularity = self.matcher.vectors[1:], self.log_popularity[1:]
     if texts:
-      own = self.matcher.text_vectors(self._text_tokens(texts))
+      own = self.matcher.text_vectors(self._padded(texts))
       vectors = np.concatenate([vectors, own])
       untaken = np.full(len(texts), self._untaken)
       popularity = np.concatenate([popularity, untaken])
     match = self._all_matches(histories, wishes, vectors)
     said = [wish or "" for wish in wishes]
-    read = WishParts.read(self.reader, said, titles, every, texts)
+    named = [text.named for text in texts]
+    read = WishParts.read(self.reader, said, titles, every, named)
     plain = match.copy()
     asked = [row for row, wish in enumerate(wishes) if wish]
     if asked:
@@ -325,21 +341,37 @@ class ModelParts:
       UNREAD: read.without_unread(match, plain),
     }
 
-  def _text_tokens(
-    self, texts: Sequence[str]
-  ) -> Int[np.ndarray, "texts length"]:
-    """Texts as titles of items are read: what is longer loses its end."""
+  def read_texts(
+    self,
+    texts: Sequence[str],
+    named: Sequence[frozenset[int] | None] | None = None,
+  ) -> list[Text]:
+    """Reads texts as titles of items: what is longer loses its end.
+
+    Args:
+      texts: that are no items.
+      named: the attributes that each names, where that is known.
+
+    Returns:
+      Each as `of_catalog` takes it.
+    """
+    assert self.items is not None
+    most, rows = self.items.title_tokens.shape[1], []
+    for place, row in enumerate(self._tokenizer.encode_all(texts)):
+      found = None if named is None else named[place]
+      if found is None:
+        found = self.reader.named(texts[place])
+      length = len(row) - 1  # Without the end token.
+      rows.append(Text(row[: min(most, length)], length, found))
+    return rows
+
+  def _padded(self, texts: Sequence[Text]) -> Int[np.ndarray, "texts length"]:
+    """Texts as wide as the titles of items."""
     assert self.items is not None
     tokens = np.zeros((len(texts), self.items.title_tokens.shape[1]), np.int32)
-    for place, row in enumerate(self._tokenizer.encode_all(texts)):
-      kept = row[:-1][: tokens.shape[1]]
-      tokens[place, : len(kept)] = kept
+    for row, text in zip(tokens, texts, strict=True):
+      row[: len(text.tokens)] = text.tokens
     return tokens
-
-  def text_lengths(self, texts: Sequence[str]) -> Int[np.ndarray, " texts"]:
-    """How many tokens texts have as titles, without an end token."""
-    rows = self._tokenizer.encode_all(texts)
-    return np.array([len(row) - 1 for row in rows], np.int64)
 
   def _all_matches(
     self,

@@ -6,7 +6,7 @@ a question alone and among others.
 
 import dataclasses
 from collections.abc import Hashable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -29,10 +29,13 @@ class Document:
   Attributes:
     text: what it says.
     item: position in the catalogue, of what is an item; None for other texts.
+    named: numbers of the attributes that a text names; None where nobody has
+      looked.
   """
 
   text: str
   item: int | None = None
+  named: frozenset[int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +62,21 @@ class Question:
   k: int | None = None
   limits: tuple[list_limits.Limit, ...] = ()
   breaking: Bool[np.ndarray, " documents"] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Read:
+  """A question as a step takes it, its texts in tokens.
+
+  Attributes:
+    question: what is asked.
+    bucket: questions of the same one may be answered in one step.
+    tokens: that it takes of a step, padded as they are there.
+  """
+
+  question: Question
+  bucket: Hashable
+  tokens: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +107,11 @@ class Answer:
 
 
 class Answers(Protocol):
-  """A run that answers questions."""
+  """A run that answers questions.
+
+  What it reads it may read in any thread, several at once; so a step has the
+  model's work alone, whatever a question brings along.
+  """
 
   @property
   def scale(self) -> str:
@@ -99,22 +121,21 @@ class Answers(Protocol):
   def most_at_once(self) -> int:
     """Questions that one step takes."""
 
-  def bucket(self, question: Question) -> tuple[Hashable, int]:
-    """Which questions go together, and what one takes.
+  def read(self, question: Question) -> Read:
+    """Reads a question, for `answer` of the same object.
 
     Args:
       question: what is asked.
 
     Returns:
-      Questions of the same bucket may be answered in one step; and the tokens
-      of this one, padded as they are in the step.
+      It, with what goes into a step.
     """
 
-  def answer(self, questions: Sequence[Question]) -> list[Answer]:
+  def answer(self, asked: Sequence[Any]) -> list[Answer]:
     """Answers questions of one bucket.
 
     Args:
-      questions: at most `most_at_once`.
+      asked: what `read` gave for each, at most `most_at_once`.
 
     Returns:
       An answer for each.

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from instructrec import limits
 from instructrec.data import catalog
 from instructrec.instructions import render, templates
 from instructrec.models import protocol, tokenizer
@@ -22,7 +21,7 @@ from instructrec.serving import list_limits
 # Of lists, so many trees of so many nodes are scored at once: few sizes, so
 # that a list has the shape of one that came before.
 TREES, NODES, _CANDIDATES = (1, 4, 16), (64, 128, 256), 64
-_STEP, _REMEMBERED = 32, 1024
+_STEP, _REMEMBERED = 32, 256
 """Lengths of prompts are multiples of it; prompts that are kept."""
 
 
@@ -84,7 +83,7 @@ class InstructionRanker:
       The instruction.
 
     Raises:
-      ValueError: where there is neither, or the text is too long.
+      ValueError: where there is neither.
     """
     return self._fitted(tuple(history), text)[0]
 
@@ -102,7 +101,6 @@ class InstructionRanker:
     text = " ".join((text or "").split())
     if not history and not text:
       raise ValueError("a request needs a history, a sentence, or both")
-    limits.WISH_CHARS.check(len(text), "the sentence")
     titles = [self.catalog.title(item) for item in history]
     form = render.Form(
       self.template_set.answering(history=bool(history), wish=bool(text))

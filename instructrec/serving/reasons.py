@@ -244,7 +244,14 @@ class Explainer:
     """Words of a wish that were read, and what is left without them."""
     read = self.wishes.read(wish, titles)
     found: dict[str, tuple[Part, str, str | None]] = {}
+    said_before = set[tuple[str, bool]]()
     for span in read.spans:
+      if len(found) == MOST_PIECES:
+        break
+      named = wish[span.start : span.stop], span.unwanted
+      if named in said_before:
+        continue
+      said_before.add(named)
       others = {(s.number, s.unwanted) for s in read.spans if s != span}
       # A negation whose thing is gone may take another one: then its whole
       # clause goes.
@@ -263,7 +270,7 @@ class Explainer:
       said = any(character.isalnum() for character in left)
       part = Part.REFUSED if span.unwanted else Part.WORDS
       found.setdefault(words, (part, words, left if said else None))
-    return list(found.values())[:MOST_PIECES]
+    return list(found.values())
 
 
 def _clause(text: str, start: int, stop: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Int
 
+from instructrec import limits
 from instructrec.serving import (
   catalog_ranker,
   constraints,
@@ -102,8 +103,8 @@ class Ranker:
     Raises:
       TypeError: for a title that stands alone where several are expected.
       NothingLeftError: where no item meets what is asked.
-      ValueError: where there is neither history nor wish, an item is not known
-        or there is no candidate, or k is below 1.
+      ValueError: where there is neither history nor wish, the wish is too long,
+        an item is not known or there is no candidate, or k is below 1.
     """
     request = self.request(
       history,
@@ -129,6 +130,8 @@ class Ranker:
     """A request, its items found in the catalogue; see `rank`."""
     if k < 1:
       raise ValueError(f"k is {k}, expected 1 or more")
+    if isinstance(wish, str):
+      limits.WISH_CHARS.check(len(wish), "the wish")
     policy, notes = ranking.OnUnknown(on_unknown), list[str]()
     items = self.opened.catalog
     state = self.read(self.items(history, policy, notes), wish)

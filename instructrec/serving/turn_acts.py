@@ -57,7 +57,7 @@ class Before:
 
   Attributes:
     shown: ids of the items of the last answer, in its order.
-    known: ids of items that were shown or taken.
+    known: ids of items that were shown or taken, whose titles may be named.
     kept: attributes that something holds of.
     unwanted: those of them that are not wanted, or not often.
     max_price: the most to pay; infinite where nothing was said.

@@ -35,7 +35,7 @@ class WishParts:
     wishes: Sequence[str],
     titles: Sequence[Sequence[str]],
     numbers: Int[np.ndarray, "requests items"],
-    texts: Sequence[str] = (),
+    named: Sequence[frozenset[int]] = (),
   ) -> Self:
     """Reads wishes, and asks candidates for what they name.
 
@@ -44,14 +44,14 @@ class WishParts:
       wishes: of each request; "" for none.
       titles: of the items that each request shows, which a wish may name.
       numbers: of the items that are candidates, from 1; 0 past the end.
-      texts: candidates of every request that are no items.
+      named: of texts that are no items, and candidates of every request, the
+        attributes that each names.
 
     Returns:
       What was read; the texts stand behind the items.
     """
     width = numbers.shape[1]
-    named = [reader.named(text) for text in texts]
-    wanted = np.zeros((len(wishes), width + len(texts)), np.float64)
+    wanted = np.zeros((len(wishes), width + len(named)), np.float64)
     unwanted = np.zeros_like(wanted)
     unread = np.zeros(len(wishes), bool)
     for row, (text, known) in enumerate(zip(wishes, titles, strict=True)):

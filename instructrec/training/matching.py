@@ -116,7 +116,7 @@ class Matcher:
     """
     longest = int(texts.lengths[rows].max(initial=1))
     width = min(int(features.padded_lengths(longest)), inputs_length)
-    size = _rounded(_filled(len(rows), REQUESTS), self.mesh_config)
+    size = _rounded(filled(len(rows)), self.mesh_config)
     if size == 1:
       # Somebody waits: nothing to compile for another length.
       width = inputs_length
@@ -224,6 +224,11 @@ def title_vectors(
       )
       found.append(np.asarray(vectors)[: stop - start])
   return np.concatenate(found)
+
+
+def filled(count: int) -> int:
+  """What so many requests of one batch are filled up to."""
+  return _filled(count, REQUESTS)
 
 
 def _filled(count: int, sizes: tuple[int, ...]) -> int:

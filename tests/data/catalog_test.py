@@ -117,6 +117,32 @@ def test_names_that_cannot_be_said_are_counted_with_the_first_item():
   assert "'www.acme.de' of item '2'" in remark
 
 
+def test_of_many_titles_few_are_compared_for_the_nearest(monkeypatch):
+  rows = [(str(n), f"Item of number {n:05d}", None) for n in range(3000)]
+  items = catalog_of(*rows, ("x", "Carcassonne: Basic Game", None))
+  compared = []
+  whole = catalog.difflib.get_close_matches
+
+  def counted(text, titles, **options):
+    compared.append(len(titles))
+    return whole(text, titles, **options)
+
+  monkeypatch.setattr(catalog.difflib, "get_close_matches", counted)
+  for typed in (
+    "carcasonne basic game",
+    "Carcassonn",
+    "Carkassonne Basik Gamme",
+  ):
+    with pytest.raises(ValueError, match="nearest are 'Carcassonne: Basic"):
+      items.find_title(typed)
+  for typed in ("q", "\u00df" * 3000):
+    with pytest.raises(ValueError, match="none is similar"):
+      items.find_title(typed)
+  with pytest.raises(KeyError, match="the nearest are '299"):
+    items.index("299x")
+  assert max(compared) <= 200
+
+
 @pytest.mark.parametrize("rows", [(), (("1", "Alone", None),)])
 def test_empty_and_one_item_catalogues(rows):
   items = catalog_of(*rows)

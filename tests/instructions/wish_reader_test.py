@@ -342,3 +342,14 @@ def test_an_empty_catalogue_reads_nothing():
   read = reader.read("board games, not puzzles")
   assert not read
   assert not np.any(reader.scores(read))
+
+
+def test_what_no_name_can_be_is_not_remembered(shop):
+  reader, _ = shop
+  names = reader._names
+  before = len(names._misspelt)
+  assert not reader.named("kite" * 30_000)
+  assert not reader.named(" ".join(f"{'x' * n}" for n in range(40, 60)))
+  assert len(names._misspelt) == before
+  assert reader.named("a dinosuar") == reader.named("a dinosaur") != frozenset()
+  assert "dinosuar" in names._misspelt

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from instructrec.serving import conversation
 from instructrec.serving.messages import Message
 
 
@@ -268,3 +269,12 @@ def test_what_the_catalogue_does_not_know_is_told(said, films):
   assert found.notes == [f"{said!r} changes nothing: {why}"]
   assert found.understood == f"horror; not done: {said!r} ({why})"
   assert not films.read([*talk, Message("user", said), talk[0]]).notes
+
+
+def test_the_last_items_are_known_by_their_titles(shop, monkeypatch):
+  monkeypatch.setattr(conversation, "_MOST_KNOWN", 3)
+  ids = shop.shelf.catalog.item_ids
+  course = conversation._Course(shop, [ids[9]])
+  course.answered(tuple(ids[:5]))
+  assert course._before().known == tuple(ids[2:5])
+  assert course._before().shown == tuple(ids[:5])

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from instructrec.data import catalog
+from instructrec.serving import item_names
 from instructrec.serving.messages import Message
 
 
@@ -90,3 +91,31 @@ def test_words_of_every_day_are_no_titles(opened):
   ):
     state = conversations.read([Message("user", said)])
     assert {one.text for one in state.kept} == expected
+
+
+def test_a_line_is_gone_through_once(shop, monkeypatch):
+  names = shop._turns.names
+  title = " ".join(names.catalog.titles[5].split())
+  line = "1. " + "a " * 2000 + title
+  assert list(names.in_line(line)) == [names.catalog.item_ids[5]]
+  asked, whole = [], item_names.spoken.words
+
+  def counted(text):
+    asked.append(text)
+    return whole(text)
+
+  monkeypatch.setattr(item_names.spoken, "words", counted)
+  assert list(names.in_line(line)) == [names.catalog.item_ids[5]]
+  assert len(asked) < 2100
+  # Nor does the beginning of a title, again and again, take long.
+  compared = []
+
+  def kept(key):
+    compared.append(key)
+    return begins(key)
+
+  begins = names._begins
+  object.__setattr__(names, "_begins", kept)
+  assert not list(names.in_line(f"1. {title.split()[0]} " * 500))
+  object.__delattr__(names, "_begins")
+  assert len(compared) < 3000

@@ -39,9 +39,9 @@ def test_lists_have_their_scores_alone_and_among_others(answers):
     questions.Question((), WISH, (questions.Document("A kite " * 40),)),
     questions.Question(tuple(ids[3:5]), None, tuple(documents[20:26]), k=2),
   ]
-  together = answers.answer(asked)
+  together = answers.answer([answers.read(one) for one in asked])
   for one, question in zip(together, asked, strict=True):
-    (alone,) = answers.answer([question])
+    (alone,) = answers.answer([answers.read(question)])
     assert alone.places == one.places
     np.testing.assert_allclose(alone.raw, one.raw, rtol=1e-5)
     assert (one.scores > 0).all()
@@ -60,9 +60,8 @@ def test_the_catalogue_is_searched_within_what_is_allowed(answers):
   allowed = np.zeros(len(items), bool)
   allowed[[4, 7, 9]] = True
   history = (items.item_ids[4],)
-  (found,) = answers.answer(
-    [questions.Question(history, WISH, allowed=allowed)]
-  )
+  asked = questions.Question(history, WISH, allowed=allowed)
+  (found,) = answers.answer([answers.read(asked)])
   assert sorted(found.places) == [7, 9]
   assert found.num_candidates == 2
   assert found.raw[0] >= found.raw[1]

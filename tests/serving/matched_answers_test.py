@@ -31,13 +31,17 @@ def items(answers):
   return answers.ranker.parts.catalog
 
 
+def answered(answers, *asked):
+  return answers.answer([answers.read(one) for one in asked])
+
+
 def texts(*found):
   return tuple(questions.Document(text) for text in found)
 
 
 def test_the_catalogue_is_ranked_as_the_ranker_ranks_it(answers, items):
   history = tuple(items.item_ids[:3])
-  (found,) = answers.answer([questions.Question(history, WISH, k=7)])
+  (found,) = answered(answers, questions.Question(history, WISH, k=7))
   expected = answers.ranker.rank(history, WISH, k=7)
   ids = [items.item_ids[place] for place in found.places]
   assert ids == [one.item_id for one in expected]
@@ -47,7 +51,7 @@ def test_the_catalogue_is_ranked_as_the_ranker_ranks_it(answers, items):
 
 
 def test_a_score_is_a_lift_over_the_average_item(answers, items):
-  (found,) = answers.answer([questions.Question((), WISH)])
+  (found,) = answered(answers, questions.Question((), WISH))
   odds = found.scores / (1 - found.scores)
   assert np.mean(odds) == pytest.approx(1.0)
   np.testing.assert_allclose(
@@ -59,10 +63,10 @@ def test_items_that_are_not_allowed_are_left_out(answers, items):
   allowed = np.zeros(len(items), bool)
   allowed[[3, 5, 8]] = True
   history = (items.item_ids[5],)
-  (found,) = answers.answer([questions.Question(history, allowed=allowed)])
+  (found,) = answered(answers, questions.Question(history, allowed=allowed))
   assert sorted(found.places) == [3, 8]
   with pytest.raises(ValueError, match="no candidates"):
-    answers.answer([questions.Question(history, allowed=allowed & False)])
+    answered(answers, questions.Question(history, allowed=allowed & False))
 
 
 def test_a_question_has_its_scores_alone_and_among_others(answers, items):
@@ -73,9 +77,9 @@ def test_a_question_has_its_scores_alone_and_among_others(answers, items):
     questions.Question((), IDLE, texts("An ocean liner", "A puzzle")),
     questions.Question(ids[:1], WISH),
   ]
-  together = answers.answer(asked)
+  together = answered(answers, *asked)
   for one, question in zip(together, asked, strict=True):
-    (alone,) = answers.answer([question])
+    (alone,) = answered(answers, question)
     assert alone.places == one.places
     np.testing.assert_allclose(alone.raw, one.raw, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(alone.scores, one.scores, rtol=1e-5)
@@ -84,8 +88,8 @@ def test_a_question_has_its_scores_alone_and_among_others(answers, items):
 
 def test_a_text_is_an_item_that_nobody_took(answers, items):
   item = questions.Document(items.titles[4], 4)
-  (found,) = answers.answer(
-    [questions.Question((), IDLE, (item, *texts(items.titles[4])))]
+  (found,) = answered(
+    answers, questions.Question((), IDLE, (item, *texts(items.titles[4])))
   )
   taken, untaken = np.argsort(found.places)
   popularity = [one["popularity"] for one in found.parts]
@@ -98,29 +102,34 @@ def test_a_text_is_an_item_that_nobody_took(answers, items):
 
 def test_texts_have_what_they_name(answers):
   parts = answers.ranker.parts
-  found = parts.of_catalog([[]], [WISH], ["Under the Ocean", "A kite"])
+  read = parts.read_texts(["Under the Ocean", "A kite"])
+  found = parts.of_catalog([[]], [WISH], read)
   most = found["wanted"][0, :-2].max()
   assert most > 0
   assert found["wanted"][0, -2:].tolist() == [most, 0.0]
   assert found["unwanted"][0, -2:].tolist() == [0.0, 0.0]
-  found = parts.of_catalog([[]], ["No ocean, please."], ["Under the Ocean"])
+  found = parts.of_catalog([[]], ["No ocean, please."], read[:1])
   assert found["unwanted"][0, -1] == 1.0
 
 
 def test_ties_keep_the_order_of_the_request(answers):
   same = texts("A kite", "A kite", "A kite")
-  (found,) = answers.answer([questions.Question((), WISH, same, k=2)])
+  (found,) = answered(answers, questions.Question((), WISH, same, k=2))
   assert found.places == (0, 1)
 
 
 def test_what_is_cut_is_named(answers, items):
   long = texts("A kite", "kite " * 50)
-  (found,) = answers.answer([questions.Question((), WISH, long)])
+  (found,) = answered(answers, questions.Question((), WISH, long))
   assert found.cut == (1,)
   assert found.read_of_each == 12
 
 
-def test_nothing_compiles_after_warming(answers, items):
+@pytest.mark.parametrize(
+  ("most_at_once", "counts"), [(4, (1, 2, 4)), (20, (20,))]
+)
+def test_nothing_compiles_after_warming(answers, items, most_at_once, counts):
+  answers = dataclasses.replace(answers, most_at_once=most_at_once)
   answers.warm()
   from instructrec.training import matching
 
@@ -131,10 +140,10 @@ def test_nothing_compiles_after_warming(answers, items):
   ]
   before = [one._cache_size() for one in functions]
   ids = tuple(items.item_ids)
-  for count in (1, 2, 4):
+  for count in counts:
     for wish in (WISH, IDLE, "a toy " * 30):
       question = questions.Question(ids[:3], wish, texts(*"abcdefg" * count))
-      answers.answer([question] * count)
+      answered(answers, *[question] * count)
   assert [one._cache_size() for one in functions] == before
 
 
@@ -147,7 +156,7 @@ def test_what_is_no_number_ranks_nothing(answers, items):
     ),
   )
   with pytest.raises(questions.NotFiniteError, match="no numbers"):
-    broken.answer([questions.Question((), WISH)])
+    answered(broken, questions.Question((), WISH))
 
 
 def test_the_best_of_many_are_those_of_all():
@@ -161,8 +170,8 @@ def test_a_list_keeps_to_its_limits(answers, items):
   having = np.zeros(len(items), bool)
   having[:40] = True
   limits = (list_limits.Limit(having, 2),)
-  (whole,) = answers.answer([questions.Question((), WISH)])
-  (found,) = answers.answer([questions.Question((), WISH, k=9, limits=limits)])
+  (whole,) = answered(answers, questions.Question((), WISH))
+  (found,) = answered(answers, questions.Question((), WISH, k=9, limits=limits))
   few = [place for place in whole.places if place < 40][:2]
   rest = [place for place in whole.places if place >= 40]
   assert [p for p in found.places if p < 40] == few

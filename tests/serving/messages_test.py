@@ -17,6 +17,15 @@ from instructrec.serving.messages import Message
       {"role": "user", "content": "x", "items": [None]},
       "found the item 'None'",
     ),
+    (
+      {"role": "assistant", "content": "x", "items": ["y"] * 1001},
+      "has 1,001 items, expected at most 1,000",
+    ),
+    ({"role": "user", "content": "a \ud800"}, r"'\\ud800', which is half a"),
+    (
+      {"role": "user", "content": [{"type": "text", "text": "\udfff"}]},
+      "half a character",
+    ),
   ],
 )
 def test_what_is_no_message_is_named(message, expected):

@@ -1,6 +1,7 @@
 """Parts of a model's score, and the same requests under other wishes."""
 
 import dataclasses
+import tracemalloc
 
 import jax
 import numpy as np
@@ -278,3 +279,15 @@ def test_a_catalogue_that_takes_several_trees_has_the_same_priors(
   parts = matching.parts().priors
   assert parts[0] == -np.inf
   np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-4)
+
+
+def test_what_is_kept_of_a_wish_is_small(matching):
+  """One letter of it is eighteen to the vocabulary."""
+  prompts = matching.parts("match").prompts
+  prompts.tokens("Another wish.")
+  tracemalloc.start()
+  kept = [prompts.tokens(f"{n} " + "\ufdfa" * 2000) for n in range(3)]
+  size, _ = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert min(map(len, kept)) > 2000
+  assert size < 8 * sum(map(len, kept))

@@ -182,3 +182,20 @@ def test_only_the_newest_items_are_left_out_in_turn(ranker):
   history = ranker.opened.catalog.item_ids[: reasons.MOST_ITEMS + 2]
   _, (why,) = explained(ranker, history, None, k=1)
   assert {e.item_id for e in why.effects} == set(history[2:])
+
+
+def test_a_wish_is_read_a_few_times_whatever_it_repeats(ranker, monkeypatch):
+  wishes = ranker.opened.parts.reader
+  read, whole = [], wishes.read
+
+  def counted(text, titles=()):
+    read.append(text)
+    return whole(text, titles)
+
+  monkeypatch.setattr(wishes, "read", counted)
+  explainer = reasons.Explainer(ranker.shelf, wishes, None)
+  wish = "I would like puzzles and robots. " * 60
+  found = explainer.variants((), wish)
+  words = [one.words for one in found if one.part is reasons.Part.WORDS]
+  assert words == ["puzzles", "robots"]
+  assert len(read) <= 1 + 2 * len(words)

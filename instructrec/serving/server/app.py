@@ -57,15 +57,15 @@ def create(
     settings.most_at_once,
     settings.most_tokens,
     settings.wait_ms / 1000,
-    settings.deadline_seconds,
   )
   life = lifecycle.Lifecycle(
     open_run or (lambda number: served.Served.open(settings, number)), counted
   )
+  ask = asking.Asking(life, batcher)
   app = fastapi.FastAPI(
     title="InstructRec",
     version=instructrec.__version__,
-    lifespan=lambda _: _living(life, batcher),
+    lifespan=lambda _: _living(life, batcher, ask),
     responses=described.ERRORS,
     generate_unique_id_function=lambda route: route.name,
     # Theirs come with scripts of another server.
@@ -75,7 +75,7 @@ def create(
   app.state.lifecycle, app.state.batcher = life, batcher
   operation_routes.add(app, life, counted)
   list_routes.add(app, life)
-  ranking_routes.add(app, asking.Asking(life, batcher))
+  ranking_routes.add(app, ask)
   described.add_keys(app, keys)
   _add_handlers(app)
   methods = _methods(app)
@@ -97,7 +97,7 @@ def create(
 
 @contextlib.asynccontextmanager
 async def _living(
-  life: lifecycle.Lifecycle, batcher: batching.Batcher
+  life: lifecycle.Lifecycle, batcher: batching.Batcher, ask: asking.Asking
 ) -> AsyncIterator[None]:
   """Opens the run and runs steps; at the end answers what was accepted."""
   steps = asyncio.create_task(batcher.run())
@@ -109,6 +109,7 @@ async def _living(
   for task in (first, steps):
     task.cancel()
   await asyncio.gather(first, steps, return_exceptions=True)
+  ask.close()
   batcher.close()
 
 

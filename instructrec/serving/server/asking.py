@@ -5,9 +5,9 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent import futures
 from typing import Any, TypeVar
 
-import anyio.to_thread
 import pydantic
 from fastapi import requests
 
@@ -23,6 +23,9 @@ from instructrec.serving.server import (
 _T = TypeVar("_T")
 _SHOWN, _MOST = 60, 10
 """Letters and names of fields that warnings tell."""
+_READERS = 4
+"""Threads that read requests: they hold Python's lock in turns, and a request
+whose client has gone keeps its thread until it is read."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +39,15 @@ class Asking:
 
   lifecycle: lifecycle.Lifecycle
   batcher: batching.Batcher
+  _readers: futures.Executor = dataclasses.field(
+    default_factory=lambda: futures.ThreadPoolExecutor(
+      _READERS, "instructrec-read"
+    )
+  )
+
+  def close(self) -> None:
+    """Ends the threads; what they read is not waited for."""
+    self._readers.shutdown(wait=False, cancel_futures=True)
 
   async def prepared(
     self, work: Callable[[served.Served], _T], model: str | None
@@ -55,24 +67,24 @@ class Asking:
     """
     run = self.lifecycle.current.named(model)
     began = time.perf_counter()
-    found = await anyio.to_thread.run_sync(work, run)
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(self._readers, work, run)
     seconds = time.perf_counter() - began
     self.batcher.metrics.prepared.observe(seconds)
     return run, found
 
-  async def answers(
-    self, run: served.Served, asked: Sequence[questions.Question]
-  ) -> list[questions.Answer]:
-    """The answers of a run to some questions; see `Batcher.ask`."""
-    buckets = [run.answers.bucket(question) for question in asked]
-    found = await self.batcher.ask(run.answers, asked, buckets)
-    self.batcher.metrics.cut.inc(sum(len(one.cut) for one in found))
+  async def answer(
+    self, run: served.Served, asked: questions.Read
+  ) -> questions.Answer:
+    """The answer of a run to what it has read; see `Batcher.ask`."""
+    (found,) = await self.batcher.ask(run.answers, [asked])
+    self.batcher.metrics.cut.inc(len(found.cut))
     return found
 
   async def explained(
     self,
     run: served.Served,
-    asked: questions.Question,
+    asked: questions.Read,
     within: Sequence[constraints.Constraint],
     reasons: bool,
   ) -> tuple[questions.Answer, list[dict[str, Any]] | None]:
@@ -80,19 +92,59 @@ class Asking:
 
     Args:
       run: what is asked.
-      asked: the question.
+      asked: what it has read of the question.
       within: what is asked beside its wish.
       reasons: whether they are wanted.
 
     Returns:
       The answer, and the reasons for each place; None where not wanted.
     """
-    (found,) = await self.answers(run, [asked])
+    found = await self.answer(run, asked)
     if not reasons:
       return found, None
     return found, await self.batcher.do(
-      lambda: recommending.explain(run, asked, found, within)
+      lambda: recommending.explain(run, asked.question, found, within)
     )
+
+  async def in_time(
+    self, request: requests.Request, work: Coroutine[Any, Any, _T]
+  ) -> _T:
+    """Does some work until the client goes, or the request's time is over.
+
+    Args:
+      request: of the client; its body has been read, and `gates.Gates` has said
+        when its time is over.
+      work: what it waits for.
+
+    Returns:
+      What the work gave.
+
+    Raises:
+      ApiError: 499 where the client has gone, for the log alone; 504 after the
+        deadline.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    left = request.state.ends - asyncio.get_running_loop().time()
+    try:
+      await asyncio.wait(
+        {task, gone},
+        timeout=max(left, 0.0),
+        return_when=asyncio.FIRST_COMPLETED,
+      )
+      if task.done():
+        return task.result()
+      if gone.done():
+        raise errors.ApiError(499, "the client has gone")
+      self.batcher.metrics.rejected.labels("deadline").inc()
+      raise errors.ApiError(
+        504, "there was no answer before the server's deadline; ask again later"
+      )
+    finally:
+      for one in (task, gone):
+        one.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+          await one
 
 
 def unread(body: pydantic.BaseModel, strict: bool) -> list[str]:
@@ -115,35 +167,6 @@ def unread(body: pydantic.BaseModel, strict: bool) -> list[str]:
     )
   shown = ", ".join(names[:_MOST]) + (", ..." if names[_MOST:] else "")
   return [f"these fields say nothing here: {shown}"] if names else []
-
-
-async def unless_gone(
-  request: requests.Request, work: Coroutine[Any, Any, _T]
-) -> _T:
-  """Does some work unless the client goes, and ends it then.
-
-  Args:
-    request: of the client; its body has been read.
-    work: what it waits for.
-
-  Returns:
-    What the work gave.
-
-  Raises:
-    ApiError: 499 where the client has gone: for the log alone.
-  """
-  task = asyncio.ensure_future(work)
-  gone = asyncio.ensure_future(_disconnected(request))
-  try:
-    await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-      return task.result()
-    raise errors.ApiError(499, "the client has gone")
-  finally:
-    for one in (task, gone):
-      one.cancel()
-      with contextlib.suppress(asyncio.CancelledError, Exception):
-        await one
 
 
 async def _disconnected(request: requests.Request) -> None:

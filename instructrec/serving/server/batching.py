@@ -10,7 +10,7 @@ import asyncio
 import collections
 import dataclasses
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, TypeVar
 
@@ -25,9 +25,7 @@ class _Waiting:
   """A question in the queue."""
 
   answers: questions.Answers
-  question: questions.Question
-  bucket: Hashable
-  tokens: int
+  asked: questions.Read
   future: asyncio.Future[questions.Answer]
   since: float
 
@@ -53,7 +51,6 @@ class Batcher:
     most_at_once: of a step; what answers may take fewer.
     most_tokens: of a step, unless a single question has more.
     wait: seconds that a question waits for others while nothing is being done.
-    deadline: seconds after which nobody waits any longer.
   """
 
   metrics: metrics.Metrics
@@ -61,7 +58,6 @@ class Batcher:
   most_at_once: int = 64
   most_tokens: int = 16384
   wait: float = 0.001
-  deadline: float = 30.0
 
   def __post_init__(self) -> None:
     self._queue: collections.deque[_Waiting] = collections.deque()
@@ -71,10 +67,7 @@ class Batcher:
     self._worker = futures.ThreadPoolExecutor(1, "instructrec-model")
 
   async def ask(
-    self,
-    answers: questions.Answers,
-    asked: Sequence[questions.Question],
-    buckets: Sequence[tuple[Hashable, int]],
+    self, answers: questions.Answers, asked: Sequence[questions.Read]
   ) -> list[questions.Answer]:
     """Waits for the answers to some questions.
 
@@ -82,14 +75,13 @@ class Batcher:
 
     Args:
       answers: what answers them.
-      asked: the questions.
-      buckets: what `answers.bucket` gave for each.
+      asked: what it has read of each.
 
     Returns:
       Their answers.
 
     Raises:
-      ApiError: 429 where the queue is full, 504 after the deadline.
+      ApiError: 429 where the queue is full.
       NotFiniteError: see `questions.Answers`.
     """
     if len(self._queue) + len(asked) > self.most_queued:
@@ -102,23 +94,21 @@ class Batcher:
       )
     loop, now = asyncio.get_running_loop(), time.perf_counter()
     waiting = [
-      _Waiting(answers, question, bucket, tokens, loop.create_future(), now)
-      for question, (bucket, tokens) in zip(asked, buckets, strict=True)
+      _Waiting(answers, one, loop.create_future(), now) for one in asked
     ]
     self._queue.extend(waiting)
     self._count()
     self._came.set()
     try:
-      async with asyncio.timeout(self.deadline):
-        return list(await asyncio.gather(*(one.future for one in waiting)))
-    except TimeoutError:
-      self.metrics.rejected.labels("deadline").inc()
-      raise errors.ApiError(
-        504, f"there was no answer within {self.deadline:g} seconds"
-      ) from None
+      return list(await asyncio.gather(*(one.future for one in waiting)))
     finally:
       for one in waiting:
         one.future.cancel()
+      if any(one.future.cancelled() for one in waiting):
+        # Nobody is refused for those that nobody waits for.
+        kept = (one for one in self._queue if not one.future.done())
+        self._queue = collections.deque(kept)
+        self._count()
 
   async def do(self, work: Callable[[], _T]) -> _T:
     """Waits for some other work of the model, which goes alone.
@@ -133,7 +123,8 @@ class Batcher:
       ApiError: see `ask`.
     """
     alone: Any = _Alone(work)
-    (found,) = await self.ask(alone, [alone], [(None, 0)])
+    nothing = questions.Read(questions.Question(), None, 0)
+    (found,) = await self.ask(alone, [nothing])
     return found  # type: ignore[return-value]
 
   def _count(self) -> None:
@@ -173,17 +164,17 @@ class Batcher:
       if one.future.done():
         continue
       if not taken:
-        taken, tokens = [one], one.tokens
+        taken, tokens = [one], one.asked.tokens
         continue
       fits = (
         one.answers is taken[0].answers
-        and one.bucket == taken[0].bucket
+        and one.asked.bucket == taken[0].asked.bucket
         and len(taken) < min(self.most_at_once, one.answers.most_at_once)
-        and tokens + one.tokens <= self.most_tokens
+        and tokens + one.asked.tokens <= self.most_tokens
       )
       if fits:
         taken.append(one)
-        tokens += one.tokens
+        tokens += one.asked.tokens
       else:
         left.append(one)
     self._queue = collections.deque(left)
@@ -196,7 +187,7 @@ class Batcher:
     for one in step:
       self.metrics.queued.observe(now - one.since)
     self.metrics.batch_rows.observe(len(step))
-    self.metrics.batch_tokens.observe(sum(one.tokens for one in step))
+    self.metrics.batch_tokens.observe(sum(one.asked.tokens for one in step))
     loop = asyncio.get_running_loop()
     found = await loop.run_in_executor(self._worker, _run, step)
     self.metrics.inference.observe(time.perf_counter() - now)
@@ -221,7 +212,7 @@ def _run(step: Sequence[_Waiting]) -> list[questions.Answer | Exception]:
   """The answers of a step; what fails alone fails nobody else."""
   answers = step[0].answers
   try:
-    return list(answers.answer([one.question for one in step]))
+    return list(answers.answer([one.asked for one in step]))
   except Exception as error:
     if len(step) == 1:
       return [error]

@@ -1,10 +1,11 @@
 """Requests and answers of `/v1/chat/completions`."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
+from instructrec.serving import conversation
 from instructrec.serving.server.recommendation_schema import (
   Filters,
   K,
@@ -47,7 +48,9 @@ class ChatRequest(Strict):
     }
   )
 
-  messages: list[dict[str, Any]]
+  messages: Annotated[
+    list[dict[str, Any]], Field(max_length=conversation.MAX_MESSAGES)
+  ]
   stream: bool | None = None
   history: History = Field(default_factory=list)
   k: K = 10

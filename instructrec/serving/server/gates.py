@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import hashlib
 import hmac
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,8 @@ _GUARDED = ("/v1/", "/v2/", "/rerank", "/info", "/models")
 _ADMIN = ("/v1/reload",)
 
 
-def _hashed(key: str) -> bytes:
-  return hashlib.sha256(key.encode()).digest()
+def _hashed(key: bytes) -> bytes:
+  return hashlib.sha256(key).digest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Keys:
           f"{name} holds an empty key; expected keys with commas between "
           "them, or unset it to ask for none"
         )
-      found[name] = tuple(_hashed(key) for key in keys if key)
+      found[name] = tuple(_hashed(os.fsencode(key)) for key in keys if key)
     if len(found[ADMIN_KEY]) > 1:
       raise ValueError(f"{ADMIN_KEY} holds several keys, expected one")
     return cls(found[API_KEYS], next(iter(found[ADMIN_KEY]), None))
@@ -76,7 +77,8 @@ class Keys:
 
     Args:
       path: of the request.
-      authorization: its header of that name, "" where there is none.
+      authorization: its header of that name, a character a byte; "" where there
+        is none.
 
     Raises:
       ApiError: 401 for a missing or wrong key, 403 where no key opens it.
@@ -90,7 +92,7 @@ class Keys:
     if not wanted:
       return
     kind, _, key = authorization.partition(" ")
-    given = _hashed(key.strip())
+    given = _hashed(key.strip().encode("latin-1"))
     matches = [hmac.compare_digest(given, one) for one in wanted]
     if kind.lower() != "bearer" or not any(matches):
       raise errors.ApiError(
@@ -107,7 +109,8 @@ class Gates:
     app: what answers the others.
     keys: that open it.
     refused: counts what was refused, by reason.
-    seconds: after which a body that is not whole is not waited for.
+    seconds: of a request's time, from its first byte to its answer. When it is
+      over, in the event loop's time, stands in the request's state as `ends`.
   """
 
   app: types.ASGIApp
@@ -122,6 +125,8 @@ class Gates:
     if scope["type"] != "http":
       await self.app(scope, receive, send)
       return
+    ends = asyncio.get_running_loop().time() + self.seconds
+    scope.setdefault("state", {})["ends"] = ends
     # A header that comes twice is both of its values, and two keys are none: a
     # proxy before this server may have read the other one.
     headers: dict[bytes, str] = {}
@@ -132,7 +137,7 @@ class Gates:
     try:
       self.keys.check(scope["path"], headers.get(b"authorization", ""))
       length = headers.get(b"content-length", "")
-      body = await _whole(receive, length, self.seconds)
+      body = await self._whole(receive, length, ends)
     except errors.ApiError as error:
       reason = "key" if error.status in (401, 403) else "body"
       self.refused.labels(reason).inc()
@@ -148,22 +153,21 @@ class Gates:
 
     await self.app(scope, read, send)
 
-
-async def _whole(
-  receive: types.Receive, length: str, seconds: float
-) -> types.Message:
-  """The whole body as one message, where it comes and is not too large."""
-  limit = limits.BODY_BYTES
-  if length.isascii() and length.isdigit() and int(length[:20]) > limit.value:
-    raise _too_large(f"{length[:20]} bytes", limit)
-  try:
-    async with asyncio.timeout(seconds):
-      return await _received(receive, limit)
-  except TimeoutError as error:
-    raise errors.ApiError(
-      408,
-      f"the body did not end within {seconds:g} seconds; send it whole",
-    ) from error
+  async def _whole(
+    self, receive: types.Receive, length: str, ends: float
+  ) -> types.Message:
+    """The whole body as one message, where it comes and is not too large."""
+    limit = limits.BODY_BYTES
+    if length.isascii() and length.isdigit() and int(length[:20]) > limit.value:
+      raise _too_large(f"{length[:20]} bytes", limit)
+    try:
+      async with asyncio.timeout_at(ends):
+        return await _received(receive, limit)
+    except TimeoutError as error:
+      raise errors.ApiError(
+        408,
+        f"the body did not end within {self.seconds:g} seconds; send it whole",
+      ) from error
 
 
 async def _received(

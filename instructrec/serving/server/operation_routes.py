@@ -72,7 +72,7 @@ def add(
     life.check_ready()
     try:
       run = await life.load()
-    except (OSError, ValueError) as error:
+    except Exception as error:
       raise errors.ApiError(
         500, f"the old run stays: {error}", code="reload_failed"
       ) from error

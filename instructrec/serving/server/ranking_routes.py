@@ -56,13 +56,14 @@ def _add_reranking(app: fastapi.FastAPI, ask: asking.Asking) -> None:
     async def work() -> Any:
       def read(run: served.Served) -> Any:
         state, asked, told = reranking.question(run, body)
-        return state, asked, [*run.notes(asked), *told, *unread]
+        notes = [*run.notes(asked), *told, *unread]
+        return state, run.answers.read(asked), notes
 
       run, (state, asked, notes) = await ask.prepared(read, body.model)
-      (found,) = await ask.answers(run, [asked])
+      found = await ask.answer(run, asked)
       return reranking.answer(run, body, state, found, version, notes)
 
-    return responses.JSONResponse(await asking.unless_gone(request, work()))
+    return responses.JSONResponse(await ask.in_time(request, work()))
 
   @app.post("/rerank", **_RERANK)
   async def rerank(
@@ -100,20 +101,20 @@ def _add_recommending(app: fastapi.FastAPI, ask: asking.Asking) -> None:
 
     def read(run: served.Served) -> Any:
       made = turn(run, body)
-      asked = made.question
-      return made, [*unread, *(run.notes(asked) if asked else ())]
+      if made.question is None:
+        return made, None, unread
+      notes = [*unread, *run.notes(made.question)]
+      return made, run.answers.read(made.question), notes
 
     async def work() -> tuple[dict[str, Any], int]:
-      run, (made, notes) = await ask.prepared(read, body.model)
-      if made.question is None:
+      run, (made, asked, notes) = await ask.prepared(read, body.model)
+      if asked is None:
         return recommending.nothing(run, made, notes, began), 0
-      best, why = await ask.explained(
-        run, made.question, made.asked, body.reasons
-      )
+      best, why = await ask.explained(run, asked, made.asked, body.reasons)
       answer = recommending.answer(run, made, best, notes, began, why)
       return answer, best.tokens
 
-    return await asking.unless_gone(request, work())
+    return await ask.in_time(request, work())
 
   @app.post(
     "/v1/recommendations",

@@ -16,12 +16,23 @@ Wish = Annotated[str, Field(max_length=limits.WISH_CHARS.value)]
 Name = Annotated[str, Field(max_length=limits.ID_CHARS.value)]
 History = Annotated[list[Name], Field(max_length=limits.HISTORY.value)]
 _Documents = limits.DOCUMENTS.value
+_MOST_FIELDS = 100
 
 
 class Strict(pydantic.BaseModel):
   """Text is text and numbers are numbers: 1 is no title and "3" no number."""
 
   model_config = pydantic.ConfigDict(strict=True, extra="allow")
+
+  @pydantic.model_validator(mode="before")
+  @classmethod
+  def _few_fields(cls, found: Any) -> Any:
+    """Refuses fields without end, each of which could be an error."""
+    if isinstance(found, dict) and len(found) > _MOST_FIELDS:
+      raise ValueError(
+        f"found {len(found):,} fields, expected at most {_MOST_FIELDS}"
+      )
+    return found
 
 
 class Common(Strict):
@@ -70,7 +81,9 @@ class DocumentsRequest(Common):
   ]
   top_n: Annotated[int, Field(ge=0)] | None = None
   return_documents: bool | None = None
-  rank_fields: list[Name] | None = None
+  rank_fields: Annotated[list[Name], Field(max_length=_MOST_FIELDS)] | None = (
+    None
+  )
   use_activation: bool | None = None
 
 

@@ -1,5 +1,6 @@
 """From a request to rerank to its question, and from the answer back."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def question(
   if not documents:
     raise errors.ApiError(400, f"there are no {name} to rank", name, "empty")
   state = run.ranker.read(history, wish)
+  if any(one.binds for one in state.kept):
+    documents = [_with_names(run, one) for one in documents]
   breaking = _breaking(run, documents, state.kept)
   asked = questions.Question(
     state.history,
@@ -74,6 +77,16 @@ def question(
   return state, asked, constraints.told(state.kept, breaking, name)
 
 
+def _with_names(
+  run: served.Served, document: questions.Document
+) -> questions.Document:
+  """A document with what it names, where it is a text."""
+  if document.item is not None:
+    return document
+  named = run.opened.parts.reader.named(document.text)
+  return dataclasses.replace(document, named=named)
+
+
 def _breaking(
   run: served.Served,
   documents: Sequence[questions.Document],
@@ -82,11 +95,11 @@ def _breaking(
   """Which documents are known to break what binds."""
   if not any(one.binds for one in asked):
     return np.zeros(len(documents), bool)
-  shelf, reader = run.ranker.shelf, run.opened.parts.reader
+  shelf = run.ranker.shelf
   allowed = shelf.allowed(asked, unknown=True)
   return ~np.array(
     [
-      shelf.allows_text(asked, reader.named(one.text))
+      shelf.allows_text(asked, one.named or frozenset())
       if one.item is None
       else allowed[one.item]
       for one in documents
@@ -110,7 +123,7 @@ def _document(
         422, f"no item has the id {item[:80]!r}", f"{param}.item_id"
       )
     return questions.Document(run.catalog.title(item), run.catalog.index(item))
-  names = fields or ["text"]
+  names = list(dict.fromkeys(fields or ["text"]))  # Each once: it is joined.
   texts = [document[name] for name in names if name in document]
   if not texts:
     raise errors.ApiError(

@@ -34,6 +34,8 @@ class Server(uvicorn.Server):
         app,
         host=settings.host,
         port=settings.port,
+        # httptools, where it is installed, keeps headers without end.
+        http="h11",
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,

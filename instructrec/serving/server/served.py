@@ -123,8 +123,10 @@ class Served:
     self.allowed(self.categories[:1])
     self.search("a")
     self.document("a")
-    said = [messages.Message("user", "Anything.")]
+    # Which item that is, its title may say.
+    said = [messages.Message("user", "More like the first.")]
     self.ranker.conversations.read(said)
+    _ = self.fingerprint
 
   def notes(self, asked: questions.Question) -> list[str]:
     """What of a question is not read, and what is odd about the run."""

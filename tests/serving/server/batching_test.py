@@ -10,7 +10,7 @@ from instructrec.serving.server import batching, errors, metrics
 
 
 class Slow:
-  """Answers when it is let; the wish is the bucket, and says what happens."""
+  """Answers when it is let; what is asked says what happens."""
 
   most_at_once = 3
 
@@ -20,6 +20,7 @@ class Slow:
     self.began = threading.Semaphore(0)
 
   def answer(self, asked):
+    asked = [one.question for one in asked]
     self.steps.append([q.history for q in asked])
     self.began.release()
     self.going.acquire()
@@ -29,10 +30,6 @@ class Slow:
         raise questions.NotFiniteError("no number")
       raise RuntimeError("a step that fails")
     return [questions.Answer((), (), (), (), 1, 1, (), 1) for question in asked]
-
-
-def question(name, bucket="a", tokens=1):
-  return questions.Question((name,), bucket), (bucket, tokens)
 
 
 @pytest.fixture
@@ -48,8 +45,8 @@ def scenario(slow, work, **settings):
     steps = asyncio.create_task(batcher.run())
 
     def ask(name, bucket="a", tokens=1):
-      asked, found = question(name, bucket, tokens)
-      return asyncio.create_task(batcher.ask(slow, [asked], [found]))
+      asked = questions.Read(questions.Question((name,)), bucket, tokens)
+      return asyncio.create_task(batcher.ask(slow, [asked]))
 
     try:
       return await work(batcher, ask)
@@ -121,21 +118,6 @@ def test_a_full_queue_refuses(slow):
   assert refused("rec_queue_size") == 0
 
 
-def test_whoever_waits_too_long_is_told(slow):
-  async def work(batcher, ask):
-    first = ask("1")
-    await taken(slow)
-    second = ask("2")
-    found = await asyncio.gather(first, second, return_exceptions=True)
-    slow.going.release(100)
-    return found
-
-  found = scenario(slow, work, deadline=0.02)
-  assert [error.status for error in found] == [504, 504]
-  # What nobody waits for is not worked on.
-  assert slow.steps == [[("1",)]]
-
-
 def test_whoever_goes_leaves_the_queue(slow):
   async def work(batcher, ask):
     first = ask("1")
@@ -148,6 +130,25 @@ def test_whoever_goes_leaves_the_queue(slow):
     await asyncio.gather(first, stays)
 
   scenario(slow, work)
+  assert slow.steps == [[("1",)], [("3",)]]
+
+
+def test_nobody_is_refused_for_those_that_went(slow):
+  async def work(batcher, ask):
+    first = ask("1")
+    await taken(slow)
+    for _ in range(5):
+      gone = ask("2")
+      await asyncio.sleep(0)
+      gone.cancel()
+      await asyncio.gather(gone, return_exceptions=True)
+    assert batcher.metrics.queue_size._value.get() == 0
+    stays = ask("3")
+    await asyncio.sleep(0)
+    slow.going.release(100)
+    await asyncio.gather(first, stays)
+
+  scenario(slow, work, most_queued=1)
   assert slow.steps == [[("1",)], [("3",)]]
 
 

@@ -60,6 +60,8 @@ MALFORMED = [
   ("/rerank", {"query": "a", "texts": []}, 400, "texts"),
   ("/rerank", {"query": "a", "texts": [3]}, 422, "texts.0"),
   ("/rerank", {"query": "a", "texts": None}, 422, "texts"),
+  ("/rerank", FINE | dict.fromkeys(map(str, range(100)), 0), 422, None),
+  ("/rerank", FINE | {"rank_fields": ["text"] * 101}, 422, "rank_fields"),
   ("/v1/recommendations", {}, 400, None),
   ("/v1/recommendations", {"instruction": " "}, 400, None),
   ("/v1/recommendations", {"instruction": 3}, 422, "instruction"),
@@ -101,6 +103,12 @@ MALFORMED = [
     422,
     "filters.exclude",
   ),
+  (
+    "/v1/recommendations",
+    WISH | {"filters": dict.fromkeys(map(str, range(101)), 0)},
+    422,
+    "filters",
+  ),
   (CHAT, {}, 422, "messages"),
   (CHAT, {"messages": []}, 400, "messages"),
   (CHAT, {"messages": [SAID] * 10_000}, 422, "messages"),
@@ -109,6 +117,12 @@ MALFORMED = [
   (CHAT, {"messages": [{"role": "user", "content": 3}]}, 422, "messages"),
   (CHAT, {"messages": [SAID], "k": -1}, 422, "k"),
   (CHAT, {"messages": [SAID], "stream": "yes"}, 422, "stream"),
+  (
+    CHAT,
+    '{"messages": [{"role": "user", "content": "a \\ud800 kite"}]}',
+    422,
+    "messages",
+  ),
 ]
 
 
@@ -158,6 +172,17 @@ def test_what_is_malformed_is_refused_by_name(
       "there is no field filters.price_min",
     ),
     ("/rerank", '{"query": "a"}', "documents: Field required"),
+    # What is wrong a million times is told, and kept, once.
+    (
+      CHAT,
+      '{"messages": [' + "0," * 500 + "0]}",
+      "messages: List should have at most 500 items",
+    ),
+    (
+      "/v1/recommendations",
+      json.dumps({"filters": dict.fromkeys(map(str, range(101)), 0)}),
+      "filters: found 101 fields, expected at most 100",
+    ),
   ],
 )
 def test_what_was_found_is_said(server, path, body, message):
@@ -347,3 +372,9 @@ class TestKeys:
 
   def test_keys_are_not_kept(self):
     assert "secret" not in repr(gates.Keys.of({gates.API_KEYS: "secret"}))
+
+  def test_a_key_has_any_letters(self):
+    keys = gates.Keys.of({gates.API_KEYS: "schl\u00fcssel"})
+    sent = "Bearer schl\u00fcssel".encode()
+    # As headers come: a character a byte.
+    keys.check("/rerank", sent.decode("latin-1"))

@@ -98,17 +98,20 @@ def test_a_reload_changes_what_answers_and_loses_nothing(serve, run):
     assert server.get("/info").json()["generation"] == 2
 
 
-def test_a_reload_that_fails_leaves_the_old_run(serve, run):
+@pytest.mark.parametrize("kind", [ValueError, KeyError, RuntimeError])
+def test_a_reload_that_fails_leaves_the_old_run(serve, run, kind):
   def open_run(number):
     if number > 1:
-      raise ValueError("step 9 is damaged")
+      raise kind("step 9 is damaged")
     return run
 
   with serve(open_run, KEYS) as server:
     server.ready()
     found = server.post("/v1/reload", headers=ADMIN)
     assert found.status_code == 500
-    assert "the old run stays: step 9 is damaged" in found.json()["message"]
+    assert found.json()["error"]["code"] == "reload_failed"
+    assert found.json()["message"].startswith("the old run stays: ")
+    assert "step 9 is damaged" in found.json()["message"]
     assert server.get("/readyz").json()["generation"] == 1
     assert server.post("/rerank", BODY).status_code == 200
     value = server.app.state.batcher.metrics.registry.get_sample_value
@@ -167,6 +170,59 @@ def test_requests_together_have_the_answers_of_each(server, run):
   assert rows("rec_batch_rows_bucket", {"le": "1.0"}) < rows(
     "rec_batch_rows_count"
   )
+
+
+class Stuck:
+  """Answers nothing before it is let, or does not even read."""
+
+  most_at_once = 1
+
+  def __init__(self, answers, reads):
+    self._answers, self._reads = answers, reads
+    self.going = threading.Event()
+
+  def read(self, question):
+    assert self._reads or self.going.wait(60)
+    return self._answers.read(question)
+
+  def answer(self, asked):
+    assert self.going.wait(60)
+    return self._answers.answer(asked)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_whoever_waits_too_long_is_told(serve, run, reads):
+  """For a step, or until it is read what is asked."""
+  stuck = Stuck(run.answers, reads)
+  opened = dataclasses.replace(run, answers=stuck)
+  with serve(lambda number: opened, deadline_seconds=1) as server:
+    server.ready()
+    found = server.post("/rerank", BODY)
+    assert found.status_code == 504
+    assert "deadline" in found.json()["message"]
+    value = server.app.state.batcher.metrics.registry.get_sample_value
+    assert value("rec_rejected_total", {"reason": "deadline"}) == 1
+    stuck.going.set()
+
+
+def test_clients_that_go_leave_no_threads(serve, run):
+  stuck = Stuck(run.answers, reads=False)
+  opened = dataclasses.replace(run, answers=stuck)
+  with serve(lambda number: opened) as server:
+    server.ready()
+
+    async def come_and_go():
+      for _ in range(50):
+        task = asyncio.create_task(server.client.post("/rerank", json=BODY))
+        await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    before = threading.active_count()
+    server.run(come_and_go())
+    assert threading.active_count() - before < 10
+    stuck.going.set()
+    assert server.post("/rerank", BODY).status_code == 200
 
 
 def test_a_client_that_goes_is_not_waited_for(server):

@@ -13,9 +13,8 @@ TEXTS = ["A kite", "Under the Ocean", "A puzzle", "An ocean liner"]
 def expected(run):
   """The answer of the run itself."""
   documents = tuple(questions.Document(text) for text in TEXTS)
-  (found,) = run.answers.answer(
-    [questions.Question((), f"{QUERY}.", documents)]
-  )
+  asked = questions.Question((), f"{QUERY}.", documents)
+  (found,) = run.answers.answer([run.answers.read(asked)])
   return found
 
 
@@ -128,6 +127,9 @@ def test_cohere_may_name_the_fields_that_count(server):
   plain = [one["title"] for one in documents]
   body = {"query": QUERY, "documents": plain}
   assert server.post("/v1/rerank", body).json()["results"] == found
+  # Whatever is named again and again is not ranked again and again.
+  body |= {"documents": documents, "rank_fields": ["title"] * 50}
+  assert server.post("/v1/rerank", body).json()["results"] == found
 
 
 def test_titles_and_item_ids_are_items(server, run):
@@ -140,7 +142,8 @@ def test_titles_and_item_ids_are_items(server, run):
   body = {"query": QUERY, "documents": documents}
   found = server.post("/v2/rerank", body).json()["results"]
   scores = {one["index"]: one["relevance_score"] for one in found}
-  (whole,) = run.answers.answer([questions.Question((), f"{QUERY}.")])
+  asked = questions.Question((), f"{QUERY}.")
+  (whole,) = run.answers.answer([run.answers.read(asked)])
   of_items = dict(zip(whole.places, whole.scores, strict=True))
   assert scores[0] == pytest.approx(of_items[3], rel=1e-5)
   assert scores[1] == pytest.approx(of_items[5], rel=1e-5)
@@ -159,7 +162,7 @@ def test_history_and_instruction_are_read(server, run):
   asked = questions.Question(
     tuple(items.item_ids[:2]), "No kites. a puzzle.", documents
   )
-  (expected,) = run.answers.answer([asked])
+  (expected,) = run.answers.answer([run.answers.read(asked)])
   assert [one["index"] for one in found] == list(expected.places)
   np.testing.assert_allclose(
     [one["relevance_score"] for one in found], expected.scores, rtol=1e-5

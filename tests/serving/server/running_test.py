@@ -1,8 +1,10 @@
 """A server on a port: what it accepted it answers, also while it ends."""
 
 import asyncio
+import contextlib
 import dataclasses
 import signal
+import socket
 import threading
 
 import httpx
@@ -22,8 +24,8 @@ class Held:
     self.most_at_once = answers.most_at_once
     self.began, self.going = threading.Event(), threading.Event()
 
-  def bucket(self, question):
-    return self._answers.bucket(question)
+  def read(self, question):
+    return self._answers.read(question)
 
   def answer(self, asked):
     self.began.set()
@@ -102,6 +104,17 @@ def test_what_was_accepted_is_answered_before_the_end(started, held):
   assert [answer.status_code for answer in found] == [200] * 6
   with pytest.raises(httpx.ConnectError):
     httpx.get(f"{url}/healthz")
+
+
+def test_headers_without_an_end_are_refused(started):
+  server, _, _ = started()
+  url = httpx.URL(address(server))
+  with socket.create_connection((url.host, url.port), timeout=60) as client:
+    found = b""
+    with contextlib.suppress(ConnectionError):  # It may close in the midst.
+      client.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 70_000)
+      found = client.recv(1000)
+    assert not found or found.startswith(b"HTTP/1.1 400 ")
 
 
 def test_head_is_what_get_answers_without_its_body(started):

@@ -38,7 +38,9 @@ def test_runs_beside_it_have_names_of_their_own(settings):
 def test_tables_are_made_before_they_are_asked_for(run):
   fresh = dataclasses.replace(run)
   fresh.make_tables()
-  assert {"_by_category", "_folded", "categories"} <= set(vars(fresh))
+  assert {"_by_category", "_folded", "categories", "fingerprint"} <= set(
+    vars(fresh)
+  )
 
 
 @pytest.fixture(scope="module")
@@ -98,5 +100,25 @@ def test_a_run_of_likelihoods_answers_too(likely, serve):
     )
     assert answer["meta"]["num_candidates"] == 3
     assert answer["meta"]["instruction"] == "a kite."
+    tokens = server.app.state.batcher.metrics.batch_tokens
+    assert tokens._sum.get() < 10_000
     said = {"messages": [{"role": "user", "content": "Start over."}]}
     assert server.post("/v1/chat/completions", said).status_code == 400
+
+
+def test_long_words_are_cut_by_any_run(likely, run, serve):
+  """Two fields, or a message, may be longer than one wish."""
+  both = dataclasses.replace(
+    run, beside=(dataclasses.replace(likely, name="likely"),)
+  )
+  rerank = {"query": "b " * 900, "instruction": "a " * 900, "documents": ["x"]}
+  chat = {"messages": [{"role": "user", "content": "some thing " * 300}]}
+  with serve(lambda number: both) as server:
+    server.ready()
+    for name in ("shop", "likely"):
+      for path, body in (("/rerank", rerank), ("/v1/chat/completions", chat)):
+        found = server.post(path, body | {"model": name})
+        assert found.status_code == 200, found.text
+        found = found.json()
+        told = found.get("recommendation", found)["meta"]["warnings"]
+        assert any("wish is cut" in one for one in told), (name, path, told)
