@@ -117,15 +117,16 @@ def replace(path: pathlib.Path, text: str, *, seal: bool = False) -> None:
   """Writes a text file in UTF-8 at once, or not at all.
 
   Args:
-    path: the file.
+    path: the file; where it is a symbolic link, what that points to.
     text: its content.
     seal: whether the text has the place of its hash, which is put there.
   """
-  temporary = path.with_name(f"{path.name}.tmp")
+  final = path.resolve()
+  temporary = final.with_name(f"{final.name}.tmp")
   temporary.write_text(text, encoding="utf-8")
   if seal:
     checksums.seal(temporary)
-  temporary.replace(path)
+  temporary.replace(final)
 
 
 def _words(error: BaseException) -> str:

@@ -70,6 +70,15 @@ def test_what_is_replaced_is_utf_8_in_every_locale(tmp_path, monkeypatch):
   assert written == "A = '/home/josé/flan'\n".encode()
 
 
+def test_a_link_stays_one_where_its_file_is_replaced(tmp_path):
+  (tmp_path / "kept").mkdir()
+  (tmp_path / "kept/page.md").write_text("before\n")
+  (tmp_path / "page.md").symlink_to("kept/page.md")
+  records.replace(tmp_path / "page.md", "after\n")
+  assert (tmp_path / "page.md").is_symlink()
+  assert (tmp_path / "kept/page.md").read_text() == "after\n"
+
+
 def test_arrays_of_objects_run_nothing_and_no_advice_to_allow_it(tmp_path):
   made, path = tmp_path / "made", tmp_path / "array.npy"
   np.save(path, np.array([_Runs(made)], object), allow_pickle=True)

@@ -102,16 +102,19 @@ def _at_home(command: Callable[..., None]) -> Callable[..., None]:
   So may texts: a path that can also be an address in a bucket is one.
   """
 
+  def at_home(path: pathlib.Path) -> pathlib.Path:
+    try:
+      return path.expanduser()
+    except RuntimeError as error:
+      raise ValueError(
+        f"{path}: {error}; write the whole path of the folder"
+      ) from error
+
   def expanded(value: Any) -> Any:
     if isinstance(value, pathlib.Path):
-      try:
-        return value.expanduser()
-      except RuntimeError as error:
-        raise ValueError(
-          f"{value}: {error}; write the whole path of the folder"
-        ) from error
+      return at_home(value)
     if isinstance(value, str) and value.startswith("~/"):
-      return str(pathlib.Path(value).expanduser())
+      return str(at_home(pathlib.Path(value)))
     if isinstance(value, list | tuple):
       return type(value)(map(expanded, value))
     return value

@@ -65,12 +65,20 @@ def _requests(
   Args:
     frame: all interactions, each user's together, with `position` (0 is a
       user's oldest) and `length`.
-    wanted: `split`, `user_id` and `position` of each target.
+    wanted: `split`, `user_id` and `position` of each target; never 0.
     max_history: longest history.
 
   Returns:
     A table of `REQUEST_SCHEMA`.
+
+  Raises:
+    ValueError: where histories would be empty.
   """
+  if max_history < 1:
+    raise ValueError(
+      f"max_history is {max_history}, expected 1 or more: a request needs a "
+      "history"
+    )
   row = pl.int_range(pl.len())
   reviewed = pl.when(pl.col("review").is_not_null()).then(row)
   known = frame.select(
@@ -84,7 +92,6 @@ def _requests(
   joined = wanted.join(
     known, on=["user_id", "position"], how="left", maintain_order="left"
   )
-  joined = joined.filter(pl.col("position") > 0)
   at, size = joined["row"], joined["position"].clip(upper_bound=max_history)
   items, order, review = frame["item_id"], frame["order"], frame["review"]
   in_history = joined["reviewed"] >= at - size
@@ -147,6 +154,9 @@ def leave_one_out(
 
   Returns:
     The split.
+
+  Raises:
+    ValueError: where `max_history` is not positive.
   """
   frame = _with_positions(log)
   held_out = pl.when(pl.col("length") >= 3).then(2).otherwise(0)
@@ -259,7 +269,8 @@ def global_time(
     The split.
 
   Raises:
-    ValueError: where timestamps are missing, or a fraction leaves nothing.
+    ValueError: where timestamps are missing, a fraction leaves nothing, or a
+      number is not positive.
   """
   cuts = _cuts(log, validation_fraction, test_fraction)
   frame = _with_positions(log)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import pwd
 import re
 import shlex
 
@@ -123,6 +124,18 @@ def test_a_tilde_in_an_option_is_the_home_folder(hf, tmp_path, monkeypatch):
   call("checkpoint", "import", "--source=~/flan", "--output=~/ours")
   assert (hf.parent / "ours").is_dir()
   assert [*tmp_path.iterdir()] == []
+
+
+def test_a_home_folder_that_is_unknown_is_named(tmp_path, monkeypatch):
+  """As in a container whose user has no name."""
+
+  def unknown(number):
+    raise KeyError(number)
+
+  monkeypatch.delenv("HOME")
+  monkeypatch.setattr(pwd, "getpwuid", unknown)
+  with pytest.raises(ValueError, match="~/flan: Could not determine home"):
+    call("checkpoint", "import", "--source=~/flan", f"--output={tmp_path}/x")
 
 
 def test_a_gin_file_says_what_shapes_do_not(tmp_path):

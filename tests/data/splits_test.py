@@ -174,6 +174,12 @@ def test_a_request_has_its_own_user_s_past_and_future(shop, make):
   assert split.requests.to_dicts() == [*expected]
 
 
+@pytest.mark.parametrize("make", [splits.leave_one_out, splits.global_time])
+def test_no_request_is_without_a_history(shop, make):
+  with pytest.raises(ValueError, match="max_history is 0, expected 1 or more"):
+    make(shop[0], max_history=0)
+
+
 def test_global_time_asks_for_timestamps_and_sensible_fractions(shop):
   log, _ = shop
   timeless = interaction.InteractionLog(log.frame.drop("timestamp"))

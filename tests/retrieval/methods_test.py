@@ -1,5 +1,6 @@
 """Methods by name, and their settings."""
 
+import math
 import pathlib
 import sys
 
@@ -18,6 +19,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "baselines.md"
     ("bm25", {"k1": "high"}, "setting k1 of bm25 is 'high', expected float"),
     ("sasrec", {"emb_dim": "1.5"}, "expected int such as 64"),
     ("itemknn", {"shrinkage": "nan"}, "is 'nan', expected float such as 10.0"),
+    ("itemknn", {"max_history": math.inf}, "is inf, expected int such as 50"),
   ],
 )
 def test_wrong_settings_are_named(name, given, message):

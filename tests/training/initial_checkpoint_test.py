@@ -185,7 +185,7 @@ def _batch(rng):
   for name, count in (("history", 3), ("choice", 5)):
     batch[f"{name}_tokens"] = rng.integers(2, 40, (2, count, 4))
     batch[f"{name}_items"] = rng.integers(1, 9, (2, count))
-    batch[f"{name}_logs"] = rng.standard_normal((2, count, 2))
+    batch[f"{name}_logs"] = rng.standard_normal((2, count, 3))
   batch["choice_follows"] = np.ones((2, 1), int)
   kinds = {"i": np.int32, "f": np.float32}
   return {name: x.astype(kinds[x.dtype.kind]) for name, x in batch.items()}

@@ -25,6 +25,8 @@ _KEYS = (
   "choice_items",
   "choice_logs",
 )
+_DRAWN = 2
+"""Place of the log of how often an item is drawn; see `models.protocol`."""
 _NEVER = -1e9
 
 
@@ -66,13 +68,21 @@ class Listwise:
     """See `objective.Objective`."""
     del titles
     objective.require(arrays, _KEYS, "listwise")
+    shape = arrays["choice_logs"].shape
+    # JAX takes the last number for one that is beyond it.
+    if shape[-1] <= _DRAWN:
+      raise ValueError(
+        f"choice_logs has the shape {shape}; the objective listwise reads "
+        f"{_DRAWN + 1} numbers a title, the last of them the log of how often "
+        "it is drawn: see instructrec.models.protocol"
+      )
 
   def __call__(self, reading: Reading) -> objective.Outcome:
     """See `objective.Objective`."""
     arrays = reading.arrays
     items = arrays["choice_items"]
     scores = self._likelihoods(reading) / self.temperature
-    scores -= self.correction * arrays["choice_logs"][..., 2]
+    scores -= self.correction * arrays["choice_logs"][..., _DRAWN]
     # The target drawn again would be its own rival.
     again = items[:, 1:] == items[:, :1]
     out = jnp.concatenate([jnp.zeros_like(again[:, :1]), again], axis=1)

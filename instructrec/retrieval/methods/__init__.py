@@ -96,7 +96,7 @@ def create(name: str, given: Mapping[str, Any]) -> retriever.Retriever:
 
   Raises:
     ValueError: for an unknown method or setting, or a value that does not
-      convert.
+      convert or is not finite.
   """
   defaults = settings(name)
   if unknown := set(given) - set(defaults):
@@ -109,9 +109,9 @@ def create(name: str, given: Mapping[str, Any]) -> retriever.Retriever:
     try:
       converted[key] = kind(value)
       # Else nan and inf are settings, by which all scores are none.
-      if not math.isfinite(converted[key]):
+      if kind is float and not math.isfinite(converted[key]):
         raise ValueError("not finite")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
       raise ValueError(
         f"setting {key} of {name} is {value!r}, expected {kind.__name__} such "
         f"as {defaults[key]!r}"

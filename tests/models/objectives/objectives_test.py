@@ -290,6 +290,17 @@ def test_what_is_missing_is_named(setup, make_batch):
       model_of(setup, name).loss_fn(setup.params, plain, None)
 
 
+def test_listwise_does_not_take_another_number_for_how_often_items_are_drawn(
+  setup,
+):
+  batch = draw_batch()
+  batch["choice_logs"] = batch["choice_logs"][..., :2]
+  with pytest.raises(
+    ValueError, match=r"choice_logs has the shape \(4, \d+, 2"
+  ):
+    model_of(setup, "listwise").loss_fn(setup.params, batch, None)
+
+
 def test_next_item_asks_for_title_vectors(tiny):
   model = ranking_model.NetworkRankingModel(
     t5.T5(tiny.model.module.config), objective=next_item.NextItem()
