@@ -243,12 +243,22 @@ class Settings:
     if found is not None:
       return found
     return data_config.feature_lengths(
-      inputs=self.macro("INPUTS_LENGTH"),
-      targets=self.macro("TARGETS_LENGTH"),
+      inputs=self._length("INPUTS_LENGTH"),
+      targets=self._length("TARGETS_LENGTH"),
       history_length=self.macro("HISTORY_LENGTH", 0),
-      title_length=self.macro("TITLE_LENGTH", 24),
+      title_length=self._length("TITLE_LENGTH", 24),
       num_drawn=self.macro("NUM_DRAWN", 0),
     )
+
+  def _length(self, name: str, default: Any = None) -> Any:
+    found = self.macro(name, default)
+    if found == 0:
+      raise gin_data.GinDataError(
+        f"{name} is 0, by which `train` takes it from its data; expected a "
+        f"width in tokens, as the config.gin of the run has it: "
+        f"--gin.{name}=..."
+      )
+    return found
 
   def _data(self) -> data_config.DataConfig:
     lengths = self._lengths()
@@ -257,9 +267,9 @@ class Settings:
     registered = self.macro("MIXTURE_OR_TASK_MODULE")
     modules = (_TASKS, *self._modules, *([registered] if registered else ()))
     self._gin.check_task_modules(modules)
-    evaluated = self.macro(
-      "RERANK_MIXTURE_OR_TASK_NAME", "instructrec_v1_rerank"
-    )
+    # The embedded runner's name of it, in files of its own.
+    own = self.macro("EVAL_MIXTURE_OR_TASK_NAME", "instructrec_v1_rerank")
+    evaluated = self.macro("RERANK_MIXTURE_OR_TASK_NAME", own)
     return data_config.DataConfig(
       mixture=self.macro("MIXTURE_OR_TASK_NAME").removesuffix(_ASKED),
       eval_mixture=evaluated.removesuffix(_ITEMS),

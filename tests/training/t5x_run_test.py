@@ -305,6 +305,22 @@ def test_gin_files_and_a_checkpoint_make_a_run(folder, data, words):
   ]
 
 
+def test_files_of_the_embedded_runner_say_their_lists(data, words):
+  def opened(*lengths):
+    return t5x_run.of_files(
+      ["gin/genrec_tiny.gin"],
+      ["VOCAB_SIZE=2176", *lengths],
+      checkpoint="work/checkpoint_1",
+      tfds_data_dir=data,
+      vocabulary=words,
+    )
+
+  with pytest.raises(gin_data.GinDataError, match="INPUTS_LENGTH is 0, by wh"):
+    opened("INPUTS_LENGTH = 0")
+  run = opened("INPUTS_LENGTH = 64", "TARGETS_LENGTH = 32")
+  assert run.data.eval_mixture == "genrec_v1_rerank"
+
+
 def test_objectives_say_how_their_items_lie(data, words):
   run = t5x_run.of_files(
     ["gin/models/tiny.gin", "gin/objectives/next_item.gin"],
