@@ -75,6 +75,11 @@ def from_folder(
       f"{sorted(known)}"
     )
   tables += [_some(each, rows, metrics) for each in chosen]
+  if not tables:
+    raise PublishedError(
+      f"{folder} ranks no candidates, and its tables are published where they "
+      f"are named as groups: {own}"
+    )
   return _published(record, name, title, tables)
 
 

@@ -187,6 +187,16 @@ def test_no_report_is_no_figures(tmp_path):
     published_report.from_folder(tmp_path, "toy")
 
 
+def test_a_report_without_ranks_needs_the_names_of_its_tables(
+  tmp_path, monkeypatch
+):
+  folder = written(tmp_path / "report")
+  record = report.read(folder) | {"results": []}
+  monkeypatch.setattr(report, "read", lambda _: record)
+  with pytest.raises(PublishedError, match=r"named as groups: \['control: wa"):
+    published_report.from_folder(folder, "toy")
+
+
 def following():
   """Shares of right directions: no lists, no chance, no differences."""
   return Published(
