@@ -42,12 +42,18 @@ def plain(text: str) -> str:
   Returns:
     Such as "Pens & Ink™".
   """
+  text = _one_line(text)
   if "&" in text:
     for _ in range(_DEEPEST):
-      found = html.unescape(_TRADE.sub("™", text))
+      # What an entity names may be removed, and then leave another one.
+      found = _one_line(html.unescape(_TRADE.sub("™", text)))
       if found == text:
         break
       text = found
+  return text
+
+
+def _one_line(text: str) -> str:
   text = " ".join(text.split())
   if not text.isprintable():
     text = " ".join(_CONTROL.sub("", text).split())

@@ -1,7 +1,7 @@
 """Texts of items, cleaned, and what titles look like."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from instructrec.data import item_text
@@ -55,6 +55,8 @@ _PIECES = st.sampled_from(
 
 
 @given(st.lists(_PIECES, max_size=8).map("".join))
+@example("&amp;\x00lt;")
+@example("&am&#8203;p;")
 @settings(max_examples=300, deadline=None)
 def test_cleaning_twice_is_cleaning_once(text):
   plain = item_text.plain(text)

@@ -7,6 +7,7 @@ import threading
 from types import FrameType
 
 import fastapi
+import threadpoolctl
 import uvicorn
 
 from instructrec.settings import serving
@@ -52,7 +53,10 @@ class Server(uvicorn.Server):
     if threading.current_thread() is threading.main_thread():
       loop.add_signal_handler(signal.SIGHUP, self._reload)
     self._loop = loop
-    await super().serve(sockets)
+    # From some sixteen requests a step on, NumPy's products would wake a thread
+    # for each core, which spin beside those of the model.
+    with threadpoolctl.threadpool_limits(1, "blas"):
+      await super().serve(sockets)
     if failed := self._app.state.lifecycle.failed:
       raise failed
 
