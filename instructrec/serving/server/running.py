@@ -7,7 +7,6 @@ import threading
 from types import FrameType
 
 import fastapi
-import threadpoolctl
 import uvicorn
 
 from instructrec.settings import serving
@@ -53,10 +52,7 @@ class Server(uvicorn.Server):
     if threading.current_thread() is threading.main_thread():
       loop.add_signal_handler(signal.SIGHUP, self._reload)
     self._loop = loop
-    # From some sixteen requests a step on, NumPy's products would wake a thread
-    # for each core, which spin beside those of the model.
-    with threadpoolctl.threadpool_limits(1, "blas"):
-      await super().serve(sockets)
+    await super().serve(sockets)
     if failed := self._app.state.lifecycle.failed:
       raise failed
 

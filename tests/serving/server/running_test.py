@@ -9,7 +9,6 @@ import threading
 
 import httpx
 import pytest
-import threadpoolctl
 
 from instructrec.serving.server import app as app_lib
 from instructrec.serving.server import gates, running
@@ -76,22 +75,6 @@ def address(server):
   while httpx.get(f"{url}/readyz").status_code != 200:
     threading.Event().wait(0.005)
   return url
-
-
-def test_blas_has_one_thread_while_it_serves(started):
-  """Else its threads spin beside the model's: half as many requests."""
-
-  def threads():
-    found = threadpoolctl.threadpool_info()
-    return {one["num_threads"] for one in found if one["user_api"] == "blas"}
-
-  before = threads()
-  server, thread, _ = started(drain_seconds=0)
-  address(server)
-  assert threads() == {1}
-  server.should_exit = True
-  thread.join()
-  assert threads() == before
 
 
 def test_what_was_accepted_is_answered_before_the_end(started, held):
