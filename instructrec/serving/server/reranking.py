@@ -64,9 +64,10 @@ def question(
   if not documents:
     raise errors.ApiError(400, f"there are no {name} to rank", name, "empty")
   state = run.ranker.read(history, wish)
+  breaking = np.zeros(len(documents), bool)
   if any(one.binds for one in state.kept):
     documents = [_with_names(run, one) for one in documents]
-  breaking = _breaking(run, documents, state.kept)
+    breaking = _breaking(run, documents, state.kept)
   asked = questions.Question(
     state.history,
     wish_sentence.sentence(state.wish),
@@ -93,8 +94,6 @@ def _breaking(
   asked: Sequence[constraints.Constraint],
 ) -> Bool[np.ndarray, " documents"]:
   """Which documents are known to break what binds."""
-  if not any(one.binds for one in asked):
-    return np.zeros(len(documents), bool)
   shelf = run.ranker.shelf
   allowed = shelf.allowed(asked, unknown=True)
   return ~np.array(
