@@ -242,12 +242,16 @@ class Settings:
     found: dict[str, Any] | None = self.macro("TASK_FEATURE_LENGTHS")
     if found is not None:
       return found
+    history, drawn = self.macro("HISTORY_LENGTH", 0), self.macro("NUM_DRAWN", 0)
+    titles = {}
+    if history or drawn:
+      titles["title_length"] = self._length("TITLE_LENGTH", 24)
     return data_config.feature_lengths(
       inputs=self._length("INPUTS_LENGTH"),
       targets=self._length("TARGETS_LENGTH"),
-      history_length=self.macro("HISTORY_LENGTH", 0),
-      title_length=self._length("TITLE_LENGTH", 24),
-      num_drawn=self.macro("NUM_DRAWN", 0),
+      history_length=history,
+      num_drawn=drawn,
+      **titles,
     )
 
   def _length(self, name: str, default: Any = None) -> Any:
@@ -255,7 +259,7 @@ class Settings:
     if found == 0:
       raise gin_data.GinDataError(
         f"{name} is 0, by which `train` takes it from its data; expected a "
-        f"width in tokens, as the config.gin of the run has it: "
+        "width in tokens, as the config.gin of the run has it: "
         f"--gin.{name}=..."
       )
     return found

@@ -306,9 +306,9 @@ def test_gin_files_and_a_checkpoint_make_a_run(folder, data, words):
 
 
 def test_files_of_the_embedded_runner_say_their_lists(data, words):
-  def opened(*lengths):
+  def opened(*lengths, file="gin/genrec_tiny.gin"):
     return t5x_run.of_files(
-      ["gin/genrec_tiny.gin"],
+      [file],
       ["VOCAB_SIZE=2176", *lengths],
       checkpoint="work/checkpoint_1",
       tfds_data_dir=data,
@@ -319,6 +319,16 @@ def test_files_of_the_embedded_runner_say_their_lists(data, words):
     opened("INPUTS_LENGTH = 0")
   run = opened("INPUTS_LENGTH = 64", "TARGETS_LENGTH = 32")
   assert run.data.eval_mixture == "genrec_v1_rerank"
+  # Of titles that nothing reads, no length is wanted.
+  run = opened(
+    "INPUTS_LENGTH = 64",
+    "TARGETS_LENGTH = 32",
+    "HISTORY_LENGTH = 0",
+    "NUM_DRAWN = 0",
+    "TITLE_LENGTH = 0",
+    file="gin/quickstart_token.gin",
+  )
+  assert not run.data.reads_items
 
 
 def test_objectives_say_how_their_items_lie(data, words):
