@@ -3,7 +3,8 @@
 A task for each control task, such as `control_v1_wanted`, over the TFDS config
 of its rows. `control_v1_mixture` mixes them; `control_v1_general` adds a third
 of rows that name an item, InstructRec's and GenRec's, so that a model does not
-unlearn them. `control_v1_lists` has the lists for a user's history alone, which
+unlearn them; `control_v1_single` is that third alone, to compare with.
+`control_v1_lists` has the lists for a user's history alone, which
 can be rewarded (`alignment.list_objective`). All have a second form ending in
 `_items`, see `registry.py`, and those of `control_v1_lists` a third ending in
 `_asked`, which says what is asked of lists: `list_features.py`.
@@ -93,7 +94,7 @@ def register(
 
 
 def register_general(prefix: str, others: Mapping[str, str]) -> list[str]:
-  """Registers the mixture that has rows of other tasks as well.
+  """Registers mixtures with rows of other tasks: beside lists, and alone.
 
   Args:
     prefix: of the tasks of control, which are registered.
@@ -109,15 +110,17 @@ def register_general(prefix: str, others: Mapping[str, str]) -> list[str]:
   names = []
   share = GENERAL_SHARE * sum(WEIGHTS.values()) / len(others)
   for suffix in _SUFFIXES:
-    weighted = _control(prefix, suffix)
+    single = []
     for kind, other in others.items():
       found = mixtures.matching(templates.load(kinds=[kind]))
-      weighted += [
+      single += [
         (f"{other}_{task}{suffix}", weight * share / sum(found.values()))
         for task, weight in found.items()
       ]
-    names.append(f"{prefix}_general{suffix}")
-    seqio.MixtureRegistry.add(names[-1], weighted)
+    general = _control(prefix, suffix) + single
+    for mixture, weighted in (("general", general), ("single", single)):
+      names.append(f"{prefix}_{mixture}{suffix}")
+      seqio.MixtureRegistry.add(names[-1], weighted)
   return names
 
 

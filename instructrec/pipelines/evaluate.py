@@ -87,6 +87,9 @@ def _open(
   """Opens everything but the parameters; all processes must open the same."""
   run = run_opening.open_run(settings)
   run = run.on_all_devices(settings.model_parallel)
+  if settings.mixture is not None:
+    data = dataclasses.replace(run.data, eval_mixture=settings.mixture)
+    run = dataclasses.replace(run, data=data)
   if settings.initial_checkpoint is not None:
     start = dataclasses.replace(
       run.start or trained_run.Start(), checkpoint=settings.initial_checkpoint
@@ -119,6 +122,7 @@ def _open(
         instructions.manifest["fingerprint"],
       ],
       "the choice of requests": [
+        run.data.eval_mixture,
         *settings.task_types,
         settings.num_requests,
         settings.seed,

@@ -102,6 +102,13 @@ class EvaluationSettings(RunSettings):
       "was: the untrained model."
     ),
   ] = None
+  mixture: Annotated[
+    str | None,
+    Option(
+      "SeqIO mixture or task of candidate lists, such as genrec_v1_rerank; "
+      "that of the run if left out."
+    ),
+  ] = None
   task_types: Annotated[
     tuple[str, ...],
     Option(

@@ -168,8 +168,8 @@ class _Lists:
     texts = batches.instructions(dataset, items)
     inputs = np.minimum(texts.lengths[examples], inputs_length)
     inputs = np.minimum(features.padded_lengths(inputs), inputs_length)
-    assert dataset.lists is not None
-    longest = np.maximum.reduceat(dataset.targets.lengths, dataset.lists[:-1])
+    starts = dataset.list_offsets[:-1]
+    longest = np.maximum.reduceat(dataset.targets.lengths, starts)
     longest = longest[examples]
     nodes, trees, groups = _trees(dataset, examples, longest, one_shape)
     sizes = np.stack([inputs, nodes, trees], axis=1)

@@ -78,8 +78,8 @@ class TokenDataset:
     return len(self.inputs)
 
   @property
-  def num_candidates(self) -> Int[np.ndarray, " examples"]:
-    """Candidates of each example.
+  def list_offsets(self) -> Int[np.ndarray, " examples_plus_1"]:
+    """Where the candidate list of each example begins, and the last one ends.
 
     Raises:
       ValueError: where the examples carry no candidate lists.
@@ -89,7 +89,16 @@ class TokenDataset:
         f"{self.name} holds single targets; candidates are in the tasks whose "
         "names end in _rerank"
       )
-    return np.diff(self.lists)
+    return self.lists
+
+  @property
+  def num_candidates(self) -> Int[np.ndarray, " examples"]:
+    """Candidates of each example.
+
+    Raises:
+      ValueError: where the examples carry no candidate lists.
+    """
+    return np.diff(self.list_offsets)
 
   def with_lists(
     self,

@@ -230,6 +230,8 @@ def test_only_requests_with_a_list_are_evaluated(work, made, tmp_path):
     ),
     (["--chat_base_url=http://127.0.0.1:9/v1"], "pass --chat_model as well"),
     (["--score_normalization=max"], "expected one of sum, mean"),
+    (["--mixture=nothing"], "no SeqIO task or mixture is called 'nothing'"),
+    (["--mixture=instructrec_v1"], "whose names end in _rerank"),
   ],
 )
 def test_what_does_not_fit_is_named(work, made, tmp_path, options, message):
@@ -241,6 +243,24 @@ def test_what_does_not_fit_is_named(work, made, tmp_path, options, message):
   with pytest.raises(ValueError, match=message):
     evaluated(work, tmp_path / "report", *options)
   assert not (tmp_path / "report").exists()
+
+
+def test_another_mixture_than_the_runs_is_asked(work, tmp_path):
+  """One task is a mixture of itself."""
+  own, _ = evaluated(work, tmp_path / "own", "--num_requests=8")
+  name = "instructrec_v1_sequential_p1_i0"
+  call(
+    "evaluate",
+    f"--model_dir={work / 'model'}",
+    f"--mixture={name}_rerank",
+    f"--output={tmp_path / 'other'}",
+    "--num_validation=0",
+    "--num_histories=0",
+    "--num_requests=8",
+  )
+  other = json.loads((tmp_path / "other" / "report.json").read_text())
+  assert [one["group"] for one in other["results"]] == [name]
+  assert other["results"][0]["methods"] == own["sequential_p1_i0"]["methods"]
 
 
 def _answer(exchange):

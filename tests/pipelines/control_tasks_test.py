@@ -215,6 +215,11 @@ def test_a_third_of_the_general_mixture_names_one_item():
   assert shares == pytest.approx(
     {"control": 2 / 3, "instructrec_v1": 1 / 6, "genrec_v1": 1 / 6}
   )
+  # What it is compared with has the same rows of these, and no others.
+  single = token_cache.mixture_rates("control_v1_single")
+  assert single == pytest.approx(
+    {name: 3 * rate for name, rate in general.items() if "control" not in name}
+  )
 
 
 def test_the_folder_says_what_its_lists_are_of(spec, folder):
