@@ -21,11 +21,14 @@ def metric_intervals(
 ) -> None:
   """A panel a metric: each method's mean with its interval, and chance.
 
+  A metric that no order can change, such as HR@10 of ten candidates, has none.
+
   Args:
     result: one group's result.
     path: the SVG to write.
   """
-  names, methods = list(result.chance), list(result.methods)
+  names = [name for name, level in result.chance.items() if level < 1]
+  names, methods = names or list(result.chance), list(result.methods)
   columns = min(4, len(names))
   rows = -(-len(names) // columns)
   height = 0.9 + 0.24 * len(methods)
