@@ -11,6 +11,9 @@ from instructrec.serving.turn_acts import Do
 _NO_PRICES = "this catalogue has no prices"
 _ABOVE = frozenset(("more", "over", "above"))
 _JOINS = frozenset(("and", "or"))
+_OWN = frozenset(("by", "from", "with"))
+_LONGEST = 12
+"""More items of a list are not counted by what they have: "20 by Oakline"."""
 
 
 class TurnAmounts:
@@ -138,9 +141,11 @@ class TurnAmounts:
       return 0
     count, percent, end = number
     span = self._message.span(stop, ("or", "to"))
-    if span is not None and not span[2]:  # "At most two or three".
-      _, (most, end), _ = span
-      count = int(most)
+    if span is not None and not span[2] and span[1][0].is_integer():
+      count, end = int(span[1][0]), span[1][1]  # "At most two or three".
+    is_price = count > _LONGEST or self._message.word(start - 1) == "for"
+    if is_price and not percent and self._message.word(end) in _OWN:
+      return 0  # "A gift for at most 10 with robots".
     thing = self._counted(start, end)
     if thing is None or (less and (percent or not count)):
       return 0
