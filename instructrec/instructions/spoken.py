@@ -77,6 +77,22 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 """Other words for attributes that a catalogue may have."""
 COUNTS = tuple("one two three four five six seven eight nine ten".split())
 """Small whole numbers, from 1."""
+NUMBERS: Mapping[str, int] = {
+  "zero": 0,
+  **{word: number for number, word in enumerate(COUNTS, start=1)},
+  "eleven": 11,
+  "twelve": 12,
+  "dozen": 12,
+  "fifteen": 15,
+  "twenty": 20,
+  "thirty": 30,
+  "forty": 40,
+  "fifty": 50,
+  "hundred": 100,
+}
+"""Whole numbers that are said in one word."""
+SHARES: Mapping[str, int] = {"half": 50, "quarter": 25}
+"""Shares that are said in one word, in percent."""
 _IRREGULAR = {
   many: one
   for one, many in (

@@ -43,6 +43,7 @@ class Constraint:
     kind: what is asked.
     attribute: what an item is to have, or not; None for prices and items.
     number: of a price, in the catalogue's currency, or how many items.
+    percent: of `AT_MOST`, whether the number is in percent of the list.
     item_id: of an item, for `LIKE` and `EXCLUDED`.
     title: of that item.
 
@@ -55,6 +56,7 @@ class Constraint:
   number: float | None = None
   item_id: str | None = None
   title: str | None = None
+  percent: bool = False
 
   def __post_init__(self) -> None:
     """Checks the number."""
@@ -81,11 +83,19 @@ class Constraint:
       Kind.LIKE: f"like {name}",
       Kind.AMONG: f"among {name}",
       Kind.UNWANTED: f"no {name}",
-      Kind.AT_MOST: f"at most {amount} of {name}",
+      Kind.AT_MOST: f"at most {amount}{'%' * self.percent} of {name}",
       Kind.MAX_PRICE: f"a price of at most {amount}",
       Kind.MIN_PRICE: f"a price of at least {amount}",
       Kind.EXCLUDED: f"not {name}",
     }[self.kind]
+
+  def count(self, k: int) -> int:
+    """How many of k items the number stands for; 0 where there is none.
+
+    A share is rounded down: "at most" stays true.
+    """
+    number = int(self.number or 0)
+    return number * k // 100 if self.percent else number
 
   def to_json(self) -> dict[str, Any]:
     """As structure: text and numbers alone."""
@@ -95,6 +105,7 @@ class Constraint:
       "attribute": attribute
       and {"kind": attribute.kind.value, "name": attribute.name},
       "number": self.number,
+      "percent": self.percent,
       "item_id": self.item_id,
       "title": self.title,
       "text": self.text,

@@ -311,7 +311,7 @@ class _Course:
         )
       )
       return
-    made = Constraint(kinds[act.do], attribute, act.number)
+    made = Constraint(kinds[act.do], attribute, act.number, percent=act.percent)
     if act.do is Do.WANT and self._is_bound(attribute, added=added):
       made = dataclasses.replace(made, kind=Kind.AMONG)
     # "At most two puzzles" are wanted as before.

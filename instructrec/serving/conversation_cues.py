@@ -3,7 +3,7 @@
 import enum
 import importlib.resources
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import yaml
 
@@ -21,6 +21,7 @@ class Cue(enum.Enum):
   CHEAPER = "a lower price than that of items that were shown"
   PRICIER = "a higher price"
   COUNT = "so many follow at most, of something"
+  COUNT_LESS = "fewer than so many follow, of something"
   BETWEEN = "two amounts follow"
   MAX = "the amount that follows is the most to pay"
   MAX_AFTER = "the amount before is the most to pay"
@@ -57,10 +58,11 @@ def _load() -> tuple[dict[tuple[str, ...], tuple[Cue, ...]], dict[str, str]]:
 
 CUES, _WORDS = _load()
 LONGEST = max(map(len, CUES))
-HUNDREDTH, CURRENCY, ABOUT_PRICE, NO_PRICE, _QUIET = (
-  frozenset(_WORDS[name].split())
-  for name in ("hundredth", "currency", "about_price", "no_price", "quiet")
-)
+_SETS = {name: frozenset(text.split()) for name, text in _WORDS.items()}
+HUNDREDTH, CURRENCY = _SETS["hundredth"], _SETS["currency"]
+ABOUT_PRICE, NO_PRICE = _SETS["about_price"], _SETS["no_price"]
+DENIES, CARELESS = _SETS["denies"], _SETS["careless"]
+COUNTED, OF_LIST = _SETS["counted"], _SETS["of_list"]
 KINDS = {
   word: kind
   for kind in (Kind.DECADE, Kind.BRAND, Kind.CATEGORY)
@@ -68,7 +70,7 @@ KINDS = {
 }
 """What kinds of attributes are called."""
 QUIET = (
-  _QUIET
+  _SETS["quiet"]
   | wish_cues.CONTINUES
   | wish_cues.ENDS
   | wish_cues.FILLERS
@@ -81,14 +83,6 @@ QUIET = (
 _ORDINALS = (
   "first second third fourth fifth sixth seventh eighth ninth tenth"
 ).split()
-_TENS = {
-  "fifteen": 15,
-  "twenty": 20,
-  "thirty": 30,
-  "forty": 40,
-  "fifty": 50,
-  "hundred": 100,
-}
 _ORDINAL = re.compile(r"(\d{1,3})(?:st|nd|rd|th)")
 _AMOUNT = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,9}(?:[.,]\d{1,2})?")
 _TOKEN = re.compile(
@@ -132,7 +126,7 @@ def count(text: str) -> int | None:
   """A small whole number in digits or as a word; None for other words."""
   if text.isascii() and text.isdecimal():
     return int(text) if len(text) < 4 else None
-  return spoken.COUNTS.index(text) + 1 if text in spoken.COUNTS else None
+  return spoken.NUMBERS.get(text)
 
 
 def amount(text: str) -> float | None:
@@ -140,12 +134,5 @@ def amount(text: str) -> float | None:
   if _AMOUNT.fullmatch(text):
     whole = re.sub(r",(?=\d{3}\b)", "", text)
     return float(whole.replace(",", "."))
-  return _named(text)
-
-
-def _named(text: str) -> float | None:
-  numbers: Mapping[str, int] = _TENS
-  if text in numbers:
-    return float(numbers[text])
-  small = spoken.COUNTS.index(text) + 1 if text in spoken.COUNTS else None
-  return None if small is None else float(small)
+  number = spoken.NUMBERS.get(text)
+  return None if number is None else float(number)

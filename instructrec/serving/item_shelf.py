@@ -213,10 +213,15 @@ class Shelf:
     found[self._items_of[one.attribute]] = True
     return found
 
-  def limits(self, constraints: Sequence[Constraint]) -> list[Limit]:
-    """Which items at most so many may have, of constraints on a list."""
+  def limits(self, constraints: Sequence[Constraint], k: int) -> list[Limit]:
+    """Which items at most so many may have, of constraints on a list.
+
+    Args:
+      constraints: what is asked.
+      k: how many items are asked for, of which a percentage is a share.
+    """
     return [
-      Limit(self._having(one), int(one.number or 0))
+      Limit(self._having(one), one.count(k))
       for one in constraints
       if one.kind is Kind.AT_MOST
     ]

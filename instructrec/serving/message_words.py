@@ -3,12 +3,14 @@
 import re
 from collections.abc import Collection
 
-from instructrec.instructions import wish_reader
+from instructrec.instructions import spoken, wish_reader
 from instructrec.serving import conversation_cues
 
 MARKS = frozenset(".,;:!?()\n")
 SIGNS = frozenset("$€£¥")
 _DASHES = frozenset("-\u2013\u2014")
+_WITH_ARTICLE = frozenset(("dozen", *spoken.SHARES))
+_PERCENT = (("percent",), ("per", "cent"), ("pct",))
 
 
 class MessageWords:
@@ -73,6 +75,31 @@ class MessageWords:
       for place in self.clause(start)
     )
 
+  def number(self, place: int) -> tuple[int, bool, int] | None:
+    """The whole number at a place: it, whether it is in percent, its end."""
+    if (
+      self.word(place) in ("a", "the") and self.word(place + 1) in _WITH_ARTICLE
+    ):
+      place += 1
+    share = spoken.SHARES.get(self.word(place))
+    if share is not None:
+      return share, True, place + 1
+    value = conversation_cues.count(self.word(place))
+    if value is None:
+      return None
+    size = self._percent(place + 1)
+    return value, size is not None, place + 1 + (size or 0)
+
+  def _percent(self, place: int) -> int | None:
+    """How many words say that the number before is in percent, or None."""
+    behind = self.text[self.tokens[place - 1].end() :].lstrip()
+    if behind.startswith("%"):
+      return 0
+    for words in _PERCENT:
+      if all(self.word(place + at) == word for at, word in enumerate(words)):
+        return len(words)
+    return None
+
   def amount(self, place: int) -> tuple[float, int, bool] | None:
     """The number at a place: its value, its end, whether it has a currency."""
     signed = self.word(place) in SIGNS
@@ -80,6 +107,8 @@ class MessageWords:
     if value is None:
       return None
     end = place + signed + 1
+    if self._percent(end) is not None:
+      return None
     if self.word(end) in conversation_cues.HUNDREDTH:
       return value / 100, end + 1, True
     # The second sign of "$5-$10" is that of the next amount.
@@ -126,7 +155,18 @@ class MessageWords:
 
   def is_price(self, start: int, stop: int, has_currency: bool) -> bool:
     """Whether an amount at some places is one of money."""
-    said = {self.words[place] for place in self.clause(start)}
-    if has_currency or said & conversation_cues.ABOUT_PRICE:
+    if has_currency:
       return True
-    return not said & conversation_cues.NO_PRICE and self.is_loose(stop)
+    if self.word(stop) in conversation_cues.COUNTED:
+      return False  # "At most two of them", "at most five titles".
+    said = {self.words[place] for place in self.clause(start)}
+    if said & conversation_cues.ABOUT_PRICE:
+      return True
+    return self.may_cost(start) and self.is_loose(stop)
+
+  def may_cost(self, place: int) -> bool:
+    """Whether a clause may speak of money, and not of ages or minutes."""
+    said = {self.words[at] for at in self.clause(place)}
+    if said & conversation_cues.ABOUT_PRICE:
+      return True
+    return not said & conversation_cues.NO_PRICE

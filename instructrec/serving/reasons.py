@@ -179,7 +179,9 @@ class Explainer:
     if wish is not None:
       titles = [catalog.title(item) for item in history]
       read = self.shelf.of_reading(self.wishes.read(wish, titles))
-      every = [*read, *(one for one in asked if one not in read)]
+      # "At most two puzzles" names puzzles and does not want them.
+      known = {one.attribute for one in asked}
+      every = [*(one for one in read if one.attribute not in known), *asked]
     return [
       self._of_item(catalog.index(item), variants, scores, average, every)
       for item in items

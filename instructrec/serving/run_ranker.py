@@ -170,7 +170,7 @@ class Ranker:
       every,
       among is None,
       tuple(notes),
-      tuple(self.shelf.limits(asked)) if asked else (),
+      tuple(self.shelf.limits(asked, k)) if asked else (),
       breaking,
       state.understood if wish else None,
     )

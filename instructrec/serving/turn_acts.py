@@ -38,6 +38,7 @@ class Act:
     start: of its first letter.
     attribute: the number of one.
     number: a price, or how many.
+    percent: whether it is in percent of the list.
     item_id: an item.
     why: of words that are not understood, where it can be said.
   """
@@ -47,6 +48,7 @@ class Act:
   start: int
   attribute: int | None = None
   number: float | None = None
+  percent: bool = False
   item_id: str | None = None
   why: str = ""
 

@@ -9,6 +9,11 @@ from instructrec.serving.conversation_cues import Cue
 from instructrec.serving.turn_acts import Do
 
 _NO_PRICES = "this catalogue has no prices"
+_ABOVE = frozenset(("more", "over", "above"))
+_JOINS = frozenset(("and", "or"))
+_OWN = frozenset(("by", "from", "with"))
+_LONGEST = 12
+"""More items of a list are not counted by what they have: "20 by Oakline"."""
 
 
 class TurnAmounts:
@@ -32,12 +37,38 @@ class TurnAmounts:
     return self._draft.add(do, start, stop, number=value)
 
   def bound(self, cue: Cue, start: int, stop: int) -> int:
-    """A highest or lowest price: "under 20 dollars"."""
+    """A highest or lowest price: "under 20 dollars".
+
+    What is refused above an amount is the highest: "I do not want to spend
+    more than 20", which may also count items.
+    """
+    do, refused = Do[f"{cue.name}_PRICE"], self._refused(cue, start)
+    if refused is not None:
+      do = Do.MAX_PRICE
+      if self._message.things.keys().isdisjoint(range(refused, start)):
+        start = refused
+      if end := self.count(start, stop):
+        return end
     found = self._message.amount(stop)
     if found is None or not self._message.is_price(start, found[1], found[2]):
       return 0
-    do = Do.MAX_PRICE if cue is Cue.MAX else Do.MIN_PRICE
+    if refused is not None:
+      self._draft.taken[refused] = True  # "No kites over 20" refuses no kites.
     return self._price(do, found[0], start, found[1])
+
+  def _refused(self, cue: Cue, start: int) -> int | None:
+    """The word that refuses what is above an amount, or None."""
+    words = self._message.words
+    if cue is not Cue.MIN or words[start] not in _ABOVE:
+      return None
+    before = range(self._message.clause(start).start, start)
+    for place in reversed(before):
+      if words[place] in _JOINS:
+        return None
+      if words[place] in conversation_cues.DENIES:
+        cares = conversation_cues.CARELESS.isdisjoint(words[place:start])
+        return place if cares else None
+    return None
 
   def between(self, start: int, stop: int) -> int:
     """Two bounds on the price: "between 10 and 20"."""
@@ -69,51 +100,123 @@ class TurnAmounts:
 
   def counted_or_priced(self, place: int) -> int:
     """What begins with a number: "20 or less", "two puzzles at most"."""
-    found = self._message.amount(place)
-    if found is None:
-      return 0
     if end := self._range(place):
       return end
-    thing = self._message.things.get(found[1])
-    end = found[1] if thing is None else thing[0]
-    for size, cue in conversation_cues.at(self._message.words, end):
+    number, amount = self._message.number(place), self._message.amount(place)
+    if number is not None:
+      count, percent, end = number
+      if end in self._message.things:
+        end, attribute = self._message.things[end]
+        for size, cue in conversation_cues.at(self._message.words, end):
+          if cue is Cue.MAX_AFTER:
+            return self._at_most(place, end + size, count, percent, attribute)
+        if not count:
+          return self._draft.add(Do.UNWANT, place, end, attribute=attribute)
+        return 0
+    if amount is None:
+      return 0
+    value, end, has_currency = amount
+    has_unit = self._message.word(end) in conversation_cues.NO_PRICE
+    for size, cue in conversation_cues.at(self._message.words, end + has_unit):
       if cue not in (Cue.MAX_AFTER, Cue.MIN_AFTER):
         continue
-      if thing is None:
-        do = Do.MAX_PRICE if cue is Cue.MAX_AFTER else Do.MIN_PRICE
-        return self._price(do, found[0], place, end + size)
-      if cue is Cue.MAX_AFTER and found[0].is_integer():
-        return self._draft.add(
-          Do.AT_MOST, place, end + size, number=found[0], attribute=thing[1]
-        )
+      stop = end + has_unit + size
+      # "Ages 3 or less" is no price, and refuses nothing either.
+      if not has_currency and (has_unit or not self._message.may_cost(place)):
+        return self._draft.unknown(place, stop, "")
+      do = Do.MAX_PRICE if cue is Cue.MAX_AFTER else Do.MIN_PRICE
+      return self._price(do, value, place, stop)
     return 0
 
-  def count(self, start: int, stop: int) -> int:
-    """How many of a kind at most: "at most two puzzles"."""
-    number = conversation_cues.count(self._message.word(stop))
-    thing = self._draft.thing(stop + 1)
-    if number is None or thing is None:
+  def count(self, start: int, stop: int, *, less: bool = False) -> int:
+    """How many of a kind at most: "at most two puzzles", "20% puzzles".
+
+    Args:
+      start: of the cue.
+      stop: likewise.
+      less: whether it says that there are to be fewer.
+    """
+    number = self._message.number(stop)
+    if number is None:
+      return 0
+    count, percent, end = number
+    span = self._message.span(stop, ("or", "to"))
+    if span is not None and not span[2] and span[1][0].is_integer():
+      count, end = int(span[1][0]), span[1][1]  # "At most two or three".
+    is_price = count > _LONGEST or self._message.word(start - 1) == "for"
+    if is_price and not percent and self._message.word(end) in _OWN:
+      return 0  # "A gift for at most 10 with robots".
+    thing = self._counted(start, end)
+    if thing is None or (less and (percent or not count)):
+      return 0
+    return self._at_most(start, thing[0], count - less, percent, thing[1])
+
+  def _at_most(
+    self, start: int, stop: int, count: int, percent: bool, attribute: int
+  ) -> int:
+    if percent and count > 100:
       return 0
     return self._draft.add(
-      Do.AT_MOST, start, thing[0], number=float(number), attribute=thing[1]
+      Do.AT_MOST,
+      *(start, stop),
+      number=float(count),
+      percent=percent,
+      attribute=attribute,
     )
 
+  def _counted(self, start: int, place: int) -> tuple[int, int] | None:
+    """Where what a number counts ends, and its attribute.
+
+    It is what follows the number, or what the list is said to have of it: "two
+    of them should be kites"; and what was named before it, "kites, two of
+    them".
+    """
+    message = self._message
+    if message.word(place) == "for":  # "At most 20 for a kite" is a price.
+      return None
+    if message.word(place) == "(" and message.word(place + 2) == ")":
+      place += 3  # "Two (2) kites".
+    thing, first = self._draft.thing(place), place
+    while thing is None and self._is_of_list(place):
+      place += 1
+      thing = self._draft.thing(place)
+    if thing is not None or message.word(first) != "of":
+      return thing
+    before = [at for at in message.things if at < start]
+    return (place, message.things[max(before)][1]) if before else None
+
+  def _is_of_list(self, place: int) -> bool:
+    word = self._message.word(place)
+    known = word in conversation_cues.OF_LIST
+    return known or conversation_cues.count(word) is not None
+
   def fewer(self, start: int, stop: int) -> int:
-    """Half as many of a kind as were shown: "fewer puzzles"."""
+    """Half as many of a kind as were shown: "fewer puzzles".
+
+    "Fewer of those" is said of what alone is wanted and was shown.
+    """
     thing = self._draft.thing(stop)
-    if thing is None:
+    if thing is None and self._message.word(stop) == "of":
+      end = stop + 1
+      while self._message.word(end) in conversation_cues.OF_LIST:
+        end += 1
+      thing = self._draft.thing(end) if end > stop + 1 else None
+      if thing is None and self._before.shown and self._message.is_loose(end):
+        wanted = self._before.kept - self._before.unwanted
+        found = [number for number in wanted if self._num_shown(number)]
+        if len(found) != 1:
+          return self._draft.unknown(start, end, "of what is not said")
+        thing = end, found[0]
+    if thing is None or not (shown := self._num_shown(thing[1])):
       return 0
+    return self._at_most(start, thing[0], shown // 2, False, thing[1])
+
+  def _num_shown(self, attribute: int) -> int:
+    """How many items of the last answer have an attribute."""
     shelf = self._shelf
-    having = [
-      item
+    return sum(
+      attribute in shelf.attributes.of_item(shelf.catalog.index(item))
       for item in self._before.shown
-      if thing[1] in shelf.attributes.of_item(shelf.catalog.index(item))
-    ]
-    if not having:
-      return 0
-    number = float(len(having) // 2)
-    return self._draft.add(
-      Do.AT_MOST, start, thing[0], number=number, attribute=thing[1]
     )
 
   def relative(self, cue: Cue, start: int, stop: int) -> int:

@@ -103,8 +103,8 @@ class _Message:
       return self._amounts.bound(cue, start, stop)
     if cue is Cue.BETWEEN:
       return self._amounts.between(start, stop)
-    if cue is Cue.COUNT:
-      return self._amounts.count(start, stop)
+    if cue in (Cue.COUNT, Cue.COUNT_LESS):
+      return self._amounts.count(start, stop, less=cue is Cue.COUNT_LESS)
     if cue is Cue.FEWER:
       return self._amounts.fewer(start, stop)
     if cue in (Cue.LIKE, Cue.EXCLUDE, Cue.TOOK):

@@ -23,11 +23,15 @@ def test_what_binds_keeps_items_out(shop):
   ]
   at_most = shop.read([Message("user", "at most two puzzles")])
   order = np.arange(len(items))
-  first = list_limits.first(order, shelf.limits(at_most.kept), 100)
+  first = list_limits.first(order, shelf.limits(at_most.kept, 100), 100)
   puzzles = [
     i for i in first if "Puzzles" in items[items.item_ids[i]].categories
   ]
   every = [i for i in order if "Puzzles" in items[items.item_ids[i]].categories]
   assert puzzles == every[:2]
+  share = shop.read([Message("user", "at most 30% puzzles")])
+  found = {k: shelf.limits(share.kept, k)[0].most for k in (3, 7, 10)}
+  assert found == {3: 0, 7: 2, 10: 3}
+  assert share.kept[0].to_json()["percent"]
   others = [i for i in order if i not in every]
   assert [i for i in first if i not in puzzles] == others[:98]

@@ -147,6 +147,22 @@ def test_constraints_are_met_where_the_attribute_holds(ranker):
   assert ("no Oakline", False) not in seen
 
 
+@pytest.mark.parametrize(
+  ("wish", "expected"),
+  [
+    ("At most two puzzles.", [("at most 2 of puzzles", None)]),
+    ("Only puzzles.", [("among puzzles", True)]),
+  ],
+)
+def test_what_binds_is_not_wanted_as_well(ranker, wish, expected):
+  _, whys = explained(ranker, [], wish, k=3)
+  assert [list(map(_said, why.constraints)) for why in whys] == [expected] * 3
+
+
+def _said(asked):
+  return asked[0].text, asked[1]
+
+
 def test_nothing_is_invented_of_an_item_without_attributes(ranker):
   known = ranker.shelf.attributes
   bare = dataclasses.replace(

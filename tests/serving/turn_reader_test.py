@@ -52,6 +52,46 @@ from instructrec.serving.messages import Message
     ("just no kites", "no kites"),
     ("kites instead of puzzles", "kites, no puzzles"),
     ("one kite at most", "at most 1 of kites"),
+    ("at most 20% kites", "at most 20% of kites"),
+    ("20 per cent kites at most", "at most 20% of kites"),
+    ("at most half of them kites", "at most 50% of kites"),
+    ("at most 120% kites", "kites; not understood: 'most 120'"),
+    ("at most twelve kites", "at most 12 of kites"),
+    ("at most a dozen kites", "at most 12 of kites"),
+    ("fewer than three kites", "at most 2 of kites"),
+    ("I don't want more than two kites", "at most 2 of kites"),
+    ("at most two different kites", "at most 2 of kites"),
+    ("at most two (2) kites", "at most 2 of kites"),
+    ("at most one of the 5 may be a kite", "at most 1 of kites"),
+    ("kites, at most two by Oakline", "kites, at most 2 of Oakline"),
+    ("at most 20 with robots", "a price of at most 20, Robot"),
+    ("kites for at most 10 with robots", "kites, a price of at most 10, Robot"),
+    ("kites, at most two with dinosaurs", "kites, at most 2 of Dinosaur"),
+    ("kites, at most 2 of them", "kites, at most 2 of kites"),
+    ("no more than zero kites", "at most 0 of kites"),
+    ("0 kites", "no kites"),
+    ("at most 20 for a kite", "a price of at most 20, kites"),
+    ("kites under 20%", "kites; not understood: 'under 20'"),
+    (
+      "I don't want to spend more than 20 dollars on a kite",
+      "a price of at most 20, kites",
+    ),
+    ("no kites over 20 dollars", "kites, a price of at most 20"),
+    ("no kites, over 20 dollars", "no kites, a price of at least 20"),
+    ("no kites and over 20 dollars", "no kites, a price of at least 20"),
+    ("I won't pay over 20", "a price of at most 20"),
+    (
+      "I don't mind paying more than $20",
+      "a price of at least 20; not understood: 'paying'",
+    ),
+    ("kites for ages 3 or less", "kites; not understood: 'ages', '3 or less'"),
+    (
+      "kites for 30 minutes or less",
+      "kites; not understood: '30 minutes or less'",
+    ),
+    ("at most one or two kites", "at most 2 of kites"),
+    ("at most 2-3 kites", "at most 3 of kites"),
+    ("at most 3 items", "not understood: 'most 3'"),
     ("fewer puzzles", "at most 0 of puzzles"),
     ("under 90 minutes", "not understood: 'under 90 minutes'"),
     ("for kids under 8", "not understood: 'kids under 8'"),
@@ -87,3 +127,33 @@ def test_a_message_after_an_answer(said, expected, shop):
   for number, item in enumerate(shown):
     found = found.replace(repr(items.title(item)), str(number))
   assert found == expected
+
+
+@pytest.mark.parametrize(
+  ("wish", "said", "expected"),
+  [
+    ("kites", "Fewer of those, please.", "kites, at most 2 of kites"),
+    ("kites", "fewer of those kites", "kites, at most 2 of kites"),
+    ("kites", "too many kites", "kites, at most 2 of kites"),
+    ("kites", "half as many kites", "kites, at most 2 of kites"),
+    (
+      "kites, puzzles",
+      "fewer of them",
+      "kites, puzzles; not done: 'fewer of them' (of what is not said)",
+    ),
+    (
+      "something nice",
+      "fewer of them",
+      "nothing is asked for; not done: 'fewer of them' (of what is not said)",
+    ),
+  ],
+)
+def test_fewer_of_what_was_shown(wish, said, expected, shop):
+  every = shop.shelf.attributes
+  kites, puzzles = (
+    [shop.shelf.catalog.item_ids[i] for i in every.items(every.find(name))]
+    for name in ("kites", "puzzles")
+  )
+  shown = Message("assistant", "", (*kites[:4], *puzzles[:2]))
+  messages = [Message("user", wish), shown, Message("user", said)]
+  assert shop.read(messages).understood == expected

@@ -91,7 +91,7 @@ def turn(
     None,
     kept,
     k,
-    tuple(shelf.limits(every)),
+    tuple(shelf.limits(every, k)),
   )
   return Turn(state, question, every)
 
