@@ -164,6 +164,16 @@ AUXILIARIES = frozenset(
   ).split()
 )
 """Words between a thing and what is denied of it."""
+DENY_VERBS = QUESTIONS | frozenset(
+  (
+    *"aint barely cannot did do does hardly mustnt neednt never".split(),
+    *"rarely scarcely seldom werent".split(),
+    "no longer",
+  )
+)
+"""Words that begin what denies a verb: "kites never", "kites do not"."""
+RELATIVES = frozenset(("that", "which", "who"))
+"""Behind a thing they begin what is said of some of them alone."""
 FILLERS = frozenset(
   (
     "again ah all and any anymore anyway at ever for forever god gosh honestly "

@@ -129,6 +129,23 @@ def test_reads_most_ways_to_ask_and_to_refuse(part, kind, least, shop):
     ("Wouldn't a kite be nice?", "kites", ""),
     ("Couldn't you leave out puzzles?", "", "puzzles"),
     ("Without kites it's no fun.", "kites", ""),
+    # What is denied of a thing is no wish against it.
+    ("Puzzles that are not too hard.", "puzzles", ""),
+    ("A puzzle without small parts.", "puzzles", ""),
+    ("a kite, but with no tail", "kites", ""),
+    ("board games not for babies", "board games", ""),
+    ("Pirate things that never break.", "Pirate", ""),
+    ("kites instead of screens", "kites", ""),
+    ("Puzzles without kites.", "puzzles", "kites"),
+    ("No kites without a tail.", "", "kites"),
+    ("These puzzles are not what I meant.", "", "puzzles"),
+    ("It doesn't have to be a kite.", "kites", ""),
+    ("It doesn't matter, as long as it is a kite.", "kites", ""),
+    ("He's over puzzles.", "", "puzzles"),
+    ("non-toxic puzzles", "puzzles", ""),
+    ("A no-mess dinosaur kit.", "Dinosaur", ""),
+    ("non Oakline kites", "kites", "Oakline"),
+    ("Kites are a no-go.", "", "kites"),
   ],
 )
 def test_reads_sentences_of_some_kinds(text, wanted, unwanted, shop):
