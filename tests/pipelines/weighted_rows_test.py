@@ -136,6 +136,42 @@ def test_no_wish_ranks_as_requests_without_one(fitted, matching, plain):
   fitted.ablation("task")
 
 
+def test_intervals_of_the_ablation_draw_users(fitted, matching):
+  """Requests that are there twice say no more than once."""
+  block = matching.block
+  twice = dataclasses.replace(
+    block,
+    requests=[*block.requests, *block.requests],
+    examples=np.tile(block.examples, 2),
+    labels=np.tile(block.labels, 2),
+    where=np.tile(block.where, (2, 1)),
+  )
+  tables = []
+  for each in (block, twice):
+    assert list(fitted.beside(each))
+    tables += fitted.ablation("task")[1]
+  once, again = tables
+  assert again.num_requests == 2 * once.num_requests
+  assert again.num_users == once.num_users
+  for row, other in zip(once.rows, again.rows, strict=True):
+    for metric, figure in row.metrics.items():
+      assert other.metrics[metric].low == pytest.approx(figure.low), metric
+      assert other.metrics[metric].high == pytest.approx(figure.high), metric
+
+
+def test_the_ablation_is_of_lists_that_have_their_target(fitted, matching):
+  block = matching.block
+  labels = block.labels.copy()
+  labels[1:] = -1
+  some = dataclasses.replace(block, labels=labels)
+  assert list(fitted.beside(some))
+  _, (table,) = fitted.ablation("task")
+  assert table.num_requests == 1
+  none = dataclasses.replace(block, labels=np.full_like(labels, -1))
+  assert list(fitted.beside(none))
+  assert fitted.ablation("task") == ([], [])
+
+
 def test_the_ablation_tells_what_parts_add_and_forgets(fitted, matching):
   assert fitted.ablation("task") == ([], [])
   list(fitted.beside(matching.block))
