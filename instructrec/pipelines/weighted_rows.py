@@ -25,6 +25,7 @@ from instructrec.retrieval import (
   score_weights,
 )
 from instructrec.retrieval.run_weights import WITHOUT_WISH
+from instructrec.retrieval.score_parts import ScoreWeightsError
 from instructrec.serving import model_parts
 from instructrec.serving.model_parts import Scores
 from instructrec.serving.wish_prompts import Wish
@@ -227,9 +228,25 @@ class WeightedRows:
     """Whether the score is more than one likelihood."""
     return bool(self.weights.by_kind) or self.parts.matcher is not None
 
-  def load(self, directory: str | os.PathLike[str]) -> None:
-    """Takes the weights that an earlier evaluation left with the run."""
-    self.weights = run_weights.RunWeights.load(directory, self.parts.untuned)
+  def load(self, directory: str | os.PathLike[str], split: str) -> str | None:
+    """Takes the weights that an earlier evaluation left with the run.
+
+    Args:
+      directory: the run's folder.
+      split: whose requests are ranked; weights that were fitted on it would
+        know them, and are left where they are.
+
+    Returns:
+      Why none were taken, where there are some.
+    """
+    found = run_weights.RunWeights.load(directory, self.parts.untuned)
+    try:
+      for weights in found.by_kind.values():
+        weights.check_split(split)
+    except ScoreWeightsError as error:
+      return f"the parts of the score count as in training: {error}"
+    self.weights = found
+    return None
 
   def save(self, directory: str | os.PathLike[str], step: int | None) -> None:
     """Leaves the weights with the run, for `rank` and others.
@@ -248,7 +265,7 @@ class WeightedRows:
         anew = {*fitted, *map(run_weights.catalog_kind, fitted)}
         kept = {k: v for k, v in before.by_kind.items() if k not in anew}
         fitted = {**kept, **fitted}
-    except (checksums.DamagedError, score_parts.ScoreWeightsError) as error:
+    except (checksums.DamagedError, ScoreWeightsError) as error:
       _LOG.warning("the weights of before are replaced: %s", error)
     self.weights = dataclasses.replace(
       self.weights, by_kind=fitted, checkpoint_step=step

@@ -194,7 +194,7 @@ def test_weights_stay_with_the_run(fitted, matching, tmp_path):
   record = json.loads((tmp_path / run_weights.FILE).read_text())
   assert record["checkpoint_step"] == 7
   again = rows_of(matching)
-  again.load(tmp_path)
+  again.load(tmp_path, "test")
   np.testing.assert_allclose(
     again.model(matching.block)[0], fitted.model(matching.block)[0], rtol=1e-6
   )
@@ -206,6 +206,18 @@ def test_weights_stay_with_the_run(fitted, matching, tmp_path):
     "wish as a filter",
   ]
   assert again.ablation("task") == ([], [])
+
+
+def test_no_request_is_ranked_by_weights_that_know_it(
+  fitted, matching, tmp_path
+):
+  fitted.save(tmp_path, 7)
+  found = rows_of(matching)
+  why = found.load(tmp_path, "validation")
+  assert "fitted on the split 'validation'" in why
+  assert "as in training, not fitted" in found.model(matching.block)[1]
+  assert found.load(tmp_path, "test") is None
+  assert "fitted on" in found.model(matching.block)[1]
 
 
 @pytest.mark.parametrize(("step", "kept"), [(7, True), (8, False)])
