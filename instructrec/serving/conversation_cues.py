@@ -57,9 +57,17 @@ def _load() -> tuple[dict[tuple[str, ...], tuple[Cue, ...]], dict[str, str]]:
 
 CUES, _WORDS = _load()
 LONGEST = max(map(len, CUES))
-HUNDREDTH, CURRENCY, ABOUT_PRICE, NO_PRICE, _QUIET = (
+HUNDREDTH, CURRENCY, ABOUT_PRICE, NO_PRICE, DENIALS, PAYING, _QUIET = (
   frozenset(_WORDS[name].split())
-  for name in ("hundredth", "currency", "about_price", "no_price", "quiet")
+  for name in (
+    "hundredth",
+    "currency",
+    "about_price",
+    "no_price",
+    "denials",
+    "paying",
+    "quiet",
+  )
 )
 KINDS = {
   word: kind

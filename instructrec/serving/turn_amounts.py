@@ -32,12 +32,42 @@ class TurnAmounts:
     return self._draft.add(do, start, stop, number=value)
 
   def bound(self, cue: Cue, start: int, stop: int) -> int:
-    """A highest or lowest price: "under 20 dollars"."""
+    """A highest or lowest price: "under 20 dollars", "not to cost over 20"."""
     found = self._message.amount(stop)
     if found is None or not self._message.is_price(start, found[1], found[2]):
       return 0
-    do = Do.MAX_PRICE if cue is Cue.MAX else Do.MIN_PRICE
+    denial = self._denial(cue, start)
+    is_most = (cue is Cue.MAX) == (denial is None)
+    if denial is not None:
+      start = self._take_denial(denial, start)
+    do = Do.MAX_PRICE if is_most else Do.MIN_PRICE
     return self._price(do, found[0], start, found[1])
+
+  def _denial(self, cue: Cue, start: int) -> int | None:
+    """Where a bound is denied: "it should not cost" more than 20.
+
+    "No puzzles over 20 dollars" wants cheaper ones; "no puzzles under 20
+    dollars" may be two wishes as well, and is read so.
+    """
+    place = start - 1
+    ends = {end: first for first, (end, _) in self._message.things.items()}
+    while not self._message.is_end(place):
+      word = self._message.word(place)
+      if word in conversation_cues.DENIALS:
+        return place
+      if cue is Cue.MIN and place + 1 in ends:
+        place = ends[place + 1]
+      elif word not in conversation_cues.PAYING:
+        return None
+      place -= 1
+    return None
+
+  def _take_denial(self, place: int, start: int) -> int:
+    """Takes the words that deny a bound, and no things; where they begin."""
+    things = [f for f in self._message.things if place < f < start]
+    stop = min(things, default=start)
+    self._draft.taken[place:stop] = [True] * (stop - place)
+    return start if things else place
 
   def between(self, start: int, stop: int) -> int:
     """Two bounds on the price: "between 10 and 20"."""
@@ -118,6 +148,8 @@ class TurnAmounts:
 
   def relative(self, cue: Cue, start: int, stop: int) -> int:
     """Cheaper than an item, or than the middle of what was shown."""
+    if self._message.word(start - 1) in conversation_cues.DENIALS:
+      return 0  # "Not too expensive" is a wish.
     items, end = self._before.shown, stop
     if self._message.word(stop) == "than":
       if self._message.amount(stop + 1) is not None:
