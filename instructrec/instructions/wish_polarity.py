@@ -60,6 +60,9 @@ class _Polarity:
         only = any(one.cue is Cue.NEXT_ONLY for one in before)
         self._turned[place] = only or self._negative
         self._heard, self._gap = True, 0
+        after = self._pieces[place + 1 : place + 2]
+        if only and any(one.thing is not None for one in after):
+          self._negative = False  # "Not too expensive kites."
       else:
         self._clause = range(start, place)
         if piece.cue is not None:

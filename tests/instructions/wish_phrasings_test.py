@@ -146,6 +146,9 @@ def test_reads_most_ways_to_ask_and_to_refuse(part, kind, least, shop):
     ("A no-mess dinosaur kit.", "Dinosaur", ""),
     ("non Oakline kites", "kites", "Oakline"),
     ("Kites are a no-go.", "", "kites"),
+    ("not too expensive kites", "kites", "expensive"),
+    ("Nothing too expensive, please.", "", "expensive"),
+    ("A kite, nothing too cheap.", "kites", "cheap"),
   ],
 )
 def test_reads_sentences_of_some_kinds(text, wanted, unwanted, shop):
