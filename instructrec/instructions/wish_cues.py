@@ -86,6 +86,10 @@ UNIVERSAL = frozenset(
   ).split()
 )
 """Words that make "but" take something out: "any colour but pink"."""
+EXEMPTING = frozenset(
+  "apart aside bar barring except excepting other save with".split()
+)
+"""Words that begin what is wanted all the same: "no kites except ..."."""
 EMPHASIS = frozenset(
   (
     "absolutely actually all already always awfully bloody completely damn "

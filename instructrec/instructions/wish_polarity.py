@@ -133,7 +133,11 @@ class _Polarity:
       self._pass(place)
     elif cue is not Cue.NEGATES or not wish_syntax.asks(self._pieces, place):
       undoes = cue in (Cue.DISLIKES, Cue.EXCEPTS) or text == "without"
-      self._negate(place, governed and undoes)
+      refused = None
+      if cue is Cue.EXCEPTS:
+        refused = wish_syntax.exempts_from(self._pieces, place)
+      exempted = refused is not None and self._turned[refused]
+      self._negate(place, (governed and undoes) or exempted)
 
   def _negate(self, place: int, undone: bool) -> None:
     """Turns around what follows, unless it undoes a negation before."""

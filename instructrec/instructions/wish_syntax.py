@@ -67,6 +67,21 @@ def takes_out(pieces: Pieces, place: int) -> bool:
   return False
 
 
+def exempts_from(pieces: Pieces, place: int) -> int | None:
+  """The thing that "except" is about in "no kites, except dragon kites"."""
+  if pieces[place].text.split()[0] not in wish_cues.EXEMPTING:
+    return None
+  for before in range(place - 1, -1, -1):
+    piece = pieces[before]
+    if piece.thing is not None:
+      return before
+    if piece.cue is not None or piece.is_stop:
+      return None
+    if piece.text in wish_cues.UNIVERSAL:
+      return None  # "No kites, all toys except dolls."
+  return None
+
+
 def asks(pieces: Pieces, place: int) -> bool:
   """Whether a question begins here: "Wouldn't a kite be nice?"."""
   if pieces[place].text not in wish_cues.QUESTIONS:
