@@ -9,6 +9,8 @@ from instructrec.instructions import spoken, wish_cues
 from instructrec.instructions.wish_cues import Cue
 
 _PIECES = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|&|[^\w\s]|\n|_")
+APOSTROPHES = str.maketrans(dict.fromkeys("\u00b4`\u02bc\u2018\u2032", "'"))
+"""What is typed for an apostrophe: a translation that keeps places."""
 _DASH = re.compile(r"\s[-\u2013\u2014]+\s|\u2014|--+")
 _TAG = re.compile(r"<(?:[/!]?[A-Za-z]|!--)[^<>]*>")
 _ARROW = re.compile(r"[-=]>")
@@ -108,7 +110,7 @@ def pieces(text: str) -> list[Piece]:
   over puzzles". Tags and the ">" of a quotation say nothing; "->" is a stop.
   What is written in another script is a word that nothing is called.
   """
-  text = _TAG.sub(_spaces, text)
+  text = _TAG.sub(_spaces, text.translate(APOSTROPHES))
   text = _QUOTATION.sub(_spaces, _ARROW.sub("; ", text))
   dashes = {found.start() for found in _DASH.finditer(text)}
   result: list[Piece] = []

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from instructrec.instructions import spoken, wish_cues
+from instructrec.instructions import spoken, wish_cues, wish_pieces
 from instructrec.instructions.attributes import Kind
 
 
@@ -107,7 +107,7 @@ _TOKEN = re.compile(
 
 def tokens(text: str) -> list[re.Match[str]]:
   """Words, numbers, signs of currencies, and marks that end a clause."""
-  return list(_TOKEN.finditer(text))
+  return list(_TOKEN.finditer(text.translate(wish_pieces.APOSTROPHES)))
 
 
 def word(text: str) -> str:

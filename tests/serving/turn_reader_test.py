@@ -33,6 +33,7 @@ from instructrec.serving.messages import Message
     # What is denied of a price is the other bound.
     ("it shouldn't cost more than 15 dollars", "a price of at most 15"),
     ("I don't want to spend more than 20", "a price of at most 20"),
+    ("I don\u00b4t want to pay over $9", "a price of at most 9"),
     ("nothing under 10 dollars", "a price of at least 10"),
     ("puzzles, but none over $20", "puzzles, a price of at most 20"),
     (
