@@ -107,6 +107,9 @@ def _misses(pair, part, kind):
     ("fourth", "wanted", 0.98),
     ("fifth", "unwanted", 0.96),
     ("fifth", "wanted", 0.99),
+    ("sixth", "unwanted", 0.9),
+    ("sixth", "wanted", 0.9),
+    ("sixth", "pairs", 0.9),
   ],
 )
 def test_reads_most_ways_to_ask_and_to_refuse(part, kind, least, shop):
