@@ -155,7 +155,13 @@ def test_names_within_other_languages_say_nothing(text, shop):
 
 
 @pytest.mark.parametrize(
-  "text", ["Oakline π", "I want Oakline, not 人形", "Oakline ™ please 🎁"]
+  "text",
+  [
+    "Oakline π",
+    "Be so kind, Oakline",
+    "I want Oakline, not 人形",
+    "Oakline ™ please 🎁",
+  ],
 )
 def test_signs_and_single_words_make_no_other_language(text, shop):
   assert shop[0].read(text).wanted == (shop[1].find("Oakline"),)
