@@ -70,7 +70,14 @@ def publish(
     measured.save(output)
     typer.echo(f"following written to {output}")
     return
-  rows = dict(_assignment(text) for text in row or ())
+  rows: dict[str, str] = {}
+  for name, method in map(_assignment, row or ()):
+    if name in rows:
+      raise typer.BadParameter(
+        f"--row={name}={method}: {name} is {rows[name]} already; expected a "
+        "name of its own for each row"
+      )
+    rows[name] = method
   found = published_report.from_folder(
     report,
     output.stem,

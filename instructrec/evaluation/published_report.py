@@ -31,7 +31,8 @@ def from_folder(
 
   The reports of `evaluate`, `retrieve evaluate` and `compare` are all alike;
   that of `compare --seeds` has several training seeds in one row. Tables of
-  further sections, as of control, have no reference.
+  further sections keep the reference that they have, as those of the parts of a
+  score, or have none, as those of control.
 
   Args:
     folder: of the report.
@@ -74,7 +75,7 @@ def from_folder(
       f"{[each.name for each in chosen]} lack the methods {unknown}; they have "
       f"{sorted(known)}"
     )
-  tables += [_some(each, rows, metrics) for each in chosen]
+  tables += [_some(each, rows, metrics, reference, compared) for each in chosen]
   if not tables:
     raise PublishedError(
       f"{folder} ranks no candidates, and its tables are published where they "
@@ -87,23 +88,49 @@ def _some(
   found: published.Table,
   rows: Mapping[str, str] | None,
   metrics: Sequence[str],
+  reference: str | None,
+  compared: Sequence[str],
 ) -> published.Table:
-  """Some rows and metrics of a table; those that it has not are left out."""
+  """Some rows and metrics of a table; those that it has not are left out.
+
+  Its differences are to one row, and go where that row is left out.
+  """
   chosen = [m for m in metrics or found.metrics if m in found.metrics]
+  if not chosen:
+    raise PublishedError(
+      f"{found.name} lacks the metrics {list(metrics)}; it has {found.metrics}"
+    )
   names = [row.name for row in found.rows]
   taken = rows or {name: name for name in names}
-  kept = [
-    dataclasses.replace(
-      found.row(method),
-      name=name,
-      metrics={
-        m: v for m, v in found.row(method).metrics.items() if m in chosen
-      },
+  taken = {name: method for name, method in taken.items() if method in names}
+  own = next((n for n, m in taken.items() if m == found.reference), None)
+  if reference in taken and reference != own:
+    raise PublishedError(
+      f"{found.name} has no differences to {reference!r}; its differences are "
+      f"to {found.reference!r}"
     )
-    for name, method in taken.items()
-    if method in names
+
+  def of_row(name: str, row: published.Row) -> published.Row:
+    gaps = {} if own is None else row.differences
+    return dataclasses.replace(
+      row,
+      name=name,
+      metrics={m: v for m, v in row.metrics.items() if m in chosen},
+      differences={m: v for m, v in gaps.items() if m in chosen},
+      runs={m: v for m, v in row.runs.items() if m in chosen},
+    )
+
+  columns = [m for m in compared if m in chosen] or [
+    m for m in found.compared if m in chosen
   ]
-  return dataclasses.replace(found, metrics=chosen, rows=kept)
+  return dataclasses.replace(
+    found,
+    metrics=chosen,
+    rows=[of_row(name, found.row(method)) for name, method in taken.items()],
+    chance={m: v for m, v in found.chance.items() if m in chosen},
+    reference=own,
+    compared=[] if own is None else columns,
+  )
 
 
 def following(

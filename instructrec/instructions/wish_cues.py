@@ -86,6 +86,10 @@ UNIVERSAL = frozenset(
   ).split()
 )
 """Words that make "but" take something out: "any colour but pink"."""
+EXEMPTING = frozenset(
+  "apart aside bar barring except excepting other save with".split()
+)
+"""Words that begin what is wanted all the same: "no kites except ..."."""
 EMPHASIS = frozenset(
   (
     "absolutely actually all already always awfully bloody completely damn "
@@ -164,6 +168,16 @@ AUXILIARIES = frozenset(
   ).split()
 )
 """Words between a thing and what is denied of it."""
+DENY_VERBS = QUESTIONS | frozenset(
+  (
+    *"aint barely cannot did do does hardly mustnt neednt never".split(),
+    *"rarely scarcely seldom werent".split(),
+    "no longer",
+  )
+)
+"""Words that begin what denies a verb: "kites never", "kites do not"."""
+RELATIVES = frozenset(("that", "which", "who"))
+"""Behind a thing they begin what is said of some of them alone."""
 FILLERS = frozenset(
   (
     "again ah all and any anymore anyway at ever for forever god gosh honestly "

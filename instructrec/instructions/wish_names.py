@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from instructrec.instructions import spoken, wish_cues, wish_pieces
 from instructrec.instructions.attributes import Attributes
+from instructrec.instructions.wish_cues import Cue
 from instructrec.instructions.wish_pieces import Piece
 
 _LONG_WORD = 5
@@ -73,6 +74,8 @@ class WishNames:
         size, thing = cue_size, None
       size = max(size, 1)
       joined = pieces[place : place + size]
+      if size == 1 and cue is Cue.NEGATES and joined[0].is_prefix:
+        cue = Cue.NEXT_ONLY  # "No-mess kits" are kits.
       result.append(
         Piece(
           " ".join(piece.text for piece in joined),

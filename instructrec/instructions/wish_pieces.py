@@ -2,12 +2,15 @@
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
 from instructrec.instructions import spoken, wish_cues
 from instructrec.instructions.wish_cues import Cue
 
 _PIECES = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|&|[^\w\s]|\n|_")
+APOSTROPHES = str.maketrans(dict.fromkeys("\u00b4`\u02bc\u2018\u2032", "'"))
+"""What is typed for an apostrophe: a translation that keeps places."""
 _DASH = re.compile(r"\s[-\u2013\u2014]+\s|\u2014|--+")
 _TAG = re.compile(r"<(?:[/!]?[A-Za-z]|!--)[^<>]*>")
 _ARROW = re.compile(r"[-=]>")
@@ -26,9 +29,20 @@ _FOREIGN = frozenset(
     "veux voudrais cherche ou mais qui el los las una quiero para con sin "
     "por algo que y pero busco il gli uno vorrei per senza qualcosa che di "
     "quero um uma sem os com algum mas ik een het geen van voor met graag "
-    "iets niet wil jeg vil ikke jag inte och nao je ne les aux dans est"
+    "iets niet wil jeg vil ikke jag inte och nao je ne les aux dans est "
+    "anderes auf hasse lieben liebt mein meine meinem meinen mehr nichts nur "
+    "sohn spielzeug tochter von zum zur aime cadeau de deteste enfant fille "
+    "mes mon ni nous rien sauf veut gusta gustan hija hijo juguetes nada odio "
+    "quiere regalo figlia figlio mio niente voglio alsjeblieft dochter haat "
+    "houdt mijn zonder zoon gillar hatar uden uten utan filha filho gosta bez "
+    "chce chci dla hledam lubi nechci nie prosim prosze szukam en ei etsin "
+    "haluan ilman kiitos minulle bir degil icin istemiyorum istiyorum lutfen "
+    "olmasin bukan saya tanpa tidak untuk yang fara pentru vreau kerek nelkul "
+    "nem szeretnek khong muon"
   ).split()
 )
+_OTHER_SCRIPTS = 0x370
+"""The first letter behind most of the Latin script: Greek and the others."""
 _ENGLISH = frozenset(
   (
     "the and with for i a my to of is it any some something please you we "
@@ -46,6 +60,8 @@ class Piece:
   stop: int
   cue: Cue | None = None
   thing: int | None = None
+  is_prefix: bool = False
+  """Whether a hyphen joins it to the word behind: "no" of "no-mess kits"."""
 
   @property
   def is_stop(self) -> bool:
@@ -92,8 +108,9 @@ def pieces(text: str) -> list[Piece]:
 
   "+kites -puzzles" is "; kites minus puzzles", and "kites > puzzles" is "kites
   over puzzles". Tags and the ">" of a quotation say nothing; "->" is a stop.
+  What is written in another script is a word that nothing is called.
   """
-  text = _TAG.sub(_spaces, text)
+  text = _TAG.sub(_spaces, text.translate(APOSTROPHES))
   text = _QUOTATION.sub(_spaces, _ARROW.sub("; ", text))
   dashes = {found.start() for found in _DASH.finditer(text)}
   result: list[Piece] = []
@@ -105,6 +122,9 @@ def pieces(text: str) -> list[Piece]:
       result.append(Piece(f"-{words[0]}", start, stop))
     elif words:
       result += [Piece(word, start, stop) for word in words]
+      joins = text[stop : stop + 1] == "-"
+      result[-1].is_prefix = joins and text[stop + 1 : stop + 2].isalnum()
+      result += _of_other_scripts(found)
     elif found[0] in _STOPS or found[0] == ",":
       result.append(Piece(found[0], start, stop))
     elif found[0] == ">":
@@ -113,7 +133,16 @@ def pieces(text: str) -> list[Piece]:
       result.append(Piece("minus" if found[0] == "-" else ";", start, stop))
     elif start in dashes or start - 1 in dashes:
       result.append(Piece("--", start, stop))
+    else:
+      result += _of_other_scripts(found)
   return result
+
+
+def _of_other_scripts(found: re.Match[str]) -> list[Piece]:
+  """What of a word is in another script; a sign such as pi is no word."""
+  letters = [c for c in found[0] if c.isalpha() and ord(c) >= _OTHER_SCRIPTS]
+  own = [c for c in letters if not unicodedata.name(c, "").startswith("LATIN")]
+  return [Piece("".join(own), *found.span())] if len(own) > 1 else []
 
 
 def with_persons(
@@ -151,7 +180,7 @@ def is_foreign(pieces: Sequence[Piece]) -> bool:
     if piece.thing is None and piece.cue is None
     for word in piece.text.split()
   ]
-  foreign = sum(word in _FOREIGN for word in words)
+  foreign = sum(word in _FOREIGN or not word.isascii() for word in words)
   return foreign > sum(word in _ENGLISH for word in words)
 
 

@@ -60,6 +60,9 @@ class _Polarity:
         only = any(one.cue is Cue.NEXT_ONLY for one in before)
         self._turned[place] = only or self._negative
         self._heard, self._gap = True, 0
+        after = self._pieces[place + 1 : place + 2]
+        if only and any(one.thing is not None for one in after):
+          self._negative = False  # "Not too expensive kites."
       else:
         self._clause = range(start, place)
         if piece.cue is not None:
@@ -130,7 +133,11 @@ class _Polarity:
       self._pass(place)
     elif cue is not Cue.NEGATES or not wish_syntax.asks(self._pieces, place):
       undoes = cue in (Cue.DISLIKES, Cue.EXCEPTS) or text == "without"
-      self._negate(place, governed and undoes)
+      refused = None
+      if cue is Cue.EXCEPTS:
+        refused = wish_syntax.exempts_from(self._pieces, place)
+      exempted = refused is not None and self._turned[refused]
+      self._negate(place, (governed and undoes) or exempted)
 
   def _negate(self, place: int, undone: bool) -> None:
     """Turns around what follows, unless it undoes a negation before."""

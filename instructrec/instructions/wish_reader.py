@@ -10,7 +10,8 @@ stands in the table of `wish_cues`. A negation
   hate puzzles and love kites");
 * is undone by a second one: "not tired of kites";
 * takes what was named before it where nothing comes after: "Puzzles? No
-  thanks."
+  thanks.", or what its clause is about: "Kites never fly here.". "Kites that
+  never fly" and "kites without tails" stay wanted.
 
 Texts with more words of another language than of English say nothing here.
 """

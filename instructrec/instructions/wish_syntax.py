@@ -67,6 +67,21 @@ def takes_out(pieces: Pieces, place: int) -> bool:
   return False
 
 
+def exempts_from(pieces: Pieces, place: int) -> int | None:
+  """The thing that "except" is about in "no kites, except dragon kites"."""
+  if pieces[place].text.split()[0] not in wish_cues.EXEMPTING:
+    return None
+  for before in range(place - 1, -1, -1):
+    piece = pieces[before]
+    if piece.thing is not None:
+      return before
+    if piece.cue is not None or piece.is_stop:
+      return None
+    if piece.text in wish_cues.UNIVERSAL:
+      return None  # "No kites, all toys except dolls."
+  return None
+
+
 def asks(pieces: Pieces, place: int) -> bool:
   """Whether a question begins here: "Wouldn't a kite be nice?"."""
   if pieces[place].text not in wish_cues.QUESTIONS:
@@ -222,15 +237,34 @@ def enclosed(
 
 
 def has_denied_subject(pieces: Pieces, cue: int, start: int) -> bool:
-  """Whether the clause begins "Puzzles do not ..." or "Kites never ..."."""
+  """Whether the clause begins "Puzzles do not ..." or "Kites never ...".
+
+  What "puzzles without small parts" and "a kite that is not pink" deny is no
+  wish of the catalogue's, and the thing stays wanted.
+  """
   before = pieces[start:cue]
   while before and says_nothing(before[:1]):
     before = before[1:]
-  named = [piece for piece in before if piece.thing is not None]
-  return bool(named) and all(
+  named = [place for place, p in enumerate(before) if p.thing is not None]
+  if not named or not _denies(pieces[cue], before[named[-1] :]):
+    return False
+  for one, other in itertools.pairwise(before[named[0] :]):
+    is_noun = one.thing is not None or one.text in wish_cues.ANYTHING
+    if is_noun and other.text in wish_cues.RELATIVES:
+      return False
+  return all(
     piece.text in wish_cues.AUXILIARIES | wish_cues.CONTINUES
     for piece in before
     if piece.thing is None
+  )
+
+
+def _denies(cue: Piece, between: Pieces) -> bool:
+  """Whether a cue denies what its subject does: "are not", "never"."""
+  verbs = wish_cues.AUXILIARIES - wish_cues.EMPHASIS
+  first = cue.text.split()[:1]
+  return not wish_cues.DENY_VERBS.isdisjoint((*first, cue.text)) or any(
+    piece.text in verbs for piece in between
   )
 
 

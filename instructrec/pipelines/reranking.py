@@ -354,7 +354,8 @@ class Reranking:
     )
     count = self.settings.num_fitted_on
     if not count:
-      found.load(self.run.directory)
+      if why := found.load(self.run.directory, self.settings.split):
+        self.tell(why)
       return found
     names = self._tasks.with_validation
     found.fit(

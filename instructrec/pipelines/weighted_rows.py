@@ -25,6 +25,7 @@ from instructrec.retrieval import (
   score_weights,
 )
 from instructrec.retrieval.run_weights import WITHOUT_WISH
+from instructrec.retrieval.score_parts import ScoreWeightsError
 from instructrec.serving import model_parts
 from instructrec.serving.model_parts import Scores
 from instructrec.serving.wish_prompts import Wish
@@ -64,27 +65,42 @@ class _Seen:
     self.parts: dict[str, list[Scores]] = {}
     self._labels: list[np.ndarray] = []
     self._where: list[np.ndarray] = []
-    self.count = 0
+    self._users: list[str] = []
 
   def add(self, found: dict[str, Scores], block: blocks.Block) -> None:
     """Remembers a block, unless there are enough."""
-    if self.count >= _ABLATED:
+    if len(self._users) >= _ABLATED:
       return
-    self.count += len(block.labels)
+    self._users += [one.user_id for one in block.requests]
     for name, part in found.items():
       self.parts.setdefault(name, []).append(part)
     self._labels.append(block.labels)
     self._where.append(block.where)
 
-  def stacked(self) -> tuple[dict[str, Scores], np.ndarray, np.ndarray]:
-    """Parts, labels and slots of all of them."""
-    return (
+  def table(
+    self, title: str, fit: score_weights.ScoreWeightsFit, seed: int
+  ) -> published.Table | None:
+    """Their ablation; None where no list has its target."""
+    labels = np.concatenate(self._labels)
+    if not (labels >= 0).any():
+      return None
+    rows = score_ablation.ablation(
       {
         name: score_parts.stack(part, -np.inf)
         for name, part in self.parts.items()
       },
-      np.concatenate(self._labels),
+      labels,
       score_parts.stack(self._where, False),
+      fits=fit,
+      seed=seed,
+      clusters=self._users,
+    )
+    users = {
+      u for u, label in zip(self._users, labels, strict=True) if label >= 0
+    }
+    return dataclasses.replace(
+      score_ablation.table(title, rows, int((labels >= 0).sum())),
+      num_users=len(users),
     )
 
 
@@ -212,9 +228,25 @@ class WeightedRows:
     """Whether the score is more than one likelihood."""
     return bool(self.weights.by_kind) or self.parts.matcher is not None
 
-  def load(self, directory: str | os.PathLike[str]) -> None:
-    """Takes the weights that an earlier evaluation left with the run."""
-    self.weights = run_weights.RunWeights.load(directory, self.parts.untuned)
+  def load(self, directory: str | os.PathLike[str], split: str) -> str | None:
+    """Takes the weights that an earlier evaluation left with the run.
+
+    Args:
+      directory: the run's folder.
+      split: whose requests are ranked; weights that were fitted on it would
+        know them, and are left where they are.
+
+    Returns:
+      Why none were taken, where there are some.
+    """
+    found = run_weights.RunWeights.load(directory, self.parts.untuned)
+    try:
+      for weights in found.by_kind.values():
+        weights.check_split(split)
+    except ScoreWeightsError as error:
+      return f"the parts of the score count as in training: {error}"
+    self.weights = found
+    return None
 
   def save(self, directory: str | os.PathLike[str], step: int | None) -> None:
     """Leaves the weights with the run, for `rank` and others.
@@ -233,7 +265,7 @@ class WeightedRows:
         anew = {*fitted, *map(run_weights.catalog_kind, fitted)}
         kept = {k: v for k, v in before.by_kind.items() if k not in anew}
         fitted = {**kept, **fitted}
-    except (checksums.DamagedError, score_parts.ScoreWeightsError) as error:
+    except (checksums.DamagedError, ScoreWeightsError) as error:
       _LOG.warning("the weights of before are replaced: %s", error)
     self.weights = dataclasses.replace(
       self.weights, by_kind=fitted, checkpoint_step=step
@@ -319,18 +351,17 @@ class WeightedRows:
 
     Returns:
       Lines of Markdown, and their tables as data; none where nothing was
-      fitted, or there is one part.
+      fitted, there is one part, or no list has its target.
     """
     lines: list[str] = []
     tables: list[published.Table] = []
     for kind, seen in self._seen.items():
       if kind not in self._fits or len(seen.parts) < 2:
         continue
-      rows = score_ablation.ablation(
-        *seen.stacked(), fits=self._fits[kind], seed=self.seed
-      )
       title = f"{group}: what each part of the score adds"
-      table = score_ablation.table(title, rows, seen.count)
+      table = seen.table(title, self._fits[kind], self.seed)
+      if table is None:
+        continue
       fused = self._fused.get(kind)
       whole = self.weights if fused is None else _of_one_kind(kind, fused[0])
       lines += [

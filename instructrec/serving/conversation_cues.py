@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from instructrec.instructions import spoken, wish_cues
+from instructrec.instructions import spoken, wish_cues, wish_pieces
 from instructrec.instructions.attributes import Kind
 
 
@@ -61,7 +61,7 @@ LONGEST = max(map(len, CUES))
 _SETS = {name: frozenset(text.split()) for name, text in _WORDS.items()}
 HUNDREDTH, CURRENCY = _SETS["hundredth"], _SETS["currency"]
 ABOUT_PRICE, NO_PRICE = _SETS["about_price"], _SETS["no_price"]
-DENIES, CARELESS = _SETS["denies"], _SETS["careless"]
+DENIALS, PAYING = _SETS["denials"], _SETS["paying"]
 COUNTED, OF_LIST = _SETS["counted"], _SETS["of_list"]
 KINDS = {
   word: kind
@@ -93,7 +93,7 @@ _TOKEN = re.compile(
 
 def tokens(text: str) -> list[re.Match[str]]:
   """Words, numbers, signs of currencies, and marks that end a clause."""
-  return list(_TOKEN.finditer(text))
+  return list(_TOKEN.finditer(text.translate(wish_pieces.APOSTROPHES)))
 
 
 def word(text: str) -> str:

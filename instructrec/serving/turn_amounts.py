@@ -9,8 +9,6 @@ from instructrec.serving.conversation_cues import Cue
 from instructrec.serving.turn_acts import Do
 
 _NO_PRICES = "this catalogue has no prices"
-_ABOVE = frozenset(("more", "over", "above"))
-_JOINS = frozenset(("and", "or"))
 _OWN = frozenset(("by", "from", "with"))
 _LONGEST = 12
 """More items of a list are not counted by what they have: "20 by Oakline"."""
@@ -37,38 +35,48 @@ class TurnAmounts:
     return self._draft.add(do, start, stop, number=value)
 
   def bound(self, cue: Cue, start: int, stop: int) -> int:
-    """A highest or lowest price: "under 20 dollars".
+    """A highest or lowest price: "under 20 dollars", "not to cost over 20".
 
-    What is refused above an amount is the highest: "I do not want to spend
-    more than 20", which may also count items.
+    What is denied may also count items: "I don't want more than two kites".
     """
-    do, refused = Do[f"{cue.name}_PRICE"], self._refused(cue, start)
-    if refused is not None:
-      do = Do.MAX_PRICE
-      if self._message.things.keys().isdisjoint(range(refused, start)):
-        start = refused
-      if end := self.count(start, stop):
-        return end
+    denial = self._denial(cue, start)
+    is_most = (cue is Cue.MAX) == (denial is None)
+    first = start if denial is None else self._denial_start(denial, start)
+    if denial is not None and is_most and (end := self.count(first, stop)):
+      return end
     found = self._message.amount(stop)
     if found is None or not self._message.is_price(start, found[1], found[2]):
       return 0
-    if refused is not None:
-      self._draft.taken[refused] = True  # "No kites over 20" refuses no kites.
-    return self._price(do, found[0], start, found[1])
+    if denial is not None:
+      things = [f for f in self._message.things if denial < f < start]
+      until = min(things, default=start)
+      self._draft.taken[denial:until] = [True] * (until - denial)
+    do = Do.MAX_PRICE if is_most else Do.MIN_PRICE
+    return self._price(do, found[0], first, found[1])
 
-  def _refused(self, cue: Cue, start: int) -> int | None:
-    """The word that refuses what is above an amount, or None."""
-    words = self._message.words
-    if cue is not Cue.MIN or words[start] not in _ABOVE:
-      return None
-    before = range(self._message.clause(start).start, start)
-    for place in reversed(before):
-      if words[place] in _JOINS:
+  def _denial(self, cue: Cue, start: int) -> int | None:
+    """Where a bound is denied: "it should not cost" more than 20.
+
+    "No puzzles over 20 dollars" wants cheaper ones; "no puzzles under 20
+    dollars" may be two wishes as well, and is read so.
+    """
+    place = start - 1
+    ends = {end: first for first, (end, _) in self._message.things.items()}
+    while not self._message.is_end(place):
+      word = self._message.word(place)
+      if word in conversation_cues.DENIALS:
+        return place
+      if cue is Cue.MIN and place + 1 in ends:
+        place = ends[place + 1]
+      elif word not in conversation_cues.PAYING:
         return None
-      if words[place] in conversation_cues.DENIES:
-        cares = conversation_cues.CARELESS.isdisjoint(words[place:start])
-        return place if cares else None
+      place -= 1
     return None
+
+  def _denial_start(self, denial: int, start: int) -> int:
+    """Where a denied bound begins: behind the things that it speaks of."""
+    between = range(denial, start)
+    return denial if self._message.things.keys().isdisjoint(between) else start
 
   def between(self, start: int, stop: int) -> int:
     """Two bounds on the price: "between 10 and 20"."""
@@ -221,6 +229,8 @@ class TurnAmounts:
 
   def relative(self, cue: Cue, start: int, stop: int) -> int:
     """Cheaper than an item, or than the middle of what was shown."""
+    if self._message.word(start - 1) in conversation_cues.DENIALS:
+      return 0  # "Not too expensive" is a wish.
     items, end = self._before.shown, stop
     if self._message.word(stop) == "than":
       if self._message.amount(stop + 1) is not None:

@@ -87,6 +87,10 @@ def test_rows_are_named(runs, tmp_path):
   )
   result = CliRunner().invoke(main.app, [*map(str, args), "--row=text"])
   assert result.exit_code == 2
+  twice = ("--row=A=trained model", "--row=A=random")
+  result = CliRunner().invoke(main.app, [*map(str, args), *twice])
+  assert result.exit_code == 2
+  assert not (tmp_path / "a.json").exists()
   with pytest.raises(ValueError, match=r"lacks the methods \['bm25'\]"):
     call(*args, "--row=BM25=bm25")
 

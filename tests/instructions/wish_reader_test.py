@@ -136,6 +136,38 @@ def test_nonsense_and_other_languages_read_nothing(shop, films):
 
 
 @pytest.mark.parametrize(
+  "text",
+  [
+    "Посоветуйте мне Oakline",
+    "Oaklineが欲しい",
+    "我要 Oakline",
+    "δεν θέλω Oakline",
+    "nie chcę Oakline",
+    "Oakline istemiyorum",
+    "saya tidak mau Oakline",
+    "Mein Sohn liebt Oakline",
+    "Non voglio Oakline",
+    "Juguetes baratos de Oakline",
+  ],
+)
+def test_names_within_other_languages_say_nothing(text, shop):
+  assert not shop[0].read(text)
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "Oakline π",
+    "Be so kind, Oakline",
+    "I want Oakline, not 人形",
+    "Oakline ™ please 🎁",
+  ],
+)
+def test_signs_and_single_words_make_no_other_language(text, shop):
+  assert shop[0].read(text).wanted == (shop[1].find("Oakline"),)
+
+
+@pytest.mark.parametrize(
   ("text", "expected"),
   [
     ("xbox360 or ps4", "Xbox 360, PlayStation 4"),

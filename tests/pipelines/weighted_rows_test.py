@@ -136,6 +136,42 @@ def test_no_wish_ranks_as_requests_without_one(fitted, matching, plain):
   fitted.ablation("task")
 
 
+def test_intervals_of_the_ablation_draw_users(fitted, matching):
+  """Requests that are there twice say no more than once."""
+  block = matching.block
+  twice = dataclasses.replace(
+    block,
+    requests=[*block.requests, *block.requests],
+    examples=np.tile(block.examples, 2),
+    labels=np.tile(block.labels, 2),
+    where=np.tile(block.where, (2, 1)),
+  )
+  tables = []
+  for each in (block, twice):
+    assert list(fitted.beside(each))
+    tables += fitted.ablation("task")[1]
+  once, again = tables
+  assert again.num_requests == 2 * once.num_requests
+  assert again.num_users == once.num_users
+  for row, other in zip(once.rows, again.rows, strict=True):
+    for metric, figure in row.metrics.items():
+      assert other.metrics[metric].low == pytest.approx(figure.low), metric
+      assert other.metrics[metric].high == pytest.approx(figure.high), metric
+
+
+def test_the_ablation_is_of_lists_that_have_their_target(fitted, matching):
+  block = matching.block
+  labels = block.labels.copy()
+  labels[1:] = -1
+  some = dataclasses.replace(block, labels=labels)
+  assert list(fitted.beside(some))
+  _, (table,) = fitted.ablation("task")
+  assert table.num_requests == 1
+  none = dataclasses.replace(block, labels=np.full_like(labels, -1))
+  assert list(fitted.beside(none))
+  assert fitted.ablation("task") == ([], [])
+
+
 def test_the_ablation_tells_what_parts_add_and_forgets(fitted, matching):
   assert fitted.ablation("task") == ([], [])
   list(fitted.beside(matching.block))
@@ -158,7 +194,7 @@ def test_weights_stay_with_the_run(fitted, matching, tmp_path):
   record = json.loads((tmp_path / run_weights.FILE).read_text())
   assert record["checkpoint_step"] == 7
   again = rows_of(matching)
-  again.load(tmp_path)
+  again.load(tmp_path, "test")
   np.testing.assert_allclose(
     again.model(matching.block)[0], fitted.model(matching.block)[0], rtol=1e-6
   )
@@ -170,6 +206,18 @@ def test_weights_stay_with_the_run(fitted, matching, tmp_path):
     "wish as a filter",
   ]
   assert again.ablation("task") == ([], [])
+
+
+def test_no_request_is_ranked_by_weights_that_know_it(
+  fitted, matching, tmp_path
+):
+  fitted.save(tmp_path, 7)
+  found = rows_of(matching)
+  why = found.load(tmp_path, "validation")
+  assert "fitted on the split 'validation'" in why
+  assert "as in training, not fitted" in found.model(matching.block)[1]
+  assert found.load(tmp_path, "test") is None
+  assert "fitted on" in found.model(matching.block)[1]
 
 
 @pytest.mark.parametrize(("step", "kept"), [(7, True), (8, False)])

@@ -30,6 +30,20 @@ from instructrec.serving.messages import Message
       )
     ),
     ("50-99 cents", "a price of at least 0.5, a price of at most 0.99"),
+    # What is denied of a price is the other bound.
+    ("it shouldn't cost more than 15 dollars", "a price of at most 15"),
+    ("I don't want to spend more than 20", "a price of at most 20"),
+    ("I don\u00b4t want to pay over $9", "a price of at most 9"),
+    ("nothing under 10 dollars", "a price of at least 10"),
+    ("puzzles, but none over $20", "puzzles, a price of at most 20"),
+    (
+      "no dinosaur puzzles over $20",
+      "Dinosaur, puzzles, a price of at most 20",
+    ),
+    ("no puzzles, over 20 dollars", "no puzzles, a price of at least 20"),
+    ("kites more expensive than $5", "kites, a price of at least 5"),
+    ("not more expensive than $5", "a price of at most 5"),
+    ("not too expensive puzzles", "no expensive, puzzles"),
     ("cheap for 2-4 players", "cheap; not understood: '2-4 players'"),
     ("for kids 5-10", "not understood: 'kids 5-10'"),
     ("only two kites", "at most 2 of kites"),
