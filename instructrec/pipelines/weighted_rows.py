@@ -8,6 +8,7 @@ given, and the one whose scores come with the lists.
 """
 
 import dataclasses
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -82,7 +83,8 @@ class _Seen:
   ) -> published.Table | None:
     """Their ablation; None where no list has its target."""
     labels = np.concatenate(self._labels)
-    if not (labels >= 0).any():
+    ranked = labels >= 0
+    if not ranked.any():
       return None
     rows = score_ablation.ablation(
       {
@@ -95,13 +97,8 @@ class _Seen:
       seed=seed,
       clusters=self._users,
     )
-    users = {
-      u for u, label in zip(self._users, labels, strict=True) if label >= 0
-    }
-    return dataclasses.replace(
-      score_ablation.table(title, rows, int((labels >= 0).sum())),
-      num_users=len(users),
-    )
+    users = set(itertools.compress(self._users, ranked))
+    return score_ablation.table(title, rows, int(ranked.sum()), len(users))
 
 
 @dataclasses.dataclass(eq=False)

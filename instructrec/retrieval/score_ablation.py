@@ -162,7 +162,10 @@ def ablation(
 
 
 def table(
-  name: str, rows: Sequence[AblationRow], num_requests: int | None = None
+  name: str,
+  rows: Sequence[AblationRow],
+  num_requests: int | None = None,
+  num_users: int | None = None,
 ) -> published.Table:
   """An ablation as a table to publish or to print.
 
@@ -170,6 +173,7 @@ def table(
     name: of the table.
     rows: from `ablation`.
     num_requests: how many requests they are of.
+    num_users: how many users these are of.
 
   Returns:
     The table, differences to `all`; `published_page.table` prints it.
@@ -197,6 +201,7 @@ def table(
       for row in rows
     ],
     num_requests=num_requests,
+    num_users=num_users,
     reference=ALL,
     compared=list(METRICS),
   )

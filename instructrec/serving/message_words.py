@@ -159,14 +159,16 @@ class MessageWords:
       return True
     if self.word(stop) in conversation_cues.COUNTED:
       return False  # "At most two of them", "at most five titles".
-    said = {self.words[place] for place in self.clause(start)}
-    if said & conversation_cues.ABOUT_PRICE:
+    if self._speaks_of(start, conversation_cues.ABOUT_PRICE):
       return True
     return self.may_cost(start) and self.is_loose(stop)
 
   def may_cost(self, place: int) -> bool:
     """Whether a clause may speak of money, and not of ages or minutes."""
-    said = {self.words[at] for at in self.clause(place)}
-    if said & conversation_cues.ABOUT_PRICE:
+    if self._speaks_of(place, conversation_cues.ABOUT_PRICE):
       return True
-    return not said & conversation_cues.NO_PRICE
+    return not self._speaks_of(place, conversation_cues.NO_PRICE)
+
+  def _speaks_of(self, place: int, words: Collection[str]) -> bool:
+    """Whether the clause around a place has one of some words."""
+    return any(self.words[at] in words for at in self.clause(place))
