@@ -1,5 +1,6 @@
 """Starts a command, interrupts it at a moment, and looks at what is left."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -8,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 
 import commands
 import outcome
@@ -212,13 +212,21 @@ class _Running:
     return self.process.poll() is not None
 
   def _seen(self) -> set[tuple[str, int]]:
+    """Files and folders and when they changed; some vanish while one looks."""
     if self._command.begins is not None:
-      paths: Iterator[pathlib.Path] = iter([self._trial / self._command.begins])
+      paths = [str(self._trial / self._command.begins)]
     else:
-      paths = self._trial.rglob("*")
-    return {
-      (str(path), path.stat().st_mtime_ns) for path in paths if path.exists()
-    }
+      # `os.walk` goes on where a folder is no more; `rglob` raises.
+      paths = [
+        os.path.join(folder, name)
+        for folder, folders, files in os.walk(self._trial)
+        for name in (*folders, *files)
+      ]
+    seen = set()
+    for path in paths:
+      with contextlib.suppress(FileNotFoundError):
+        seen.add((path, os.stat(path).st_mtime_ns))
+    return seen
 
   def wait_for_work(self) -> None:
     """Returns when the long part begins, or the command has ended."""
