@@ -112,11 +112,12 @@ class ControlEvaluation:
     )
     lead = None
     if opened.ranks_catalogs:
+      most = control_lead.NUM_REQUESTS
       validation = control_requests.ControlRequests(
         opened,
         instructions,
         "validation",
-        control_lead.NUM_REQUESTS,
+        min(settings.num_validation or most, most),
         settings.seed,
       )
       lead = control_lead.fitted(

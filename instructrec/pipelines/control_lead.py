@@ -10,7 +10,7 @@ MATCHES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 PULLS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Nats of matches, that are tried for what was read."""
 NUM_REQUESTS = 50
-"""Of validation, each with a row of every task."""
+"""Of validation at most, each with a row of every task."""
 
 
 def fitted(writer: control_writing.ControlWriter) -> control_writing.Lead:

@@ -157,7 +157,8 @@ class EvaluationSettings(RunSettings):
     int | None,
     Option(
       "Validation requests a task that fit the weights of the score's parts; 0 "
-      "takes those of the run. 1000 if left out.",
+      "takes those of the run. 1000 if left out. Of fewer than 50, what leads "
+      "lists (--teacher) is chosen on so many as well.",
       least=0,
     ),
   ] = None

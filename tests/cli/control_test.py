@@ -86,6 +86,7 @@ def taught_fixture(instructed, made_once):
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 def test_a_network_learns_lists_beside_single_items(taught, tmp_path):
   lines = (taught / "model" / "metrics.jsonl").read_text().splitlines()
   # The whole loss is of as many tokens as lists happen to have.
@@ -101,7 +102,7 @@ def test_a_network_learns_lists_beside_single_items(taught, tmp_path):
     f"--teacher={taught / 'itemknn'}",
     "--task_type=sequential_p1_i0",
     "--num_requests=6",
-    "--num_validation=20",
+    "--num_validation=9",
     "--num_histories=0",
   )
   assert result.exit_code == 0, result.output
@@ -113,6 +114,7 @@ def test_a_network_learns_lists_beside_single_items(taught, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 def test_lists_are_rewarded_and_what_is_no_better_is_refused(
   taught, tmp_path, monkeypatch
 ):
@@ -181,13 +183,36 @@ def test_lists_are_rewarded_and_what_is_no_better_is_refused(
   assert "the policy has collapsed by step 6: entropy/item is" in reason
 
 
-def _logged(taught, folder, name, **settings):
-  """What each step of an alignment by another loss logs."""
+def _logged(folder):
+  """What each step of a run logs, in order."""
+  lines = (folder / "metrics.jsonl").read_text().splitlines()
+  return [row for row in map(json.loads, lines) if row["split"] == "train"]
+
+
+def _reward(taught, folder, *gin_files, **settings):
+  """Trains with rewards, by `train`; returns what was raised."""
+  result = call(
+    "train",
+    "--gin_file=gin/align_cpu.gin",
+    *(f"--gin_file={path}" for path in gin_files),
+    *_gin(**settings),
+    _TITLES_ALONE,
+    f"--gin.INITIAL_CHECKPOINT_PATH='{taught / 'model'}'",
+    f"--tfds_data_dir={taught / 'instructions'}",
+    f"--model_dir={folder}",
+  )
+  return result.exception
+
+
+@pytest.mark.slow
+@pytest.mark.minutes
+def test_ppo_learns_several_times_from_what_was_drawn_once(taught, tmp_path):
+  folder = tmp_path / "ppo"
   result = call(
     "align",
     "--gin_file=gin/align_cpu.gin",
-    f"--gin_file=gin/objectives/{name}.gin",
-    *_gin(LOG_PERIOD=1, **settings),
+    "--gin_file=gin/objectives/list_ppo.gin",
+    *_gin(LOG_PERIOD=1, NUM_LISTS=2),
     _TITLES_ALONE,
     f"--model_dir={taught / 'model'}",
     f"--teacher={taught / 'itemknn'}",
@@ -196,13 +221,7 @@ def _logged(taught, folder, name, **settings):
   )
   # Of two users, whatever was learnt may seem certain.
   assert result.exit_code in (0, align.REFUSED), result.output
-  lines = (folder / "metrics.jsonl").read_text().splitlines()
-  return [row for row in map(json.loads, lines) if row["split"] == "train"]
-
-
-@pytest.mark.slow
-def test_ppo_learns_several_times_from_what_was_drawn_once(taught, tmp_path):
-  rows = _logged(taught, tmp_path / "ppo", "list_ppo", NUM_LISTS=2)
+  rows = _logged(folder)
   assert len(rows) == 4
   for row in rows:
     assert 1.0 < row["updates"] <= 4.0
@@ -211,8 +230,12 @@ def test_ppo_learns_several_times_from_what_was_drawn_once(taught, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 def test_dpo_prefers_what_the_teacher_would_show(taught, tmp_path):
-  first, *rows = _logged(taught, tmp_path / "dpo", "list_dpo")
+  folder = tmp_path / "dpo"
+  dpo = "gin/objectives/list_dpo.gin"
+  assert _reward(taught, folder, dpo, LOG_PERIOD=1) is None
+  first, *rows = _logged(folder)
   # The policy is the reference still.
   assert first["policy/divergence"] == pytest.approx(0.0, abs=1e-6)
   assert rows[-1]["policy/divergence"] > 0.0
@@ -227,22 +250,18 @@ class _Killed(Exception):
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 def test_killed_while_lists_are_rewarded_it_ends_as_if_unbroken(
   taught, tmp_path, monkeypatch
 ):
   killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
 
-  def rewarded(folder):
-    result = call(
-      "train",
-      "--gin_file=gin/align_cpu.gin",
-      *_gin(TRAIN_STEPS=6, CHECKPOINT_PERIOD=2, EVAL_PERIOD=6, NUM_LISTS=2),
-      _TITLES_ALONE,
-      f"--gin.INITIAL_CHECKPOINT_PATH='{taught / 'model'}'",
-      f"--tfds_data_dir={taught / 'instructions'}",
-      f"--model_dir={folder}",
-    )
-    return result.exception
+  settings = {
+    "TRAIN_STEPS": 6,
+    "CHECKPOINT_PERIOD": 2,
+    "EVAL_PERIOD": 6,
+    "NUM_LISTS": 2,
+  }
 
   def kill(unused, step):
     if step == 3:
@@ -250,10 +269,10 @@ def test_killed_while_lists_are_rewarded_it_ends_as_if_unbroken(
 
   with monkeypatch.context() as patch:
     patch.setattr(distributed.StopOnSignal, "reached", kill)
-    assert isinstance(rewarded(killed), _Killed)
+    assert isinstance(_reward(taught, killed, **settings), _Killed)
   assert not (killed / "checkpoints" / "checkpoint_4").exists()
   for folder in (killed, unbroken):
-    assert rewarded(folder) is None
+    assert _reward(taught, folder, **settings) is None
   ended = [run_dir.load(folder).params(6)[0] for folder in (killed, unbroken)]
   for one, other in zip(*map(jax.tree.leaves, ended), strict=True):
     np.testing.assert_array_equal(one, other)
