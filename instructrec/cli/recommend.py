@@ -60,8 +60,7 @@ def _answer(
     wish=settings.wish,
     only=settings.only,
     exclude=settings.exclude,
-    max_price=settings.max_price,
-    min_price=settings.min_price,
+    **settings.bounds,
   )
   request = asked.of(ranker, k=settings.k, on_unknown=settings.on_unknown)
   (found,) = ranker.rank_all([request])

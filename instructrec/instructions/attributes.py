@@ -337,14 +337,20 @@ def _prices(catalog: Catalog, _: int) -> dict[str, list[int]]:
   }
 
 
+def years(catalog: Catalog) -> list[int | None]:
+  """The year of each item: that at the end of its title, or of its release."""
+  found = map(_YEAR.search, catalog.titles)
+  return [
+    int(said[1]) if said else released or None
+    for said, released in zip(found, catalog.years, strict=True)
+  ]
+
+
 def _decades(catalog: Catalog, _: int) -> dict[str, list[int]]:
   found = collections.defaultdict(list)
-  years = zip(catalog.titles, catalog.years, strict=True)
-  for item, (title, released) in enumerate(years):
-    said = _YEAR.search(title)
-    year = said[1] if said else str(released or "")
-    if year:
-      found[f"{year[:3]}0s"].append(item)
+  for item, year in enumerate(years(catalog)):
+    if year is not None:
+      found[f"{year // 10}0s"].append(item)
   return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from instructrec.instructions import attributes as attributes_lib
 
@@ -28,11 +28,21 @@ class Kind(enum.StrEnum):
   AT_MOST = "at_most"
   MAX_PRICE = "max_price"
   MIN_PRICE = "min_price"
+  MAX_YEAR = "max_year"
+  MIN_YEAR = "min_year"
   EXCLUDED = "excluded"
 
 
 _SOFT = frozenset((Kind.WANTED, Kind.LIKE))
 """Kinds that do not bind."""
+BOUNDS = {
+  Kind.MAX_PRICE: _Attribute.PRICE,
+  Kind.MIN_PRICE: _Attribute.PRICE,
+  Kind.MAX_YEAR: _Attribute.DECADE,
+  Kind.MIN_YEAR: _Attribute.DECADE,
+}
+"""Kinds that bound a number of an item, and the attribute it is behind."""
+_HIGHEST = frozenset((Kind.MAX_PRICE, Kind.MAX_YEAR))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,8 +51,9 @@ class Constraint:
 
   Attributes:
     kind: what is asked.
-    attribute: what an item is to have, or not; None for prices and items.
-    number: of a price, in the catalogue's currency, or how many items.
+    attribute: what an item is to have, or not; None for prices, years and
+      items.
+    number: of a price, in the catalogue's currency, a year, or how many items.
     percent: of `AT_MOST`, whether the number is in percent of the list.
     item_id: of an item, for `LIKE` and `EXCLUDED`.
     title: of that item.
@@ -69,9 +80,35 @@ class Constraint:
     return self.kind not in _SOFT
 
   @property
+  def about(self) -> attributes_lib.Kind | None:
+    """What it is about, in kinds of attributes: a bound on years, decades."""
+    if self.kind in BOUNDS:
+      return BOUNDS[self.kind]
+    return self.attribute and self.attribute.kind
+
+  @property
   def bounds_price(self) -> bool:
     """Whether it is a bound on prices."""
-    return self.kind in (Kind.MAX_PRICE, Kind.MIN_PRICE)
+    return BOUNDS.get(self.kind) is _Attribute.PRICE
+
+  @property
+  def bounds_year(self) -> bool:
+    """Whether it is a bound on years."""
+    return BOUNDS.get(self.kind) is _Attribute.DECADE
+
+  def within(
+    self, values: Float[np.ndarray, " items"]
+  ) -> Bool[np.ndarray, " items"]:
+    """Which prices, or years, its bound allows; not those unknown (NaN)."""
+    assert self.number is not None
+    if self.kind in _HIGHEST:
+      return values <= self.number
+    return values >= self.number
+
+  def excludes(self, other: "Constraint") -> bool:
+    """Whether another bound leaves nothing of this one: under 5, over 10."""
+    value = other.number
+    return value is not None and not self.within(np.array(value))
 
   @property
   def text(self) -> str:
@@ -86,6 +123,8 @@ class Constraint:
       Kind.AT_MOST: f"at most {amount}{'%' * self.percent} of {name}",
       Kind.MAX_PRICE: f"a price of at most {amount}",
       Kind.MIN_PRICE: f"a price of at least {amount}",
+      Kind.MAX_YEAR: f"from {amount} or earlier",
+      Kind.MIN_YEAR: f"from {amount} or later",
       Kind.EXCLUDED: f"not {name}",
     }[self.kind]
 

@@ -38,12 +38,16 @@ _MOST_KNOWN = 1000
 titles: each message is looked through for all of these."""
 _NUMBERED = re.compile(r"\s*\d{1,3}[.):]\s")
 """How a line of a numbered list begins."""
-_PRICES = (Kind.MAX_PRICE, Kind.MIN_PRICE)
 _FOR = (Kind.WANTED, Kind.AMONG)
 _WISHED = (*_FOR, Kind.UNWANTED)
 _AGAINST = (Kind.UNWANTED, Kind.AT_MOST)
 _EXCLUSIVE = (attributes_lib.Kind.PRICE, attributes_lib.Kind.DECADE)
 """An item has one of these, so that a later wish for another one corrects."""
+_OFF = {
+  Do.PRICE_OFF: attributes_lib.Kind.PRICE,
+  Do.YEAR_OFF: attributes_lib.Kind.DECADE,
+}
+"""What is said to be of no concern any more, by what it is of."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -272,17 +276,10 @@ class _Course:
       self._undo()
     elif act.do is Do.NOT_ONLY:
       self._loosen(act)
-    elif act.do is Do.PRICE_OFF:
-      self._drop(_is_of_price)
-    elif act.do in (Do.MAX_PRICE, Do.MIN_PRICE):
-      kind = Kind[act.do.name]
-      made = Constraint(kind, number=act.number)
-      self._drop(
-        lambda c: (
-          c != made and (c.kind is kind or (c.kind in _FOR and _is_of_price(c)))
-        )
-      )
-      self._add(act, made)
+    elif act.do in _OFF:
+      self._drop(lambda c: c.about is _OFF[act.do])
+    elif act.number is not None and act.attribute is None:
+      self._bound(act, Constraint(Kind[act.do.name], number=act.number))
     elif act.do is Do.TOOK:
       assert act.item_id is not None
       if act.item_id not in self._taken:
@@ -293,6 +290,15 @@ class _Course:
       self._add(act, shelf.of_item(kind, act.item_id))
     elif act.attribute is not None:
       self._do_attribute(act, added=added)
+
+  def _bound(self, act: Act, made: Constraint) -> None:
+    """A bound takes the place of what was said of the same before."""
+    self._drop(lambda c: c.kind is made.kind and c != made)
+    self._drop(
+      lambda c: c.about is made.about and (c.kind in _FOR or made.excludes(c)),
+      before=self._turn,
+    )
+    self._add(act, made)
 
   def _do_attribute(self, act: Act, *, added: bool) -> None:
     assert act.attribute is not None
@@ -334,8 +340,10 @@ class _Course:
         ),
         before=self._turn,
       )
-      if attribute.kind is attributes_lib.Kind.PRICE:
-        self._drop(lambda c: c.kind in _PRICES, before=self._turn)
+      self._drop(
+        lambda c: c.attribute is None and c.about is attribute.kind,
+        before=self._turn,
+      )
     self._add(act, made)
 
   def _is_bound(
@@ -392,10 +400,3 @@ def _as_read(constraint: Constraint) -> Constraint:
   if constraint.kind is Kind.AMONG:
     return dataclasses.replace(constraint, kind=Kind.WANTED)
   return constraint
-
-
-def _is_of_price(constraint: Constraint) -> bool:
-  attribute = constraint.attribute
-  return constraint.kind in _PRICES or (
-    attribute is not None and attribute.kind is attributes_lib.Kind.PRICE
-  )

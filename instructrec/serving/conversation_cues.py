@@ -27,6 +27,15 @@ class Cue(enum.Enum):
   MAX_AFTER = "the amount before is the most to pay"
   MIN = "the amount that follows is the least to pay"
   MIN_AFTER = "the amount before is the least to pay"
+  YEAR_OFF = "no bound on years holds"
+  YEARS = "two years or decades follow"
+  YEAR_BEFORE = "the year, or decade, that follows is too late"
+  YEAR_AFTER = "the year that follows is too early"
+  YEAR_SINCE = "the year that follows is the earliest"
+  YEAR_UNTIL = "the year that follows is the latest"
+  YEAR_IN = "the year that follows alone is wanted"
+  SINCE_AFTER = "the year before is the earliest"
+  UNTIL_AFTER = "the year before is the latest"
   FEWER = "half of what was shown of something"
   LIKE = "the item that follows is liked"
   EXCLUDE = "the item that follows is not wanted"
@@ -63,6 +72,7 @@ HUNDREDTH, CURRENCY = _SETS["hundredth"], _SETS["currency"]
 ABOUT_PRICE, NO_PRICE = _SETS["about_price"], _SETS["no_price"]
 DENIALS, PAYING = _SETS["denials"], _SETS["paying"]
 COUNTED, OF_LIST = _SETS["counted"], _SETS["of_list"]
+MADE = _SETS["made"]
 KINDS = {
   word: kind
   for kind in (Kind.DECADE, Kind.BRAND, Kind.CATEGORY)

@@ -37,6 +37,22 @@ class Shelf:
     return bool(np.isfinite(self.prices).any())
 
   @functools.cached_property
+  def years(self) -> Float[np.ndarray, " items"]:
+    """Not a number where a year is not known."""
+    return np.array(attributes_lib.years(self.catalog), np.float64)
+
+  @functools.cached_property
+  def has_years(self) -> bool:
+    """Whether any year is known."""
+    return bool(np.isfinite(self.years).any())
+
+  def _bounded(self, one: Constraint) -> Float[np.ndarray, " items"] | None:
+    """What a constraint bounds; None where it is no bound."""
+    if one.bounds_price:
+      return self.prices
+    return self.years if one.bounds_year else None
+
+  @functools.cached_property
   def _numbers(self) -> dict[attributes_lib.Attribute, int]:
     every = self.attributes.attributes
     return {attribute: number for number, attribute in enumerate(every)}
@@ -113,20 +129,17 @@ class Shelf:
       index: position of the item in the catalogue.
 
     Returns:
-      Truth where it is known: an item without attributes, or without a price,
-      may have any. None of what is asked of a list, or of likeness.
+      Truth where it is known: an item without attributes, without a price or
+      without a year may have any. None of what is asked of a list, or of
+      likeness.
     """
     kind = constraint.kind
     if kind is Kind.EXCLUDED:
       return self.catalog.item_ids[index] != constraint.item_id
-    if constraint.bounds_price:
-      price = float(self.prices[index])
-      if np.isnan(price):
-        return None
-      assert constraint.number is not None
-      if kind is Kind.MAX_PRICE:
-        return price <= constraint.number
-      return price >= constraint.number
+    bounded = self._bounded(constraint)
+    if bounded is not None:
+      value = bounded[index]
+      return None if np.isnan(value) else bool(constraint.within(value))
     if constraint.attribute is None or kind is Kind.AT_MOST:
       return None
     found = bool(np.isin(index, self._items_of[constraint.attribute]))
@@ -145,8 +158,8 @@ class Shelf:
     Args:
       constraints: what is asked.
       unknown: what is said of items of which it is not known: of those without
-        a price where a price is asked, of those without any attribute where
-        `AMONG` asks for one.
+        a price or a year where one is asked, of those without any attribute
+        where `AMONG` asks for one.
 
     Returns:
       A truth value for each item of the catalogue.
@@ -156,20 +169,14 @@ class Shelf:
       if one.kind is Kind.EXCLUDED:
         assert one.item_id is not None
         kept[self.catalog.index(one.item_id)] = False
-      elif one.kind is Kind.MAX_PRICE:
-        kept &= (self.prices <= one.number) | self._no_price & unknown
-      elif one.kind is Kind.MIN_PRICE:
-        kept &= (self.prices >= one.number) | self._no_price & unknown
+      elif (bounded := self._bounded(one)) is not None:
+        kept &= one.within(bounded) | np.isnan(bounded) & unknown
       elif one.kind is Kind.UNWANTED:
         kept &= ~self._having(one)
     among = [self._having(one) for one in constraints if one.kind is Kind.AMONG]
     if among:
       kept &= np.any(among, axis=0) | self._bare & unknown
     return kept
-
-  @functools.cached_property
-  def _no_price(self) -> Bool[np.ndarray, " items"]:
-    return np.isnan(self.prices)
 
   @functools.cached_property
   def _bare(self) -> Bool[np.ndarray, " items"]:

@@ -135,7 +135,7 @@ class MessageWords:
     value, end, has_currency = first
     if self.word(end) in joined_by:
       second = self.amount(end + 1)
-    elif end < len(self.tokens) and self._gap(end) in _DASHES:
+    elif self.is_dashed(end):
       second = self.amount(end)
     else:
       return None
@@ -147,6 +147,10 @@ class MessageWords:
       value /= 100
     low, high = sorted((value, second[0]))
     return (low, end), (high, second[1]), has_currency or second[2]
+
+  def is_dashed(self, place: int) -> bool:
+    """Whether a dash stands before a token."""
+    return place < len(self.tokens) and self._gap(place) in _DASHES
 
   def _gap(self, place: int) -> str:
     """What is no token between one and that before it."""

@@ -14,8 +14,8 @@ from instructrec.settings import ranking
 
 _LISTS = ("history", "candidates", "only", "exclude")
 _FIELDS = (
-  *("history", "wish", "k", "candidates", "id"),
-  *("only", "exclude", "max_price", "min_price"),
+  *("history", "wish", "k", "candidates", "id", "only", "exclude"),
+  *constraints.BOUNDS,
 )
 
 
@@ -33,6 +33,8 @@ class Request:
     exclude: titles or ids that are not to be found.
     max_price: the most that an item may cost.
     min_price: the least.
+    max_year: the latest year that an item may be of.
+    min_year: the earliest.
   """
 
   history: tuple[str, ...] = ()
@@ -44,6 +46,8 @@ class Request:
   exclude: tuple[str, ...] = ()
   max_price: float | None = None
   min_price: float | None = None
+  max_year: float | None = None
+  min_year: float | None = None
 
   def of(
     self,
@@ -67,12 +71,10 @@ class Request:
     """
     shelf, notes = ranker.shelf, list[str]()
     asked = [shelf.named(constraints.Kind.AMONG, name) for name in self.only]
-    for kind, price in (
-      (constraints.Kind.MAX_PRICE, self.max_price),
-      (constraints.Kind.MIN_PRICE, self.min_price),
-    ):
-      if price is not None:
-        asked.append(constraints.Constraint(kind, number=price))
+    for kind in constraints.BOUNDS:
+      number = getattr(self, kind)
+      if number is not None:
+        asked.append(constraints.Constraint(kind, number=number))
     for item in ranker.items(self.exclude, on_unknown, notes):
       asked.append(shelf.of_item(constraints.Kind.EXCLUDED, item))
     found = ranker.request(
@@ -118,8 +120,8 @@ def parse(line: bytes) -> Request:
   _check(given, "wish", str, "text")
   _check(given, "k", int, "a whole number")
   _check(given, "id", str | int, "text or a whole number")
-  _check(given, "max_price", int | float, "a number")
-  _check(given, "min_price", int | float, "a number")
+  for kind in constraints.BOUNDS:
+    _check(given, kind, int | float, "a number")
   return Request(**given)
 
 

@@ -13,6 +13,9 @@ class Do(enum.Enum):
   PRICE_OFF = "no bound on prices holds"
   MAX_PRICE = "a highest price"
   MIN_PRICE = "a lowest price"
+  YEAR_OFF = "no bound on years holds"
+  MAX_YEAR = "a latest year"
+  MIN_YEAR = "an earliest year"
   AT_MOST = "at most so many items that have an attribute"
   LIKE = "more like an item"
   EXCLUDE = "not an item"
@@ -37,7 +40,7 @@ class Act:
     words: of the message.
     start: of its first letter.
     attribute: the number of one.
-    number: a price, or how many.
+    number: a price, a year, or how many.
     percent: whether it is in percent of the list.
     item_id: an item.
     why: of words that are not understood, where it can be said.

@@ -1,7 +1,7 @@
 """Reads one message of a conversation into what it asks to be done.
 
-What is said of prices, of numbers, of items that were shown and of what was
-said before goes by `conversation_cues.yaml`; the rest is a wish, and
+What is said of prices, of years, of numbers, of items that were shown and of
+what was said before goes by `conversation_cues.yaml`; the rest is a wish, and
 `wish_reader` reads it. Words that neither takes are told as not understood.
 """
 
@@ -16,6 +16,7 @@ from instructrec.serving import (
   item_shelf,
   turn_amounts,
   turn_draft,
+  turn_years,
 )
 from instructrec.serving.conversation_cues import Cue
 from instructrec.serving.turn_acts import Act, Before, Do
@@ -67,6 +68,7 @@ class _Message:
     self._message, self._before = draft.message, draft.before
     self._shelf = draft.shelf
     self._amounts = turn_amounts.TurnAmounts(draft)
+    self._years = turn_years.TurnYears(draft)
     self._binding: set[int] = set()  # First letters of things.
 
   def acts(self) -> list[Act]:
@@ -79,6 +81,8 @@ class _Message:
 
   def _take(self, place: int) -> int:
     """Takes what begins at a token; where that ends, or 0."""
+    if end := self._years.bounded(place):
+      return end
     if end := self._amounts.counted_or_priced(place):
       return end
     for size, cue in conversation_cues.at(self._message.words, place):
@@ -87,7 +91,7 @@ class _Message:
     return 0
 
   def _take_cue(self, cue: Cue, start: int, stop: int) -> int:
-    if cue in (Cue.START_OVER, Cue.PRICE_OFF):
+    if cue in (Cue.START_OVER, Cue.PRICE_OFF, Cue.YEAR_OFF):
       return self._draft.add(Do[cue.name], start, stop)
     if cue is Cue.UNDO:
       return self._message.is_alone(start, stop) and self._draft.add(

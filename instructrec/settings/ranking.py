@@ -110,6 +110,13 @@ class RecommendationSettings(RunSettings):
   min_price: Annotated[
     float | None, Option("The least that an item may cost, likewise.")
   ] = None
+  max_year: Annotated[
+    float | None,
+    Option("The latest year of an item; unknown years are left out."),
+  ] = None
+  min_year: Annotated[
+    float | None, Option("The earliest year of an item, likewise.")
+  ] = None
   exclude: Annotated[
     tuple[str, ...], Option("Title or id that is left out; may be repeated.")
   ] = ()
@@ -126,7 +133,8 @@ class RecommendationSettings(RunSettings):
     pathlib.Path | None,
     Option(
       "Many requests, a JSON object a line: history, wish, k, only, exclude, "
-      "max_price, min_price, candidates, and an id; gzipped or not."
+      "max_price, min_price, max_year, min_year, candidates, and an id; "
+      "gzipped or not."
     ),
   ] = None
   output: Annotated[
@@ -149,12 +157,7 @@ class RecommendationSettings(RunSettings):
     """Checks the numbers, and what is asked."""
     super().__post_init__()
     asks = bool(
-      self.history
-      or self.wish
-      or self.only
-      or self.exclude
-      or self.max_price is not None
-      or self.min_price is not None
+      self.history or self.wish or self.only or self.exclude or self.bounds
     )
     if (self.input is None) != (self.output is None):
       raise ValueError(
@@ -176,3 +179,14 @@ class RecommendationSettings(RunSettings):
       raise ValueError(
         "nothing is asked for; pass --history, --wish or both, or --input"
       )
+
+  @property
+  def bounds(self) -> dict[str, float]:
+    """The bounds on prices and years that are given, by name."""
+    found = {
+      "max_price": self.max_price,
+      "min_price": self.min_price,
+      "max_year": self.max_year,
+      "min_year": self.min_year,
+    }
+    return {name: each for name, each in found.items() if each is not None}

@@ -17,10 +17,11 @@ def test_a_line_is_a_request():
   )
   assert request_lines.parse(b'{"wish": null}') == request_lines.Request()
   filters = (
-    b'{"only": ["kites"], "exclude": [7], "max_price": 3, "min_price": 1}'
+    b'{"only": ["kites"], "exclude": [7], "max_price": 3, "min_price": 1, '
+    b'"max_year": 1999}'
   )
   assert request_lines.parse(filters) == request_lines.Request(
-    only=("kites",), exclude=("7",), max_price=3, min_price=1
+    only=("kites",), exclude=("7",), max_price=3, min_price=1, max_year=1999
   )
 
 
@@ -41,6 +42,7 @@ def test_a_line_is_a_request():
     ('{"only": "kites"}', "only is 'kites', expected a list of attributes"),
     ('{"max_price": "3"}', "max_price is '3', expected a number"),
     ('{"min_price": true}', "min_price is True, expected a number"),
+    ('{"min_year": "1990s"}', "min_year is '1990s', expected a number"),
     ('{"id": [1]}', r"id is \[1\], expected text or a whole number"),
   ],
 )

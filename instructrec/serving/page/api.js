@@ -261,15 +261,15 @@ function reading(understood, last) {
 }
 
 function chip({ text, kind, attribute, turn, words }) {
-  const price = kind === "max_price" || kind === "min_price";
+  const bounded = /^(?:max|min)_(price|year)$/.exec(kind)?.[1];
   return {
     text,
     against: kind === "unwanted" || kind === "excluded",
     turn: turn ?? null,
     words: words ?? null,
     // What says that it is not asked for any more; null where no sentence does.
-    takeBack: price
-      ? "Any price."
+    takeBack: bounded
+      ? `Any ${bounded}.`
       : attribute
         ? `Forget about ${attribute.name}.`
         : null,
