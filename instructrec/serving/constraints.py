@@ -84,7 +84,7 @@ class Constraint:
     """What it is about, in kinds of attributes: a bound on years, decades."""
     if self.kind in BOUNDS:
       return BOUNDS[self.kind]
-    return self.attribute and self.attribute.kind
+    return None if self.attribute is None else self.attribute.kind
 
   @property
   def bounds_price(self) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import os
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from instructrec.settings.option import Option
 from instructrec.settings.preparation import OnBadRow
@@ -181,7 +181,7 @@ class RecommendationSettings(RunSettings):
       )
 
   @property
-  def bounds(self) -> dict[str, float]:
+  def bounds(self) -> dict[str, Any]:
     """The bounds on prices and years that are given, by name."""
     found = {
       "max_price": self.max_price,
