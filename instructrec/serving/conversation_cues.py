@@ -72,7 +72,7 @@ HUNDREDTH, CURRENCY = _SETS["hundredth"], _SETS["currency"]
 ABOUT_PRICE, NO_PRICE = _SETS["about_price"], _SETS["no_price"]
 DENIALS, PAYING = _SETS["denials"], _SETS["paying"]
 COUNTED, OF_LIST = _SETS["counted"], _SETS["of_list"]
-MADE = _SETS["made"]
+MADE, LIVED = _SETS["made"], _SETS["lived"]
 KINDS = {
   word: kind
   for kind in (Kind.DECADE, Kind.BRAND, Kind.CATEGORY)

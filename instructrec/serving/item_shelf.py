@@ -43,8 +43,11 @@ class Shelf:
 
   @functools.cached_property
   def has_years(self) -> bool:
-    """Whether any year is known."""
-    return bool(np.isfinite(self.years).any())
+    """Whether those of half of the items are known: else nobody asks for them.
+
+    Of toys some titles end in a year, and "2000" is rather one of pieces.
+    """
+    return bool(np.isfinite(self.years).mean() >= 0.5)
 
   def _bounded(self, one: Constraint) -> Float[np.ndarray, " items"] | None:
     """What a constraint bounds; None where it is no bound."""

@@ -92,14 +92,15 @@ class TurnYears:
     return None if first % 10 else _Period(first, first + 9, place + 1)
 
   def _is_other_number(self, place: int) -> bool:
-    """Whether it is money, or counts something: "2000 pieces"."""
+    """Whether it is money, of a life, or counts something: "2000 pieces"."""
     message = self._message
+    elsewhere = conversation_cues.ABOUT_PRICE | conversation_cues.LIVED
     amount = message.amount(place)
     return (
       message.word(place - 1) in message_words.SIGNS
       or (amount is not None and amount[2])
       or message.word(place + 1) in conversation_cues.NO_PRICE
-      or not conversation_cues.ABOUT_PRICE.isdisjoint(
+      or not elsewhere.isdisjoint(
         message.words[at] for at in message.clause(place)
       )
     )

@@ -68,6 +68,9 @@ def until(year):
     ("under 2000 dollars", []),
     ("from $1990", []),
     ("from 2000 pages on", []),
+    ("I was born in 1994", []),
+    ("horror that came out in 1994", ["horror", since(1994), until(1994)]),
+    ("from the 80s on", [since(1980)]),
     ("like Heat 0 (1970)", ["like 'Heat 0 (1970)'"]),
   ],
 )  # fmt: skip
@@ -76,6 +79,11 @@ def test_years_of_films(said, expected, films):
   assert sorted(texts(found)) == sorted(expected)
   assert bool(expected) or found.not_understood
   assert not (expected and found.not_understood), found.understood
+
+
+def test_a_year_of_somebodys_life_is_none_of_items(films):
+  found = films.read([Message("user", "a fan of horror since 1990")])
+  assert found.understood == "horror; not understood: 'since 1990'"
 
 
 def test_one_year_is_not_left_out(films):
