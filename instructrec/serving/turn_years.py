@@ -126,8 +126,11 @@ class TurnYears:
       return 0
     if last is None:
       return 0
+    start = self._start(place)
+    if (denial := self._denial(start)) is not None:
+      return self._refuse(denial, start, last.end)
     low, high = sorted((first, last))
-    return self._between(low.first, high.last, self._start(place), last.end)
+    return self._between(low.first, high.last, start, last.end)
 
   def _between(self, first: int, last: int, start: int, stop: int) -> int:
     """Takes the words of two bounds."""
@@ -142,20 +145,11 @@ class TurnYears:
       period = self._period(place + size)
       if period is None:
         continue
-      start = self._start(place)
-      denial = self._denial(start)
       after = self._after(period.end)
       if cue is Cue.YEAR_IN and after is not None:
         cue, end = after
         period = period._replace(end=end)
-      if denial is None:
-        return self._add(cue, period, start)
-      things = [at for at in self._message.things if denial < at < start]
-      if cue not in _DENIED:
-        return self._refuse(period, start if things else denial)
-      until = min(things, default=start)
-      self._draft.taken[denial:until] = [True] * (until - denial)
-      return self._add(_DENIED[cue], period, start)
+      return self._add(cue, period, self._start(place))
     return 0
 
   def _followed(self, place: int) -> int:
@@ -190,8 +184,17 @@ class TurnYears:
   def _add(self, cue: Cue, period: _Period, start: int) -> int:
     """Takes a bound; of a year alone, two."""
     first, last, end = period
+    if cue is Cue.YEAR_IN and not period.is_year:
+      return 0  # What is from the nineties is wanted, or not, as by a wish.
+    denial = self._denial(start)
     if cue is Cue.YEAR_IN:
-      return self._between(first, last, start, end) if period.is_year else 0
+      if denial is not None:
+        return self._refuse(denial, start, end)
+      return self._between(first, last, start, end)
+    if denial is not None:
+      cue = _DENIED[cue]
+      until = min(self._things(denial, start), default=start)
+      self._draft.taken[denial:until] = [True] * (until - denial)
     do, year = {
       Cue.YEAR_BEFORE: (Do.MAX_YEAR, first - 1),
       Cue.YEAR_AFTER: (Do.MIN_YEAR, last + 1),
@@ -200,12 +203,16 @@ class TurnYears:
     }[cue]
     return self._draft.add(do, start, end, number=float(year))
 
-  def _refuse(self, period: _Period, start: int) -> int:
-    """What is of one year alone is not kept out."""
-    if not period.is_year:
-      return 0  # "Nothing from the nineties" is a wish.
-    why = "a single year is not left out"
-    return self._draft.unknown(start, period.end, why)
+  def _refuse(self, denial: int, start: int, stop: int) -> int:
+    """Some years are not left out where those before and after stay."""
+    # What else is denied, "no comedies from 1994", stays so.
+    is_alone = not self._things(denial, stop + 1)
+    why = "years between others are not left out"
+    return self._draft.unknown(denial if is_alone else start, stop, why)
+
+  def _things(self, start: int, stop: int) -> list[int]:
+    """Places of what is named there."""
+    return [at for at in self._message.things if start < at < stop]
 
   def _start(self, place: int) -> int:
     """Where "released before" begins."""

@@ -35,6 +35,7 @@ def until(year):
       "earlier than the 1990s", "before the nineties", "before the year 1990",
       "prior to the 90s", "not since 1990", "until 1989", "up to 1989",
       "1989 or earlier", "1989 and older", "from 1989 or before",
+      "nothing from 1990 on", "no 1990 or later",
       "nothing newer than 1989", "nothing after the 80s", "the 80s or earlier",
       "no later than 1989", "I don't want anything after 1989",
     )),
@@ -86,11 +87,21 @@ def test_a_year_of_somebodys_life_is_none_of_items(films):
   assert found.understood == "horror; not understood: 'since 1990'"
 
 
-def test_one_year_is_not_left_out(films):
-  found = films.read([Message("user", "horror, but not from 1994")])
-  assert texts(found) == ["horror"]
+@pytest.mark.parametrize(
+  ("said", "kept", "words"),
+  [
+    ("horror, but not from 1994", ["horror"], "not from 1994"),
+    ("horror, not from 1990 to 1995", ["horror"], "not from 1990 to 1995"),
+    ("nothing between 1990 and 1995", [], "nothing between 1990 and 1995"),
+    ("no horror from 1994", ["no horror"], "from 1994"),
+    ("no 1994 horror", ["no horror"], "1994"),
+  ],
+)
+def test_years_between_others_are_not_left_out(said, kept, words, films):
+  found = films.read([Message("user", said)])
+  assert texts(found) == kept
   assert found.notes == [
-    "'not from 1994' changes nothing: a single year is not left out"
+    f"{words!r} changes nothing: years between others are not left out"
   ]
 
 
