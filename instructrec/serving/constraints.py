@@ -30,6 +30,7 @@ class Kind(enum.StrEnum):
   MIN_PRICE = "min_price"
   MAX_YEAR = "max_year"
   MIN_YEAR = "min_year"
+  YEAR = "year"
   EXCLUDED = "excluded"
 
 
@@ -40,6 +41,7 @@ BOUNDS = {
   Kind.MIN_PRICE: _Attribute.PRICE,
   Kind.MAX_YEAR: _Attribute.DECADE,
   Kind.MIN_YEAR: _Attribute.DECADE,
+  Kind.YEAR: _Attribute.DECADE,
 }
 """Kinds that bound a number of an item, and the attribute it is behind."""
 _HIGHEST = frozenset((Kind.MAX_PRICE, Kind.MAX_YEAR))
@@ -101,6 +103,8 @@ class Constraint:
   ) -> Bool[np.ndarray, " items"]:
     """Which prices, or years, its bound allows; not those unknown (NaN)."""
     assert self.number is not None
+    if self.kind is Kind.YEAR:
+      return values == self.number
     if self.kind in _HIGHEST:
       return values <= self.number
     return values >= self.number
@@ -125,6 +129,7 @@ class Constraint:
       Kind.MIN_PRICE: f"a price of at least {amount}",
       Kind.MAX_YEAR: f"from {amount} or earlier",
       Kind.MIN_YEAR: f"from {amount} or later",
+      Kind.YEAR: f"from {amount}",
       Kind.EXCLUDED: f"not {name}",
     }[self.kind]
 

@@ -35,6 +35,7 @@ class Request:
     min_price: the least.
     max_year: the latest year that an item may be of.
     min_year: the earliest.
+    year: the only one.
   """
 
   history: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Request:
   min_price: float | None = None
   max_year: float | None = None
   min_year: float | None = None
+  year: float | None = None
 
   def of(
     self,

@@ -16,6 +16,7 @@ class Do(enum.Enum):
   YEAR_OFF = "no bound on years holds"
   MAX_YEAR = "a latest year"
   MIN_YEAR = "an earliest year"
+  YEAR = "a year"
   AT_MOST = "at most so many items that have an attribute"
   LIKE = "more like an item"
   EXCLUDE = "not an item"

@@ -40,10 +40,6 @@ class _Period(NamedTuple):
   last: int
   end: int
 
-  @property
-  def is_year(self) -> bool:
-    return self.first == self.last
-
 
 class TurnYears:
   """Reads the years of a message, where those of the items are known.
@@ -130,12 +126,9 @@ class TurnYears:
     if (denial := self._denial(start)) is not None:
       return self._refuse(denial, start, last.end)
     low, high = sorted((first, last))
-    return self._between(low.first, high.last, start, last.end)
-
-  def _between(self, first: int, last: int, start: int, stop: int) -> int:
-    """Takes the words of two bounds."""
-    self._draft.note(Do.MIN_YEAR, start, stop, number=float(first))
-    return self._draft.add(Do.MAX_YEAR, start, stop, number=float(last))
+    for do, year in ((Do.MIN_YEAR, low.first), (Do.MAX_YEAR, high.last)):
+      self._draft.add(do, start, last.end, number=float(year))
+    return last.end
 
   def _led(self, place: int) -> int:
     """A year behind what says how it bounds: "since 1990"."""
@@ -182,15 +175,13 @@ class TurnYears:
     return None
 
   def _add(self, cue: Cue, period: _Period, start: int) -> int:
-    """Takes a bound; of a year alone, two."""
+    """Takes a bound, or a year alone."""
     first, last, end = period
-    if cue is Cue.YEAR_IN and not period.is_year:
+    if cue is Cue.YEAR_IN and first != last:
       return 0  # What is from the nineties is wanted, or not, as by a wish.
     denial = self._denial(start)
-    if cue is Cue.YEAR_IN:
-      if denial is not None:
-        return self._refuse(denial, start, end)
-      return self._between(first, last, start, end)
+    if denial is not None and cue is Cue.YEAR_IN:
+      return self._refuse(denial, start, end)
     if denial is not None:
       cue = _DENIED[cue]
       until = min(self._things(denial, start), default=start)
@@ -200,6 +191,7 @@ class TurnYears:
       Cue.YEAR_AFTER: (Do.MIN_YEAR, last + 1),
       Cue.YEAR_SINCE: (Do.MIN_YEAR, first),
       Cue.YEAR_UNTIL: (Do.MAX_YEAR, last),
+      Cue.YEAR_IN: (Do.YEAR, first),
     }[cue]
     return self._draft.add(do, start, end, number=float(year))
 

@@ -117,6 +117,9 @@ class RecommendationSettings(RunSettings):
   min_year: Annotated[
     float | None, Option("The earliest year of an item, likewise.")
   ] = None
+  year: Annotated[
+    float | None, Option("The only year of an item, likewise.")
+  ] = None
   exclude: Annotated[
     tuple[str, ...], Option("Title or id that is left out; may be repeated.")
   ] = ()
@@ -133,7 +136,7 @@ class RecommendationSettings(RunSettings):
     pathlib.Path | None,
     Option(
       "Many requests, a JSON object a line: history, wish, k, only, exclude, "
-      "max_price, min_price, max_year, min_year, candidates, and an id; "
+      "max_price, min_price, max_year, min_year, year, candidates, and an id; "
       "gzipped or not."
     ),
   ] = None
@@ -188,5 +191,6 @@ class RecommendationSettings(RunSettings):
       "min_price": self.min_price,
       "max_year": self.max_year,
       "min_year": self.min_year,
+      "year": self.year,
     }
     return {name: each for name, each in found.items() if each is not None}

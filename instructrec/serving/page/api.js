@@ -261,7 +261,7 @@ function reading(understood, last) {
 }
 
 function chip({ text, kind, attribute, turn, words }) {
-  const bounded = /^(?:max|min)_(price|year)$/.exec(kind)?.[1];
+  const bounded = /^(?:(?:max|min)_)?(price|year)$/.exec(kind)?.[1];
   return {
     text,
     against: kind === "unwanted" || kind === "excluded",
