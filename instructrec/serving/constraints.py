@@ -32,6 +32,7 @@ class Kind(enum.StrEnum):
   MIN_YEAR = "min_year"
   YEAR = "year"
   EXCLUDED = "excluded"
+  PLACES = "places"
 
 
 _SOFT = frozenset((Kind.WANTED, Kind.LIKE))
@@ -44,6 +45,7 @@ BOUNDS = {
   Kind.YEAR: _Attribute.DECADE,
 }
 """Kinds that bound a number of an item, and the attribute it is behind."""
+_OF_LISTS = frozenset((Kind.AT_MOST, Kind.PLACES))
 _HIGHEST = frozenset((Kind.MAX_PRICE, Kind.MAX_YEAR))
 
 
@@ -131,6 +133,7 @@ class Constraint:
       Kind.MIN_YEAR: f"from {amount} or later",
       Kind.YEAR: f"from {amount}",
       Kind.EXCLUDED: f"not {name}",
+      Kind.PLACES: f"{amount} item{'s' * (self.number != 1)}",
     }[self.kind]
 
   def count(self, k: int) -> int:
@@ -157,6 +160,23 @@ class Constraint:
     }
 
 
+def places(constraints: Sequence[Constraint], k: int) -> tuple[int, list[str]]:
+  """How many items a list has of which somebody may say how many.
+
+  Args:
+    constraints: what is asked.
+    k: how many at most.
+
+  Returns:
+    The number, and a note where more are asked for.
+  """
+  asked = [one.number for one in constraints if one.kind is Kind.PLACES]
+  most = int(asked[-1] or k) if asked else k
+  if most <= k:
+    return most, []
+  return k, [f"{most} items are asked for, and at most {k} given"]
+
+
 def told(
   constraints: Sequence[Constraint],
   breaking: Bool[np.ndarray, " candidates"],
@@ -173,8 +193,8 @@ def told(
     Notes; none where nothing was done.
   """
   binding = [one for one in constraints if one.binds]
-  of_list = [one.text for one in binding if one.kind is Kind.AT_MOST]
-  texts = [one.text for one in binding if one.kind is not Kind.AT_MOST]
+  of_list = [one.text for one in binding if one.kind in _OF_LISTS]
+  texts = [one.text for one in binding if one.kind not in _OF_LISTS]
   notes = []
   if count := int(breaking.sum()):
     notes.append(

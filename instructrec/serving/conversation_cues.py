@@ -22,6 +22,7 @@ class Cue(enum.Enum):
   PRICIER = "a higher price"
   COUNT = "so many follow at most, of something"
   COUNT_LESS = "fewer than so many follow, of something"
+  LISTED = "how many items are wanted follows"
   BETWEEN = "two amounts follow"
   MAX = "the amount that follows is the most to pay"
   MAX_AFTER = "the amount before is the most to pay"
@@ -73,6 +74,8 @@ ABOUT_PRICE, NO_PRICE = _SETS["about_price"], _SETS["no_price"]
 DENIALS, PAYING = _SETS["denials"], _SETS["paying"]
 COUNTED, OF_LIST = _SETS["counted"], _SETS["of_list"]
 MADE, LIVED = _SETS["made"], _SETS["lived"]
+NOUNS = _SETS["nouns"]
+"""What items are called, of whatever kind they are."""
 KINDS = {
   word: kind
   for kind in (Kind.DECADE, Kind.BRAND, Kind.CATEGORY)

@@ -11,10 +11,7 @@ from instructrec.instructions import spoken
 from instructrec.serving import conversation_cues
 from instructrec.serving.message_words import MessageWords
 
-_NOUNS = frozenset(
-  "one ones item items title titles result results place movie movies film "
-  "films book books game games toy toys album albums".split()
-)
+_NOUNS = conversation_cues.NOUNS | {"one", "ones", "place"}
 _NUMBERED = frozenset("number no nr # item place result".split())
 _ARTICLES = frozenset(
   "the a an another your my our any of to for about".split()

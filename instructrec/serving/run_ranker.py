@@ -90,7 +90,7 @@ class Ranker:
       wish: what is wanted, in words, or what `conversations` read of several
         messages. To the model, a full stop is put behind it where it has none,
         as the sentences of training do.
-      k: how many places.
+      k: how many places; fewer where the wish asks for fewer.
       candidates: titles or ids to rank; None for the catalogue but the history.
       on_unknown: "error", "skip" or "nearest": what to do with titles that the
         catalogue does not have; what was done is among the notes.
@@ -151,6 +151,8 @@ class Ranker:
     if not len(places):
       raise ValueError("there are no candidates to rank")
     places = self._meeting(places, asked)
+    k, more = constraints.places(asked, k)
+    notes += more
     if among is not None and state.kept:
       breaking = ~self.shelf.allowed(state.kept, unknown=True)[places]
       notes += constraints.told(state.kept, breaking, "candidates")

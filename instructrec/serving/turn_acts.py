@@ -18,6 +18,7 @@ class Do(enum.Enum):
   MIN_YEAR = "an earliest year"
   YEAR = "a year"
   AT_MOST = "at most so many items that have an attribute"
+  PLACES = "so many items in all"
   LIKE = "more like an item"
   EXCLUDE = "not an item"
   TOOK = "an item was taken"

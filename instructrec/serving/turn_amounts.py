@@ -9,6 +9,11 @@ from instructrec.serving.conversation_cues import Cue
 from instructrec.serving.turn_acts import Do
 
 _NO_PRICES = "this catalogue has no prices"
+_LISTED = conversation_cues.NOUNS | conversation_cues.COUNTED - {
+  "of",
+  "one",
+  "ones",
+}
 _OWN = frozenset(("by", "from", "with"))
 _LONGEST = 12
 """More items of a list are not counted by what they have: "20 by Oakline"."""
@@ -121,6 +126,10 @@ class TurnAmounts:
         if not count:
           return self._draft.add(Do.UNWANT, place, end, attribute=attribute)
         return 0
+    if self._message.clause(place).start == place:
+      whole = self._whole(place)  # "Five films, please."
+      if whole is not None and self._message.word(whole[1]) in _LISTED:
+        return self.listed(place, place)
     if amount is None:
       return 0
     value, end, has_currency = amount
@@ -158,6 +167,54 @@ class TurnAmounts:
     if thing is None or (less and (percent or not count)):
       return 0
     return self._at_most(start, thing[0], count - less, percent, thing[1])
+
+  def listed(self, start: int, stop: int, *, less: bool = False) -> int:
+    """How many items there are to be in all: "top three", "give me 5 kites".
+
+    Args:
+      start: of the cue.
+      stop: likewise.
+      less: whether it says that there are to be fewer.
+    """
+    message = self._message
+    found = self._whole(stop)
+    if found is None or self._draft.named(stop) is not None:
+      return 0  # "12 Monkeys" is a title.
+    count, end = found
+    others = [at for at in message.clause(start) if at not in range(start, end)]
+    # "3 puzzles and 2 kites" has no number of all.
+    if any(
+      whole is not None and whole[1] in message.things
+      for whole in map(self._whole, others)
+    ):
+      return 0
+    is_called, is_thing = message.word(end) in _LISTED, end in message.things
+    # "I want one" says of what, and not how many.
+    is_alone = message.is_loose(end) and message.word(stop) != "one"
+    if not (is_called or is_thing or is_alone) or count <= less:
+      return 0
+    end += is_called and not is_thing
+    return self._draft.add(Do.PLACES, start, end, number=float(count - less))
+
+  def listed_at_most(self, start: int, stop: int, *, less: bool) -> int:
+    """The same of "at most five films"; without a noun it is a price."""
+    found = self._whole(stop)
+    if found is None or self._message.word(found[1]) not in _LISTED:
+      return 0
+    return self.listed(start, stop, less=less)
+
+  def _whole(self, place: int) -> tuple[int, int] | None:
+    """A number of items at a place, from 1, and its end."""
+    number = self._message.number(place)
+    if number is None or number[1] or not number[0]:
+      return None
+    count, _, end = number
+    # "For 4 players", "5 stars".
+    other = self._message.word(end) in conversation_cues.NO_PRICE
+    amount = self._message.amount(place)
+    if other or (amount is not None and amount[2]):
+      return None
+    return count, end
 
   def _at_most(
     self, start: int, stop: int, count: int, percent: bool, attribute: int

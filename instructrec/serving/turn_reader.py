@@ -108,7 +108,12 @@ class _Message:
     if cue is Cue.BETWEEN:
       return self._amounts.between(start, stop)
     if cue in (Cue.COUNT, Cue.COUNT_LESS):
-      return self._amounts.count(start, stop, less=cue is Cue.COUNT_LESS)
+      less = cue is Cue.COUNT_LESS
+      return self._amounts.count(
+        start, stop, less=less
+      ) or self._amounts.listed_at_most(start, stop, less=less)
+    if cue is Cue.LISTED:
+      return self._amounts.listed(start, stop)
     if cue is Cue.FEWER:
       return self._amounts.fewer(start, stop)
     if cue in (Cue.LIKE, Cue.EXCLUDE, Cue.TOOK):

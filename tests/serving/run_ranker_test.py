@@ -88,6 +88,23 @@ def test_what_binds_filters_the_catalogue_and_lowers_candidates(ranker):
   )
 
 
+def test_words_say_how_many_there_are(ranker):
+  wish = "Give me two items with an ocean."
+  found = ranker.rank([], wish, k=5)
+  assert len(found) == 2
+  assert list(found) == list(ranker.rank([], wish, k=2))
+  found = ranker.rank([], "Show me 20 with an ocean.", k=5)
+  assert len(found) == 5
+  assert "20 items are asked for, and at most 5 given" in found.notes
+  some = ranker.opened.catalog.item_ids[3:9]
+  found = ranker.rank([], wish, candidates=some, k=len(some))
+  assert len(found) == len(some)
+  (note,) = found.notes
+  assert note == (
+    "all candidates are ranked, so that this does not hold: 2 items"
+  )
+
+
 def test_a_conversation_is_ranked_for_as_what_it_has_come_to(ranker):
   """Its last wish is not read again: what was taken back stays so."""
   said = ["Something under 1 dollar with an ocean.", "Forget the price."]

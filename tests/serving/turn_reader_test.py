@@ -85,6 +85,31 @@ from instructrec.serving.messages import Message
     ("no more than zero kites", "at most 0 of kites"),
     ("0 kites", "no kites"),
     ("at most 20 for a kite", "a price of at most 20, kites"),
+    *(
+      (said, "5 items")
+      for said in (
+        "give me five films",
+        "show me 5",
+        "top five",
+        "5 suggestions, please",
+        "I'd like five",
+        "only five results",
+        "at most 5 films",
+        "fewer than six films",
+      )
+    ),
+    ("show me two kites", "2 items, kites"),
+    ("the best 3 puzzles under $20", "3 items, puzzles, a price of at most 20"),
+    ("one game, please", "1 item"),
+    # What counts something else.
+    ("show me one with dinosaurs", "Dinosaur"),
+    ("up to 5", "a price of at most 5"),
+    ("find me 2 player games", "not understood: '2 player'"),
+    ("my 3 kids", "not understood: '3 kids'"),
+    (
+      "give me 3 puzzles and 2 kites",
+      "puzzles, kites; not understood: '3', '2'",
+    ),
     ("kites under 20%", "kites; not understood: 'under 20'"),
     (
       "I don't want to spend more than 20 dollars on a kite",
@@ -105,7 +130,7 @@ from instructrec.serving.messages import Message
     ),
     ("at most one or two kites", "at most 2 of kites"),
     ("at most 2-3 kites", "at most 3 of kites"),
-    ("at most 3 items", "not understood: 'most 3'"),
+    ("at most 3 items", "3 items"),
     ("fewer puzzles", "at most 0 of puzzles"),
     ("under 90 minutes", "not understood: 'under 90 minutes'"),
     ("for kids under 8", "not understood: 'kids under 8'"),

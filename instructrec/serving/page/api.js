@@ -4,7 +4,7 @@ const DEADLINE_MS = 60_000;
 const TOLD = 0.05; // Nats above the average item from which an effect is told.
 const SHOWN = 0.005; // Nats from which a number is shown.
 // What is asked of a list, or moves items alone, no item meets by itself.
-const OF_LISTS = new Set(["like", "at_most"]);
+const OF_LISTS = new Set(["like", "at_most", "places"]);
 const FOUND = 12; // Items that a search shows.
 
 /** The parts of a request, in words. */

@@ -103,7 +103,7 @@ def _add_recommending(app: fastapi.FastAPI, ask: asking.Asking) -> None:
       made = turn(run, body)
       if made.question is None:
         return made, None, unread
-      notes = [*unread, *run.notes(made.question)]
+      notes = [*made.notes, *unread, *run.notes(made.question)]
       return made, run.answers.read(made.question), notes
 
     async def work() -> tuple[dict[str, Any], int]:

@@ -26,11 +26,13 @@ class Turn:
     state: what it says, as it was read.
     question: what is asked; None where no item meets what is asked.
     asked: the constraints that hold, those of filters among them.
+    notes: what of it is not done.
   """
 
   state: conversation_state.State
   question: questions.Question | None
   asked: tuple[constraints.Constraint, ...]
+  notes: tuple[str, ...] = ()
 
 
 def single(
@@ -62,7 +64,7 @@ def turn(
     run: what is asked.
     state: what was said.
     filters: what may be recommended beside it.
-    k: how many.
+    k: how many; fewer where fewer are asked for.
 
   Returns:
     What it comes to.
@@ -85,6 +87,7 @@ def turn(
   kept &= shelf.allowed(every)
   if not kept.any():
     return Turn(state, None, every)
+  k, notes = constraints.places(every, k)
   question = questions.Question(
     state.history,
     wish_sentence.sentence(state.wish),
@@ -93,7 +96,7 @@ def turn(
     k,
     tuple(shelf.limits(every, k)),
   )
-  return Turn(state, question, every)
+  return Turn(state, question, every, tuple(notes))
 
 
 def allowed(

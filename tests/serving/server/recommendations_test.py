@@ -88,6 +88,19 @@ def test_what_is_not_read_is_said(server, run):
   assert any("newest 4 of 9" in note for note in answer["meta"]["warnings"])
 
 
+def test_words_say_how_many_results_there_are(server):
+  wish = "Give me two items about the ocean."
+  answer = ask(server, instruction=wish, k=5)
+  assert len(answer["results"]) == 2
+  turn = {"messages": [{"role": "user", "content": wish}]}
+  chat = server.post("/v1/chat/completions", turn).json()["recommendation"]
+  assert chat["results"] == answer["results"]
+  answer = ask(server, instruction="Top 9 about the ocean.", k=5)
+  assert len(answer["results"]) == 5
+  note = "9 items are asked for, and at most 5 given"
+  assert note in answer["meta"]["warnings"]
+
+
 def test_a_wish_binds_as_it_does_in_a_conversation(server, run, table):
   most = float(table["price"].median())
   brand, liked = table["brand"][0], table["title"][1]
