@@ -111,14 +111,14 @@ class RecommendationSettings(RunSettings):
     float | None, Option("The least that an item may cost, likewise.")
   ] = None
   max_year: Annotated[
-    float | None,
+    int | None,
     Option("The latest year of an item; unknown years are left out."),
   ] = None
   min_year: Annotated[
-    float | None, Option("The earliest year of an item, likewise.")
+    int | None, Option("The earliest year of an item, likewise.")
   ] = None
   year: Annotated[
-    float | None, Option("The only year of an item, likewise.")
+    int | None, Option("The only year of an item, likewise.")
   ] = None
   exclude: Annotated[
     tuple[str, ...], Option("Title or id that is left out; may be repeated.")
