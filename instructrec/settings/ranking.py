@@ -118,7 +118,7 @@ class RecommendationSettings(RunSettings):
     int | None, Option("The earliest year of an item, likewise.")
   ] = None
   year: Annotated[
-    int | None, Option("The only year of an item, likewise.")
+    int | None, Option("The only year that an item may be of, likewise.")
   ] = None
   exclude: Annotated[
     tuple[str, ...], Option("Title or id that is left out; may be repeated.")
