@@ -49,6 +49,10 @@ _LEFT_OUT = {
     "instructrec checkpoint import": _NETWORK,
     "hf download TinyLlama": _NETWORK,
   },
+  "docs/control.md": {
+    "instructrec train --gin_file=gin/control_cpu.gin --gin.NUM_ITEMS=400 \\\n"
+    '  "--gin.MIXTURE': _MINUTES,
+  },
   "docs/data.md": {"instructrec prepare --download": _NETWORK},
   "docs/evaluation.md": {
     "instructrec evaluate --model_dir=copy": _MINUTES,
