@@ -1,5 +1,6 @@
 """What a message says of prices, and of how many items it wants of a kind."""
 
+import functools
 import math
 
 import numpy as np
@@ -126,10 +127,10 @@ class TurnAmounts:
         if not count:
           return self._draft.add(Do.UNWANT, place, end, attribute=attribute)
         return 0
-    if self._message.clause(place).start == place:
-      whole = self._whole(place)  # "Five films, please."
-      if whole is not None and self._message.word(whole[1]) in _LISTED:
-        return self.listed(place, place)
+    if self._message.clause(place).start == place and (
+      end := self.listed_at_most(place, place)  # "Five films, please."
+    ):
+      return end
     if amount is None:
       return 0
     value, end, has_currency = amount
@@ -181,11 +182,10 @@ class TurnAmounts:
     if found is None or self._draft.named(stop) is not None:
       return 0  # "12 Monkeys" is a title.
     count, end = found
-    others = [at for at in message.clause(start) if at not in range(start, end)]
+    clause = message.clause(start)
     # "3 puzzles and 2 kites" has no number of all.
     if any(
-      whole is not None and whole[1] in message.things
-      for whole in map(self._whole, others)
+      at in clause and not start <= at < end for at in self._counting_things
     ):
       return 0
     is_called, is_thing = message.word(end) in _LISTED, end in message.things
@@ -196,7 +196,17 @@ class TurnAmounts:
     end += is_called and not is_thing
     return self._draft.add(Do.PLACES, start, end, number=float(count - less))
 
-  def listed_at_most(self, start: int, stop: int, *, less: bool) -> int:
+  @functools.cached_property
+  def _counting_things(self) -> list[int]:
+    """Places of the numbers that stand before things."""
+    found = map(self._whole, range(len(self._message.words)))
+    return [
+      place
+      for place, whole in enumerate(found)
+      if whole is not None and whole[1] in self._message.things
+    ]
+
+  def listed_at_most(self, start: int, stop: int, *, less: bool = False) -> int:
     """The same of "at most five films"; without a noun it is a price."""
     found = self._whole(stop)
     if found is None or self._message.word(found[1]) not in _LISTED:

@@ -138,8 +138,7 @@ class TurnYears:
       period = self._period(place + size)
       if period is None:
         continue
-      after = self._after(period.end)
-      if cue is Cue.YEAR_IN and after is not None:
+      if cue is Cue.YEAR_IN and (after := self._after(period.end)):
         cue, end = after
         period = period._replace(end=end)
       return self._add(cue, period, self._start(place))

@@ -95,7 +95,7 @@ _BEFORE = {
     instructrec train --gin_file=gin/quickstart_token.gin \\
       --tfds_data_dir=work/instructions --model_dir=work/model
     """,
-  "docs/control.md": "mkdir control; ln -s instructions control/lists",
+  "docs/control.md": "mkdir control",
   "docs/evaluation.md": """
     mkdir work/a work/b
     cp -r work/model/report work/a
