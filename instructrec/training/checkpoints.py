@@ -158,12 +158,13 @@ class Checkpoints:
         "--gin.INITIAL_CHECKPOINT_PATH"
       )
     saved = self.data(step)
-    for name, value in position.items():
-      if saved.get(name) != value:
+    # Of both: what this run does without is another order as well.
+    for name in sorted({*position, *saved} - {_WINDOW, evaluations_lib.KEY}):
+      if saved.get(name) != position.get(name):
         raise CheckpointMismatchError(
           f"{self._folder(step)} was trained with {name} = "
-          f"{saved.get(name)!r}, this run has {value!r}; train into another "
-          "folder, or set it back to go on"
+          f"{saved.get(name)!r}, this run has {position.get(name)!r}; train "
+          "into another folder, or set it back to go on"
         )
     state = self._manager.restore(
       step,
