@@ -36,6 +36,7 @@ class Examples:
     *,
     lists: batches.ListSource | None = None,
     reads_rows: bool = False,
+    grouped: bool = False,
   ) -> batches.BatchStream:
     """Training batches of them.
 
@@ -44,6 +45,7 @@ class Examples:
       items: of a run that reads items.
       lists: of a run that is rewarded for lists.
       reads_rows: whether the network reads prompt and answer in one row.
+      grouped: whether the rows of a batch are alike in length.
 
     Returns:
       The stream.
@@ -63,6 +65,7 @@ class Examples:
       loss_on_targets_only=config.loss_on_targets_only,
       items=items,
       lists=lists,
+      grouped=grouped,
     )
 
 

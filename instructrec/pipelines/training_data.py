@@ -114,8 +114,10 @@ class TrainingData:
         items,
         reads_rows=config.model.reads_rows,
         lists=_list_arrays(folder, data, found),
+        # What validation measures does not depend on how a run trains.
+        grouped=data.group_by_length and split == "train",
       )
-      for found in examples.values()
+      for split, found in examples.items()
     ]
     return cls(
       vocabulary=model_file,
@@ -141,6 +143,12 @@ class TrainingData:
     )
     for feature in self.features:
       tell(f"  {feature}")
+    if self.stream.grouped:
+      widths = [str(width) for width in self.stream.text_widths]
+      tell(
+        "rows that are alike in length share a batch, whose text is "
+        f"{' or '.join(widths)} tokens wide"
+      )
     if self.left_out:
       tell(f"{self.left_out:,} examples with longer responses are left out")
     if self.lists is not None:

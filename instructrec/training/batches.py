@@ -7,13 +7,15 @@ A step takes the next `batch_size` rows of an endless stream, whose order
 `example_order` knows.
 
 Batches may hold items beside tokens: see `item_arrays`. A history is then read
-title by title, and what is left of the instruction is its prompt.
+title by title, and what is left of the instruction is its prompt. With groups
+(`length_groups`) the rows of a step are alike in length, and its arrays are no
+wider than they need.
 """
 
 import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -23,6 +25,7 @@ from instructrec.models.scoring import features
 from instructrec.training import (
   example_order,
   item_arrays,
+  length_groups,
   packing,
   ragged,
   token_dataset,
@@ -30,6 +33,11 @@ from instructrec.training import (
 
 Batch = dict[str, np.ndarray]
 Made = TypeVar("Made")
+
+# How wide grouped batches are, in parts of the whole width. A step costs about
+# what its text is wide; a combination is compiled in seconds, or minutes.
+_TEXT_PARTS = (0.5, 0.75)
+_HISTORY_PARTS = (0.25,)
 
 
 class ListSource(Protocol):
@@ -127,6 +135,8 @@ class BatchStream:
     loss_on_targets_only: likewise.
     items: of a run that reads items; None for text alone.
     lists: of a run that is rewarded for lists; None for no such arrays.
+    grouped: whether the rows of a batch are alike in length, and instructions
+      and histories no wider than these need.
   """
 
   datasets: Mapping[str, token_dataset.TokenDataset]
@@ -140,15 +150,22 @@ class BatchStream:
   loss_on_targets_only: bool = True
   items: item_arrays.ItemArrays | None = None
   lists: ListSource | None = None
+  grouped: bool = False
 
   def __post_init__(self) -> None:
     """Checks the parts against each other.
 
     Raises:
       ValueError: for empty tasks, rates that fit no task or are too small,
-        tasks that do not tell their items where these are read, or items in
-        packed rows.
+        tasks that do not tell their items where these are read, or items or
+        groups with packed rows.
     """
+    if self.grouped and (self.pack or self.joined):
+      raise ValueError(
+        "rows that are alike in length (group_by_length=True) hold one example "
+        "and its prompt alone; packed rows (pack=True), or those of prompt and "
+        "answer, are full as they are: train with group_by_length=False"
+      )
     apart = self.items is not None or self.lists is not None
     if apart and (self.pack or self.joined):
       raise ValueError(
@@ -173,11 +190,21 @@ class BatchStream:
 
   @property
   def shapes(self) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays of a step's batch."""
+    """Shapes of the arrays of a step's batch, of the widest one."""
     return {
       name: (self.batch_size, *array.shape[1:])
-      for name, array in self.batch(0, np.arange(1)).items()
+      for name, array in self.ungrouped.batch(0, np.arange(1)).items()
     }
+
+  @property
+  def ungrouped(self) -> "BatchStream":
+    """The same rows in the order in which they are drawn."""
+    return dataclasses.replace(self, grouped=False)
+
+  @property
+  def text_widths(self) -> Sequence[int]:
+    """Widths that the instructions of a batch may have, in tokens."""
+    return self._groups.widths[0] if self.grouped else [self.inputs_length]
 
   @property
   def identity(self) -> dict[str, Any]:
@@ -203,6 +230,11 @@ class BatchStream:
       }
     if self.lists is not None:
       found["lists"] = self.lists.identity
+    if self.grouped:
+      found["groups"] = {
+        "window": length_groups.WINDOW,
+        "widths": [list(widths) for widths in self._groups.widths],
+      }
     return found
 
   @functools.cached_property
@@ -245,8 +277,41 @@ class BatchStream:
     """
     if rows is None:
       rows = np.arange(self.batch_size)
-    first = step * self.batch_size
-    return [self._order.row(first + row) for row in rows.tolist()]
+    numbers = self._widths(step).rows[rows]
+    return [self._order.row(number) for number in numbers.tolist()]
+
+  @functools.cached_property
+  def _groups(self) -> length_groups.LengthGroups:
+    widths = [length_groups.parts(self.inputs_length, _TEXT_PARTS, 8)]
+    if self.items is not None:
+      most = self.items.history_length
+      widths.append(length_groups.parts(most, _HISTORY_PARTS, 1))
+    return length_groups.LengthGroups(
+      self._row_lengths, widths, self.batch_size, self.seed
+    )
+
+  def _row_lengths(
+    self, rows: Int[np.ndarray, " rows"]
+  ) -> Int[np.ndarray, "rows sides"]:
+    """Tokens of the instruction and items of the history of each row."""
+    pairs = [self._order.row(row)[0] for row in rows.tolist()]
+    found = np.zeros((len(rows), 1 if self.items is None else 2), np.int64)
+    for name, dataset in self.datasets.items():
+      (slots,) = np.nonzero([pair[0] == name for pair in pairs])
+      examples = np.array([pairs[slot][1] for slot in slots], np.int64)
+      found[slots, 0] = instructions(dataset, self.items).lengths[examples]
+      if self.items is not None:
+        assert dataset.history is not None
+        found[slots, 1] = dataset.history.lengths[examples]
+    return found
+
+  def _widths(self, step: int) -> length_groups.Widths:
+    """The stream's rows of a step, and the widths of its arrays."""
+    if self.grouped:
+      return self._groups(step)
+    rows = step * self.batch_size + np.arange(self.batch_size)
+    history = 0 if self.items is None else self.items.history_length
+    return length_groups.Widths(rows, (self.inputs_length, history), ())
 
   def _keys(self, step: int) -> Int[np.ndarray, "batch 2"]:
     """Random bits of each row of the global batch."""
@@ -279,10 +344,11 @@ class BatchStream:
       rows = np.arange(self.batch_size)
     packed = self.examples(step, rows)
     flat = [pair for row in packed for pair in row]
-    inputs = np.zeros((len(flat), self.inputs_length), np.int32)
+    widths = self._widths(step)
+    inputs_length, history_length = (*widths.widths, 0)[:2]
+    inputs = np.zeros((len(flat), inputs_length), np.int32)
     targets = np.zeros((len(flat), self.targets_length), np.int32)
-    width = 0 if self.items is None else self.items.history_length
-    history = np.zeros((len(flat), width), np.int32)
+    history = np.zeros((len(flat), history_length), np.int32)
     wanted = np.zeros(len(flat), np.int32)
     listed = np.zeros(len(flat), bool)
     asked: Batch = {}
@@ -290,10 +356,10 @@ class BatchStream:
       (slots,) = np.nonzero([pair[0] == name for pair in flat])
       examples = np.array([flat[slot][1] for slot in slots], np.int64)
       texts = instructions(dataset, self.items)
-      inputs[slots] = texts.pad(examples, self.inputs_length)
+      inputs[slots] = texts.pad(examples, inputs_length)
       targets[slots] = dataset.targets.pad(examples, self.targets_length)
       if self.items is not None:
-        history[slots] = self.items.history(dataset, examples)
+        history[slots] = self.items.history(dataset, examples, history_length)
         wanted[slots], listed[slots] = self.items.targets(
           dataset, examples, self.seed, step, rows[slots]
         )
@@ -303,11 +369,13 @@ class BatchStream:
           asked.setdefault(key, np.zeros(shape, own.dtype))[slots] = own
     batch = features.to_features(inputs, targets)
     if self.items is not None:
-      batch |= self.items.history_arrays(history)
+      # Of what a batch holds, not of what one holds on average.
+      rate = 1.0 + widths.means[1] if self.grouped else None
+      batch |= self.items.history_arrays(history, rate)
       if self.items.num_drawn:
         drawn = self.items.draw(self.seed, step, rows)
         choices = np.concatenate([wanted[:, None], drawn], axis=1)
-        batch |= self.items.choice_arrays(choices)
+        batch |= self.items.choice_arrays(choices, rate)
         batch["choice_follows"] = (~listed[:, None]).astype(np.int32)
     if self.lists is not None:
       batch |= {**asked, "list_keys": self._keys(step)[rows]}

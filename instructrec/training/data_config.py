@@ -36,6 +36,9 @@ class DataConfig:
       batches do not say which item the target is.
     list_length: titles of the longest list that is asked for, where lists are
       rewarded; 0 leaves out of batches what that needs.
+    group_by_length: whether the rows of a training batch are alike in length,
+      and its instructions and histories no wider than they need: less padding,
+      for a few more shapes to compile.
   """
 
   mixture: str
@@ -54,6 +57,7 @@ class DataConfig:
   title_length: int = 0
   num_drawn: int = 0
   list_length: int = 0
+  group_by_length: bool = False
 
   @property
   def unknown(self) -> tuple[str, ...]:
@@ -108,8 +112,9 @@ class DataConfig:
 
     Raises:
       ValueError: where one is no number, too small or beyond its limit, rows
-        that are packed are to hold items, or responses are to be left out
-        that are longer than a width which is not given.
+        that are packed are to hold items or to be alike in length, or
+        responses are to be left out that are longer than a width which is not
+        given.
     """
     least = {
       "batch_size": 1,
@@ -139,6 +144,14 @@ class DataConfig:
         "DataConfig.leave_out_longer is True and targets_length 0, which takes "
         "the longest response; set targets_length (TARGETS_LENGTH), or "
         "leave_out_longer (LEAVE_OUT_LONGER) to False"
+      )
+    if self.group_by_length and (self.pack or not self.loss_on_targets_only):
+      raise ValueError(
+        f"DataConfig.group_by_length (GROUP_BY_LENGTH) is True, pack (PACK) "
+        f"{self.pack} and loss_on_targets_only (LOSS_ON_TARGETS_ONLY) "
+        f"{self.loss_on_targets_only}: rows that are alike in length hold one "
+        "prompt each, apart from its answer; set GROUP_BY_LENGTH to False, or "
+        "the others to False and True"
       )
     if self.pack and self.reads_items:
       raise ValueError(

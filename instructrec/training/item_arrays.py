@@ -174,17 +174,51 @@ class ItemArrays:
     self,
     dataset: token_dataset.TokenDataset,
     examples: Int[np.ndarray, " batch"],
+    length: int | None = None,
   ) -> Int[np.ndarray, "batch history"]:
-    """Numbers of the newest items of histories, padded in front."""
+    """Numbers of the newest items of histories, padded in front.
+
+    Args:
+      dataset: the examples.
+      examples: which of them.
+      length: items of each; None for `history_length`.
+
+    Returns:
+      int32.
+    """
     assert dataset.history is not None
-    return dataset.history.newest(examples, self.history_length)
+    length = self.history_length if length is None else length
+    return dataset.history.newest(examples, length)
 
-  def history_arrays(self, items: Int[np.ndarray, "batch history"]) -> Batch:
-    """`history_*` of a batch; nothing where titles stay in the text."""
-    if not self.history_length:
-      return {}
-    return features.item_arrays("history", items, self.title_tokens, self.logs)
+  def history_arrays(
+    self, items: Int[np.ndarray, "batch history"], rate: float | None = None
+  ) -> Batch:
+    """`history_*` of a batch; nothing where titles stay in the text.
 
-  def choice_arrays(self, items: Int[np.ndarray, "batch choices"]) -> Batch:
-    """`choice_*` of a batch."""
-    return features.item_arrays("choice", items, self.title_tokens, self.logs)
+    Args:
+      items: their numbers.
+      rate: items that a row of this batch offers to the others; None for the
+        mean of all rows.
+
+    Returns:
+      As `features.item_arrays`.
+    """
+    return self._arrays("history", items, rate) if self.history_length else {}
+
+  def choice_arrays(
+    self, items: Int[np.ndarray, "batch choices"], rate: float | None = None
+  ) -> Batch:
+    """`choice_*` of a batch; `rate` as of `history_arrays`."""
+    return self._arrays("choice", items, rate)
+
+  def _arrays(
+    self, name: str, items: Int[np.ndarray, "batch items"], rate: float | None
+  ) -> Batch:
+    found = features.item_arrays(name, items, self.title_tokens, self.logs)
+    if rate is not None:
+      known = items > 0
+      shares = self.shares[items[known] - 1]
+      found[f"{name}_logs"][known, 1] = item_table.log_rates(
+        shares, rate, self.num_drawn, len(self.shares)
+      )
+    return found

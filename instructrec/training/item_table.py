@@ -218,12 +218,38 @@ class ItemTable:
       ranked, and of how often it is drawn, as its own row knows it.
     """
     popularity = (self.counts + 1) / (self.counts.sum() + len(self))
-    shares = np.maximum(self.shares, _LEAST_SHARE)
-    draws = 0.5 / len(self) + 0.5 * shares
-    batches = targets_per_row * shares + drawn * draws
+    batches = log_rates(self.shares, targets_per_row, drawn, len(self))
+    draws = _draw_rates(self.shares, len(self))
     logs = np.zeros((len(self) + 1, features.NUM_LOGS), np.float32)
-    logs[1:] = np.log(np.stack([popularity, batches, draws], axis=1))
+    logs[1:] = np.stack([np.log(popularity), batches, np.log(draws)], axis=1)
     return logs
+
+
+def _draw_rates(
+  shares: Float[np.ndarray, " items"], num_items: int
+) -> Float[np.ndarray, " items"]:
+  return 0.5 / num_items + 0.5 * np.maximum(shares, _LEAST_SHARE)
+
+
+def log_rates(
+  shares: Float[np.ndarray, " items"],
+  targets_per_row: float,
+  drawn: int,
+  num_items: int,
+) -> Float[np.ndarray, " items"]:
+  """How often items come into a batch, for each of its rows.
+
+  Args:
+    shares: of all interactions.
+    targets_per_row: see `ItemTable.logs`.
+    drawn: likewise.
+    num_items: of the whole table.
+
+  Returns:
+    Logarithms, float64.
+  """
+  offered = targets_per_row * np.maximum(shares, _LEAST_SHARE)
+  return np.log(offered + drawn * _draw_rates(shares, num_items))
 
 
 def save(

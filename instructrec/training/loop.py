@@ -74,13 +74,16 @@ def events(
   config = trainer.config
   rng = jax.random.key(config.seed)
   since, time_0, compiled = 0, time.perf_counter(), False
+  known: set[tuple[tuple[int, ...], ...]] = set()
   made = batches.ahead(functools.partial(trainer.batch, stream), steps)
   for step, batch in zip(steps, made, strict=True):
     done = step + 1
     profile.before(done)
-    # The first step is compiled.
-    with dog.paused() if step == steps[0] else contextlib.nullcontext():
+    shapes = tuple(array.shape for array in batch.values())
+    # The first step of each shape is compiled.
+    with contextlib.nullcontext() if shapes in known else dog.paused():
       state, metrics = trainer.step_fn(state, batch, rng)
+    known.add(shapes)
     dog.dispatched(done, metrics[train_step.GRAD_NORM].total)
     profile.after(done, metrics)
     window.add(metrics)

@@ -242,7 +242,7 @@ def train(
   """
   output = pathlib.Path(output_dir)
   output.mkdir(parents=True, exist_ok=True)
-  trainer = trainer_lib.Trainer.create(config, stream.shapes)
+  trainer = trainer_lib.Trainer.create(config, stream.shapes).for_groups(stream)
   store = checkpoints.Checkpoints(
     output / "checkpoints", keep=config.keep_checkpoints
   )

@@ -150,6 +150,7 @@ def train_step(
   optimizer: optax.GradientTransformation,
   num_microbatches: int = 1,
   mean_loss: bool = True,
+  divisor: float | None = None,
 ) -> tuple[TrainState, Metrics]:
   """One update; or some, where the objective draws what it learns from.
 
@@ -168,15 +169,18 @@ def train_step(
     optimizer: gives the update.
     num_microbatches: see `compute_gradients`.
     mean_loss: whether to divide; False updates as T5X does.
+    divisor: what to divide by where batches differ in length by design, so
+      that what is counted counts alike in all of them; None for what this
+      batch has.
 
   Returns:
     The state after the update, and the batch's metrics, with the global norm
     of the gradient before any clipping.
   """
   rng = jax.random.fold_in(rng, state.step)
-  divisor = None
-  if mean_loss:
-    divisor = jnp.maximum(model.loss_divisor(batch), 1.0)
+  count: Any = divisor
+  if count is None and mean_loss:
+    count = jnp.maximum(model.loss_divisor(batch), 1.0)
   trained, frozen = adapters.split(state.params)
 
   def update(
@@ -186,8 +190,8 @@ def train_step(
     grads, metrics = compute_gradients(
       model, params, batch, rng, num_microbatches
     )
-    if divisor is not None:
-      grads = jax.tree.map(lambda g: g / divisor, grads)
+    if count is not None:
+      grads = jax.tree.map(lambda g: g / count, grads)
     metrics = metrics | {GRAD_NORM: _average(optax.tree.norm(grads))}
     updates, opt_state = optimizer.update(grads, opt_state, trained)
     return (optax.apply_updates(trained, updates), opt_state), metrics

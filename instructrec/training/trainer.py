@@ -23,6 +23,9 @@ from instructrec.training import (
 if TYPE_CHECKING:
   from instructrec.training import runner
 
+# Batches that say what one has on average.
+_COUNTED = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
@@ -34,6 +37,7 @@ class Trainer:
     shardings: where each part of the state lies.
     abstract_state: shapes, dtypes and shardings of the state.
     input_shapes: shapes of the global batch.
+    divisor: see `train_step.train_step`.
   """
 
   config: "runner.TrainConfig"
@@ -41,6 +45,7 @@ class Trainer:
   shardings: train_step.TrainState
   abstract_state: train_step.TrainState
   input_shapes: dict[str, tuple[int, ...]]
+  divisor: float | None = None
 
   @classmethod
   def create(
@@ -181,6 +186,36 @@ class Trainer:
     own = stream.batch(step, rows)
     return mesh_lib.global_batch(self.mesh, own, stream.batch_size)
 
+  def for_groups(self, stream: batches.BatchStream) -> "Trainer":
+    """The same for batches whose rows are alike in length.
+
+    A position of a long row and one of a short row are to count alike, though
+    their batches hold more and fewer of them: gradients are divided by what a
+    batch of rows by chance has.
+
+    Args:
+      stream: training batches.
+
+    Returns:
+      Itself, where these are not grouped or gradients not divided.
+
+    Raises:
+      ValueError: where a width of the text does not divide over the mesh.
+    """
+    if not stream.grouped:
+      return self
+    for width in stream.text_widths:
+      shapes = {"encoder_input_tokens": (stream.batch_size, width)}
+      mesh_lib.check_lengths(shapes, self.mesh, self.config.mesh)
+    if not self.config.mean_loss:
+      return self
+    counted = jax.jit(self.config.model.loss_divisor)
+    by_chance = stream.ungrouped
+    counts = [
+      float(counted(self.batch(by_chance, step))) for step in range(_COUNTED)
+    ]
+    return dataclasses.replace(self, divisor=max(sum(counts) / _COUNTED, 1.0))
+
   @functools.cached_property
   def step_fn(self) -> Callable[..., tuple[train_step.TrainState, Any]]:
     """The compiled update `(state, batch, rng) -> (state, metrics)`."""
@@ -191,6 +226,7 @@ class Trainer:
         optimizer=self.config.optimizer,
         num_microbatches=self.config.num_microbatches,
         mean_loss=self.config.mean_loss,
+        divisor=self.divisor,
       ),
       donate_argnums=0,
       out_shardings=(self.shardings, None),

@@ -25,6 +25,7 @@ def trained(work, train_args, tmp_path_factory):
     "--gin.HISTORY_LENGTH=4",
     "--gin.TITLE_LENGTH=3",
     "--gin.NUM_DRAWN=5",
+    "--gin.GROUP_BY_LENGTH=True",
     f"--tfds_data_dir={work / 'instructions'}",
     f"--model_dir={folder}",
   )
@@ -36,6 +37,7 @@ def test_the_run_keeps_the_item_table(work, trained):
   folder, output = trained
   assert "40 items are read title by title" in output
   assert "TITLE_LENGTH = 3 (given): holds" in output
+  assert "alike in length share a batch" in output
   copy = (folder / item_table.FILE).read_bytes()
   assert copy == (work / "instructions" / item_table.FILE).read_bytes()
   run = run_dir.load(folder)
