@@ -94,7 +94,9 @@ class Window:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
   """Compiles and times both."""
   allocator.keep_freed_memory()
-  gin_config.parse(args.gin_file, ["EVAL_LISTS = 0", *args.binding])
+  gin_config.parse(
+    args.gin_file, ["EVAL_LISTS = 0", "BEST_METRIC = None", *args.binding]
+  )
   config = gin_config.build(runner.TrainConfig)
   data = gin_config.build(data_config.DataConfig)
   opened = training_data.TrainingData.open(args.tfds_data_dir, config, data)
@@ -146,8 +148,9 @@ def table(found: dict[str, Any]) -> str:
     "shapes",
     "first window with compilation, s",
   ]
-  shapes = ", ".join(
-    f"{count} of {name}" for name, count in found[ALIKE]["shapes"].items()
+  shapes = "; ".join(
+    f"{count} of {name}"
+    for name, count in sorted(found[ALIKE]["shapes"].items())
   )
   return f"{side_by_side.table(head, rows, {})}\n\nBatches: {shapes}."
 
