@@ -225,7 +225,9 @@ class NetworkRankingModel(writing_model.WritingModel):
     Returns:
       What the loss of the whole batch is divided by, for its mean.
     """
-    return self.objective.divisor(self._checked(batch, trees=False))
+    arrays = self._checked(batch, trees=False)
+    self.objective.check(arrays, titles=self.matches_titles)
+    return self.objective.divisor(arrays)
 
   def eval_fn(
     self, params: protocol.Params, batch: protocol.Batch

@@ -12,11 +12,10 @@ title by title, and what is left of the instruction is its prompt. With groups
 wider than they need.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Int
@@ -32,7 +31,6 @@ from instructrec.training import (
 )
 
 Batch = dict[str, np.ndarray]
-Made = TypeVar("Made")
 
 # How wide grouped batches are, in parts of the whole width. A step costs about
 # what its text is wide; a combination is compiled in seconds, or minutes.
@@ -162,9 +160,10 @@ class BatchStream:
     """
     if self.grouped and (self.pack or self.joined):
       raise ValueError(
-        "rows that are alike in length (group_by_length=True) hold one example "
-        "and its prompt alone; packed rows (pack=True), or those of prompt and "
-        "answer, are full as they are: train with group_by_length=False"
+        "rows that are alike in length (group_by_length=True) have a width for "
+        "the instructions alone, which packed rows (pack=True), or those of "
+        "prompt and answer, share with answers: train with "
+        "group_by_length=False"
       )
     apart = self.items is not None or self.lists is not None
     if apart and (self.pack or self.joined):
@@ -231,7 +230,7 @@ class BatchStream:
     if self.lists is not None:
       found["lists"] = self.lists.identity
     if self.grouped:
-      found["groups"] = {
+      found["group_by_length"] = {
         "window": length_groups.WINDOW,
         "widths": [list(widths) for widths in self._groups.widths],
       }
@@ -290,15 +289,28 @@ class BatchStream:
       self._row_lengths, widths, self.batch_size, self.seed
     )
 
+  def _by_task(
+    self, pairs: Sequence[tuple[str, int]]
+  ) -> Iterator[
+    tuple[
+      token_dataset.TokenDataset,
+      Int[np.ndarray, " slots"],
+      Int[np.ndarray, " slots"],
+    ]
+  ]:
+    """Each data set, where its examples stand, and which they are."""
+    for name, dataset in self.datasets.items():
+      (slots,) = np.nonzero([pair[0] == name for pair in pairs])
+      examples = np.array([pairs[slot][1] for slot in slots.tolist()], np.int64)
+      yield dataset, slots, examples
+
   def _row_lengths(
     self, rows: Int[np.ndarray, " rows"]
   ) -> Int[np.ndarray, "rows sides"]:
     """Tokens of the instruction and items of the history of each row."""
     pairs = [self._order.row(row)[0] for row in rows.tolist()]
     found = np.zeros((len(rows), 1 if self.items is None else 2), np.int64)
-    for name, dataset in self.datasets.items():
-      (slots,) = np.nonzero([pair[0] == name for pair in pairs])
-      examples = np.array([pairs[slot][1] for slot in slots], np.int64)
+    for dataset, slots, examples in self._by_task(pairs):
       found[slots, 0] = instructions(dataset, self.items).lengths[examples]
       if self.items is not None:
         assert dataset.history is not None
@@ -344,17 +356,14 @@ class BatchStream:
       rows = np.arange(self.batch_size)
     packed = self.examples(step, rows)
     flat = [pair for row in packed for pair in row]
-    widths = self._widths(step)
-    inputs_length, history_length = (*widths.widths, 0)[:2]
+    inputs_length, history_length = (*self._widths(step).widths, 0)[:2]
     inputs = np.zeros((len(flat), inputs_length), np.int32)
     targets = np.zeros((len(flat), self.targets_length), np.int32)
     history = np.zeros((len(flat), history_length), np.int32)
     wanted = np.zeros(len(flat), np.int32)
     listed = np.zeros(len(flat), bool)
     asked: Batch = {}
-    for name, dataset in self.datasets.items():
-      (slots,) = np.nonzero([pair[0] == name for pair in flat])
-      examples = np.array([flat[slot][1] for slot in slots], np.int64)
+    for dataset, slots, examples in self._by_task(flat):
       texts = instructions(dataset, self.items)
       inputs[slots] = texts.pad(examples, inputs_length)
       targets[slots] = dataset.targets.pad(examples, self.targets_length)
@@ -369,13 +378,8 @@ class BatchStream:
           asked.setdefault(key, np.zeros(shape, own.dtype))[slots] = own
     batch = features.to_features(inputs, targets)
     if self.items is not None:
-      # Of what a batch holds, not of what one holds on average.
-      rate = 1.0 + widths.means[1] if self.grouped else None
-      batch |= self.items.history_arrays(history, rate)
+      batch |= self._items(step, rows, history, wanted)
       if self.items.num_drawn:
-        drawn = self.items.draw(self.seed, step, rows)
-        choices = np.concatenate([wanted[:, None], drawn], axis=1)
-        batch |= self.items.choice_arrays(choices, rate)
         batch["choice_follows"] = (~listed[:, None]).astype(np.int32)
     if self.lists is not None:
       batch |= {**asked, "list_keys": self._keys(step)[rows]}
@@ -387,21 +391,20 @@ class BatchStream:
       return batch
     return packing.pack_features(batch, [len(row) for row in packed])
 
-
-def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
-  """What `make` gives for each step, made while the step before it is in use.
-
-  Args:
-    make: called with a step, in a thread of its own.
-    steps: which, in order.
-
-  Yields:
-    The results.
-  """
-  with concurrent.futures.ThreadPoolExecutor(1, "batches") as maker:
-    waiting = [maker.submit(make, step) for step in steps[:1]]
-    for step in steps:
-      made = waiting.pop().result()
-      if step + 1 < steps.stop:
-        waiting.append(maker.submit(make, step + 1))
-      yield made
+  def _items(
+    self,
+    step: int,
+    rows: Int[np.ndarray, " rows"],
+    history: Int[np.ndarray, "rows history"],
+    wanted: Int[np.ndarray, " rows"],
+  ) -> Batch:
+    """`history_*` and `choice_*` of rows of a step, from item numbers."""
+    assert self.items is not None
+    # Of what this batch holds, not of what one holds on average.
+    rate = 1.0 + self._widths(step).means[1] if self.grouped else None
+    found = self.items.history_arrays(history, rate)
+    if not self.items.num_drawn:
+      return found
+    drawn = self.items.draw(self.seed, step, rows)
+    choices = np.concatenate([wanted[:, None], drawn], axis=1)
+    return found | self.items.choice_arrays(choices, rate)

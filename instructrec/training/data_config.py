@@ -145,13 +145,27 @@ class DataConfig:
         "the longest response; set targets_length (TARGETS_LENGTH), or "
         "leave_out_longer (LEAVE_OUT_LONGER) to False"
       )
+    for field in (
+      "leave_out_longer",
+      "pack",
+      "loss_on_targets_only",
+      "group_by_length",
+    ):
+      value = getattr(self, field)
+      if not isinstance(value, bool):
+        raise ValueError(
+          f"DataConfig.{field} is {value!r}, expected True or False"
+        )
     if self.group_by_length and (self.pack or not self.loss_on_targets_only):
+      wrong = (
+        "pack (PACK) is True"
+        if self.pack
+        else "loss_on_targets_only (LOSS_ON_TARGETS_ONLY) False"
+      )
       raise ValueError(
-        f"DataConfig.group_by_length (GROUP_BY_LENGTH) is True, pack (PACK) "
-        f"{self.pack} and loss_on_targets_only (LOSS_ON_TARGETS_ONLY) "
-        f"{self.loss_on_targets_only}: rows that are alike in length hold one "
-        "prompt each, apart from its answer; set GROUP_BY_LENGTH to False, or "
-        "the others to False and True"
+        f"DataConfig.group_by_length is True and {wrong}: rows that are alike "
+        "in length hold one prompt each, apart from its answer; set "
+        "GROUP_BY_LENGTH to False, or the other one back"
       )
     if self.pack and self.reads_items:
       raise ValueError(

@@ -101,7 +101,8 @@ class ExampleOrder:
     size = self.sizes[self.names[task]]
     return generator(self.seed, 1, task, epoch).permutation(size)
 
-  @functools.lru_cache(maxsize=8)  # noqa: B019
+  # As many as the rows that are sorted together are in; see `length_groups`.
+  @functools.lru_cache(maxsize=64)  # noqa: B019
   def _block(
     self, block: int
   ) -> tuple[Int[np.ndarray, " block"], Int[np.ndarray, " block"]]:

@@ -3,10 +3,12 @@
 Left out on purpose: what is done with that. `runner` logs, saves and stops.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +26,7 @@ from instructrec.training import (
   trainer as trainer_lib,
 )
 
+Made = TypeVar("Made")
 Event = tuple[int, train_step.TrainState, str, dict[str, float]]
 """Updates made, the state, what is due, and values; see `events`."""
 
@@ -75,7 +78,7 @@ def events(
   rng = jax.random.key(config.seed)
   since, time_0, compiled = 0, time.perf_counter(), False
   known: set[tuple[tuple[int, ...], ...]] = set()
-  made = batches.ahead(functools.partial(trainer.batch, stream), steps)
+  made = ahead(functools.partial(trainer.batch, stream), steps)
   for step, batch in zip(steps, made, strict=True):
     done = step + 1
     profile.before(done)
@@ -143,3 +146,22 @@ def _check_floors(
       "is kept; lower the learning rate or train for fewer steps, into another "
       f"folder (floors: FLOORS). The row of the training log: {row}"
     )
+
+
+def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
+  """What `make` gives for each step, made while the step before it is in use.
+
+  Args:
+    make: called with a step, in a thread of its own.
+    steps: which, in order.
+
+  Yields:
+    The results.
+  """
+  with concurrent.futures.ThreadPoolExecutor(1, "batches") as maker:
+    waiting = [maker.submit(make, step) for step in steps[:1]]
+    for step in steps:
+      made = waiting.pop().result()
+      if step + 1 < steps.stop:
+        waiting.append(maker.submit(make, step + 1))
+      yield made

@@ -242,11 +242,13 @@ def train(
   """
   output = pathlib.Path(output_dir)
   output.mkdir(parents=True, exist_ok=True)
-  trainer = trainer_lib.Trainer.create(config, stream.shapes).for_groups(stream)
+  trainer = trainer_lib.Trainer.create(config, stream.shapes)
   store = checkpoints.Checkpoints(
     output / "checkpoints", keep=config.keep_checkpoints
   )
   state, position, window = _begun(trainer, store, stream, embeddings)
+  # All processes count together, once they are known to mean the same run.
+  trainer = trainer.for_groups(stream)
   validated = validation_lib.begun(trainer, validation, lists, state, store)
   start = int(state.step)
   stopped = validated is not None and validated.stops

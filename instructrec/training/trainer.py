@@ -23,8 +23,8 @@ from instructrec.training import (
 if TYPE_CHECKING:
   from instructrec.training import runner
 
-# Batches that say what one has on average.
-_COUNTED = 16
+# Rows, and batches, that say at least what a batch has on average.
+_COUNTED_ROWS, _COUNTED_BATCHES = 1024, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,10 +211,11 @@ class Trainer:
       return self
     counted = jax.jit(self.config.model.loss_divisor)
     by_chance = stream.ungrouped
-    counts = [
-      float(counted(self.batch(by_chance, step))) for step in range(_COUNTED)
-    ]
-    return dataclasses.replace(self, divisor=max(sum(counts) / _COUNTED, 1.0))
+    needed = max(-(-_COUNTED_ROWS // stream.batch_size), _COUNTED_BATCHES)
+    total = sum(
+      float(counted(self.batch(by_chance, step))) for step in range(needed)
+    )
+    return dataclasses.replace(self, divisor=max(total / needed, 1.0))
 
   @functools.cached_property
   def step_fn(self) -> Callable[..., tuple[train_step.TrainState, Any]]:

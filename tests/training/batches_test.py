@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instructrec.models import tokenizer
-from instructrec.training import batches, token_dataset
+from instructrec.training import batches, loop, token_dataset
 from instructrec.training import ragged as ragged_lib
 
 
@@ -250,15 +250,15 @@ def test_what_is_made_ahead_comes_in_order():
     made.append(step)
     return 10 * step
 
-  found = batches.ahead(make, range(3, 7))
+  found = loop.ahead(make, range(3, 7))
   assert next(found) == 30
   assert list(found) == [40, 50, 60]
   assert made == [3, 4, 5, 6]
-  assert list(batches.ahead(make, range(2, 2))) == []
+  assert list(loop.ahead(make, range(2, 2))) == []
 
 
 def test_what_cannot_be_made_is_an_error_where_it_is_needed():
-  found = batches.ahead(lambda step: 1 // (2 - step), range(1, 4))
+  found = loop.ahead(lambda step: 1 // (2 - step), range(1, 4))
   assert next(found) == 1
   with pytest.raises(ZeroDivisionError):
     next(found)

@@ -19,6 +19,7 @@ from instructrec.training import (
   batches,
   checkpoints,
   data_config,
+  distributed,
   item_arrays,
   item_table,
   length_groups,
@@ -236,7 +237,7 @@ def test_positions_of_long_and_short_rows_count_alike(model):
   made = trainer_lib.Trainer.create(config, grouped.shapes)
   trainer = made.for_groups(grouped)
   counts = [
-    model.loss_divisor(grouped.ungrouped.batch(step)) for step in range(16)
+    model.loss_divisor(grouped.ungrouped.batch(step)) for step in range(128)
   ]
   assert trainer.divisor == pytest.approx(np.mean(counts))
   state = trainer.init()
@@ -268,8 +269,54 @@ def test_a_run_that_goes_on_ends_as_an_unbroken_one(model, tmp_path):
   assert copy_run.rows(tmp_path / "broken") == copy_run.rows(
     tmp_path / "unbroken"
   )
-  with pytest.raises(checkpoints.CheckpointMismatchError, match="groups"):
+  with pytest.raises(
+    checkpoints.CheckpointMismatchError, match="group_by_length"
+  ):
     train("broken", 9, grouped=False)
+
+
+@pytest.mark.parametrize(
+  ("changes", "batch_size"),
+  [
+    ({"history_length": 0}, 8),
+    ({"history_length": 1}, 1),
+    ({"history_length": 3, "num_drawn": 0}, 3),
+  ],
+)
+def test_odd_sizes_lose_nothing(changes, batch_size):
+  """Widths that are no multiples, and parts that are left out."""
+  made = dataclasses.replace(items(), **changes)
+  sizes = {"items": made, "batch_size": batch_size, "inputs_length": 13}
+  grouped = stream(**sizes)
+  for step in (0, 63, 64):
+    batch = grouped.batch(step)
+    width = batch["encoder_input_tokens"].shape[1]
+    assert width in (8, 13)
+    assert ("choice_items" in batch) == (made.num_drawn > 0)
+    for row, ((name, example),) in enumerate(grouped.examples(step)):
+      data, one = grouped.datasets[name], np.array([example])
+      tokens = data.prompts if made.history_length else data.inputs
+      np.testing.assert_array_equal(
+        np.trim_zeros(batch["encoder_input_tokens"][row], "b"),
+        np.trim_zeros(tokens.pad(one, 13)[0], "b"),
+      )
+      if made.history_length:
+        shown = batch["history_items"][row]
+        kept = data.history.newest(one, made.history_length)[0]
+        np.testing.assert_array_equal(shown[shown > 0], kept[kept > 0])
+
+
+def test_processes_are_one_run_before_they_count(monkeypatch, tmp_path):
+  """What one of them alone counts, it would wait for without end."""
+
+  def differ(values):
+    raise ValueError("another order of the training data")
+
+  monkeypatch.setattr(distributed, "check_agreement", differ)
+  monkeypatch.setattr(trainer_lib.Trainer, "for_groups", None)
+  config = copy_run.train_config(steps=1)
+  with pytest.raises(ValueError, match="another order"):
+    runner.train(config, stream(items=None), None, tmp_path)
 
 
 def test_text_alone_is_grouped_as_well():
@@ -303,9 +350,9 @@ def test_what_does_not_go_with_groups_is_refused():
 
 def test_batches_by_chance_are_as_they_were():
   plain = stream(grouped=False)
-  assert "groups" not in plain.identity
+  assert "group_by_length" not in plain.identity
   assert stream().identity == plain.identity | {
-    "groups": {"window": 64, "widths": [[16, 24, 32], [2, 8]]}
+    "group_by_length": {"window": 64, "widths": [[16, 24, 32], [2, 8]]}
   }
   batch = plain.batch(5)
   assert widths(batch) == (INPUTS, HISTORY)

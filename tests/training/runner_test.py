@@ -1,5 +1,6 @@
 """Resume and meshes: the same run whatever its circumstances."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -286,6 +287,34 @@ def test_rates_leave_out_the_time_of_validation(monkeypatch):
   assert [row[0] for row in rows] == [4, 8, 12]
   for _, _, _, values in rows:
     assert (values["steps_per_s"], values["tokens_per_s"]) == (1.0, 1.0)
+
+
+def test_compiling_is_no_hang_whatever_shape_comes_first():
+  """Of batches that differ in width, the first of each is compiled."""
+
+  def step_fn(state, batch, rng):
+    one = training_metrics.Sum(jnp.ones(()))
+    return state, {"loss": one, "target_tokens": one, "grad_norm": one}
+
+  widths, paused, done = [8, 8, 4, 8, 4, 6], [], []
+  trainer = types.SimpleNamespace(
+    config=copy_run.train_config(steps=6, log_period=6, eval_period=6),
+    batch=lambda stream, step: {"x": np.zeros((2, widths[step]))},
+    step_fn=step_fn,
+  )
+
+  @contextlib.contextmanager
+  def pause():
+    paused.append(len(done))
+    yield
+
+  dog = types.SimpleNamespace(
+    paused=pause, dispatched=lambda step, signal: done.append(step)
+  )
+  state = train_step.TrainState(jnp.zeros((), jnp.int32), {}, {})
+  window, profile = log_window.LogWindow({}), profiling.Profile("", None, print)
+  list(loop.events(trainer, state, None, range(6), None, window, dog, profile))
+  assert paused == [0, 2, 5]
 
 
 def _rows_until_the_end(floors, values):
