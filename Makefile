@@ -10,9 +10,6 @@ RUN_DIR ?= runs/quickstart
 # Each worker has one half of the tests in their order, so that fixtures are made
 # once, and takes from the other's end when it is done.
 PYTEST_ARGS ?= -n 2 --dist=worksteal
-# Which tests `make test` runs; empty takes the slow ones as well, in one go, so
-# that what fast and slow ones need is made once.
-MARKS ?= not slow
 
 # From Python 3.12 on, counting the lines that tests run costs next to nothing.
 # Before, it nearly doubles the time of Python code: `coverage` alone does it.
@@ -51,7 +48,7 @@ quickstart: $(BIN)/.installed
 
 test: $(BIN)/.installed
 	COVERAGE_CORE=$(COVERAGE_CORE) \
-	  $(BIN)/pytest $(PYTEST_ARGS) -m "$(MARKS)" $(COUNTED)
+	  $(BIN)/pytest $(PYTEST_ARGS) -m "not slow" $(COUNTED)
 
 coverage: COUNTED := $(COVERAGE)
 coverage: test
