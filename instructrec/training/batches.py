@@ -281,10 +281,11 @@ class BatchStream:
 
   @functools.cached_property
   def _groups(self) -> length_groups.LengthGroups:
-    widths = [length_groups.parts(self.inputs_length, _TEXT_PARTS, 8)]
-    if self.items is not None:
-      most = self.items.history_length
-      widths.append(length_groups.parts(most, _HISTORY_PARTS, 1))
+    text, history = self._most
+    widths = [
+      length_groups.parts(text, _TEXT_PARTS, 8),
+      length_groups.parts(history, _HISTORY_PARTS, 1),
+    ]
     return length_groups.LengthGroups(
       self._row_lengths, widths, self.batch_size, self.seed
     )
@@ -309,7 +310,7 @@ class BatchStream:
   ) -> Int[np.ndarray, "rows sides"]:
     """Tokens of the instruction and items of the history of each row."""
     pairs = [self._order.row(row)[0] for row in rows.tolist()]
-    found = np.zeros((len(rows), 1 if self.items is None else 2), np.int64)
+    found = np.zeros((len(rows), 2), np.int64)
     for dataset, slots, examples in self._by_task(pairs):
       found[slots, 0] = instructions(dataset, self.items).lengths[examples]
       if self.items is not None:
@@ -317,13 +318,18 @@ class BatchStream:
         found[slots, 1] = dataset.history.lengths[examples]
     return found
 
+  @property
+  def _most(self) -> tuple[int, int]:
+    """Tokens of the text, and items of the history, of the widest batch."""
+    history = 0 if self.items is None else self.items.history_length
+    return self.inputs_length, history
+
   def _widths(self, step: int) -> length_groups.Widths:
     """The stream's rows of a step, and the widths of its arrays."""
     if self.grouped:
       return self._groups(step)
     rows = step * self.batch_size + np.arange(self.batch_size)
-    history = 0 if self.items is None else self.items.history_length
-    return length_groups.Widths(rows, (self.inputs_length, history), ())
+    return length_groups.Widths(rows, self._most, ())
 
   def _keys(self, step: int) -> Int[np.ndarray, "batch 2"]:
     """Random bits of each row of the global batch."""
@@ -356,7 +362,7 @@ class BatchStream:
       rows = np.arange(self.batch_size)
     packed = self.examples(step, rows)
     flat = [pair for row in packed for pair in row]
-    inputs_length, history_length = (*self._widths(step).widths, 0)[:2]
+    inputs_length, history_length = self._widths(step).widths
     inputs = np.zeros((len(flat), inputs_length), np.int32)
     targets = np.zeros((len(flat), self.targets_length), np.int32)
     history = np.zeros((len(flat), history_length), np.int32)
